@@ -1,0 +1,1 @@
+"""Carries out a Markdown plan, unattended, with a coding agent in a disposable container."""

@@ -1,0 +1,91 @@
+"""The contract of an agent driver: it builds a command and parses lines; it runs nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from orchestrator.events import AgentEvent
+
+Support = Literal["native", "translated", "ignored"]
+
+IN_FOLDER = "/run/orchestrator/in"
+OUT_FOLDER = "/run/orchestrator/out"
+GATEWAY_FOLDER = "/run/orchestrator/gateway"
+HOME_FOLDER = "/run/orchestrator/home"
+PROMPT_FILE = f"{IN_FOLDER}/prompt.md"
+OUTCOME_FILE = f"{OUT_FOLDER}/outcome.json"
+GATEWAY_SOCKET = f"{GATEWAY_FOLDER}/api.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    resume: Support
+    model: Support
+    turn_limit: Support
+    budget: Support
+    structured_outcome: Support
+    """native: in the stream; translated: by the outcome file; ignored: none."""
+    cost: Support
+    limit_signal: Support
+    tool_events: Support
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The agent's conversation, with an id chosen by us (a UUID)."""
+
+    id: str
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    run: str
+    task: str
+    attempt: int
+    session: Session
+    model: str | None
+    max_turns: int
+    token: str | None
+    """The attempt's own token for the gateway; None for agents without a model."""
+    command: tuple[str, ...] = ()
+    """The configured program of the `command` driver; empty for others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How to start the agent. The prompt comes on its standard input from PROMPT_FILE."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Further files for IN_FOLDER, by name."""
+    session_files: tuple[str, ...] = ()
+    """What a resumed session needs of HOME: paths relative to it, files or folders."""
+
+
+class Parser(Protocol):
+    def feed(self, line: bytes) -> tuple[AgentEvent, ...]:
+        """Events of one line of standard output, without its newline. Never raises."""
+        ...
+
+
+class AgentDriver(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether it talks to a model through the gateway (and so needs a credential)."""
+        ...
+
+    def program(self, request_command: tuple[str, ...]) -> str:
+        """The first word of its command line, to be looked up in the image before the first attempt."""
+        ...
+
+    def launch(self, request: LaunchRequest) -> Launch: ...
+
+    def parser(self) -> Parser: ...

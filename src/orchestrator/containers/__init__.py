@@ -1,0 +1,1 @@
+"""Containers: the engine's client, the profile every container gets, and the coding agent container."""

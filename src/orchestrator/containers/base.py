@@ -1,0 +1,164 @@
+"""The contract of a container engine, and what travels over it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+ContainerKind = Literal["attempt", "gate", "setup", "e2e", "probe", "shell"]
+
+LABEL_STATE = "ktrdr.state"
+LABEL_KIND = "ktrdr.kind"
+LABEL_RUN = "ktrdr.run"
+LABEL_TASK = "ktrdr.task"
+LABEL_ATTEMPT = "ktrdr.attempt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A host file or folder; a missing source is an error of the engine, never a new folder."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A named volume of the engine, made by the engine when it does not exist."""
+
+    name: str
+    target: str
+    read_only: bool = False
+
+
+Mount = Bind | Volume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    memory_bytes: int
+    """Memory and swap together."""
+    cpus: float | None
+    """None: all of the machine's."""
+    pids: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """One container, whole: what the profile does not fix. The profile itself is always on."""
+
+    name: str
+    image: str
+    uid: int
+    gid: int
+    limits: Limits
+    command: tuple[str, ...] | None = None
+    """None: the image's own command, which keeps the container alive."""
+    working_dir: str = "/workspace"
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    network: Literal["open", "none"] = "open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerState:
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    status: Literal["created", "running", "paused", "restarting", "removing", "exited", "dead"]
+    exit_code: int | None
+    """None until it has ended."""
+    oom_killed: bool
+    started_at: str | None
+    finished_at: str | None
+    error: str
+    """The engine's own words about a start that failed, else empty."""
+    mount_sources: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecResult:
+    """A command that ran in a container. A non-zero exit is a value, not an error.
+
+    Bytes that are not UTF-8 are replaced.
+    """
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogChunk:
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineInfo:
+    name: str
+    """docker or podman."""
+    version: str
+    endpoint: str
+
+
+class ContainerEngine(Protocol):
+    """Every method raises CodingAgentError with the engine's own words when the engine fails."""
+
+    async def info(self) -> EngineInfo: ...
+
+    async def image_digest(self, name: str) -> str | None:
+        """The image's id (sha256:…), or None when there is no such image."""
+        ...
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """Make the container without starting it; gives its id."""
+        ...
+
+    async def start(self, container: str) -> None: ...
+
+    async def inspect(self, container: str) -> ContainerState | None:
+        """By id or name; None when there is none."""
+        ...
+
+    async def list(self, labels: Mapping[str, str | None]) -> tuple[ContainerState, ...]:
+        """All containers, ended ones too, that carry these labels (None: any value)."""
+        ...
+
+    async def wait(self, container: str) -> ContainerState:
+        """Wait until it has ended and give the state then."""
+        ...
+
+    async def signal(self, container: str, name: str) -> None:
+        """Send e.g. SIGINT to the main process; a container that has ended is not an error."""
+        ...
+
+    async def remove(self, container: str) -> None:
+        """Remove with all its processes and anonymous volumes; an absent one is not an error."""
+        ...
+
+    def logs(self, container: str, *, follow: bool) -> AsyncIterator[LogChunk]:
+        """Output from its beginning, as bytes; with `follow` until the container has ended."""
+        ...
+
+    async def exec(
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        output_limit: int = 100_000_000,
+    ) -> ExecResult:
+        """Run a command to its end. Over `timeout` seconds what it began is killed: CodingAgentTimeout."""
+        ...
+
+    async def put_archive(self, container: str, path: str, tar: Path) -> None:
+        """Unpack a tar file of the host into the container's folder `path`; owners are those in the tar."""
+        ...
+
+    async def close(self) -> None: ...

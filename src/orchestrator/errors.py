@@ -1,0 +1,78 @@
+"""Errors that a person can meet: each says what happened, where, and what to do next.
+
+    OrchestratorError            exit code
+    ├─ UsageError                2   the command line, or what it names
+    ├─ PlanError                 2   the plan cannot be read
+    ├─ ConfigurationError        2   a setting is unknown, of the wrong type, or needs trust
+    ├─ EnvironmentInvalid        2   folder, repository, engine, image or credential are not fit to start
+    │  └─ FolderBusy             2   another run holds the code folder
+    ├─ CodingAgentError          4   the container engine failed, in its own words
+    │  └─ CodingAgentTimeout     4   a command in a container took longer than it may
+    ├─ WorkspaceError            4   git or the folder changed under a run; nothing was delivered
+    └─ Interrupted               130 a signal asked us to stop
+
+Anything else that escapes is our bug: exit code 70 and a report to paste.
+"""
+
+from typing import ClassVar
+
+
+class OrchestratorError(Exception):
+    """Base of all expected failures.
+
+    `what` is one sentence, `where` a file, folder or setting, `hint` the next step for the person.
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [self.what if self.where is None else f"{self.where}: {self.what}"]
+        if self.hint is not None:
+            lines.append(self.hint)
+        return "\n".join(lines)
+
+
+class UsageError(OrchestratorError):
+    exit_code = 2
+
+
+class PlanError(OrchestratorError):
+    exit_code = 2
+
+
+class ConfigurationError(OrchestratorError):
+    exit_code = 2
+
+
+class EnvironmentInvalid(OrchestratorError):
+    exit_code = 2
+
+
+class FolderBusy(EnvironmentInvalid):
+    """Another run holds the code folder; the message names it by run id and process id."""
+
+
+class CodingAgentError(OrchestratorError):
+    """The container engine refused or failed; `what` carries its own words."""
+
+    exit_code = 4
+
+
+class CodingAgentTimeout(CodingAgentError):
+    """A command in a container took longer than its time-out and was killed."""
+
+
+class WorkspaceError(OrchestratorError):
+    """The repository or the folder is not as the run left it, or git refused; nothing was delivered."""
+
+    exit_code = 4
+
+
+class Interrupted(OrchestratorError):
+    exit_code = 130

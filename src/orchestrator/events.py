@@ -1,0 +1,177 @@
+"""What a coding agent says while it works: one vocabulary for every agent, and the outcome it claims."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+OutcomeStatus = Literal["completed", "failed", "needs_human"]
+OUTCOME_MAX_BYTES = 1_000_000
+OUTCOME_MAX_OPTIONS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens and US dollars; what an agent does not report is zero."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_read_tokens: int = 0
+    cost_usd: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            cache_read_tokens=self.cache_read_tokens + other.cache_read_tokens,
+            cost_usd=self.cost_usd + other.cost_usd,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What the agent says happened: a claim, never proof."""
+
+    status: OutcomeStatus
+    summary: str = ""
+    handoff: str = ""
+    question: str | None = None
+    options: tuple[str, ...] = ()
+    recommendation: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidOutcome:
+    """The agent reported something that is not an outcome; `reason` says what is wrong with it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStarted:
+    session: str
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A tool the agent used. `summary` is one line in words, control codes removed.
+
+    The call that reports the outcome is not a tool call; drivers leave it out.
+    """
+
+    id: str
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult:
+    id: str
+    is_error: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReported:
+    """Tokens used since the last such event of this process (a difference, not a total)."""
+
+    usage: Usage
+
+
+LimitKind = Literal["usage_limit", "rate_limit", "overloaded", "billing", "credential_refused"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """A structured sign that the model's provider refuses; `until` is seconds since the epoch."""
+
+    kind: LimitKind
+    detail: str
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A final result of the agent; the last one of a stream counts.
+
+    `outcome` is None when the stream carries none (an agent that reports by file, or did not report).
+    """
+
+    is_error: bool
+    detail: str = ""
+    outcome: Outcome | InvalidOutcome | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentFault:
+    """The agent's CLI reports an error of its own (not of a tool)."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """A line that the driver does not know, kept as it came (invalid UTF-8 replaced)."""
+
+    line: str
+
+
+AgentEvent = (
+    SessionStarted | Text | ToolCall | ToolResult | UsageReported | Limit | Finished | AgentFault | Unknown
+)
+
+
+def parse_outcome(value: object) -> Outcome | InvalidOutcome:
+    """Check a decoded JSON value against the outcome contract; never raises.
+
+    Unknown keys are kept in `extra`. needs_human without a question is invalid.
+    """
+    if not isinstance(value, dict):
+        return InvalidOutcome(reason="the outcome is not a JSON object")
+    status = value.get("status")
+    if status not in ("completed", "failed", "needs_human"):
+        return InvalidOutcome(reason="status is not completed, failed or needs_human")
+    for key in ("summary", "handoff", "question", "recommendation"):
+        if value.get(key) is not None and not isinstance(value[key], str):
+            return InvalidOutcome(reason=f"{key} is not a string")
+    options = value.get("options") or []
+    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+        return InvalidOutcome(reason="options is not a list of strings")
+    if len(options) > OUTCOME_MAX_OPTIONS:
+        return InvalidOutcome(reason=f"more than {OUTCOME_MAX_OPTIONS} options")
+    question = value.get("question") or None
+    if status == "needs_human" and (question is None or not question.strip()):
+        return InvalidOutcome(reason="needs_human without a question")
+    known = {"status", "summary", "handoff", "question", "options", "recommendation"}
+    return Outcome(
+        status=status,
+        summary=value.get("summary") or "",
+        handoff=value.get("handoff") or "",
+        question=question,
+        options=tuple(options),
+        recommendation=value.get("recommendation") or None,
+        extra={key: entry for key, entry in value.items() if key not in known},
+    )
+
+
+_CONTROL = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+# Bidirectional overrides and isolates can make a terminal show text in another order than it has.
+_CONTROL |= dict.fromkeys((0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+
+
+def plain(text: str) -> str:
+    """Text of an agent as text: no control codes, no lone surrogates; newlines and tabs stay."""
+    return text.translate(_CONTROL).encode("utf-8", "replace").decode("utf-8")
+
+
+def one_line(text: str, width: int = 120) -> str:
+    """`plain` text folded onto one line of at most `width` characters."""
+    folded = " ".join(plain(text).split())
+    return folded if len(folded) <= width else folded[: width - 1] + "…"

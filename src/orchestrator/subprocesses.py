@@ -1,0 +1,169 @@
+"""The one place that starts host processes.
+
+Every process gets a session of its own, a deadline, and both pipes drained; on any exception, cancellation
+included, its whole process group is killed before the exception goes on.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The user and group a process runs as, when not the caller's."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class ProcessTimeout(Exception):
+    """A host process took longer than its deadline (seconds) and was killed."""
+
+    def __init__(self, argv: Sequence[str], seconds: float) -> None:
+        super().__init__(f"{argv[0]} took longer than {seconds:g} s and was killed: {' '.join(argv)}")
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: bytes | None = None,
+    identity: Identity | None = None,
+) -> Completed:
+    """Run to the end and give exit code and output; a non-zero exit is a value, not an error.
+
+    Raises ProcessTimeout after `timeout` seconds and FileNotFoundError when there is no such program.
+    """
+    async with _started(argv, env=env, cwd=cwd, identity=identity, stdin=stdin is not None) as process:
+        try:
+            async with asyncio.timeout(timeout):
+                stdout, stderr = await process.communicate(stdin)
+        except TimeoutError:
+            raise ProcessTimeout(argv, timeout) from None
+        assert process.returncode is not None
+        return Completed(argv=tuple(argv), exit_code=process.returncode, stdout=stdout, stderr=stderr)
+
+
+async def pipe(
+    producer: Sequence[str],
+    consumer: Sequence[str],
+    *,
+    timeout: float,
+    producer_env: Mapping[str, str] | None = None,
+    consumer_env: Mapping[str, str] | None = None,
+    producer_stdin: bytes | None = None,
+    producer_identity: Identity | None = None,
+    consumer_identity: Identity | None = None,
+    cwd: Path | None = None,
+) -> tuple[Completed, Completed]:
+    """Run `producer | consumer`, each under its own identity, and give both results."""
+    read_end, write_end = os.pipe()
+    try:
+        async with _started(
+            producer,
+            env=producer_env,
+            cwd=cwd,
+            identity=producer_identity,
+            stdin=producer_stdin is not None,
+            stdout=write_end,
+        ) as first:
+            os.close(write_end)
+            write_end = -1
+            async with _started(
+                consumer, env=consumer_env, cwd=cwd, identity=consumer_identity, stdin_from=read_end
+            ) as second:
+                os.close(read_end)
+                read_end = -1
+                try:
+                    async with asyncio.timeout(timeout):
+                        (_, error), (out, second_error) = await asyncio.gather(
+                            first.communicate(producer_stdin), second.communicate()
+                        )
+                except TimeoutError:
+                    raise ProcessTimeout([*producer, "|", *consumer], timeout) from None
+                assert first.returncode is not None and second.returncode is not None
+                return (
+                    Completed(
+                        argv=tuple(producer), exit_code=first.returncode, stdout=b"", stderr=error or b""
+                    ),
+                    Completed(
+                        argv=tuple(consumer), exit_code=second.returncode, stdout=out, stderr=second_error
+                    ),
+                )
+    finally:
+        for descriptor in (read_end, write_end):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+async def start_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path) -> int:
+    """Start a process that outlives us: own session, no inherited descriptor, output appended to a file.
+
+    Gives its process id; it is not waited for.
+    """
+    with output.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            env=dict(env),
+            cwd=cwd,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            close_fds=True,
+        )
+    return process.pid
+
+
+@asynccontextmanager
+async def _started(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None,
+    cwd: Path | None,
+    identity: Identity | None,
+    stdin: bool = False,
+    stdin_from: int | None = None,
+    stdout: int = asyncio.subprocess.PIPE,
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    stdin_mode = asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        env=None if env is None else dict(env),
+        cwd=cwd,
+        stdin=stdin_mode if stdin_from is None else stdin_from,
+        stdout=stdout,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+        user=None if identity is None else identity.uid,
+        group=None if identity is None else identity.gid,
+        extra_groups=None if identity is None else [],
+    )
+    try:
+        yield process
+    except BaseException:
+        _kill_group(process)
+        await asyncio.shield(process.wait())
+        raise
+
+
+def _kill_group(process: asyncio.subprocess.Process) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
