@@ -1,0 +1,14 @@
+-- name: append
+INSERT INTO facts (run, n, at, kind, task, attempt, key, body)
+SELECT :run, coalesce(max(n), 0) + 1, :at, :kind, :task, :attempt, :key, :body FROM facts WHERE run = :run
+RETURNING n;
+
+-- name: of_run
+SELECT run, n, at, kind, task, attempt, body FROM facts WHERE run = :run AND n > :after ORDER BY n;
+
+-- name: of_run_without_chatter
+SELECT run, n, at, kind, task, attempt, body FROM facts
+WHERE run = :run AND kind NOT IN ('agent_text', 'agent_tool') ORDER BY n;
+
+-- name: runs_newest_first
+SELECT run FROM facts WHERE kind = 'run_started' ORDER BY at DESC, run;

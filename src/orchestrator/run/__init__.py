@@ -1,0 +1,1 @@
+"""What has happened in a run: facts, the state folded from them, prompts and the hand-off. Pure: no I/O."""

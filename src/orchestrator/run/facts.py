@@ -1,0 +1,305 @@
+"""The facts of a run: append-only, each written before or after one side effect.
+
+A fact is an envelope (run, number, time, task, attempt) around a body; the body's class is its kind.
+An intent is written before its side effect, with what is needed to find out later whether it happened:
+
+    attempt_started   a container of this name may exist       closed by  attempt_ended
+    candidate_made    this commit exists in our repository
+    landing_started   the branch may stand at this candidate   closed by  task_finished
+    run_ended         nobody works on the run any more         reopened by run_resumed
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from orchestrator.events import Usage
+
+AttemptStatus = Literal[
+    "running", "completed", "failed", "needs_human", "unclear", "interrupted", "timed_out", "parked"
+]
+TaskStatus = Literal["pending", "running", "waiting", "completed", "failed", "skipped", "imported"]
+RunStatus = Literal["running", "interrupted", "waiting", "parked", "completed", "failed", "cancelled"]
+Verdict = Literal["pass", "fail", "unavailable"]
+Before = Literal["red", "already_green", "absent"]
+Verification = Literal["verified", "unverified"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEntry:
+    """What a run remembers of a task of its plan."""
+
+    id: str
+    title: str
+    type: str | None
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How the run was asked for; `resume` starts from these."""
+
+    agent: str
+    command: tuple[str, ...] = ()
+    model: str | None = None
+    guidance: str | None = None
+    overrides: tuple[str, ...] = ()
+    """Settings given on the command line, as SECTION.KEY=VALUE."""
+    only: tuple[str, ...] = ()
+    """Ids of the tasks to carry out; empty: all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    kind: ClassVar[str] = "run_started"
+    plan: str
+    """Path relative to the code folder."""
+    plan_title: str
+    folder: str
+    branch: str
+    base: str
+    """The commit the run starts from."""
+    tasks: tuple[TaskEntry, ...]
+    end_to_end: bool
+    options: RunOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed:
+    kind: ClassVar[str] = "run_resumed"
+    options: RunOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseChecked:
+    """A verify command ran on the base, before any agent."""
+
+    kind: ClassVar[str] = "base_checked"
+    gate: str
+    command: str
+    before: Before
+    exit_code: int
+    evidence: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseRunEnded:
+    kind: ClassVar[str] = "base_run_ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchReady:
+    """HEAD stands on the run's branch, at `commit`."""
+
+    kind: ClassVar[str] = "branch_ready"
+    branch: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskStarted:
+    kind: ClassVar[str] = "task_started"
+    title: str
+    parent: str
+    """The commit on which the task's first attempt starts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted:
+    kind: ClassVar[str] = "attempt_started"
+    container: str
+    session: str
+    resumed: bool
+    """Whether the agent's session of an earlier attempt goes on."""
+    folder: str
+    """Where transcript and per-attempt folders lie, relative to the run's folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentText:
+    kind: ClassVar[str] = "agent_text"
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentTool:
+    kind: ClassVar[str] = "agent_tool"
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The agent's outcome as the journal keeps it: bounded text, a claim."""
+
+    status: Literal["completed", "failed", "needs_human"]
+    summary: str = ""
+    handoff: str = ""
+    question: str | None = None
+    options: tuple[str, ...] = ()
+    recommendation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnded:
+    kind: ClassVar[str] = "attempt_ended"
+    status: AttemptStatus
+    reason: str | None
+    exit_code: int | None
+    claim: Claim | None = None
+    tool_calls: int = 0
+    session_kept: bool = False
+    """Whether the agent's session can be continued by a next attempt."""
+    usage: Usage = field(default_factory=Usage)
+    until: str | None = None
+    """When a usage limit is over, if the provider said so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeSaved:
+    """The folder as it was, kept as a commit under `ref` in our own repository."""
+
+    kind: ClassVar[str] = "tree_saved"
+    ref: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateMade:
+    kind: ClassVar[str] = "candidate_made"
+    commit: str
+    tree: str
+    parent: str
+    changed: bool
+    """Whether it differs, apart from the hand-off, from the commit the task's first attempt started on."""
+    evidence: tuple[str, ...]
+    """Ids given out for its gates, in their order."""
+    left_out: tuple[str, ...] = ()
+    moved_away: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateRefused:
+    """No commit can be made of the folder; the reason names the path."""
+
+    kind: ClassVar[str] = "candidate_refused"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateStarted:
+    kind: ClassVar[str] = "gate_started"
+    gate: str
+    command: str
+    evidence: str
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateEnded:
+    kind: ClassVar[str] = "gate_ended"
+    gate: str
+    command: str
+    verdict: Verdict
+    exit_code: int | None
+    evidence: str
+    seconds: float
+    candidate: str
+    tail: str
+    """The end of its output, bounded."""
+    output_sha256: str
+    image: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LandingStarted:
+    kind: ClassVar[str] = "landing_started"
+    candidate: str
+    branch: str
+    expected: str
+    """Where the branch stands before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFinished:
+    kind: ClassVar[str] = "task_finished"
+    status: Literal["completed", "failed", "skipped", "imported"]
+    commit: str | None = None
+    verification: Verification | None = None
+    evidence: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionAsked:
+    kind: ClassVar[str] = "question_asked"
+    question: str
+    text: str
+    options: tuple[str, ...] = ()
+    recommendation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionAnswered:
+    kind: ClassVar[str] = "question_answered"
+    question: str
+    by: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndToEndEnded:
+    """All commands of the end-to-end scenario ran on this commit."""
+
+    kind: ClassVar[str] = "end_to_end_ended"
+    status: Literal["passed", "failed", "unavailable"]
+    commit: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnded:
+    kind: ClassVar[str] = "run_ended"
+    status: RunStatus
+    exit_code: int
+    reason: str | None = None
+    until: str | None = None
+
+
+Body = (
+    RunStarted
+    | RunResumed
+    | BaseChecked
+    | BaseRunEnded
+    | BranchReady
+    | TaskStarted
+    | AttemptStarted
+    | AgentText
+    | AgentTool
+    | AttemptEnded
+    | TreeSaved
+    | CandidateMade
+    | CandidateRefused
+    | GateStarted
+    | GateEnded
+    | LandingStarted
+    | TaskFinished
+    | QuestionAsked
+    | QuestionAnswered
+    | EndToEndEnded
+    | RunEnded
+)
+
+BODIES: dict[str, type[Any]] = {body.kind: body for body in Body.__args__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    run: str
+    n: int
+    """Ascending within the run, over restarts; never used twice."""
+    at: str
+    """ISO 8601, UTC, milliseconds."""
+    task: str | None
+    attempt: int | None
+    body: Body

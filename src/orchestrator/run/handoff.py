@@ -1,0 +1,98 @@
+"""The hand-off document: one section per finished task, for the next agent and for people.
+
+A section lies between two comment lines that carry the task's id, so that it can be replaced whatever an
+agent wrote into it. What the agent wrote cannot end or begin a section: such lines are indented.
+"""
+
+import re
+from dataclasses import dataclass
+
+from orchestrator.events import plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedFile:
+    path: str
+    status: str
+    """added, modified, deleted or type changed."""
+    added: int | None
+    """Lines; None for a binary file."""
+    deleted: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandoffSection:
+    task: str
+    title: str
+    outcome: str
+    """The agent's own summary."""
+    notes: str
+    """The agent's notes for the next task."""
+    changes: tuple[ChangedFile, ...]
+
+
+MAX_LISTED_CHANGES = 100
+
+
+def handoff_path(plan_path: str) -> str:
+    """Where the document of this plan lies: beside it."""
+    folder, slash, name = plan_path.rpartition("/")
+    stem = name.rpartition(".")[0] or name
+    return f"{folder}{slash}HANDOFF_{stem}.md"
+
+
+def with_section(document: str, plan_title: str, section: HandoffSection) -> str:
+    """The document with this task's section put in, or in the place of the one it had."""
+    text = _rendered(section)
+    if not document.strip():
+        document = f"# Hand-off: {_line(plan_title)}\n"
+    begin, end = _marks(section.task)
+    pattern = re.compile(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", re.DOTALL | re.MULTILINE)
+    if pattern.search(document):
+        return pattern.sub(lambda _: text, document, count=1)
+    return document.rstrip("\n") + "\n\n" + text
+
+
+def _marks(task: str) -> tuple[str, str]:
+    # Two hyphens would end the comment.
+    name = _line(task).replace("--", "-\u200b-").replace(">", "›")
+    return f"<!-- hand-off of task {name} -->", f"<!-- end of task {name} -->"
+
+
+def _rendered(section: HandoffSection) -> str:
+    begin, end = _marks(section.task)
+    parts = [
+        f"{begin}\n## Task {_line(section.task)}: {_line(section.title)}\n",
+        _chapter("Outcome", _inner(section.outcome) or "(the agent gave no summary)"),
+        _chapter("Changes", _changes(section.changes)),
+        _chapter("Notes for the next task", _inner(section.notes) or "(none)"),
+        f"{end}\n",
+    ]
+    return "\n".join(parts)
+
+
+def _chapter(title: str, text: str) -> str:
+    return f"### {title}\n\n{text}\n"
+
+
+def _line(text: str) -> str:
+    return " ".join(plain(text).split())
+
+
+def _inner(text: str) -> str:
+    """Foreign text that cannot open or close a section, nor a heading of our levels."""
+    lines = plain(text).strip().splitlines()
+    return "\n".join(f"    {line}" if re.match(r"\s*(<!--|#{1,3}\s)", line) else line for line in lines)
+
+
+def _changes(changes: tuple[ChangedFile, ...]) -> str:
+    if not changes:
+        return "(none)"
+    listed = [_change(change) for change in changes[:MAX_LISTED_CHANGES]]
+    more = len(changes) - len(listed)
+    return "\n".join([*listed, *([f"- and {more} more"] if more else [])])
+
+
+def _change(change: ChangedFile) -> str:
+    size = "binary" if change.added is None else f"+{change.added} -{change.deleted}"
+    return f"- `{_line(change.path)}` ({change.status}, {size})"

@@ -1,0 +1,108 @@
+"""What a coding agent is told. The texts are files beside this module; here they are filled in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from string import Template
+
+from orchestrator.plan.model import Plan, Task
+from orchestrator.run.facts import BaseChecked, GateEnded
+from orchestrator.run.state import AttemptState, QuestionState
+
+TEXTS = ("task", "again", "outcome_in_stream", "outcome_by_file")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptParts:
+    """Everything a prompt is made of."""
+
+    plan: Plan
+    task: Task
+    handoff_path: str
+    handoff: str
+    """The hand-off document as it stands on the branch; empty when there is none."""
+    base: tuple[BaseChecked, ...]
+    previous: AttemptState | None
+    questions: tuple[QuestionState, ...]
+    guidance: str | None
+    session_goes_on: bool
+    """Whether the agent remembers its last attempt."""
+    outcome_in_stream: bool
+
+
+def prompt(parts: PromptParts, texts: Mapping[str, str]) -> str:
+    """The prompt of an attempt. `texts` holds the file of each name in TEXTS."""
+    name = "again" if parts.session_goes_on else "task"
+    reporting = texts["outcome_in_stream" if parts.outcome_in_stream else "outcome_by_file"]
+    return Template(texts[name]).substitute(
+        plan_path=parts.plan.path,
+        plan_title=parts.plan.title,
+        goal=parts.plan.goal.strip() or "(none given)",
+        task_id=parts.task.id,
+        section=parts.task.section.strip(),
+        handoff_path=parts.handoff_path,
+        base_notes=_base_notes(parts.base),
+        handoff=_chapter("What earlier tasks left for you", parts.handoff),
+        guidance=_chapter("Guidance from the person who started the run", parts.guidance or ""),
+        answers=_answers(parts.questions),
+        evidence=_evidence(parts.previous),
+        reporting=reporting.strip(),
+    )
+
+
+def _chapter(title: str, text: str) -> str:
+    return f"\n# {title}\n\n{text.strip()}\n" if text.strip() else ""
+
+
+def _base_notes(base: tuple[BaseChecked, ...]) -> str:
+    words = {
+        "red": "fails now",
+        "already_green": "passes already",
+        "absent": "cannot run yet: what it needs is not there",
+    }
+    lines = [f"{words[check.before]}:\n{_fenced(check.command)}" for check in base]
+    return _chapter("How the task is checked, and how that stands before your work", "\n".join(lines))
+
+
+def _answers(questions: tuple[QuestionState, ...]) -> str:
+    return "".join(
+        _chapter(
+            "A question and its answer", f"Question: {question.asked.text}\n\nAnswer: {question.answer.text}"
+        )
+        for question in questions
+        if question.answer is not None
+    )
+
+
+def _evidence(previous: AttemptState | None) -> str:
+    if previous is None or previous.end is None:
+        return ""
+    said = previous.end.reason if previous.end.status != "completed" else None
+    notes = [f"It ended as {previous.end.status}: {said}"] if said else []
+    if previous.refused is not None:
+        notes.append(previous.refused)
+    if (
+        previous.candidate is not None
+        and not previous.candidate.changed
+        and previous.end.status == "completed"
+    ):
+        notes.append("Nothing in the folder was changed.")
+    notes += [_failed_gate(gate) for gate in previous.failed_gates]
+    return _chapter("What your last attempt came to", "\n\n".join(notes))
+
+
+def _failed_gate(gate: GateEnded) -> str:
+    return (
+        f"This command failed with exit code {gate.exit_code}:\n{_fenced(gate.command)}"
+        f"\nThe end of its output:\n{_fenced(gate.tail)}"
+    )
+
+
+def _fenced(text: str) -> str:
+    """A fence longer than any run of backticks in the text, so that the text cannot end it."""
+    longest = max((len(run) for run in _backtick_runs(text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text.rstrip()}\n{fence}\n"
+
+
+def _backtick_runs(text: str) -> list[str]:
+    return [run for run in "".join(c if c == "`" else " " for c in text).split(" ") if run]

@@ -1,0 +1,266 @@
+"""The state of a run, folded from its facts. Every transition stands in `_transition`, once.
+
+`fold` is total: facts of a run in their order give its state; a fact that cannot follow (the journal is
+damaged, or a newer version wrote it) raises ValueError naming it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, assert_never
+
+from orchestrator.events import Usage
+from orchestrator.run.facts import (
+    AgentText,
+    AgentTool,
+    AttemptEnded,
+    AttemptStarted,
+    BaseChecked,
+    BaseRunEnded,
+    BranchReady,
+    CandidateMade,
+    CandidateRefused,
+    EndToEndEnded,
+    Fact,
+    GateEnded,
+    GateStarted,
+    LandingStarted,
+    QuestionAnswered,
+    QuestionAsked,
+    RunEnded,
+    RunOptions,
+    RunResumed,
+    RunStarted,
+    TaskEntry,
+    TaskFinished,
+    TaskStarted,
+    TreeSaved,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptState:
+    number: int
+    epoch: int
+    """How often the run had been resumed when it started; limits count within one epoch."""
+    started: str
+    start: AttemptStarted
+    ended: str | None = None
+    end: AttemptEnded | None = None
+    candidate: CandidateMade | None = None
+    refused: str | None = None
+    """Why no candidate could be made of the folder."""
+    saved_ref: str | None = None
+    gates: tuple[GateEnded, ...] = ()
+
+    @property
+    def failed_gates(self) -> tuple[GateEnded, ...]:
+        return tuple(gate for gate in self.gates if gate.verdict == "fail")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionState:
+    task: str | None
+    attempt: int | None
+    asked_at: str
+    asked: QuestionAsked
+    answered_at: str | None = None
+    answer: QuestionAnswered | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskState:
+    entry: TaskEntry
+    parent: str | None = None
+    """The commit its first attempt started on; None before."""
+    attempts: tuple[AttemptState, ...] = ()
+    landing: LandingStarted | None = None
+    finished: TaskFinished | None = None
+    base: tuple[BaseChecked, ...] = ()
+
+    @property
+    def last(self) -> AttemptState | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def met(self) -> bool:
+        """Whether tasks that depend on this one may start."""
+        return self.finished is not None and self.finished.status in ("completed", "imported")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    run: str
+    started_at: str
+    start: RunStarted
+    options: RunOptions
+    epoch: int = 0
+    tasks: Mapping[str, TaskState] = field(default_factory=dict)
+    base_checked: bool = False
+    branch_ready: bool = False
+    end_to_end: EndToEndEnded | None = None
+    end_to_end_epoch: int = -1
+    end_to_end_gates: tuple[GateEnded, ...] = ()
+    questions: tuple[QuestionState, ...] = ()
+    evidence_given: int = 0
+    """How many evidence ids have been given out."""
+    last_n: int = 0
+    ended_at: str | None = None
+    end: RunEnded | None = None
+
+    @property
+    def open_questions(self) -> tuple[QuestionState, ...]:
+        return tuple(question for question in self.questions if question.answer is None)
+
+    @property
+    def usage(self) -> Usage:
+        total = Usage()
+        for task in self.tasks.values():
+            for attempt in task.attempts:
+                total += attempt.end.usage if attempt.end is not None else Usage()
+        return total
+
+
+def fold(facts_of_run: Iterable[Fact]) -> RunState:
+    """The state after these facts; raises ValueError when there is none or one cannot follow."""
+    state: RunState | None = None
+    for fact in facts_of_run:
+        state = begin(fact) if state is None else advance(state, fact)
+    if state is None:
+        raise ValueError("a run without facts")
+    return state
+
+
+def begin(fact: Fact) -> RunState:
+    """The state after a run's first fact."""
+    if not isinstance(fact.body, RunStarted):
+        raise ValueError(f"a run begins with run_started, not with {fact.body.kind}")
+    start = fact.body
+    return RunState(
+        run=fact.run,
+        started_at=fact.at,
+        start=start,
+        options=start.options,
+        tasks={entry.id: TaskState(entry=entry) for entry in start.tasks},
+        last_n=fact.n,
+    )
+
+
+def advance(state: RunState, fact: Fact) -> RunState:
+    """The state after one more fact; raises ValueError when it cannot follow."""
+    try:
+        return replace(_transition(state, fact), last_n=fact.n)
+    except (KeyError, IndexError) as error:
+        raise ValueError(f"fact {fact.n}: {fact.body.kind} cannot follow ({error})") from error
+
+
+def _transition(state: RunState, fact: Fact) -> RunState:
+    match fact.body:
+        case RunStarted():
+            raise ValueError(f"fact {fact.n}: the run has begun before")
+        case RunResumed() as body:
+            return _resumed(state, body)
+        case BaseChecked() as body:
+            return _base_checked(state, fact, body)
+        case BaseRunEnded():
+            return replace(state, base_checked=True)
+        case BranchReady():
+            return replace(state, branch_ready=True)
+        case TaskStarted() as body:
+            return _with_task(state, fact, parent=body.parent)
+        case AttemptStarted() as body:
+            return _attempt_started(state, fact, body)
+        case AgentText() | AgentTool():
+            return state
+        case AttemptEnded() as body:
+            return _with_attempt(state, fact, end=body, ended=fact.at)
+        case TreeSaved() as body:
+            return _with_attempt(state, fact, saved_ref=body.ref)
+        case CandidateMade() as body:
+            given = state.evidence_given + len(body.evidence)
+            return replace(_with_attempt(state, fact, candidate=body, gates=()), evidence_given=given)
+        case CandidateRefused() as body:
+            return _with_attempt(state, fact, refused=body.reason)
+        case GateStarted():
+            return _gate_started(state, fact)
+        case GateEnded() as body:
+            return _gate_ended(state, fact, body)
+        case LandingStarted() as body:
+            return _with_task(state, fact, landing=body)
+        case TaskFinished() as body:
+            return _with_task(state, fact, finished=body)
+        case QuestionAsked() as body:
+            question = QuestionState(task=fact.task, attempt=fact.attempt, asked_at=fact.at, asked=body)
+            return replace(state, questions=(*state.questions, question))
+        case QuestionAnswered() as body:
+            return _answered(state, fact, body)
+        case EndToEndEnded() as body:
+            return replace(state, end_to_end=body, end_to_end_epoch=state.epoch)
+        case RunEnded() as body:
+            return replace(state, end=body, ended_at=fact.at)
+        case _ as never:
+            assert_never(never)
+
+
+def _resumed(state: RunState, body: RunResumed) -> RunState:
+    """A resumed run gives every failed task fresh attempts, and its scenario a fresh try."""
+    tasks = {
+        task_id: replace(task, finished=None)
+        if task.finished is not None and task.finished.status == "failed"
+        else task
+        for task_id, task in state.tasks.items()
+    }
+    return replace(
+        state,
+        tasks=tasks,
+        options=body.options,
+        epoch=state.epoch + 1,
+        end_to_end_gates=(),
+        ended_at=None,
+        end=None,
+    )
+
+
+def _with_task(state: RunState, fact: Fact, **changes: Any) -> RunState:
+    task = state.tasks[fact.task or ""]
+    return replace(state, tasks={**state.tasks, task.entry.id: replace(task, **changes)})
+
+
+def _with_attempt(state: RunState, fact: Fact, **changes: Any) -> RunState:
+    attempts = state.tasks[fact.task or ""].attempts
+    if attempts[-1].number != fact.attempt:
+        raise ValueError(f"fact {fact.n}: {fact.body.kind} for attempt {fact.attempt}, which is not the last")
+    return _with_task(state, fact, attempts=(*attempts[:-1], replace(attempts[-1], **changes)))
+
+
+def _base_checked(state: RunState, fact: Fact, body: BaseChecked) -> RunState:
+    checked = (*state.tasks[fact.task or ""].base, body)
+    return replace(_with_task(state, fact, base=checked), evidence_given=state.evidence_given + 1)
+
+
+def _attempt_started(state: RunState, fact: Fact, body: AttemptStarted) -> RunState:
+    attempt = AttemptState(number=fact.attempt or 0, epoch=state.epoch, started=fact.at, start=body)
+    return _with_task(state, fact, attempts=(*state.tasks[fact.task or ""].attempts, attempt))
+
+
+def _gate_started(state: RunState, fact: Fact) -> RunState:
+    """A task's evidence ids are given out with its candidate, those of the scenario one by one."""
+    return state if fact.task is not None else replace(state, evidence_given=state.evidence_given + 1)
+
+
+def _gate_ended(state: RunState, fact: Fact, body: GateEnded) -> RunState:
+    if fact.task is None:
+        return replace(state, end_to_end_gates=(*state.end_to_end_gates, body))
+    # A gate that could not be run is run again on resume, under the same evidence id: the last one counts.
+    before = state.tasks[fact.task].attempts[-1].gates
+    gates = tuple(gate for gate in before if gate.evidence != body.evidence)
+    return _with_attempt(state, fact, gates=(*gates, body))
+
+
+def _answered(state: RunState, fact: Fact, body: QuestionAnswered) -> RunState:
+    questions = tuple(
+        replace(question, answered_at=fact.at, answer=body)
+        if question.asked.question == body.question and question.answer is None
+        else question
+        for question in state.questions
+    )
+    return replace(state, questions=questions)

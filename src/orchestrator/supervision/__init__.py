@@ -1,0 +1,1 @@
+"""What to do next: decisions over the state of a run. Pure: no I/O, no clock."""

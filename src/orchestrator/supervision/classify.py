@@ -1,0 +1,160 @@
+"""How an attempt ended, from what the agent said, its exit, and what was done to it."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from orchestrator.events import (
+    AgentEvent,
+    AgentFault,
+    Finished,
+    InvalidOutcome,
+    Limit,
+    Outcome,
+    SessionStarted,
+    Text,
+    ToolCall,
+    ToolResult,
+    Unknown,
+    Usage,
+    UsageReported,
+    one_line,
+)
+from orchestrator.run.facts import AttemptStatus, Claim
+
+PARKING_LIMITS = frozenset({"usage_limit", "billing", "credential_refused"})
+MAX_CLAIM_TEXT = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentReport:
+    """What a stream of events amounts to."""
+
+    finished: Finished | None = None
+    limit: Limit | None = None
+    """The last sign of a limit that ends an attempt."""
+    fault: str | None = None
+    tool_calls: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+    def after(self, event: AgentEvent) -> "AgentReport":
+        match event:
+            case Finished():
+                return replace(self, finished=event)
+            case Limit() if event.kind in PARKING_LIMITS:
+                return replace(self, limit=event)
+            case AgentFault():
+                return replace(self, fault=event.detail)
+            case ToolCall():
+                return replace(self, tool_calls=self.tool_calls + 1)
+            case UsageReported():
+                return replace(self, usage=self.usage + event.usage)
+            case SessionStarted() | Text() | ToolResult() | Unknown() | Limit():
+                return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What is known of the end of an attempt's container."""
+
+    exit_code: int | None
+    """None: the container is gone, nobody knows."""
+    oom_killed: bool = False
+    over_time: bool = False
+    over_output: bool = False
+    stopped: str | None = None
+    """Why we stopped it ourselves, if we did."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptVerdict:
+    status: AttemptStatus
+    reason: str | None = None
+    claim: Claim | None = None
+    until: str | None = None
+
+
+def attempt_verdict(
+    *,
+    report: AgentReport,
+    ending: Ending,
+    outcome: Outcome | InvalidOutcome | None,
+    calls_in_session: int,
+    min_tool_calls: int,
+) -> AttemptVerdict:
+    """The status of an attempt that is over. Words in prose decide nothing.
+
+    `outcome` is the agent's structured claim from wherever its driver reports it; `min_tool_calls` is zero
+    where the driver has no tool events or the task need not change anything.
+    """
+    if ending.stopped is not None:
+        return AttemptVerdict(status="interrupted", reason=ending.stopped)
+    if ending.exit_code is None:
+        return AttemptVerdict(status="interrupted", reason="the container was taken away from outside")
+    if report.limit is not None and not _claims(outcome):
+        return _parked(report.limit)
+    if ending.over_output:
+        return AttemptVerdict(status="failed", reason="the agent printed more than limits.output_bytes")
+    if ending.over_time:
+        return AttemptVerdict(status="timed_out", reason="it took longer than limits.attempt_seconds")
+    if ending.oom_killed and ending.exit_code != 0:
+        return AttemptVerdict(status="failed", reason="the container ran out of memory (container.memory)")
+    return _by_outcome(report, ending.exit_code, outcome, calls_in_session, min_tool_calls)
+
+
+def _claims(outcome: Outcome | InvalidOutcome | None) -> bool:
+    return isinstance(outcome, Outcome)
+
+
+def _parked(limit: Limit) -> AttemptVerdict:
+    until = None if limit.until is None else _iso(limit.until)
+    what = "credential refused" if limit.kind == "credential_refused" else limit.kind.replace("_", " ")
+    return AttemptVerdict(status="parked", reason=f"{what}: {one_line(limit.detail, 300)}", until=until)
+
+
+def _iso(seconds: float) -> str | None:
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _by_outcome(
+    report: AgentReport,
+    exit_code: int,
+    outcome: Outcome | InvalidOutcome | None,
+    calls_in_session: int,
+    min_tool_calls: int,
+) -> AttemptVerdict:
+    not_clear: AttemptStatus = "unclear" if exit_code == 0 else "failed"
+    if isinstance(outcome, Outcome) and outcome.status == "needs_human":
+        return AttemptVerdict(status="needs_human", reason=outcome.question, claim=_claim(outcome))
+    if report.finished is not None and report.finished.is_error:
+        detail = one_line(report.finished.detail or report.fault or "no detail", 300)
+        return AttemptVerdict(status="failed", reason=f"the agent ended with an error: {detail}")
+    if outcome is None:
+        return AttemptVerdict(status=not_clear, reason=f"the agent left no outcome (exit code {exit_code})")
+    if isinstance(outcome, InvalidOutcome):
+        return AttemptVerdict(status=not_clear, reason=f"invalid outcome: {outcome.reason}")
+    claim = _claim(outcome)
+    if outcome.status == "failed":
+        reason = one_line(outcome.summary, 300) or "the agent says failed"
+        return AttemptVerdict(status="failed", reason=reason, claim=claim)
+    if exit_code != 0:
+        reason = f"the agent says completed, but ended with exit code {exit_code}"
+        return AttemptVerdict(status="failed", reason=reason, claim=claim)
+    if calls_in_session < min_tool_calls:
+        reason = f"the agent says completed after {calls_in_session} tool calls (agent.min_tool_calls)"
+        return AttemptVerdict(status="unclear", reason=reason, claim=claim)
+    return AttemptVerdict(status="completed", claim=claim)
+
+
+def _claim(outcome: Outcome) -> Claim:
+    return Claim(
+        status=outcome.status,
+        summary=outcome.summary[:MAX_CLAIM_TEXT],
+        handoff=outcome.handoff[:MAX_CLAIM_TEXT],
+        question=None if outcome.question is None else outcome.question[:MAX_CLAIM_TEXT],
+        options=tuple(option[:MAX_CLAIM_TEXT] for option in outcome.options),
+        recommendation=None if outcome.recommendation is None else outcome.recommendation[:MAX_CLAIM_TEXT],
+    )

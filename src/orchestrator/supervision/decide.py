@@ -1,0 +1,262 @@
+"""decide(state, work) -> action: the whole policy of a run.
+
+The engine carries the action out, appends facts, folds, and asks again. A killed run asks the same question
+over the same facts, so there is no second path for resume.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, assert_never
+
+from orchestrator.run.facts import AttemptStatus, RunStatus
+from orchestrator.run.state import AttemptState, QuestionState, RunState, TaskState
+
+CHARGED: frozenset[AttemptStatus] = frozenset({"completed", "failed", "unclear", "timed_out"})
+"""Attempt ends that count against `limits.attempts`; the others were nobody's fault or are not over."""
+
+MAX_INTERRUPTIONS = 3
+"""Attempts of one task that may be cut off from outside, within one epoch, before the run parks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkItem:
+    """A task as the policy sees it."""
+
+    id: str
+    depends_on: tuple[str, ...]
+    commands: tuple[str, ...]
+    """Its gates, in order."""
+    must_change: bool
+    """Whether a candidate without changes is a failure (CODING, MIXED, or nothing that checks it)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    items: tuple[WorkItem, ...]
+    """The tasks to carry out, in an order that respects their dependencies."""
+    end_to_end: tuple[str, ...]
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckBase:
+    """Run every verify command on the base, before any agent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeBranch:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTask:
+    task: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartAttempt:
+    task: str
+    number: int
+    previous: AttemptState | None
+    """The attempt whose session and evidence the new one goes on from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoverAttempt:
+    """An attempt that was begun and never ended: its owner was killed."""
+
+    task: str
+    attempt: AttemptState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeCandidate:
+    task: str
+    attempt: AttemptState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunGates:
+    task: str
+    attempt: AttemptState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Land:
+    task: str
+    attempt: AttemptState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailTask:
+    task: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskPerson:
+    task: str
+    attempt: AttemptState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckEndToEnd:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndRun:
+    status: RunStatus
+    exit_code: int
+    reason: str | None = None
+    until: str | None = None
+
+
+Action = (
+    CheckBase
+    | MakeBranch
+    | StartTask
+    | StartAttempt
+    | RecoverAttempt
+    | MakeCandidate
+    | RunGates
+    | Land
+    | FailTask
+    | AskPerson
+    | CheckEndToEnd
+    | EndRun
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotPassed:
+    reason: str
+
+
+def decide(state: RunState, work: Work) -> Action:
+    """The one next thing to do."""
+    if not state.base_checked:
+        return CheckBase()
+    if not state.branch_ready:
+        return MakeBranch()
+    for item in work.items:
+        task = state.tasks[item.id]
+        if task.finished is None:
+            return _next_of_task(state, task, item, work)
+        if task.finished.status == "failed":
+            return EndRun(status="failed", exit_code=1, reason=f"task {item.id}: {task.finished.reason}")
+    return _after_the_tasks(state, work)
+
+
+def judge(attempt: AttemptState, item: WorkItem) -> Passed | NotPassed:
+    """Whether an attempt whose gates have all spoken may land; the first reason against it."""
+    assert attempt.end is not None and attempt.candidate is not None
+    if attempt.end.status != "completed":
+        return NotPassed(reason=attempt.end.reason or attempt.end.status)
+    if item.must_change and not attempt.candidate.changed:
+        return NotPassed(reason="the agent says completed, but nothing was changed")
+    for gate in attempt.failed_gates:
+        return NotPassed(reason=f"{gate.gate} failed with exit code {gate.exit_code} ({gate.evidence})")
+    return Passed()
+
+
+def _next_of_task(state: RunState, task: TaskState, item: WorkItem, work: Work) -> Action:
+    if task.parent is None:
+        return StartTask(task=item.id)
+    attempt = task.last
+    if attempt is None:
+        return StartAttempt(task=item.id, number=1, previous=None)
+    if attempt.end is None:
+        return RecoverAttempt(task=item.id, attempt=attempt)
+    match attempt.end.status:
+        case "completed" | "failed" | "unclear":
+            return _next_of_candidate(state, task, item, attempt, work)
+        case "needs_human":
+            return _next_of_question(state, item, attempt)
+        case "parked":
+            return _next_of_parked(state, item, attempt)
+        case "interrupted" | "timed_out":
+            return _another_attempt(state, task, attempt.end.reason or attempt.end.status, work)
+        case "running":
+            raise ValueError(f"task {item.id}: an attempt cannot end as running")
+        case _ as never:
+            assert_never(never)
+
+
+def _next_of_candidate(
+    state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
+) -> Action:
+    if attempt.refused is not None:
+        return _another_attempt(state, task, attempt.refused, work)
+    if attempt.candidate is None:
+        return MakeCandidate(task=item.id, attempt=attempt)
+    if any(gate.verdict == "unavailable" for gate in attempt.gates) and attempt.epoch == state.epoch:
+        return EndRun(status="parked", exit_code=4, reason=f"task {item.id}: a gate could not be run")
+    heard = [gate for gate in attempt.gates if gate.verdict != "unavailable"]
+    if len(heard) < len(attempt.candidate.evidence):
+        return RunGates(task=item.id, attempt=attempt)
+    match judge(attempt, item):
+        case Passed():
+            return Land(task=item.id, attempt=attempt)
+        case NotPassed(reason=reason):
+            return _another_attempt(state, task, reason, work)
+
+
+def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) -> Action:
+    previous = task.attempts[-1]
+    ends = [a.end.status for a in task.attempts if a.epoch == state.epoch and a.end is not None]
+    if sum(status in CHARGED for status in ends) >= work.attempts:
+        return FailTask(
+            task=task.entry.id, reason=f"{reason}; {work.attempts} of {work.attempts} attempts used"
+        )
+    if ends.count("interrupted") >= MAX_INTERRUPTIONS:
+        return EndRun(status="parked", exit_code=4, reason=f"task {task.entry.id}: {reason}")
+    return StartAttempt(task=task.entry.id, number=previous.number + 1, previous=previous)
+
+
+def _next_of_question(state: RunState, item: WorkItem, attempt: AttemptState) -> Action:
+    question = question_of(state, item.id, attempt.number)
+    if question is None:
+        return AskPerson(task=item.id, attempt=attempt)
+    if question.answer is None:
+        return EndRun(status="waiting", exit_code=3, reason=f"task {item.id} asks: {question.asked.text}")
+    return StartAttempt(task=item.id, number=attempt.number + 1, previous=attempt)
+
+
+def question_of(state: RunState, task: str, attempt: int) -> QuestionState | None:
+    """The question that this attempt asked, if it has been asked."""
+    return next((q for q in state.questions if q.task == task and q.attempt == attempt), None)
+
+
+def _next_of_parked(state: RunState, item: WorkItem, attempt: AttemptState) -> Action:
+    assert attempt.end is not None
+    if attempt.epoch < state.epoch:
+        return StartAttempt(task=item.id, number=attempt.number + 1, previous=attempt)
+    return EndRun(
+        status="parked",
+        exit_code=4,
+        reason=f"task {item.id}: {attempt.end.reason}",
+        until=attempt.end.until,
+    )
+
+
+def _after_the_tasks(state: RunState, work: Work) -> Action:
+    if not work.end_to_end:
+        return EndRun(status="completed", exit_code=0)
+    ended = state.end_to_end
+    if ended is None or (ended.status != "passed" and state.end_to_end_epoch < state.epoch):
+        return CheckEndToEnd()
+    status: Literal["passed", "failed", "unavailable"] = ended.status
+    match status:
+        case "passed":
+            return EndRun(status="completed", exit_code=0)
+        case "failed":
+            return EndRun(status="failed", exit_code=1, reason="the end-to-end scenario failed")
+        case "unavailable":
+            return EndRun(status="parked", exit_code=4, reason="the end-to-end scenario could not be run")
+        case _ as never:
+            assert_never(never)
