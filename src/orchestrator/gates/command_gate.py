@@ -113,9 +113,11 @@ async def _run_one(
     return _result(command, request, verdict, done.exit_code, seconds, done.stdout, detail)
 
 
+_SCRIPT = 'mkdir -p "$HOME"; exec 2>&1; exec timeout -k "$1" "$2" bash -eo pipefail -c "$3"'
+
+
 def _argv(block: str, timeout: float) -> Sequence[str]:
-    script = f"""mkdir -p "$HOME"; exec 2>&1; exec timeout -k {KILL_AFTER_SECONDS} "$1" bash -eo pipefail -c "$2""""
-    return ("bash", "-c", script, "gate", f"{timeout:g}", block)
+    return ("bash", "-c", _SCRIPT, "gate", str(KILL_AFTER_SECONDS), f"{timeout:g}", block)
 
 
 def _result(
