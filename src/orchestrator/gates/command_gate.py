@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from orchestrator.containers.base import ContainerEngine, ContainerSpec, ExecResult
+from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
 from orchestrator.gates.evidence import Evidence, digest, store
 from orchestrator.run.facts import Verdict
