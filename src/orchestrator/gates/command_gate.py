@@ -5,11 +5,10 @@ gone, container taken away); that is never a pass and never charged to the agent
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
@@ -52,14 +51,14 @@ class GateResult:
     output: str
 
 
-class GateWatcher(Protocol):
-    def started(self, command: GateCommand) -> None: ...
-
-    def ended(self, result: GateResult) -> None: ...
-
-
-async def run_gates(engine: ContainerEngine, request: GateRequest, watcher: GateWatcher) -> None:
-    """Run every command and tell the watcher before and after each; evidence is stored before it is told.
+async def run_gates(
+    engine: ContainerEngine,
+    request: GateRequest,
+    *,
+    started: Callable[[GateCommand], None],
+    ended: Callable[[GateResult], None],
+) -> None:
+    """Run every command, with a call before and after each; evidence is stored before `ended` is called.
 
     Engine failures are verdicts (unavailable), not exceptions.
     """
@@ -68,15 +67,15 @@ async def run_gates(engine: ContainerEngine, request: GateRequest, watcher: Gate
     try:
         async with _container(engine, spec, request.archive) as container:
             for command in request.commands:
-                watcher.started(command)
+                started(command)
                 result = await _run_one(engine, container, command, request)
-                _conclude(request, result, watcher)
+                _conclude(request, result, ended)
                 done += 1
     except CodingAgentError as error:
         for command in request.commands[done:]:
-            watcher.started(command)
+            started(command)
             unavailable = _result(command, request, "unavailable", None, 0.0, "", str(error))
-            _conclude(request, unavailable, watcher)
+            _conclude(request, unavailable, ended)
 
 
 @asynccontextmanager
@@ -145,6 +144,6 @@ def _result(
     return GateResult(evidence=evidence, output=output)
 
 
-def _conclude(request: GateRequest, result: GateResult, watcher: GateWatcher) -> None:
+def _conclude(request: GateRequest, result: GateResult, ended: Callable[[GateResult], None]) -> None:
     store(request.evidence, result.evidence, result.output)
-    watcher.ended(result)
+    ended(result)

@@ -111,6 +111,8 @@ class AttemptStarted:
     session: str
     resumed: bool
     """Whether the agent's session of an earlier attempt goes on."""
+    parent: str
+    """The commit its candidate will stand on."""
     folder: str
     """Where transcript and per-attempt folders lie, relative to the run's folder."""
 

@@ -233,7 +233,9 @@ def _with_attempt(state: RunState, fact: Fact, **changes: Any) -> RunState:
 
 
 def _base_checked(state: RunState, fact: Fact, body: BaseChecked) -> RunState:
-    checked = (*state.tasks[fact.task or ""].base, body)
+    # A base run that was cut off is done again: the last word on a gate counts.
+    before = state.tasks[fact.task or ""].base
+    checked = (*(check for check in before if check.gate != body.gate), body)
     return replace(_with_task(state, fact, base=checked), evidence_given=state.evidence_given + 1)
 
 

@@ -61,8 +61,6 @@ class Ending:
     oom_killed: bool = False
     over_time: bool = False
     over_output: bool = False
-    stopped: str | None = None
-    """Why we stopped it ourselves, if we did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +84,6 @@ def attempt_verdict(
     `outcome` is the agent's structured claim from wherever its driver reports it; `min_tool_calls` is zero
     where the driver has no tool events or the task need not change anything.
     """
-    if ending.stopped is not None:
-        return AttemptVerdict(status="interrupted", reason=ending.stopped)
     if ending.exit_code is None:
         return AttemptVerdict(status="interrupted", reason="the container was taken away from outside")
     if report.limit is not None and not _claims(outcome):

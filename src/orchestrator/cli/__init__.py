@@ -1,0 +1,1 @@
+"""The command line: it parses, wires and prints; one function per command returns the exit code."""

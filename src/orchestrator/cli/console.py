@@ -1,0 +1,135 @@
+"""Facts as lines for a person. Text of an agent is printed as text, never as markup or control codes."""
+
+from collections.abc import Callable
+
+from orchestrator.events import one_line, plain
+from orchestrator.run.facts import (
+    AgentText,
+    AgentTool,
+    AttemptEnded,
+    AttemptStarted,
+    BaseChecked,
+    BaseRunEnded,
+    BranchReady,
+    CandidateMade,
+    CandidateRefused,
+    EndToEndEnded,
+    Fact,
+    GateEnded,
+    GateStarted,
+    LandingStarted,
+    QuestionAnswered,
+    QuestionAsked,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    TaskFinished,
+    TaskStarted,
+    TreeSaved,
+)
+
+BEFORE_WORDS = {
+    "red": "fails before the work, as expected",
+    "already_green": "passes already, before any work",
+    "absent": "cannot run yet: what it needs is not there",
+}
+
+
+class Console:
+    """A listener that writes one line for each thing that happens."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
+
+    def __call__(self, fact: Fact) -> None:
+        for line in lines(fact):
+            clock = fact.at[11:19]
+            self._write(f"{clock}  {line}")
+
+
+def lines(fact: Fact) -> list[str]:
+    """What a person reads of a fact; nothing for those that say nothing new."""
+    match fact.body:
+        case RunStarted() as body:
+            return [
+                f"run {fact.run}: {one_line(body.plan_title)} ({one_line(body.plan)})",
+                f"branch {body.branch}, from {body.base[:12]}, agent {body.options.agent}",
+            ]
+        case RunResumed():
+            return [f"run {fact.run} goes on"]
+        case BaseChecked() as body:
+            return [f"base    task {fact.task}: {body.gate} {BEFORE_WORDS[body.before]}"]
+        case BaseRunEnded() | AgentText(text=""):
+            return []
+        case BranchReady() as body:
+            return [f"branch  {body.branch} at {body.commit[:12]}"]
+        case TaskStarted() as body:
+            return [f"task    {fact.task}: {one_line(body.title)}"]
+        case AttemptStarted() as body:
+            session = "session goes on" if body.resumed else "new session"
+            return [f"attempt {fact.task}/{fact.attempt} in {body.container} ({session})"]
+        case AgentText() as body:
+            return [f"  says  {one_line(body.text, 200)}"]
+        case AgentTool() as body:
+            return [f"  does  {one_line(body.name, 40)}: {one_line(body.summary, 160)}"]
+        case AttemptEnded() as body:
+            reason = f": {one_line(body.reason, 300)}" if body.reason else ""
+            return [f"attempt {fact.task}/{fact.attempt} {body.status.replace('_', ' ')}{reason}"]
+        case TreeSaved() as body:
+            return [f"saved   the folder as {body.ref}"]
+        case CandidateMade() as body:
+            return _candidate_lines(body)
+        case CandidateRefused() as body:
+            return [f"refused {one_line(body.reason, 300)}"]
+        case GateStarted() as body:
+            return [f"gate    {body.gate}: {one_line(body.command, 100)}"]
+        case GateEnded() as body:
+            return _gate_lines(body)
+        case LandingStarted():
+            return []
+        case TaskFinished() as body:
+            return [_finished_line(fact, body)]
+        case QuestionAsked() as body:
+            return _question_lines(fact, body)
+        case QuestionAnswered() as body:
+            return [f"answer  {one_line(body.text, 200)} (by {one_line(body.by)})"]
+        case EndToEndEnded() as body:
+            return [f"end to end: {body.status}"]
+        case RunEnded() as body:
+            return [_ended_line(fact, body)]
+
+
+def _candidate_lines(body: CandidateMade) -> list[str]:
+    found = [f"candidate {body.commit[:12]}" + ("" if body.changed else ", nothing changed")]
+    found += [f"  left out: {one_line(path)}" for path in body.left_out]
+    found += [f"  moved away: {one_line(path)}" for path in body.moved_away]
+    return found
+
+
+def _gate_lines(body: GateEnded) -> list[str]:
+    result = f"gate    {body.gate}: {body.verdict}, {body.seconds:.1f} s, evidence {body.evidence}"
+    if body.verdict != "fail":
+        return [result]
+    end = plain(body.tail).rstrip().splitlines()[-5:]
+    return [f"{result}, exit code {body.exit_code}", *(f"        | {one_line(line, 160)}" for line in end)]
+
+
+def _finished_line(fact: Fact, body: TaskFinished) -> str:
+    commit = f" as {body.commit[:12]}" if body.commit else ""
+    reason = f": {one_line(body.reason, 300)}" if body.reason else ""
+    return f"task    {fact.task} {body.status}{commit}{reason}"
+
+
+def _question_lines(fact: Fact, body: QuestionAsked) -> list[str]:
+    found = [f"question {body.question} of task {fact.task}:"]
+    found += [f"        {one_line(line, 300)}" for line in plain(body.text).splitlines()]
+    found += [f"        {number}. {one_line(option, 200)}" for number, option in enumerate(body.options, 1)]
+    if body.recommendation:
+        found.append(f"        recommended: {one_line(body.recommendation, 200)}")
+    return found
+
+
+def _ended_line(fact: Fact, body: RunEnded) -> str:
+    reason = f": {one_line(body.reason, 300)}" if body.reason else ""
+    until = f" (until {body.until})" if body.until else ""
+    return f"run {fact.run} {body.status}{reason}{until}"

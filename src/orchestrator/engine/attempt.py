@@ -1,0 +1,282 @@
+"""One attempt: a container with the agent as its main process, followed to its end."""
+
+import asyncio
+import secrets
+import uuid
+from dataclasses import dataclass
+
+import msgspec
+
+from orchestrator.agents.base import (
+    GATEWAY_FOLDER,
+    HOME_FOLDER,
+    IN_FOLDER,
+    OUT_FOLDER,
+    OUTCOME_FILE,
+    PROMPT_FILE,
+    Launch,
+    LaunchRequest,
+    Session,
+)
+from orchestrator.agents.outcomes import read_outcome_file
+from orchestrator.containers.base import Bind, Mount
+from orchestrator.containers.coding_agent_container import CodingAgentContainer
+from orchestrator.containers.names import attempt_name, component
+from orchestrator.containers.profile import attempt_command
+from orchestrator.engine.agent_watch import Watched, watch
+from orchestrator.engine.chatter import Chatter
+from orchestrator.engine.context import RunContext
+from orchestrator.engine.run_folder import AttemptFolders
+from orchestrator.engine.sessions import carry_session, session_exists
+from orchestrator.events import InvalidOutcome, Outcome
+from orchestrator.gateway.access import AttemptAccess
+from orchestrator.run.facts import AttemptEnded, AttemptStarted, TreeSaved
+from orchestrator.run.prompts import PromptParts, prompt
+from orchestrator.run.state import AttemptState
+from orchestrator.supervision.classify import attempt_verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptPlan:
+    """What is decided about an attempt before anything is done."""
+
+    task: str
+    number: int
+    session: Session
+    previous: AttemptState | None
+    parent: str
+    """The commit its candidate will stand on."""
+    must_change: bool
+    earlier_calls: int
+    """Tool calls that the session has made in earlier attempts."""
+    parts: PromptParts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    folders: AttemptFolders
+    launch: Launch
+    container: CodingAgentContainer
+
+
+def choose_session(context: RunContext, task: str, previous: AttemptState | None) -> Session:
+    """The previous attempt's session when it can be continued, else a new one."""
+    if previous is not None and context.driver.capabilities.resume != "ignored":
+        session = Session(id=previous.start.session, resumed=True)
+        launch = context.driver.launch(_request(context, task, previous.number, session, None))
+        if session_exists(attempt_folders(context, task, previous.number).home, launch.session_files):
+            return session
+    return Session(id=str(uuid.uuid4()), resumed=False)
+
+
+def attempt_folders(context: RunContext, task: str, number: int) -> AttemptFolders:
+    return context.folder.attempt(component(task), number)
+
+
+async def run_attempt(context: RunContext, attempt: AttemptPlan) -> None:
+    """Start the agent, follow it to its end, and write down what came of it.
+
+    The intent is in the journal before a container can exist, and no container is left behind. When the run
+    is cancelled the agent is stopped in order, the tree saved and the attempt recorded as interrupted first.
+    """
+    try:
+        prepared = await _prepare(context, attempt)
+        _announce(context, attempt, prepared)
+        watched = await _carry_out(context, attempt, prepared)
+        _record_end(context, attempt, prepared, watched)
+    except asyncio.CancelledError:
+        await record_interrupted(context, attempt.task, attempt.number, "stopped by a signal")
+        raise
+    finally:
+        if context.gateway is not None:
+            await context.gateway.close_attempt(context.run, attempt.task, attempt.number)
+    last = context.journal.state.tasks[attempt.task].last
+    if (
+        last is not None
+        and last.end is not None
+        and last.end.status not in ("completed", "failed", "unclear")
+    ):
+        await save_tree(context, attempt.task, attempt.number)
+
+
+async def record_interrupted(context: RunContext, task: str, number: int, reason: str) -> None:
+    """Close an attempt that was cut off: its tree saved first, nobody charged."""
+    last = context.journal.state.tasks[task].last
+    if last is None or last.number != number or last.end is not None:
+        return
+    await save_tree(context, task, number)
+    folders = attempt_folders(context, task, number)
+    session = Session(id=last.start.session, resumed=True)
+    launch = context.driver.launch(_request(context, task, number, session, None))
+    context.journal.append(
+        AttemptEnded(
+            status="interrupted",
+            reason=reason,
+            exit_code=None,
+            session_kept=session_exists(folders.home, launch.session_files),
+        ),
+        task=task,
+        attempt=number,
+    )
+
+
+async def save_tree(context: RunContext, task: str, number: int) -> None:
+    """Keep the folder as it is as a commit in our own repository."""
+    last = context.journal.state.tasks[task].last
+    assert last is not None
+    ref = f"refs/ktrdr/trees/{context.run}/{component(task)}/{number}"
+    commit = await context.workspace.salvage(
+        ref, parent=last.start.parent, message=f"Tree of attempt {task}/{number}"
+    )
+    context.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=number)
+
+
+def _request(
+    context: RunContext, task: str, number: int, session: Session, token: str | None
+) -> LaunchRequest:
+    return LaunchRequest(
+        run=context.run,
+        task=task,
+        attempt=number,
+        session=session,
+        model=context.settings.agent.model,
+        max_turns=context.settings.agent.max_turns,
+        token=token,
+        command=context.settings.agent.command,
+        as_root=context.workspace.owner.uid == 0,
+    )
+
+
+async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
+    """Make folders, inbox, session and socket; nothing here is seen outside the state folder."""
+    owner = context.workspace.owner
+    folders = attempt_folders(context, attempt.task, attempt.number)
+    folders.make(owner)
+    token = secrets.token_urlsafe(32) if context.gateway is not None else None
+    launch = context.driver.launch(_request(context, attempt.task, attempt.number, attempt.session, token))
+    _fill_inbox(folders, launch, prompt(attempt.parts, context.texts))
+    if attempt.session.resumed and attempt.previous is not None:
+        home = attempt_folders(context, attempt.task, attempt.previous.number).home
+        carry_session(home, folders.home, launch.session_files, owner)
+    baseline = await context.workspace.baseline()
+    folders.baseline.write_bytes(msgspec.json.encode(baseline))
+    mounts = await _mounts(context, attempt, folders, token)
+    container = CodingAgentContainer(
+        container_name=attempt_name(context.run, attempt.task, attempt.number),
+        image_name=context.settings.image.name,
+        mounts=mounts,
+        env={**launch.env, "HOME": HOME_FOLDER},
+        labels=context.labels("attempt", attempt.task, attempt.number),
+        limits=context.limits,
+        engine=context.engine,
+        replace_existing=False,
+    )
+    return _Prepared(folders=folders, launch=launch, container=container)
+
+
+def _fill_inbox(folders: AttemptFolders, launch: Launch, text: str) -> None:
+    for name, data in {**launch.files, "prompt.md": text.encode()}.items():
+        path = folders.inbox / name
+        path.write_bytes(data)
+        path.chmod(0o644)
+
+
+async def _mounts(
+    context: RunContext, attempt: AttemptPlan, folders: AttemptFolders, token: str | None
+) -> tuple[Mount, ...]:
+    branch = context.journal.state.start.branch
+    mounts: list[Mount] = [
+        *await context.workspace.make_agent_git_dir(folders.git, branch=branch),
+        Bind(source=folders.inbox, target=IN_FOLDER, read_only=True),
+        Bind(source=folders.outbox, target=OUT_FOLDER),
+        Bind(source=folders.home, target=HOME_FOLDER),
+        *context.mounts,
+    ]
+    if context.gateway is not None and token is not None and context.model_source is not None:
+        socket_folder = await context.gateway.open_attempt(
+            AttemptAccess(
+                run=context.run,
+                task=attempt.task,
+                attempt=attempt.number,
+                token=token,
+                uid=context.workspace.owner.uid,
+                gid=context.workspace.owner.gid,
+                model=context.model_source,
+            )
+        )
+        mounts.append(Bind(source=socket_folder, target=GATEWAY_FOLDER, read_only=True))
+    return tuple(mounts)
+
+
+def _announce(context: RunContext, attempt: AttemptPlan, prepared: _Prepared) -> None:
+    context.journal.append(
+        AttemptStarted(
+            container=prepared.container.container_name,
+            session=attempt.session.id,
+            resumed=attempt.session.resumed,
+            parent=attempt.parent,
+            folder=str(prepared.folders.root.relative_to(context.folder.root)),
+        ),
+        task=attempt.task,
+        attempt=attempt.number,
+    )
+
+
+async def _carry_out(context: RunContext, attempt: AttemptPlan, prepared: _Prepared) -> Watched:
+    limits = context.settings.limits
+    command = attempt_command(
+        prepared.launch.argv, limit_seconds=limits.attempt_seconds, prompt_file=PROMPT_FILE
+    )
+    chatter = Chatter(lambda body: context.journal.append(body, task=attempt.task, attempt=attempt.number))
+    container = prepared.container
+    try:
+        await container.start(context.workspace.folder, command=command)
+        return await watch(
+            container,
+            transcript=prepared.folders.transcript,
+            parser=context.driver.parser(),
+            chatter=chatter,
+            output_bytes=int(limits.output_bytes),
+            limit_seconds=limits.attempt_seconds,
+        )
+    finally:
+        chatter.flush()
+        await container.stop()
+
+
+def _record_end(context: RunContext, attempt: AttemptPlan, prepared: _Prepared, watched: Watched) -> None:
+    capabilities = context.driver.capabilities
+    counts_calls = capabilities.tool_events != "ignored" and attempt.must_change
+    verdict = attempt_verdict(
+        report=watched.report,
+        ending=watched.ending,
+        outcome=_outcome(context, prepared, watched),
+        calls_in_session=attempt.earlier_calls + watched.report.tool_calls,
+        min_tool_calls=context.settings.agent.min_tool_calls if counts_calls else 0,
+    )
+    context.journal.append(
+        AttemptEnded(
+            status=verdict.status,
+            reason=verdict.reason,
+            exit_code=watched.ending.exit_code,
+            claim=verdict.claim,
+            tool_calls=watched.report.tool_calls,
+            session_kept=session_exists(prepared.folders.home, prepared.launch.session_files),
+            usage=watched.report.usage,
+            until=verdict.until,
+        ),
+        task=attempt.task,
+        attempt=attempt.number,
+    )
+
+
+def _outcome(context: RunContext, prepared: _Prepared, watched: Watched) -> Outcome | InvalidOutcome | None:
+    """The agent's structured claim, from where its driver reports it."""
+    match context.driver.capabilities.structured_outcome:
+        case "native":
+            finished = watched.report.finished
+            return None if finished is None else finished.outcome
+        case "translated":
+            return read_outcome_file(prepared.folders.outbox / OUTCOME_FILE.rpartition("/")[2])
+        case "ignored":
+            return None

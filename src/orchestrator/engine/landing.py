@@ -1,0 +1,143 @@
+"""From the folder an attempt left to a commit on the branch: candidate, hand-off, delivery."""
+
+import shutil
+
+import msgspec
+
+from orchestrator.engine.attempt import attempt_folders
+from orchestrator.engine.context import RunContext
+from orchestrator.events import one_line, plain
+from orchestrator.plan.model import Task
+from orchestrator.run.facts import CandidateMade, CandidateRefused, LandingStarted, TaskFinished
+from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, with_section
+from orchestrator.run.state import AttemptState
+from orchestrator.supervision.decide import WorkItem
+from orchestrator.workspace.workspace import Baseline, TreeRefused
+
+HANDOFF_LIMIT_BYTES = 4_000_000
+SUBJECT_CHARACTERS = 72
+
+
+async def make_candidate(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
+    """Make a commit of the folder as it is, the hand-off section included, before any gate speaks."""
+    task = _task(context, item.id)
+    try:
+        made = await _made(context, item, task, attempt)
+    except TreeRefused as error:
+        made = CandidateRefused(reason=str(error))
+    context.journal.append(made, task=item.id, attempt=attempt.number)
+
+
+async def _made(context: RunContext, item: WorkItem, task: Task, attempt: AttemptState) -> CandidateMade:
+    workspace = context.workspace
+    folders = attempt_folders(context, item.id, attempt.number)
+    baseline = msgspec.json.decode(folders.baseline.read_bytes(), type=Baseline)
+    oddities = await workspace.clear_oddities(baseline, folders.moved_away)
+    evidence = _evidence_ids(context, item)
+    snapshot = await workspace.snapshot(exclude=context.untracked, baseline=baseline)
+    parent = attempt.start.parent
+    first_parent = context.journal.state.tasks[item.id].parent or parent
+    document = handoff_path(context.plan.path)
+    changes = await workspace.changes(parent, snapshot.tree)
+    since_first = changes if first_parent == parent else await workspace.changes(first_parent, snapshot.tree)
+    section = _section(task, attempt, tuple(c for c in changes if c.path != document))
+    text = with_section(await read_handoff(context, parent), context.plan.title, section)
+    folders.handoff.write_text(text, "utf-8")
+    overlay = {document: text.encode()} if context.settings.handoff.commit else {}
+    candidate = await workspace.commit(
+        snapshot,
+        parent=parent,
+        message=_message(context, task, attempt, evidence),
+        overlay=overlay,
+        ref=f"refs/ktrdr/candidates/{context.run}/{folders.root.parent.name}/{attempt.number}",
+    )
+    return CandidateMade(
+        commit=candidate.commit,
+        tree=candidate.tree,
+        parent=parent,
+        changed=any(change.path != document for change in since_first),
+        evidence=evidence,
+        left_out=snapshot.left_out,
+        moved_away=tuple(oddity.path for oddity in oddities),
+    )
+
+
+async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
+    """Move the branch to a candidate that passed. Repeated after a kill, it finishes what was begun."""
+    assert attempt.candidate is not None
+    candidate, expected = attempt.candidate.commit, attempt.candidate.parent
+    branch = context.journal.state.start.branch
+    if context.journal.state.tasks[item.id].landing is None:
+        context.journal.append(
+            LandingStarted(candidate=candidate, branch=branch, expected=expected),
+            task=item.id,
+            attempt=attempt.number,
+        )
+    if await context.workspace.branch_commit(branch) == candidate:
+        await context.workspace.finish_delivery(candidate, branch=branch, expected=expected)
+    else:
+        await context.workspace.deliver(candidate, branch=branch, expected=expected)
+    context.journal.append(
+        TaskFinished(
+            status="completed",
+            commit=candidate,
+            verification="verified" if attempt.candidate.evidence else "unverified",
+            evidence=attempt.candidate.evidence,
+        ),
+        task=item.id,
+        attempt=attempt.number,
+    )
+    if not context.settings.handoff.commit:
+        shutil.copyfile(attempt_folders(context, item.id, attempt.number).handoff, context.folder.handoff)
+
+
+async def read_handoff(context: RunContext, commit: str) -> str:
+    """The hand-off document as it stands; empty when there is none yet."""
+    if not context.settings.handoff.commit:
+        return context.folder.handoff.read_text("utf-8") if context.folder.handoff.exists() else ""
+    path = handoff_path(context.plan.path)
+    blob = await context.workspace.read_blob(commit, path, limit=HANDOFF_LIMIT_BYTES)
+    return "" if blob is None else blob.decode("utf-8", "replace")
+
+
+def _task(context: RunContext, task_id: str) -> Task:
+    task = context.plan.task(task_id)
+    assert task is not None
+    return task
+
+
+def _evidence_ids(context: RunContext, item: WorkItem) -> tuple[str, ...]:
+    given = context.journal.state.evidence_given
+    return tuple(f"e{given + number}" for number in range(1, len(item.commands) + 1))
+
+
+def _section(task: Task, attempt: AttemptState, changes: tuple[ChangedFile, ...]) -> HandoffSection:
+    claim = attempt.end.claim if attempt.end is not None else None
+    return HandoffSection(
+        task=task.id,
+        title=task.title,
+        outcome=claim.summary if claim is not None else "",
+        notes=claim.handoff if claim is not None else "",
+        changes=changes,
+    )
+
+
+def _message(context: RunContext, task: Task, attempt: AttemptState, evidence: tuple[str, ...]) -> str:
+    """Subject, the agent's summary, and the trailers by which a commit is found again."""
+    claim = attempt.end.claim if attempt.end is not None else None
+    summary = _without_trailers(plain(claim.summary).strip()) if claim is not None else ""
+    trailers = [
+        f"Orchestrator-Run: {context.run}",
+        f"Orchestrator-Task: {one_line(task.id, 500)}",
+        f"Orchestrator-Attempt: {attempt.number}",
+        *([f"Orchestrator-Evidence: {','.join(evidence)}"] if evidence else []),
+    ]
+    subject = one_line(f"{task.id}: {task.title}", SUBJECT_CHARACTERS)
+    return "\n\n".join(part for part in (subject, summary, "\n".join(trailers)) if part) + "\n"
+
+
+def _without_trailers(text: str) -> str:
+    """An agent's words cannot pass for trailers of ours, nor for a comment line of git's."""
+    return "\n".join(
+        f" {line}" if line.startswith(("Orchestrator-", "#")) else line for line in text.splitlines()
+    )

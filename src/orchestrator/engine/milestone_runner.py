@@ -1,0 +1,170 @@
+"""The loop of a run: decide, carry out, append facts, and again until the run has ended."""
+
+import asyncio
+from typing import assert_never
+
+from orchestrator.engine import checks, landing, recovery
+from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
+from orchestrator.engine.context import RunContext
+from orchestrator.engine.stop_signals import StopSignals
+from orchestrator.errors import OrchestratorError
+from orchestrator.plan.model import Task
+from orchestrator.run.facts import (
+    Body,
+    BranchReady,
+    QuestionAsked,
+    RunEnded,
+    TaskFinished,
+    TaskStarted,
+)
+from orchestrator.run.handoff import handoff_path
+from orchestrator.run.prompts import PromptParts
+from orchestrator.run.state import AttemptState, RunState
+from orchestrator.supervision.decide import (
+    Action,
+    AskPerson,
+    CheckBase,
+    CheckEndToEnd,
+    EndRun,
+    FailTask,
+    Land,
+    MakeBranch,
+    MakeCandidate,
+    RecoverAttempt,
+    RunGates,
+    StartAttempt,
+    StartTask,
+    decide,
+)
+
+
+class MilestoneRunner:
+    """Carries out one run; the caller holds the locks of run and folder."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._items = {item.id: item for item in context.work.items}
+
+    @property
+    def state(self) -> RunState:
+        return self._context.journal.state
+
+    async def carry_out(self) -> RunState:
+        """Go on from wherever the facts say the run stands, to its end; gives the state then.
+
+        Engine and workspace failures park the run, a signal interrupts it; both leave it resumable.
+        """
+        await recovery.remove_leftover_containers(self._context)
+        with StopSignals() as stop:
+            while not isinstance(action := decide(self.state, self._context.work), EndRun):
+                try:
+                    await stop.unless_stopped(self._do(action))
+                except asyncio.CancelledError:
+                    action = EndRun(status="interrupted", exit_code=130, reason=stop.reason)
+                    break
+                except OrchestratorError as error:
+                    action = EndRun(status="parked", exit_code=4, reason=str(error))
+                    break
+        self._append(
+            RunEnded(
+                status=action.status, exit_code=action.exit_code, reason=action.reason, until=action.until
+            )
+        )
+        return self.state
+
+    async def _do(self, action: Action) -> None:
+        context = self._context
+        match action:
+            case CheckBase():
+                await checks.check_base(context)
+            case MakeBranch():
+                await self._make_branch()
+            case StartTask(task=task):
+                await self._start_task(task)
+            case StartAttempt(task=task, number=number, previous=previous):
+                await run_attempt(context, await self._attempt_plan(task, number, previous))
+            case RecoverAttempt(task=task, attempt=attempt):
+                await recovery.close_attempt(context, task, attempt.number)
+            case MakeCandidate(task=task, attempt=attempt):
+                await landing.make_candidate(context, self._items[task], attempt)
+            case RunGates(task=task, attempt=attempt):
+                await checks.check_candidate(context, self._items[task], attempt)
+            case Land(task=task, attempt=attempt):
+                await landing.land(context, self._items[task], attempt)
+            case FailTask(task=task, reason=reason):
+                self._append(TaskFinished(status="failed", reason=reason), task=task)
+            case AskPerson(task=task, attempt=attempt):
+                self._ask(task, attempt)
+            case CheckEndToEnd():
+                await checks.check_end_to_end(context)
+            case EndRun():
+                raise AssertionError("the loop ends before this")
+            case _ as never:
+                assert_never(never)
+
+    async def _make_branch(self) -> None:
+        workspace, start = self._context.workspace, self.state.start
+        at = await workspace.branch_commit(start.branch)
+        if at is None:
+            await workspace.make_branch(start.branch, start.base)
+            at = start.base
+        self._append(BranchReady(branch=start.branch, commit=at))
+
+    async def _start_task(self, task: str) -> None:
+        parent = await self._branch_commit()
+        self._append(TaskStarted(title=self._plan_task(task).title, parent=parent), task=task)
+
+    async def _attempt_plan(self, task: str, number: int, previous: AttemptState | None) -> AttemptPlan:
+        context = self._context
+        session = choose_session(context, task, previous)
+        parent = await self._branch_commit()
+        attempts = self.state.tasks[task].attempts
+        return AttemptPlan(
+            task=task,
+            number=number,
+            session=session,
+            previous=previous,
+            parent=parent,
+            must_change=self._items[task].must_change,
+            earlier_calls=sum(
+                a.end.tool_calls for a in attempts if a.end is not None and a.start.session == session.id
+            ),
+            parts=PromptParts(
+                plan=context.plan,
+                task=self._plan_task(task),
+                handoff_path=handoff_path(context.plan.path),
+                handoff=await landing.read_handoff(context, parent),
+                base=self.state.tasks[task].base,
+                previous=previous,
+                questions=tuple(q for q in self.state.questions if q.task == task),
+                guidance=self.state.options.guidance,
+                session_goes_on=session.resumed,
+                outcome_in_stream=context.driver.capabilities.structured_outcome == "native",
+            ),
+        )
+
+    async def _branch_commit(self) -> str:
+        """Where the run's branch stands; HEAD must be on it. Raises WorkspaceError when it is not."""
+        return await self._context.workspace.commit_of_checked_out(self.state.start.branch)
+
+    def _plan_task(self, task_id: str) -> Task:
+        task = self._context.plan.task(task_id)
+        assert task is not None
+        return task
+
+    def _ask(self, task: str, attempt: AttemptState) -> None:
+        claim = attempt.end.claim if attempt.end is not None else None
+        assert claim is not None and claim.question is not None
+        self._append(
+            QuestionAsked(
+                question=f"q{len(self.state.questions) + 1}",
+                text=claim.question,
+                options=claim.options,
+                recommendation=claim.recommendation,
+            ),
+            task=task,
+            attempt=attempt.number,
+        )
+
+    def _append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
+        self._context.journal.append(body, task=task, attempt=attempt)

@@ -1,0 +1,101 @@
+"""Where a run keeps its files, in the state folder and out of the agent's reach."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.subprocesses import Identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFolders:
+    """The folders of one attempt; those the container writes to belong to its user."""
+
+    root: Path
+
+    @property
+    def inbox(self) -> Path:
+        return self.root / "in"
+
+    @property
+    def outbox(self) -> Path:
+        return self.root / "out"
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def git(self) -> Path:
+        return self.root / "git"
+
+    @property
+    def transcript(self) -> Path:
+        return self.root / "transcript"
+
+    @property
+    def baseline(self) -> Path:
+        return self.root / "baseline.json"
+
+    @property
+    def moved_away(self) -> Path:
+        return self.root / "moved-away"
+
+    @property
+    def handoff(self) -> Path:
+        """The hand-off document as this attempt's candidate would leave it."""
+        return self.root / "handoff.md"
+
+    def make(self, owner: Identity) -> None:
+        """Make them anew; what a killed start left of this very attempt is replaced."""
+        if self.root.exists():
+            shutil.rmtree(self.root)
+        self.root.mkdir(parents=True, mode=0o700)
+        self.transcript.mkdir(mode=0o700)
+        # The container's user reads its inbox through the mount, whoever owns it.
+        self.inbox.mkdir(mode=0o755)
+        for folder in (self.outbox, self.home):
+            folder.mkdir(mode=0o700)
+            give(folder, owner)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def plan(self) -> Path:
+        """The plan's bytes as they were when the run started."""
+        return self.root / "plan"
+
+    @property
+    def configuration(self) -> Path:
+        """The repository's configuration file as it was when the run started; empty when there was none."""
+        return self.root / "orchestrator.toml"
+
+    @property
+    def evidence(self) -> Path:
+        return self.root / "evidence"
+
+    @property
+    def handoff(self) -> Path:
+        """The hand-off document, where it is not committed."""
+        return self.root / "handoff.md"
+
+    def attempt(self, escaped_task: str, number: int) -> AttemptFolders:
+        return AttemptFolders(root=self.root / "attempts" / escaped_task / str(number))
+
+    def gate(self, name: str) -> Path:
+        """A scratch folder for one gate container; removed afterwards."""
+        return self.root / "gates" / name
+
+
+def give(path: Path, owner: Identity) -> None:
+    """Hand a path of ours to the container's user; only root can, and only root needs to."""
+    if os.geteuid() == 0:
+        os.chown(path, owner.uid, owner.gid, follow_symlinks=False)

@@ -1,0 +1,51 @@
+"""SIGINT, SIGTERM and SIGHUP stop a run in order: what is under way is cancelled and cleans up."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopSignals:
+    """Inside `with`, the signals are ours; further ones while stopping change nothing."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self._stopped = asyncio.Event()
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._stop, number)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+    def _stop(self, number: signal.Signals) -> None:
+        self.reason = self.reason or f"stopped by {number.name}"
+        self._stopped.set()
+
+    async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work; a signal cancels it, and CancelledError follows once it has cleaned up."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.create_task(self._stopped.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                working.cancel()
+            await working
+            if self._stopped.is_set():
+                raise asyncio.CancelledError(self.reason)
+        finally:
+            stopping.cancel()
+            if not working.done():
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
