@@ -1,0 +1,29 @@
+"""Start the gateway of a state folder: `python -m orchestrator.gateway --state DIR --state-id ID`."""
+
+import argparse
+import asyncio
+import logging
+import os
+from functools import partial
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="orchestrator.gateway")
+    parser.add_argument("--state", type=Path, required=True)
+    parser.add_argument("--state-id", required=True, help="value of the containers' ktrdr.state label")
+    options = parser.parse_args()
+    # A child of the starter would be killed with it: asyncio kills the children that an event loop leaves
+    # behind when it closes. A grandchild is nobody's.
+    if os.fork():
+        os._exit(0)
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    from orchestrator.gateway.process import serve
+    from orchestrator.gateway.running import running_attempts
+
+    asyncio.run(serve(options.state, partial(running_attempts, options.state_id)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""One attempt's socket: checks the token, lets only the model's API through, and answers or passes on.
+
+| method, path | answer |
+|---|---|
+| POST /v1/messages, /v1/messages/count_tokens | the model's, for the attempt's token; else 401 |
+| HEAD, GET /api/hello | 200, from here: the CLI's test of the line, which carries nothing |
+| anything else | 404 |
+"""
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, assert_never
+
+import aiohttp
+from aiohttp import web
+
+from orchestrator.gateway import anthropic
+from orchestrator.gateway.access import AttemptKey, Provider
+from orchestrator.gateway.passing import cut, pass_on
+from orchestrator.gateway.script import Answer, Drop, Refusal, Script
+from orchestrator.gateway.scripted import count_turns, next_step
+from orchestrator.gateway.sockets import listening_socket
+
+log = logging.getLogger(__name__)
+
+MESSAGES = "/v1/messages"
+COUNT_TOKENS = "/v1/messages/count_tokens"
+HELLO = "/api/hello"
+BODY_BYTES = 64 * 2**20  # twice what the provider takes
+SHUTDOWN_SECONDS = 2.0
+BEGUN = "response begun"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What one attempt's socket stands for now; replaced when the attempt is handed over again."""
+
+    key: AttemptKey
+    token_hash: bytes
+    """SHA-256 of the attempt's token."""
+    model: Script | Provider
+
+
+class Endpoint:
+    """An attempt's socket and its HTTP server."""
+
+    def __init__(self, serving: Serving, session: aiohttp.ClientSession) -> None:
+        self.serving = serving
+        self._session = session
+        self._runner: web.AppRunner | None = None
+
+    async def listen(self, folder: Path, *, uid: int, gid: int) -> None:
+        """Serve at the same path as before, if there was a before."""
+        await self.close()
+        app = web.Application(client_max_size=BODY_BYTES)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        app.on_response_prepare.append(_mark_begun)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            auto_decompress=False,
+            handler_cancellation=True,  # an agent that hangs up ends the provider's work too
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        await runner.setup()
+        self._runner = runner
+        await web.SockSite(runner, listening_socket(folder, uid=uid, gid=gid)).start()
+
+    async def close(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        serving = self.serving
+        try:
+            response = await self._answer(request, serving)
+        except web.HTTPRequestEntityTooLarge:
+            response = refused(413, f"The request is larger than {BODY_BYTES} bytes.")
+        except ConnectionError:
+            cut(request)
+            response = web.Response(status=499)  # the agent hung up: nobody reads this
+        except Exception as error:
+            _log_fault(serving, error)
+            if request.get(BEGUN):
+                cut(request)
+            response = refused(503, "The gateway failed; its log says how.")
+        run, task, attempt = serving.key
+        path = request.rel_url.raw_path
+        log.info(
+            "gateway.request run=%s task=%r attempt=%d %s %s %d",
+            *(run, task, attempt, request.method, path, response.status),
+        )
+        return response
+
+    async def _answer(self, request: web.Request, serving: Serving) -> web.StreamResponse:
+        path = request.rel_url.raw_path
+        if path == HELLO and request.method in ("HEAD", "GET"):
+            return web.Response()
+        if request.method != "POST" or path not in (MESSAGES, COUNT_TOKENS):
+            return refused(404, "The gateway passes the model's API only.")
+        if not admits(serving.token_hash, request):
+            return refused(401, "This is not the token of this attempt.")
+        match serving.model:
+            case Provider() as provider:
+                return await pass_on(request, provider, self._session)
+            case Script() as script:
+                return await _play(request, script, serving.key)
+        assert_never(serving.model)
+
+
+async def _mark_begun(request: web.Request, _: web.StreamResponse) -> None:
+    request[BEGUN] = True
+
+
+def admits(token_hash: bytes, request: web.Request) -> bool:
+    """Whether the request presents the token, as a key or as a bearer; compared in constant time."""
+    presented = [request.headers.get("x-api-key", "")]
+    scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        presented.append(bearer.strip())
+    hashes = [hashlib.sha256(value.encode("utf-8", "surrogateescape")).digest() for value in presented]
+    return any(hmac.compare_digest(value, token_hash) for value in hashes)
+
+
+def refused(status: int, text: str) -> web.Response:
+    return web.Response(
+        status=status, body=anthropic.error_body(status, text), content_type="application/json"
+    )
+
+
+def _log_fault(serving: Serving, error: Exception) -> None:
+    """The place of a fault, without its message: that may quote what was sent."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("gateway.fault run=%s task=%r %s\n%s", *serving.key[:2], type(error).__name__, frames)
+
+
+async def _play(request: web.Request, script: Script, key: AttemptKey) -> web.StreamResponse:
+    """Answer from the script."""
+    body = await request.read()
+    asked = _conversation(body)
+    if asked is None:
+        return refused(400, "The request is not a JSON object with a list of messages.")
+    if request.rel_url.raw_path == COUNT_TOKENS:
+        return web.json_response({"input_tokens": len(body) // 4})
+    messages = [message for message in asked["messages"] if isinstance(message, dict)]
+    agent = request.headers.get("x-claude-code-agent-id", "")
+    step = next_step(script, task=key.task, attempt=key.attempt, messages=messages, subagent=bool(agent))
+    await asyncio.sleep(step.delay)
+    match step:
+        case Drop():
+            cut(request)
+            return web.Response()
+        case Refusal(error=error):
+            text = anthropic.error_body(error.status, error.message, kind=error.type)
+            headers = {"Content-Type": "application/json", **error.headers}
+            return web.Response(status=error.status, body=text, headers=headers)
+        case Answer() as answer:
+            session = request.headers.get("x-claude-code-session-id", "")
+            turns = count_turns(messages)
+            seed = "/".join((*key[:2], session, agent, str(turns.total), str(len(messages))))
+            whole = anthropic.message(answer, model=str(asked.get("model")), seed=seed)
+            if not asked.get("stream"):
+                return web.json_response(whole)
+            return await _stream(request, anthropic.events(whole), answer.cut_after)
+    assert_never(step)
+
+
+def _conversation(body: bytes) -> dict[str, Any] | None:
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    valid = isinstance(asked, dict) and isinstance(asked.get("messages"), list)
+    return asked if valid else None
+
+
+async def _stream(
+    request: web.Request, events: tuple[bytes, ...], cut_after: int | None
+) -> web.StreamResponse:
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+    )
+    await response.prepare(request)
+    for event in events[:cut_after]:
+        await response.write(event)
+    if cut_after is not None and cut_after < len(events):
+        cut(request)
+    else:
+        await response.write_eof()
+    return response

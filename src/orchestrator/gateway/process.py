@@ -1,0 +1,226 @@
+"""The gateway's process: one per state folder, alive while somebody needs it.
+
+It needs no parent. It ends by itself when no orchestrator holds its control connection and no container of
+an attempt that was handed over to it is running.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import assert_never
+
+import aiohttp
+import msgspec
+
+from orchestrator.errors import OrchestratorError
+from orchestrator.gateway import wire
+from orchestrator.gateway.access import AttemptKey, Provider, Scripted
+from orchestrator.gateway.endpoint import Endpoint, Serving
+from orchestrator.gateway.passing import check_upstream, upstream_session
+from orchestrator.gateway.script import Script, load_script
+from orchestrator.gateway.sockets import (
+    SOCKET_NAME,
+    attempt_folder,
+    control_socket,
+    gateway_folder,
+    prepare_folder,
+)
+
+log = logging.getLogger(__name__)
+
+LOCK_NAME = "gateway.lock"
+CHECK_SECONDS = 1.0
+GRACE_SECONDS = 3.0
+"""How long it waits for the first, or for another, control connection."""
+BLIND_SECONDS = 600.0
+"""How long it goes on for its attempts while the engine does not answer."""
+TAKE_OVER_SECONDS = 10.0
+
+RunningAttempts = Callable[[], Awaitable[frozenset[AttemptKey] | None]]
+"""Which attempts have a running container; None when the engine does not answer."""
+
+
+async def serve(state: Path, running: RunningAttempts) -> None:
+    """Serve until nobody needs it, or SIGTERM. Returns at once when another one serves this state folder."""
+    folder = gateway_folder(state)
+    prepare_folder(folder)
+    with _lock(state) as lock:
+        if not await _own(lock, control_socket(state)):
+            log.info("gateway.second state=%s another one serves it", state)
+            return
+        prepare_folder(folder)  # again: the one before removed it at its end
+        async with upstream_session() as session, _Gateway(folder, running, session).serving() as gateway:
+            log.info("gateway.ready pid=%d state=%s", os.getpid(), state)
+            await gateway.until_unneeded()
+        log.info("gateway.end pid=%d", os.getpid())
+
+
+@contextmanager
+def _lock(state: Path) -> Iterator[int]:
+    descriptor = os.open(state / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+async def _own(lock: int, control: Path) -> bool:
+    """Take the lock; one that is just ending is waited for, one that answers is left alone."""
+    deadline = time.monotonic() + TAKE_OVER_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if _answers(control) or time.monotonic() > deadline:
+                return False
+        await asyncio.sleep(0.05)
+
+
+def _answers(control: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(control))
+        except OSError:
+            return False
+    return True
+
+
+class _Gateway:
+    def __init__(self, folder: Path, running: RunningAttempts, session: aiohttp.ClientSession) -> None:
+        self._folder = folder
+        self._running = running
+        self._session = session
+        self._endpoints: dict[AttemptKey, Endpoint] = {}
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._control: asyncio.Server | None = None
+        self._stopped = asyncio.Event()
+        self._needed_at = time.monotonic()
+        self._seen_at = time.monotonic()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["_Gateway"]:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopped.set)
+        path = self._folder / "control.sock"
+        path.unlink(missing_ok=True)
+        self._control = await asyncio.start_unix_server(self._converse, path, limit=wire.LINE_BYTES)
+        path.chmod(0o600)
+        try:
+            yield self
+        finally:
+            self._close_control()
+            await asyncio.gather(*(endpoint.close() for endpoint in self._endpoints.values()))
+
+    def _close_control(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        (self._folder / "control.sock").unlink(missing_ok=True)
+        for writer in tuple(self._connections):
+            writer.close()
+
+    async def until_unneeded(self) -> None:
+        """Until SIGTERM, which leaves the attempts' folders to a successor, or until nobody needs it."""
+        while not self._stopped.is_set():
+            try:
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._stopped.wait()
+            except TimeoutError:
+                if not await self._needed():
+                    self._close_control()  # before anything is awaited: nobody connects to one that ends
+                    shutil.rmtree(self._folder, ignore_errors=True)
+                    return
+
+    async def _needed(self) -> bool:
+        if self._connections:
+            self._needed_at = self._seen_at = time.monotonic()
+            return True
+        if time.monotonic() - self._needed_at < GRACE_SECONDS:
+            return True
+        return await self._has_container() or bool(self._connections)
+
+    async def _has_container(self) -> bool:
+        if not self._endpoints:
+            return False
+        running = await self._running()
+        if running is not None:
+            self._seen_at = time.monotonic()
+            return not running.isdisjoint(self._endpoints)
+        return time.monotonic() - self._seen_at < BLIND_SECONDS
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One control connection; while it is open, the gateway stays."""
+        self._connections.add(writer)
+        try:
+            while line := await reader.readline():
+                reply = await self._reply(line)
+                writer.write(msgspec.json.encode(reply) + b"\n")
+                await writer.drain()
+        except (ConnectionError, ValueError):
+            pass  # it is gone, or sent a line too long
+        finally:
+            self._connections.discard(writer)
+            self._needed_at = time.monotonic()
+            writer.close()
+
+    async def _reply(self, line: bytes) -> wire.Reply:
+        try:
+            return await self._carry_out(msgspec.json.decode(line, type=wire.Request))
+        except OrchestratorError as error:
+            return wire.refusal(error)
+        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors; neither quotes a value
+            what = f"the gateway cannot do this: {error}"
+            return wire.Refused(error="EnvironmentInvalid", what=what, where=None, hint=None)
+
+    async def _carry_out(self, request: wire.Request) -> wire.Reply:
+        match request:
+            case wire.Hello():
+                return wire.Welcome(protocol=wire.PROTOCOL, pid=os.getpid())
+            case wire.OpenAttempt():
+                return wire.Done(folder=str(await self._open(request)))
+            case wire.CloseAttempt():
+                await self._close(request.key)
+                return wire.Done()
+        assert_never(request)
+
+    async def _open(self, request: wire.OpenAttempt) -> Path:
+        serving = _serving(request)
+        folder = attempt_folder(self._folder, request.key)
+        endpoint = self._endpoints.get(request.key)
+        if endpoint is not None and (folder / SOCKET_NAME).exists():
+            endpoint.serving = serving
+            return folder
+        endpoint = endpoint or Endpoint(serving, self._session)
+        endpoint.serving = serving
+        await endpoint.listen(folder, uid=request.uid, gid=request.gid)
+        self._endpoints[request.key] = endpoint
+        log.info("gateway.open run=%s task=%r attempt=%d", *request.key)
+        return folder
+
+    async def _close(self, key: AttemptKey) -> None:
+        endpoint = self._endpoints.pop(key, None)
+        if endpoint is not None:
+            await endpoint.close()
+        shutil.rmtree(attempt_folder(self._folder, key), ignore_errors=True)
+        log.info("gateway.close run=%s task=%r attempt=%d", *key)
+
+
+def _serving(request: wire.OpenAttempt) -> Serving:
+    return Serving(key=request.key, token_hash=bytes.fromhex(request.token_hash), model=_model(request.model))
+
+
+def _model(model: wire.ScriptedModel | wire.ProviderModel) -> Script | Provider:
+    match wire.model_source(model):
+        case Scripted(path=path):
+            return load_script(path)
+        case Provider() as provider:
+            check_upstream(provider.upstream)
+            return provider

@@ -1,0 +1,211 @@
+"""The scripted model's file: what may stand in it, and reading it (format: docs/scripted-model.md)."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from orchestrator.errors import ConfigurationError
+
+SCHEMA = 1
+ANY_TASK = "*"
+
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+Count = Annotated[int, Meta(ge=0)]
+HeaderText = Annotated[str, Meta(pattern=r"\A[\x20-\x7e]*\Z")]
+HeaderName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9-]+\Z")]
+StopReason = Literal["end_turn", "tool_use", "max_tokens", "stop_sequence", "pause_turn", "refusal"]
+
+
+class ToolUse(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(min_length=1)]
+    input: dict[str, Any] = {}
+
+
+class StepUsage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    input_tokens: Count = 1000
+    output_tokens: Count = 100
+    cache_creation_input_tokens: Count = 0
+    cache_read_input_tokens: Count = 0
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One answer of the model."""
+
+    text: str = ""
+    thinking: str = ""
+    tools: tuple[ToolUse, ...] = ()
+    outcome: dict[str, Any] | None = None
+    stop_reason: StopReason | None = None
+    usage: StepUsage = StepUsage()
+    delay: Seconds = 0
+    cut_after: Count | None = None
+    """Close the connection after so many events of a stream; an answer in one piece is not cut."""
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    status: Annotated[int, Meta(ge=400, le=599)]
+    type: str | None = None
+    message: str = "scripted error"
+    headers: dict[HeaderName, HeaderText] = {}
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An HTTP error instead of an answer."""
+
+    error: ErrorBody
+    delay: Seconds = 0
+
+
+class Drop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The connection is closed without an answer."""
+
+    drop: bool
+    delay: Seconds = 0
+
+
+Step = Answer | Refusal | Drop
+Steps = tuple[Step, ...]
+
+
+class TaskScript(msgspec.Struct, frozen=True, kw_only=True):
+    steps: Steps = ()
+    """Counted over all attempts of the task, whose session goes on."""
+    attempts: tuple[Steps, ...] = ()
+    """Instead of `steps`: one list for each attempt, counted from the attempt's own prompt."""
+    subagents: Steps = ()
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True):
+    tasks: Mapping[str, TaskScript]
+
+    def for_task(self, task: str) -> TaskScript | None:
+        return self.tasks.get(task, self.tasks.get(ANY_TASK))
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    schema: int
+    tasks: dict[str, Any]
+
+
+class _Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    steps: list[dict[str, Any]] | None = None
+    attempts: list[list[dict[str, Any]]] | None = None
+    subagents: list[dict[str, Any]] = []
+
+
+class _Fault(Exception):
+    """What is wrong, and the place in the file."""
+
+    def __init__(self, what: str, place: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.place = place
+
+
+def load_script(path: Path) -> Script:
+    """Read and check the whole file. Raises ConfigurationError with the file and the place in it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        _refuse(str(path), f"not UTF-8 (byte {error.start})")
+    except OSError as error:
+        _refuse(str(path), f"cannot be read: {error.strerror}")
+    return parse_script(text, where=str(path))
+
+
+def parse_script(text: str, *, where: str) -> Script:
+    """As `load_script`, from text; `where` names its source in errors."""
+    try:
+        return _script(_json(text))
+    except _Fault as fault:
+        _refuse(where, f"{fault.what} (at {fault.place})")
+
+
+def _refuse(where: str, what: str) -> NoReturn:
+    raise ConfigurationError(
+        what, where=where, hint="docs/scripted-model.md describes the scripted model's file."
+    )
+
+
+def _script(raw: object) -> Script:
+    file = _convert(raw, _File, "the top")
+    if file.schema != SCHEMA:
+        raise _Fault(f"schema {file.schema} is not known, only {SCHEMA}", "schema")
+    if not file.tasks:
+        raise _Fault("there is no task", "tasks")
+    return Script(
+        tasks={task: _task(entry, f"tasks.{json.dumps(task)}") for task, entry in file.tasks.items()}
+    )
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise _Fault(f"not JSON: {error.msg}", f"line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise _Fault("nested too deeply", "the top") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _Fault("this key stands twice in one object", json.dumps(key))
+        found[key] = value
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise _Fault("this is not a JSON number", name)
+
+
+def _task(raw: object, place: str) -> TaskScript:
+    task = _convert(raw, _Task, place)
+    if (task.steps is None) == (task.attempts is None):
+        raise _Fault("a task has either steps or attempts", place)
+    subagents = _steps(task.subagents, f"{place}.subagents")
+    for number, step in enumerate(subagents):
+        if isinstance(step, Answer) and step.outcome is not None:
+            raise _Fault("a sub-agent has no outcome", f"{place}.subagents[{number}]")
+    attempts = tuple(
+        _steps(steps, f"{place}.attempts[{number}]") for number, steps in enumerate(task.attempts or ())
+    )
+    return TaskScript(
+        steps=_steps(task.steps or [], f"{place}.steps"), attempts=attempts, subagents=subagents
+    )
+
+
+def _steps(raw: list[dict[str, Any]], place: str) -> Steps:
+    return tuple(_step(step, f"{place}[{number}]") for number, step in enumerate(raw))
+
+
+def _step(raw: dict[str, Any], place: str) -> Step:
+    if "error" in raw:
+        return _convert(raw, Refusal, place)
+    if "drop" in raw:
+        drop = _convert(raw, Drop, place)
+        if not drop.drop:
+            raise _Fault("drop can only be true", f"{place}.drop")
+        return drop
+    answer = _convert(raw, Answer, place)
+    if not answer.text and not answer.tools and answer.outcome is None:
+        raise _Fault("a step needs a text, tools, an outcome, an error or a drop", place)
+    return answer
+
+
+_Kind = TypeVar("_Kind", bound=msgspec.Struct)
+
+
+def _convert(raw: object, kind: type[_Kind], place: str) -> _Kind:
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        what, _, inner = str(error).partition(" - at `$")
+        within = re.sub(r"`$", "", inner)
+        raise _Fault(what[:1].lower() + what[1:], f"{place}{within}" if within else place) from None

@@ -1,0 +1,93 @@
+"""The scripted model: which step answers a request. Pure, and without memory.
+
+The step is the number of assistant turns that the request already holds, so a retry, a resumed session and a
+restarted gateway all get the same answer. Turns that the agent's CLI makes up itself are not counted:
+
+* the message "No response requested.", which closes an interrupted turn when a session is resumed;
+* what was answered to the CLI's reminder that an outcome is missing. The reminder itself is answered with a
+  plain text and uses up no step.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.gateway.script import Answer, Script, Step, Steps, TaskScript
+
+CLOSED_TURN = "No response requested."
+REMINDER = "[structured-output-enforce]"
+REMINDED = Answer(text="The script has no outcome here.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """The assistant turns of a conversation so far."""
+
+    total: int
+    since_prompt: int
+    """Since the last message that is a prompt, not a tool's result."""
+    reminded: bool
+    """Whether the CLI asks for a missing outcome."""
+
+
+def next_step(
+    script: Script, *, task: str, attempt: int, messages: Sequence[Mapping[str, Any]], subagent: bool
+) -> Step:
+    """The step that answers this conversation; past the last one, a final answer."""
+    turns = count_turns(messages)
+    found = script.for_task(task)
+    if found is None:
+        return Answer(text=f"The script has no steps for task {task}.")
+    if turns.reminded:
+        return REMINDED
+    if subagent:
+        return _at(found.subagents, turns.total) or Answer(text="Done.")
+    if found.attempts:
+        steps = found.attempts[min(attempt, len(found.attempts)) - 1]
+        return _at(steps, turns.since_prompt) or _final(found)
+    return _at(found.steps, turns.total) or _final(found)
+
+
+def _at(steps: Steps, number: int) -> Step | None:
+    return steps[number] if number < len(steps) else None
+
+
+def _final(task: TaskScript) -> Answer:
+    """The last outcome of the task's script once more; without any, a text."""
+    steps = [step for attempt in (task.attempts or (task.steps,)) for step in attempt]
+    for step in reversed(steps):
+        if isinstance(step, Answer) and step.outcome is not None:
+            return Answer(outcome=step.outcome)
+    return Answer(text="The script has no more steps.")
+
+
+def count_turns(messages: Sequence[Mapping[str, Any]]) -> Turns:
+    total = since_prompt = 0
+    reminded = False
+    for message in messages:
+        if message.get("role") == "user":
+            reminded = REMINDER in _text(message)
+            if not reminded and not _has_tool_result(message):
+                since_prompt = 0
+        elif message.get("role") == "assistant" and not reminded and _text(message) != CLOSED_TURN:
+            total += 1
+            since_prompt += 1
+    return Turns(total=total, since_prompt=since_prompt, reminded=reminded)
+
+
+def _blocks(message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    content = message.get("content")
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    blocks = _blocks(message)
+    if any(block.get("type") == "tool_use" for block in blocks):
+        return ""
+    return "".join(str(block.get("text", "")) for block in blocks if block.get("type") == "text").strip()
+
+
+def _has_tool_result(message: Mapping[str, Any]) -> bool:
+    return any(block.get("type") == "tool_result" for block in _blocks(message))
