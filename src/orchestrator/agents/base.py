@@ -1,4 +1,17 @@
-"""The contract of an agent driver: it builds a command and parses lines; it runs nothing."""
+"""The contract of an agent driver: it builds a command and parses lines; it runs nothing.
+
+What the events of a stream mean to the reader:
+
+* `Finished` is a claim, and the last one of a stream counts: an agent may finish a turn, be woken up and
+  finish again. The attempt itself is over when the process has ended, never before.
+* `Finished.outcome` is None when that result carries no outcome. From a driver whose `structured_outcome` is
+  native this means `unclear`, whatever the text says.
+* A stream without any `Finished` says "not completed" for drivers with a native outcome, at exit code 0 too.
+  Drivers with a translated outcome never send `Finished`: exit code and outcome file speak for them.
+* `Finished.is_error` is never success, whatever outcome or exit code comes with it.
+* `Limit` and `AgentFault` are signs, not ends, and may repeat: the CLI may retry and go on to finish well.
+  Only `credential_refused` does not get better by itself.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,11 +63,16 @@ class LaunchRequest:
     """The attempt's own token for the gateway; None for agents without a model."""
     command: tuple[str, ...] = ()
     """The configured program of the `command` driver; empty for others."""
+    as_root: bool = False
+    """Whether the container runs as uid 0 (only when root owns the code folder)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """How to start the agent. The prompt comes on its standard input from PROMPT_FILE."""
+    """How to start the agent. The prompt comes on its standard input from PROMPT_FILE.
+
+    HOME is not in `env`: whoever starts the container points it at HOME_FOLDER, writable and fresh.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,83 @@
+"""Claude Code, headless: how it is started. What it prints is read in `claude_code_stream`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.agents.base import GATEWAY_SOCKET, Capabilities, Launch, LaunchRequest, Session
+from orchestrator.agents.claude_code_stream import ClaudeCodeParser
+from orchestrator.agents.outcomes import OUTCOME_SCHEMA
+
+# Without an explicit list the CLI offers tools that keep its process alive after the final result.
+_TOOLS: Final = "Bash,Edit,Read,Task,Write"
+
+# Nothing that lies in the repository is run or obeyed as configuration; CLAUDE.md is still read,
+# through --add-dir and CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD.
+_ISOLATION: Final = ("--setting-sources", "", "--strict-mcp-config", "--add-dir", "/workspace")
+
+_ENV: Final = {
+    "ANTHROPIC_UNIX_SOCKET": GATEWAY_SOCKET,
+    # Without a base URL no request reaches the socket; its host does not matter.
+    "ANTHROPIC_BASE_URL": "http://gateway",
+    # The repository's settings cannot divert requests, and a refused credential ends the CLI at once.
+    "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    # Sub-agents and long commands end before the result does: one result, one end.
+    "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
+    "CLAUDE_CODE_DISABLE_CRON": "1",
+    "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClaudeCode:
+    """Written and tested against Claude Code 2.1.330."""
+
+    name = "claude-code"
+    needs_model = True
+    capabilities = Capabilities(
+        resume="native",
+        model="native",
+        turn_limit="native",
+        budget="ignored",
+        structured_outcome="native",
+        cost="native",
+        limit_signal="native",
+        tool_events="native",
+    )
+
+    def program(self, request_command: tuple[str, ...]) -> str:
+        return "claude"
+
+    def launch(self, request: LaunchRequest) -> Launch:
+        return Launch(argv=_argv(request), env=_env(request), session_files=_session_files(request.session))
+
+    def parser(self) -> ClaudeCodeParser:
+        return ClaudeCodeParser()
+
+
+def _argv(request: LaunchRequest) -> tuple[str, ...]:
+    model = () if request.model is None else ("--model", request.model)
+    session = "--resume" if request.session.resumed else "--session-id"
+    return (
+        *("claude", "-p", "--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"),
+        *_ISOLATION,
+        *("--tools", _TOOLS, "--max-turns", str(request.max_turns)),
+        *model,
+        *(session, request.session.id),
+        *("--json-schema", json.dumps(OUTCOME_SCHEMA)),
+    )
+
+
+def _env(request: LaunchRequest) -> Mapping[str, str]:
+    token = {} if request.token is None else {"ANTHROPIC_API_KEY": request.token}
+    # The CLI refuses --dangerously-skip-permissions for uid 0 unless it is told that it is contained.
+    sandbox = {"IS_SANDBOX": "1"} if request.as_root else {}
+    return _ENV | token | sandbox
+
+
+def _session_files(session: Session) -> tuple[str, ...]:
+    # The folder is named after the working directory; it holds long tool results and sub-agents.
+    stem = f".claude/projects/-workspace/{session.id}"
+    return (f"{stem}.jsonl", stem)

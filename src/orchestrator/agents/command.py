@@ -1,0 +1,63 @@
+"""Any program as the agent: the prompt on its standard input, its outcome in a file."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.agents.base import OUTCOME_FILE, Capabilities, Launch, LaunchRequest
+from orchestrator.errors import UsageError
+from orchestrator.events import AgentEvent, Text, plain
+
+OUTCOME_BY_FILE = Capabilities(
+    resume="ignored",
+    model="ignored",
+    turn_limit="ignored",
+    budget="ignored",
+    structured_outcome="translated",
+    cost="ignored",
+    limit_signal="ignored",
+    tool_events="ignored",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """A parser for programs that print for people: every line is text."""
+
+    def feed(self, line: bytes) -> tuple[AgentEvent, ...]:
+        return (Text(text=plain(line.decode("utf-8", "replace"))),)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    name = "command"
+    capabilities = OUTCOME_BY_FILE
+    needs_model = False
+
+    def program(self, request_command: tuple[str, ...]) -> str:
+        return _configured(request_command)[0]
+
+    def launch(self, request: LaunchRequest) -> Launch:
+        return Launch(argv=_configured(request.command), env=attempt_env(request))
+
+    def parser(self) -> PlainText:
+        return PlainText()
+
+
+def attempt_env(request: LaunchRequest) -> Mapping[str, str]:
+    """What a program may know about its attempt, and where its outcome goes."""
+    return {
+        "ORCHESTRATOR_RUN": request.run,
+        "ORCHESTRATOR_TASK": request.task,
+        "ORCHESTRATOR_ATTEMPT": str(request.attempt),
+        "ORCHESTRATOR_OUTCOME": OUTCOME_FILE,
+    }
+
+
+def _configured(command: tuple[str, ...]) -> tuple[str, ...]:
+    if not command or not command[0]:
+        raise UsageError(
+            "The agent 'command' needs a program to run.",
+            where="[agent] command",
+            hint="Give one with --agent-command 'bash agent.sh', or as a list of words in the configuration.",
+        )
+    return command

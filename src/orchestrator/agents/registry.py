@@ -1,0 +1,31 @@
+"""The drivers by the names a person types; each is imported when it is asked for."""
+
+import difflib
+from importlib import import_module
+from typing import Final
+
+from orchestrator.agents.base import AgentDriver
+from orchestrator.errors import UsageError
+
+_DRIVERS: Final = {
+    "claude-code": "orchestrator.agents.claude_code:ClaudeCode",
+    "command": "orchestrator.agents.command:Command",
+    "nop": "orchestrator.agents.nop:Nop",
+}
+KNOWN: Final = tuple(_DRIVERS)
+
+
+def agent_driver(name: str) -> AgentDriver:
+    """The driver called `name`; raises UsageError naming the known ones and the nearest."""
+    place = _DRIVERS.get(name)
+    if place is None:
+        raise UsageError(f"There is no agent called {name!r}.", hint=_hint(name))
+    module, _, attribute = place.partition(":")
+    driver: AgentDriver = getattr(import_module(module), attribute)()
+    return driver
+
+
+def _hint(name: str) -> str:
+    nearest = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.5)
+    guess = f"Did you mean {nearest[0]}? " if nearest else ""
+    return f"{guess}Known agents: {', '.join(KNOWN)}."
