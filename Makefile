@@ -1,0 +1,21 @@
+.PHONY: help setup demo test lint clean
+
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+
+setup: ## .venv, a container engine and the agent image; YES=1 installs Docker without asking
+	@scripts/setup.sh
+
+demo: setup ## The example plan, by the real agent with a scripted model; LIVE=1 with ANTHROPIC_API_KEY: the real one
+	@scripts/demo.sh
+
+test: ## The whole test suite; ARGS="tests/plan -x" for a part of it
+	@ENGINE_OPTIONAL=1 scripts/setup.sh
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: ## Style, types, import contract, shell scripts
+	@scripts/venv.sh
+	@scripts/lint.sh
+
+clean: ## Remove everything that was made here (not Docker, not its images)
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

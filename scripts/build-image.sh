@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# build-image.sh [NAME [BASE]]: builds the agent image. This is the one way it is built: the init script,
+# `make setup` and `orchestrator image build` all come here; Compose reads the same recipe.
+# Status 3: no container engine to build with.
+set -euo pipefail
+here=$(dirname "${BASH_SOURCE[0]}")
+source "$here/lib.sh"
+
+name=${1:-$IMAGE}
+base=${2:-debian:bookworm-slim}
+recipe=$here/../deploy/docker/coding-agent
+
+command -v docker >/dev/null || fail 3 "the docker command is missing." "Install Docker Engine, or run 'make setup'."
+engine_answers || fail 3 "no container engine answers: $(bounded 20 docker version 2>&1 >/dev/null | tail -n 1)" \
+    "Start it, or run 'make setup'."
+
+"$here/base-image.sh" "$base"
+
+# A copy, so that the machine's certificate authorities can lie in it under a fixed name and mode.
+context=$(mktemp -d)
+trap 'rm -rf -- "$context"' EXIT
+cp -R "$recipe/." "$context"
+certificates=$(machine_certificates)
+[ -z "$certificates" ] || cp -L "$certificates" "$context/certificates/machine.crt"
+chmod -R u=rwX,go=rX "$context"
+
+arguments=(--build-arg "BASE=$base" --tag "$name")
+for variable in HTTP_PROXY http_proxy HTTPS_PROXY https_proxy NO_PROXY no_proxy; do
+    case ${!variable-} in
+        '') ;;
+        *@*) say "$variable holds a password; it is not passed into the build, whose images would keep it." ;;
+        *) arguments+=(--build-arg "$variable") ;;
+    esac
+done
+
+# A docker command without buildx builds the classic way, after a long notice that nobody can act on.
+docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0
+docker build "${arguments[@]}" "$context"

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Makes sure that a container engine answers: reuses it, else starts it, else installs it from the
+# distribution's packages (at a terminal it asks first, unless YES=1).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/lib.sh
+PATH=$PATH:/usr/sbin:/sbin
+
+# An engine that the caller has chosen by name is the caller's to start.
+refuse_to_replace_a_chosen_engine() {
+    local chosen=${DOCKER_HOST:-}
+    [ -n "$chosen" ] || chosen=$(docker context inspect --format '{{.Name}}' 2>/dev/null || true)
+    case $chosen in
+        '' | default) ;;
+        *) fail 1 "the chosen engine $chosen does not answer: $words" "Start it, or unset DOCKER_HOST or the context." ;;
+    esac
+}
+
+refuse_without_permission() {
+    case $words in
+        *"permission denied"*)
+            fail 1 "you may not use Docker: $words" "Run 'sudo usermod -aG docker $(id -un)' and log in again." ;;
+    esac
+}
+
+start_engine() {
+    say "Starting Docker Engine ..."
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl start docker
+    else
+        start_by_hand
+    fi || fail 1 "Docker Engine could not be started." "Start it as root: dockerd"
+    for _ in {1..60}; do
+        # A socket that we may not use is an engine that is up.
+        if engine_answers || docker version 2>&1 | grep -q 'permission denied'; then return; fi
+        sleep 1
+    done
+    [ ! -f "$log" ] || tail -n 10 "$log" >&2
+    fail 1 "Docker Engine did not become ready within a minute." "Its output is in $log, or 'journalctl -u docker'."
+}
+
+# Without systemd (a container, a minimal machine). No descriptor of ours may be kept open by it, or a
+# caller that reads our output to its end would wait for the engine to end.
+start_by_hand() {
+    mkdir -p .cache
+    remove_stale_pid_file
+    # shellcheck disable=SC2016 # the inner shell expands it
+    as_root sh -c 'setsid dockerd >>"$1" 2>&1 </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &' sh "$log"
+}
+
+# A killed machine leaves the file behind, and dockerd refuses to start while some process has that number.
+remove_stale_pid_file() {
+    local pid
+    pid=$(cat /run/docker.pid 2>/dev/null) || return 0
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] || as_root rm -f /run/docker.pid
+}
+
+log=$PWD/.cache/dockerd.log
+
+if engine_answers; then exit; fi
+words=$(bounded 20 docker version 2>&1 >/dev/null | tail -n 1) || true
+refuse_to_replace_a_chosen_engine
+refuse_without_permission
+[ "$(uname -s)" = Linux ] || fail 1 "no container engine answers: $words" "Start Docker Desktop and try again."
+
+command -v dockerd >/dev/null || scripts/install-packages.sh "Docker Engine" docker.io
+engine_answers || start_engine
+words=$(bounded 20 docker version 2>&1 >/dev/null | tail -n 1) || true
+refuse_without_permission
+engine_answers || fail 1 "no container engine answers: $words"
