@@ -1,0 +1,286 @@
+"""The kinds of values a setting can have: what is accepted, and what it becomes."""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, time
+from pathlib import Path
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+
+YEAR_SECONDS = 365 * 24 * 3600
+
+
+class Invalid(ValueError):
+    """Why a value is refused, as words that follow the setting's name: "must be …".
+
+    `item` is the index in a list, when one item of it is to blame.
+    """
+
+    def __init__(self, reason: str, *, item: int | None = None) -> None:
+        super().__init__(reason)
+        self.item = item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What of this machine a value may refer to."""
+
+    home: Path
+    sockets: tuple[str, ...] = ()
+    """Where container engines listen; they are never mounted."""
+    user_file: str = "the user's file"
+    """For messages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind(Generic[T]):
+    text: str
+    """What a person may write, for the reference and for messages: "a whole number from 1"."""
+    parse: Callable[[object, Host], T]
+    """Gives the value or raises Invalid."""
+    bare: bool = False
+    """On the command line and in the environment any text means itself, also one that looks like a number."""
+
+
+def shown(value: object) -> str:
+    """A refused value in a few words."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            return f"{value[:40]!r}…" if len(value) > 40 else repr(value)
+        case int() if value.bit_length() > 128:
+            return "a huge number"
+        case int() | float():
+            return str(value)
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+        case date() | time():
+            return "a date or time"
+        case _:
+            return type(value).__name__
+
+
+def _must_be(text: str, value: object) -> Invalid:
+    return Invalid(f"must be {text}, not {shown(value)}")
+
+
+def whole(minimum: int, maximum: int) -> Kind[int]:
+    text = f"a whole number from {minimum} to {maximum}"
+
+    def parse(value: object, host: Host) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+            raise _must_be(text, value)
+        return value
+
+    return Kind(text=text, parse=parse)
+
+
+def seconds() -> Kind[float]:
+    text = "a number of seconds above 0, at most a year"
+
+    def parse(value: object, host: Host) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= YEAR_SECONDS:
+            raise _must_be(text, value)
+        return float(value)
+
+    return Kind(text=text, parse=parse)
+
+
+def flag() -> Kind[bool]:
+    def parse(value: object, host: Host) -> bool:
+        if not isinstance(value, bool):
+            raise _must_be("true or false", value)
+        return value
+
+    return Kind(text="true or false", parse=parse)
+
+
+def processors() -> Kind[float | None]:
+    text = 'a number from 0.01, or "all"'
+
+    def parse(value: object, host: Host) -> float | None:
+        if value == "all":
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 4096:
+            raise _must_be(text, value)
+        return float(value)
+
+    return Kind(text=text, parse=parse)
+
+
+def line() -> Kind[str]:
+    return Kind(text="a string", parse=lambda value, host: _line(value), bare=True)
+
+
+def optional(kind: Kind[T]) -> Kind[T | None]:
+    """A kind whose value may be missing; nobody can write that."""
+
+    def parse(value: object, host: Host) -> T | None:
+        return None if value is None else kind.parse(value, host)
+
+    return Kind(text=kind.text, parse=parse, bare=kind.bare)
+
+
+def choice(*names: str) -> Kind[str]:
+    text = " or ".join(f'"{name}"' for name in names)
+
+    def parse(value: object, host: Host) -> str:
+        if not isinstance(value, str) or value not in names:
+            raise _must_be(text, value)
+        return value
+
+    return Kind(text=text, parse=parse, bare=True)
+
+
+def words() -> Kind[tuple[str, ...]]:
+    """The words of one command line."""
+    text = "a list of strings"
+
+    def parse(value: object, host: Host) -> tuple[str, ...]:
+        items = _strings(value)
+        if items and not items[0].strip():
+            raise Invalid("must begin with a program's name", item=0)
+        return items
+
+    return Kind(text=text, parse=parse)
+
+
+def blocks() -> Kind[tuple[str, ...]]:
+    """Shell commands, each of one or more lines."""
+
+    def parse(value: object, host: Host) -> tuple[str, ...]:
+        items = _strings(value)
+        for index, item in enumerate(items):
+            if not item.strip():
+                raise Invalid("must not hold an empty command", item=index)
+        return items
+
+    return Kind(text="a list of shell commands (strings)", parse=parse)
+
+
+def inner_paths() -> Kind[tuple[str, ...]]:
+    text = "a list of paths relative to the code folder"
+
+    def parse(value: object, host: Host) -> tuple[str, ...]:
+        items = _strings(value)
+        for index, item in enumerate(items):
+            if not is_inside(item):
+                raise Invalid(f"must be {text}, and {shown(item)} is none", item=index)
+        return items
+
+    return Kind(text=text, parse=parse)
+
+
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SMALLEST_MEMORY = 6 << 20  # what the engine accepts
+_LARGEST_MEMORY = 1 << 60
+
+
+def memory() -> Kind[int]:
+    text = 'a size such as "512m" or "4g" (multiples of 1024), at least "6m"'
+
+    def parse(value: object, host: Host) -> int:
+        size = _bytes(value)
+        if size is None or not _SMALLEST_MEMORY <= size <= _LARGEST_MEMORY:
+            raise _must_be(text, value)
+        return size
+
+    return Kind(text=text, parse=parse)
+
+
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,255}")
+
+
+def image() -> Kind[str]:
+    text = "the name of an image, such as name:tag"
+
+    def parse(value: object, host: Host) -> str:
+        if not isinstance(value, str) or _IMAGE.fullmatch(value) is None:
+            raise _must_be(text, value)
+        return value
+
+    return Kind(text=text, parse=parse, bare=True)
+
+
+def file() -> Kind[Path]:
+    text = "the path of a file: absolute, below ~, or relative to the code folder"
+    return Kind(text=text, parse=lambda value, host: Path(at_home(_line(value), host)), bare=True)
+
+
+def web_address() -> Kind[str]:
+    text = "an address that begins with http:// or https://"
+
+    def parse(value: object, host: Host) -> str:
+        address = _line(value)
+        try:
+            parts = urlsplit(address)
+            usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0
+        except ValueError:
+            usable = False
+        if not usable or re.search(r"\s", address):
+            raise _must_be(text, value)
+        if parts.username is not None or parts.query or parts.fragment:
+            raise Invalid("must be an address without name, password, query or fragment")
+        return address.rstrip("/")
+
+    return Kind(text=text, parse=parse, bare=True)
+
+
+def at_home(path: str, host: Host) -> str:
+    """The path with a leading `~` or `${HOME}` replaced."""
+    for mark in ("~", "${HOME}", "$HOME"):
+        if path == mark or path.startswith(f"{mark}/"):
+            return f"{host.home}{path[len(mark) :]}"
+    return path
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path as written stays in the folder that it is relative to."""
+    return not path.startswith(("/", "~", "$")) and ".." not in path.split("/") and path.strip("./") != ""
+
+
+def printable(value: str, *, also: str = "") -> bool:
+    """No control characters, and nothing that UTF-8 cannot carry (bytes of another encoding)."""
+    return all(
+        character in also or (character >= " " and character != "\x7f") for character in value
+    ) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _line(value: object) -> str:
+    if not isinstance(value, str):
+        raise _must_be("a string", value)
+    if not value.strip():
+        raise Invalid("must not be empty")
+    if not printable(value):
+        raise Invalid("must be one line of UTF-8 text without control characters")
+    return value
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise _must_be('a list of strings, such as ["a", "b"]', value)
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            raise Invalid(f"must be a list of strings, and {shown(item)} is none", item=index)
+        if not printable(item, also="\n\t"):
+            raise Invalid("must hold UTF-8 text without control characters", item=index)
+    return tuple(value)
+
+
+def _bytes(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return None
+    return math.floor(float(found[1]) * _UNITS[found[2].lower()])

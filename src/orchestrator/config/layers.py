@@ -1,0 +1,196 @@
+"""What each source of settings gives, before anybody has judged it."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+from orchestrator.config.settings import SECTIONS, TABLE
+from orchestrator.errors import ConfigurationError
+
+Origin = Literal["repository", "user", "environment", "flag"]
+
+PREFIX = "ORCHESTRATOR_"
+RESERVED = ("ORCHESTRATOR_RUN", "ORCHESTRATOR_TASK", "ORCHESTRATOR_ATTEMPT", "ORCHESTRATOR_OUTCOME")
+"""What an agent finds in its environment; they configure nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A value as it was written, of the right type or not, for a key that may not exist."""
+
+    key: tuple[str, ...]
+    value: object
+    origin: Origin
+    where: str
+    """For messages: file and line, variable or flag."""
+    item_where: tuple[str, ...] = ()
+    """The same for each item of an array of tables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """A setting given by a flag of its own, such as `--model`, with its value already typed."""
+
+    key: str
+    value: object
+    flag: str
+
+
+def from_file(content: bytes, *, origin: Origin, name: str) -> tuple[Given, ...]:
+    """The settings of a TOML file; `name` stands for it in messages. Raises ConfigurationError."""
+    text = _decoded(content, name)
+    document = _parsed(text, name)
+    if not document:
+        return ()
+    from orchestrator.config.lines import key_lines
+
+    lines = key_lines(text)
+
+    def where(*path: str | int) -> str:
+        line = lines.get(path)
+        return name if line is None else f"{name}:{line}"
+
+    return tuple(
+        Given(
+            key=key,
+            value=value,
+            origin=origin,
+            where=where(*key),
+            item_where=tuple(where(*key, index) for index in range(len(value)))
+            if isinstance(value, list)
+            else (),
+        )
+        for key, value in _leaves(document)
+    )
+
+
+def from_environment(environ: Mapping[str, str]) -> tuple[Given, ...]:
+    """The settings among the variables; an empty variable gives nothing. Raises ConfigurationError."""
+    names = {PREFIX + key.replace(".", "_").upper(): key for key in TABLE}
+    given = []
+    for name in sorted(environ):
+        if name in names and environ[name]:
+            key = names[name]
+            given.append(_typed(key, environ[name], origin="environment", where=name))
+        elif name not in names and _looks_like_setting(name):
+            _refuse_variable(name, names)
+    return tuple(given)
+
+
+def from_flags(overrides: Iterable[str | Override]) -> tuple[Given, ...]:
+    """The settings of `-c SECTION.KEY=VALUE` and of flags of their own. Raises ConfigurationError."""
+    return tuple(
+        _assigned(each)
+        if isinstance(each, str)
+        else Given(key=tuple(each.key.split(".")), value=each.value, origin="flag", where=each.flag)
+        for each in overrides
+    )
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word[:80], list(known), n=1)), None)
+
+
+def _assigned(text: str) -> Given:
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigurationError(
+            f"{text[:80]!r} is not SECTION.KEY=VALUE", where="-c", hint="For example: -c limits.attempts=2"
+        )
+    if key in TABLE:
+        return _typed(key, value, origin="flag", where="-c")
+    return Given(key=tuple(key.split(".")), value=value, origin="flag", where="-c")
+
+
+def _typed(key: str, text: str, *, origin: Origin, where: str) -> Given:
+    """A TOML value, or the text itself."""
+    value = _toml_value(text)
+    if value is None or (TABLE[key].kind.bare and not isinstance(value, str)):
+        value = text
+    return Given(key=tuple(key.split(".")), value=value, origin=origin, where=where)
+
+
+def _toml_value(text: str) -> object:
+    import tomllib
+
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return None
+    return document["value"] if len(document) == 1 else None
+
+
+def _looks_like_setting(name: str) -> bool:
+    """Whether a variable has our form: a section and a key, or a section alone."""
+    if not name.startswith(PREFIX) or name in RESERVED:
+        return False
+    rest = name.removeprefix(PREFIX)
+    return "_" in rest.strip("_") or rest.lower() in SECTIONS
+
+
+def _refuse_variable(name: str, names: Mapping[str, str]) -> NoReturn:
+    meant = nearest(name, names)
+    raise ConfigurationError(
+        "is no setting",
+        where=name,
+        hint="Unset it; names of this form are the orchestrator's."
+        if meant is None
+        else f"Did you mean {meant}?",
+    )
+
+
+def _leaves(document: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], object]]:
+    """The keys of sections; what is no section, or an empty one, for itself."""
+    for name, value in document.items():
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                yield (name, key), inner
+        else:
+            yield (name,), value
+
+
+def _decoded(content: bytes, name: str) -> str:
+    if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise ConfigurationError(
+            "begins with a byte order mark", where=f"{name}:1", hint="Save it as UTF-8 without one."
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(
+            "is not UTF-8 text", where=f"{name}:{line}", hint="Save it as UTF-8."
+        ) from None
+
+
+_POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+
+
+def _parsed(text: str, name: str) -> dict[str, object]:
+    import tomllib
+
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigurationError("is nested too deeply", where=name) from None
+    except ValueError as error:
+        _refuse_toml(text, name, str(error))
+
+
+def _refuse_toml(text: str, name: str, reason: str) -> NoReturn:
+    position = _POSITION.search(reason)
+    where = name
+    if position is not None:
+        line = position[1] or text.rstrip("\n").count("\n") + 1
+        where = f"{name}:{line}"
+        reason = reason[: position.start()]
+    raise ConfigurationError(
+        f"is not TOML: {reason}",
+        where=where,
+        hint="Strings need quotes, lists brackets: see https://toml.io.",
+    )

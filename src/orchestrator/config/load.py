@@ -1,0 +1,113 @@
+"""Reads the sources of settings, in the order in which later ones win."""
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.config.kinds import Host
+from orchestrator.config.layers import Given, Override, from_environment, from_file, from_flags
+from orchestrator.config.resolve import LoadedSettings, resolve
+from orchestrator.errors import ConfigurationError
+from orchestrator.user_folders import home_folder, user_folder
+
+REPOSITORY_FILE = "orchestrator.toml"
+LARGEST_FILE = 65_536
+
+
+def user_file(environ: Mapping[str, str]) -> Path:
+    """The user's own file, which need not exist."""
+    return user_folder(environ, "XDG_CONFIG_HOME", ".config") / "config.toml"
+
+
+def load_settings(
+    folder: Path | None,
+    *,
+    environ: Mapping[str, str],
+    overrides: Iterable[str | Override] = (),
+    repository_file: bytes | None = None,
+) -> LoadedSettings:
+    """The settings in force for a code folder: its file, the user's, the environment, flags.
+
+    `repository_file` stands for the content of the folder's file, which is then not read: a run that goes
+    on uses what was in force when it began. Without folder and content there is no repository's file.
+    Raises ConfigurationError naming file and line, variable or flag.
+    """
+    if repository_file is None and folder is not None:
+        repository_file = _read_repository_file(folder)
+    users = user_file(environ)
+    givens: list[Given] = []
+    if repository_file is not None:
+        givens += from_file(repository_file, origin="repository", name=REPOSITORY_FILE)
+    users_content = _read_user_file(users, folder)
+    if users_content is not None:
+        givens += from_file(users_content, origin="user", name=str(users))
+    givens += from_environment(environ)
+    givens += from_flags(overrides)
+    return replace(resolve(givens, _host(environ, users)), repository_file=repository_file)
+
+
+def _host(environ: Mapping[str, str], users: Path) -> Host:
+    sockets = ["/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock"]
+    address = environ.get("DOCKER_HOST", "")
+    if address.startswith("unix://"):
+        sockets.append(os.path.normpath(address.removeprefix("unix://")))
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        sockets += [f"{runtime}/docker.sock", f"{runtime}/podman/podman.sock"]
+    return Host(home=home_folder(environ), sockets=tuple(sockets), user_file=str(users))
+
+
+def _read_repository_file(folder: Path) -> bytes | None:
+    path = folder / REPOSITORY_FILE
+    real = _real(path, REPOSITORY_FILE)
+    if real is None:
+        return None
+    if not real.is_relative_to(os.path.realpath(folder)):
+        raise ConfigurationError(
+            f"is a link out of the repository, to {real}",
+            where=REPOSITORY_FILE,
+            hint="Put a file in its place.",
+        )
+    return _read(real, REPOSITORY_FILE)
+
+
+def _read_user_file(path: Path, folder: Path | None) -> bytes | None:
+    real = _real(path, str(path))
+    if real is None:
+        return None
+    if folder is not None and real.is_relative_to(os.path.realpath(folder)):
+        raise ConfigurationError(
+            "lies in the code folder, where an agent could write it",
+            where=str(path),
+            hint="Set XDG_CONFIG_HOME to a folder outside of it.",
+        )
+    return _read(real, str(path))
+
+
+def _real(path: Path, name: str) -> Path | None:
+    """The path without links, or None when there is nothing."""
+    try:
+        return Path(os.path.realpath(path, strict=True))
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise ConfigurationError("is a link to nothing", where=name, hint="Remove it.") from None
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", where=name) from None
+
+
+def _read(path: Path, name: str) -> bytes:
+    """The content of a regular file of bounded size; never waits, whatever lies there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", where=name) from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ConfigurationError("is not a regular file", where=name, hint="Put a file in its place.")
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise ConfigurationError(f"is larger than {LARGEST_FILE} bytes", where=name)
+    return content

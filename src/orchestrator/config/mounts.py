@@ -1,0 +1,114 @@
+"""What is mounted into the coding agent container besides the code folder."""
+
+import posixpath
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.config.kinds import Host, Invalid, Kind, at_home, printable, shown
+
+_VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
+_KEYS = {"source", "target", "read_only"}
+
+OURS = ("/workspace", "/run/orchestrator", "/proc", "/sys", "/dev")
+"""Places in the container that a mount may neither cover nor lie in: a target inside the code folder would
+leave an empty folder of root's behind in the user's, the others are the orchestrator's or the engine's."""
+
+_SOCKET_NAMES = ("docker.sock", "podman.sock", "containerd.sock", "crio.sock")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountSetting:
+    source: str
+    """A volume's name, or an absolute path of the host (then it begins with a slash)."""
+    target: str
+    """An absolute path in the container, without `.` and `..`."""
+    read_only: bool = False
+
+    @property
+    def is_volume(self) -> bool:
+        return not self.source.startswith("/")
+
+
+def mount_list() -> Kind[tuple[MountSetting, ...]]:
+    def parse(value: object, host: Host) -> tuple[MountSetting, ...]:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise Invalid(f"must be a list: write [[mounts]] before each, not {shown(value)}")
+        found: list[MountSetting] = []
+        for index, item in enumerate(value):
+            try:
+                found.append(_beside(_mount(item, host), found))
+            except Invalid as error:
+                raise Invalid(str(error), item=index) from None
+        return tuple(found)
+
+    return Kind(text="a list of tables with `source`, `target` and `read_only` (false)", parse=parse)
+
+
+def _mount(item: object, host: Host) -> MountSetting:
+    if not isinstance(item, dict):
+        raise Invalid(f"must be a list of tables, and {shown(item)} is none")
+    unknown = sorted(set(item) - _KEYS)
+    if unknown:
+        raise Invalid(f"has the unknown key {shown(unknown[0])}; it takes source, target and read_only")
+    read_only = item.get("read_only", False)
+    if not isinstance(read_only, bool):
+        raise Invalid(f"needs true or false for read_only, not {shown(read_only)}")
+    return MountSetting(
+        source=_source(_text(item, "source"), host),
+        target=_target(_text(item, "target")),
+        read_only=read_only,
+    )
+
+
+def _text(item: dict[str, object], key: str) -> str:
+    value = item.get(key)
+    if not isinstance(value, str) or not value or not printable(value):
+        raise Invalid(f"needs a string for {key}, not {'nothing' if value is None else shown(value)}")
+    return value
+
+
+def _source(written: str, host: Host) -> str:
+    source = at_home(written, host)
+    if not source.startswith("/"):
+        if _VOLUME.fullmatch(source) is None:
+            raise Invalid(f"needs a volume's name or an absolute path as source, not {shown(written)}")
+        return source
+    if ".." in source.split("/"):
+        raise Invalid(f"needs a source without '..', not {shown(written)}")
+    source = _normal(source)
+    if posixpath.basename(source) in _SOCKET_NAMES or any(_holds(source, each) for each in host.sockets):
+        raise Invalid(f"would give the container the engine's socket by {shown(written)}")
+    return source
+
+
+def _target(written: str) -> str:
+    if not written.startswith("/") or ".." in written.split("/"):
+        raise Invalid(f"needs an absolute path without '..' as target, not {shown(written)}")
+    target = _normal(written)
+    if target == "/tmp":  # noqa: S108 - the container's own
+        raise Invalid("cannot have the target /tmp, which is the container's own")
+    for place in OURS:
+        if _holds(target, place) or _holds(place, target):
+            raise Invalid(f"cannot have the target {shown(written)}, because {place} is taken")
+    if posixpath.basename(target) in _SOCKET_NAMES:
+        raise Invalid(
+            f"cannot have the target {shown(written)}, where an engine's socket would be looked for"
+        )
+    return target
+
+
+def _beside(mount: MountSetting, others: Sequence[MountSetting]) -> MountSetting:
+    for other in others:
+        if _holds(mount.target, other.target) or _holds(other.target, mount.target):
+            raise Invalid(f"has the target {shown(mount.target)}, which overlaps {shown(other.target)}")
+    return mount
+
+
+def _normal(path: str) -> str:
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _holds(folder: str, path: str) -> bool:
+    """Whether path is the folder or lies in it."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

@@ -1,0 +1,57 @@
+"""Writes the reference of all settings: `python -m orchestrator.config.reference > docs/configuration.md`."""
+
+import json
+from collections.abc import Iterator
+from importlib.resources import files
+
+from orchestrator.config.settings import SECTIONS, TABLE, Setting, Trust
+
+_WHEN = {
+    "never": "yes",
+    "always": "no",
+    "above the default": "up to the default",
+    "below the default": "from the default on",
+    "outside the folder": "inside the code folder",
+}
+
+
+def render() -> str:
+    """The page as Markdown."""
+    introduction = (files(__package__) / "reference.md").read_text(encoding="utf-8")
+    return introduction + "".join(_section(name) for name in ["", *SECTIONS])
+
+
+def _section(name: str) -> str:
+    rows = [setting for key, setting in TABLE.items() if key.rpartition(".")[0] == name]
+    title = f"`[{name}]`" if name else "Lists of the top level"
+    head = ["| key | default | value | meaning | in the repository's file |", "|---|---|---|---|---|"]
+    reasons = list(_reasons(rows))
+    return "\n".join(
+        ["", f"## {title}", "", *head, *map(_row, rows), *([""] if reasons else []), *reasons, ""]
+    )
+
+
+def _row(setting: Setting) -> str:
+    cells = [
+        f"`{setting.key.rpartition('.')[2]}`",
+        "none" if setting.written is None else f"`{json.dumps(setting.written)}`",
+        setting.kind.text,
+        setting.text,
+        _WHEN[setting.trust.when],
+    ]
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+
+
+def _reasons(rows: list[Setting]) -> Iterator[str]:
+    for setting in rows:
+        if setting.trust.when != "never":
+            yield f"- `{setting.key}`: {_refusal(setting.trust)}."
+
+
+def _refusal(trust: Trust) -> str:
+    when = "not taken" if trust.when == "always" else f"not taken {trust.when}"
+    return f"{when} from the repository's file, because {trust.reason}"
+
+
+if __name__ == "__main__":
+    print(render(), end="")

@@ -1,0 +1,118 @@
+"""From what the sources give to the settings in force. Pure: no file, no environment."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from orchestrator.config.kinds import Host, Invalid
+from orchestrator.config.layers import Given, nearest
+from orchestrator.config.settings import SECTIONS, TABLE, Setting, Settings, needs_trust
+from orchestrator.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One setting for a person to read."""
+
+    key: str
+    value: object
+    """As it was written; None for none."""
+    source: str
+    """`orchestrator.toml:12`, a file of the user's with its line, a variable, a flag, or `default`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedSettings:
+    settings: Settings
+    rows: tuple[Row, ...]
+    """Every setting, in the order of the reference."""
+    repository_file: bytes | None = None
+    """The repository's file as it was read, for the record of what was in force."""
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        return MappingProxyType({row.key: row.source for row in self.rows})
+
+
+def resolve(givens: Iterable[Given], host: Host) -> LoadedSettings:
+    """Later ones win, lists are replaced. Raises ConfigurationError for the first that cannot stand."""
+    rows = {key: Row(key=key, value=each.written, source="default") for key, each in TABLE.items()}
+    values: dict[str, object] = {}
+    for given in givens:
+        setting = _setting(given)
+        if setting is None:
+            continue
+        value = _value(setting, given, host)
+        if given.origin == "repository" and needs_trust(setting, value):
+            _refuse_untrusted(setting, given, host)
+        values[setting.key] = value
+        rows[setting.key] = Row(key=setting.key, value=given.value, source=given.where)
+    return LoadedSettings(settings=_built(values), rows=tuple(rows.values()))
+
+
+def _setting(given: Given) -> Setting | None:
+    """The setting that is meant; None for an empty section."""
+    key = ".".join(given.key)
+    if len(given.key) <= 2 and key in TABLE:
+        return TABLE[key]
+    if key in SECTIONS and given.value == {}:
+        return None
+    if key in SECTIONS:
+        raise ConfigurationError(f"`{key}` is a section, not a value", where=given.where, hint=_keys_of(key))
+    if given.key[0] in TABLE:
+        raise ConfigurationError(
+            f"`{given.key[0]}` is a list of tables", where=given.where, hint=f"Write [[{given.key[0]}]]."
+        )
+    _refuse_unknown(key, given)
+
+
+def _refuse_unknown(key: str, given: Given) -> NoReturn:
+    section = given.key[0]
+    meant = nearest(key, TABLE) if len(given.key) > 1 else nearest(key, [*SECTIONS, *TABLE])
+    if meant is not None:
+        hint = f"Did you mean `{meant}`?"
+    elif section in SECTIONS:
+        hint = _keys_of(section)
+    else:
+        hint = f"There are {', '.join(f'`{name}`' for name in [*SECTIONS, 'mounts'])}."
+    raise ConfigurationError(f"unknown setting `{_short(key)}`", where=given.where, hint=hint)
+
+
+def _keys_of(section: str) -> str:
+    keys = [key.partition(".")[2] for key in TABLE if key.startswith(f"{section}.")]
+    return f"[{section}] has {', '.join(f'`{key}`' for key in keys)}."
+
+
+def _short(key: str) -> str:
+    printed = "".join(character if character.isprintable() else "�" for character in key)
+    return printed if len(printed) <= 80 else f"{printed[:80]}…"
+
+
+def _value(setting: Setting, given: Given, host: Host) -> object:
+    try:
+        return setting.kind.parse(given.value, host)
+    except Invalid as error:
+        where = given.where
+        if error.item is not None and error.item < len(given.item_where):
+            where = given.item_where[error.item]
+        raise ConfigurationError(f"`{setting.key}` {error}", where=where) from None
+
+
+def _refuse_untrusted(setting: Setting, given: Given, host: Host) -> NoReturn:
+    when = "" if setting.trust.when == "always" else f" {setting.trust.when}"
+    raise ConfigurationError(
+        f"`{setting.key}`{when} is not taken from the repository's file, because {setting.trust.reason}",
+        where=given.where,
+        hint=f"If you want it, put it into your own file, {host.user_file}, or give it with -c.",
+    )
+
+
+def _built(values: Mapping[str, object]) -> Settings:
+    outer: dict[str, Any] = {key: value for key, value in values.items() if key in TABLE and "." not in key}
+    for section, make in SECTIONS.items():
+        inner = {
+            key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{section}.")
+        }
+        outer[section] = make(**inner)
+    return Settings(**outer)
