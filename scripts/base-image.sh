@@ -21,7 +21,7 @@ esac
 
 PATH=$PATH:/usr/sbin:/sbin
 command -v debootstrap >/dev/null ||
-    "$here/install-packages.sh" "debootstrap, which makes the base image," debootstrap debian-archive-keyring
+    bash "$here/install-packages.sh" "debootstrap, which makes the base image," debootstrap debian-archive-keyring
 
 say "Making $base from Debian's packages (about a minute) ..."
 folder=$(mktemp -d)

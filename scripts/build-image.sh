@@ -14,7 +14,7 @@ command -v docker >/dev/null || fail 3 "the docker command is missing." "Install
 engine_answers || fail 3 "no container engine answers: $(bounded 20 docker version 2>&1 >/dev/null | tail -n 1)" \
     "Start it, or run 'make setup'."
 
-"$here/base-image.sh" "$base"
+bash "$here/base-image.sh" "$base"
 
 # A copy, so that the machine's certificate authorities can lie in it under a fixed name and mode.
 context=$(mktemp -d)

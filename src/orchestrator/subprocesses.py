@@ -7,7 +7,7 @@ included, its whole process group is killed before the exception goes on.
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,38 @@ async def run(
             raise ProcessTimeout(argv, timeout) from None
         assert process.returncode is not None
         return Completed(argv=tuple(argv), exit_code=process.returncode, stdout=stdout, stderr=stderr)
+
+
+async def run_lines(
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    on_line: Callable[[str], None],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> int:
+    """Run to the end, handing over each line of output and errors as it comes, and give the exit code.
+
+    Bytes that are not UTF-8 are replaced. Raises as `run` does.
+    """
+    async with _started(argv, env=env, cwd=cwd, identity=None, stderr=asyncio.subprocess.STDOUT) as process:
+        try:
+            async with asyncio.timeout(timeout):
+                assert process.stdout is not None
+                await _each_line(process.stdout, on_line)
+                return await process.wait()
+        except TimeoutError:
+            raise ProcessTimeout(argv, timeout) from None
+
+
+async def _each_line(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
+    rest = b""
+    while chunk := await stream.read(65_536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            on_line(line.decode("utf-8", "replace"))
+    if rest:
+        on_line(rest.decode("utf-8", "replace"))
 
 
 async def pipe(
@@ -140,6 +172,7 @@ async def _started(
     stdin: bool = False,
     stdin_from: int | None = None,
     stdout: int = asyncio.subprocess.PIPE,
+    stderr: int = asyncio.subprocess.PIPE,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     stdin_mode = asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
@@ -148,7 +181,7 @@ async def _started(
         cwd=cwd,
         stdin=stdin_mode if stdin_from is None else stdin_from,
         stdout=stdout,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=stderr,
         start_new_session=True,
         user=None if identity is None else identity.uid,
         group=None if identity is None else identity.gid,
