@@ -1,0 +1,47 @@
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture
+def scripts() -> Path:
+    return ROOT / "scripts"
+
+
+@pytest.fixture
+def environment_without(tmp_path: Path) -> Callable[..., Mapping[str, str]]:
+    """An environment like the caller's, whose PATH leads to every program but the named ones."""
+
+    def make(*programs: str) -> Mapping[str, str]:
+        folder = tmp_path / "path"
+        folder.mkdir()
+        for place in os.get_exec_path():
+            for program in Path(place).glob("*"):
+                link = folder / program.name
+                if not program.name.startswith(programs) and not link.is_symlink():
+                    link.symlink_to(program)
+        return {**os.environ, "PATH": str(folder)}
+
+    return make
+
+
+@pytest.fixture
+def needs() -> Callable[[str], None]:
+    """Skips without the program; in CI its absence is a failure."""
+
+    def check(program: str) -> None:
+        if shutil.which(program) is None:
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"{program} is not installed")
+
+    return check
