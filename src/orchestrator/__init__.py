@@ -1,1 +1,38 @@
-"""Carries out a Markdown plan, unattended, with a coding agent in a disposable container."""
+"""Carries out a Markdown plan, unattended, with a coding agent in a disposable container.
+
+The names below are imported when they are used, so that a command pays only for what it needs.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.containers.coding_agent_container import CodingAgentContainer
+    from orchestrator.engine.environment import validate_environment
+    from orchestrator.errors import CodingAgentError, CodingAgentTimeout
+    from orchestrator.wiring import run_milestone
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CodingAgentContainer",
+    "CodingAgentError",
+    "CodingAgentTimeout",
+    "run_milestone",
+    "validate_environment",
+]
+
+_PLACES = {
+    "CodingAgentContainer": "orchestrator.containers.coding_agent_container",
+    "CodingAgentError": "orchestrator.errors",
+    "CodingAgentTimeout": "orchestrator.errors",
+    "run_milestone": "orchestrator.wiring",
+    "validate_environment": "orchestrator.engine.environment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_PLACES[name]), name)

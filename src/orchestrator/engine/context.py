@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator.agents.base import AgentDriver
 from orchestrator.config import Settings
@@ -67,8 +68,8 @@ class RunContext:
     def mounts(self) -> tuple[Mount, ...]:
         """What the configuration mounts into every attempt."""
         return tuple(
-            Bind(source=mount.host_path, target=mount.target, read_only=mount.read_only)
-            if mount.host_path is not None
-            else Volume(name=mount.source, target=mount.target, read_only=mount.read_only)
+            Volume(name=mount.source, target=mount.target, read_only=mount.read_only)
+            if mount.is_volume
+            else Bind(source=Path(mount.source), target=mount.target, read_only=mount.read_only)
             for mount in self.settings.mounts
         )

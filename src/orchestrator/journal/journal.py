@@ -96,9 +96,9 @@ class Journal:
             _fact(row) for row in self._connection.execute(_query("of_run_without_chatter"), {"run": run})
         )
 
-    def runs(self) -> tuple[str, ...]:
-        """Ids of all runs, newest first."""
-        return tuple(row[0] for row in self._connection.execute(_query("runs_newest_first")))
+    def starts(self) -> tuple[Fact, ...]:
+        """The first fact of every run, newest first."""
+        return tuple(_fact(row) for row in self._connection.execute(_query("starts_newest_first")))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -10,5 +10,5 @@ SELECT run, n, at, kind, task, attempt, body FROM facts WHERE run = :run AND n >
 SELECT run, n, at, kind, task, attempt, body FROM facts
 WHERE run = :run AND kind NOT IN ('agent_text', 'agent_tool') ORDER BY n;
 
--- name: runs_newest_first
-SELECT run FROM facts WHERE kind = 'run_started' ORDER BY at DESC, run;
+-- name: starts_newest_first
+SELECT run, n, at, kind, task, attempt, body FROM facts WHERE kind = 'run_started' ORDER BY at DESC, run;

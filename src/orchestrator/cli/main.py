@@ -1,0 +1,85 @@
+"""The command `orchestrator`: parse, hand over to one function, and leave by the right door."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator import __version__
+from orchestrator.errors import OrchestratorError
+
+BUG = 70
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; gives the exit code and never raises."""
+    arguments = parser().parse_args(argv)
+    try:
+        code: int = arguments.handler(arguments)
+        sys.stdout.flush()
+        return code
+    except OrchestratorError as error:
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain again while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        return report_bug(traceback.format_exc())
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; each command's module adds its own part."""
+    from orchestrator.cli import (
+        doctor_command,
+        image_command,
+        logs_command,
+        plan_command,
+        run_command,
+        status_command,
+    )
+
+    top = argparse.ArgumentParser(
+        prog="orchestrator",
+        description="Carry out a Markdown plan, unattended, with a coding agent in a disposable container.",
+    )
+    top.add_argument("--version", action="version", version=f"orchestrator {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (doctor_command, image_command, plan_command, run_command, status_command, logs_command):
+        module.add_parser(commands)
+    return top
+
+
+def print_error(error: OrchestratorError) -> None:
+    """What happened, where, and the next step: at most ten lines, on stderr."""
+    lines = f"error: {error}".splitlines()
+    shown = lines if len(lines) <= 10 else [*lines[:9], f"… and {len(lines) - 9} more lines"]
+    print("\n".join(shown), file=sys.stderr)
+
+
+def report_bug(trace: str) -> int:
+    """Write a report that can be pasted and say where it lies."""
+    text = f"orchestrator {__version__}, Python {sys.version.split()[0]}, {sys.platform}\n\n{trace}"
+    print(f"This is a bug in the orchestrator, not in your plan.\n\n{text}", file=sys.stderr)
+    try:
+        from orchestrator.state_folder import open_state_folder
+
+        folder = open_state_folder(os.environ).path / "bug-reports"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = Path(folder / f"{os.getpid()}.txt")
+        path.write_text(text, "utf-8")
+        print(f"The report is in {path}", file=sys.stderr)
+    except (OrchestratorError, OSError) as error:
+        print(f"The report could not be stored: {error}", file=sys.stderr)
+    return BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())

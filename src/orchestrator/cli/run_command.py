@@ -1,0 +1,97 @@
+"""`run`, `task` and `resume`: carry out a plan, one task of it, or what is left of a run."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from orchestrator.cli.console import Console
+from orchestrator.cli.json_events import event_line
+from orchestrator.cli.tables import run_table
+from orchestrator.errors import UsageError
+from orchestrator.journal.journal import Listener
+from orchestrator.run.report import RunReport
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = commands.add_parser("run", help="carry out a plan, or go on with its unfinished run")
+    run.add_argument("plan", metavar="PLAN")
+    run.set_defaults(handler=run_plan)
+    task = commands.add_parser("task", help="carry out one task of a plan")
+    task.add_argument("plan", metavar="PLAN")
+    task.add_argument("task", metavar="ID")
+    task.set_defaults(handler=run_task)
+    resume = commands.add_parser("resume", help="go on with a run that failed, waits, or was stopped")
+    resume.add_argument("run", metavar="RUN|PLAN", nargs="?")
+    resume.set_defaults(handler=resume_run)
+    for each in (run, task, resume):
+        _add_options(each)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--agent", metavar="NAME", help="claude-code (default), command or nop")
+    parser.add_argument("--agent-command", metavar="CMD", help="any program as the agent")
+    parser.add_argument("--model", metavar="M", help="the model the agent is told to use")
+    parser.add_argument(
+        "-g", "--guidance", metavar="TEXT", help="a word to the agent, passed on as it stands"
+    )
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting: SECTION.KEY=VALUE",
+    )
+    parser.add_argument("--no-input", action="store_true", help="never ask here: a question ends the run (3)")
+    parser.add_argument("--json", action="store_true", help="one JSON event a line on standard output")
+
+
+def run_plan(arguments: argparse.Namespace) -> int:
+    from orchestrator.wiring import run_milestone
+
+    return _carried_out(arguments, lambda options: run_milestone(arguments.plan, **options))
+
+
+def run_task(arguments: argparse.Namespace) -> int:
+    from orchestrator.wiring import run_milestone
+
+    return _carried_out(
+        arguments, lambda options: run_milestone(arguments.plan, only=(arguments.task,), **options)
+    )
+
+
+def resume_run(arguments: argparse.Namespace) -> int:
+    from orchestrator import wiring
+
+    return _carried_out(arguments, lambda options: wiring.resume_run(arguments.run, **options))
+
+
+def _carried_out(
+    arguments: argparse.Namespace, start: Callable[[dict[str, Any]], Coroutine[Any, Any, RunReport]]
+) -> int:
+    if os.environ.get("ORCHESTRATOR_RUN"):
+        raise UsageError(
+            f"we are inside run {os.environ['ORCHESTRATOR_RUN']}; a run inside a run is not supported",
+            hint="An agent does its task itself; a person unsets ORCHESTRATOR_RUN.",
+        )
+    options = {
+        "agent": arguments.agent,
+        "agent_command": arguments.agent_command,
+        "model": arguments.model,
+        "guidance": arguments.guidance,
+        "config": tuple(arguments.config),
+        "listeners": (_listener(as_json=arguments.json),),
+    }
+    report = asyncio.run(start(options))
+    text = run_table(report.state)
+    print(text, file=sys.stderr if arguments.json else sys.stdout)
+    return report.exit_code
+
+
+def _listener(*, as_json: bool) -> Listener:
+    if as_json:
+        return lambda fact: print(event_line(fact), flush=True)
+    return Console(lambda line: print(line, flush=True))

@@ -1,0 +1,43 @@
+"""`status`: the runs of the state folder, newest first, or one of them."""
+
+import argparse
+import os
+
+from orchestrator.cli.runs import Runs
+from orchestrator.cli.tables import run_table, table
+from orchestrator.events import one_line
+from orchestrator.run.report import run_json, run_status
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("status", help="show the runs, or one run with its tasks")
+    parser.add_argument("run", metavar="RUN", nargs="?")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(handler=status)
+
+
+def status(arguments: argparse.Namespace) -> int:
+    with Runs.open(os.environ) as runs:
+        states = runs.all() if arguments.run is None else (runs.named(arguments.run),)
+        if arguments.json:
+            import msgspec
+
+            shown = [run_json(state, runs.owner(state)) for state in states]
+            print(msgspec.json.encode({"schema": 1, "runs": shown}).decode())
+        elif arguments.run is not None:
+            print(run_table(states[0]).strip("\n"))
+        elif not states:
+            print("no runs yet")
+        else:
+            rows = [
+                (
+                    state.run,
+                    run_status(state, runs.owner(state)),
+                    state.started_at[:16].replace("T", " "),
+                    one_line(state.start.plan_title, 50),
+                    one_line(state.start.folder, 60),
+                )
+                for state in states
+            ]
+            print(table(("run", "status", "started", "plan", "folder"), rows))
+    return 0

@@ -1,0 +1,67 @@
+"""Tables for people: columns as wide as what is in them, no markup."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from orchestrator.events import one_line
+from orchestrator.run.report import run_status, task_status
+from orchestrator.run.state import RunState, TaskState
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns with a line under the header."""
+    widths = [max(width(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = [header, ["─" * size for size in widths], *rows]
+    return "\n".join(
+        "  ".join(_padded(cell, size) for cell, size in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def width(text: str) -> int:
+    """Columns a terminal needs: wide characters take two, combining ones none."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def _padded(text: str, size: int) -> str:
+    return text + " " * (size - width(text))
+
+
+def run_table(state: RunState) -> str:
+    """A run at a glance: its tasks with commits and evidence, then how it ended."""
+    rows = [_task_row(state, task) for task in state.tasks.values()]
+    parts = [table(("task", "title", "status", "commit", "attempts", "evidence"), rows)]
+    if state.end_to_end is not None:
+        parts.append(f"end to end: {state.end_to_end.status} ({', '.join(state.end_to_end.evidence)})")
+    parts += [
+        f"question {q.asked.question} ({q.task}): {one_line(q.asked.text, 300)}" for q in state.open_questions
+    ]
+    parts.append(_ending(state))
+    return "\n" + "\n".join(parts)
+
+
+def _task_row(state: RunState, task: TaskState) -> tuple[str, ...]:
+    finished = task.finished
+    commit = finished.commit[:12] if finished is not None and finished.commit is not None else "-"
+    candidate = task.last.candidate if task.last is not None else None
+    evidence = ", ".join(candidate.evidence) if candidate is not None else ""
+    return (
+        one_line(task.entry.id, 20),
+        one_line(task.entry.title, 40),
+        task_status(state, task),
+        commit,
+        str(len(task.attempts)),
+        evidence or "-",
+    )
+
+
+def _ending(state: RunState) -> str:
+    end = state.end
+    status = run_status(state, None)
+    reason = f": {one_line(end.reason, 300)}" if end is not None and end.reason else ""
+    line = f"run {state.run} {status}{reason}, branch {state.start.branch}"
+    if status in ("completed", "cancelled"):
+        return line
+    return f"{line}\nnext: orchestrator logs {state.run}, then orchestrator resume {state.run}"

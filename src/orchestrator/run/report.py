@@ -1,0 +1,146 @@
+"""A run as `status` shows it: the JSON that other programs read, made from the folded state."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.events import Usage
+from orchestrator.run.facts import RunStatus, TaskStatus
+from orchestrator.run.state import AttemptState, QuestionState, RunState, TaskState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The living process that carries a run out."""
+
+    pid: int
+    host: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What a command that ran has to tell."""
+
+    run: str
+    status: RunStatus
+    exit_code: int
+    reason: str | None
+    state: RunState
+
+
+def report_of(state: RunState) -> RunReport:
+    """The report of a run that has ended."""
+    assert state.end is not None
+    return RunReport(
+        run=state.run,
+        status=state.end.status,
+        exit_code=state.end.exit_code,
+        reason=state.end.reason,
+        state=state,
+    )
+
+
+def run_status(state: RunState, owner: Owner | None) -> RunStatus:
+    """running needs a living owner; a run that has none and did not end was interrupted."""
+    if owner is not None and state.end is None:
+        return "running"
+    return "interrupted" if state.end is None else state.end.status
+
+
+def task_status(state: RunState, task: TaskState) -> TaskStatus:
+    if task.finished is not None:
+        return task.finished.status
+    if any(question.task == task.entry.id for question in state.open_questions):
+        return "waiting"
+    return "pending" if task.parent is None or state.end is not None else "running"
+
+
+def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
+    """One run of `status --json`."""
+    end = state.end
+    return {
+        "run": state.run,
+        "plan": state.start.plan,
+        "title": state.start.plan_title,
+        "folder": state.start.folder,
+        "branch": state.start.branch,
+        "base": state.start.base,
+        "status": run_status(state, owner),
+        "exit_code": None if end is None else end.exit_code,
+        "reason": None if end is None else end.reason,
+        "until": None if end is None else end.until,
+        "started": state.started_at,
+        "ended": state.ended_at,
+        "owner": None if owner is None else asdict(owner),
+        "tasks": [_task_json(state, task) for task in state.tasks.values()],
+        "e2e": _end_to_end_json(state),
+        "questions": [_question_json(question) for question in state.questions],
+        "usage": _usage_json(state.usage),
+        "budget_usd": None,
+    }
+
+
+def _task_json(state: RunState, task: TaskState) -> dict[str, Any]:
+    finished = task.finished
+    candidate = task.last.candidate if task.last is not None else None
+    return {
+        "task": task.entry.id,
+        "title": task.entry.title,
+        "type": task.entry.type,
+        "status": task_status(state, task),
+        "commit": None if finished is None else finished.commit,
+        "verification": None if finished is None else finished.verification,
+        "evidence": list(candidate.evidence) if candidate is not None else [],
+        "attempts": [_attempt_json(attempt) for attempt in task.attempts],
+    }
+
+
+def _attempt_json(attempt: AttemptState) -> dict[str, Any]:
+    end = attempt.end
+    return {
+        "attempt": attempt.number,
+        "status": "running" if end is None else end.status,
+        "reason": attempt_reason(attempt),
+        "container": attempt.start.container,
+        "session": attempt.start.session,
+        "exit_code": None if end is None else end.exit_code,
+        "started": attempt.started,
+        "ended": attempt.ended,
+        "usage": _usage_json(Usage() if end is None else end.usage),
+    }
+
+
+def attempt_reason(attempt: AttemptState) -> str | None:
+    """Why an attempt did not land: the agent's end, the folder it left, or the gates."""
+    if attempt.end is not None and attempt.end.reason is not None:
+        return attempt.end.reason
+    if attempt.refused is not None:
+        return attempt.refused
+    failed = [f"{gate.gate} failed ({gate.evidence})" for gate in attempt.failed_gates]
+    return ", ".join(failed) or None
+
+
+def _end_to_end_json(state: RunState) -> dict[str, Any] | None:
+    if state.end_to_end is None:
+        return None
+    return {"status": state.end_to_end.status, "evidence": list(state.end_to_end.evidence)}
+
+
+def _question_json(question: QuestionState) -> dict[str, Any]:
+    answer = question.answer
+    return {
+        "question": question.asked.question,
+        "task": question.task,
+        "text": question.asked.text,
+        "options": list(question.asked.options),
+        "recommendation": question.asked.recommendation,
+        "asked": question.asked_at,
+        "deadline": None,
+        "answer": None
+        if answer is None
+        else {"text": answer.text, "by": answer.by, "at": question.answered_at},
+    }
+
+
+def _usage_json(usage: Usage) -> dict[str, Any]:
+    return asdict(usage)
