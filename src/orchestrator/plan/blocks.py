@@ -1,0 +1,222 @@
+"""Markdown to a flat list of blocks with their lines.
+
+markdown-it-py reads headings, rules, quotes, HTML and paragraphs. Three of its rules are replaced: fenced
+blocks, because authors nest them (see `fences`); indented code and paragraphs, because lists are not a
+structure here but lines of text. That keeps a block inside a list where the author put it, however it is
+indented, and reading fast: the library's own list and paragraph rules take most of the time of a plan.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_block import fence as strict_fence
+from markdown_it.token import Token
+
+from orchestrator.plan.diagnostics import finding
+from orchestrator.plan.fences import Fences, fence_line
+from orchestrator.plan.model import Diagnostic
+
+Kind = Literal["heading", "fence", "text", "quote", "html", "rule", "code"]
+
+_RULES = ["code", "fence", "blockquote", "hr", "html_block", "heading", "paragraph"]
+_MAY_START_A_BLOCK = frozenset("`~#>*-_<")
+_LIST_ITEM = re.compile(r"([ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+)\S")
+_LIST_STARTS = frozenset("-*+0123456789")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    kind: Kind
+    first: int
+    """One-based, as everywhere outside the Markdown library."""
+    last: int
+    level: int = 0
+    """Of a heading, 1 to 6."""
+    text: str = ""
+    """A heading's text, a paragraph's lines, or the content of a fenced block."""
+    info: str = ""
+    """The first word of a fence's info string, lower case."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    lines: tuple[str, ...]
+    blocks: tuple[Block, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+    def verbatim(self, first: int, last: int) -> str:
+        return "\n".join(self.lines[first - 1 : last])
+
+
+def read_blocks(text: str, is_task_heading: Callable[[str], bool]) -> Document:
+    """`text` has `\\n` line ends only; `is_task_heading` says whether a line reads as a task's heading."""
+    lines = text.split("\n")
+    findings: list[Diagnostic] = []
+    env = {
+        "lines": lines,
+        "fences": Fences(lines, is_task_heading),
+        "lists": _Lists(lines),
+        "findings": findings,
+    }
+    tokens = _parser().parse(text, env)
+    blocks = tuple(_blocks(tokens))
+    findings += _unterminated_html(blocks, len(lines), lines)
+    return Document(lines=tuple(lines), blocks=blocks, diagnostics=tuple(findings))
+
+
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark")
+    parser.core.ruler.enableOnly(["block"])
+    parser.block.ruler.at("code", _indented)
+    parser.block.ruler.at("fence", _fence, {"alt": ["paragraph", "blockquote"]})
+    parser.block.ruler.at("paragraph", _paragraph)
+    parser.block.ruler.enableOnly(_RULES)
+    return parser
+
+
+def _blocks(tokens: list[Token]) -> Iterator[Block]:
+    heading: Token | None = None
+    for token in tokens:
+        if token.map is None or token.level > 1:
+            continue
+        first, last = token.map[0] + 1, token.map[1]
+        if token.type == "heading_open" and token.level == 0:
+            heading = token
+        elif token.type == "inline" and heading is not None:
+            level = int(heading.tag[1])
+            yield Block(kind="heading", first=first, last=last, level=level, text=token.content)
+            heading = None
+        elif token.level == 0 and token.type in _KINDS:
+            text = token.content
+            info = token.info.split(" ")[0].lower()
+            yield Block(kind=_KINDS[token.type], first=first, last=last, text=text, info=info)
+
+
+_KINDS: dict[str, Kind] = {
+    "inline": "text",
+    "fence": "fence",
+    "hr": "rule",
+    "html_block": "html",
+    "blockquote_open": "quote",
+    "code_block": "code",
+}
+
+
+def _unterminated_html(blocks: tuple[Block, ...], count: int, lines: list[str]) -> Iterator[Diagnostic]:
+    last = blocks[-1] if blocks else None
+    if last is None or last.kind != "html" or last.last < count - (lines[-1] == ""):
+        return
+    for start, end in _HTML_ENDS:
+        if start.match(last.text) and end not in last.text.lower():
+            what = one_line_of(last.text)
+            yield finding("unterminated-html", last.first, f"`{what}` is never closed")
+            return
+
+
+_HTML_ENDS = (
+    (re.compile(r"\s*<!--"), "-->"),
+    (re.compile(r"\s*<\?"), "?>"),
+    (re.compile(r"\s*<!\[CDATA\["), "]]>"),
+    (re.compile(r"\s*<pre\b", re.IGNORECASE), "</pre>"),
+    (re.compile(r"\s*<script\b", re.IGNORECASE), "</script>"),
+    (re.compile(r"\s*<style\b", re.IGNORECASE), "</style>"),
+    (re.compile(r"\s*<textarea\b", re.IGNORECASE), "</textarea>"),
+)
+
+
+def one_line_of(text: str) -> str:
+    return text.strip().split("\n", 1)[0][:40]
+
+
+def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    if state.parentType == "blockquote" or state.level > 0:
+        return strict_fence(state, start, end, silent)
+    lines: list[str] = state.env["lines"]
+    opener = fence_line(lines[start], start)
+    if opener is None or (opener.indent > 3 and not state.env["lists"].holds(start, opener.indent)):
+        return False
+    if silent:
+        return True
+    fences: Fences = state.env["fences"]
+    found = fences.end_of(start)
+    _report(state.env, start, opener.info, found)
+    token = state.push("fence", "code", 0)
+    token.info = opener.info
+    token.content = state.getLines(start + 1, found.end, opener.indent, True)
+    state.line = min(found.end + (1 if found.closed else 0), end)
+    token.map = [start, state.line]
+    return True
+
+
+def _report(env: Any, start: int, info: str, found: Any) -> None:
+    if not found.closed:
+        env["findings"].append(
+            finding("unterminated-fence", start + 1, "the fenced block that starts here is never closed")
+        )
+    elif found.ambiguous:
+        message = f"the fenced block holds fences of its own length; it is read up to line {found.end + 1}"
+        env["findings"].append(finding("ambiguous-fence", start + 1, message))
+
+
+def _indented(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """An indented code block; the same lines inside a list are the list's."""
+    if not state.is_code_block(start):
+        return False
+    if state.env["lists"].holds(start, state.sCount[start]):
+        in_fence = fence_line(state.env["lines"][start], start) is not None
+        return not in_fence and _paragraph(state, start, end, silent)
+    line = start + 1
+    while line < end and (state.isEmpty(line) or state.is_code_block(line)):
+        line += 1
+    state.line = line
+    token = state.push("code_block", "code", 0)
+    token.map = [start, line]
+    return True
+
+
+class _Lists:
+    """How far the content of the open list items is indented at a line; lines are read as they are asked."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self._read = 0
+        self._open: list[int] = []
+
+    def holds(self, line: int, indent: int) -> bool:
+        """Whether a line indented this far is content of a list item. Lines are asked in ascending order."""
+        for number in range(self._read, line):
+            self._take(self._lines[number])
+        self._read = max(self._read, line)
+        return bool(self._open) and self._open[0] <= indent
+
+    def _take(self, text: str) -> None:
+        stripped = text.lstrip()
+        if not stripped:
+            return
+        width = len(text[: len(text) - len(stripped)].expandtabs(4))
+        while self._open and width < self._open[-1]:
+            self._open.pop()
+        item = _LIST_ITEM.match(text) if stripped[0] in _LIST_STARTS else None
+        if item is not None:
+            self._open.append(len(item.group(1).expandtabs(4)))
+
+
+def _paragraph(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    terminators = state.md.block.ruler.getRules("paragraph")
+    parent, state.parentType = state.parentType, "paragraph"
+    line = start + 1
+    while line < end and not state.isEmpty(line):
+        opens = state.src[state.bMarks[line] + state.tShift[line]] in _MAY_START_A_BLOCK
+        if opens and any(rule(state, line, end, True) for rule in terminators):
+            break
+        line += 1
+    state.parentType = parent
+    state.line = line
+    token = state.push("inline", "", 0)
+    token.map = [start, line]
+    token.content = state.getLines(start, line, 0, False)
+    return True

@@ -1,0 +1,70 @@
+"""Every finding a reader can report about a plan: its code, how grave it is, and what to do about it."""
+
+from dataclasses import dataclass
+
+from orchestrator.plan.model import Diagnostic, Severity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    severity: Severity
+    hint: str
+
+
+RULES: dict[str, Rule] = {
+    "duplicate-id": Rule(severity="error", hint="Give each task an id of its own."),
+    "bad-task-id": Rule(
+        severity="error", hint="An id is letters, digits and dots, such as 7, 3.1, 4.2.1, 3b.1, A.1 or M3.2."
+    ),
+    "dependency-cycle": Rule(severity="error", hint="Remove one of the dependencies on the path."),
+    "unterminated-fence": Rule(severity="error", hint="Close the fenced block with a line of its own."),
+    "bad-branch": Rule(severity="error", hint="Write a name that `git check-ref-format --branch` accepts."),
+    "ambiguous-fence": Rule(
+        severity="warning", hint="Give the outer fence one backtick more than the fences inside it."
+    ),
+    "unterminated-html": Rule(
+        severity="warning", hint="Close the comment or the tag: all that follows is inside it."
+    ),
+    "unknown-dependency": Rule(
+        severity="warning", hint="It counts as met; name a task of this plan if one was meant."
+    ),
+    "unreadable-dependency": Rule(
+        severity="warning", hint="Name tasks by id, as in `3.1, 3.2`, or write `none`."
+    ),
+    "no-acceptance": Rule(severity="warning", hint="Add **Acceptance Criteria:** with a list of checkboxes."),
+    "no-verify": Rule(
+        severity="warning", hint="Add **Verify:** with a ```bash block that fails until the task is done."
+    ),
+    "vacuous-verify": Rule(
+        severity="warning", hint="Use a command that fails while the task is not done, such as a test."
+    ),
+    "not-a-command": Rule(
+        severity="warning", hint="Put what is to be run in a ```bash block; other blocks are not run."
+    ),
+    "untagged-command": Rule(
+        severity="warning", hint="Write ```bash when it is a command and ```text when it is not."
+    ),
+    "empty-description": Rule(severity="warning", hint="Say under **Description:** what the task must do."),
+    "unknown-type": Rule(severity="warning", hint="Use CODING, RESEARCH, MIXED, VALIDATION or VERIFICATION."),
+    "task-like-heading": Rule(
+        severity="warning", hint="A task is a heading of level 2 to 4: ## Task 3.1: What to do"
+    ),
+    "several-e2e": Rule(severity="warning", hint="Keep one end-to-end section."),
+    "unknown-front-matter": Rule(
+        severity="warning", hint="Known keys: id, title, branch, builds_on, goal, design, architecture."
+    ),
+    "bad-front-matter": Rule(severity="warning", hint="Write `key: value` lines between two `---` lines."),
+    "hidden-character": Rule(
+        severity="warning", hint="Remove it: it can make the text look different from what it is."
+    ),
+    "optional-task": Rule(
+        severity="info", hint="Mark it as done, or remove the star or the task, to change that."
+    ),
+    "task-in-fence": Rule(severity="info", hint="Nothing to do when it is a sample."),
+    "struck-out-task": Rule(severity="info", hint="Remove the strike-through if it is to be done."),
+}
+
+
+def finding(code: str, line: int, message: str) -> Diagnostic:
+    rule = RULES[code]
+    return Diagnostic(line=line, severity=rule.severity, code=code, message=message, hint=rule.hint)

@@ -1,0 +1,127 @@
+"""From what a reader found to tasks: dependencies resolved, sections hashed, findings gathered."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.plan.diagnostics import finding
+from orchestrator.plan.model import Criterion, Diagnostic, EndToEnd, Span, Task, TaskType
+from orchestrator.plan.values import Reference
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_LONGEST_RANGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A task as a reader found it; `depends` is None when the plan says nothing about it."""
+
+    id: str
+    title: str
+    lines: Span
+    section: str
+    depends: tuple[Reference, ...] | None = None
+    type: TaskType | None = None
+    files: tuple[str, ...] = ()
+    acceptance: tuple[Criterion, ...] = ()
+    verify: tuple[str, ...] = ()
+    smoke_tests: tuple[str, ...] = ()
+    estimate_minutes: int | None = None
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Milestone:
+    """What every reader gives: the plan before its tasks are tied together."""
+
+    id: str | None
+    title: str
+    branch: str | None
+    builds_on: str | None
+    goal: str
+    drafts: tuple[Draft, ...]
+    end_to_end: EndToEnd | None
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def assembled(drafts: Sequence[Draft]) -> tuple[tuple[Task, ...], list[Diagnostic]]:
+    """Tasks in document order. A task that names no dependencies depends on the one before it."""
+    findings = _id_findings(drafts)
+    position = _positions(drafts)
+    tasks = []
+    depends: tuple[str, ...]
+    for number, draft in enumerate(drafts):
+        if draft.depends is None:
+            before = drafts[max(number - 1, 0)].id
+            depends = (before,) if before != draft.id else ()
+        else:
+            depends, unknown = _resolved(draft, drafts, position)
+            findings += unknown
+        tasks.append(_task(draft, depends))
+    return tuple(tasks), findings
+
+
+def _id_findings(drafts: Sequence[Draft]) -> list[Diagnostic]:
+    findings = []
+    seen: dict[str, int] = {}
+    for draft in drafts:
+        line = draft.lines.first
+        if draft.id in seen:
+            message = f"task {draft.id} is already on line {seen[draft.id]}"
+            findings.append(finding("duplicate-id", line, message))
+        elif _SAFE_ID.fullmatch(draft.id) is None or ".." in draft.id:
+            findings.append(finding("bad-task-id", line, f"`{draft.id[:60]}` is no task id"))
+        seen.setdefault(draft.id, line)
+    return findings
+
+
+def _resolved(
+    draft: Draft, drafts: Sequence[Draft], position: dict[str, int]
+) -> tuple[tuple[str, ...], list[Diagnostic]]:
+    known: dict[str, None] = {}
+    findings = []
+    for reference in draft.depends or ():
+        first, last = _found(reference.first, position), _found(reference.last, position)
+        if first is not None and last is not None and first <= last < first + _LONGEST_RANGE:
+            known.update(dict.fromkeys(other.id for other in drafts[first : last + 1]))
+            continue
+        for name, place in ((reference.first, first), (reference.last, last)):
+            if place is not None:
+                known[drafts[place].id] = None
+            elif name is not None:
+                message = f"task {draft.id} depends on {name}, which is not in this plan"
+                findings.append(finding("unknown-dependency", reference.line, message))
+        if reference.last is not None:
+            message = f"`{reference.first} to {reference.last}` is no range of tasks here; its ends count"
+            findings.append(finding("unreadable-dependency", reference.line, message))
+    return tuple(known), findings
+
+
+def _positions(drafts: Sequence[Draft]) -> dict[str, int]:
+    """Where the first task of an id stands; a name in another case counts when nothing has it exactly."""
+    backwards = list(reversed(list(enumerate(drafts))))
+    folded = {draft.id.lower(): number for number, draft in backwards}
+    return folded | {draft.id: number for number, draft in backwards}
+
+
+def _found(name: str | None, position: dict[str, int]) -> int | None:
+    return None if name is None else position.get(name, position.get(name.lower()))
+
+
+def _task(draft: Draft, depends: tuple[str, ...]) -> Task:
+    return Task(
+        id=draft.id,
+        title=draft.title,
+        type=draft.type,
+        files=draft.files,
+        depends_on=depends,
+        acceptance=draft.acceptance,
+        verify=draft.verify,
+        smoke_tests=draft.smoke_tests,
+        estimate_minutes=draft.estimate_minutes,
+        done=draft.done,
+        lines=draft.lines,
+        section=draft.section,
+        hash=hashlib.sha256(draft.section.encode("utf-8")).hexdigest(),
+    )

@@ -1,0 +1,160 @@
+"""Where a fenced block ends, when authors nest fences of the same length.
+
+CommonMark ends a fence at the first bare fence line that is long enough. Authors who put a sample document
+into a fence mean something else: a fence line with an info string inside an open fence opens an inner one,
+and the next bare line closes the inner one. Both readings are made; where they differ, the nested one is
+taken unless it leaves the rest of the document with an open fence and the strict one does not.
+
+A code block that was never closed would swallow the tasks after it. Where neither reading closes it well
+and it is no sample document, it is ended before the next task heading.
+"""
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*(.*)")
+_DOCUMENTS = frozenset(("", "markdown", "md", "mdx", "text", "txt", "plain"))
+_WORK_PER_FENCE = 40
+"""How many fence lines may be looked at per fence line of the document; then only the strict reading is
+made.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FenceLine:
+    line: int
+    """Zero-based."""
+    indent: int
+    mark: str
+    length: int
+    info: str
+
+    def closes(self, opener: "FenceLine") -> bool:
+        return self.info == "" and self._within(opener)
+
+    def nests_in(self, opener: "FenceLine") -> bool:
+        return self.info != "" and self._within(opener)
+
+    def _within(self, opener: "FenceLine") -> bool:
+        return self.mark == opener.mark and self.length >= opener.length and self.indent <= opener.indent + 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FenceEnd:
+    end: int
+    """Zero-based line of the closing fence, or the first line after the content when there is none."""
+    closed: bool
+    ambiguous: bool = False
+
+
+def fence_line(text: str, line: int) -> FenceLine | None:
+    match = _FENCE.fullmatch(text)
+    if match is None:
+        return None
+    indent, marks, info = match.groups()
+    if marks[0] == "`" and "`" in info:
+        return None
+    width = len(indent.expandtabs(4))
+    return FenceLine(line, width, marks[0], len(marks), info.strip())
+
+
+class Fences:
+    """Answers, for a fence that opens at a line, where it ends.
+
+    `is_task_heading` says of a line of text whether it reads as the heading of a task.
+    """
+
+    def __init__(self, lines: Sequence[str], is_task_heading: Callable[[str], bool]) -> None:
+        self._lines = lines
+        self._is_task_heading = is_task_heading
+        self._fences = [
+            found
+            for number, text in enumerate(lines)
+            if ("```" in text or "~~~" in text) and (found := fence_line(text, number)) is not None
+        ]
+        self._starts = [fence.line for fence in self._fences]
+        self._nested: dict[int, int | None] = {}
+        # The first closing fence after one opener is also the first after every later opener of its kind
+        # that lies before it; without that, many openers and one far closing fence cost quadratic time.
+        self._closing: dict[tuple[str, int, int], tuple[int, int | None]] = {}
+        self._work = _WORK_PER_FENCE * len(self._fences) + 1000
+
+    def end_of(self, line: int) -> FenceEnd:
+        """`line` is the zero-based line of an opening fence."""
+        start = bisect_left(self._starts, line)
+        opener = self._fences[start]
+        strict = self._strict(start)
+        inner = self._first_inner(start, strict)
+        if strict is None:
+            return self._unclosed(opener, len(self._lines)) or FenceEnd(end=len(self._lines), closed=False)
+        if inner is None:
+            return FenceEnd(end=self._starts[strict], closed=True)
+        nested = self._nested_end(start)
+        if nested is not None and (self._balanced_after(nested) or not self._balanced_after(strict)):
+            return FenceEnd(end=self._starts[nested], closed=True, ambiguous=True)
+        recovered = self._unclosed(opener, self._starts[inner])
+        return recovered or FenceEnd(end=self._starts[strict], closed=True, ambiguous=True)
+
+    def _strict(self, start: int) -> int | None:
+        opener = self._fences[start]
+        kind = (opener.mark, opener.length, opener.indent)
+        asked_from, known = self._closing.get(kind, (start + 1, None))
+        if asked_from <= start and (known is None or known > start):
+            return known
+        found = next((n for n in range(start + 1, len(self._fences)) if self._fences[n].closes(opener)), None)
+        self._closing[kind] = (start, found)
+        return found
+
+    def _first_inner(self, start: int, end: int | None) -> int | None:
+        opener = self._fences[start]
+        for index in range(start + 1, len(self._fences) if end is None else end):
+            if self._fences[index].nests_in(opener):
+                return index
+        return None
+
+    def _nested_end(self, start: int) -> int | None:
+        """The closing fence when inner fences nest; what is learnt about the inner ones is kept."""
+        if start in self._nested:
+            return self._nested[start]
+        open_fences = [start]
+        for index in range(start + 1, len(self._fences)):
+            self._work -= 1
+            if self._work < 0:
+                return None
+            top = self._fences[open_fences[-1]]
+            if self._fences[index].closes(top):
+                self._nested[open_fences.pop()] = index
+                if not open_fences:
+                    return index
+            elif self._fences[index].nests_in(top):
+                open_fences.append(index)
+        self._nested.update(dict.fromkeys(open_fences))
+        return None
+
+    def _balanced_after(self, index: int) -> bool:
+        """Whether the fences after this fence line all close, read the way they would be."""
+        position = index + 1
+        while position < len(self._fences):
+            self._work -= 1
+            if self._work < 0:
+                return True
+            end = self._nested_end(position)
+            end = self._strict(position) if end is None else end
+            if end is None:
+                return False
+            position = end + 1
+        return True
+
+    def _unclosed(self, opener: FenceLine, limit: int) -> FenceEnd | None:
+        """The end before the next task heading, for a code block that its author forgot to close."""
+        if opener.info.split(" ")[0].lower() in _DOCUMENTS:
+            return None
+        for number in range(opener.line + 1, limit):
+            text = self._lines[number]
+            if "<<" in text:
+                return None
+            if self._is_task_heading(text):
+                return FenceEnd(end=number, closed=False)
+        return None

@@ -1,0 +1,70 @@
+"""The order between tasks: what can start, in which order, and where it goes round in circles."""
+
+import heapq
+from collections.abc import Collection, Sequence
+
+from orchestrator.plan.model import Plan, Task
+
+
+def ready(plan: Plan, finished: Collection[str]) -> tuple[Task, ...]:
+    """Tasks not finished whose dependencies all are; tasks the plan calls done count as finished."""
+    over = set(finished) | {task.id for task in plan.tasks if task.done}
+    return tuple(task for task in plan.tasks if task.id not in over and over.issuperset(task.depends_on))
+
+
+def ordered(plan: Plan) -> tuple[Task, ...]:
+    """Every task after its dependencies, in document order where these leave a choice.
+
+    Tasks on or behind a cycle (an error of the plan) come last, in document order.
+    """
+    position = {task.id: number for number, task in reversed(list(enumerate(plan.tasks)))}
+    waits = [{position[name] for name in task.depends_on if name in position} for task in plan.tasks]
+    followers: dict[int, list[int]] = {}
+    for number, names in enumerate(waits):
+        for name in names:
+            followers.setdefault(name, []).append(number)
+    heap = [number for number, names in enumerate(waits) if not names]
+    order = []
+    while heap:
+        number = heapq.heappop(heap)
+        order.append(number)
+        for follower in followers.get(number, ()):
+            waits[follower].discard(number)
+            if not waits[follower]:
+                heapq.heappush(heap, follower)
+    rest = sorted(set(range(len(plan.tasks))).difference(order))
+    return tuple(plan.tasks[number] for number in (*order, *rest))
+
+
+def cycles(tasks: Sequence[Task]) -> tuple[tuple[str, ...], ...]:
+    """Each cycle as the path of ids that leads back to its first; one path for each entangled set of tasks."""
+    needs = {task.id: task.depends_on for task in tasks}
+    state: dict[str, str] = {}
+    found = []
+    for task in tasks:
+        if task.id not in state:
+            path = _cycle_from(task.id, needs, state)
+            if path is not None:
+                found.append(path)
+    return tuple(found)
+
+
+def _cycle_from(
+    start: str, needs: dict[str, tuple[str, ...]], state: dict[str, str]
+) -> tuple[str, ...] | None:
+    """Depth first without recursion: a plan may hold chains of any length."""
+    path, pending = [start], [iter(needs[start])]
+    state[start] = "open"
+    found = None
+    while path:
+        name = next(pending[-1], None)
+        if name is None:
+            state[path.pop()] = "closed"
+            pending.pop()
+        elif state.get(name) == "open":
+            found = found or (*path[path.index(name) :], name)
+        elif name not in state and name in needs:
+            state[name] = "open"
+            path.append(name)
+            pending.append(iter(needs[name]))
+    return found

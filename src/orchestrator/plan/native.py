@@ -1,0 +1,289 @@
+"""The milestone plan: headings that say "Task 3.1", with labelled fields under them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.plan.blocks import Block, Document
+from orchestrator.plan.commands import commands_of
+from orchestrator.plan.diagnostics import finding
+from orchestrator.plan.draft import Draft, Milestone
+from orchestrator.plan.fields import Field, Meaning, meaning_of, read_fields
+from orchestrator.plan.front_matter import FrontMatter
+from orchestrator.plan.headings import (
+    NoTask,
+    TaskHeading,
+    is_end_to_end,
+    is_task_line,
+    milestone_id,
+    task_heading,
+)
+from orchestrator.plan.model import Criterion, Diagnostic, EndToEnd, Span, TaskType
+from orchestrator.plan.values import (
+    Reference,
+    checkboxes,
+    criteria,
+    file_names,
+    first_word,
+    minutes,
+    references,
+    says_nothing,
+    task_type,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A heading and the blocks under it, up to the next heading that ends it."""
+
+    heading: Block
+    task: TaskHeading | None
+    blocks: tuple[Block, ...]
+
+
+def read_native(document: Document, front: FrontMatter) -> Milestone:
+    sections = _sections(document)
+    drafts: list[Draft] = []
+    findings: list[Diagnostic] = []
+    tasks = [section for section in sections if section.task is not None]
+    end_to_end = [s for s in sections if s.task is None and is_end_to_end(s.heading.text)]
+    if tasks and not end_to_end:
+        sections, tasks, end_to_end = _scenario_in_last_task(document, sections, tasks)
+    for section in tasks:
+        draft, about_task = _task(document, section)
+        drafts.append(draft)
+        findings += about_task
+    scenario, about_scenario = _end_to_end(document, end_to_end)
+    findings += [*document.diagnostics, *about_scenario, *_heading_findings(document)]
+    return _milestone(document, front, sections, drafts, scenario, findings)
+
+
+def _milestone(
+    document: Document,
+    front: FrontMatter,
+    sections: Sequence[Section],
+    drafts: Sequence[Draft],
+    scenario: EndToEnd | None,
+    findings: Sequence[Diagnostic],
+) -> Milestone:
+    fields = read_fields(document, _preamble(document))
+    title = front.values.get("title") or _title(document)
+    builds_on = front.values.get("builds_on") or _text(fields, "builds_on") or _text(fields, "depends")
+    branch = front.values.get("branch") or first_word(_text(fields, "branch"))
+    return Milestone(
+        id=front.values.get("id") or milestone_id(title),
+        title=title,
+        branch=None if says_nothing(branch) else branch,
+        builds_on=builds_on or None,
+        goal=_goal(document, sections) or _text(fields, "goal") or front.values.get("goal", ""),
+        drafts=tuple(drafts),
+        end_to_end=scenario,
+        diagnostics=(*front.diagnostics, *findings),
+    )
+
+
+def _sections(document: Document) -> list[Section]:
+    """Sections in order: tasks and scenarios with all that is under them, other headings each by itself."""
+    starts = [number for number, block in enumerate(document.blocks) if block.kind == "heading"]
+    ends = [*starts[1:], len(document.blocks)]
+    sections: list[Section] = []
+    at = 0
+    while at < len(starts):
+        heading = document.blocks[starts[at]]
+        found = task_heading(heading.text, heading.level)
+        task = found if isinstance(found, TaskHeading) else None
+        last = at
+        if task is not None or is_end_to_end(heading.text):
+            while last + 1 < len(starts) and _belongs(document.blocks[starts[last + 1]], heading, task):
+                last += 1
+        blocks = document.blocks[starts[at] + 1 : ends[last]]
+        sections.append(Section(heading=heading, task=task, blocks=blocks))
+        at = last + 1
+    return sections
+
+
+def _belongs(block: Block, heading: Block, task: TaskHeading | None) -> bool:
+    """Whether a heading is a sub-heading of a section: deeper, and not the start of another task."""
+    if block.level <= heading.level:
+        return False
+    found = task_heading(block.text, block.level)
+    return not isinstance(found, TaskHeading) or (task is not None and found.id == task.id)
+
+
+def _scenario_in_last_task(
+    document: Document, sections: list[Section], tasks: list[Section]
+) -> tuple[list[Section], list[Section], list[Section]]:
+    """A scenario under the last task is the milestone's, unless that task validates it itself."""
+    last = tasks[-1]
+    at = next((n for n, b in enumerate(last.blocks) if b.kind == "heading" and is_end_to_end(b.text)), None)
+    if at is None or _type(read_fields(document, last.blocks[:at])) in ("VALIDATION", "VERIFICATION"):
+        return sections, tasks, []
+    heading, rest = last.blocks[at], last.blocks[at + 1 :]
+    ends = (n for n, b in enumerate(rest) if b.kind == "heading" and b.level <= heading.level)
+    length = next(ends, len(rest))
+    scenario = Section(heading=heading, task=None, blocks=rest[:length])
+    kept = replace(last, blocks=last.blocks[:at])
+    changed = [kept if section is last else section for section in sections]
+    return [*changed, scenario], [*tasks[:-1], kept], [scenario]
+
+
+def _task(document: Document, section: Section) -> tuple[Draft, tuple[Diagnostic, ...]]:
+    assert section.task is not None
+    fields = read_fields(document, section.blocks)
+    id, line = section.task.id, section.heading.first
+    span = _span(section)
+    verify = commands_of(_meaning(fields, "verify"), whose=f"task {id}")
+    smoke = commands_of(_meaning(fields, "smoke"), whose=f"task {id}, smoke test")
+    depends, unreadable = _depends(fields, id)
+    draft = Draft(
+        id=id,
+        title=section.task.title,
+        lines=span,
+        section=document.verbatim(span.first, span.last),
+        depends=depends,
+        type=_type(fields),
+        files=file_names([line for field in _meaning(fields, "files") for line in field.lines]),
+        acceptance=_acceptance(fields),
+        verify=verify.commands,
+        smoke_tests=smoke.commands,
+        estimate_minutes=minutes(_text(fields, "estimate")),
+        done=section.task.done or _is_done(_text(fields, "status")),
+    )
+    missing = _missing(draft, fields, line)
+    return draft, (*missing, *unreadable, *verify.diagnostics, *smoke.diagnostics)
+
+
+def _span(section: Section) -> Span:
+    """Without the blank lines and the rule that only separate it from what follows."""
+    blocks = [section.heading, *section.blocks]
+    while blocks[-1].kind == "rule":
+        blocks.pop()
+    return Span(first=section.heading.first, last=blocks[-1].last)
+
+
+def _missing(draft: Draft, fields: Sequence[Field], line: int) -> list[Diagnostic]:
+    findings = []
+    type_text = _text(fields, "type")
+    if type_text and draft.type is None:
+        findings.append(finding("unknown-type", line, f"task {draft.id}: `{type_text[:40]}` is no type"))
+    if not _described(fields):
+        findings.append(finding("empty-description", line, f"task {draft.id} has no description"))
+    if not draft.acceptance:
+        findings.append(finding("no-acceptance", line, f"task {draft.id} has no acceptance criteria"))
+    if not draft.verify and draft.type != "RESEARCH":
+        findings.append(finding("no-verify", line, f"task {draft.id} has no verify command"))
+    return findings
+
+
+def _described(fields: Sequence[Field]) -> bool:
+    said = (field for field in fields if field.meaning in ("text", "description", "goal"))
+    return any(field.value or field.fences for field in said)
+
+
+def _type(fields: Sequence[Field]) -> TaskType | None:
+    return task_type(_text(fields, "type"))
+
+
+def _is_done(status: str) -> bool:
+    words = status.lower().lstrip("*_`✅✔☑ ").split()
+    return bool(words) and words[0].strip("*_`.!,:") in ("done", "complete", "completed", "finished", "[x]")
+
+
+def _depends(fields: Sequence[Field], id: str) -> tuple[tuple[Reference, ...] | None, tuple[Diagnostic, ...]]:
+    """What the task says it depends on; None when it says nothing that can be read."""
+    said = [f for f in fields if f.meaning in ("depends", "prerequisites", "builds_on") and f.value]
+    if not said:
+        return None, ()
+    found = [r for field in said for r in references(field.lines, bare=field.meaning != "prerequisites")]
+    if found or all(says_nothing(field.value) for field in said):
+        return tuple(found), ()
+    if any(field.meaning == "depends" and "milestone" not in field.value.lower() for field in said):
+        message = f"task {id} says what it depends on, but names no task"
+        return None, (finding("unreadable-dependency", said[0].line, message),)
+    return None, ()
+
+
+def _acceptance(fields: Sequence[Field]) -> tuple[Criterion, ...]:
+    labelled = _meaning(fields, "acceptance")
+    if labelled:
+        return tuple(entry for field in labelled for entry in criteria(field.lines))
+    loose = [line for field in fields if field.meaning in ("text", "description") for line in field.lines]
+    return tuple(Criterion(text=box.text, done=box.done) for box in checkboxes(loose))
+
+
+def _end_to_end(document: Document, sections: Sequence[Section]) -> tuple[EndToEnd | None, list[Diagnostic]]:
+    """The scenario of the milestone: of several sections the first with a command, else the first."""
+    if not sections:
+        return None, []
+    fields = ((section, read_fields(document, section.blocks)) for section in sections)
+    read = [(section, commands_of(entries, whose="E2E")) for section, entries in fields]
+    section, commands = next((pair for pair in read if pair[1].commands), read[0])
+    findings = list(commands.diagnostics)
+    for other in sections:
+        if other is not section:
+            message = f"another end-to-end section; the one on line {section.heading.first} is used"
+            findings.append(finding("several-e2e", other.heading.first, message))
+    span = _span(section)
+    text = document.verbatim(span.first, span.last)
+    return EndToEnd(commands=commands.commands, text=text, lines=span), findings
+
+
+def _heading_findings(document: Document) -> Iterator[Diagnostic]:
+    for block in document.blocks:
+        if block.kind == "heading":
+            found = task_heading(block.text, block.level)
+            if isinstance(found, NoTask):
+                yield finding(found.code, block.first, found.message)
+            elif found is not None and found.several:
+                message = f"the heading names more than one task; it is read as task {found.id}"
+                yield finding("bad-task-id", block.first, message)
+        elif block.kind == "fence" and "## " in block.text:
+            yield from _sample_tasks(block)
+        elif block.kind == "text" and "##" in block.text:
+            yield from _glued_headings(block)
+
+
+def _sample_tasks(block: Block) -> Iterator[Diagnostic]:
+    found = next((n for n, line in enumerate(block.text.split("\n"), 1) if is_task_line(line)), None)
+    if found is not None:
+        message = "a fenced block holds a line like a task's heading; it is not read as a task"
+        yield finding("task-in-fence", block.first + found, message)
+
+
+def _glued_headings(block: Block) -> Iterator[Diagnostic]:
+    for number, line in enumerate(block.text.split("\n"), block.first):
+        marks = len(line) - len(line.lstrip("#"))
+        if marks >= 2 and isinstance(task_heading(line[marks:], 2), TaskHeading):
+            yield finding("task-like-heading", number, "a heading needs a space after `#`; this is no task")
+
+
+def _preamble(document: Document) -> Iterable[Block]:
+    """What stands before the first task, without the end-to-end section."""
+    for block in document.blocks:
+        found = task_heading(block.text, block.level) if block.kind == "heading" else None
+        if isinstance(found, TaskHeading) or (block.kind == "heading" and is_end_to_end(block.text)):
+            return
+        yield block
+
+
+def _title(document: Document) -> str:
+    headings = [block for block in document.blocks if block.kind == "heading"]
+    first = next((block for block in headings if block.level == 1), headings[0] if headings else None)
+    return "" if first is None else first.text.strip()
+
+
+def _goal(document: Document, sections: Sequence[Section]) -> str:
+    """The text under a heading Goal, Objective or Purpose."""
+    for section in sections:
+        if section.task is None and meaning_of(section.heading.text) == "goal":
+            span = _span(section)
+            return document.verbatim(span.first + 1, span.last).strip()
+    return ""
+
+
+def _meaning(fields: Sequence[Field], meaning: Meaning) -> list[Field]:
+    return [field for field in fields if field.meaning == meaning]
+
+
+def _text(fields: Sequence[Field], meaning: Meaning) -> str:
+    """The first non-empty value of this meaning."""
+    return next((field.value for field in fields if field.meaning == meaning and field.value), "")
