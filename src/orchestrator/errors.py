@@ -5,8 +5,10 @@
     ├─ PlanError                 2   the plan cannot be read
     ├─ ConfigurationError        2   a setting is unknown, of the wrong type, or needs trust
     ├─ EnvironmentInvalid        2   folder, repository, engine, image or credential are not fit to start
-    │  └─ FolderBusy             2   another run holds the code folder
+    │  ├─ FolderBusy             2   another run holds the code folder
+    │  └─ CannotStart            2   no engine, no image, or a folder that no container can be started on
     ├─ CodingAgentError          4   the container engine failed, in its own words
+    │  ├─ CannotStart            2   (the same class: who starts a container need catch only this branch)
     │  └─ CodingAgentTimeout     4   a command in a container took longer than it may
     ├─ WorkspaceError            4   git or the folder changed under a run; nothing was delivered
     └─ Interrupted               130 a signal asked us to stop
@@ -65,7 +67,19 @@ class CodingAgentError(OrchestratorError):
 
 
 class CodingAgentTimeout(CodingAgentError):
-    """A command in a container took longer than its time-out and was killed."""
+    """A command in a container took longer than its time-out and was killed.
+
+    `stdout` and `stderr` hold what it had printed until then.
+    """
+
+    stdout: str = ""
+    stderr: str = ""
+
+
+class CannotStart(EnvironmentInvalid, CodingAgentError):
+    """A container was not started because engine, image or folder are not fit; nothing was begun."""
+
+    exit_code = 2
 
 
 class WorkspaceError(OrchestratorError):

@@ -1,6 +1,6 @@
 """The contract of a container engine, and what travels over it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -88,6 +88,8 @@ class ExecResult:
     exit_code: int
     stdout: str
     stderr: str
+    truncated: bool = False
+    """More was printed than the output limit; what is here is the beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,7 @@ class ContainerEngine(Protocol):
         """Remove with all its processes and anonymous volumes; an absent one is not an error."""
         ...
 
-    def logs(self, container: str, *, follow: bool) -> AsyncIterator[LogChunk]:
+    def logs(self, container: str, *, follow: bool) -> AsyncGenerator[LogChunk, None]:
         """Output from its beginning, as bytes; with `follow` until the container has ended."""
         ...
 

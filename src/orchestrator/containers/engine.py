@@ -1,0 +1,270 @@
+"""The container engine over its HTTP API: Docker and Podman are one client whose `name` differs."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiodocker
+import aiohttp
+from aiodocker.containers import DockerContainer
+
+from orchestrator.containers.base import (
+    Bind,
+    ContainerSpec,
+    ContainerState,
+    EngineInfo,
+    ExecResult,
+    LogChunk,
+)
+from orchestrator.containers.execution import Execution, run_in_container
+from orchestrator.containers.profile import ENGINE_SOCKETS, create_body, refuse_engine_socket
+from orchestrator.containers.streams import Demultiplexer, StreamBroken
+from orchestrator.errors import CannotStart, CodingAgentError
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 15.0
+ANSWER_SECONDS = 120.0
+"""A request that only has to be answered; waiting, following and copying have no limit."""
+
+_NO_ENGINE_HINT = (
+    "Start Docker (`sudo systemctl start docker`, or Docker Desktop) or install it "
+    "(`sudo apt-get install docker.io`); DOCKER_HOST or a Docker context says where another one listens. "
+    "`orchestrator doctor` tells more."
+)
+
+
+async def connect_engine(endpoint: str | None = None) -> "EngineClient":
+    """The engine that `docker` would talk to: DOCKER_HOST, else the Docker context, else the usual socket.
+
+    Raises CannotStart, which is an EnvironmentInvalid, when none answers.
+    """
+    docker = _client(endpoint or os.environ.get("DOCKER_HOST") or None)
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            version = await docker.version()
+    except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError) as error:
+        await docker.close()
+        words = _words(error) or f"no answer within {CONNECT_SECONDS:g} s"
+        raise CannotStart(f"no container engine answers: {words}", hint=_NO_ENGINE_HINT) from error
+    except BaseException:
+        await docker.close()
+        raise
+    return EngineClient(docker, _info(version, docker))
+
+
+class EngineClient:
+    """A ContainerEngine. Every failure of the engine is a CodingAgentError with the engine's own words."""
+
+    def __init__(self, docker: aiodocker.Docker, info: EngineInfo) -> None:
+        self._docker = docker
+        self._info = info
+
+    @property
+    def name(self) -> str:
+        """docker or podman."""
+        return self._info.name
+
+    async def info(self) -> EngineInfo:
+        return self._info
+
+    async def image_digest(self, name: str) -> str | None:
+        async with self._request(f"look up the image {name}"):
+            image = await _or_none(self._docker.images.inspect(quote(name, safe="/:@")))
+            return None if image is None else str(image["Id"])
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """Raises ConfigurationError, too: for a mount that would bring the engine's socket inside."""
+        _refuse_sockets(spec, self._info.endpoint)
+        async with self._request(f"create the container {spec.name}"):
+            container = await self._docker.containers.create(create_body(spec), name=spec.name)
+            return container.id
+
+    async def start(self, container: str) -> None:
+        async with self._request(f"start the container {container}"):
+            await self._container(container).start()
+
+    async def inspect(self, container: str) -> ContainerState | None:
+        async with self._request(f"inspect the container {container}"):
+            found = await _or_none(self._container(container).show())
+            return None if found is None else _state(found)
+
+    async def list(self, labels: Mapping[str, str | None]) -> tuple[ContainerState, ...]:
+        wanted = [name if value is None else f"{name}={value}" for name, value in labels.items()]
+        async with self._request("list containers"):
+            found = await self._docker.containers.list(all=True, filters=json.dumps({"label": wanted}))
+        states = [await self.inspect(container.id) for container in found]
+        return tuple(state for state in states if state is not None)
+
+    async def wait(self, container: str) -> ContainerState:
+        with _translated(f"wait for the container {container}"):
+            await self._container(container).wait()
+        state = await self.inspect(container)
+        if state is None:
+            raise CodingAgentError(f"the container {container} was removed while it was waited for")
+        return state
+
+    async def signal(self, container: str, name: str) -> None:
+        async with self._request(f"send {name} to the container {container}"):
+            try:
+                await self._container(container).kill(signal=name)
+            except aiodocker.DockerError as error:
+                if not _is_over(error):
+                    raise
+
+    async def remove(self, container: str) -> None:
+        async with self._request(f"remove the container {container}"):
+            try:
+                await self._container(container).delete(force=True, v=True)
+            except aiodocker.DockerError as error:
+                if error.status == 409 and "in progress" in error.message:
+                    await _or_none(self._container(container).wait(condition="removed"))
+                elif error.status != 404:
+                    raise
+
+    async def logs(self, container: str, *, follow: bool) -> AsyncGenerator[LogChunk, None]:
+        """Raises CodingAgentError, too, when the stream breaks; what was given before is whole."""
+        frames = Demultiplexer()
+        # aiodocker's own reader decodes text; a transcript is bytes.
+        path, params = f"containers/{container}/logs", {"stdout": True, "stderr": True, "follow": follow}
+        with _translated(f"read the output of the container {container}"):
+            async with self._docker._query(path, params=params) as response:
+                try:
+                    async for piece in response.content.iter_any():
+                        for chunk in frames.feed(piece):
+                            yield chunk
+                finally:
+                    response.close()
+
+    async def exec(
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        output_limit: int = 100_000_000,
+    ) -> ExecResult:
+        """A program that cannot be started is exit code 126 or 127, with the engine's words as its output.
+
+        What the command leaves running when it ends goes on running. Over the time-out everything that it
+        began is killed, other than a process that both left its session and cleared its environment.
+        """
+        execution = Execution(
+            container=container,
+            argv=tuple(argv),
+            stdin=stdin,
+            env=dict(env or {}),
+            user=user or "",
+            output_limit=output_limit,
+        )
+        with _translated(f"run {argv[0]} in the container {container}"):
+            return await run_in_container(self._docker, execution, timeout)
+
+    async def put_archive(self, container: str, path: str, tar: Path) -> None:
+        with tar.open("rb") as stream, _translated(f"copy into the container {container}"):
+            url, headers = f"containers/{container}/archive", {"Content-Type": "application/x-tar"}
+            async with self._docker._query(
+                url, "PUT", params={"path": path}, data=stream, headers=headers
+            ) as response:
+                await response.read()
+
+    async def close(self) -> None:
+        await self._docker.close()
+
+    def _container(self, container: str) -> DockerContainer:
+        return self._docker.containers.container(container)
+
+    @asynccontextmanager
+    async def _request(self, doing: str) -> AsyncIterator[None]:
+        with _translated(doing):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                yield
+
+
+def _client(endpoint: str | None) -> aiodocker.Docker:
+    try:
+        # DOCKER_HOST is an argument, because aiodocker prefers a context to it and `docker` does not.
+        return aiodocker.Docker(url=endpoint)
+    except AssertionError:
+        raise CannotStart("no container engine was found on this machine", hint=_NO_ENGINE_HINT) from None
+    except (aiodocker.DockerError, ValueError, OSError) as error:
+        raise CannotStart(
+            f"the container engine cannot be reached: {_words(error)}", hint=_NO_ENGINE_HINT
+        ) from error
+
+
+def _info(version: Mapping[str, Any], docker: aiodocker.Docker) -> EngineInfo:
+    components = [str(part.get("Name", "")) for part in version.get("Components") or ()]
+    podman = any("podman" in name.lower() for name in components)
+    return EngineInfo(
+        name="podman" if podman else "docker",
+        version=str(version.get("Version", "")),
+        endpoint=docker._connection_info,
+    )
+
+
+def _refuse_sockets(spec: ContainerSpec, endpoint: str) -> None:
+    sources = [str(mount.source) for mount in spec.mounts if isinstance(mount, Bind)]
+    sockets = [*ENGINE_SOCKETS]
+    if endpoint.startswith("unix://"):
+        sockets.append(endpoint.removeprefix("unix://"))
+    refuse_engine_socket(
+        [*sources, *map(os.path.realpath, sources)], [*sockets, *map(os.path.realpath, sockets)]
+    )
+
+
+def _state(found: Mapping[str, Any]) -> ContainerState:
+    state = found["State"]
+    status = state["Status"]
+    return ContainerState(
+        id=found["Id"],
+        name=found["Name"].removeprefix("/"),
+        labels=found["Config"].get("Labels") or {},
+        status=status,
+        exit_code=state["ExitCode"] if status in ("exited", "dead") else None,
+        oom_killed=bool(state.get("OOMKilled")),
+        started_at=_time(state.get("StartedAt")),
+        finished_at=_time(state.get("FinishedAt")),
+        error=state.get("Error") or "",
+        mount_sources=tuple(
+            mount["Source"] for mount in found.get("Mounts") or () if mount.get("Type") == "bind"
+        ),
+    )
+
+
+def _time(value: str | None) -> str | None:
+    return None if not value or value.startswith("0001-") else value
+
+
+def _is_over(error: aiodocker.DockerError) -> bool:
+    return error.status == 404 or (error.status in (409, 500) and "not running" in error.message)
+
+
+async def _or_none(request: Awaitable[T]) -> T | None:
+    try:
+        return await request
+    except aiodocker.DockerError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (aiodocker.DockerError, aiohttp.ClientError, StreamBroken, TimeoutError, ConnectionError) as error:
+        words = _words(error) or f"no answer within {ANSWER_SECONDS:g} s"
+        raise CodingAgentError(f"the container engine could not {doing}: {words}") from error
+
+
+def _words(error: Exception) -> str:
+    return error.message if isinstance(error, aiodocker.DockerError) else str(error)

@@ -1,0 +1,181 @@
+"""A command in a running container: its input, its output, and its end, by force if need be.
+
+The engine's API can start a command but not end it. So each one carries a mark of its own in its environment,
+which everything that it starts inherits; a second command sends SIGKILL to whatever has the mark, or is in a
+session of something that has it.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aiodocker import Docker, DockerError
+from aiodocker.execs import Exec
+from aiodocker.stream import Message, Stream
+from aiohttp import ClientError
+
+from orchestrator.containers.base import ExecResult
+from orchestrator.errors import CodingAgentError, CodingAgentTimeout
+
+MARK = "KTRDR_EXEC"
+KILL_SECONDS = 15.0
+_STDIN_PIECE = 65536
+_STDERR = 2
+
+# Only a half-closed connection says that stdin is over, and not every way to an engine can carry that (TLS
+# cannot): `head` gives exactly the bytes that were promised. What the command leaves unread is read for it,
+# or Docker 20.10 keeps the connection open for ever when it is more than the pipes hold.
+_FEED = 'size=$1; shift; head -c "$size" | { "$@"; status=$?; cat > /dev/null; exit "$status"; }'
+
+# `read` takes a process's name apart at its last parenthesis, because the name may hold anything.
+# A pass that finds nothing alive is the end; what is still there after all passes cannot be killed.
+_KILL = r"""
+mark=$1 sessions=' ' passes=0
+fields() {
+    read -r line 2>/dev/null < "/proc/$1/stat" || return 1
+    set -- ${line##*) }
+    state=$1 session=$4
+}
+while [ "$passes" -lt 20 ]; do
+    passes=$((passes + 1)) alive=
+    for file in $(grep -lzxF -e "$mark" /proc/[0-9]*/environ 2>/dev/null); do
+        pid=${file#/proc/} pid=${pid%/environ}
+        fields "$pid" || continue
+        case $session in 0|1) ;; *) sessions="$sessions$session " ;; esac
+        kill -KILL "$pid" 2>/dev/null && alive=1
+    done
+    for folder in /proc/[0-9]*; do
+        pid=${folder#/proc/}
+        fields "$pid" || continue
+        case $state in Z|X) continue ;; esac
+        case $sessions in *" $session "*) kill -KILL "$pid" 2>/dev/null && alive=1 ;; esac
+    done
+    [ -n "$alive" ] || exit 0
+    sleep 0.05
+done
+exit 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    container: str
+    argv: tuple[str, ...]
+    stdin: bytes | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    """Empty: the container's own."""
+    output_limit: int
+    """Bytes, over both streams."""
+
+
+async def run_in_container(docker: Docker, execution: Execution, timeout: float) -> ExecResult:
+    """Raises CodingAgentTimeout after `timeout` seconds, when all that was begun has been killed."""
+    mark = f"{MARK}={uuid.uuid4().hex}"
+    output = _Output(execution.output_limit)
+    deadline = asyncio.timeout(timeout)
+    try:
+        async with deadline:
+            exit_code = await _run(docker, execution, mark, output)
+    except BaseException as error:
+        killed = await asyncio.shield(_kill(docker, execution, mark))
+        if isinstance(error, TimeoutError) and deadline.expired():
+            raise _too_long(execution, timeout, output, killed) from None
+        raise
+    return ExecResult(
+        exit_code=exit_code, stdout=output.stdout, stderr=output.stderr, truncated=output.truncated
+    )
+
+
+class _Output:
+    """What a command printed, up to a limit; the rest is read and dropped, so that the command goes on."""
+
+    def __init__(self, limit: int) -> None:
+        self._room = limit
+        self._stdout = bytearray()
+        self._stderr = bytearray()
+        self.truncated = False
+
+    def add(self, message: Message) -> None:
+        kept = message.data[: self._room]
+        self._room -= len(kept)
+        self.truncated = self.truncated or len(kept) < len(message.data)
+        (self._stderr if message.stream == _STDERR else self._stdout).extend(kept)
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout.decode("utf-8", "replace")
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.decode("utf-8", "replace")
+
+
+async def _run(docker: Docker, execution: Execution, mark: str, output: _Output) -> int:
+    name, _, value = mark.partition("=")
+    command = await docker.containers.container(execution.container).exec(
+        _argv(execution),
+        stdin=execution.stdin is not None,
+        user=execution.user,
+        environment={**execution.env, name: value},
+    )
+    async with command.start() as stream:
+        await _exchange(stream, execution.stdin, output)
+    return await _exit_code(command, execution)
+
+
+def _argv(execution: Execution) -> list[str]:
+    if execution.stdin is None:
+        return list(execution.argv)
+    return ["sh", "-c", _FEED, "sh", str(len(execution.stdin)), *execution.argv]
+
+
+async def _exchange(stream: Stream, stdin: bytes | None, output: _Output) -> None:
+    feeding = asyncio.create_task(_feed(stream, stdin or b""))
+    try:
+        while (message := await stream.read_out()) is not None:
+            output.add(message)
+    finally:
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _feed(stream: Stream, stdin: bytes) -> None:
+    for start in range(0, len(stdin), _STDIN_PIECE):
+        await stream.write_in(stdin[start : start + _STDIN_PIECE])
+
+
+async def _exit_code(command: Exec, execution: Execution) -> int:
+    state = await command.inspect()
+    if state["Running"] or state["ExitCode"] is None:
+        raise CodingAgentError(
+            f"the engine closed the connection while {_shown(execution)} was still running",
+            where=execution.container,
+        )
+    return int(state["ExitCode"])
+
+
+async def _kill(docker: Docker, execution: Execution, mark: str) -> bool:
+    """Whether everything with the mark is gone. Never raises but when it is cancelled."""
+    argv = ("sh", "-c", _KILL, "sh", mark)
+    killer = Execution(container=execution.container, argv=argv, user=execution.user, output_limit=0)
+    try:
+        async with asyncio.timeout(KILL_SECONDS):
+            return await _run(docker, killer, f"{MARK}=", _Output(0)) == 0
+    except (DockerError, ClientError, CodingAgentError, TimeoutError, OSError):
+        return False
+
+
+def _too_long(execution: Execution, timeout: float, output: _Output, killed: bool) -> CodingAgentTimeout:
+    end = "and was killed" if killed else "and could not be killed: it ends when the container is removed"
+    error = CodingAgentTimeout(
+        f"{_shown(execution)} took longer than {timeout:g} s {end}", where=execution.container
+    )
+    error.stdout, error.stderr = output.stdout, output.stderr
+    return error
+
+
+def _shown(execution: Execution) -> str:
+    line = " ".join(execution.argv)
+    return line if len(line) <= 200 else f"{line[:199]}…"

@@ -1,0 +1,228 @@
+"""Following a container's output into a transcript: one raw file per stream, each byte once.
+
+The engine has no position that survives a crash (several lines share a timestamp), so every reading starts at
+the beginning and skips what is stored: the length of each file says how much that is. Files are only ever
+appended to, so any moment of a `kill -9` leaves a valid position. A following read may miss the last piece,
+end early, or not end at all; so it only ever brings news, and what is true is a last reading after the
+container has ended.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from orchestrator.containers.base import ContainerEngine, ContainerState, LogChunk
+from orchestrator.errors import CodingAgentError
+
+STDOUT_FILE = "stdout"
+STDERR_FILE = "stderr"
+LINE_MAX = 32 * 1024 * 1024
+"""Bytes of one line that are handed on; the transcript has all of it."""
+
+GRACE_SECONDS = 5.0
+"""How long a following read may lag behind the container's end, and the end behind the read."""
+AGAIN_SECONDS = 0.5
+
+OnLine = Callable[[bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """The container has ended and the transcript is whole."""
+
+    state: ContainerState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverLimit:
+    """The container printed more than it may, and may still be running.
+
+    The transcript has exactly `limit_bytes`.
+    """
+
+    limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vanished:
+    """Somebody removed the container; the transcript has what was read until then."""
+
+
+FollowResult = Followed | OverLimit | Vanished
+
+
+async def follow(
+    engine: ContainerEngine, container: str, folder: Path, *, on_stdout_line: OnLine, limit_bytes: int
+) -> FollowResult:
+    """Store the container's output under `folder` until it has ended; `limit_bytes` counts both streams.
+
+    The container must have been started. `on_stdout_line` gets each line of stdout that this call completes,
+    without its newline; a beginning that was stored before is part of it. Lines that are stored whole are not
+    handed on again. Raises CodingAgentError when the engine does not answer; a later call goes on where this
+    one stopped.
+    """
+    with Transcript(folder, limit_bytes) as transcript:
+        try:
+            while True:
+                await _store(_news(engine, container), transcript, on_stdout_line)
+                state = await engine.inspect(container)
+                if state is None:
+                    return Vanished()
+                if state.exit_code is not None:
+                    await _store(engine.logs(container, follow=False), transcript, on_stdout_line)
+                    await transcript.hand_on_rest(on_stdout_line)
+                    return Followed(state=state)
+                await asyncio.sleep(AGAIN_SECONDS)
+        except _LimitReached:
+            return OverLimit(limit_bytes=limit_bytes)
+
+
+class _LimitReached(Exception):
+    pass
+
+
+class Transcript:
+    """The two files of a container's output, and the line of stdout that is not finished yet."""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self._folder = folder
+        self._limit = limit_bytes
+        self._files: dict[str, int] = {}
+        self._stored: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
+        self._line = _Line()
+
+    def __enter__(self) -> Self:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            for stream in (STDOUT_FILE, STDERR_FILE):
+                self._files[stream] = os.open(self._folder / stream, flags, 0o600)
+                self._stored[stream] = os.fstat(self._files[stream]).st_size
+        except BaseException:
+            self._close()
+            raise
+        self._line.add(_unfinished_line(self._files[STDOUT_FILE], self._stored[STDOUT_FILE]))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def rewind(self) -> None:
+        """The next chunk is the first of a reading from the beginning."""
+        self._seen = {STDOUT_FILE: 0, STDERR_FILE: 0}
+
+    async def add(self, chunk: LogChunk, on_stdout_line: OnLine) -> None:
+        """Store what is new; raises _LimitReached when that is more than there is room for."""
+        already = self._stored[chunk.stream] - self._seen[chunk.stream]
+        self._seen[chunk.stream] += len(chunk.data)
+        new = chunk.data[max(already, 0) :]
+        room = self._limit - sum(self._stored.values())
+        kept = new[: max(room, 0)]
+        self._append(chunk.stream, kept)
+        if chunk.stream == STDOUT_FILE:
+            for line in self._line.add(kept):
+                await on_stdout_line(line)
+        if len(kept) < len(new):
+            raise _LimitReached
+
+    async def hand_on_rest(self, on_stdout_line: OnLine) -> None:
+        """A last line without a newline is a line, too."""
+        if (rest := self._line.rest()) is not None:
+            await on_stdout_line(rest)
+
+    def _append(self, stream: str, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            written = os.write(self._files[stream], left)
+            self._stored[stream] += written
+            left = left[written:]
+
+    def _close(self) -> None:
+        for file in self._files.values():
+            os.close(file)
+        self._files = {}
+
+
+class _Line:
+    """Bytes into lines; of a line longer than LINE_MAX only its beginning is kept."""
+
+    def __init__(self) -> None:
+        self._begun = bytearray()
+
+    def add(self, data: bytes) -> list[bytes]:
+        *ended, begun = data.split(b"\n")
+        lines = []
+        for piece in ended:
+            self._extend(piece)
+            lines.append(bytes(self._begun))
+            self._begun.clear()
+        self._extend(begun)
+        return lines
+
+    def rest(self) -> bytes | None:
+        rest = bytes(self._begun)
+        self._begun.clear()
+        return rest or None
+
+    def _extend(self, piece: bytes) -> None:
+        self._begun += piece[: LINE_MAX - len(self._begun)]
+
+
+def _unfinished_line(file: int, size: int) -> bytes:
+    """What is stored after the last newline, looked for from the end."""
+    start, tail = size, b""
+    while start > 0 and b"\n" not in tail:
+        step = min(start, 65536)
+        start -= step
+        tail = os.pread(file, step, start) + tail
+    return tail.rpartition(b"\n")[2]
+
+
+async def _news(engine: ContainerEngine, container: str) -> AsyncGenerator[LogChunk, None]:
+    """What it prints, until the stream or the container ends; the other one gets a moment to end, too.
+
+    That the stream broke is no news: the caller asks the engine how the container is, and reads again.
+    """
+    ended = asyncio.ensure_future(engine.wait(container))
+    try:
+        async with aclosing(engine.logs(container, follow=True)) as chunks:
+            while (chunk := await _next(chunks, ended)) is not None:
+                yield chunk
+        await asyncio.wait({ended}, timeout=GRACE_SECONDS)
+    except CodingAgentError:
+        return
+    finally:
+        ended.cancel()
+        await asyncio.gather(ended, return_exceptions=True)
+
+
+async def _next(
+    chunks: AsyncGenerator[LogChunk, None], ended: asyncio.Future[ContainerState]
+) -> LogChunk | None:
+    """The next chunk; None at the end, or when none comes although the container has ended."""
+    step = asyncio.ensure_future(anext(chunks, None))
+    either: set[asyncio.Future[Any]] = {step, ended}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({step}, timeout=GRACE_SECONDS)
+        return step.result() if step.done() else None
+    finally:
+        step.cancel()
+        await asyncio.wait({step})
+
+
+async def _store(
+    chunks: AsyncGenerator[LogChunk, None], transcript: Transcript, on_stdout_line: OnLine
+) -> None:
+    transcript.rewind()
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            await transcript.add(chunk, on_stdout_line)

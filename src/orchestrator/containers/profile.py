@@ -1,0 +1,115 @@
+"""The profile that every container gets, as the body of the engine's create request: pure.
+
+It is always on. Nothing in a ContainerSpec can take a wall away.
+"""
+
+import math
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from orchestrator.containers.base import Bind, ContainerSpec, Limits, Mount
+from orchestrator.errors import ConfigurationError
+
+GIGABYTE = 1024**3
+DEFAULT_LIMITS = Limits(memory_bytes=4 * GIGABYTE, cpus=None, pids=512)
+KILL_AFTER_SECONDS = 30
+
+ENGINE_SOCKETS = (
+    "/var/run/docker.sock",
+    "/run/docker.sock",
+    "/var/run/podman/podman.sock",
+    "/run/podman/podman.sock",
+    "/run/containerd/containerd.sock",
+)
+
+# The daemon's configuration may rotate, compress or drop lines; whatever is not said here is taken from it.
+_LOGGING = {
+    "Type": "json-file",
+    "Config": {"max-size": "1000g", "max-file": "1", "compress": "false", "mode": "blocking"},
+}
+
+
+def create_body(spec: ContainerSpec) -> dict[str, Any]:
+    """What is sent to the engine to create this container."""
+    body: dict[str, Any] = {
+        "Image": spec.image,
+        "User": f"{spec.uid}:{spec.gid}",
+        "WorkingDir": spec.working_dir,
+        "Env": [f"{name}={value}" for name, value in _environment(spec).items()],
+        "Labels": dict(spec.labels),
+        "Tty": False,
+        "OpenStdin": False,
+        "HostConfig": _host_config(spec),
+    }
+    if spec.command is not None:
+        # As the entry point, so that an entry point of the image is not put in front of it.
+        body |= {"Entrypoint": list(spec.command), "Cmd": []}
+    return body
+
+
+def refuse_engine_socket(sources: Iterable[str], sockets: Iterable[str]) -> None:
+    """Raises ConfigurationError when a host path is, or holds, one of the engine's sockets.
+
+    Whoever can write to that socket is root on the host. Paths are compared as they stand: links are the
+    caller's to resolve.
+    """
+    for source in sources:
+        for socket in sockets:
+            if PurePosixPath(socket).is_relative_to(PurePosixPath(source)):
+                raise ConfigurationError(
+                    f"mounting this would put the container engine's socket {socket} into the container",
+                    where=source,
+                    hint="Mount something else: whoever reaches that socket is root on this machine.",
+                )
+
+
+def attempt_command(argv: Sequence[str], *, limit_seconds: float, prompt_file: str) -> tuple[str, ...]:
+    """The main process of an attempt: the agent, its prompt on standard input, ended at the limit by itself.
+
+    The prompt is a redirection inside the container, because an attached stdin that breaks looks like a clean
+    end of input. `timeout` ends it even if no orchestrator ever comes back: SIGTERM, then SIGKILL.
+    """
+    redirected = f'exec "$@" < {shlex.quote(prompt_file)}'
+    limit = str(math.ceil(limit_seconds))
+    wrapper = ("timeout", "--foreground", "-k", str(KILL_AFTER_SECONDS), limit)
+    return (*wrapper, "sh", "-c", redirected, "sh", *argv)
+
+
+def _environment(spec: ContainerSpec) -> dict[str, str]:
+    # Claude Code refuses to work without questions as root unless it is told that it is contained.
+    root = {"IS_SANDBOX": "1"} if spec.uid == 0 else {}
+    return {**spec.env, **root}
+
+
+def _host_config(spec: ContainerSpec) -> dict[str, Any]:
+    return {
+        "Init": True,
+        "Privileged": False,
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "Memory": spec.limits.memory_bytes,
+        "MemorySwap": spec.limits.memory_bytes,
+        "NanoCpus": 0 if spec.limits.cpus is None else round(spec.limits.cpus * 1e9),
+        "PidsLimit": spec.limits.pids,
+        "Tmpfs": {"/tmp": _tmp_options(spec.limits)},  # noqa: S108 - the container's, not ours
+        "Mounts": [_mount(mount) for mount in spec.mounts],
+        "NetworkMode": "none" if spec.network == "none" else "bridge",
+        "ExtraHosts": ["host.docker.internal:host-gateway"],
+        "LogConfig": _LOGGING,
+        "AutoRemove": False,
+        "RestartPolicy": {"Name": "no"},
+    }
+
+
+def _tmp_options(limits: Limits) -> str:
+    # Its pages count as the container's memory: a full /tmp says "no space" before anything is killed.
+    return f"rw,exec,nosuid,nodev,mode=1777,size={limits.memory_bytes // 2}"
+
+
+def _mount(mount: Mount) -> dict[str, Any]:
+    common = {"Target": mount.target, "ReadOnly": mount.read_only}
+    if isinstance(mount, Bind):
+        return {"Type": "bind", "Source": str(mount.source), **common}
+    return {"Type": "volume", "Source": mount.name, **common}
