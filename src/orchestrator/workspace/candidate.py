@@ -1,0 +1,257 @@
+"""From the code folder as it is to a commit in our repository."""
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.errors import WorkspaceError
+from orchestrator.workspace.git import TREE_SECONDS, Git
+from orchestrator.workspace.repository import OwnRepository
+from orchestrator.workspace.tree import (
+    Baseline,
+    Oddity,
+    Survey,
+    TreeRefused,
+    check_free_of_links,
+    move_out,
+    survey,
+)
+
+UNTRACKED_MAX_BYTES = 50_000_000
+_CONVERSIONS = ("filter", "working-tree-encoding")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    commit: str
+    tree: str
+    too_large: tuple[str, ...] = ()
+    """Untracked files left out because of their size."""
+    unignored: tuple[str, ...] = ()
+    """Left out: they existed and were ignored before the attempt, and are not ignored any more."""
+
+
+class _LeftOut(NamedTuple):
+    too_large: tuple[str, ...]
+    unignored: tuple[str, ...]
+    excluded: tuple[str, ...]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (*self.too_large, *self.unignored, *self.excluded)
+
+
+async def take_baseline(own: OwnRepository) -> Baseline:
+    found = await asyncio.to_thread(survey, own.layout.folder)
+    with own.index_copy() as git:
+        ignored = await ignored_paths(git)
+    return Baseline(ignored=ignored, specials=found.specials, repositories=found.repositories)
+
+
+async def ignored_paths(git: Git) -> frozenset[str]:
+    """Ignored paths that exist. A folder that a pattern names stands for its content and ends with `/`."""
+    listing = await git.run(
+        "status",
+        "--porcelain=v1",
+        "-z",
+        "--no-renames",
+        "--ignore-submodules=all",
+        "--untracked-files=normal",
+        "--ignored=matching",
+        timeout=TREE_SECONDS,
+    )
+    entries = os.fsdecode(listing).split("\0")
+    return frozenset(entry[3:] for entry in entries if entry.startswith("!! "))
+
+
+async def changed_and_untracked(git: Git) -> tuple[str, ...]:
+    """Paths that differ from the index or are untracked, not ignored; a nested repository ends with `/`."""
+    return await _list_files(git, "-m", "-d", "-o", "--exclude-standard")
+
+
+async def untracked(git: Git) -> tuple[str, ...]:
+    return await _list_files(git, "-o", "--exclude-standard")
+
+
+async def clear_oddities(own: OwnRepository, baseline: Baseline, into: Path) -> tuple[Oddity, ...]:
+    """Move away what git cannot take and was not there before the attempt: specials and nested `.git`s.
+
+    Specials go first, because a pipe called `.gitignore` blocks every git command that reads it.
+    """
+    folder = own.layout.folder
+    found = await asyncio.to_thread(survey, folder)
+    specials = sorted(found.specials - baseline.specials)
+    moved = await asyncio.to_thread(_move_all, folder, specials, into)
+    nested = sorted(found.repositories - baseline.repositories)
+    with own.index_copy() as git:
+        inside_ignored = await in_ignored_folders(git, nested)
+    repositories = [path for path in nested if path not in inside_ignored]
+    return (*moved, *await asyncio.to_thread(_move_all, folder, repositories, into))
+
+
+async def make_tree(
+    own: OwnRepository,
+    git: Git,
+    *,
+    parent: str,
+    overlay: Mapping[str, bytes],
+    exclude: frozenset[str],
+    baseline: Baseline,
+) -> tuple[str, _LeftOut]:
+    """The folder as a tree, `overlay` laid over it. Raises TreeRefused, naming the path, when git refuses."""
+    found = await asyncio.to_thread(survey, own.layout.folder)
+    if found.unreadable:
+        raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(own.layout.folder))
+    left_out = await _left_out(own, git, exclude=exclude, baseline=baseline)
+    done = await _add_all(git, left_out.paths)
+    if done is not None:
+        raise TreeRefused(f"git refuses the tree: {done}", where=str(own.layout.folder))
+    await refuse_conversions(git, found)
+    await _lay_over(own, git, overlay)
+    tree = await git.text("write-tree")
+    await _refuse_links_to_repositories(git, parent, tree)
+    return tree, left_out
+
+
+async def salvage_tree(own: OwnRepository, git: Git) -> str:
+    """What git takes of the folder as it is; what it refuses is left out."""
+    candidates = await untracked(git)
+    skipped = [path for path in candidates if path.endswith("/") or _is_too_large(own.layout.folder, path)]
+    await _add_all(git, skipped, keep_going=True)
+    return await git.text("write-tree")
+
+
+async def commit_tree(own: OwnRepository, tree: str, *, parent: str, message: str) -> str:
+    """A commit by the user's name; nothing points to it yet."""
+    return await own.git.text("commit-tree", tree, "-p", parent, "-F", "-", stdin=os.fsencode(message))
+
+
+async def refuse_conversions(git: Git, found: Survey) -> None:
+    """Filters and encodings make a file's content depend on programs and settings that are not ours."""
+    named = await conversions(git, found)
+    if named is not None:
+        path, attribute, value = named
+        raise TreeRefused(
+            f"its attributes name {attribute}={value}",
+            where=path,
+            hint="Filters (git-lfs, git-crypt, …) and working-tree encodings are not supported yet.",
+        )
+
+
+async def conversions(git: Git, found: Survey) -> tuple[str, str, str] | None:
+    """The first path whose attributes name a filter or an encoding: (path, attribute, value)."""
+    if not found.attributes and not _has_attributes_of_the_users(git):
+        return None
+    paths = await git.run("ls-files", "-z", "-c", "-o", "--exclude-standard", timeout=TREE_SECONDS)
+    answer = await git.run("check-attr", "-z", "--stdin", *_CONVERSIONS, stdin=paths, timeout=TREE_SECONDS)
+    fields = os.fsdecode(answer).split("\0")
+    for path, attribute, value in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
+        if value not in ("unspecified", "unset"):
+            return path, attribute, value
+    return None
+
+
+def _has_attributes_of_the_users(git: Git) -> bool:
+    return any(
+        b"filter" in content or b"working-tree-encoding" in content
+        for content in (
+            (git.git_dir / "user-attributes").read_bytes(),
+            (git.git_dir / "info" / "attributes").read_bytes(),
+        )
+    )
+
+
+async def _list_files(git: Git, *which: str) -> tuple[str, ...]:
+    listing = await git.run("ls-files", "-z", *which, timeout=TREE_SECONDS)
+    return tuple(dict.fromkeys(path for path in os.fsdecode(listing).split("\0") if path))
+
+
+async def _left_out(own: OwnRepository, git: Git, *, exclude: frozenset[str], baseline: Baseline) -> _LeftOut:
+    loose = await untracked(git)
+    nested = [path for path in loose if path.endswith("/") and _ignored_before(path, baseline) is None]
+    if nested:
+        raise TreeRefused("it is a repository of its own", where=nested[0])
+    unignored = {root for path in loose if (root := _ignored_before(path, baseline)) is not None}
+    others = [path for path in loose if _ignored_before(path, baseline) is None]
+    return _LeftOut(
+        too_large=tuple(path for path in others if _is_too_large(own.layout.folder, path)),
+        unignored=tuple(sorted(unignored)),
+        excluded=tuple(path for path in others if path in exclude),
+    )
+
+
+def _ignored_before(path: str, baseline: Baseline) -> str | None:
+    """The ignored path of before the attempt that this one is, or lies in."""
+    if path in baseline.ignored:
+        return path
+    end = path.find("/")
+    while end >= 0:
+        if path[: end + 1] in baseline.ignored:
+            return path[: end + 1]
+        end = path.find("/", end + 1)
+    return None
+
+
+def _is_too_large(folder: Path, path: str) -> bool:
+    try:
+        return (folder / path).lstat().st_size > UNTRACKED_MAX_BYTES
+    except OSError:
+        return False
+
+
+async def _add_all(git: Git, left_out: Iterable[str], *, keep_going: bool = False) -> str | None:
+    """Bring the whole folder into the index; git's own words when it refuses something."""
+    patterns = [":/", *(f":(top,exclude,literal){path}" for path in left_out)]
+    flags = ("--ignore-errors",) if keep_going else ()
+    done = await git.try_run(
+        "add",
+        "-A",
+        *flags,
+        "--pathspec-from-file=-",
+        "--pathspec-file-nul",
+        stdin=b"\0".join(map(os.fsencode, patterns)),
+        timeout=TREE_SECONDS,
+    )
+    if done.exit_code == 0:
+        return None
+    return done.stderr.decode("utf-8", "replace").strip() or f"exit {done.exit_code}"
+
+
+async def _lay_over(own: OwnRepository, git: Git, overlay: Mapping[str, bytes]) -> None:
+    for path, content in overlay.items():
+        await asyncio.to_thread(check_free_of_links, own.layout.folder, path)
+        blob = await git.text("hash-object", "-w", "--stdin", f"--path={path}", stdin=content)
+        await git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
+
+
+async def _refuse_links_to_repositories(git: Git, parent: str, tree: str) -> None:
+    listing = await git.run("diff-tree", "-r", "-z", "--no-renames", "--raw", parent, tree)
+    fields = os.fsdecode(listing).split("\0")
+    for header, path in zip(fields[::2], fields[1::2], strict=False):
+        if header.split()[1] == "160000":
+            raise TreeRefused("it would become a link to another repository", where=path)
+
+
+async def in_ignored_folders(git: Git, nested: Iterable[str]) -> frozenset[str]:
+    """Those `.git`s whose folder is ignored: git does not descend there."""
+    holders = {path.rpartition("/")[0]: path for path in nested}
+    if not holders:
+        return frozenset()
+    asked = b"\0".join(map(os.fsencode, holders))
+    done = await git.try_run("check-ignore", "-z", "--stdin", stdin=asked, timeout=TREE_SECONDS)
+    if done.exit_code not in (0, 1):
+        raise WorkspaceError(f"git check-ignore failed: {done.stderr.decode('utf-8', 'replace').strip()}")
+    return frozenset(holders[path] for path in os.fsdecode(done.stdout).split("\0") if path)
+
+
+def _move_all(folder: Path, paths: Iterable[str], into: Path) -> tuple[Oddity, ...]:
+    moved = []
+    for path in paths:
+        try:
+            moved.append(move_out(folder, path, into))
+        except OSError as error:
+            raise TreeRefused(f"it cannot be moved away: {error.strerror}", where=path) from error
+    return tuple(moved)

@@ -1,0 +1,311 @@
+"""What kind of folder and repository the user stands in, and whether a run can be trusted with it.
+
+Everything here only looks; nothing is made or changed. What is not fit is EnvironmentInvalid, by name.
+"""
+
+import os
+import pwd
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import EnvironmentInvalid, WorkspaceError
+from orchestrator.subprocesses import Identity
+from orchestrator.workspace.git import Git, user_settings
+
+_IN_PROGRESS = {
+    "MERGE_HEAD": ("a merge", "git merge --abort"),
+    "rebase-merge": ("a rebase", "git rebase --abort"),
+    "rebase-apply": ("a rebase or am", "git rebase --abort, or git am --abort"),
+    "CHERRY_PICK_HEAD": ("a cherry-pick", "git cherry-pick --abort"),
+    "REVERT_HEAD": ("a revert", "git revert --abort"),
+    "BISECT_LOG": ("a bisect", "git bisect reset"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where a repository keeps its things."""
+
+    folder: Path
+    git_dir: Path
+    common_dir: Path
+    """Differs from `git_dir` in a linked worktree."""
+    owner: Identity
+    object_stores: tuple[Path, ...]
+    """The repository's own objects first, then every store it borrows from."""
+    object_format: str
+
+    @property
+    def is_worktree(self) -> bool:
+        return self.git_dir != self.common_dir
+
+    @property
+    def owner_identity(self) -> Identity | None:
+        """The identity that writing into the user's repository needs; None when it is the caller's own."""
+        return None if os.geteuid() == self.owner.uid else self.owner
+
+    @property
+    def users_git(self) -> Git:
+        """The user's repository, as its owner: for `rev-parse`, `symbolic-ref` and `update-ref` only."""
+        return Git(git_dir=self.git_dir, identity=self.owner_identity, cwd=self.folder)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the user's own git would see, in order; later entries win."""
+
+    entries: tuple[tuple[str, str, str], ...]
+    """(origin file, name in lower case but for subsections, value)"""
+    notices: tuple[str, ...] = ()
+    """Settings that point into the code folder, where an agent could write what they name."""
+
+    def get(self, name: str) -> str | None:
+        return next((value for _, key, value in reversed(self.entries) if key == name.lower()), None)
+
+    def true(self, name: str) -> bool:
+        return (self.get(name) or "").lower() in ("true", "yes", "on", "1")
+
+
+async def read_layout(folder: Path) -> Layout:
+    """Find the repository of which `folder` is the root. Raises EnvironmentInvalid when it is not one."""
+    folder, status = _status_of(folder)
+    git_dir = _git_dir(folder)
+    common_dir = _common_dir(git_dir)
+    owner = Identity(uid=status.st_uid, gid=status.st_gid)
+    _check_owner(folder, git_dir, owner)
+    layout = Layout(
+        folder=folder,
+        git_dir=git_dir,
+        common_dir=common_dir,
+        owner=owner,
+        object_stores=_object_stores(common_dir / "objects"),
+        object_format="sha1",
+    )
+    return await _with_object_format(layout)
+
+
+async def read_settings(layout: Layout) -> Settings:
+    """The user's configuration, without what an agent could have written into it."""
+    own = layout.owner.uid == os.geteuid()
+    home = Path.home() if own else _home_of(layout.owner.uid)
+
+    async def listing(includes: bool) -> tuple[tuple[str, str, str], ...]:
+        identity = layout.owner_identity
+        return await user_settings(
+            layout.git_dir, home=home, caller_env=own, identity=identity, includes=includes
+        )
+
+    plain = await listing(includes=False)
+    into_folder = [entry for entry in plain if _is_include(entry[1]) and _leads_into(layout, home, entry)]
+    entries = plain if into_folder else await listing(includes=True)
+    outside = tuple(entry for entry in entries if not _inside(layout, layout.git_dir / entry[0]))
+    pointing = ("core.hookspath", "core.attributesfile", "core.excludesfile")
+    into_folder += [entry for entry in outside if entry[1] in pointing and _leads_into(layout, home, entry)]
+    notices = tuple(f"{name} = {value} (set in {origin})" for origin, name, value in into_folder)
+    return Settings(entries=outside, notices=notices)
+
+
+def configured_patterns(layout: Layout, settings: Settings, *, setting: str, default: str) -> bytes:
+    """The user's own patterns (to ignore, or of attributes) from the file that a setting names."""
+    own = layout.owner.uid == os.geteuid()
+    home = Path.home() if own else _home_of(layout.owner.uid)
+    configured = settings.get(setting)
+    if configured is not None:
+        return _small_file(_expanded(configured, home, layout.folder)) + b"\n"
+    xdg = os.environ.get("XDG_CONFIG_HOME") if own else None
+    folder = Path(xdg) if xdg else (home or Path("/nonexistent")) / ".config"
+    return _small_file(folder / "git" / default) + b"\n"
+
+
+def repository_patterns(layout: Layout, name: str) -> bytes:
+    """The repository's own `info/exclude` or `info/attributes`."""
+    return _small_file(layout.common_dir / "info" / name) + b"\n"
+
+
+def check_settings(layout: Layout, settings: Settings) -> None:
+    where = str(layout.folder)
+    if settings.true("core.bare"):
+        raise EnvironmentInvalid("the repository is bare", where=where, hint="Run from a checkout of it.")
+    worktree = settings.get("core.worktree")
+    if worktree is not None and (layout.git_dir / worktree).resolve() != layout.folder:
+        raise EnvironmentInvalid(f"the repository's files lie elsewhere ({worktree})", where=where)
+    if settings.true("core.sparsecheckout"):
+        raise EnvironmentInvalid(
+            "sparse checkouts are not supported yet", where=where, hint="Undo it: git sparse-checkout disable"
+        )
+    promises = [key for _, key, value in settings.entries if _promises(key, value)]
+    if promises:
+        raise EnvironmentInvalid(
+            f"partial clones are not supported yet ({promises[0]})",
+            where=where,
+            hint="Fetch what is missing into a full clone: git clone URL NEW-FOLDER",
+        )
+
+
+def check_nothing_in_progress(layout: Layout) -> None:
+    for name, (what, hint) in _IN_PROGRESS.items():
+        if (layout.git_dir / name).exists():
+            raise EnvironmentInvalid(
+                f"{what} is in progress", where=str(layout.folder), hint=f"Finish it, or: {hint}"
+            )
+
+
+def _status_of(folder: Path) -> tuple[Path, os.stat_result]:
+    try:
+        folder = folder.resolve()
+        status = folder.stat()
+    except OSError as error:
+        raise EnvironmentInvalid(
+            f"the folder cannot be read: {error.strerror}", where=str(folder), hint="Name an existing folder."
+        ) from error
+    if not stat.S_ISDIR(status.st_mode):
+        raise EnvironmentInvalid("this is not a folder", where=str(folder))
+    return folder, status
+
+
+def _git_dir(folder: Path) -> Path:
+    entry = folder / ".git"
+    try:
+        mode = entry.lstat().st_mode
+    except FileNotFoundError:
+        raise _no_repository(folder) from None
+    except OSError as error:
+        raise EnvironmentInvalid(f".git cannot be read: {error.strerror}", where=str(folder)) from error
+    if stat.S_ISDIR(mode):
+        return entry
+    if not stat.S_ISREG(mode):
+        raise EnvironmentInvalid("a .git that is a link is not supported", where=str(entry))
+    content = os.fsdecode(_small_file(entry)).strip()
+    if not content.startswith("gitdir: "):
+        raise EnvironmentInvalid("this is not a git repository", where=str(entry))
+    git_dir = (folder / content.removeprefix("gitdir: ")).resolve()
+    if not git_dir.is_dir():
+        raise EnvironmentInvalid(
+            f"its git directory {git_dir} is not there", where=str(folder), hint="git worktree repair"
+        )
+    return git_dir
+
+
+def _no_repository(folder: Path) -> EnvironmentInvalid:
+    for parent in folder.parents:
+        if (parent / ".git").exists():
+            return EnvironmentInvalid(
+                "this is not the root of its repository", where=str(folder), hint=f"Its root is {parent}"
+            )
+    if (folder / "HEAD").is_file() and (folder / "objects").is_dir():
+        return EnvironmentInvalid(
+            "the repository is bare", where=str(folder), hint="Run from a checkout of it."
+        )
+    return EnvironmentInvalid(
+        "this is not a git repository", where=str(folder), hint="git init, and make a first commit"
+    )
+
+
+def _common_dir(git_dir: Path) -> Path:
+    pointer = git_dir / "commondir"
+    if not pointer.is_file():
+        return git_dir
+    return (git_dir / os.fsdecode(_small_file(pointer)).strip()).resolve()
+
+
+def _check_owner(folder: Path, git_dir: Path, owner: Identity) -> None:
+    caller = os.geteuid()
+    if caller not in (0, owner.uid):
+        raise EnvironmentInvalid(
+            f"the folder belongs to user {owner.uid}, not to you (user {caller})",
+            where=str(folder),
+            hint="Run as its owner, or from a folder of your own.",
+        )
+    keeper = git_dir.stat().st_uid
+    if keeper != owner.uid:
+        raise EnvironmentInvalid(
+            f"the folder belongs to user {owner.uid}, its git directory to user {keeper}",
+            where=str(git_dir),
+            hint=f"Give it back to its owner: chown -R {owner.uid} {git_dir}",
+        )
+
+
+def _object_stores(objects: Path) -> tuple[Path, ...]:
+    """All stores an object can come from, following `info/alternates`; relative entries as git reads them."""
+    found: list[Path] = []
+    waiting = [objects]
+    while waiting:
+        store = waiting.pop(0)
+        if store in found or not store.is_dir():
+            continue
+        found.append(store)
+        lines = os.fsdecode(_small_file(store / "info" / "alternates")).splitlines()
+        waiting += [(store / line).resolve() for line in lines if line and not line.startswith("#")]
+    return tuple(found)
+
+
+async def _with_object_format(layout: Layout) -> Layout:
+    try:
+        answer = await layout.users_git.text("rev-parse", "--show-object-format")
+    except WorkspaceError as error:
+        raise EnvironmentInvalid(error.what, where=str(layout.folder), hint=_reach(layout)) from error
+    return Layout(
+        folder=layout.folder,
+        git_dir=layout.git_dir,
+        common_dir=layout.common_dir,
+        owner=layout.owner,
+        object_stores=layout.object_stores,
+        object_format=answer.strip(),
+    )
+
+
+def _reach(layout: Layout) -> str | None:
+    if layout.owner_identity is None:
+        return None
+    return f"git runs as the folder's owner (user {layout.owner.uid}), who must be able to reach it."
+
+
+def _home_of(uid: int) -> Path | None:
+    try:
+        return Path(pwd.getpwuid(uid).pw_dir)
+    except KeyError:
+        return None
+
+
+def _small_file(path: Path, limit: int = 1_000_000) -> bytes:
+    """A regular file's content; empty when it is absent, not regular or unreadable. Never blocks."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, limit) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    finally:
+        os.close(descriptor)
+
+
+def _is_include(name: str) -> bool:
+    return name == "include.path" or (name.startswith("includeif.") and name.endswith(".path"))
+
+
+def _promises(key: str, value: str) -> bool:
+    promisor = key.startswith("remote.") and key.endswith(".promisor") and value.lower() != "false"
+    return key == "extensions.partialclone" or promisor
+
+
+def _leads_into(layout: Layout, home: Path | None, entry: tuple[str, str, str]) -> bool:
+    origin, name, value = entry
+    base = (layout.git_dir / origin).parent if _is_include(name) else layout.folder
+    return _inside(layout, _expanded(value, home, base))
+
+
+def _expanded(value: str, home: Path | None, base: Path) -> Path:
+    if value.startswith("~/"):
+        return (home or Path("/nonexistent")) / value[2:]
+    return base / value
+
+
+def _inside(layout: Layout, path: Path) -> bool:
+    """Whether an agent could write the file: it, or what a link on the way names, lies in the code folder."""
+    spellings: Sequence[Path] = (Path(os.path.normpath(path)), path.resolve())
+    return any(
+        spelling.is_relative_to(layout.folder) and not spelling.is_relative_to(layout.git_dir)
+        for spelling in spellings
+    )

@@ -1,0 +1,208 @@
+"""The only module that runs git on the host.
+
+A tree that an agent wrote, and a repository of a stranger's, can make git run programs: hooks, a file-system
+monitor, filters, text converters, transports of a lazy fetch. So every command has an environment of our
+making: nothing named GIT_* is inherited, no system or user configuration is read, and what an included file
+could still set is overridden from the command line, which wins over any file.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from orchestrator.errors import EnvironmentInvalid, WorkspaceError
+from orchestrator.subprocesses import Completed, Identity, ProcessTimeout, pipe, run
+
+QUICK_SECONDS = 60.0
+"""For commands that touch refs and configuration."""
+TREE_SECONDS = 600.0
+"""For commands that read files or pack objects."""
+
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "LANGUAGE": "",
+    "HOME": "/nonexistent",
+    "XDG_CONFIG_HOME": "/nonexistent",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_ATTR_NOSYSTEM": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "false",
+    "SSH_ASKPASS": "false",
+    "GIT_EDITOR": "false",
+    "GIT_PAGER": "cat",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    # An empty list allows no transport at all, whatever `protocol.*` says in a file; older versions of git
+    # do not know GIT_NO_LAZY_FETCH.
+    "GIT_ALLOW_PROTOCOL": "",
+}
+_OVERRIDES = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.untrackedCache=false",
+    "core.splitIndex=false",
+    "core.pager=cat",
+    "core.sshCommand=false",
+    "core.gitProxy=false",
+    "protocol.allow=never",
+    "safe.directory=*",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "submodule.recurse=false",
+    "diff.external=",
+    "commit.gpgSign=false",
+    "log.showSignature=false",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Git:
+    """How to reach one repository; every command goes through `run`, `try_run` or `stream`."""
+
+    git_dir: Path
+    work_tree: Path | None = None
+    identity: Identity | None = None
+    """Who the command runs as, when not the caller."""
+    cwd: Path | None = None
+    index: Path | None = None
+    objects: Path | None = None
+    """Where new objects go, when not into the repository's own folder."""
+    alternates: tuple[Path, ...] = ()
+    config: tuple[str, ...] = ()
+    """Further `name=value` overrides."""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def with_index(self, index: Path) -> "Git":
+        return replace(self, index=index)
+
+    def argv(self, *args: str) -> tuple[str, ...]:
+        settings = [word for entry in (*_OVERRIDES, *self.config) for word in ("-c", entry)]
+        return ("git", *settings, *args)
+
+    def environment(self) -> dict[str, str]:
+        env = {**_ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath), "GIT_DIR": str(self.git_dir)}
+        if self.work_tree is not None:
+            env["GIT_WORK_TREE"] = str(self.work_tree)
+        if self.index is not None:
+            env["GIT_INDEX_FILE"] = str(self.index)
+        if self.objects is not None:
+            env["GIT_OBJECT_DIRECTORY"] = str(self.objects)
+        if self.alternates:
+            env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = ":".join(map(_quoted, self.alternates))
+        return {**env, **self.env}
+
+    async def try_run(
+        self, *args: str, stdin: bytes | None = None, timeout: float = QUICK_SECONDS
+    ) -> Completed:
+        """Run to the end; a non-zero exit is a value. A missed deadline is a WorkspaceError."""
+        try:
+            return await run(
+                self.argv(*args),
+                timeout=timeout,
+                env=self.environment(),
+                cwd=self.cwd or self.work_tree,
+                stdin=stdin,
+                identity=self.identity,
+            )
+        except ProcessTimeout as error:
+            raise self._too_slow(args, error) from error
+        except FileNotFoundError as error:
+            raise _absent(error) from error
+
+    async def run(self, *args: str, stdin: bytes | None = None, timeout: float = QUICK_SECONDS) -> bytes:
+        """Standard output of a command that must succeed; else WorkspaceError with git's own words."""
+        done = await self.try_run(*args, stdin=stdin, timeout=timeout)
+        if done.exit_code != 0:
+            raise refusal(done, args[0], self.work_tree or self.git_dir)
+        return done.stdout
+
+    async def text(self, *args: str, stdin: bytes | None = None, timeout: float = QUICK_SECONDS) -> str:
+        return os.fsdecode(await self.run(*args, stdin=stdin, timeout=timeout)).rstrip("\n")
+
+    async def stream(
+        self, args: Sequence[str], into: "Git", into_args: Sequence[str], *, stdin: bytes
+    ) -> None:
+        """`self args < stdin | into into_args`; WorkspaceError when either side fails."""
+        try:
+            first, second = await pipe(
+                self.argv(*args),
+                into.argv(*into_args),
+                timeout=TREE_SECONDS,
+                producer_env=self.environment(),
+                consumer_env=into.environment(),
+                producer_stdin=stdin,
+                producer_identity=self.identity,
+                consumer_identity=into.identity,
+                cwd=self.cwd or self.work_tree,
+            )
+        except ProcessTimeout as error:
+            raise self._too_slow(args, error) from error
+        # When the consumer dies the producer's complaint is a broken pipe, so the consumer speaks first.
+        for done, name in ((second, into_args[0]), (first, args[0])):
+            if done.exit_code != 0:
+                raise refusal(done, name, into.objects or into.git_dir)
+
+    def _too_slow(self, args: Sequence[str], error: ProcessTimeout) -> WorkspaceError:
+        return WorkspaceError(
+            f"git {args[0]} did not end in time and was killed",
+            where=str(self.work_tree or self.git_dir),
+            hint="Something in the folder may block reading (a pipe, a stale network mount).",
+        )
+
+
+def refusal(done: Completed, command: str, where: Path) -> WorkspaceError:
+    words = done.stderr.decode("utf-8", "replace").strip() or f"exit {done.exit_code}"
+    return WorkspaceError(f"git {command} failed: {words}", where=str(where))
+
+
+async def user_settings(
+    git_dir: Path, *, home: Path | None, caller_env: bool, identity: Identity | None, includes: bool
+) -> tuple[tuple[str, str, str], ...]:
+    """Every setting as the user's own git sees it, in order: (origin file, name, value).
+
+    Only `git config` is run, which executes nothing. `includes` says whether included files are read.
+    Raises EnvironmentInvalid with git's own words when the configuration cannot be read.
+    """
+    env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "GIT_DIR": str(git_dir)}
+    env["HOME"] = str(home) if home is not None else "/nonexistent"
+    if caller_env:
+        kept = ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+        env |= {name: os.environ[name] for name in kept if name in os.environ}
+    which = "--includes" if includes else "--no-includes"
+    argv = ("git", "-c", "safe.directory=*", "config", "--list", "-z", "--show-origin", which)
+    try:
+        done = await run(argv, timeout=QUICK_SECONDS, env=env, cwd=git_dir, identity=identity)
+    except ProcessTimeout as error:
+        raise EnvironmentInvalid("git config did not end in time", where=str(git_dir)) from error
+    except FileNotFoundError as error:
+        raise _absent(error) from error
+    if done.exit_code != 0:
+        words = done.stderr.decode("utf-8", "replace").strip()
+        raise EnvironmentInvalid(f"git cannot read its configuration: {words}", where=str(git_dir))
+    return tuple(_settings(os.fsdecode(done.stdout)))
+
+
+def _settings(listing: str) -> list[tuple[str, str, str]]:
+    fields = listing.split("\0")
+    found = []
+    for origin, entry in zip(fields[::2], fields[1::2], strict=False):
+        name, has_value, value = entry.partition("\n")
+        # A name without a value (`[core] bare`) means true.
+        found.append((origin.removeprefix("file:"), name, value if has_value else "true"))
+    return found
+
+
+def _quoted(path: Path) -> str:
+    """A path in a colon-separated list: quoted as in C where it could be misread."""
+    text = str(path)
+    if ":" not in text and not text.startswith('"') and "\n" not in text:
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _absent(error: FileNotFoundError) -> EnvironmentInvalid:
+    if error.filename not in (None, "git", b"git"):
+        return EnvironmentInvalid("the folder is not there any more", where=str(error.filename))
+    return EnvironmentInvalid("git is not installed", hint="Install git 2.39 or later and try again.")

@@ -1,0 +1,176 @@
+"""Locks that die with their process: `flock` on the code folder's git directory, and on a file of a run.
+
+Ownership is the lock itself. Who holds it is written beside it for people to read and is never decided upon:
+a process id can be reused, a lock cannot.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from orchestrator.errors import FolderBusy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    run: str | None
+    pid: int
+    host: str
+    since: str
+    """ISO 8601, UTC, milliseconds."""
+
+
+class FolderLock:
+    """The right to change a code folder, held until `release` or the end of the process."""
+
+    def __init__(self, descriptor: int, holder_file: Path) -> None:
+        self._descriptor = descriptor
+        self._holder_file = holder_file
+
+    @classmethod
+    def take(cls, git_dir: Path, holder_file: Path, *, run: str, pid: int | None = None) -> "FolderLock":
+        """Take it at once or raise FolderBusy with the run and process that hold it.
+
+        `holder_file` lies in the state folder; another state folder's holder is known by its process only.
+        """
+        descriptor = os.open(git_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy = _busy(git_dir, descriptor, holder_file)
+            os.close(descriptor)
+            raise busy from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        _write_by_rename(holder_file, _record(run, pid or os.getpid()))
+        return cls(descriptor, holder_file)
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            self._holder_file.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class RunLock:
+    """The right to write a run's state. The file's content says who has it, as JSON {pid, host, since}."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def take(cls, path: Path, *, pid: int | None = None) -> "RunLock | None":
+        """Take it at once, or None when another process holds it."""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if not _flock_patiently(descriptor):
+            os.close(descriptor)
+            return None
+        # In place and not by rename: the lock is on this very file.
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, _record(None, pid or os.getpid()), 0)
+        return cls(descriptor)
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    @staticmethod
+    def holder(path: Path) -> Holder | None:
+        """Who holds it now, or None. Makes nothing, and leaves a taken lock as it is."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+        except BlockingIOError:
+            return _holder(os.pread(descriptor, 4096, 0)) or _unnamed(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _flock_patiently(descriptor: int) -> bool:
+    """`RunLock.holder` asks by a shared lock that lasts for an instant; that is no holder."""
+    for _ in range(5):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.01)
+    return False
+
+
+def _busy(git_dir: Path, descriptor: int, holder_file: Path) -> FolderBusy:
+    try:
+        holder = _holder(holder_file.read_bytes())
+    except OSError:
+        holder = None
+    pid = _pid_of_lock(descriptor)
+    if holder is not None and pid in (None, holder.pid):
+        who = f"run {holder.run} (process {holder.pid})"
+        hint = f"Wait for it, or end it with: orchestrator cancel {holder.run}"
+    else:
+        who = f"a run of another state folder (process {pid})" if pid else "another process"
+        hint = "Wait for it to end, or cancel it with the XDG_STATE_HOME it was started with."
+    return FolderBusy(f"{who} is at work in this folder", where=str(git_dir), hint=hint)
+
+
+def _record(run: str | None, pid: int) -> bytes:
+    return json.dumps(asdict(Holder(run=run, pid=pid, host=socket.gethostname(), since=_now()))).encode()
+
+
+def _holder(content: bytes) -> Holder | None:
+    try:
+        return Holder(**json.loads(content))
+    except (ValueError, TypeError):
+        return None
+
+
+def _unnamed(descriptor: int) -> Holder | None:
+    """A holder that has the lock and has not written its name yet."""
+    pid = _pid_of_lock(descriptor)
+    return Holder(run=None, pid=pid or 0, host=socket.gethostname(), since=_now())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _pid_of_lock(descriptor: int) -> int | None:
+    """The process that took the lock, as the kernel tells it (Linux); None where it does not."""
+    status = os.fstat(descriptor)
+    wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        fields = line.split()
+        if "FLOCK" in fields and "->" not in fields and wanted in fields:
+            return int(fields[4])
+    return None
+
+
+def _write_by_rename(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(path)

@@ -1,0 +1,380 @@
+"""The code folder as the engine sees it: what it is, what becomes of it, and how work gets into it."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from orchestrator.errors import EnvironmentInvalid, WorkspaceError
+from orchestrator.subprocesses import Identity
+from orchestrator.workspace import candidate as candidates
+from orchestrator.workspace import container_git, delivery
+from orchestrator.workspace.candidate import Candidate
+from orchestrator.workspace.container_git import GitMount
+from orchestrator.workspace.folder import (
+    Layout,
+    Settings,
+    check_nothing_in_progress,
+    check_settings,
+    read_layout,
+    read_settings,
+)
+from orchestrator.workspace.git import TREE_SECONDS
+from orchestrator.workspace.repository import Author, OwnRepository, open_repository, repository_folder
+from orchestrator.workspace.tree import Baseline, Oddity, Survey, survey
+
+ChangeStatus = Literal["added", "modified", "deleted", "type_changed"]
+_STATUS: Mapping[str, ChangeStatus] = {"A": "added", "M": "modified", "D": "deleted", "T": "type_changed"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    commit: str
+    branch: str | None
+    """None when HEAD is detached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    path: str
+    status: ChangeStatus
+    added: int | None
+    """Lines; None for a binary file."""
+    deleted: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """Git works as the caller in our repository, and as the folder's owner in the user's."""
+
+    own: OwnRepository
+    notices: tuple[str, ...]
+    """Settings of the user's that point into the code folder; to be announced."""
+
+    @classmethod
+    async def open(cls, folder: Path, *, repositories: Path) -> "Workspace":
+        """Check that a run can work here, then make or reuse our repository of it below `repositories`.
+
+        Raises EnvironmentInvalid, by name and with the next step, and leaves nothing behind then.
+        """
+        layout = await read_layout(folder)
+        settings = await read_settings(layout)
+        check_settings(layout, settings)
+        check_nothing_in_progress(layout)
+        _check_index_lock(layout)
+        await _head(layout)
+        return await _open_checked(layout, settings, repositories)
+
+    @property
+    def folder(self) -> Path:
+        return self.own.layout.folder
+
+    @property
+    def git_dir(self) -> Path:
+        return self.own.layout.git_dir
+
+    @property
+    def owner(self) -> Identity:
+        return self.own.layout.owner
+
+    @property
+    def author(self) -> Author:
+        return self.own.author
+
+    async def head(self) -> Head:
+        return await _head(self.own.layout)
+
+    async def branch_commit(self, branch: str) -> str | None:
+        done = await self.own.layout.users_git.try_run(
+            "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}"
+        )
+        return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
+
+    async def dirty_paths(self, apart_from: frozenset[str] = frozenset()) -> tuple[str, ...]:
+        """Paths where HEAD, index and files differ, and untracked ones that are not ignored; sorted.
+
+        A path of `apart_from` is left out while it is untracked.
+        """
+        head = await self.head()
+        with self.own.index_copy() as git:
+            staged = await git.run(
+                "diff-index",
+                "--cached",
+                "-z",
+                "--name-only",
+                "--no-renames",
+                head.commit,
+                timeout=TREE_SECONDS,
+            )
+            changed = await candidates.changed_and_untracked(git)
+            loose = frozenset(await candidates.untracked(git))
+        found = {path for path in os.fsdecode(staged).split("\0") if path} | set(changed)
+        return tuple(sorted(found - (apart_from & loose)))
+
+    async def is_tracked(self, path: str) -> bool:
+        """Whether the path is in the user's index."""
+        with self.own.index_copy() as git:
+            quiet = replace(git, env={**git.env, "GIT_LITERAL_PATHSPECS": "1"})
+            return bool(await quiet.run("ls-files", "-z", "--", path))
+
+    async def check_branch(self, branch: str) -> bool:
+        """Whether the branch still has to be made. EnvironmentInvalid when a run cannot work on it."""
+        await self._check_name(branch)
+        head = await self.head()
+        if head.branch == branch:
+            await self._check_not_elsewhere(branch)
+            return False
+        if await self.branch_commit(branch) is not None:
+            raise EnvironmentInvalid(
+                f"the branch {branch} exists, and HEAD is on {head.branch or 'a detached commit'}",
+                where=str(self.folder),
+                hint=f"git switch {branch}",
+            )
+        await self._check_room_for(branch)
+        return True
+
+    async def make_branch(self, branch: str, at: str) -> None:
+        """Make the branch at a commit and put HEAD on it; no file is touched. Doing it again is harmless."""
+        users = replace(self.own.layout.users_git, env=self.author.env())
+        if await self.branch_commit(branch) != at:
+            await users.run(
+                "update-ref", "-m", "orchestrator: begin", f"refs/heads/{branch}", at, "0" * len(at)
+            )
+        if (await self.head()).branch != branch:
+            await users.run("symbolic-ref", "-m", "orchestrator: begin", "HEAD", f"refs/heads/{branch}")
+
+    async def pin_base(self, run: str, commit: str) -> None:
+        """Keep a commit from the user's `git gc`, by `refs/ktrdr/RUN` in their repository."""
+        await self.own.layout.users_git.run("update-ref", f"refs/ktrdr/{run}", commit)
+
+    async def baseline(self) -> Baseline:
+        """What is in the folder before an attempt; store it, so that a later process knows it too."""
+        return await candidates.take_baseline(self.own)
+
+    async def make_agent_git_dir(self, into: Path, *, branch: str) -> tuple[GitMount, ...]:
+        return await container_git.make_agent_git_dir(self.own, into, branch=branch)
+
+    async def make_gate_git_dir(self, into: Path, *, commit: str, branch: str) -> tuple[GitMount, ...]:
+        return await container_git.make_gate_git_dir(self.own, into, commit=commit, branch=branch)
+
+    async def write_gate_archive(self, commit: str, into: Path, *, uid: int, gid: int) -> None:
+        await container_git.write_gate_archive(self.own, commit, into, uid=uid, gid=gid)
+
+    async def clear_oddities(self, baseline: Baseline, into: Path) -> tuple[Oddity, ...]:
+        """Move what git cannot take, and was not there before, into the evidence folder `into`."""
+        return await candidates.clear_oddities(self.own, baseline, into)
+
+    async def make_candidate(
+        self,
+        *,
+        parent: str,
+        message: str,
+        overlay: Mapping[str, bytes],
+        exclude: frozenset[str],
+        baseline: Baseline,
+    ) -> Candidate:
+        """A commit of the folder as it is, with `overlay` laid over it; in our repository only.
+
+        `exclude` are paths left out while they are untracked. Raises TreeRefused (LinkInPath for a link in an
+        overlay's path) with the path that git does not take.
+        """
+        with self.own.index_copy() as git:
+            tree, left_out = await candidates.make_tree(
+                self.own, git, parent=parent, overlay=overlay, exclude=exclude, baseline=baseline
+            )
+        return Candidate(
+            commit=await self.commit_tree(tree, parent=parent, message=message),
+            tree=tree,
+            too_large=left_out.too_large,
+            unignored=left_out.unignored,
+        )
+
+    async def commit_tree(self, tree: str, *, parent: str, message: str) -> str:
+        return await candidates.commit_tree(self.own, tree, parent=parent, message=message)
+
+    async def keep(self, commit: str, ref: str, *, base: str) -> None:
+        """Make a commit last in our repository, with every object it has over `base`.
+
+        Whole, because git does not store again what it finds in the user's repository, where a `gc` may take
+        it away; what is pinned there (`pin_base`) is a safe base.
+        """
+        packs = self.own.git_dir / "objects" / "pack" / "pack"
+        git = self.own.git
+        await git.run(
+            "pack-objects",
+            "--revs",
+            "-q",
+            str(packs),
+            stdin=f"{commit}\n^{base}\n".encode(),
+            timeout=TREE_SECONDS,
+        )
+        await git.run("prune-packed", "-q")
+        await git.run("update-ref", ref, commit)
+
+    async def salvage(self, ref: str, *, parent: str, message: str, base: str) -> str:
+        """Save the folder as it is, as far as git takes it, as a commit under a ref of our repository."""
+        with self.own.index_copy() as git:
+            tree = await candidates.salvage_tree(self.own, git)
+        commit = await self.commit_tree(tree, parent=parent, message=message)
+        await self.keep(commit, ref, base=base)
+        return commit
+
+    async def deliver(
+        self, commit: str, *, branch: str, expected: str, documents: tuple[str, ...] = ()
+    ) -> None:
+        """Land a commit on the user's branch; see `delivery.deliver`. Also finishes one that was killed."""
+        await delivery.deliver(self.own, commit, branch=branch, expected=expected, documents=documents)
+
+    async def tree_of(self, commit: str) -> str:
+        return await delivery.tree_of(self.own.git, commit)
+
+    async def changes(self, old: str, new: str) -> tuple[Change, ...]:
+        """What differs between two commits or trees, by path; a rename is a deletion and an addition."""
+        plain = ("-r", "-z", "--no-renames", "--no-ext-diff", "--no-textconv")
+        names = await self.own.git.run("diff-tree", *plain, "--name-status", old, new, timeout=TREE_SECONDS)
+        counts = await self.own.git.run("diff-tree", *plain, "--numstat", old, new, timeout=TREE_SECONDS)
+        fields = os.fsdecode(names).split("\0")
+        status = dict(zip(fields[1::2], fields[::2], strict=False))
+        rows = [row.split("\t", 2) for row in os.fsdecode(counts).split("\0") if row]
+        return tuple(
+            Change(path=path, status=_STATUS[status[path]], added=_lines(added), deleted=_lines(deleted))
+            for added, deleted, path in rows
+        )
+
+    async def read_blob(self, commit: str, path: str, limit: int) -> bytes | None:
+        """A regular file of a commit; None when it has none there. WorkspaceError over `limit` bytes."""
+        git = replace(self.own.git, env={"GIT_LITERAL_PATHSPECS": "1"})
+        entry = await git.run("ls-tree", "-z", "-l", "--full-tree", commit, "--", path)
+        fields = entry.split(maxsplit=4)
+        if len(fields) < 4 or not fields[0].startswith(b"100"):
+            return None
+        if int(fields[3]) > limit:
+            raise WorkspaceError(f"it is larger than {limit} bytes", where=path)
+        return await git.run("cat-file", "blob", os.fsdecode(fields[2]))
+
+    async def find_landed(self, *, branch: str, base: str, run: str) -> dict[str, str]:
+        """Commits of this run on the branch since `base`, by task id, as their trailers say."""
+        tip = await self.branch_commit(branch)
+        if tip is None:
+            return {}
+        trailers = [f"%(trailers:key=Orchestrator-{key},valueonly,separator=)" for key in ("Run", "Task")]
+        layout = "%x00".join(["%H", *trailers])
+        listing = await self.own.git.run("log", "-z", f"--format={layout}", tip, f"^{base}", "--")
+        fields = os.fsdecode(listing).split("\0")
+        found = zip(fields[::3], fields[1::3], fields[2::3], strict=False)
+        return {task: commit for commit, owner, task in found if owner == run}
+
+    async def _check_name(self, branch: str) -> None:
+        done = await self.own.git.try_run("check-ref-format", f"refs/heads/{branch}")
+        if done.exit_code != 0 or branch.startswith("-") or branch == "HEAD":
+            raise EnvironmentInvalid(
+                f"{branch!r} cannot be the name of a branch",
+                hint="Give the plan another **Branch:**, or rename its file.",
+            )
+
+    async def _check_room_for(self, branch: str) -> None:
+        listing = await self.own.layout.users_git.text("rev-parse", "--symbolic-full-name", "--branches")
+        for name in (line.removeprefix("refs/heads/") for line in listing.splitlines()):
+            if name.startswith(f"{branch}/") or branch.startswith(f"{name}/"):
+                raise EnvironmentInvalid(
+                    f"there cannot be a branch {branch} beside the branch {name}",
+                    where=str(self.folder),
+                    hint="Give the plan another **Branch:**, or rename the branch there is.",
+                )
+
+    async def _check_not_elsewhere(self, branch: str) -> None:
+        layout = self.own.layout
+        heads = {layout.common_dir / "HEAD", *layout.common_dir.glob("worktrees/*/HEAD")}
+        for head in heads - {layout.git_dir / "HEAD"}:
+            if head.read_bytes().strip() == os.fsencode(f"ref: refs/heads/{branch}"):
+                raise EnvironmentInvalid(
+                    f"the branch {branch} is checked out in another worktree too",
+                    where=str(head.parent),
+                    hint="Switch that worktree to another branch.",
+                )
+
+
+async def _open_checked(layout: Layout, settings: Settings, repositories: Path) -> Workspace:
+    """The checks that need a repository of ours to be asked; a new one is taken away again if they fail."""
+    existed = repository_folder(repositories, layout).exists()
+    own = await open_repository(repositories, layout, settings)
+    try:
+        await _check_files(own)
+    except BaseException:
+        if not existed:
+            await asyncio.to_thread(_remove_new, own.git_dir)
+        raise
+    return Workspace(own=own, notices=settings.notices)
+
+
+async def _check_files(own: OwnRepository) -> None:
+    found = await asyncio.to_thread(survey, own.layout.folder)
+    _check_specials(own, found)
+    with own.index_copy() as git:
+        await _check_index(own, await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
+        inside_ignored = await candidates.in_ignored_folders(git, found.repositories)
+        nested = sorted(found.repositories - inside_ignored)
+        if nested:
+            raise EnvironmentInvalid(
+                "repositories inside the repository are supported in ignored folders only",
+                where=str(own.layout.folder / nested[0]),
+                hint="Move it out, or ignore its folder.",
+            )
+        named = await candidates.conversions(git, found)
+    if named is not None:
+        path, attribute, value = named
+        raise EnvironmentInvalid(
+            f"attributes with filters or encodings are not supported yet ({attribute}={value})",
+            where=str(own.layout.folder / path),
+        )
+
+
+def _check_specials(own: OwnRepository, found: Survey) -> None:
+    for path in sorted(found.specials):
+        if path.rpartition("/")[2] in (".gitignore", ".gitattributes"):
+            raise EnvironmentInvalid("this is not a regular file", where=str(own.layout.folder / path))
+
+
+async def _check_index(own: OwnRepository, listing: bytes) -> None:
+    where = str(own.layout.folder)
+    for entry in os.fsdecode(listing).split("\0"):
+        details, _, path = entry.partition("\t")
+        if details.startswith("160000"):
+            raise EnvironmentInvalid(f"submodules are not supported yet ({path})", where=where)
+        if details and details[-1] != "0":
+            raise EnvironmentInvalid(
+                f"{path} has a conflict that is not resolved", where=where, hint="Resolve it, then git add."
+            )
+
+
+async def _head(layout: Layout) -> Head:
+    git = layout.users_git
+    commit = await git.try_run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if commit.exit_code != 0:
+        raise EnvironmentInvalid(
+            "the repository has no commit yet", where=str(layout.folder), hint="Make a first commit."
+        )
+    name = await git.try_run("symbolic-ref", "--quiet", "HEAD")
+    branch = os.fsdecode(name.stdout).strip().removeprefix("refs/heads/") if name.exit_code == 0 else None
+    return Head(commit=os.fsdecode(commit.stdout).strip(), branch=branch)
+
+
+def _check_index_lock(layout: Layout) -> None:
+    lock = layout.git_dir / "index.lock"
+    if lock.exists() and not delivery.is_own_lock(layout.git_dir):
+        raise EnvironmentInvalid(
+            "a git command is at work, or was killed",
+            where=str(lock),
+            hint="When no git command runs here, remove this file and try again.",
+        )
+
+
+def _remove_new(git_dir: Path) -> None:
+    shutil.rmtree(git_dir, ignore_errors=True)
+
+
+def _lines(count: str) -> int | None:
+    return None if count == "-" else int(count)

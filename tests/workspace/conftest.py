@@ -1,0 +1,115 @@
+"""A user's repository on disk, worked on with the user's own git, and our view of it."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from orchestrator.subprocesses import Completed, Identity, run
+from orchestrator.workspace.workspace import Workspace
+
+ORDINARY_UID = 1000
+OWNERS = ["caller", "other"] if os.geteuid() == 0 else ["caller"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    folder: Path
+    home: Path
+    repositories: Path
+    owner: Identity | None
+    """Who works in the folder, when not the one who runs the tests."""
+
+    async def try_git(self, *args: str, cwd: Path | None = None, **env: str) -> Completed:
+        settings = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "LC_ALL": "C",
+            **env,
+        }
+        return await run(
+            ("git", *args), timeout=60, env=settings, cwd=cwd or self.folder, identity=self.owner
+        )
+
+    async def git(self, *args: str, cwd: Path | None = None, **env: str) -> str:
+        done = await self.try_git(*args, cwd=cwd, **env)
+        assert done.exit_code == 0, done.stderr.decode(errors="replace")
+        return os.fsdecode(done.stdout).rstrip("\n")
+
+    def write(self, path: str, content: str | bytes = "text\n") -> Path:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.own()
+        return target
+
+    def own(self) -> None:
+        """What root wrote for a test in the name of the owner becomes the owner's."""
+        if self.owner is None:
+            return
+        for parent, folders, files in os.walk(self.folder):
+            for name in (*folders, *files):
+                os.chown(Path(parent) / name, self.owner.uid, self.owner.gid, follow_symlinks=False)
+        os.chown(self.folder, self.owner.uid, self.owner.gid)
+
+    async def commit(self, message: str = "work") -> str:
+        await self.git("add", "-A")
+        await self.git("commit", "-q", "--allow-empty", "-m", message)
+        return await self.git("rev-parse", "HEAD")
+
+    async def open(self) -> Workspace:
+        return await Workspace.open(self.folder, repositories=self.repositories)
+
+    async def fsck(self) -> str:
+        done = await self.try_git("fsck", "--strict", "--no-dangling")
+        return (done.stdout + done.stderr).decode(errors="replace").strip()
+
+    def owners(self) -> set[int]:
+        found = {self.folder.stat().st_uid}
+        for parent, folders, files in os.walk(self.folder):
+            found |= {(Path(parent) / name).lstat().st_uid for name in (*folders, *files)}
+        return found
+
+
+@pytest.fixture
+def area(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A scratch folder that another user can reach too; pytest's own are closed to others."""
+    top = Path(tempfile.mkdtemp(prefix="workspace-"))
+    top.chmod(0o755)
+    (top / "home").mkdir(mode=0o755)
+    monkeypatch.setenv("HOME", str(top / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    yield top
+    shutil.rmtree(top)
+
+
+@pytest.fixture(params=OWNERS)
+async def project(request: pytest.FixtureRequest, area: Path) -> Project:
+    """A repository with one commit, of the caller or (for root) of an ordinary user."""
+    other = Identity(uid=ORDINARY_UID, gid=ORDINARY_UID)
+    return await make_project(area, "project", other if request.param == "other" else None)
+
+
+@pytest.fixture
+async def own_project(area: Path) -> Project:
+    return await make_project(area, "project", None)
+
+
+async def make_project(area: Path, name: str, owner: Identity | None, *init: str) -> Project:
+    folder = area / name
+    folder.mkdir()
+    project = Project(folder=folder, home=area / "home", repositories=area / "state" / "git", owner=owner)
+    project.own()
+    await project.git("init", "-q", "-b", "main", *init)
+    await project.git("config", "user.name", "Ada")
+    await project.git("config", "user.email", "ada@example.org")
+    project.write("a.py", "print(1)\n")
+    project.write("src/deep/b.py", "b = 1\n")
+    project.write(".gitignore", "*.log\n.env\nbuild/\n")
+    await project.commit("first")
+    return project

@@ -1,0 +1,194 @@
+"""What lands is what was made a candidate, tree for tree, and the user's repository stays sound."""
+
+import os
+import shutil
+
+import pytest
+
+from orchestrator.errors import WorkspaceError
+from orchestrator.workspace import delivery
+from orchestrator.workspace.candidate import Candidate
+
+
+async def candidate_of(project, workspace, *, overlay=None, message="task 1\n") -> Candidate:
+    return await workspace.make_candidate(
+        parent=await project.git("rev-parse", "HEAD"),
+        message=message,
+        overlay=overlay or {},
+        exclude=frozenset(),
+        baseline=await workspace.baseline(),
+    )
+
+
+async def test_what_lands_is_the_candidate_and_status_is_clean(project):
+    base = await project.git("rev-parse", "HEAD")
+    workspace = await project.open()
+    await workspace.make_branch("milestone/one", base)
+    project.write("a.py", "print(2)\n")
+    project.write("new/c.py", "c = 1\n")
+    (project.folder / "src/deep/b.py").unlink()
+    candidate = await candidate_of(project, workspace, overlay={"docs/HANDOFF_x.md": b"# Hand-off\n"})
+    await workspace.deliver(
+        candidate.commit, branch="milestone/one", expected=base, documents=("docs/HANDOFF_x.md",)
+    )
+    assert await project.git("rev-parse", "HEAD") == candidate.commit
+    assert await project.git("rev-parse", "HEAD^{tree}") == candidate.tree
+    assert await project.git("symbolic-ref", "HEAD") == "refs/heads/milestone/one"
+    assert (project.folder / "docs/HANDOFF_x.md").read_bytes() == b"# Hand-off\n"
+    assert await project.git("status", "--porcelain") == ""
+    assert await project.fsck() == ""
+    assert await project.git("log", "-1", "--format=%an <%ae> %cn <%ce>") == (
+        "Ada <ada@example.org> Ada <ada@example.org>"
+    )
+    assert project.owners() == {os.geteuid() if project.owner is None else project.owner.uid}
+
+
+async def test_a_candidate_touches_nothing_of_the_users(project):
+    workspace = await project.open()
+    before = await project.git("count-objects", "-v")
+    project.write("new.py")
+    await candidate_of(project, workspace)
+    assert await project.git("count-objects", "-v") == before
+    assert await project.git("status", "--porcelain") == "?? new.py"
+
+
+async def test_many_files_arrive_as_a_pack(project):
+    base = await project.git("rev-parse", "HEAD")
+    workspace = await project.open()
+    for number in range(delivery.UNPACK_LIMIT + 1):
+        (project.folder / f"f{number}").write_text(f"{number}\n")
+    project.own()
+    candidate = await candidate_of(project, workspace)
+    await workspace.deliver(candidate.commit, branch="main", expected=base)
+    assert "packs: 1" in await project.git("count-objects", "-v")
+    assert await project.git("status", "--porcelain") == ""
+    assert await project.fsck() == ""
+
+
+async def test_a_killed_delivery_is_finished_by_doing_it_again(project):
+    base = await project.git("rev-parse", "HEAD")
+    workspace = await project.open()
+    project.write("a.py", "print(2)\n")
+    candidate = await candidate_of(project, workspace, overlay={"HANDOFF_x.md": b"text\n"})
+    await delivery.send_objects(workspace.own, candidate.commit, base)
+    await delivery.move_branch(workspace.own, "main", candidate.commit, base)
+    assert await project.git("status", "--porcelain") != ""
+    for _ in range(2):
+        await workspace.deliver(candidate.commit, branch="main", expected=base, documents=("HANDOFF_x.md",))
+        assert await project.git("status", "--porcelain") == ""
+        assert (project.folder / "HANDOFF_x.md").read_bytes() == b"text\n"
+
+
+async def test_a_lock_that_a_killed_delivery_left_is_removed_and_a_foreign_one_is_not(project, monkeypatch):
+    base = await project.git("rev-parse", "HEAD")
+    workspace = await project.open()
+    project.write("a.py", "print(2)\n")
+    candidate = await candidate_of(project, workspace)
+    git_dir = project.folder / ".git"
+    (git_dir / "orchestrator-index").touch()
+    os.link(git_dir / "orchestrator-index", git_dir / "index.lock")
+    await project.open()
+    await workspace.deliver(candidate.commit, branch="main", expected=base)
+    assert sorted(path.name for path in git_dir.glob("*index*")) == ["index"]
+
+    project.write("a.py", "print(3)\n")
+    later = await candidate_of(project, workspace)
+    (git_dir / "index.lock").touch()
+    monkeypatch.setattr(delivery, "LOCK_WAIT_SECONDS", 0.2)
+    with pytest.raises(WorkspaceError, match=r"index\.lock"):
+        await workspace.deliver(later.commit, branch="main", expected=candidate.commit)
+    assert (git_dir / "index.lock").exists()
+    assert await project.git("rev-parse", "main") == candidate.commit
+
+
+@pytest.mark.parametrize(
+    ("move", "names"),
+    [
+        (["commit", "-q", "--allow-empty", "-m", "mine"], "not at {base}"),
+        (["switch", "-q", "-c", "elsewhere"], "HEAD is on elsewhere"),
+        (["checkout", "-q", "--detach"], "HEAD is on a detached commit"),
+        (["add", "a.py"], "staged on top of {base}"),
+    ],
+    ids=["branch", "head", "detached", "index"],
+)
+async def test_nothing_is_delivered_when_the_user_moved(project, move, names):
+    base = await project.git("rev-parse", "HEAD")
+    workspace = await project.open()
+    project.write("a.py", "print(2)\n")
+    candidate = await candidate_of(project, workspace)
+    project.write("a.py", "print('mine')\n")
+    await project.git(*move)
+    moved_to = await project.git("rev-parse", "main")
+    with pytest.raises(WorkspaceError) as failure:
+        await workspace.deliver(candidate.commit, branch="main", expected=base)
+    assert names.format(base=base) in str(failure.value)
+    assert candidate.commit in str(failure.value)
+    assert await project.git("rev-parse", "main") == moved_to
+    assert not (project.folder / ".git/index.lock").exists()
+
+
+async def test_flags_of_the_users_index_survive_and_hidden_edits_are_not_committed(project):
+    project.write("hidden.cfg", "1\n")
+    project.write("assumed.cfg", "1\n")
+    base = await project.commit()
+    await project.git("update-index", "--skip-worktree", "hidden.cfg")
+    await project.git("update-index", "--assume-unchanged", "assumed.cfg")
+    project.write("hidden.cfg", "secret\n")
+    project.write("assumed.cfg", "secret\n")
+    workspace = await project.open()
+    assert await workspace.dirty_paths() == ()
+    project.write("a.py", "print(2)\n")
+    candidate = await candidate_of(project, workspace)
+    assert [change.path for change in await workspace.changes(base, candidate.commit)] == ["a.py"]
+    await workspace.deliver(candidate.commit, branch="main", expected=base)
+    flags = await project.git("ls-files", "-v", "hidden.cfg", "assumed.cfg")
+    assert flags.splitlines() == ["h assumed.cfg", "S hidden.cfg"]
+    assert (project.folder / "hidden.cfg").read_text() == "secret\n"
+    assert await project.git("status", "--porcelain") == ""
+
+
+async def test_edits_of_the_user_during_the_gates_stay_edits(project):
+    base = await project.git("rev-parse", "HEAD")
+    workspace = await project.open()
+    project.write("a.py", "print(2)\n")
+    candidate = await candidate_of(project, workspace)
+    project.write("a.py", "print(3)\n")
+    await workspace.deliver(candidate.commit, branch="main", expected=base)
+    assert await project.git("show", "HEAD:a.py") == "print(2)"
+    assert await project.git("status", "--porcelain") == " M a.py"
+
+
+async def test_what_stood_in_a_documents_place_can_be_had_again(project):
+    base = await project.git("rev-parse", "HEAD")
+    workspace = await project.open()
+    candidate = await candidate_of(project, workspace, overlay={"HANDOFF_x.md": b"ours\n"})
+    project.write("HANDOFF_x.md", "the user's\n")
+    await workspace.deliver(candidate.commit, branch="main", expected=base, documents=("HANDOFF_x.md",))
+    assert (project.folder / "HANDOFF_x.md").read_text() == "ours\n"
+    kept = await workspace.own.git.text("for-each-ref", "--format=%(objectname)", "refs/replaced")
+    assert await workspace.own.git.text("cat-file", "blob", kept) == "the user's"
+
+
+async def test_a_kept_commit_outlives_the_users_gc(project):
+    base = await project.git("rev-parse", "HEAD")
+    workspace = await project.open()
+    await workspace.pin_base("r1", base)
+    project.write("a.py", "print(2)\n")
+    lost = await project.commit()
+    await project.git("reset", "-q", "--soft", base)
+    saved = await workspace.salvage("refs/salvage/r1/1/1", parent=base, message="as it was\n", base=base)
+    assert await workspace.tree_of(saved) == await project.git("rev-parse", f"{lost}^{{tree}}")
+    await project.git("reset", "-q", "--hard", base)
+    await project.git("reflog", "expire", "--expire=now", "--all")
+    await project.git("gc", "-q", "--prune=now")
+    assert (await project.try_git("cat-file", "-e", lost)).exit_code != 0
+    assert await workspace.read_blob(saved, "a.py", 100) == b"print(2)\n"
+    await workspace.own.git.run("fsck", "--strict")
+
+
+async def test_our_repository_is_reused(project):
+    workspace = await project.open()
+    again = await project.open()
+    assert workspace.own.git_dir == again.own.git_dir
+    shutil.rmtree(workspace.own.git_dir)
+    assert (await project.open()).own.git_dir.is_dir()
