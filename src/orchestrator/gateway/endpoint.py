@@ -34,7 +34,7 @@ COUNT_TOKENS = "/v1/messages/count_tokens"
 HELLO = "/api/hello"
 BODY_BYTES = 64 * 2**20  # twice what the provider takes
 SHUTDOWN_SECONDS = 2.0
-BEGUN = "response begun"
+BEGUN = web.RequestKey("begun", bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,7 @@ class Endpoint:
             response = web.Response(status=499)  # the agent hung up: nobody reads this
         except Exception as error:
             _log_fault(serving, error)
-            if request.get(BEGUN):
+            if request.get(BEGUN, False):
                 cut(request)
             response = refused(503, "The gateway failed; its log says how.")
         run, task, attempt = serving.key

@@ -1,5 +1,6 @@
 """Passing a request on to the provider, with the real credential in place of the attempt's token."""
 
+import io
 import logging
 import os
 import ssl
@@ -75,7 +76,7 @@ async def pass_on(
             request.method,
             target,
             headers=headers_upstream(request.headers, provider.credential),
-            data=body,
+            data=io.BytesIO(body),  # bytes would be sent in one piece, and hold up the loop
             allow_redirects=False,
         )
     except (aiohttp.ClientError, OSError) as error:

@@ -16,6 +16,15 @@ from orchestrator.gateway.script import Answer, Script, Step, Steps, TaskScript
 
 CLOSED_TURN = "No response requested."
 REMINDER = "[structured-output-enforce]"
+# How the texts begin that the CLI itself (2.1.330) puts into a user's message. A prompt begins otherwise;
+# after an attempt that ended in an error it stands in one message with the last tool's result.
+NOT_A_PROMPT = (
+    "<system-reminder>",
+    "[Request interrupted",
+    "Output token limit hit.",
+    "Your response above was",
+    REMINDER,
+)
 REMINDED = Answer(text="The script has no outcome here.")
 
 
@@ -25,7 +34,7 @@ class Turns:
 
     total: int
     since_prompt: int
-    """Since the last message that is a prompt, not a tool's result."""
+    """Since the last message that holds a prompt, not only a tool's result or a text of the CLI."""
     reminded: bool
     """Whether the CLI asks for a missing outcome."""
 
@@ -67,7 +76,7 @@ def count_turns(messages: Sequence[Mapping[str, Any]]) -> Turns:
     for message in messages:
         if message.get("role") == "user":
             reminded = REMINDER in _text(message)
-            if not reminded and not _has_tool_result(message):
+            if _has_prompt(message):
                 since_prompt = 0
         elif message.get("role") == "assistant" and not reminded and _text(message) != CLOSED_TURN:
             total += 1
@@ -89,5 +98,6 @@ def _text(message: Mapping[str, Any]) -> str:
     return "".join(str(block.get("text", "")) for block in blocks if block.get("type") == "text").strip()
 
 
-def _has_tool_result(message: Mapping[str, Any]) -> bool:
-    return any(block.get("type") == "tool_result" for block in _blocks(message))
+def _has_prompt(message: Mapping[str, Any]) -> bool:
+    texts = [str(block.get("text", "")).strip() for block in _blocks(message) if block.get("type") == "text"]
+    return any(text and not text.startswith(NOT_A_PROMPT) for text in texts)

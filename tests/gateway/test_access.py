@@ -1,0 +1,112 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ConfigurationError, EnvironmentInvalid
+from orchestrator.gateway.access import AttemptAccess, AttemptKey, Credential, Provider, credential_from
+from orchestrator.gateway.passing import check_upstream
+from orchestrator.gateway.sockets import attempt_folder, gateway_folder, listening_socket, prepare_folder
+
+
+def test_no_repr_shows_a_secret() -> None:
+    credential = Credential(kind="api_key", value="sk-canary")
+    model = Provider(upstream="https://example.org", credential=credential)
+    access = AttemptAccess(run="r", task="1", attempt=1, token="tok-canary", uid=1, gid=1, model=model)
+    assert "canary" not in repr(access)
+
+
+@pytest.mark.parametrize(
+    ("environ", "value"),
+    [
+        pytest.param({}, None, id="absent"),
+        pytest.param({"ANTHROPIC_API_KEY": "  \n"}, None, id="blank"),
+        pytest.param({"ANTHROPIC_API_KEY": " sk-1\n"}, "sk-1", id="with white space"),
+    ],
+)
+def test_the_key_of_the_environment(environ: dict[str, str], value: str | None) -> None:
+    credential = credential_from(environ)
+    assert (None if credential is None else credential.value) == value
+
+
+@pytest.mark.parametrize("value", ["sk canary", "sk-canary\r\nx: y", "sk-canary-ä"])
+def test_a_key_that_is_none_is_refused_without_quoting_it(value: str) -> None:
+    with pytest.raises(EnvironmentInvalid) as caught:
+        credential_from({"ANTHROPIC_API_KEY": value})
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "x", "", "https://", "https://u:p@example.org", "http://[::1"])
+def test_an_upstream_that_is_none(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"gateway\.upstream"):
+        check_upstream(url)
+
+
+def test_the_longest_ids_fit_into_a_sockets_path() -> None:
+    key = AttemptKey("r" * 40, "t" * 200, 10**6)
+    assert len(str(attempt_folder(gateway_folder(Path("/s" * 100)), key) / "api.sock")) <= 107 - 20
+
+
+def test_attempts_and_state_folders_have_folders_of_their_own(tmp_path: Path) -> None:
+    folder = gateway_folder(tmp_path)
+    assert attempt_folder(folder, AttemptKey("a", "b", 11)) != attempt_folder(
+        folder, AttemptKey("a", "b1", 1)
+    )
+    assert gateway_folder(tmp_path) == gateway_folder(tmp_path / "x" / "..") != gateway_folder(tmp_path / "x")
+
+
+def a_link(above: Path) -> None:
+    above.with_name("elsewhere").mkdir(mode=0o700)
+    above.symlink_to(above.with_name("elsewhere"))
+
+
+def a_strangers(above: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    above.mkdir(mode=0o700)
+    os.chown(above, 54321, 54321)
+
+
+def open_to_all(above: Path) -> None:
+    above.mkdir()
+    above.chmod(0o777)
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        pytest.param(a_link, "symbolic link", id="link"),
+        pytest.param(Path.touch, "is not a folder", id="file"),
+        pytest.param(open_to_all, "mode 0777", id="open to all"),
+        pytest.param(a_strangers, "belongs to user 54321", id="a stranger's"),
+    ],
+)
+def test_a_hostile_folder_is_refused(tmp_path: Path, make: object, what: str) -> None:
+    above = tmp_path / "ktrdr-0"
+    assert callable(make)
+    make(above)
+    with pytest.raises(EnvironmentInvalid, match=what):
+        prepare_folder(above / "id")
+
+
+def test_the_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o277)
+    try:
+        prepare_folder(tmp_path / "ktrdr-0" / "id")
+    finally:
+        os.umask(old)
+    prepare_folder(tmp_path / "ktrdr-0" / "id")
+    assert (tmp_path / "ktrdr-0" / "id").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_socket_is_remade_in_the_same_folder_for_the_agents_user(sockets: Path) -> None:
+    uid = 12345 if os.geteuid() == 0 else os.geteuid()
+    folder = sockets / "attempt"
+    listening_socket(folder, uid=uid, gid=uid).close()
+    inode = folder.stat().st_ino
+    with listening_socket(folder, uid=uid, gid=uid), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(folder / "api.sock"))
+    assert folder.stat().st_ino == inode
+    for path, mode in ((folder, 0o700), (folder / "api.sock", 0o600)):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (uid, mode)
