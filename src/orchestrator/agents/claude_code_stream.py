@@ -88,7 +88,7 @@ _Entry = Mapping[str, Any]
 
 
 class ClaudeCodeParser:
-    """Turns lines into events; remembers the sessions it announced and the calls that reported the outcome."""
+    """Turns lines into events; knows the sessions it announced and the calls that reported the outcome."""
 
     def __init__(self) -> None:
         self._sessions: set[str] = set()

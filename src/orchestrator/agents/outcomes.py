@@ -6,6 +6,8 @@ for a writer or reads more than the contract allows.
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,13 +65,22 @@ def read_outcome_file(path: Path) -> Outcome | InvalidOutcome | None:
 
 def _read_regular(path: Path) -> bytes | None:
     """At most one byte more than allowed; None when it is something else than a regular file."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        with open(os.open(path.name, flags, dir_fd=folder), "rb") as file:  # noqa: PTH123
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return None
+    # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with (
+        _opened(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) as folder,
+        _opened(path.name, flags, folder) as descriptor,
+    ):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as file:
             return file.read(OUTCOME_MAX_BYTES + 1)
+
+
+@contextmanager
+def _opened(path: Path | str, flags: int, folder: int | None = None) -> Iterator[int]:
+    descriptor = os.open(path, flags, dir_fd=folder)
+    try:
+        yield descriptor
     finally:
-        os.close(folder)
+        os.close(descriptor)
