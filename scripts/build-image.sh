@@ -24,13 +24,16 @@ certificates=$(machine_certificates)
 [ -z "$certificates" ] || cp -L "$certificates" "$context/certificates/machine.crt"
 chmod -R u=rwX,go=rX "$context"
 
+# Proxies are named whether they are set or not, as Compose does it, so that both share the engine's cache.
 arguments=(--build-arg "BASE=$base" --tag "$name")
 for variable in HTTP_PROXY http_proxy HTTPS_PROXY https_proxy NO_PROXY no_proxy; do
     case ${!variable-} in
-        '') ;;
-        *@*) say "$variable holds a password; it is not passed into the build, whose images would keep it." ;;
-        *) arguments+=(--build-arg "$variable") ;;
+        *@*)
+            say "$variable holds a password; it is not passed into the build, whose images could keep it."
+            unset "$variable"
+            ;;
     esac
+    arguments+=(--build-arg "$variable")
 done
 
 # A docker command without buildx builds the classic way, after a long notice that nobody can act on.
