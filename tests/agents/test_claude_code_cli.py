@@ -1,12 +1,15 @@
 """The real CLI of the agent image takes the driver's command line. No model is needed for that."""
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
 
 from orchestrator.agents.base import LaunchRequest, Session
 from orchestrator.agents.claude_code import ClaudeCode
+from orchestrator.agents.conformance import events_of
 from orchestrator.events import AgentEvent, AgentFault, Finished, SessionStarted
 from orchestrator.subprocesses import run
 
@@ -14,15 +17,23 @@ pytestmark = pytest.mark.docker
 
 IMAGE = "ktrdr-coding-agent:latest"
 SESSION = "5e5510e0-0000-4000-8000-000000000001"
-Started = Callable[[bool], Awaitable[tuple[int, list[AgentEvent]]]]
+
+
+class Ended(NamedTuple):
+    exit_code: int
+    lines: list[bytes]
+    events: tuple[AgentEvent, ...]
+
+
+Start = Callable[[bool], Awaitable[Ended]]
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Started]:
-    """Start the CLI without a network and without a gateway; gives its exit code and events."""
+async def start() -> AsyncIterator[Start]:
+    """Run the CLI to its end, without a network and without a gateway."""
     container = f"ktrdr-test-agents-{uuid4().hex[:8]}"
 
-    async def started(resumed: bool) -> tuple[int, list[AgentEvent]]:
+    async def started(resumed: bool) -> Ended:
         driver, session = ClaudeCode(), Session(id=SESSION, resumed=resumed)
         launch = driver.launch(
             LaunchRequest(
@@ -39,19 +50,18 @@ async def start() -> AsyncIterator[Started]:
             ],
             timeout=120,
         )
-        parser = driver.parser()
-        events = [event for line in done.stdout.splitlines() for event in parser.feed(line)]
-        assert events, done.stderr.decode()
-        return done.exit_code, events
+        lines = done.stdout.splitlines()
+        assert lines, done.stderr.decode()
+        return Ended(exit_code=done.exit_code, lines=lines, events=events_of(driver, lines))
 
     yield started
     await run(["docker", "rm", "--force", "--volumes", container], timeout=60)
 
 
-async def test_the_cli_starts_our_session_and_reports_a_gateway_that_is_away(start: Started) -> None:
-    exit_code, events = await start(False)
-    assert exit_code == 1
-    first, *faults, last = events
+async def test_the_cli_starts_our_session_and_reports_a_gateway_that_is_away(start: Start) -> None:
+    ended = await start(False)
+    assert ended.exit_code == 1
+    first, *faults, last = ended.events
     assert isinstance(first, SessionStarted)
     assert first.session == SESSION
     assert faults
@@ -60,10 +70,18 @@ async def test_the_cli_starts_our_session_and_reports_a_gateway_that_is_away(sta
     assert last.is_error
 
 
-async def test_a_session_that_is_gone_ends_at_once(start: Started) -> None:
-    exit_code, events = await start(True)
-    assert exit_code == 1
-    (only,) = events
+async def test_a_session_that_is_gone_ends_at_once(start: Start) -> None:
+    ended = await start(True)
+    assert ended.exit_code == 1
+    (only,) = ended.events
     assert isinstance(only, Finished)
     assert only.is_error
     assert SESSION in only.detail
+
+
+async def test_the_version_and_its_tools_are_those_the_parser_was_written_for(start: Start) -> None:
+    first = json.loads((await start(False)).lines[0])
+    assert first["claude_code_version"] == "2.1.330"
+    assert sorted(first["tools"]) == ["Bash", "Edit", "Read", "StructuredOutput", "Task", "Write"]
+    assert first["mcp_servers"] == []
+    assert first["permissionMode"] == "bypassPermissions"

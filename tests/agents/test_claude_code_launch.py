@@ -47,6 +47,7 @@ def test_the_whole_environment() -> None:
         "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
         "CLAUDE_CODE_DISABLE_CRON": "1",
         "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD": "1",
+        "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
     }
 
 

@@ -132,6 +132,7 @@ EXPECTED: dict[str, list[str]] = {
     ],
     "session-first": [STARTED, ONE, DONE],
     "session-resumed": [STARTED, ONE, DONE],
+    "session-resumed-after-sigint": [STARTED, ONE, DONE],
     "session-unknown": [
         f"finished badly: error_during_execution: No conversation found with session ID: {SESSION}"
     ],

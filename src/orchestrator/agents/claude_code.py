@@ -27,6 +27,8 @@ _ENV: Final = {
     "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
     "CLAUDE_CODE_DISABLE_CRON": "1",
     "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD": "1",
+    # Notes in HOME are thrown away with it; asking for them costs 13 KB of prompt in every request.
+    "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
 }
 
 

@@ -139,11 +139,8 @@ class ClaudeCodeParser:
         return [SessionStarted(session=session, model=model or None)]
 
     def _assistant(self, entry: _Entry) -> list[AgentEvent] | None:
-        message = _mapping(entry, "message")
-        if message.get("model") == "<synthetic>":
-            return []
         events: list[AgentEvent] = []
-        for block in _blocks(message):
+        for block in _blocks(_mapping(entry, "message")):
             match block.get("type"):
                 case "text":
                     events.append(Text(text=plain(_string(block, "text"))))
