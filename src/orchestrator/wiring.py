@@ -17,9 +17,10 @@ from pathlib import Path
 from orchestrator.agents.base import AgentDriver
 from orchestrator.agents.registry import agent_driver
 from orchestrator.config import LoadedSettings, Override, Settings, load_settings
-from orchestrator.containers.base import ContainerEngine
+from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.engine import connect_engine
-from orchestrator.engine.context import RunContext
+from orchestrator.containers.names import labels
+from orchestrator.engine.context import RunContext, limits_of
 from orchestrator.engine.environment import check_agent_program, check_required_files, validate_environment
 from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.engine.run_folder import RunFolder
@@ -237,9 +238,12 @@ async def _run(
         branch = choice.state.start.branch if isinstance(choice, GoOn) else branch_of(read.plan)
         await place.workspace.check_branch(branch)
         await _check_clean(place, choice, untracked)
-        engine = await stack.enter_async_context(connect_engine())
+        engine = await connect_engine()
+        stack.push_async_callback(engine.close)
         image = await _image(engine, settings)
-        await check_agent_program(engine, place.workspace, driver, settings, place.state.id)
+        await check_agent_program(
+            engine, place.workspace, driver, settings, _probe(place, settings, image, run)
+        )
         folder.root.mkdir(parents=True, mode=0o700, exist_ok=True)
         _take_run_lock(stack, folder, run)
         for listener in request.listeners:
@@ -389,6 +393,21 @@ async def _check_clean(place: Place, choice: NewRun | GoOn, untracked: frozenset
 def _has_open_attempt(state: RunState) -> bool:
     """Whether the folder holds what an attempt left and did not land."""
     return any(task.attempts and not task.met for task in state.tasks.values())
+
+
+def _probe(place: Place, settings: Settings, image: str, run: str) -> ContainerSpec:
+    """A container that only looks something up in the image."""
+    owner = place.workspace.owner
+    return ContainerSpec(
+        name=f"ktrdr-probe-{run}",
+        image=image,
+        uid=owner.uid,
+        gid=owner.gid,
+        limits=limits_of(settings),
+        labels=labels(kind="probe", state=place.state.id),
+        working_dir="/",
+        network="none",
+    )
 
 
 async def _image(engine: ContainerEngine, settings: Settings) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.agents.base import Parser
 from orchestrator.containers.base import ContainerState
 from orchestrator.containers.coding_agent_container import CodingAgentContainer
+from orchestrator.containers.logs import OverLimit
 from orchestrator.engine.chatter import Chatter
 from orchestrator.errors import CodingAgentError
 from orchestrator.events import Limit
@@ -34,7 +35,7 @@ class _Listener:
         self.report = AgentReport()
         self.refused = asyncio.Event()
 
-    def hear(self, line: bytes) -> None:
+    async def hear(self, line: bytes) -> None:
         for event in self._parser.feed(line):
             self.report = self.report.after(event)
             self._chatter.hear(event)
@@ -62,7 +63,8 @@ async def watch(
         if not following.done():
             await stop_in_order(container)
         followed = await following
-        if followed.over_limit:
+        over_output = isinstance(followed, OverLimit)
+        if over_output:
             await stop_in_order(container)
         state = await container.state()
     except asyncio.CancelledError:
@@ -72,9 +74,7 @@ async def watch(
         for task in (following, refusal):
             task.cancel()
         await asyncio.gather(following, refusal, return_exceptions=True)
-    return Watched(
-        report=listener.report, ending=_ending(state, limit_seconds, over_output=followed.over_limit)
-    )
+    return Watched(report=listener.report, ending=_ending(state, limit_seconds, over_output=over_output))
 
 
 async def stop_in_order(container: CodingAgentContainer) -> None:

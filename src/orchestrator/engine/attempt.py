@@ -5,8 +5,6 @@ import secrets
 import uuid
 from dataclasses import dataclass
 
-import msgspec
-
 from orchestrator.agents.base import (
     GATEWAY_FOLDER,
     HOME_FOLDER,
@@ -25,7 +23,7 @@ from orchestrator.containers.names import attempt_name, component
 from orchestrator.containers.profile import attempt_command
 from orchestrator.engine.agent_watch import Watched, watch
 from orchestrator.engine.chatter import Chatter
-from orchestrator.engine.context import RunContext
+from orchestrator.engine.context import RunContext, binds
 from orchestrator.engine.run_folder import AttemptFolders
 from orchestrator.engine.sessions import carry_session, session_exists
 from orchestrator.events import InvalidOutcome, Outcome
@@ -126,7 +124,10 @@ async def save_tree(context: RunContext, task: str, number: int) -> None:
     assert last is not None
     ref = f"refs/ktrdr/trees/{context.run}/{component(task)}/{number}"
     commit = await context.workspace.salvage(
-        ref, parent=last.start.parent, message=f"Tree of attempt {task}/{number}"
+        ref,
+        parent=last.start.parent,
+        message=f"Tree of attempt {task}/{number}",
+        base=context.journal.state.start.base,
     )
     context.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=number)
 
@@ -159,7 +160,7 @@ async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
         home = attempt_folders(context, attempt.task, attempt.previous.number).home
         carry_session(home, folders.home, launch.session_files, owner)
     baseline = await context.workspace.baseline()
-    folders.baseline.write_bytes(msgspec.json.encode(baseline))
+    folders.baseline.write_text(baseline.to_json(), "utf-8")
     mounts = await _mounts(context, attempt, folders, token)
     container = CodingAgentContainer(
         container_name=attempt_name(context.run, attempt.task, attempt.number),
@@ -186,7 +187,7 @@ async def _mounts(
 ) -> tuple[Mount, ...]:
     branch = context.journal.state.start.branch
     mounts: list[Mount] = [
-        *await context.workspace.make_agent_git_dir(folders.git, branch=branch),
+        *binds(await context.workspace.make_agent_git_dir(folders.git, branch=branch)),
         Bind(source=folders.inbox, target=IN_FOLDER, read_only=True),
         Bind(source=folders.outbox, target=OUT_FOLDER),
         Bind(source=folders.home, target=HOME_FOLDER),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.containers.base import ContainerKind, ContainerSpec
 from orchestrator.containers.names import gate_name
-from orchestrator.engine.context import RunContext
+from orchestrator.engine.context import RunContext, binds
 from orchestrator.errors import CodingAgentError
 from orchestrator.gates.command_gate import GateCommand, GateRequest, GateResult, run_gates
 from orchestrator.gates.evidence import tail
@@ -189,8 +189,8 @@ async def _run(
             uid=owner.uid,
             gid=owner.gid,
             limits=context.limits,
-            labels=context.labels(place.kind, place.task or "", place.attempt),
-            mounts=mounts,
+            labels=context.labels(place.kind, place.task, place.attempt),
+            mounts=binds(mounts),
         )
         request = GateRequest(
             spec=spec,

@@ -1,31 +1,33 @@
 """Everything a run works with, put together once by the wiring."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.agents.base import AgentDriver
 from orchestrator.config import Settings
-from orchestrator.containers.base import (
-    LABEL_ATTEMPT,
-    LABEL_KIND,
-    LABEL_RUN,
-    LABEL_STATE,
-    LABEL_TASK,
-    Bind,
-    ContainerEngine,
-    ContainerKind,
-    Limits,
-    Mount,
-    Volume,
-)
+from orchestrator.containers.base import Bind, ContainerEngine, ContainerKind, Limits, Mount, Volume
+from orchestrator.containers.names import labels
 from orchestrator.engine.run_folder import RunFolder
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.gateway.access import ModelSource
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.model import Plan
 from orchestrator.supervision.decide import Work
+from orchestrator.workspace.container_git import GitMount
 from orchestrator.workspace.workspace import Workspace
+
+
+def limits_of(settings: Settings) -> Limits:
+    container = settings.container
+    return Limits(memory_bytes=container.memory, cpus=container.cpus, pids=container.pids)
+
+
+def binds(mounts: Iterable[GitMount]) -> tuple[Bind, ...]:
+    """Git directories as mounts of a container."""
+    return tuple(
+        Bind(source=mount.source, target=mount.target, read_only=mount.read_only) for mount in mounts
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +53,12 @@ class RunContext:
     untracked: frozenset[str]
     """Paths that never belong to a candidate: an untracked plan or configuration."""
 
-    def labels(self, kind: ContainerKind, task: str = "", attempt: int | None = None) -> dict[str, str]:
-        labels = {LABEL_STATE: self.state_id, LABEL_KIND: kind, LABEL_RUN: self.run}
-        if task:
-            labels[LABEL_TASK] = task
-        if attempt is not None:
-            labels[LABEL_ATTEMPT] = str(attempt)
-        return labels
+    def labels(self, kind: ContainerKind, task: str | None, attempt: int | None) -> dict[str, str]:
+        return labels(kind=kind, state=self.state_id, run=self.run, task=task, attempt=attempt)
 
     @property
     def limits(self) -> Limits:
-        container = self.settings.container
-        return Limits(memory_bytes=container.memory, cpus=container.cpus, pids=container.pids)
+        return limits_of(self.settings)
 
     @property
     def mounts(self) -> tuple[Mount, ...]:

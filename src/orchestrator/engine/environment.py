@@ -3,8 +3,11 @@
 import os
 from pathlib import Path
 
-from orchestrator.config import load_settings
+from orchestrator.agents.base import AgentDriver
+from orchestrator.config import Settings, load_settings
+from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import EnvironmentInvalid
+from orchestrator.workspace.workspace import Workspace
 
 
 def validate_environment() -> Path:
@@ -35,6 +38,42 @@ def check_required_files(folder: Path, required: tuple[str, ...]) -> None:
                 where=str(folder),
                 hint="Is this the right folder? Make the file, or change the setting.",
             )
+
+
+async def check_agent_program(
+    engine: ContainerEngine,
+    workspace: Workspace,
+    driver: AgentDriver,
+    settings: Settings,
+    spec: ContainerSpec,
+) -> None:
+    """Look up a configured agent's first word: in the image, or with a slash in it in the code folder.
+
+    Raises EnvironmentInvalid. Starts a container of kind probe only for a word without a slash.
+    """
+    if not settings.agent.command or driver.name != "command":
+        return
+    program = driver.program(settings.agent.command)
+    if "/" in program:
+        found = os.access(workspace.folder / program, os.X_OK)
+    else:
+        found = await _in_image(engine, spec, program)
+    if not found:
+        raise EnvironmentInvalid(
+            f"the agent's program {program} is not there",
+            where="code folder" if "/" in program else settings.image.name,
+            hint="Name one that exists (--agent-command, agent.command), or an image that has it.",
+        )
+
+
+async def _in_image(engine: ContainerEngine, spec: ContainerSpec, program: str) -> bool:
+    container = await engine.create(spec)
+    try:
+        await engine.start(container)
+        done = await engine.exec(container, ("sh", "-c", 'command -v -- "$1"', "sh", program), timeout=30)
+        return done.exit_code == 0
+    finally:
+        await engine.remove(container)
 
 
 def _root_hint(folder: Path) -> str:

@@ -2,8 +2,7 @@
 
 import shutil
 
-import msgspec
-
+from orchestrator.containers.names import component
 from orchestrator.engine.attempt import attempt_folders
 from orchestrator.engine.context import RunContext
 from orchestrator.events import one_line, plain
@@ -12,7 +11,7 @@ from orchestrator.run.facts import CandidateMade, CandidateRefused, LandingStart
 from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, with_section
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.decide import WorkItem
-from orchestrator.workspace.workspace import Baseline, TreeRefused
+from orchestrator.workspace.tree import Baseline, TreeRefused
 
 HANDOFF_LIMIT_BYTES = 4_000_000
 SUBJECT_CHARACTERS = 72
@@ -20,46 +19,64 @@ SUBJECT_CHARACTERS = 72
 
 async def make_candidate(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
     """Make a commit of the folder as it is, the hand-off section included, before any gate speaks."""
-    task = _task(context, item.id)
     try:
-        made = await _made(context, item, task, attempt)
+        made: CandidateMade | CandidateRefused = await _made(context, item, attempt)
     except TreeRefused as error:
-        made = CandidateRefused(reason=str(error))
+        made = CandidateRefused(reason=plain(str(error)))
     context.journal.append(made, task=item.id, attempt=attempt.number)
 
 
-async def _made(context: RunContext, item: WorkItem, task: Task, attempt: AttemptState) -> CandidateMade:
+async def _made(context: RunContext, item: WorkItem, attempt: AttemptState) -> CandidateMade:
+    task = _task(context, item.id)
     workspace = context.workspace
     folders = attempt_folders(context, item.id, attempt.number)
-    baseline = msgspec.json.decode(folders.baseline.read_bytes(), type=Baseline)
-    oddities = await workspace.clear_oddities(baseline, folders.moved_away)
-    evidence = _evidence_ids(context, item)
-    snapshot = await workspace.snapshot(exclude=context.untracked, baseline=baseline)
-    parent = attempt.start.parent
-    first_parent = context.journal.state.tasks[item.id].parent or parent
+    baseline = Baseline.from_json(folders.baseline.read_text("utf-8"))
+    parent, base = attempt.start.parent, context.journal.state.start.base
     document = handoff_path(context.plan.path)
-    changes = await workspace.changes(parent, snapshot.tree)
-    since_first = changes if first_parent == parent else await workspace.changes(first_parent, snapshot.tree)
-    section = _section(task, attempt, tuple(c for c in changes if c.path != document))
+    oddities = await workspace.clear_oddities(baseline, folders.moved_away)
+    bare = await workspace.make_candidate(
+        parent=parent, message="", overlay={}, exclude=context.untracked, baseline=baseline
+    )
+    changes = await _changes(context, parent, bare.tree, apart_from=document)
+    section = _section(task, attempt, changes)
     text = with_section(await read_handoff(context, parent), context.plan.title, section)
     folders.handoff.write_text(text, "utf-8")
-    overlay = {document: text.encode()} if context.settings.handoff.commit else {}
-    candidate = await workspace.commit(
-        snapshot,
+    evidence = _evidence_ids(context, item)
+    candidate = await workspace.make_candidate(
         parent=parent,
         message=_message(context, task, attempt, evidence),
-        overlay=overlay,
-        ref=f"refs/ktrdr/candidates/{context.run}/{folders.root.parent.name}/{attempt.number}",
+        overlay={document: text.encode()} if context.settings.handoff.commit else {},
+        exclude=context.untracked,
+        baseline=baseline,
     )
+    await workspace.keep(candidate.commit, _candidate_ref(context, item.id, attempt.number), base=base)
+    first_parent = context.journal.state.tasks[item.id].parent or parent
     return CandidateMade(
         commit=candidate.commit,
         tree=candidate.tree,
         parent=parent,
-        changed=any(change.path != document for change in since_first),
+        changed=bool(await _changes(context, first_parent, bare.tree, apart_from=document)),
         evidence=evidence,
-        left_out=snapshot.left_out,
-        moved_away=tuple(oddity.path for oddity in oddities),
+        left_out=tuple(plain(path) for path in (*candidate.too_large, *candidate.unignored)),
+        moved_away=tuple(plain(oddity.path) for oddity in oddities),
     )
+
+
+async def _changes(context: RunContext, old: str, new: str, *, apart_from: str) -> tuple[ChangedFile, ...]:
+    return tuple(
+        ChangedFile(
+            path=plain(change.path),
+            status=change.status.replace("_", " "),
+            added=change.added,
+            deleted=change.deleted,
+        )
+        for change in await context.workspace.changes(old, new)
+        if change.path != apart_from
+    )
+
+
+def _candidate_ref(context: RunContext, task: str, number: int) -> str:
+    return f"refs/ktrdr/candidates/{context.run}/{component(task)}/{number}"
 
 
 async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
@@ -73,10 +90,8 @@ async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> No
             task=item.id,
             attempt=attempt.number,
         )
-    if await context.workspace.branch_commit(branch) == candidate:
-        await context.workspace.finish_delivery(candidate, branch=branch, expected=expected)
-    else:
-        await context.workspace.deliver(candidate, branch=branch, expected=expected)
+    documents = (handoff_path(context.plan.path),) if context.settings.handoff.commit else ()
+    await context.workspace.deliver(candidate, branch=branch, expected=expected, documents=documents)
     context.journal.append(
         TaskFinished(
             status="completed",

@@ -93,6 +93,22 @@ class Workspace:
         )
         return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
 
+    async def commit_of_checked_out(self, branch: str) -> str:
+        """Where the branch stands; WorkspaceError unless HEAD is on it."""
+        head = await self.head()
+        if head.branch != branch:
+            raise WorkspaceError(
+                f"HEAD is on {head.branch or 'a detached commit'}, not on {branch}",
+                where=str(self.folder),
+                hint=f"git switch {branch}",
+            )
+        return head.commit
+
+    async def is_ancestor(self, commit: str, of: str) -> bool:
+        """Whether `of` holds the commit; one that is not there any more is no ancestor."""
+        done = await self.own.git.try_run("merge-base", "--is-ancestor", commit, of)
+        return done.exit_code == 0
+
     async def dirty_paths(self, apart_from: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Paths where HEAD, index and files differ, and untracked ones that are not ignored; sorted.
 
