@@ -11,12 +11,10 @@ from orchestrator.workspace.candidate import Candidate
 
 
 async def candidate_of(project, workspace, *, overlay=None, message="task 1\n") -> Candidate:
-    return await workspace.make_candidate(
-        parent=await project.git("rev-parse", "HEAD"),
-        message=message,
-        overlay=overlay or {},
-        exclude=frozenset(),
-        baseline=await workspace.baseline(),
+    snapshot = await workspace.snapshot(exclude=frozenset(), baseline=await workspace.baseline())
+    parent = await project.git("rev-parse", "HEAD")
+    return await workspace.commit(
+        snapshot, parent=parent, message=message, overlay=overlay or {}, ref="refs/candidates/r/1/1"
     )
 
 
@@ -28,9 +26,7 @@ async def test_what_lands_is_the_candidate_and_status_is_clean(project):
     project.write("new/c.py", "c = 1\n")
     (project.folder / "src/deep/b.py").unlink()
     candidate = await candidate_of(project, workspace, overlay={"docs/HANDOFF_x.md": b"# Hand-off\n"})
-    await workspace.deliver(
-        candidate.commit, branch="milestone/one", expected=base, documents=("docs/HANDOFF_x.md",)
-    )
+    await workspace.deliver(candidate.commit, branch="milestone/one", expected=base)
     assert await project.git("rev-parse", "HEAD") == candidate.commit
     assert await project.git("rev-parse", "HEAD^{tree}") == candidate.tree
     assert await project.git("symbolic-ref", "HEAD") == "refs/heads/milestone/one"
@@ -74,7 +70,7 @@ async def test_a_killed_delivery_is_finished_by_doing_it_again(project):
     await delivery.move_branch(workspace.own, "main", candidate.commit, base)
     assert await project.git("status", "--porcelain") != ""
     for _ in range(2):
-        await workspace.deliver(candidate.commit, branch="main", expected=base, documents=("HANDOFF_x.md",))
+        await workspace.deliver(candidate.commit, branch="main", expected=base)
         assert await project.git("status", "--porcelain") == ""
         assert (project.folder / "HANDOFF_x.md").read_bytes() == b"text\n"
 
@@ -163,7 +159,7 @@ async def test_what_stood_in_a_documents_place_can_be_had_again(project):
     workspace = await project.open()
     candidate = await candidate_of(project, workspace, overlay={"HANDOFF_x.md": b"ours\n"})
     project.write("HANDOFF_x.md", "the user's\n")
-    await workspace.deliver(candidate.commit, branch="main", expected=base, documents=("HANDOFF_x.md",))
+    await workspace.deliver(candidate.commit, branch="main", expected=base)
     assert (project.folder / "HANDOFF_x.md").read_text() == "ours\n"
     kept = await workspace.own.git.text("for-each-ref", "--format=%(objectname)", "refs/replaced")
     assert await workspace.own.git.text("cat-file", "blob", kept) == "the user's"
@@ -176,7 +172,7 @@ async def test_a_kept_commit_outlives_the_users_gc(project):
     project.write("a.py", "print(2)\n")
     lost = await project.commit()
     await project.git("reset", "-q", "--soft", base)
-    saved = await workspace.salvage("refs/salvage/r1/1/1", parent=base, message="as it was\n", base=base)
+    saved = await workspace.salvage("refs/salvage/r1/1/1", parent=base, message="as it was\n")
     assert await workspace.tree_of(saved) == await project.git("rev-parse", f"{lost}^{{tree}}")
     await project.git("reset", "-q", "--hard", base)
     await project.git("reflog", "expire", "--expire=now", "--all")

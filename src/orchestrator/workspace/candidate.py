@@ -25,13 +25,24 @@ _CONVERSIONS = ("filter", "working-tree-encoding")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    commit: str
+class Snapshot:
+    """The folder as a tree, without what must never be in a commit of ours."""
+
     tree: str
     too_large: tuple[str, ...] = ()
     """Untracked files left out because of their size."""
     unignored: tuple[str, ...] = ()
     """Left out: they existed and were ignored before the attempt, and are not ignored any more."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        return (*self.too_large, *self.unignored)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    commit: str
+    tree: str
 
 
 class _LeftOut(NamedTuple):
@@ -92,36 +103,42 @@ async def clear_oddities(own: OwnRepository, baseline: Baseline, into: Path) -> 
     return (*moved, *await asyncio.to_thread(_move_all, folder, repositories, into))
 
 
-async def make_tree(
-    own: OwnRepository,
-    git: Git,
-    *,
-    parent: str,
-    overlay: Mapping[str, bytes],
-    exclude: frozenset[str],
-    baseline: Baseline,
-) -> tuple[str, _LeftOut]:
-    """The folder as a tree, `overlay` laid over it. Raises TreeRefused, naming the path, when git refuses."""
+async def take_snapshot(own: OwnRepository, *, exclude: frozenset[str], baseline: Baseline) -> Snapshot:
+    """The folder as it is. Raises TreeRefused, naming the path, when git refuses it."""
     found = await asyncio.to_thread(survey, own.layout.folder)
     if found.unreadable:
         raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(own.layout.folder))
-    left_out = await _left_out(own, git, exclude=exclude, baseline=baseline)
-    done = await _add_all(git, left_out.paths)
-    if done is not None:
-        raise TreeRefused(f"git refuses the tree: {done}", where=str(own.layout.folder))
-    await refuse_conversions(git, found)
-    await _lay_over(own, git, overlay)
-    tree = await git.text("write-tree")
-    await _refuse_links_to_repositories(git, parent, tree)
-    return tree, left_out
+    with own.index_copy() as git:
+        left_out = await _left_out(own, git, exclude=exclude, baseline=baseline)
+        refused = await _add_all(git, left_out.paths)
+        if refused is not None:
+            raise TreeRefused(f"git refuses the tree: {refused}", where=str(own.layout.folder))
+        await refuse_conversions(git, found)
+        await _refuse_links_to_repositories(git)
+        tree = await git.text("write-tree")
+    return Snapshot(tree=tree, too_large=left_out.too_large, unignored=left_out.unignored)
 
 
-async def salvage_tree(own: OwnRepository, git: Git) -> str:
+async def lay_over(own: OwnRepository, tree: str, overlay: Mapping[str, bytes]) -> str:
+    """The tree with further files. Raises LinkInPath when a link stands in the way in the folder."""
+    if not overlay:
+        return tree
+    with own.empty_index() as git:
+        await git.run("read-tree", tree, timeout=TREE_SECONDS)
+        for path, content in overlay.items():
+            await asyncio.to_thread(check_free_of_links, own.layout.folder, path)
+            blob = await git.text("hash-object", "-w", "--stdin", f"--path={path}", stdin=content)
+            await git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
+        return await git.text("write-tree")
+
+
+async def salvage_tree(own: OwnRepository) -> str:
     """What git takes of the folder as it is; what it refuses is left out."""
-    candidates = await untracked(git)
-    skipped = [path for path in candidates if path.endswith("/") or _is_too_large(own.layout.folder, path)]
-    await _add_all(git, skipped, keep_going=True)
-    return await git.text("write-tree")
+    with own.index_copy() as git:
+        loose = await untracked(git)
+        skipped = [path for path in loose if path.endswith("/") or _is_too_large(own.layout.folder, path)]
+        await _add_all(git, skipped, keep_going=True)
+        return await git.text("write-tree")
 
 
 async def commit_tree(own: OwnRepository, tree: str, *, parent: str, message: str) -> str:
@@ -220,18 +237,11 @@ async def _add_all(git: Git, left_out: Iterable[str], *, keep_going: bool = Fals
     return done.stderr.decode("utf-8", "replace").strip() or f"exit {done.exit_code}"
 
 
-async def _lay_over(own: OwnRepository, git: Git, overlay: Mapping[str, bytes]) -> None:
-    for path, content in overlay.items():
-        await asyncio.to_thread(check_free_of_links, own.layout.folder, path)
-        blob = await git.text("hash-object", "-w", "--stdin", f"--path={path}", stdin=content)
-        await git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
-
-
-async def _refuse_links_to_repositories(git: Git, parent: str, tree: str) -> None:
-    listing = await git.run("diff-tree", "-r", "-z", "--no-renames", "--raw", parent, tree)
-    fields = os.fsdecode(listing).split("\0")
-    for header, path in zip(fields[::2], fields[1::2], strict=False):
-        if header.split()[1] == "160000":
+async def _refuse_links_to_repositories(git: Git) -> None:
+    listing = await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS)
+    for entry in os.fsdecode(listing).split("\0"):
+        if entry.startswith("160000"):
+            path = entry.partition("\t")[2]
             raise TreeRefused("it would become a link to another repository", where=path)
 
 

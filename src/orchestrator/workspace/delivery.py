@@ -28,21 +28,19 @@ _OUR_LOCK = "orchestrator-index"
 DOCUMENT_MAX_BYTES = 10_000_000
 
 
-async def deliver(
-    own: OwnRepository, commit: str, *, branch: str, expected: str, documents: tuple[str, ...]
-) -> None:
+async def deliver(own: OwnRepository, commit: str, *, branch: str, expected: str) -> None:
     """Move `branch` from `expected` to `commit`, and the index with it; files of the tree stay as they are.
 
-    `documents` are paths of the commit that are written into the folder. Doing it again is harmless, which is
-    how a delivery that was killed is finished. WorkspaceError, and nothing moved, when HEAD, branch or index
-    are not what the candidate was made on.
+    The commit's own documents are written into the folder. Doing it again is harmless, which is how a
+    delivery that was killed is finished. WorkspaceError, and nothing moved, when HEAD, branch or index are
+    not what the candidate was made on.
     """
     if await _branch_commit(own, branch) == expected:
         await send_objects(own, commit, expected)
     async with _index_lock(own.layout):
         await _check_unmoved(own, commit, branch, expected)
         await move_branch(own, branch, commit, expected)
-        await _write_documents(own, commit, expected, documents)
+        await _write_documents(own, commit)
         await _replace_index(own, commit)
 
 
@@ -135,10 +133,8 @@ def _sharing(own: OwnRepository) -> tuple[str, ...]:
     return (f"core.sharedRepository={own.shared}",) if own.shared else ()
 
 
-async def _write_documents(
-    own: OwnRepository, commit: str, expected: str, documents: tuple[str, ...]
-) -> None:
-    for path in documents:
+async def _write_documents(own: OwnRepository, commit: str) -> None:
+    for path in own.documents(commit):
         blob = f"{commit}:{path}"
         content = await own.git.run("cat-file", "--filters", blob)
         there = await asyncio.to_thread(read_file, own.layout.folder, path, DOCUMENT_MAX_BYTES)

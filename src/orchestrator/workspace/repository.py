@@ -1,9 +1,10 @@
 """Our own repository of a code folder: candidates are made and kept here, under settings of our making."""
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -68,14 +69,31 @@ class OwnRepository:
 
         The copy keeps its time: git tells by it which entries may have changed unseen.
         """
-        with tempfile.TemporaryDirectory(prefix="index-", dir=self.git_dir) as scratch:
-            index = Path(scratch) / "index"
+        with self.empty_index() as git:
+            assert git.index is not None
             source = self.layout.git_dir / "index"
             if source.exists():
-                shutil.copy2(source, index)
+                shutil.copy2(source, git.index)
                 for part in self.layout.git_dir.glob("sharedindex.*"):
                     shutil.copy2(part, self.git_dir / part.name)
-            yield self.git.with_index(index)
+            yield git
+
+    @contextmanager
+    def empty_index(self) -> Iterator[Git]:
+        with tempfile.TemporaryDirectory(prefix="index-", dir=self.git_dir) as scratch:
+            yield self.git.with_index(Path(scratch) / "index")
+
+    def remember_documents(self, commit: str, paths: Iterable[str]) -> None:
+        """Which files of a commit are written into the folder when it lands, for whoever lands it."""
+        folder = self.git_dir / "documents"
+        folder.mkdir(exist_ok=True)
+        _write(folder / commit, json.dumps(sorted(paths)).encode())
+
+    def documents(self, commit: str) -> tuple[str, ...]:
+        try:
+            return tuple(json.loads((self.git_dir / "documents" / commit).read_bytes()))
+        except FileNotFoundError:
+            return ()
 
 
 def repository_folder(repositories: Path, layout: Layout) -> Path:

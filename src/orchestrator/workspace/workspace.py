@@ -12,7 +12,7 @@ from orchestrator.errors import EnvironmentInvalid, WorkspaceError
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace import candidate as candidates
 from orchestrator.workspace import container_git, delivery
-from orchestrator.workspace.candidate import Candidate
+from orchestrator.workspace.candidate import Candidate, Snapshot
 from orchestrator.workspace.container_git import GitMount
 from orchestrator.workspace.folder import (
     Layout,
@@ -183,66 +183,74 @@ class Workspace:
         """Move what git cannot take, and was not there before, into the evidence folder `into`."""
         return await candidates.clear_oddities(self.own, baseline, into)
 
-    async def make_candidate(
+    async def snapshot(self, *, exclude: frozenset[str], baseline: Baseline) -> Snapshot:
+        """The folder as a tree in our repository. `exclude` are paths left out while they are untracked.
+
+        Raises TreeRefused with the path that git does not take.
+        """
+        return await candidates.take_snapshot(self.own, exclude=exclude, baseline=baseline)
+
+    async def commit(
         self,
+        snapshot: Snapshot,
         *,
         parent: str,
         message: str,
         overlay: Mapping[str, bytes],
-        exclude: frozenset[str],
-        baseline: Baseline,
+        ref: str,
+        base: str | None = None,
     ) -> Candidate:
-        """A commit of the folder as it is, with `overlay` laid over it; in our repository only.
+        """A commit of a snapshot with `overlay` laid over it, kept under `ref` of our repository.
 
-        `exclude` are paths left out while they are untracked. Raises TreeRefused (LinkInPath for a link in an
-        overlay's path) with the path that git does not take.
+        Files of the overlay are written into the folder when the commit is delivered. Raises LinkInPath for a
+        link, or a file, where a folder of theirs would have to be.
         """
-        with self.own.index_copy() as git:
-            tree, left_out = await candidates.make_tree(
-                self.own, git, parent=parent, overlay=overlay, exclude=exclude, baseline=baseline
-            )
-        return Candidate(
-            commit=await self.commit_tree(tree, parent=parent, message=message),
-            tree=tree,
-            too_large=left_out.too_large,
-            unignored=left_out.unignored,
-        )
+        tree = await candidates.lay_over(self.own, snapshot.tree, overlay)
+        commit = await candidates.commit_tree(self.own, tree, parent=parent, message=message)
+        self.own.remember_documents(commit, overlay)
+        await self.keep(commit, ref, base=base)
+        return Candidate(commit=commit, tree=tree)
 
-    async def commit_tree(self, tree: str, *, parent: str, message: str) -> str:
-        return await candidates.commit_tree(self.own, tree, parent=parent, message=message)
-
-    async def keep(self, commit: str, ref: str, *, base: str) -> None:
+    async def keep(self, commit: str, ref: str, *, base: str | None = None) -> None:
         """Make a commit last in our repository, with every object it has over `base`.
 
         Whole, because git does not store again what it finds in the user's repository, where a `gc` may take
-        it away; what is pinned there (`pin_base`) is a safe base.
+        it away. Without `base`: over all that `pin_base` has pinned there.
         """
+        known = [base] if base is not None else await self._pinned()
         packs = self.own.git_dir / "objects" / "pack" / "pack"
+        wanted = "".join([f"{commit}\n", *(f"^{entry}\n" for entry in known)])
         git = self.own.git
-        await git.run(
-            "pack-objects",
-            "--revs",
-            "-q",
-            str(packs),
-            stdin=f"{commit}\n^{base}\n".encode(),
-            timeout=TREE_SECONDS,
-        )
+        await git.run("pack-objects", "--revs", "-q", str(packs), stdin=wanted.encode(), timeout=TREE_SECONDS)
         await git.run("prune-packed", "-q")
         await git.run("update-ref", ref, commit)
 
-    async def salvage(self, ref: str, *, parent: str, message: str, base: str) -> str:
+    async def salvage(self, ref: str, *, parent: str, message: str, base: str | None = None) -> str:
         """Save the folder as it is, as far as git takes it, as a commit under a ref of our repository."""
-        with self.own.index_copy() as git:
-            tree = await candidates.salvage_tree(self.own, git)
-        commit = await self.commit_tree(tree, parent=parent, message=message)
+        tree = await candidates.salvage_tree(self.own)
+        commit = await candidates.commit_tree(self.own, tree, parent=parent, message=message)
         await self.keep(commit, ref, base=base)
         return commit
 
-    async def deliver(
-        self, commit: str, *, branch: str, expected: str, documents: tuple[str, ...] = ()
-    ) -> None:
+    async def deliver(self, commit: str, *, branch: str, expected: str) -> None:
         """Land a commit on the user's branch; see `delivery.deliver`. Also finishes one that was killed."""
-        await delivery.deliver(self.own, commit, branch=branch, expected=expected, documents=documents)
+        await delivery.deliver(self.own, commit, branch=branch, expected=expected)
+
+    async def commit_of_checked_out(self, branch: str) -> str:
+        """Where the branch stands. WorkspaceError when HEAD is not on it (any more)."""
+        head = await self.head()
+        if head.branch != branch:
+            raise WorkspaceError(
+                f"HEAD is on {head.branch or 'a detached commit'}, not on {branch}",
+                where=str(self.folder),
+                hint=f"git switch {branch}",
+            )
+        return head.commit
+
+    async def is_ancestor(self, commit: str, of: str) -> bool:
+        """Whether `of` builds on `commit`; False too when the commit is not there any more."""
+        done = await self.own.git.try_run("merge-base", "--is-ancestor", commit, of)
+        return done.exit_code == 0
 
     async def tree_of(self, commit: str) -> str:
         return await delivery.tree_of(self.own.git, commit)
@@ -282,6 +290,10 @@ class Workspace:
         fields = os.fsdecode(listing).split("\0")
         found = zip(fields[::3], fields[1::3], fields[2::3], strict=False)
         return {task: commit for commit, owner, task in found if owner == run}
+
+    async def _pinned(self) -> list[str]:
+        listing = await self.own.layout.users_git.text("rev-parse", "--glob=refs/ktrdr/*")
+        return listing.split()
 
     async def _check_name(self, branch: str) -> None:
         done = await self.own.git.try_run("check-ref-format", f"refs/heads/{branch}")
