@@ -120,11 +120,11 @@ def gateway_pids(state: Path) -> list[int]:
 
 
 def lives(pid: int) -> bool:
+    """Whether it runs; one that has ended and waits to be collected by init does not."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
-    return True
 
 
 async def ended(pid: int, seconds: float = 60) -> None:
