@@ -48,8 +48,9 @@ def from_file(content: bytes, *, origin: Origin, name: str) -> tuple[Given, ...]
     lines = key_lines(text)
 
     def where(*path: str | int) -> str:
-        line = lines.get(path)
-        return name if line is None else f"{name}:{line}"
+        while path and path not in lines:
+            path = path[:-1]
+        return f"{name}:{lines[path]}" if path else name
 
     return tuple(
         Given(
@@ -130,17 +131,17 @@ def _looks_like_setting(name: str) -> bool:
     if not name.startswith(PREFIX) or name in RESERVED:
         return False
     rest = name.removeprefix(PREFIX)
-    return "_" in rest.strip("_") or rest.lower() in SECTIONS
+    return "_" in rest or rest.lower() in SECTIONS
 
 
 def _refuse_variable(name: str, names: Mapping[str, str]) -> NoReturn:
-    meant = nearest(name, names)
+    meant = nearest(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names])
     raise ConfigurationError(
         "is no setting",
         where=name,
         hint="Unset it; names of this form are the orchestrator's."
         if meant is None
-        else f"Did you mean {meant}?",
+        else f"Did you mean {PREFIX}{meant}?",
     )
 
 

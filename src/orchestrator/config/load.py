@@ -45,7 +45,9 @@ def load_settings(
         givens += from_file(users_content, origin="user", name=str(users))
     givens += from_environment(environ)
     givens += from_flags(overrides)
-    return replace(resolve(givens, _host(environ, users)), repository_file=repository_file)
+    loaded = resolve(givens, _host(environ, users))
+    _refuse_link_out(loaded, folder)
+    return replace(loaded, repository_file=repository_file)
 
 
 def _host(environ: Mapping[str, str], users: Path) -> Host:
@@ -66,7 +68,7 @@ def _read_repository_file(folder: Path) -> bytes | None:
         return None
     if not real.is_relative_to(os.path.realpath(folder)):
         raise ConfigurationError(
-            f"is a link out of the repository, to {real}",
+            f"is a link out of the repository, to {str(real)!r}",
             where=REPOSITORY_FILE,
             hint="Put a file in its place.",
         )
@@ -84,6 +86,17 @@ def _read_user_file(path: Path, folder: Path | None) -> bytes | None:
             hint="Set XDG_CONFIG_HOME to a folder outside of it.",
         )
     return _read(real, str(path))
+
+
+def _refuse_link_out(loaded: LoadedSettings, folder: Path | None) -> None:
+    """A file that the repository's file names lies in the folder by its links too, not only as written."""
+    path, source = loaded.settings.gateway.scripted, loaded.sources["gateway.scripted"]
+    if folder is None or path is None or not source.startswith(REPOSITORY_FILE):
+        return
+    if not Path(os.path.realpath(folder / path)).is_relative_to(os.path.realpath(folder)):
+        raise ConfigurationError(
+            f"`gateway.scripted` is a link out of the repository: {str(path)!r}", where=source
+        )
 
 
 def _real(path: Path, name: str) -> Path | None:
@@ -104,9 +117,10 @@ def _read(path: Path, name: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigurationError(f"cannot be read: {error.strerror}", where=name) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigurationError("is not a regular file", where=name, hint="Put a file in its place.")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConfigurationError("is not a regular file", where=name, hint="Put a file in its place.")
         content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise ConfigurationError(f"is larger than {LARGEST_FILE} bytes", where=name)

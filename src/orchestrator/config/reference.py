@@ -18,12 +18,14 @@ _WHEN = {
 def render() -> str:
     """The page as Markdown."""
     introduction = (files(__package__) / "reference.md").read_text(encoding="utf-8")
-    return introduction + "".join(_section(name) for name in ["", *SECTIONS])
+    return introduction + "".join(
+        _section(name) for name in dict.fromkeys(key.partition(".")[0] for key in TABLE)
+    )
 
 
 def _section(name: str) -> str:
-    rows = [setting for key, setting in TABLE.items() if key.rpartition(".")[0] == name]
-    title = f"`[{name}]`" if name else "Lists of the top level"
+    rows = [setting for key, setting in TABLE.items() if key.partition(".")[0] == name]
+    title = f"`[{name}]`" if name in SECTIONS else f"`[[{name}]]`"
     head = ["| key | default | value | meaning | in the repository's file |", "|---|---|---|---|---|"]
     reasons = list(_reasons(rows))
     return "\n".join(

@@ -1,5 +1,6 @@
 """From what the sources give to the settings in force. Pure: no file, no environment."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -51,32 +52,38 @@ def resolve(givens: Iterable[Given], host: Host) -> LoadedSettings:
     return LoadedSettings(settings=_built(values), rows=tuple(rows.values()))
 
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_SETTINGS = {tuple(key.split(".")): setting for key, setting in TABLE.items()}
+
+
 def _setting(given: Given) -> Setting | None:
     """The setting that is meant; None for an empty section."""
-    key = ".".join(given.key)
-    if len(given.key) <= 2 and key in TABLE:
-        return TABLE[key]
-    if key in SECTIONS and given.value == {}:
-        return None
-    if key in SECTIONS:
-        raise ConfigurationError(f"`{key}` is a section, not a value", where=given.where, hint=_keys_of(key))
-    if given.key[0] in TABLE:
+    if given.key in _SETTINGS:
+        return _SETTINGS[given.key]
+    first = given.key[0]
+    if given.key == (first,) and first in SECTIONS:
+        if given.value == {}:
+            return None
         raise ConfigurationError(
-            f"`{given.key[0]}` is a list of tables", where=given.where, hint=f"Write [[{given.key[0]}]]."
+            f"`{first}` is a section, not a value", where=given.where, hint=_keys_of(first)
         )
-    _refuse_unknown(key, given)
+    if (first,) in _SETTINGS:
+        raise ConfigurationError(
+            f"`{first}` is a list of tables", where=given.where, hint=f"Write [[{first}]]."
+        )
+    _refuse_unknown(given)
 
 
-def _refuse_unknown(key: str, given: Given) -> NoReturn:
-    section = given.key[0]
-    meant = nearest(key, TABLE) if len(given.key) > 1 else nearest(key, [*SECTIONS, *TABLE])
+def _refuse_unknown(given: Given) -> NoReturn:
+    key = ".".join(given.key)
+    meant = nearest(key, TABLE if len(given.key) > 1 else [*SECTIONS, *TABLE])
     if meant is not None:
         hint = f"Did you mean `{meant}`?"
-    elif section in SECTIONS:
-        hint = _keys_of(section)
+    elif given.key[0] in SECTIONS:
+        hint = _keys_of(given.key[0])
     else:
-        hint = f"There are {', '.join(f'`{name}`' for name in [*SECTIONS, 'mounts'])}."
-    raise ConfigurationError(f"unknown setting `{_short(key)}`", where=given.where, hint=hint)
+        hint = f"There are {', '.join(f'`{name}`' for name in dict.fromkeys(path[0] for path in _SETTINGS))}."
+    raise ConfigurationError(f"unknown setting `{_shown(given.key)}`", where=given.where, hint=hint)
 
 
 def _keys_of(section: str) -> str:
@@ -84,8 +91,10 @@ def _keys_of(section: str) -> str:
     return f"[{section}] has {', '.join(f'`{key}`' for key in keys)}."
 
 
-def _short(key: str) -> str:
-    printed = "".join(character if character.isprintable() else "�" for character in key)
+def _shown(key: tuple[str, ...]) -> str:
+    """A key as one would write it, on one short line."""
+    written = ".".join(part if _BARE.fullmatch(part) else f'"{part}"' for part in key)
+    printed = "".join(character if character.isprintable() else "�" for character in written)
     return printed if len(printed) <= 80 else f"{printed[:80]}…"
 
 
