@@ -24,7 +24,7 @@ certificates=$(machine_certificates)
 [ -z "$certificates" ] || cp -L "$certificates" "$context/certificates/machine.crt"
 chmod -R u=rwX,go=rX "$context"
 
-# Proxies are named whether they are set or not, as Compose does it, so that both share the engine's cache.
+# Proxies are given whether they are set or not, as Compose does it, so that both share the engine's cache.
 arguments=(--build-arg "BASE=$base" --tag "$name")
 for variable in HTTP_PROXY http_proxy HTTPS_PROXY https_proxy NO_PROXY no_proxy; do
     case ${!variable-} in
@@ -33,9 +33,7 @@ for variable in HTTP_PROXY http_proxy HTTPS_PROXY https_proxy NO_PROXY no_proxy;
             unset "$variable"
             ;;
     esac
-    arguments+=(--build-arg "$variable")
+    arguments+=(--build-arg "$variable=${!variable-}")
 done
 
-# A docker command without buildx builds the classic way, after a long notice that nobody can act on.
-docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0
 docker build "${arguments[@]}" "$context"

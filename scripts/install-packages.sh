@@ -19,10 +19,13 @@ if [ -t 0 ] && [ "${YES:-}" != 1 ]; then
     esac
 fi
 
+as_root true 2>/dev/null ||
+    fail 1 "$purpose is missing, and only root may install it." "As root, or with sudo: apt-get install $*"
+
 apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" >&2; }
 
 say "Installing $* ($purpose) ..."
 # A source that does not answer matters only if the packages cannot be had without it.
 apt update || say "apt-get update reported errors; trying to install all the same."
 apt install -y --no-install-recommends "$@" ||
-    fail 1 "$purpose could not be installed." "As root, or with sudo: apt-get install $*"
+    fail 1 "$purpose could not be installed." "By hand: apt-get install $*"

@@ -25,6 +25,7 @@ from orchestrator.engine.environment import check_agent_program, check_required_
 from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.engine.run_folder import RunFolder
 from orchestrator.engine.run_journal import RunJournal
+from orchestrator.engine.run_records import RunRecords
 from orchestrator.errors import EnvironmentInvalid, FolderBusy, UsageError
 from orchestrator.gateway.access import PROVIDER_URL, ModelSource, Provider, Scripted, credential_from
 from orchestrator.gateway.client import GatewayClient
@@ -84,17 +85,9 @@ class Place:
     journal: Journal
     workspace: Workspace
 
-    def records(self, plan: str | None = None) -> list[RunState]:
-        """Runs of this folder (and plan), newest first."""
-        starts = [begin(fact) for fact in self.journal.starts()]
-        return [
-            fold(self.journal.state_facts(state.run))
-            for state in starts
-            if state.start.folder == str(self.folder) and plan in (None, state.start.plan)
-        ]
-
-    def run_folder(self, run: str) -> RunFolder:
-        return RunFolder(root=self.state.path / "runs" / run)
+    @property
+    def records(self) -> RunRecords:
+        return RunRecords(state=self.state.path, journal=self.journal)
 
 
 async def run_milestone(plan: str | Path, **options: object) -> RunReport:
@@ -151,18 +144,24 @@ class _ReadPlan:
 
 
 async def _choose(place: Place, path: str, request: RunRequest) -> tuple[Choice, _ReadPlan]:
-    """The plan as it is now and what to do about it; a run that goes on keeps the plan it was started with."""
+    """The plan and what to do about it; a run that goes on keeps the plan it was started with."""
     plan, content = read_plan_file(place.folder / path, shown_as=path)
     require_runnable(plan)
     for wanted in request.only:
         if plan.task(wanted) is None:
             known = ", ".join(task.id for task in plan.tasks)
             raise UsageError(f"there is no task {wanted}", where=path, hint=f"The plan's tasks: {known}")
-    records = place.records(path)
+    records = await _records_here(place, path)
     choice = choose_run(records, plan, only=request.only, on_branch=await _on_branch(place, records))
     if isinstance(choice, GoOn):
         return choice, _stored_plan(place, choice.state)
     return choice, _ReadPlan(plan=plan, content=content)
+
+
+async def _records_here(place: Place, plan: str) -> list[RunState]:
+    """Runs of this plan in this very repository; one that stood here before is another story."""
+    records = place.records.of(place.folder, plan)
+    return [record for record in records if await place.workspace.has_commit(record.start.base)]
 
 
 async def _on_branch(place: Place, records: list[RunState]) -> frozenset[str]:
@@ -178,44 +177,29 @@ async def _on_branch(place: Place, records: list[RunState]) -> frozenset[str]:
 
 
 def _stored_plan(place: Place, state: RunState) -> _ReadPlan:
-    content = place.run_folder(state.run).plan.read_bytes()
+    content = place.records.folder(state.run).plan.read_bytes()
     return _ReadPlan(plan=read_plan(content, path=state.start.plan), content=content)
 
 
 def _unfinished(place: Place, wanted: str | None) -> RunState:
-    records = place.records()
+    """The run that `resume` means. Raises UsageError when there is none, or several."""
     if wanted is not None:
-        state = _named(place, records, wanted)
+        state = place.records.named(wanted)
         if not is_unfinished(state):
             raise UsageError(f"run {state.run} is over: {report_of(state).status}")
+        if state.start.folder != str(place.folder):
+            raise UsageError(f"run {state.run} belongs to another folder", hint=f"cd {state.start.folder}")
         return state
     latest: dict[str, RunState] = {}
-    for record in records:
+    for record in place.records.of(place.folder):
         latest.setdefault(record.start.plan, record)
     candidates = [record for record in latest.values() if is_unfinished(record)]
-    if len(candidates) != 1:
-        what = "no unfinished run" if not candidates else "several unfinished runs"
-        listed = "".join(f"\n  {record.run}  {record.start.plan}" for record in candidates)
-        raise UsageError(
-            f"there is {what} in {place.folder}{listed}", hint="`orchestrator status` lists all runs."
-        )
-    return candidates[0]
-
-
-def _named(place: Place, records: list[RunState], wanted: str) -> RunState:
-    exact = [record for record in records if record.run == wanted]
-    found = exact or [record for record in records if record.run.startswith(wanted)]
-    if not found:
-        path = os.path.normpath(place.folder / wanted)
-        found = [record for record in records if os.path.normpath(place.folder / record.start.plan) == path][
-            :1
-        ]
-    if len(found) == 1:
-        return found[0]
-    listed = "".join(f"\n  {record.run}  {record.start.plan}" for record in found)
-    what = "no run is called" if not found else "several runs begin with"
+    if len(candidates) == 1:
+        return candidates[0]
+    what = "several unfinished runs" if candidates else "no unfinished run"
+    listed = "".join(f"\n  {record.run}  {record.start.plan}" for record in candidates[:5])
     raise UsageError(
-        f"{what} {wanted} in {place.folder}{listed}", hint="`orchestrator status` lists all runs."
+        f"there is {what} in {place.folder}{listed}", hint="`orchestrator status` lists all runs."
     )
 
 
@@ -231,7 +215,7 @@ async def _run(
     driver = agent_driver(settings.agent.name)
     model = _model_source(driver, settings)
     run = choice.state.run if isinstance(choice, GoOn) else _new_run_id(read.plan)
-    folder = place.run_folder(run)
+    folder = place.records.folder(run)
     async with AsyncExitStack() as stack:
         stack.enter_context(_folder_lock(place, run))
         untracked = await _untracked(place, read.plan.path)
@@ -327,7 +311,7 @@ def _settings(place: Place, choice: NewRun | GoOn, options: RunOptions) -> Loade
         overrides.append(Override(key="agent.model", value=options.model, flag="--model"))
     stored = None
     if isinstance(choice, GoOn):
-        stored = place.run_folder(choice.state.run).configuration.read_bytes()
+        stored = place.records.folder(choice.state.run).configuration.read_bytes()
     return load_settings(place.folder, environ=os.environ, overrides=overrides, repository_file=stored)
 
 
@@ -349,7 +333,7 @@ def _model_source(driver: AgentDriver, settings: Settings) -> ModelSource | None
 
 
 def _new_run_id(plan: Plan) -> str:
-    """Lower-case letters, digits and hyphens, at most 40: what a person can recognise, and six random digits."""
+    """At most 40 lower-case letters, digits and hyphens: the plan's name and six random digits."""
     stem = plan.path.rpartition("/")[2].rpartition(".")[0]
     words = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:32].strip("-") or "run"
     return f"{words}-{secrets.token_hex(3)}"
@@ -435,7 +419,7 @@ async def _begin(
         journal.append(RunResumed(options=options))
         _answer_by_guidance(journal, options.guidance)
         return journal
-    folder = place.run_folder(run)
+    folder = place.records.folder(run)
     folder.plan.write_bytes(read.content)
     folder.configuration.write_bytes(loaded.repository_file or b"")
     base = (await place.workspace.head()).commit
@@ -472,7 +456,7 @@ def _answer_by_guidance(journal: RunJournal, guidance: str | None) -> None:
 
 async def _work(place: Place, plan: Plan, settings: Settings, state: RunState) -> Work:
     """The plan as the policy sees it: the tasks to carry out, in order, with their gates."""
-    records = [record for record in place.records(plan.path) if record.run != state.run]
+    records = [record for record in await _records_here(place, plan.path) if record.run != state.run]
     on_branch = await _on_branch(place, records)
     items = []
     for task in ordered(plan):

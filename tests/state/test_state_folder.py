@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import EnvironmentInvalid
-from orchestrator.state import NETWORK_FILE_SYSTEMS, file_system_type, open_state_folder, state_folder
+from orchestrator.state_folder import NETWORK_FILE_SYSTEMS, file_system_type, open_state_folder, state_folder
 
 
 @pytest.fixture

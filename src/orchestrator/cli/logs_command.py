@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.cli.runs import Runs
+from orchestrator.engine.run_records import opened_records
 from orchestrator.errors import UsageError
 from orchestrator.run.state import RunState
 
@@ -31,9 +31,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def logs(arguments: argparse.Namespace) -> int:
-    with Runs.open(os.environ) as runs:
+    with opened_records(os.environ) as runs:
         state = runs.named(arguments.run)
-        folder = runs.folder(state)
+        folder = runs.folder(state.run).root
     if arguments.evidence is not None:
         return _evidence(folder, arguments.evidence)
     transcripts = list(_transcripts(state, folder, arguments.task, arguments.attempt))

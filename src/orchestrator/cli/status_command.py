@@ -3,8 +3,8 @@
 import argparse
 import os
 
-from orchestrator.cli.runs import Runs
 from orchestrator.cli.tables import run_table, table
+from orchestrator.engine.run_records import opened_records
 from orchestrator.events import one_line
 from orchestrator.run.report import run_json, run_status
 
@@ -17,12 +17,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def status(arguments: argparse.Namespace) -> int:
-    with Runs.open(os.environ) as runs:
+    with opened_records(os.environ) as runs:
         states = runs.all() if arguments.run is None else (runs.named(arguments.run),)
         if arguments.json:
             import msgspec
 
-            shown = [run_json(state, runs.owner(state)) for state in states]
+            shown = [run_json(state, runs.owner(state.run)) for state in states]
             print(msgspec.json.encode({"schema": 1, "runs": shown}).decode())
         elif arguments.run is not None:
             print(run_table(states[0]).strip("\n"))
@@ -32,7 +32,7 @@ def status(arguments: argparse.Namespace) -> int:
             rows = [
                 (
                     state.run,
-                    run_status(state, runs.owner(state)),
+                    run_status(state, runs.owner(state.run)),
                     state.started_at[:16].replace("T", " "),
                     one_line(state.start.plan_title, 50),
                     one_line(state.start.folder, 60),

@@ -31,33 +31,31 @@ async def _made(context: RunContext, item: WorkItem, attempt: AttemptState) -> C
     workspace = context.workspace
     folders = attempt_folders(context, item.id, attempt.number)
     baseline = Baseline.from_json(folders.baseline.read_text("utf-8"))
-    parent, base = attempt.start.parent, context.journal.state.start.base
+    parent = attempt.start.parent
     document = handoff_path(context.plan.path)
     oddities = await workspace.clear_oddities(baseline, folders.moved_away)
-    bare = await workspace.make_candidate(
-        parent=parent, message="", overlay={}, exclude=context.untracked, baseline=baseline
-    )
-    changes = await _changes(context, parent, bare.tree, apart_from=document)
+    snapshot = await workspace.snapshot(exclude=context.untracked, baseline=baseline)
+    changes = await _changes(context, parent, snapshot.tree, apart_from=document)
     section = _section(task, attempt, changes)
     text = with_section(await read_handoff(context, parent), context.plan.title, section)
     folders.handoff.write_text(text, "utf-8")
     evidence = _evidence_ids(context, item)
-    candidate = await workspace.make_candidate(
+    candidate = await workspace.commit(
+        snapshot,
         parent=parent,
         message=_message(context, task, attempt, evidence),
         overlay={document: text.encode()} if context.settings.handoff.commit else {},
-        exclude=context.untracked,
-        baseline=baseline,
+        ref=f"refs/ktrdr/candidates/{context.run}/{component(item.id)}/{attempt.number}",
+        base=context.journal.state.start.base,
     )
-    await workspace.keep(candidate.commit, _candidate_ref(context, item.id, attempt.number), base=base)
     first_parent = context.journal.state.tasks[item.id].parent or parent
     return CandidateMade(
         commit=candidate.commit,
         tree=candidate.tree,
         parent=parent,
-        changed=bool(await _changes(context, first_parent, bare.tree, apart_from=document)),
+        changed=bool(await _changes(context, first_parent, snapshot.tree, apart_from=document)),
         evidence=evidence,
-        left_out=tuple(plain(path) for path in (*candidate.too_large, *candidate.unignored)),
+        left_out=tuple(plain(path) for path in snapshot.left_out),
         moved_away=tuple(plain(oddity.path) for oddity in oddities),
     )
 
@@ -75,10 +73,6 @@ async def _changes(context: RunContext, old: str, new: str, *, apart_from: str) 
     )
 
 
-def _candidate_ref(context: RunContext, task: str, number: int) -> str:
-    return f"refs/ktrdr/candidates/{context.run}/{component(task)}/{number}"
-
-
 async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
     """Move the branch to a candidate that passed. Repeated after a kill, it finishes what was begun."""
     assert attempt.candidate is not None
@@ -90,8 +84,7 @@ async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> No
             task=item.id,
             attempt=attempt.number,
         )
-    documents = (handoff_path(context.plan.path),) if context.settings.handoff.commit else ()
-    await context.workspace.deliver(candidate, branch=branch, expected=expected, documents=documents)
+    await context.workspace.deliver(candidate, branch=branch, expected=expected)
     context.journal.append(
         TaskFinished(
             status="completed",

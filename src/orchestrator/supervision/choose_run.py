@@ -40,14 +40,14 @@ def choose_run(
 ) -> Choice:
     """What `run` (or, with `only`, `task`) does about a plan.
 
-    `records` are the runs of this plan in this folder, newest first; `on_branch` those of their commits
+    `records` are the runs of this plan in this repository, newest first; `on_branch` those of their commits
     that HEAD holds. Raises UsageError when a needed task is neither finished nor included, or when an
     unfinished run with other tasks stands in the way.
     """
     latest = records[0] if records else None
     if latest is not None and is_unfinished(latest):
         return _go_on(latest, only)
-    if latest is not None and not only and _done_and_unchanged(latest, plan):
+    if latest is not None and not only and _done_and_unchanged(latest, plan, on_branch):
         return DoneAlready(state=latest)
     imported = _imported(records, plan, on_branch)
     if only:
@@ -69,12 +69,17 @@ def _go_on(latest: RunState, only: tuple[str, ...]) -> Choice:
     return GoOn(state=latest)
 
 
-def _done_and_unchanged(latest: RunState, plan: Plan) -> bool:
-    left_out = any(
-        task.finished is not None and task.finished.status == "skipped" for task in latest.tasks.values()
-    )
+def _done_and_unchanged(latest: RunState, plan: Plan, on_branch: frozenset[str]) -> bool:
+    """Whether nothing was left out, the tasks read as they did, and their commits are still there."""
     known = {task_id: task.entry.hash for task_id, task in latest.tasks.items()}
-    return not left_out and known == {task.id: task.hash for task in plan.tasks}
+    finished = [task.finished for task in latest.tasks.values() if task.finished is not None]
+    return (
+        latest.end is not None
+        and latest.end.status == "completed"
+        and known == {task.id: task.hash for task in plan.tasks}
+        and all(end.status != "skipped" for end in finished)
+        and all(end.commit is None or end.commit in on_branch for end in finished)
+    )
 
 
 def _imported(records: Sequence[RunState], plan: Plan, on_branch: frozenset[str]) -> dict[str, str | None]:

@@ -93,22 +93,6 @@ class Workspace:
         )
         return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
 
-    async def commit_of_checked_out(self, branch: str) -> str:
-        """Where the branch stands; WorkspaceError unless HEAD is on it."""
-        head = await self.head()
-        if head.branch != branch:
-            raise WorkspaceError(
-                f"HEAD is on {head.branch or 'a detached commit'}, not on {branch}",
-                where=str(self.folder),
-                hint=f"git switch {branch}",
-            )
-        return head.commit
-
-    async def is_ancestor(self, commit: str, of: str) -> bool:
-        """Whether `of` holds the commit; one that is not there any more is no ancestor."""
-        done = await self.own.git.try_run("merge-base", "--is-ancestor", commit, of)
-        return done.exit_code == 0
-
     async def dirty_paths(self, apart_from: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Paths where HEAD, index and files differ, and untracked ones that are not ignored; sorted.
 
@@ -246,6 +230,10 @@ class Workspace:
                 hint=f"git switch {branch}",
             )
         return head.commit
+
+    async def has_commit(self, commit: str) -> bool:
+        """Whether the commit is there at all."""
+        return (await self.own.git.try_run("cat-file", "-e", f"{commit}^{{commit}}")).exit_code == 0
 
     async def is_ancestor(self, commit: str, of: str) -> bool:
         """Whether `of` builds on `commit`; False too when the commit is not there any more."""
