@@ -68,8 +68,10 @@ FILES = [
     (b"# a\n# b\n# \xe9\n", 3, "is not UTF-8 text", "UTF-8"),
     (b"# a\0", 1, "is not TOML", ""),
     ("x = " + "[" * 5000, None, "is nested too deeply", None),
+    ("a" + ".a" * 3000 + " = 1", 1, "unknown setting `a.a`", ""),
+    ("[a" + ".a" * 3000 + "]", None, "unknown setting `a.a`", ""),
     ("x = " + "9" * 5000, None, "is not TOML", None),
-    ("# " + "x" * 70_000, None, "is larger than 65536 bytes", None),
+    ("# " + "x" * 70_000, None, "is larger than 32768 bytes", None),
 ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, time
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 T = TypeVar("T")
@@ -130,10 +130,11 @@ def optional(kind: Kind[T]) -> Kind[T | None]:
     return Kind(text=kind.text, parse=parse, bare=kind.bare)
 
 
-def choice(*names: str) -> Kind[str]:
+def choice(*names: str) -> Kind[Any]:
+    """One of some names; the field's type says which."""
     text = " or ".join(f'"{name}"' for name in names)
 
-    def parse(value: object, host: Host) -> str:
+    def parse(value: object, host: Host) -> Any:
         if not isinstance(value, str) or value not in names:
             raise _must_be(text, value)
         return value

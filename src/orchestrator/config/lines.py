@@ -19,6 +19,8 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 
+_DEEPEST = 4
+
 
 class _Statement(NamedTuple):
     line: int
@@ -69,9 +71,10 @@ def _header(content: dict[str, Any], counts: dict[KeyPath, int]) -> KeyPath:
     return path
 
 
-def _paths(content: dict[str, Any]) -> Iterator[KeyPath]:
+def _paths(content: dict[str, Any], depth: int = 0) -> Iterator[KeyPath]:
+    """Keys within a statement; a stranger's file may nest them deeper than calls may."""
     for key, value in content.items():
         yield (key,)
-        if isinstance(value, dict):
-            for path in _paths(value):
+        if isinstance(value, dict) and depth < _DEEPEST:
+            for path in _paths(value, depth + 1):
                 yield (key, *path)

@@ -192,7 +192,7 @@ class Container:
         "How many processes and threads at once.",
         at_most_default("a higher one weakens the wall against fork bombs"),
     )
-    network: str = setting(
+    network: Literal["open"] = setting(
         "open",
         choice("open"),
         "`open`: the engine's default bridge, with the host as `host.docker.internal`.",
