@@ -63,12 +63,15 @@ def provider(url: str) -> Provider:
     return Provider(upstream=url, credential=Credential(kind="api_key", value=CANARY))
 
 
+def serving(model: Script | Provider) -> Serving:
+    return Serving(key=KEY, token_hash=hashlib.sha256(TOKEN.encode()).digest(), model=model)
+
+
 @asynccontextmanager
 async def endpoint(folder: Path, model: Script | Provider) -> AsyncIterator[Path]:
     """An attempt's endpoint in this process; gives its socket."""
-    serving = Serving(key=KEY, token_hash=hashlib.sha256(TOKEN.encode()).digest(), model=model)
     async with upstream_session() as session:
-        served = Endpoint(serving, session)
+        served = Endpoint(serving(model), session)
         await served.listen(folder, uid=os.geteuid(), gid=os.getegid())
         try:
             yield folder / "api.sock"

@@ -6,7 +6,6 @@ import pytest
 
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 from orchestrator.gateway.access import AttemptAccess, AttemptKey, Credential, Provider, credential_from
-from orchestrator.gateway.passing import check_upstream
 from orchestrator.gateway.sockets import attempt_folder, gateway_folder, listening_socket, prepare_folder
 
 
@@ -37,10 +36,23 @@ def test_a_key_that_is_none_is_refused_without_quoting_it(value: str) -> None:
     assert "canary" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "x", "", "https://", "https://u:p@example.org", "http://[::1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "x",
+        "ftp://x",
+        "https://",
+        "http://[::1",
+        "https://u:p@x",
+        "https://x:y",
+        "https://x?y",
+        "https://x#y",
+    ],
+)
 def test_an_upstream_that_is_none(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"gateway\.upstream"):
-        check_upstream(url)
+        Provider(upstream=url, credential=Credential(kind="api_key", value="sk-1"))
 
 
 def test_the_longest_ids_fit_into_a_sockets_path() -> None:

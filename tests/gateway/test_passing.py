@@ -8,7 +8,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from gateway_kit import ASK, CANARY, TOKEN, endpoint, post, provider, talk, upstream
+from gateway_kit import ASK, CANARY, TOKEN, endpoint, post, provider, serving, talk, upstream
+
+from orchestrator.gateway.endpoint import Endpoint
+from orchestrator.gateway.passing import upstream_session
 
 REFUSALS = {
     401: {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}},
@@ -137,6 +140,20 @@ async def test_a_provider_that_is_not_there_is_502(sockets: Path, caplog: pytest
             got = await post(path)
     assert got.status == 502 and got.json["error"]["type"] == "api_error"
     assert "127.0.0.1" in got.json["error"]["message"]
+    assert CANARY not in caplog.text + str(got)
+
+
+async def test_a_fault_of_our_own_is_503_and_quotes_nothing(
+    sockets: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with upstream_session() as session:
+        pass  # closed: using it is a fault
+    served = Endpoint(serving(provider("http://127.0.0.1:9")), session)
+    await served.listen(sockets / "a", uid=os.geteuid(), gid=os.getegid())
+    got = await post(sockets / "a" / "api.sock")
+    await served.close()
+    assert got.status == 503 and got.json["error"]["type"] == "api_error"
+    assert "gateway.fault" in caplog.text and "RuntimeError" in caplog.text
     assert CANARY not in caplog.text + str(got)
 
 

@@ -105,16 +105,12 @@ async def test_the_sockets_are_for_their_users_alone(state: Path, script: Script
         assert gateway_folder(state).stat().st_mode & 0o777 == 0o700
 
 
-async def test_a_bad_script_or_upstream_is_refused_and_the_gateway_goes_on(
-    state: Path, script: Scripted
-) -> None:
+async def test_a_bad_script_is_refused_and_the_gateway_goes_on(state: Path, script: Scripted) -> None:
     bad = script.path.with_name("bad.json")
     bad.write_text('{"schema": 1}')
     async with GatewayClient.connect(state, "state-id") as client:
         with pytest.raises(ConfigurationError, match=r"bad\.json"):
             await client.open_attempt(access(Scripted(path=bad)))
-        with pytest.raises(ConfigurationError, match=r"gateway\.upstream"):
-            await client.open_attempt(access(provider("ftp://nowhere")))
         assert await answers(await client.open_attempt(access(script))) == 200
 
 
@@ -195,6 +191,16 @@ async def test_a_request_under_which_the_gateway_dies_is_made_again(state: Path,
         assert await answers(await client.open_attempt(access(script))) == 200
 
 
+async def test_closing_does_not_bring_a_dead_gateway_back(state: Path, script: Scripted) -> None:
+    async with GatewayClient.connect(state, "state-id") as client:
+        await client.open_attempt(access(script))
+        (pid,) = gateway_pids(state)
+        os.kill(pid, signal.SIGKILL)
+        await client.close_attempt(*KEY)
+    async with GatewayClient.connect(state, "state-id"):
+        assert (state / "gateway.log").read_text().count("gateway.open") == 1
+
+
 async def test_sigterm_ends_it_in_order(state: Path, script: Scripted) -> None:
     async with starter(state, script) as (started, folder):
         started.send_signal(signal.SIGSTOP)  # so that it does not bring the gateway back
@@ -233,10 +239,6 @@ async def test_no_secret_is_left_anywhere(state: Path, monkeypatch: pytest.Monke
         folder = await client.open_attempt(access(provider(seen.url)))
         assert await answers(folder) == 403
         assert seen.requests[0][2]["x-api-key"] == CANARY  # what the others are searched for was there
-        seen.requests.clear()
-        with pytest.raises(ConfigurationError) as refused:
-            await client.open_attempt(access(provider(f"ftp://{CANARY}")))
-        assert CANARY not in str(refused.value)
         (pid,) = gateway_pids(state)
         told = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("environ", "cmdline")]
         assert b"PATH=" in told[0] and b"orchestrator.gateway" in told[1]

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
 
-from orchestrator.errors import EnvironmentInvalid
+from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 
 PROVIDER_URL = "https://api.anthropic.com"
 API_KEY_VARIABLE = "ANTHROPIC_API_KEY"
@@ -35,9 +36,19 @@ class Scripted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
+    """A provider's API. Raises ConfigurationError when the upstream is no base URL that can be used."""
+
     upstream: str
     """Base URL; a path in it is kept in front of the API's own."""
     credential: Credential
+
+    def __post_init__(self) -> None:
+        if not _is_base_url(self.upstream):
+            raise ConfigurationError(
+                "the upstream is not an http or https URL without user, password and query",
+                where="gateway.upstream",
+                hint=f"For example: {PROVIDER_URL}",
+            )
 
 
 ModelSource = Scripted | Provider
@@ -64,6 +75,16 @@ class AttemptAccess:
     @property
     def key(self) -> AttemptKey:
         return AttemptKey(self.run, self.task, self.attempt)
+
+
+def _is_base_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        return False
+    bare = url.username is None and url.password is None and not url.query and not url.fragment
+    return url.scheme in ("http", "https") and bool(url.hostname) and bare and port != 0
 
 
 def credential_from(environ: Mapping[str, str]) -> Credential | None:

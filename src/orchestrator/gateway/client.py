@@ -89,12 +89,20 @@ class GatewayClient:
         return Path(reply.folder)
 
     async def close_attempt(self, run: str, task: str, attempt: int) -> None:
-        """The token is worth nothing from here on; an attempt that is not open is not an error."""
-        self._attempts.pop(AttemptKey(run, task, attempt), None)
-        await self._ask(wire.CloseAttempt(run=run, task=task, attempt=attempt))
+        """The token is worth nothing from here on; an attempt that is not open is not an error.
 
-    async def _ask(self, request: wire.Request) -> wire.Reply:
-        """Twice at most: a gateway may die under a request, and both kinds may be repeated."""
+        A gateway that is gone is not started for this: it knows no attempt any more.
+        """
+        async with self._ensuring:
+            self._attempts.pop(AttemptKey(run, task, attempt), None)
+            try:
+                if self._connection is not None:
+                    await self._connection.ask(wire.CloseAttempt(run=run, task=task, attempt=attempt))
+            except ConnectionError:
+                pass
+
+    async def _ask(self, request: wire.OpenAttempt) -> wire.Reply:
+        """Twice at most: a gateway may die under a request, and opening may be repeated."""
         await self.ensure()
         assert self._connection is not None
         try:

@@ -34,7 +34,6 @@ COUNT_TOKENS = "/v1/messages/count_tokens"
 HELLO = "/api/hello"
 BODY_BYTES = 64 * 2**20  # twice what the provider takes
 SHUTDOWN_SECONDS = 2.0
-BEGUN = web.RequestKey("begun", bool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +59,6 @@ class Endpoint:
         await self.close()
         app = web.Application(client_max_size=BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        app.on_response_prepare.append(_mark_begun)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -88,8 +86,6 @@ class Endpoint:
             response = web.Response(status=499)  # the agent hung up: nobody reads this
         except Exception as error:
             _log_fault(serving, error)
-            if request.get(BEGUN, False):
-                cut(request)
             response = refused(503, "The gateway failed; its log says how.")
         run, task, attempt = serving.key
         path = request.rel_url.raw_path
@@ -113,10 +109,6 @@ class Endpoint:
             case Script() as script:
                 return await _play(request, script, serving.key)
         assert_never(serving.model)
-
-
-async def _mark_begun(request: web.Request, _: web.StreamResponse) -> None:
-    request[BEGUN] = True
 
 
 def admits(token_hash: bytes, request: web.Request) -> bool:

@@ -10,8 +10,7 @@ from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from orchestrator.errors import ConfigurationError
-from orchestrator.gateway.access import PROVIDER_URL, Credential, Provider
+from orchestrator.gateway.access import Credential, Provider
 from orchestrator.gateway.anthropic import error_body
 
 log = logging.getLogger(__name__)
@@ -124,17 +123,3 @@ def headers_downstream(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
 def _without(headers: CIMultiDictProxy[str], names: frozenset[str]) -> CIMultiDict[str]:
     listed = {name.strip().lower() for value in headers.getall("connection", []) for name in value.split(",")}
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in names | listed)
-
-
-def check_upstream(upstream: str) -> None:
-    """Raises ConfigurationError for anything but an http(s) URL without credentials in it."""
-    try:
-        url = URL(upstream)
-    except ValueError:
-        url = URL()
-    if url.scheme not in ("http", "https") or not url.host or url.user or url.password:
-        raise ConfigurationError(
-            "the upstream is not an http or https URL without user and password",
-            where="gateway.upstream",
-            hint=f"For example: {PROVIDER_URL}",
-        )

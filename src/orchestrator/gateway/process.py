@@ -24,7 +24,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.gateway import wire
 from orchestrator.gateway.access import AttemptKey, Provider, Scripted
 from orchestrator.gateway.endpoint import Endpoint, Serving
-from orchestrator.gateway.passing import check_upstream, upstream_session
+from orchestrator.gateway.passing import upstream_session
 from orchestrator.gateway.script import Script, load_script
 from orchestrator.gateway.sockets import (
     SOCKET_NAME,
@@ -222,5 +222,4 @@ def _model(model: wire.ScriptedModel | wire.ProviderModel) -> Script | Provider:
         case Scripted(path=path):
             return load_script(path)
         case Provider() as provider:
-            check_upstream(provider.upstream)
             return provider
