@@ -37,7 +37,7 @@ CLAUDE = [
         "",
         "--strict-mcp-config",
         "--tools",
-        "Bash,Read,Edit,Write",
+        "Bash,Read,Edit,Write,Task",
         "--json-schema",
         SCHEMA,
     ),
@@ -73,6 +73,7 @@ class Agent:
             "ANTHROPIC_UNIX_SOCKET": GATEWAY_SOCKET,
             "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
             "CLAUDE_CODE_MAX_RETRIES": "1",
             "HOME": "/home/agent",
         }
@@ -167,6 +168,20 @@ async def test_an_answer_in_prose_gets_its_reminder_and_no_outcome(
         folder = await client.open_attempt(access(tmp_path, {"steps": steps}, 2))
         second = await agent.attempt(folder, "token-2", resumed=True)
         assert result(second)["structured_output"]["summary"] == "first"
+
+
+async def test_a_sub_agent_plays_its_own_list(agent: Agent, state: Path, tmp_path: Path) -> None:
+    call = {"description": "look", "prompt": "Look around.", "subagent_type": "general-purpose"}
+    task = {
+        "steps": [{"tools": [{"name": "Agent", "input": call}]}, STEPS[1]],
+        "subagents": [STEPS[0], {"text": "The sub-agent has looked."}],
+    }
+    async with GatewayClient.connect(state, agent.state_id) as client:
+        folder = await client.open_attempt(access(tmp_path, task, 1))
+        events = await agent.attempt(folder, "token-1", resumed=False)
+        assert "The sub-agent has looked." in tool_output(events)
+        assert (agent.workspace / "a.txt").read_text() == "one\n"
+        assert result(events)["structured_output"]["summary"] == "first"
 
 
 async def test_a_wrong_token_ends_the_cli_at_once(agent: Agent, state: Path, tmp_path: Path) -> None:

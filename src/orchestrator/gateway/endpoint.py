@@ -117,7 +117,7 @@ def admits(token_hash: bytes, request: web.Request) -> bool:
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         presented.append(bearer.strip())
-    hashes = [hashlib.sha256(value.encode("utf-8", "surrogateescape")).digest() for value in presented]
+    hashes = [hashlib.sha256(value.encode("utf-8", "replace")).digest() for value in presented if value]
     return any(hmac.compare_digest(value, token_hash) for value in hashes)
 
 
