@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,15 +92,25 @@ def area(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 async def project(request: pytest.FixtureRequest, area: Path) -> Project:
     """A repository with one commit, of the caller or (for root) of an ordinary user."""
     other = Identity(uid=ORDINARY_UID, gid=ORDINARY_UID)
-    return await make_project(area, "project", other if request.param == "other" else None)
+    return await new_project(area, "project", other if request.param == "other" else None)
 
 
 @pytest.fixture
 async def own_project(area: Path) -> Project:
-    return await make_project(area, "project", None)
+    return await new_project(area, "project", None)
 
 
-async def make_project(area: Path, name: str, owner: Identity | None, *init: str) -> Project:
+@pytest.fixture
+def make_project(area: Path) -> Callable[..., Awaitable[Project]]:
+    """Makes the caller's repository under a name, with further words for `git init`."""
+
+    async def make(name: str, *init: str) -> Project:
+        return await new_project(area, name, None, *init)
+
+    return make
+
+
+async def new_project(area: Path, name: str, owner: Identity | None, *init: str) -> Project:
     folder = area / name
     folder.mkdir()
     project = Project(folder=folder, home=area / "home", repositories=area / "state" / "git", owner=owner)

@@ -1,7 +1,10 @@
 """What lands is what was made a candidate, tree for tree, and the user's repository stays sound."""
 
+import asyncio
 import os
 import shutil
+import signal
+import sys
 
 import pytest
 
@@ -188,3 +191,46 @@ async def test_our_repository_is_reused(project):
     assert workspace.own.git_dir == again.own.git_dir
     shutil.rmtree(workspace.own.git_dir)
     assert (await project.open()).own.git_dir.is_dir()
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from orchestrator.workspace import delivery
+from orchestrator.workspace.workspace import Workspace
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def main(folder, repositories, commit, expected, where):
+    workspace = await Workspace.open(Path(folder), repositories=Path(repositories))
+    setattr(delivery, where, die)
+    await workspace.deliver(commit, branch="main", expected=expected)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["send_objects", "_check_unmoved", "move_branch", "_write_documents", "_replace_index", "_fill_lock"],
+)
+async def test_a_delivery_killed_anywhere_is_finished(project, where):
+    base = await project.git("rev-parse", "HEAD")
+    workspace = await project.open()
+    project.write("a.py", "print(2)\n")
+    candidate = await candidate_of(project, workspace, overlay={"HANDOFF_x.md": b"text\n"})
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        KILLED,
+        *(str(project.folder), str(project.repositories), candidate.commit, base, where),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    )
+    assert await process.wait() == -signal.SIGKILL
+    again = await project.open()
+    await again.deliver(candidate.commit, branch="main", expected=base)
+    assert await project.git("rev-parse", "main") == candidate.commit
+    assert await project.git("status", "--porcelain") == ""
+    assert (project.folder / "HANDOFF_x.md").read_bytes() == b"text\n"
+    assert await project.fsck() == ""

@@ -18,9 +18,12 @@ from orchestrator.workspace.tree import (
     check_free_of_links,
     move_out,
     survey,
+    write_tar,
 )
 
 UNTRACKED_MAX_BYTES = 50_000_000
+SALVAGED_TAR = "SALVAGED.tar"
+"""Lies in a saved tree of which git did not take everything."""
 _CONVERSIONS = ("filter", "working-tree-encoding")
 
 
@@ -109,11 +112,12 @@ async def take_snapshot(own: OwnRepository, *, exclude: frozenset[str], baseline
     if found.unreadable:
         raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(own.layout.folder))
     with own.index_copy() as git:
+        # First of all, because an encoding already changes how git reads the files.
+        await refuse_conversions(git, found)
         left_out = await _left_out(own, git, exclude=exclude, baseline=baseline)
         refused = await _add_all(git, left_out.paths)
         if refused is not None:
             raise TreeRefused(f"git refuses the tree: {refused}", where=str(own.layout.folder))
-        await refuse_conversions(git, found)
         await _refuse_links_to_repositories(git)
         tree = await git.text("write-tree")
     return Snapshot(tree=tree, too_large=left_out.too_large, unignored=left_out.unignored)
@@ -132,12 +136,22 @@ async def lay_over(own: OwnRepository, tree: str, overlay: Mapping[str, bytes]) 
         return await git.text("write-tree")
 
 
-async def salvage_tree(own: OwnRepository) -> str:
-    """What git takes of the folder as it is; what it refuses is left out."""
+async def salvage_tree(own: OwnRepository, parent: str) -> str:
+    """The folder as it is, as far as git takes it; if it refuses something, all that changed as a tar too."""
+    folder = own.layout.folder
     with own.index_copy() as git:
-        loose = await untracked(git)
-        skipped = [path for path in loose if path.endswith("/") or _is_too_large(own.layout.folder, path)]
-        await _add_all(git, skipped, keep_going=True)
+        changed = await changed_and_untracked(git)
+        taken = [path for path in changed if not path.endswith("/") and not _is_too_large(folder, path)]
+        refused = await _add_all(git, set(changed) - set(taken), keep_going=True)
+        if refused is None:
+            return await git.text("write-tree")
+        await _add_tar(git, folder, taken)
+        written = await git.try_run("write-tree")
+    if written.exit_code == 0:
+        return os.fsdecode(written.stdout).strip()
+    with own.empty_index() as git:
+        await git.run("read-tree", parent, timeout=TREE_SECONDS)
+        await _add_tar(git, folder, taken)
         return await git.text("write-tree")
 
 
@@ -235,6 +249,14 @@ async def _add_all(git: Git, left_out: Iterable[str], *, keep_going: bool = Fals
     if done.exit_code == 0:
         return None
     return done.stderr.decode("utf-8", "replace").strip() or f"exit {done.exit_code}"
+
+
+async def _add_tar(git: Git, folder: Path, paths: Iterable[str]) -> None:
+    assert git.index is not None
+    tar = git.index.with_name("salvaged.tar")
+    await asyncio.to_thread(write_tar, folder, paths, tar)
+    blob = await git.text("hash-object", "-w", "--no-filters", str(tar), timeout=TREE_SECONDS)
+    await git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{SALVAGED_TAR}")
 
 
 async def _refuse_links_to_repositories(git: Git) -> None:

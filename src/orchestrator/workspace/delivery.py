@@ -39,6 +39,7 @@ async def deliver(own: OwnRepository, commit: str, *, branch: str, expected: str
         await send_objects(own, commit, expected)
     async with _index_lock(own.layout):
         await _check_unmoved(own, commit, branch, expected)
+        await _check_documents(own, commit)
         await move_branch(own, branch, commit, expected)
         await _write_documents(own, commit)
         await _replace_index(own, commit)
@@ -133,6 +134,11 @@ def _sharing(own: OwnRepository) -> tuple[str, ...]:
     return (f"core.sharedRepository={own.shared}",) if own.shared else ()
 
 
+async def _check_documents(own: OwnRepository, commit: str) -> None:
+    for path in own.documents(commit):
+        await asyncio.to_thread(read_file, own.layout.folder, path, DOCUMENT_MAX_BYTES)
+
+
 async def _write_documents(own: OwnRepository, commit: str) -> None:
     for path in own.documents(commit):
         blob = f"{commit}:{path}"
@@ -142,7 +148,12 @@ async def _write_documents(own: OwnRepository, commit: str) -> None:
             continue
         if there is not None:
             await _keep_replaced(own, there)
-        await asyncio.to_thread(write_file, own.layout.folder, path, content, own.layout.owner)
+        try:
+            await asyncio.to_thread(write_file, own.layout.folder, path, content, own.layout.owner)
+        except OSError as error:
+            raise WorkspaceError(
+                f"it cannot be written: {error.strerror}", where=path, hint="Make it writable, then resume."
+            ) from error
 
 
 async def _keep_replaced(own: OwnRepository, content: bytes) -> None:

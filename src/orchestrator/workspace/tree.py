@@ -9,7 +9,8 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -151,6 +152,8 @@ def read_file(folder: Path, path: str, limit: int) -> bytes | None:
             descriptor = os.open(name, flags, dir_fd=parent)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise TreeRefused(f"it cannot be read: {error.strerror}", where=path) from error
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise LinkInPath("it is not a regular file", where=path)
@@ -174,6 +177,16 @@ def write_file(folder: Path, path: str, content: bytes, owner: Identity) -> None
         except BaseException:
             os.unlink(temporary, dir_fd=parent)
             raise
+
+
+def write_tar(folder: Path, paths: Iterable[str], into: Path) -> None:
+    """Files and links as they are, without those that cannot be read."""
+    with tarfile.open(into, "w", errors="surrogateescape") as tar:
+        for path in paths:
+            try:
+                tar.add(folder / path, arcname=path, recursive=False)
+            except OSError:
+                continue
 
 
 def give_to(descriptor: int, owner: Identity) -> None:

@@ -211,7 +211,7 @@ class Workspace:
 
     async def salvage(self, ref: str, *, parent: str, message: str, base: str | None = None) -> str:
         """Save the folder as it is, as far as git takes it, as a commit under a ref of our repository."""
-        tree = await candidates.salvage_tree(self.own)
+        tree = await candidates.salvage_tree(self.own, parent)
         commit = await candidates.commit_tree(self.own, tree, parent=parent, message=message)
         await self.keep(commit, ref, base=base)
         return commit
