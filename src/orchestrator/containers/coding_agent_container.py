@@ -183,7 +183,7 @@ def _owner(code_folder: Path) -> os.stat_result:
         raise CannotStart(
             f"the code folder cannot be used: {error.strerror}",
             where=where,
-            hint="Name a folder that exists.",
+            hint="Name a folder that is there for you.",
         ) from error
     if not code_folder.is_dir():
         raise CannotStart("the code folder is not a folder", where=where, hint="Name a folder.")

@@ -170,7 +170,9 @@ class EngineClient:
 
     async def put_archive(self, container: str, path: str, tar: Path) -> None:
         with tar.open("rb") as stream, _translated(f"copy into the container {container}"):
-            url, headers = f"containers/{container}/archive", {"Content-Type": "application/x-tar"}
+            url = f"containers/{container}/archive"
+            # Asked first, so that nothing is under way on a connection that the engine has refused and left.
+            headers = {"Content-Type": "application/x-tar", "Expect": "100-continue"}
             async with self._docker._query(
                 url, "PUT", params={"path": path}, data=stream, headers=headers
             ) as response:

@@ -137,6 +137,8 @@ async def _exchange(stream: Stream, stdin: bytes | None, output: _Output) -> Non
         while (message := await stream.read_out()) is not None:
             output.add(message)
     finally:
+        if not feeding.done():
+            _abort(stream)
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
 
@@ -144,6 +146,13 @@ async def _exchange(stream: Stream, stdin: bytes | None, output: _Output) -> Non
 async def _feed(stream: Stream, stdin: bytes) -> None:
     for start in range(0, len(stdin), _STDIN_PIECE):
         await stream.write_in(stdin[start : start + _STDIN_PIECE])
+
+
+def _abort(stream: Stream) -> None:
+    """A connection with input that nobody takes would wait for ever to be rid of it."""
+    connection = stream._resp.connection if stream._resp is not None else None
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
 
 
 async def _exit_code(command: Exec, execution: Execution) -> int:

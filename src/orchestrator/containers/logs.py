@@ -28,6 +28,8 @@ GRACE_SECONDS = 5.0
 """How long a following read may lag behind the container's end, and the end behind the read."""
 AGAIN_SECONDS = 0.5
 
+_BLOCK = 65536
+
 OnLine = Callable[[bytes], Awaitable[None]]
 
 
@@ -177,13 +179,19 @@ class _Line:
 
 
 def _unfinished_line(file: int, size: int) -> bytes:
-    """What is stored after the last newline, looked for from the end."""
-    start, tail = size, b""
-    while start > 0 and b"\n" not in tail:
-        step = min(start, 65536)
-        start -= step
-        tail = os.pread(file, step, start) + tail
-    return tail.rpartition(b"\n")[2]
+    """What is stored after the last newline."""
+    begin = _after_last_newline(file, size)
+    return os.pread(file, min(size - begin, LINE_MAX), begin)
+
+
+def _after_last_newline(file: int, size: int) -> int:
+    end = size
+    while end > 0:
+        start = max(end - _BLOCK, 0)
+        if (place := os.pread(file, end - start, start).rfind(b"\n")) >= 0:
+            return start + place + 1
+        end = start
+    return 0
 
 
 async def _news(engine: ContainerEngine, container: str) -> AsyncGenerator[LogChunk, None]:

@@ -1,0 +1,111 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.containers.base import Bind, ContainerSpec, Limits, Volume
+from orchestrator.containers.profile import (
+    DEFAULT_LIMITS,
+    ENGINE_SOCKETS,
+    attempt_command,
+    create_body,
+    refuse_engine_socket,
+)
+from orchestrator.errors import ConfigurationError
+
+
+def spec(**changes: Any) -> ContainerSpec:
+    given: dict[str, Any] = {
+        "name": "n", "image": "i:latest", "uid": 1000, "gid": 100, "limits": DEFAULT_LIMITS,
+    }  # fmt: skip
+    return ContainerSpec(**(given | changes))
+
+
+def host_config(**changes: Any) -> dict[str, Any]:
+    config: dict[str, Any] = create_body(spec(**changes))["HostConfig"]
+    return config
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("Init", True),
+        ("Privileged", False),
+        ("CapDrop", ["ALL"]),
+        ("SecurityOpt", ["no-new-privileges"]),
+        ("Memory", 4 * 1024**3),
+        ("MemorySwap", 4 * 1024**3),
+        ("PidsLimit", 512),
+        ("NanoCpus", 0),
+        ("NetworkMode", "bridge"),
+        ("ExtraHosts", ["host.docker.internal:host-gateway"]),
+        ("AutoRemove", False),
+        ("RestartPolicy", {"Name": "no"}),
+    ],
+)
+def test_the_profile_is_always_on(key: str, value: object) -> None:
+    assert host_config()[key] == value
+
+
+@pytest.mark.parametrize("key", ["Devices", "Binds", "CapAdd", "PidMode", "DeviceRequests"])
+def test_what_would_open_a_wall_is_never_sent(key: str) -> None:
+    assert key not in host_config()
+
+
+def test_tmp_allows_programs_and_has_half_of_the_memory() -> None:
+    options = host_config(limits=Limits(memory_bytes=1000, cpus=None, pids=1))["Tmpfs"]["/tmp"].split(",")
+    assert {"exec", "nosuid", "nodev", "mode=1777", "size=500"} <= set(options)
+
+
+def test_nothing_of_the_log_is_left_to_the_daemon() -> None:
+    assert host_config()["LogConfig"] == {
+        "Type": "json-file",
+        "Config": {"max-size": "1000g", "max-file": "1", "compress": "false", "mode": "blocking"},
+    }
+
+
+def test_cpus_and_network_none() -> None:
+    config = host_config(limits=Limits(memory_bytes=1000, cpus=1.5, pids=1), network="none")
+    assert (config["NanoCpus"], config["NetworkMode"]) == (1_500_000_000, "none")
+
+
+def test_mounts_keep_their_names_as_they_are() -> None:
+    mounts = (
+        Bind(source=Path("/a b:c,d\"'ü"), target="/workspace"),
+        Volume(name="models", target="/models", read_only=True),
+    )
+    assert host_config(mounts=mounts)["Mounts"] == [
+        {"Type": "bind", "Source": "/a b:c,d\"'ü", "Target": "/workspace", "ReadOnly": False},
+        {"Type": "volume", "Source": "models", "Target": "/models", "ReadOnly": True},
+    ]
+
+
+def test_the_user_is_the_owner_and_root_is_said_to_be_contained() -> None:
+    assert create_body(spec())["User"] == "1000:100"
+    assert create_body(spec(env={"A": "1"}))["Env"] == ["A=1"]
+    assert create_body(spec(uid=0, env={"IS_SANDBOX": "0"}))["Env"] == ["IS_SANDBOX=1"]
+
+
+def test_a_command_replaces_the_entry_point_and_none_leaves_the_images_own() -> None:
+    assert create_body(spec(command=("a", "b")))["Entrypoint"] == ["a", "b"]
+    assert create_body(spec(command=("a", "b")))["Cmd"] == []
+    assert not {"Entrypoint", "Cmd"} & create_body(spec()).keys()
+
+
+@pytest.mark.parametrize("source", ["/run/docker.sock", "/run", "/", "/var/run"])
+def test_a_mount_that_holds_the_engines_socket_is_refused(source: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"docker\.sock"):
+        refuse_engine_socket([source], ENGINE_SOCKETS)
+
+
+@pytest.mark.parametrize("source", ["/home/me/code", "/run/docker.sock.d", "/run/orchestrator", "/var"])
+def test_other_mounts_are_not(source: str) -> None:
+    sockets = ["/run/docker.sock"]
+    refuse_engine_socket([source], sockets)
+
+
+def test_the_agent_reads_its_prompt_by_redirection_and_ends_at_the_limit() -> None:
+    assert attempt_command(("claude", "-p"), limit_seconds=1.5, prompt_file="/in/it's.md") == (
+        "timeout", "--foreground", "-k", "30", "2",
+        "sh", "-c", "exec \"$@\" < '/in/it'\"'\"'s.md'", "sh", "claude", "-p",
+    )  # fmt: skip
