@@ -229,9 +229,11 @@ async def test_a_start_that_is_cancelled_leaves_nothing(
 ) -> None:
     class Slow(FarEngine):
         async def create(self, spec: Any) -> str:
+            made = await self.near.create(spec)
             if method == "create":
                 starting.cancel()
-            return await self.near.create(spec)
+                await asyncio.sleep(0.1)
+            return made
 
         async def start(self, container: str) -> None:
             await self.near.start(container)

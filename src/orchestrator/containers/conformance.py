@@ -207,6 +207,18 @@ async def signals(probe: Probe) -> None:
     _expect(state.exit_code == 9, f"it ended with {state.exit_code}")
 
 
+@_case("an init is the first process: it reaps orphans, and SIGTERM ends what has no handler for it")
+async def init(probe: Probe) -> None:
+    async with _running(probe, "(sleep 0 & exec true); echo ready; exec sleep 60") as container:
+        await _until_printed(probe, container, b"ready\n")
+        zombies = ("sh", "-c", "sleep 0.2; grep -l '^State:.Z' /proc/[0-9]*/status")
+        left = await probe.engine.exec(container, zombies, timeout=EXEC_SECONDS)
+        await probe.engine.signal(container, "SIGTERM")
+        state = await probe.engine.wait(container)
+    _expect(left.stdout == "", f"dead and not reaped: {left.stdout!r}")
+    _expect(state.exit_code == 143, f"it ended with {state.exit_code}")
+
+
 @_case("stdout and stderr are apart, and a line of 2 MB is one line")
 async def output(probe: Probe) -> None:
     script = "head -c 2000000 /dev/zero | tr '\\0' x; echo; echo problem >&2; printf rest"
