@@ -1,5 +1,287 @@
+"""`orchestrator plan show|check|new`: look at a plan without running anything."""
+
 import argparse
+import json
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import PlanError, UsageError
+from orchestrator.events import one_line, plain
+from orchestrator.plan.model import Diagnostic, Plan, Severity, Task
+
+_FORMATS = ("native", "spec-kit", "kiro", "task-master", "ralphex", "checklist")
+_WIDEST_TITLE = 60
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    pass
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = subparsers.add_parser("plan", help="look at a plan, check it, or start a new one")
+    commands = parser.add_subparsers(dest="plan_command", required=True, metavar="COMMAND")
+    show_parser = commands.add_parser("show", help="show the tasks of a plan and their order")
+    show_parser.add_argument("plan", metavar="PLAN", type=Path)
+    show_parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    _add_format(show_parser)
+    show_parser.set_defaults(handler=show)
+    check_parser = commands.add_parser("check", help="report what is wrong with plans")
+    check_parser.add_argument("plans", metavar="PLAN", type=Path, nargs="+")
+    check_parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
+    _add_format(check_parser)
+    check_parser.set_defaults(handler=check)
+    new_parser = commands.add_parser("new", help="write a plan to fill in")
+    new_parser.add_argument("title", metavar="TITLE")
+    new_parser.add_argument(
+        "-o", "--output", metavar="FILE", help="default: a name made from TITLE; - is stdout"
+    )
+    new_parser.set_defaults(handler=new)
+
+
+def _add_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=_FORMATS, help="default: recognised from what the plan holds")
+
+
+def show(arguments: argparse.Namespace) -> int:
+    from orchestrator.cli.plan_files import read_plan_file
+
+    plan, _ = read_plan_file(arguments.plan, arguments.format)
+    if arguments.json:
+        print(json.dumps(as_json(plan), ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(_described(plan)))
+    return 2 if plan.errors else 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Every plan is checked, also after one that cannot be read."""
+    codes = [_check_one(path, arguments.format, strict=arguments.strict) for path in arguments.plans]
+    return max(codes)
+
+
+def _check_one(path: Path, format: str | None, *, strict: bool) -> int:
+    from orchestrator.cli.plan_files import read_plan_file
+
+    try:
+        plan, _ = read_plan_file(path, format)
+    except PlanError as error:
+        print(plain(str(error)), file=sys.stderr)
+        return 2
+    severities = [_severity(entry, strict=strict) for entry in plan.diagnostics]
+    for entry, severity in zip(plan.diagnostics, severities, strict=True):
+        print(_diagnostic(plan, entry, severity))
+    if not severities:
+        print(f"{plain(plan.path)}: {_count(len(plan.tasks), 'task')}, nothing to report")
+    return 2 if "error" in severities else 0
+
+
+def new(arguments: argparse.Namespace) -> int:
+    title = one_line(arguments.title, 200)
+    if not title:
+        raise UsageError(
+            "the title is empty", hint="Say what the milestone is: orchestrator plan new 'Greeting'"
+        )
+    name = _slug(title)
+    text = _SKELETON.format(title=title, name=name)
+    if arguments.output == "-":
+        print(text, end="")
+        return 0
+    path = Path(arguments.output or f"{name}.md")
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        hint = "Choose another file with --output FILE."
+        raise UsageError("the file exists already", where=str(path), hint=hint) from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the plan cannot be written: {error}", hint="Choose --output FILE.") from None
+    print(plain(str(path)))
+    return 0
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The plan as `plan show --json` prints it; docs/plan-format.md describes every field."""
+    scenario = plan.end_to_end
+    return {
+        "schema": 1,
+        "path": plan.path.encode("utf-8", "replace").decode("utf-8"),
+        "format": plan.format,
+        "id": plan.id,
+        "title": plan.title,
+        "branch": plan.branch,
+        "goal": plan.goal,
+        "tasks": [_task_as_json(task) for task in plan.tasks],
+        "e2e": None
+        if scenario is None
+        else {
+            "commands": list(scenario.commands),
+            "text": scenario.text,
+            "lines": [scenario.lines.first, scenario.lines.last],
+        },
+        "diagnostics": [
+            {key: value for key, value in asdict(entry).items() if key in _DIAGNOSTIC_KEYS}
+            for entry in plan.diagnostics
+        ],
+    }
+
+
+_DIAGNOSTIC_KEYS = ("line", "severity", "code", "message", "hint")
+
+
+def _task_as_json(task: Task) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "title": task.title,
+        "type": task.type,
+        "files": list(task.files),
+        "depends_on": list(task.depends_on),
+        "acceptance": [{"text": entry.text, "done": entry.done} for entry in task.acceptance],
+        "verify": list(task.verify),
+        "estimate_minutes": task.estimate_minutes,
+        "done": task.done,
+        "lines": [task.lines.first, task.lines.last],
+        "hash": task.hash,
+    }
+
+
+def _described(plan: Plan) -> Iterator[str]:
+    yield one_line(plan.title)
+    facts = [plan.format, _count(len(plan.tasks), "task")]
+    if plan.branch is not None:
+        facts.append(f"branch {one_line(plan.branch)}")
+    minutes = sum(task.estimate_minutes or 0 for task in plan.tasks)
+    if minutes:
+        facts.append(f"estimated {_duration(minutes)}")
+    yield f"{one_line(plan.path)}: " + ", ".join(facts)
+    yield ""
+    yield from _table(plan.tasks)
+    yield ""
+    yield from _graph(plan)
+    if plan.end_to_end is not None:
+        yield ""
+        lines = plan.end_to_end.lines
+        commands = _count(len(plan.end_to_end.commands), "command")
+        yield f"End to end: {commands}, lines {lines.first}-{lines.last}"
+    if plan.diagnostics:
+        yield ""
+        yield from (_diagnostic(plan, entry, entry.severity) for entry in plan.diagnostics)
+
+
+def _table(tasks: Iterable[Task]) -> Iterator[str]:
+    rows = [("TASK", "TYPE", "TIME", "CRITERIA", "VERIFY", "LINES", "TITLE")]
+    rows += [
+        (
+            one_line(task.id, 24) + (" done" if task.done else ""),
+            task.type or "-",
+            "-" if task.estimate_minutes is None else _duration(task.estimate_minutes),
+            str(len(task.acceptance)),
+            _gates(task),
+            f"{task.lines.first}-{task.lines.last}",
+            one_line(task.title, _WIDEST_TITLE),
+        )
+        for task in tasks
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        yield "  ".join((*cells, row[-1])).rstrip()
+
+
+def _gates(task: Task) -> str:
+    smoke = f" +{len(task.smoke_tests)} smoke" if task.smoke_tests else ""
+    return f"{len(task.verify)}{smoke}"
+
+
+def _graph(plan: Plan) -> Iterator[str]:
+    """One line for each task in the order of work, with what it waits for."""
+    from orchestrator.plan.graph import ordered
+
+    yield "Order of work:"
+    for number, task in enumerate(ordered(plan), 1):
+        waits = ", ".join(one_line(name, 24) for name in task.depends_on)
+        yield f"{number:>4}. {one_line(task.id, 24)}" + (f" <- {waits}" if waits else "")
+
+
+def _diagnostic(plan: Plan, entry: Diagnostic, severity: Severity) -> str:
+    place = f"{one_line(plan.path, 4096)}:{entry.line}"
+    return f"{place}: {severity} {entry.code} {one_line(entry.message, 300)}\n    {one_line(entry.hint, 300)}"
+
+
+def _severity(entry: Diagnostic, *, strict: bool) -> Severity:
+    return "error" if strict and entry.severity == "warning" else entry.severity
+
+
+def _duration(minutes: int) -> str:
+    hours, rest = divmod(minutes, 60)
+    return (
+        " ".join(part for part in (f"{hours} h" if hours else "", f"{rest} min" if rest else "") if part)
+        or "0"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _slug(title: str) -> str:
+    """Letters and digits of the title as a file and branch name; never empty, hidden, or an option."""
+    words = re.findall(r"\w+", unicodedata.normalize("NFC", title).lower().replace("_", " "))
+    return "-".join(words)[:60].strip("-") or "plan"
+
+
+_SKELETON = """\
+# Milestone: {title}
+
+**Branch:** `milestone/{name}`
+
+## Goal
+
+Say in a paragraph what will be true when this milestone is done.
+
+---
+
+## Task 1.1: Do the first thing
+
+**File(s):** `path/to/file`
+**Type:** CODING
+**Estimated time:** 30 min
+
+**Description:**
+Say what the task must do, so that somebody who reads only this can do it.
+
+**Acceptance Criteria:**
+- [ ] Something that can be seen from outside
+
+**Verify:**
+```bash
+test -e path/to/file
+```
+
+---
+
+## Task 1.2: Show that it works
+
+**Type:** VALIDATION
+**Estimated time:** 10 min
+**Depends on:** 1.1
+
+**Description:**
+Use what was built as its users will, and report what does not work.
+
+**Acceptance Criteria:**
+- [ ] The scenario below passes
+
+**Verify:**
+```bash
+test -s path/to/file
+```
+
+---
+
+## E2E Test
+
+```bash
+test -s path/to/file
+```
+"""

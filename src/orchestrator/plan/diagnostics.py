@@ -46,9 +46,8 @@ RULES: dict[str, Rule] = {
     ),
     "empty-description": Rule(severity="warning", hint="Say under **Description:** what the task must do."),
     "unknown-type": Rule(severity="warning", hint="Use CODING, RESEARCH, MIXED, VALIDATION or VERIFICATION."),
-    "task-like-heading": Rule(
-        severity="warning", hint="A task is a heading of level 2 to 4: ## Task 3.1: What to do"
-    ),
+    "not-a-task": Rule(severity="warning", hint="A task is a heading such as ## Task 3.1: What to do"),
+    "other-tags": Rule(severity="warning", hint="Keep the tasks of this plan under one tag."),
     "several-e2e": Rule(severity="warning", hint="Keep one end-to-end section."),
     "unknown-front-matter": Rule(
         severity="warning", hint="Known keys: id, title, branch, builds_on, goal, design, architecture."
@@ -58,10 +57,10 @@ RULES: dict[str, Rule] = {
         severity="warning", hint="Remove it: it can make the text look different from what it is."
     ),
     "optional-task": Rule(
-        severity="info", hint="Mark it as done, or remove the star or the task, to change that."
+        severity="info", hint="It is done like the others; mark it as done to leave it out."
     ),
     "task-in-fence": Rule(severity="info", hint="Nothing to do when it is a sample."),
-    "struck-out-task": Rule(severity="info", hint="Remove the strike-through if it is to be done."),
+    "left-out-task": Rule(severity="info", hint="Change its status or its marks if it is to be done."),
 }
 
 

@@ -81,6 +81,8 @@ _BOLD = re.compile(
     r"(?P<label>[^*\n]{1,60}?)(?P<inside>\s*:)?\s*(?P=mark)(?P<outside>\s*:)?(?P<value>.*)"
 )
 _BARE = re.compile(rf"(?P<bullet>[-*+]\s+)?(?P<label>{_PLAIN})\s*:(?P<value>.*)", re.IGNORECASE)
+_ONE_VALUE = frozenset(("type", "files", "depends", "builds_on", "estimate", "status", "branch"))
+_CHECKBOX = re.compile(r"\s*[-*+]\s+\[[ xX]\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +152,8 @@ def _lines(block: Block, document: Document) -> Iterator[Line]:
 def _add_line(found: list[Field], line: Line) -> None:
     label = _label(line)
     if label is None:
+        if found[-1].meaning in _ONE_VALUE and _CHECKBOX.match(line.text):
+            found.append(Field(meaning="text", label="", line=line.number))
         found[-1].lines.append(line)
     else:
         found.append(label)

@@ -37,7 +37,7 @@ def ordered(plan: Plan) -> tuple[Task, ...]:
 
 
 def cycles(tasks: Sequence[Task]) -> tuple[tuple[str, ...], ...]:
-    """Each cycle as the path of ids that leads back to its first; one path for each entangled set of tasks."""
+    """Each cycle as the path of ids back to its first; one path for each entangled set of tasks."""
     needs = {task.id: task.depends_on for task in tasks}
     state: dict[str, str] = {}
     found = []

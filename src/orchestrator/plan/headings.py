@@ -6,7 +6,7 @@ from typing import Literal
 
 from orchestrator.plan.values import ID
 
-_LEVELS = (2, 3, 4)
+_LEVELS = range(2, 7)
 _LEAD = r"(?P<lead>(?:\[[ xX]\]|[^\w~])*)"
 _TASK = re.compile(
     rf"{_LEAD}task\s+[\[(#`*_]*(?P<id>{ID})(?P<close>[\])`*_]*)\s*(?P<rest>.*)", re.IGNORECASE | re.DOTALL
@@ -17,7 +17,7 @@ _SEVERAL = re.compile(rf"(?:[-–—/+]|&)\s*(?:task\s+)?{ID}", re.IGNORECASE)
 _MORE_ID = re.compile(r"[./\\]\S")
 _SEPARATOR = re.compile(r"[:.\-–—|)]+\s*")
 _DONE = re.compile(r"✅|✔|☑|\[[xX]\]")
-_RAW = re.compile(r"#{2,4}[ \t]+(?P<text>.*)")
+_RAW = re.compile(r"#{2,6}[ \t]+(?P<text>.*)")
 _END_TO_END = re.compile(r"[\W\d]*(?:e2e|end[ -]to[ -]end)\b", re.IGNORECASE)
 _MILESTONE = re.compile(
     r"\W*milestone\s+(?P<id>[\w.]{1,20})|\W*(?P<short>m\d[\w.]{0,18})\b\s*[:\-–—]", re.IGNORECASE
@@ -37,7 +37,7 @@ class TaskHeading:
 class NoTask:
     """A heading that is nearly one of a task: why it is not read as one."""
 
-    code: Literal["task-like-heading", "bad-task-id", "struck-out-task"]
+    code: Literal["not-a-task", "bad-task-id", "left-out-task"]
     message: str
 
 
@@ -46,7 +46,7 @@ def task_heading(text: str, level: int) -> TaskHeading | NoTask | None:
     if match is None or _MORE_ID.match(match["close"] + match["rest"]):
         return _nearly(text)
     if level not in _LEVELS:
-        return NoTask(code="task-like-heading", message=f"a heading of level {level} is not read as a task")
+        return NoTask(code="not-a-task", message=f"a heading of level {level} is not read as a task")
     rest = match["rest"]
     title = _SEPARATOR.sub("", rest, count=1) if _SEPARATOR.match(rest) else rest
     return TaskHeading(
@@ -77,14 +77,14 @@ def milestone_id(text: str) -> str | None:
 
 def _nearly(text: str) -> NoTask | None:
     if _STRUCK.match(text):
-        return NoTask(code="struck-out-task", message="the task is struck out and left out")
+        return NoTask(code="left-out-task", message="the task is struck out and left out")
     match = _LIKE_A_TASK.match(text)
     if match is None:
         return None
     token = match["token"]
     if token.isalpha():
         is_id_shaped = len(token) == 1 and match["separator"] == ":"
-        return NoTask(code="task-like-heading", message=f"`{token}` is no task id") if is_id_shaped else None
+        return NoTask(code="not-a-task", message=f"`{token}` is no task id") if is_id_shaped else None
     return NoTask(code="bad-task-id", message=f"`{token[:60]}` is no task id; the task is left out")
 
 

@@ -42,19 +42,34 @@ class Section:
 
 def read_native(document: Document, front: FrontMatter) -> Milestone:
     sections = _sections(document)
-    drafts: list[Draft] = []
-    findings: list[Diagnostic] = []
     tasks = [section for section in sections if section.task is not None]
     end_to_end = [s for s in sections if s.task is None and is_end_to_end(s.heading.text)]
     if tasks and not end_to_end:
         sections, tasks, end_to_end = _scenario_in_last_task(document, sections, tasks)
-    for section in tasks:
+    drafts, findings = _drafts(document, tasks)
+    scenario, about_scenario = _end_to_end(document, end_to_end)
+    findings = [*document.diagnostics, *findings, *about_scenario]
+    return _milestone(document, front, sections, drafts, scenario, findings)
+
+
+def native_drafts(document: Document) -> tuple[list[Draft], list[Diagnostic]]:
+    """Only the tasks, for formats that write tasks the same way and the rest another way."""
+    return _drafts(document, [section for section in _sections(document) if section.task is not None])
+
+
+def has_native_tasks(document: Document) -> bool:
+    headings = (block for block in document.blocks if block.kind == "heading")
+    return any(isinstance(task_heading(block.text, block.level), TaskHeading) for block in headings)
+
+
+def _drafts(document: Document, sections: Sequence[Section]) -> tuple[list[Draft], list[Diagnostic]]:
+    drafts: list[Draft] = []
+    findings = list(_heading_findings(document))
+    for section in sections:
         draft, about_task = _task(document, section)
         drafts.append(draft)
         findings += about_task
-    scenario, about_scenario = _end_to_end(document, end_to_end)
-    findings += [*document.diagnostics, *about_scenario, *_heading_findings(document)]
-    return _milestone(document, front, sections, drafts, scenario, findings)
+    return drafts, findings
 
 
 def _milestone(
@@ -66,7 +81,7 @@ def _milestone(
     findings: Sequence[Diagnostic],
 ) -> Milestone:
     fields = read_fields(document, _preamble(document))
-    title = front.values.get("title") or _title(document)
+    title = front.values.get("title") or document_title(document)
     builds_on = front.values.get("builds_on") or _text(fields, "builds_on") or _text(fields, "depends")
     branch = front.values.get("branch") or first_word(_text(fields, "branch"))
     return Milestone(
@@ -253,7 +268,7 @@ def _glued_headings(block: Block) -> Iterator[Diagnostic]:
     for number, line in enumerate(block.text.split("\n"), block.first):
         marks = len(line) - len(line.lstrip("#"))
         if marks >= 2 and isinstance(task_heading(line[marks:], 2), TaskHeading):
-            yield finding("task-like-heading", number, "a heading needs a space after `#`; this is no task")
+            yield finding("not-a-task", number, "a heading needs a space after `#`; this is no task")
 
 
 def _preamble(document: Document) -> Iterable[Block]:
@@ -265,7 +280,8 @@ def _preamble(document: Document) -> Iterable[Block]:
         yield block
 
 
-def _title(document: Document) -> str:
+def document_title(document: Document) -> str:
+    """The first heading of level 1, else the first heading."""
     headings = [block for block in document.blocks if block.kind == "heading"]
     first = next((block for block in headings if block.level == 1), headings[0] if headings else None)
     return "" if first is None else first.text.strip()

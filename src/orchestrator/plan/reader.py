@@ -4,40 +4,95 @@ import re
 from collections.abc import Iterator
 
 from orchestrator.errors import PlanError
-from orchestrator.plan.blocks import read_blocks
+from orchestrator.plan.blocks import Document, read_blocks
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Milestone, assembled
 from orchestrator.plan.front_matter import read_front_matter
 from orchestrator.plan.graph import cycles
 from orchestrator.plan.headings import is_task_line
+from orchestrator.plan.importers import (
+    has_checkboxes,
+    has_kiro_tasks,
+    has_spec_kit_tasks,
+    has_validation_commands,
+    read_checklist,
+    read_kiro,
+    read_ralphex,
+    read_spec_kit,
+)
 from orchestrator.plan.model import Diagnostic, Plan, Task
-from orchestrator.plan.native import read_native
+from orchestrator.plan.native import has_native_tasks, read_native
 from orchestrator.plan.refnames import branch_problem
+from orchestrator.plan.task_master import looks_like_json, read_task_master
 from orchestrator.plan.text import decoded
 
+FORMATS = ("native", "spec-kit", "kiro", "task-master", "ralphex", "checklist")
+
+_MISSING = {
+    "native": "no heading like `## Task 3.1: What to do`",
+    "ralphex": "no heading like `### Task 1: What to do`",
+    "spec-kit": "no item like `- [ ] T012 What to do`",
+    "kiro": "no item like `- [ ] 2.1 What to do`",
+    "checklist": "no item like `- [ ] What to do` that is not indented",
+    "task-master": 'no JSON with `"tasks": [{"id": …}]`',
+}
 _HIDDEN = re.compile("[\\x01-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
 _MOST_HIDDEN = 20
 
 
 def read_plan(data: bytes | str, *, path: str, format: str | None = None) -> Plan:
-    """Read a plan; `path` only names it in the result and in errors. `format` forces a reader.
+    """Read a plan; `path` only names it in the result and in errors. `format` is one of FORMATS and forces
+    it.
 
     Raises PlanError for what cannot be read as a plan at all, or holds no task; everything else that is
     wrong with a plan is one of its diagnostics.
     """
     text = decoded(data, path=path)
-    milestone = _native(text)
+    if format not in (None, *FORMATS):
+        known = ", ".join(FORMATS)
+        raise PlanError(f"`{format}` is no plan format", where=path, hint=f"Use one of: {known}.")
+    if format == "task-master" or (format is None and looks_like_json(text)):
+        name, milestone = "task-master", read_task_master(text, path)
+    else:
+        name, milestone = _markdown(text, path, format)
     if not milestone.drafts:
-        hint = "A task is a heading: ## Task 3.1: What to do"
-        raise PlanError("the plan holds no task", where=path, hint=hint)
-    return _plan(milestone, text, path, "native")
+        raise _no_task(path, [name])
+    return _plan(milestone, text, path, name)
 
 
-def _native(text: str) -> Milestone:
+def _markdown(text: str, path: str, format: str | None) -> tuple[str, Milestone]:
     lines = text.split("\n")
     front = read_front_matter(lines)
-    body = "\n" * front.length + "\n".join(lines[front.length :])
-    return read_native(read_blocks(body, is_task_line), front)
+    document = read_blocks("\n" * front.length + "\n".join(lines[front.length :]), is_task_line)
+    name = format or _recognised(document)
+    match name:
+        case "native":
+            return name, read_native(document, front)
+        case "spec-kit":
+            return name, read_spec_kit(document, front, path)
+        case "kiro":
+            return name, read_kiro(document, front)
+        case "ralphex":
+            return name, read_ralphex(document, front)
+        case "checklist":
+            return name, read_checklist(document, front)
+    raise _no_task(path, [*_MISSING])
+
+
+def _recognised(document: Document) -> str | None:
+    if has_native_tasks(document):
+        return "ralphex" if has_validation_commands(document) else "native"
+    if has_spec_kit_tasks(document):
+        return "spec-kit"
+    if has_kiro_tasks(document):
+        return "kiro"
+    return "checklist" if has_checkboxes(document) else None
+
+
+def _no_task(path: str, tried: list[str]) -> PlanError:
+    missing = "; ".join(f"{name}: {_MISSING[name]}" for name in tried)
+    hint = f"Tried {missing}. `orchestrator plan new TITLE` writes a plan to start from."
+    return PlanError("the plan holds no task", where=path, hint=hint)
 
 
 def _plan(milestone: Milestone, text: str, path: str, format: str) -> Plan:
@@ -50,7 +105,7 @@ def _plan(milestone: Milestone, text: str, path: str, format: str) -> Plan:
         path=path,
         format=format,
         id=milestone.id,
-        title=milestone.title,
+        title=milestone.title or _stem(path),
         branch=None if problem else milestone.branch,
         builds_on=milestone.builds_on,
         goal=milestone.goal,
@@ -79,3 +134,8 @@ def _hidden(text: str) -> Iterator[Diagnostic]:
 def _line_of(text: str, value: str | None) -> int:
     at = -1 if value is None else text.find(value)
     return 1 if at < 0 else text.count("\n", 0, at) + 1
+
+
+def _stem(path: str) -> str:
+    name = path.rstrip("/").rpartition("/")[2]
+    return name.rpartition(".")[0] or name

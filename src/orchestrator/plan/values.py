@@ -13,10 +13,11 @@ SHELLS = frozenset(("bash", "sh", "shell", "zsh"))
 
 _TYPE = re.compile(r"\b(coding|research|mixed|validation|verification)\b", re.IGNORECASE)
 _CODE = re.compile(r"`([^`\n]+)`")
+_LINE_NUMBERS = re.compile(r":\d+(?:-\d+)?(?:,\s*\d+(?:-\d+)?)*$")
 _PARENTHESES = re.compile(r"\([^()\n]*\)")
 _BULLET = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s+")
 _CHECKBOX = re.compile(
-    r"(?P<indent>\s*)(?:[-*+]|\d{1,9}[.)])\s+\[(?P<mark>[ xX])\](?P<star>\*?)\s*(?P<text>.*)"
+    r"(?P<indent>\s*)(?:[-*+]|\d{1,9}[.)])\s+\[(?P<mark>[ xX~-])\](?P<star>\*?)\s*(?P<text>.*)"
 )
 _ITEM = re.compile(r"(?P<indent>\s*)(?:[-*+]|\d{1,9}[.)])\s+(?P<text>.*)")
 _NOTHING = re.compile(r"\W*(?:(?:nothing|none|nil|no|n/?a)\b.*)?\W*", re.IGNORECASE)
@@ -85,17 +86,22 @@ def file_names(lines: Sequence[Line]) -> tuple[str, ...]:
         text = _BULLET.sub("", text, count=1)
         quoted = _CODE.findall(text)
         if quoted:
-            names.update(dict.fromkeys(name.strip() for name in (quoted[:1] if is_item else quoted)))
+            names.update(dict.fromkeys(_path(name) for name in (quoted[:1] if is_item else quoted)))
         else:
             names.update(dict.fromkeys(_bare_names(text)))
     return tuple(name for name in names if name)
+
+
+def _path(name: str) -> str:
+    """Without the line numbers that some authors add: `main.py:12-40`."""
+    return _LINE_NUMBERS.sub("", name.strip())
 
 
 def _bare_names(text: str) -> Iterator[str]:
     for piece in re.split(r"[,;]|\s[-–—]\s", text):
         words = piece.split()
         if len(words) == 1 and re.search(r"[./]", words[0].strip(".")) and not says_nothing(words[0]):
-            yield words[0].strip("*_\"'")
+            yield _path(words[0].strip("*_\"'"))
 
 
 _MINUTES = {"m": 1, "h": 60, "d": 8 * 60, "w": 5 * 8 * 60}
@@ -129,7 +135,7 @@ def checkboxes(lines: Iterable[Line]) -> Iterator[Checkbox]:
             yield Checkbox(
                 line=line.number,
                 indent=len(match["indent"].expandtabs(4)),
-                done=match["mark"] != " ",
+                done=match["mark"] in "xX",
                 optional=bool(match["star"]),
                 text=match["text"].strip(),
             )
@@ -149,7 +155,7 @@ def criteria(lines: Sequence[Line]) -> tuple[Criterion, ...]:
         if box is None and found and indent > found[-1][0]:
             found[-1][2].append(item["text"].strip())
         else:
-            found.append((indent, box is not None and box["mark"] != " ", [item["text"].strip()]))
+            found.append((indent, box is not None and box["mark"] in "xX", [item["text"].strip()]))
     return tuple(Criterion(text=" ".join(texts).strip(), done=done) for _, done, texts in found)
 
 

@@ -1,0 +1,209 @@
+"""Task lists of other tools in Markdown: spec-kit, Kiro, ralphex and the bare checklist."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from orchestrator.errors import PlanError
+from orchestrator.plan.blocks import Block, Document
+from orchestrator.plan.commands import is_command
+from orchestrator.plan.diagnostics import finding
+from orchestrator.plan.draft import Draft, Milestone
+from orchestrator.plan.fields import Line
+from orchestrator.plan.front_matter import FrontMatter
+from orchestrator.plan.lists import Item, read_items
+from orchestrator.plan.model import Diagnostic, EndToEnd, Span
+from orchestrator.plan.native import document_title, native_drafts
+from orchestrator.plan.values import Checkbox, Reference, only_code, references
+
+MOST_TASKS = 3000
+
+_SPEC_KIT = re.compile(
+    r"\**(?P<id>T\d{1,6}[A-Za-z]?)\b\**:?\s*(?P<marks>(?:\[[^\]\s]{1,20}\]\s*)*)(?P<title>.*)"
+)
+_KIRO = re.compile(r"\**(?P<id>\d{1,6}(?:\.\d{1,6}){0,5})[.)]?(?P<star>\*?)\**\s+(?P<title>\S.*)")
+_DEPENDS = re.compile(r"\(?\bdepends\s+on:?\s*(?P<what>[^)_\n]*)", re.IGNORECASE)
+_FILE = re.compile(r"`([^`\s]*[./][^`\s]*)`|(?<![\w`/])([\w.@+-]+(?:/[\w.@+\[\]-]+)+)")
+_VALIDATION = re.compile(r"\W*validation commands\W*", re.IGNORECASE)
+
+
+def has_spec_kit_tasks(document: Document) -> bool:
+    return bool(read_items(document, _is_spec_kit))
+
+
+def has_kiro_tasks(document: Document) -> bool:
+    return bool(read_items(document, _is_kiro))
+
+
+def has_checkboxes(document: Document) -> bool:
+    return bool(read_items(document, _is_top))
+
+
+def has_validation_commands(document: Document) -> bool:
+    return any(block.kind == "heading" and _VALIDATION.fullmatch(block.text) for block in document.blocks)
+
+
+def read_spec_kit(document: Document, front: FrontMatter, path: str) -> Milestone:
+    """A phase waits for the one before it. In a phase `[P]` waits for nothing, the others for what comes
+    before.
+    """
+    items = read_items(document, _is_spec_kit)
+    if len(items) > MOST_TASKS:
+        raise PlanError(f"the list holds more than {MOST_TASKS} tasks", where=path, hint="Split the plan.")
+    drafts: list[Draft] = []
+    before: tuple[Reference, ...] = ()
+    for _, phase in groupby(items, key=lambda item: item.group):
+        own = list(phase)
+        drafts += _phase(document, own, before)
+        before = tuple(_reference(item) for item in own)
+    return _milestone(document, front, drafts)
+
+
+def _phase(document: Document, items: Sequence[Item], before: tuple[Reference, ...]) -> Iterator[Draft]:
+    earlier: list[Reference] = []
+    for item in items:
+        match = _spec_kit(item.box)
+        parallel = "[P]" in match["marks"].upper()
+        explicit = _explicit([Line(number=item.box.line, text=match["title"]), *item.body])
+        waits = before if parallel or explicit or not earlier else tuple(earlier)
+        yield _draft(document, item, match["id"], match["title"], (*waits, *explicit))
+        if not parallel and not explicit:
+            earlier.clear()
+        earlier.append(_reference(item))
+
+
+def read_kiro(document: Document, front: FrontMatter) -> Milestone:
+    drafts, findings = [], []
+    items = read_items(document, lambda box: _is_kiro(box) or _is_top(box))
+    for item in items:
+        match = _KIRO.fullmatch(item.box.text)
+        if match is None:
+            message = f"`{item.box.text[:40]}` has no number and is left out"
+            findings.append(finding("not-a-task", item.box.line, message))
+            continue
+        explicit = _explicit(item.body)
+        drafts.append(_draft(document, item, match["id"], match["title"], explicit or None))
+        if item.box.optional or match["star"]:
+            findings.append(
+                finding("optional-task", item.box.line, f"task {match['id']} is marked as optional")
+            )
+    return _milestone(document, front, drafts, findings)
+
+
+def read_checklist(document: Document, front: FrontMatter) -> Milestone:
+    items = read_items(document, _is_top)
+    drafts = [_draft(document, item, str(n), item.box.text, None) for n, item in enumerate(items, 1)]
+    return _milestone(document, front, drafts)
+
+
+def read_ralphex(document: Document, front: FrontMatter) -> Milestone:
+    """Tasks as headings; the validation commands hold after each task and, once more, at the end."""
+    drafts, findings = native_drafts(document)
+    validation, commands = _validation(document)
+    done = [bool(draft.acceptance) and all(entry.done for entry in draft.acceptance) for draft in drafts]
+    drafts = [
+        replace(draft, verify=(*draft.verify, *commands), done=draft.done or over)
+        for draft, over in zip(drafts, done, strict=True)
+    ]
+    if commands:
+        findings = [entry for entry in findings if entry.code != "no-verify"]
+    return _milestone(document, front, drafts, findings, validation, gates=True)
+
+
+def _spec_kit(box: Checkbox) -> re.Match[str]:
+    match = _SPEC_KIT.fullmatch(box.text)
+    assert match is not None
+    return match
+
+
+def _is_spec_kit(box: Checkbox) -> bool:
+    return _SPEC_KIT.fullmatch(box.text) is not None
+
+
+def _is_kiro(box: Checkbox) -> bool:
+    return _KIRO.fullmatch(box.text) is not None
+
+
+def _is_top(box: Checkbox) -> bool:
+    return box.indent == 0 and box.text != ""
+
+
+def _explicit(lines: Iterable[Line]) -> tuple[Reference, ...]:
+    said = (
+        Line(number=line.number, text=match["what"])
+        for line in lines
+        if (match := _DEPENDS.search(line.text)) is not None
+    )
+    return tuple(references(said, bare=True))
+
+
+def _reference(item: Item) -> Reference:
+    return Reference(first=_spec_kit(item.box)["id"], last=None, line=item.box.line)
+
+
+def _draft(
+    document: Document, item: Item, id: str, title: str, depends: tuple[Reference, ...] | None
+) -> Draft:
+    span = item.lines
+    section = document.verbatim(span.first, span.last)
+    files = dict.fromkeys(quoted or bare for quoted, bare in _FILE.findall(section))
+    return Draft(
+        id=id,
+        title=title.strip(" *"),
+        lines=span,
+        section=section,
+        depends=depends,
+        files=tuple(files),
+        acceptance=item.criteria,
+        done=item.box.done,
+    )
+
+
+def _validation(document: Document) -> tuple[EndToEnd | None, tuple[str, ...]]:
+    blocks = list(document.blocks)
+    start = next(
+        (n for n, b in enumerate(blocks) if b.kind == "heading" and _VALIDATION.fullmatch(b.text)), None
+    )
+    if start is None:
+        return None, ()
+    heading = blocks[start]
+    ends = (n for n in range(start + 1, len(blocks)) if blocks[n].kind in ("heading", "rule"))
+    under = blocks[start + 1 : next(ends, len(blocks))]
+    commands = tuple(command for block in under for command in _commands(block))
+    span = Span(first=heading.first, last=(under or [heading])[-1].last)
+    text = document.verbatim(span.first, span.last)
+    return EndToEnd(commands=commands, text=text, lines=span), commands
+
+
+def _commands(block: Block) -> list[str]:
+    """A fenced block, or each list item that is one code span."""
+    if block.kind == "fence":
+        return [block.text.rstrip("\n")] if is_command(block) else []
+    items = (re.sub(r"^\s*[-*+]\s+(?:\[[ xX]\]\s+)?", "", line) for line in block.text.split("\n"))
+    return [command for item in items if (command := only_code(item)) is not None]
+
+
+def _milestone(
+    document: Document,
+    front: FrontMatter,
+    drafts: Sequence[Draft],
+    findings: Sequence[Diagnostic] = (),
+    end_to_end: EndToEnd | None = None,
+    *,
+    gates: bool = False,
+) -> Milestone:
+    missing = []
+    if drafts and not gates:
+        message = "this format has no verify commands; only configured gates will check the tasks"
+        missing.append(finding("no-verify", drafts[0].lines.first, message))
+    return Milestone(
+        id=front.values.get("id"),
+        title=front.values.get("title") or document_title(document),
+        branch=front.values.get("branch"),
+        builds_on=front.values.get("builds_on"),
+        goal=front.values.get("goal", ""),
+        drafts=tuple(drafts),
+        end_to_end=end_to_end,
+        diagnostics=(*front.diagnostics, *document.diagnostics, *findings, *missing),
+    )

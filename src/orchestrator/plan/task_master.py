@@ -1,0 +1,198 @@
+"""Task Master's tasks.json: tasks with subtasks, flat or under tags."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import PlanError
+from orchestrator.plan.diagnostics import finding
+from orchestrator.plan.draft import Draft, Milestone
+from orchestrator.plan.model import Criterion, Diagnostic, Span
+from orchestrator.plan.values import Reference
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL)
+_DONE = ("done", "completed")
+_LEFT_OUT = ("cancelled", "deferred")
+
+
+class _Located(dict[str, Any]):
+    """A JSON object that knows its lines."""
+
+    lines: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry:
+    """A task or a subtask on its way to a draft."""
+
+    value: _Located
+    id: str
+    parent: str | None
+    siblings: frozenset[str]
+
+
+def looks_like_json(text: str) -> bool:
+    return text.lstrip()[:1] in ("{", "[")
+
+
+def read_task_master(text: str, path: str) -> Milestone:
+    document = _loaded(text, path)
+    tasks, findings = _tasks(document)
+    drafts: list[Draft] = []
+    for entry in _entries(tasks, findings):
+        status = _text(entry.value.get("status")).lower()
+        if status in _LEFT_OUT:
+            message = f"task {entry.id} is {status} and left out"
+            findings.append(finding("left-out-task", entry.value.lines.first, message))
+        else:
+            drafts.append(_draft(entry, done=status in _DONE))
+    if drafts:
+        message = "this format has no verify commands; only configured gates will check the tasks"
+        findings.append(finding("no-verify", drafts[0].lines.first, message))
+    return Milestone(
+        id=None,
+        title=_project(document),
+        branch=None,
+        builds_on=None,
+        goal="",
+        drafts=tuple(drafts),
+        end_to_end=None,
+        diagnostics=tuple(findings),
+    )
+
+
+def _loaded(text: str, path: str) -> object:
+    spans = _spans(text)
+
+    def located(pairs: list[tuple[str, Any]]) -> _Located:
+        value = _Located(pairs)
+        value.lines = next(spans)
+        return value
+
+    try:
+        return json.loads(text, object_pairs_hook=located)
+    except json.JSONDecodeError as error:
+        where = f"{path}:{error.lineno}"
+        raise PlanError(
+            f"the file is not JSON: {error.msg}", where=where, hint="Mend or export it."
+        ) from None
+    except (RecursionError, ValueError):
+        hint = "Check that this is a tasks.json."
+        raise PlanError(
+            "the JSON is nested too deeply or holds a number too long", where=path, hint=hint
+        ) from None
+
+
+def _spans(text: str) -> Iterator[Span]:
+    """The lines of each object, in the order in which they end; the JSON reader makes them in that order
+    too.
+    """
+    line, at = 1, 0
+    starts: list[int] = []
+    for token in _TOKEN.finditer(text):
+        if token[0][0] == '"':
+            continue
+        line += text.count("\n", at, token.start())
+        at = token.start()
+        if token[0] == "{":
+            starts.append(line)
+        else:
+            yield Span(first=starts.pop(), last=line)
+
+
+def _tasks(document: object) -> tuple[list[Any], list[Diagnostic]]:
+    if isinstance(document, list):
+        return document, []
+    if not isinstance(document, dict):
+        return [], []
+    if isinstance(document.get("tasks"), list):
+        return document["tasks"], []
+    tags = {
+        name: value["tasks"]
+        for name, value in document.items()
+        if isinstance(value, dict) and isinstance(value.get("tasks"), list)
+    }
+    name = "master" if "master" in tags else next(iter(tags), None)
+    if name is None:
+        return [], []
+    message = f"only the tasks under the tag `{_text(name)[:40]}` are read"
+    return tags[name], [finding("other-tags", 1, message)] if len(tags) > 1 else []
+
+
+def _entries(tasks: list[Any], findings: list[Diagnostic]) -> Iterator[_Entry]:
+    for value in _objects(tasks):
+        id = _id(value, None, findings)
+        if id is None:
+            continue
+        yield _Entry(value=value, id=id, parent=None, siblings=frozenset())
+        subtasks = value.get("subtasks")
+        children = list(_objects(subtasks)) if isinstance(subtasks, list) else []
+        ids = [_id(child, id, findings) for child in children]
+        siblings = frozenset(child for child in ids if child is not None)
+        for child, child_id in zip(children, ids, strict=True):
+            if child_id is not None:
+                yield _Entry(value=child, id=child_id, parent=id, siblings=siblings)
+
+
+def _objects(values: list[Any]) -> Iterator[_Located]:
+    return (value for value in values if isinstance(value, _Located))
+
+
+def _id(value: _Located, parent: str | None, findings: list[Diagnostic]) -> str | None:
+    id = _text(value.get("id"))
+    if not id:
+        findings.append(finding("bad-task-id", value.lines.first, "a task without an id is left out"))
+        return None
+    return id if parent is None or id.startswith(f"{parent}.") else f"{parent}.{id}"
+
+
+def _draft(entry: _Entry, *, done: bool) -> Draft:
+    value = entry.value
+    title, strategy = _text(value.get("title")), _text(value.get("testStrategy"))
+    parts = [f"## Task {entry.id}: {title}", _text(value.get("description")), _text(value.get("details"))]
+    if strategy:
+        parts.append(f"**Test strategy:** {strategy}")
+    return Draft(
+        id=entry.id,
+        title=title,
+        lines=value.lines,
+        section="\n\n".join(part for part in parts if part),
+        depends=_depends(entry),
+        acceptance=(Criterion(text=strategy, done=done),) if strategy else (),
+        done=done,
+    )
+
+
+def _depends(entry: _Entry) -> tuple[Reference, ...] | None:
+    """A subtask's numbers name its siblings first; a subtask without dependencies waits for its task."""
+    listed = entry.value.get("dependencies")
+    if not isinstance(listed, list):
+        return None if entry.parent is None else _references([entry.parent], entry)
+    ids = [id for id in map(_text, listed) if id]
+    if entry.parent is not None:
+        local = {id: f"{entry.parent}.{id}" for id in ids}
+        ids = [local[id] if local[id] in entry.siblings else id for id in ids] or [entry.parent]
+    return _references(ids, entry)
+
+
+def _references(ids: list[str], entry: _Entry) -> tuple[Reference, ...]:
+    return tuple(Reference(first=id, last=None, line=entry.value.lines.first) for id in ids)
+
+
+def _project(document: object) -> str:
+    if not isinstance(document, dict):
+        return ""
+    for key in ("meta", "metadata"):
+        about = document.get(key)
+        if isinstance(about, dict) and (name := _text(about.get("projectName"))):
+            return name
+    return ""
+
+
+def _text(value: object) -> str:
+    """A string, or a number as one, without what cannot be stored or passed on; anything else is empty."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return ""
+    return str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8").strip()
