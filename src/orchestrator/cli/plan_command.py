@@ -5,14 +5,14 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.events import one_line, plain
-from orchestrator.plan.model import Diagnostic, Plan, Severity, Task
+from orchestrator.plan.model import Diagnostic, EndToEnd, Plan, Severity, Task
 
 _FORMATS = ("native", "spec-kit", "kiro", "task-master", "ralphex", "checklist")
 _WIDEST_TITLE = 60
@@ -44,7 +44,7 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    from orchestrator.cli.plan_files import read_plan_file
+    from orchestrator.plan_files import read_plan_file
 
     plan, _ = read_plan_file(arguments.plan, arguments.format)
     if arguments.json:
@@ -61,12 +61,12 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def _check_one(path: Path, format: str | None, *, strict: bool) -> int:
-    from orchestrator.cli.plan_files import read_plan_file
+    from orchestrator.plan_files import read_plan_file
 
     try:
         plan, _ = read_plan_file(path, format)
-    except PlanError as error:
-        print(plain(str(error)), file=sys.stderr)
+    except (PlanError, UsageError) as error:
+        print(plain(f"error: {error}"), file=sys.stderr)
         return 2
     severities = [_severity(entry, strict=strict) for entry in plan.diagnostics]
     for entry, severity in zip(plan.diagnostics, severities, strict=True):
@@ -102,7 +102,6 @@ def new(arguments: argparse.Namespace) -> int:
 
 def as_json(plan: Plan) -> dict[str, Any]:
     """The plan as `plan show --json` prints it; docs/plan-format.md describes every field."""
-    scenario = plan.end_to_end
     return {
         "schema": 1,
         "path": plan.path.encode("utf-8", "replace").decode("utf-8"),
@@ -112,21 +111,17 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "branch": plan.branch,
         "goal": plan.goal,
         "tasks": [_task_as_json(task) for task in plan.tasks],
-        "e2e": None
-        if scenario is None
-        else {
-            "commands": list(scenario.commands),
-            "text": scenario.text,
-            "lines": [scenario.lines.first, scenario.lines.last],
-        },
-        "diagnostics": [
-            {key: value for key, value in asdict(entry).items() if key in _DIAGNOSTIC_KEYS}
-            for entry in plan.diagnostics
-        ],
+        "e2e": None if plan.end_to_end is None else _scenario_as_json(plan.end_to_end),
+        "diagnostics": [asdict(entry) for entry in plan.diagnostics],
     }
 
 
-_DIAGNOSTIC_KEYS = ("line", "severity", "code", "message", "hint")
+def _scenario_as_json(scenario: EndToEnd) -> dict[str, Any]:
+    return {
+        "commands": list(scenario.commands),
+        "text": scenario.text,
+        "lines": [scenario.lines.first, scenario.lines.last],
+    }
 
 
 def _task_as_json(task: Task) -> dict[str, Any]:
@@ -155,7 +150,7 @@ def _described(plan: Plan) -> Iterator[str]:
         facts.append(f"estimated {_duration(minutes)}")
     yield f"{one_line(plan.path)}: " + ", ".join(facts)
     yield ""
-    yield from _table(plan.tasks)
+    yield _table(plan.tasks)
     yield ""
     yield from _graph(plan)
     if plan.end_to_end is not None:
@@ -168,24 +163,26 @@ def _described(plan: Plan) -> Iterator[str]:
         yield from (_diagnostic(plan, entry, entry.severity) for entry in plan.diagnostics)
 
 
-def _table(tasks: Iterable[Task]) -> Iterator[str]:
-    rows = [("TASK", "TYPE", "TIME", "CRITERIA", "VERIFY", "LINES", "TITLE")]
-    rows += [
+def _table(tasks: Sequence[Task]) -> str:
+    from orchestrator.cli.tables import table
+
+    rows = [
         (
-            one_line(task.id, 24) + (" done" if task.done else ""),
+            one_line(task.id, 24),
             task.type or "-",
             "-" if task.estimate_minutes is None else _duration(task.estimate_minutes),
-            str(len(task.acceptance)),
+            _criteria(task),
             _gates(task),
             f"{task.lines.first}-{task.lines.last}",
             one_line(task.title, _WIDEST_TITLE),
         )
         for task in tasks
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
-        yield "  ".join((*cells, row[-1])).rstrip()
+    return table(("task", "type", "time", "criteria", "verify", "lines", "title"), rows)
+
+
+def _criteria(task: Task) -> str:
+    return "done" if task.done else str(len(task.acceptance))
 
 
 def _gates(task: Task) -> str:
