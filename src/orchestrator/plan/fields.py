@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from orchestrator.plan.blocks import Block, Document
 
@@ -85,8 +86,9 @@ _ONE_VALUE = frozenset(("type", "files", "depends", "builds_on", "estimate", "st
 _CHECKBOX = re.compile(r"\s*[-*+]\s+\[[ xX]\]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
+    """A line of the plan as it stands; a named tuple for the same reason as Block."""
+
     number: int
     text: str
 
@@ -109,6 +111,7 @@ class Field:
         return "\n".join(line.text for line in self.lines).strip()
 
 
+@lru_cache(maxsize=1024)
 def meaning_of(label: str) -> Meaning | None:
     """What a label or a sub-heading means, whatever its case and its parentheses; None when it is not
     known.
@@ -119,11 +122,29 @@ def meaning_of(label: str) -> Meaning | None:
     return _LABELS.get(name) or next((m for start, m in _STARTS.items() if name.startswith(start)), None)
 
 
-def read_fields(document: Document, blocks: Iterable[Block]) -> list[Field]:
+class Fields:
+    """The fields of a section, in order and by meaning."""
+
+    def __init__(self, fields: list[Field]) -> None:
+        self.all = fields
+        self._by_meaning: dict[Meaning, list[Field]] = {}
+        for entry in fields:
+            self._by_meaning.setdefault(entry.meaning, []).append(entry)
+
+    def of(self, *meanings: Meaning) -> list[Field]:
+        """In the order of the meanings asked for."""
+        return [entry for meaning in meanings for entry in self._by_meaning.get(meaning, ())]
+
+    def text(self, meaning: Meaning) -> str:
+        """The first value of this meaning that is not empty."""
+        return next((value for entry in self.of(meaning) if (value := entry.value)), "")
+
+
+def read_fields(document: Document, blocks: Iterable[Block]) -> Fields:
     found = [Field(meaning="text", label="", line=0)]
     for block in blocks:
         _add(found, block, document)
-    return found
+    return Fields(found)
 
 
 def _add(found: list[Field], block: Block, document: Document) -> None:
@@ -137,7 +158,11 @@ def _add(found: list[Field], block: Block, document: Document) -> None:
             found[-1].fences.append(block)
         case "text":
             for line in _lines(block, document):
-                _add_line(found, line)
+                label = _label(line)
+                if label is not None:
+                    found.append(label)
+                else:
+                    _add_line(found, line)
         case "quote":
             found[-1].lines.extend(_lines(block, document))
         case "html" | "code":
@@ -146,17 +171,13 @@ def _add(found: list[Field], block: Block, document: Document) -> None:
 
 def _lines(block: Block, document: Document) -> Iterator[Line]:
     for number in range(block.first, block.last + 1):
-        yield Line(number=number, text=document.lines[number - 1])
+        yield Line(number, document.lines[number - 1])
 
 
 def _add_line(found: list[Field], line: Line) -> None:
-    label = _label(line)
-    if label is None:
-        if found[-1].meaning in _ONE_VALUE and _CHECKBOX.match(line.text):
-            found.append(Field(meaning="text", label="", line=line.number))
-        found[-1].lines.append(line)
-    else:
-        found.append(label)
+    if found[-1].meaning in _ONE_VALUE and _CHECKBOX.match(line.text):
+        found.append(Field(meaning="text", label="", line=line.number))
+    found[-1].lines.append(line)
 
 
 def _label(line: Line) -> Field | None:

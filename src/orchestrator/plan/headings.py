@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from orchestrator.plan.values import ID
@@ -41,6 +42,7 @@ class NoTask:
     message: str
 
 
+@lru_cache(maxsize=4096)
 def task_heading(text: str, level: int) -> TaskHeading | NoTask | None:
     match = _TASK.fullmatch(text)
     if match is None or _MORE_ID.match(match["close"] + match["rest"]):

@@ -68,4 +68,4 @@ def _read_text(
 
 def _numbered(document: Document, block: Block) -> Iterator[Line]:
     for number in range(block.first, block.last + 1):
-        yield Line(number=number, text=document.lines[number - 1])
+        yield Line(number, document.lines[number - 1])

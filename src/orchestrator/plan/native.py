@@ -7,7 +7,7 @@ from orchestrator.plan.blocks import Block, Document
 from orchestrator.plan.commands import commands_of
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Draft, Milestone
-from orchestrator.plan.fields import Field, Meaning, meaning_of, read_fields
+from orchestrator.plan.fields import Fields, meaning_of, read_fields
 from orchestrator.plan.front_matter import FrontMatter
 from orchestrator.plan.headings import (
     NoTask,
@@ -82,14 +82,14 @@ def _milestone(
 ) -> Milestone:
     fields = read_fields(document, _preamble(document))
     title = front.values.get("title") or document_title(document)
-    builds_on = front.values.get("builds_on") or _text(fields, "builds_on") or _text(fields, "depends")
-    branch = front.values.get("branch") or first_word(_text(fields, "branch"))
+    builds_on = front.values.get("builds_on") or fields.text("builds_on") or fields.text("depends")
+    branch = front.values.get("branch") or first_word(fields.text("branch"))
     return Milestone(
         id=front.values.get("id") or milestone_id(title),
         title=title,
         branch=None if says_nothing(branch) else branch,
         builds_on=builds_on or None,
-        goal=_goal(document, sections) or _text(fields, "goal") or front.values.get("goal", ""),
+        goal=_goal(document, sections) or fields.text("goal") or front.values.get("goal", ""),
         drafts=tuple(drafts),
         end_to_end=scenario,
         diagnostics=(*front.diagnostics, *findings),
@@ -146,8 +146,8 @@ def _task(document: Document, section: Section) -> tuple[Draft, tuple[Diagnostic
     fields = read_fields(document, section.blocks)
     id, line = section.task.id, section.heading.first
     span = _span(section)
-    verify = commands_of(_meaning(fields, "verify"), whose=f"task {id}")
-    smoke = commands_of(_meaning(fields, "smoke"), whose=f"task {id}, smoke test")
+    verify = commands_of(fields.of("verify"), whose=f"task {id}")
+    smoke = commands_of(fields.of("smoke"), whose=f"task {id}, smoke test")
     depends, unreadable = _depends(fields, id)
     draft = Draft(
         id=id,
@@ -156,12 +156,12 @@ def _task(document: Document, section: Section) -> tuple[Draft, tuple[Diagnostic
         section=document.verbatim(span.first, span.last),
         depends=depends,
         type=_type(fields),
-        files=file_names([line for field in _meaning(fields, "files") for line in field.lines]),
+        files=file_names([line for field in fields.of("files") for line in field.lines]),
         acceptance=_acceptance(fields),
         verify=verify.commands,
         smoke_tests=smoke.commands,
-        estimate_minutes=minutes(_text(fields, "estimate")),
-        done=section.task.done or _is_done(_text(fields, "status")),
+        estimate_minutes=minutes(fields.text("estimate")),
+        done=section.task.done or _is_done(fields.text("status")),
     )
     missing = _missing(draft, fields, line)
     return draft, (*missing, *unreadable, *verify.diagnostics, *smoke.diagnostics)
@@ -175,9 +175,9 @@ def _span(section: Section) -> Span:
     return Span(first=section.heading.first, last=blocks[-1].last)
 
 
-def _missing(draft: Draft, fields: Sequence[Field], line: int) -> list[Diagnostic]:
+def _missing(draft: Draft, fields: Fields, line: int) -> list[Diagnostic]:
     findings = []
-    type_text = _text(fields, "type")
+    type_text = fields.text("type")
     if type_text and draft.type is None:
         findings.append(finding("unknown-type", line, f"task {draft.id}: `{type_text[:40]}` is no type"))
     if not _described(fields):
@@ -189,13 +189,12 @@ def _missing(draft: Draft, fields: Sequence[Field], line: int) -> list[Diagnosti
     return findings
 
 
-def _described(fields: Sequence[Field]) -> bool:
-    said = (field for field in fields if field.meaning in ("text", "description", "goal"))
-    return any(field.value or field.fences for field in said)
+def _described(fields: Fields) -> bool:
+    return any(field.value or field.fences for field in fields.of("text", "description", "goal"))
 
 
-def _type(fields: Sequence[Field]) -> TaskType | None:
-    return task_type(_text(fields, "type"))
+def _type(fields: Fields) -> TaskType | None:
+    return task_type(fields.text("type"))
 
 
 def _is_done(status: str) -> bool:
@@ -203,9 +202,9 @@ def _is_done(status: str) -> bool:
     return bool(words) and words[0].strip("*_`.!,:") in ("done", "complete", "completed", "finished", "[x]")
 
 
-def _depends(fields: Sequence[Field], id: str) -> tuple[tuple[Reference, ...] | None, tuple[Diagnostic, ...]]:
+def _depends(fields: Fields, id: str) -> tuple[tuple[Reference, ...] | None, tuple[Diagnostic, ...]]:
     """What the task says it depends on; None when it says nothing that can be read."""
-    said = [f for f in fields if f.meaning in ("depends", "prerequisites", "builds_on") and f.value]
+    said = [field for field in fields.of("depends", "prerequisites", "builds_on") if field.value]
     if not said:
         return None, ()
     found = [r for field in said for r in references(field.lines, bare=field.meaning != "prerequisites")]
@@ -217,11 +216,11 @@ def _depends(fields: Sequence[Field], id: str) -> tuple[tuple[Reference, ...] | 
     return None, ()
 
 
-def _acceptance(fields: Sequence[Field]) -> tuple[Criterion, ...]:
-    labelled = _meaning(fields, "acceptance")
+def _acceptance(fields: Fields) -> tuple[Criterion, ...]:
+    labelled = fields.of("acceptance")
     if labelled:
         return tuple(entry for field in labelled for entry in criteria(field.lines))
-    loose = [line for field in fields if field.meaning in ("text", "description") for line in field.lines]
+    loose = [line for field in fields.of("text", "description") for line in field.lines]
     return tuple(Criterion(text=box.text, done=box.done) for box in checkboxes(loose))
 
 
@@ -229,7 +228,7 @@ def _end_to_end(document: Document, sections: Sequence[Section]) -> tuple[EndToE
     """The scenario of the milestone: of several sections the first with a command, else the first."""
     if not sections:
         return None, []
-    fields = ((section, read_fields(document, section.blocks)) for section in sections)
+    fields = ((section, read_fields(document, section.blocks).all) for section in sections)
     read = [(section, commands_of(entries, whose="E2E")) for section, entries in fields]
     section, commands = next((pair for pair in read if pair[1].commands), read[0])
     findings = list(commands.diagnostics)
@@ -294,12 +293,3 @@ def _goal(document: Document, sections: Sequence[Section]) -> str:
             span = _span(section)
             return document.verbatim(span.first + 1, span.last).strip()
     return ""
-
-
-def _meaning(fields: Sequence[Field], meaning: Meaning) -> list[Field]:
-    return [field for field in fields if field.meaning == meaning]
-
-
-def _text(fields: Sequence[Field], meaning: Meaning) -> str:
-    """The first non-empty value of this meaning."""
-    return next((field.value for field in fields if field.meaning == meaning and field.value), "")
