@@ -80,15 +80,22 @@ def _parser() -> MarkdownIt:
 
 
 def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    if state.is_code_block(start) and _indented(state, start, end, silent):
-        return True
-    return _interrupts(state, start, end, silent) or _paragraph(state, start, end, silent)
+    if _is_indented(state, start) and not state.env["lists"].holds(start, state.sCount[start]):
+        return _code(state, start, end)
+    return _interrupts(state, start, end, silent) or _paragraph(state, start, end)
 
 
 def _interrupts(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Every block that may follow a paragraph without a blank line."""
-    rule = _RULES.get(state.src[state.bMarks[start] + state.tShift[start]])
-    return rule is not None and rule(state, start, end, silent)
+    mark = state.src[state.bMarks[start] + state.tShift[start]]
+    rule = _RULES.get(mark)
+    if rule is None or (rule is not _fence and _is_indented(state, start)):
+        return False
+    return rule(state, start, end, silent)
+
+
+def _is_indented(state: StateBlock, line: int) -> bool:
+    return state.sCount[line] - state.blkIndent >= 4
 
 
 def _blocks(tokens: list[Token]) -> Iterator[Block]:
@@ -175,17 +182,13 @@ def _report(env: Any, start: int, info: str, found: Any) -> None:
         env["findings"].append(finding("ambiguous-fence", start + 1, message))
 
 
-def _indented(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """An indented code block; the same lines inside a list are the list's."""
-    if state.env["lists"].holds(start, state.sCount[start]):
-        return False
+def _code(state: StateBlock, start: int, end: int) -> bool:
     line = start + 1
-    while line < end and (state.isEmpty(line) or state.is_code_block(line)):
+    while line < end and (state.isEmpty(line) or _is_indented(state, line)):
         line += 1
-    if not silent:
-        state.line = line
-        token = state.push("code_block", "code", 0)
-        token.map = [start, line]
+    state.line = line
+    token = state.push("code_block", "code", 0)
+    token.map = [start, line]
     return True
 
 
@@ -216,7 +219,7 @@ class _Lists:
             self._open.append(len(item.group(1).expandtabs(4)))
 
 
-def _paragraph(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _paragraph(state: StateBlock, start: int, end: int) -> bool:
     parent, state.parentType = state.parentType, "paragraph"
     line = start + 1
     while line < end and not state.isEmpty(line) and not _interrupts(state, line, end, True):

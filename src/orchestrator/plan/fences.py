@@ -84,18 +84,29 @@ class Fences:
     def end_of(self, line: int) -> FenceEnd:
         """`line` is the zero-based line of an opening fence."""
         start = bisect_left(self._starts, line)
-        opener = self._fences[start]
         strict = self._strict(start)
-        inner = self._first_inner(start, strict)
         if strict is None:
-            return self._unclosed(opener, len(self._lines)) or FenceEnd(end=len(self._lines), closed=False)
+            end = len(self._lines)
+            return self._forgotten(start, end) or FenceEnd(end=end, closed=False)
+        inner = self._first_inner(start, strict)
         if inner is None:
-            return FenceEnd(end=self._starts[strict], closed=True)
+            return self._simple_end(start, strict)
         nested = self._nested_end(start)
-        if nested is not None and (self._balanced_after(nested) or not self._balanced_after(strict)):
+        if nested is not None and (self._balanced_from(nested + 1) or not self._balanced_from(strict + 1)):
             return FenceEnd(end=self._starts[nested], closed=True, ambiguous=True)
-        recovered = self._unclosed(opener, self._starts[inner])
-        return recovered or FenceEnd(end=self._starts[strict], closed=True, ambiguous=True)
+        forgotten = self._forgotten(start, self._starts[inner])
+        return forgotten or FenceEnd(end=self._starts[strict], closed=True, ambiguous=True)
+
+    def _simple_end(self, start: int, strict: int) -> FenceEnd:
+        """Nothing nests; only an end that was forgotten, so that all later fences are turned inside out, is
+        mended.
+        """
+        forgotten = self._forgotten(start, self._starts[strict])
+        if forgotten is not None and not self._balanced_from(strict + 1):
+            following = bisect_left(self._starts, forgotten.end)
+            if self._balanced_from(following):
+                return forgotten
+        return FenceEnd(end=self._starts[strict], closed=True)
 
     def _strict(self, start: int) -> int | None:
         opener = self._fences[start]
@@ -133,9 +144,8 @@ class Fences:
         self._nested.update(dict.fromkeys(open_fences))
         return None
 
-    def _balanced_after(self, index: int) -> bool:
-        """Whether the fences after this fence line all close, read the way they would be."""
-        position = index + 1
+    def _balanced_from(self, position: int) -> bool:
+        """Whether the fences from this one on all close, read the way they would be."""
         while position < len(self._fences):
             self._work -= 1
             if self._work < 0:
@@ -147,8 +157,11 @@ class Fences:
             position = end + 1
         return True
 
-    def _unclosed(self, opener: FenceLine, limit: int) -> FenceEnd | None:
-        """The end before the next task heading, for a code block that its author forgot to close."""
+    def _forgotten(self, start: int, limit: int) -> FenceEnd | None:
+        """The end before the next task heading, for a code block that its author may have forgotten to
+        close.
+        """
+        opener = self._fences[start]
         if opener.info.split(" ")[0].lower() in _DOCUMENTS:
             return None
         for number in range(opener.line + 1, limit):

@@ -8,12 +8,13 @@ from typing import Literal
 from orchestrator.plan.values import ID
 
 _LEVELS = range(2, 7)
-_LEAD = r"(?P<lead>(?:\[[ xX]\]|[^\w~])*)"
+_LEAD = r"(?P<lead>(?:\[[ xX]\]|\d{1,4}[.)]|[^\w~]|_)*)"
 _TASK = re.compile(
-    rf"{_LEAD}task\s+[\[(#`*_]*(?P<id>{ID})(?P<close>[\])`*_]*)\s*(?P<rest>.*)", re.IGNORECASE | re.DOTALL
+    rf"{_LEAD}task(?:\s+|\s*[:#]\s*|[-_]?)[\[(#`*_]*(?P<id>{ID})(?P<close>[\])`*_]*)\s*(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
 )
 _STRUCK = re.compile(rf"\W*~~\W*task\s+{ID}", re.IGNORECASE)
-_LIKE_A_TASK = re.compile(r"\W*task\s*(?P<token>[^\s:]+)\s*(?P<separator>:|[-–—]\s)", re.IGNORECASE)
+_LIKE_A_TASK = re.compile(r"\W*task\s+(?P<token>[^\s:]+)\s*(?P<separator>:|[-–—]\s)", re.IGNORECASE)
 _SEVERAL = re.compile(rf"(?:[-–—/+]|&)\s*(?:task\s+)?{ID}", re.IGNORECASE)
 _MORE_ID = re.compile(r"[./\\]\S")
 _SEPARATOR = re.compile(r"[:.\-–—|)]+\s*")
@@ -91,7 +92,8 @@ def _nearly(text: str) -> NoTask | None:
 
 
 def _unwrapped(title: str, lead: str) -> str:
+    """Without the marks of an emphasis that began before the word "Task"."""
     for mark in ("**", "__", "*", "_"):
-        if lead.endswith(mark) and title.endswith(mark):
-            return title.removesuffix(mark).strip()
+        if lead.endswith(mark):
+            return title.removeprefix(mark).removesuffix(mark).strip()
     return title

@@ -8,7 +8,7 @@ from typing import cast
 from orchestrator.plan.fields import Line
 from orchestrator.plan.model import Criterion, TaskType
 
-ID = r"(?:[A-Za-z]\.\d{1,9}|[A-Za-z]{0,2}\d{1,9})[A-Za-z]?(?:\.\d{1,9}[A-Za-z]?){0,7}(?![\w])"
+ID = r"(?:[A-Za-z]\.\d{1,9}|[A-Za-z]{0,2}\d{1,9})[A-Za-z]?(?:\.\d{1,9}[A-Za-z]?){0,7}(?![^\W_])"
 SHELLS = frozenset(("bash", "sh", "shell", "zsh"))
 
 _TYPE = re.compile(r"\b(coding|research|mixed|validation|verification)\b", re.IGNORECASE)
