@@ -35,24 +35,29 @@ start_engine() {
         if engine_answers || docker version 2>&1 | grep -q 'permission denied'; then return; fi
         sleep 1
     done
-    [ ! -f "$log" ] || tail -n 10 "$log" >&2
-    fail 1 "Docker Engine did not become ready within a minute." "Its output is in $log, or 'journalctl -u docker'."
+    if [ -d /run/systemd/system ]; then
+        fail 1 "Docker Engine did not become ready within a minute." "'journalctl -u docker' says why."
+    fi
+    tail -n 10 "$log" >&2
+    fail 1 "Docker Engine did not become ready within a minute." "All of its output is in $log."
 }
 
 # Without systemd (a container, a minimal machine). No descriptor of ours may be kept open by it, or a
 # caller that reads our output to its end would wait for the engine to end.
 start_by_hand() {
     mkdir -p .cache
-    remove_stale_pid_file
+    remove_stale_pid_file /run/docker.pid dockerd
+    remove_stale_pid_file /run/docker/containerd/containerd.pid containerd
     # shellcheck disable=SC2016 # the inner shell expands it
     as_root sh -c 'setsid dockerd >>"$1" 2>&1 </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &' sh "$log"
 }
 
-# A killed machine leaves the file behind, and dockerd refuses to start while some process has that number.
+# remove_stale_pid_file FILE PROGRAM: what was killed leaves its file behind, and the engine does not start while
+# another process (or its own, not yet reaped: such a one has no command line) has that number.
 remove_stale_pid_file() {
     local pid
-    pid=$(cat /run/docker.pid 2>/dev/null) || return 0
-    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ] || as_root rm -f /run/docker.pid
+    pid=$(cat "$1" 2>/dev/null) || return 0
+    tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q "$2" || as_root rm -f "$1"
 }
 
 log=$PWD/.cache/dockerd.log

@@ -79,7 +79,9 @@ async def test_programs_are_pointed_at_the_images_own_certificates() -> None:
 
 
 async def test_the_machines_certificates_are_trusted(scripts: Path) -> None:
-    found = await run(["bash", "-c", f"source '{scripts}/lib.sh'; machine_certificates"], timeout=60)
+    found = await run(
+        ["bash", "-c", 'source "$0"; machine_certificates', str(scripts / "lib.sh")], timeout=60
+    )
     path = found.stdout.decode().strip()
     if not path:
         pytest.skip("this machine has no bundle of certificates")
@@ -102,3 +104,10 @@ async def test_its_command_waits_and_ends_when_asked(init: list[str]) -> None:
         )
     finally:
         await docker("rm", "-f", name)
+
+
+async def test_it_carries_the_recipe_it_was_built_from(root: Path) -> None:
+    recipe = root / "deploy" / "docker" / "coding-agent"
+    for name in ("Dockerfile", "fetch.lock"):
+        ran = await inside(f"cat /usr/local/share/ktrdr-coding-agent/{name}")
+        assert ran.stdout == (recipe / name).read_bytes(), "make setup builds the image of this checkout"

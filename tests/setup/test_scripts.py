@@ -1,6 +1,7 @@
 """The shell scripts, run for real, where something they need is missing or not as it should be."""
 
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -11,7 +12,10 @@ import pytest
 from orchestrator.subprocesses import run
 
 Without = Callable[..., Mapping[str, str]]
-NO_DAEMON = {**os.environ, "DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+
+
+def no_daemon() -> Mapping[str, str]:
+    return {**os.environ, "DOCKER_HOST": "unix:///nonexistent/docker.sock"}
 
 
 async def outcome(
@@ -38,7 +42,7 @@ async def test_without_the_docker_command(scripts: Path, script: str, environmen
 @pytest.mark.parametrize("script", ["coding-agent-init.sh", "coding-agent-shell.sh"])
 async def test_without_a_daemon(scripts: Path, script: str, needs: Callable[[str], None]) -> None:
     needs("docker")
-    exit_code, said = await outcome(scripts / script, env=NO_DAEMON)
+    exit_code, said = await outcome(scripts / script, env=no_daemon())
     assert exit_code == 1
     assert "daemon does not answer" in said
 
@@ -47,7 +51,7 @@ async def test_building_without_a_daemon_has_an_exit_code_of_its_own(
     scripts: Path, needs: Callable[[str], None]
 ) -> None:
     needs("docker")
-    exit_code, said = await outcome(scripts / "build-image.sh", env=NO_DAEMON)
+    exit_code, said = await outcome(scripts / "build-image.sh", env=no_daemon())
     assert exit_code == 3
     assert "Cannot connect to the Docker daemon at unix:///nonexistent/docker.sock" in said
 
@@ -56,7 +60,7 @@ async def test_an_engine_that_the_caller_chose_is_not_replaced(
     scripts: Path, needs: Callable[[str], None]
 ) -> None:
     needs("docker")
-    exit_code, said = await outcome(scripts / "docker-engine.sh", env=NO_DAEMON)
+    exit_code, said = await outcome(scripts / "docker-engine.sh", env=no_daemon())
     assert exit_code == 1
     assert "the chosen engine unix:///nonexistent/docker.sock does not answer" in said
     assert "Starting" not in said and "Installing" not in said
@@ -103,7 +107,7 @@ async def test_at_a_terminal_installing_is_asked_for_first(
 ) -> None:
     needs("script")
     needs("apt-get")
-    command = f"bash '{scripts}/install-packages.sh' 'A test' no-such-package"
+    command = shlex.join(["bash", f"{scripts}/install-packages.sh", "A test", "no-such-package"])
     env = {name: value for name, value in os.environ.items() if name != "YES"}
     asked = await run(["script", "-qec", command, "/dev/null"], timeout=60, env=env, stdin=b"n\n")
     said = asked.stdout.decode()
@@ -159,7 +163,7 @@ async def certificates(scripts: Path, variables: Mapping[str, str]) -> str:
     unset = {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}
     env = {name: value for name, value in os.environ.items() if name not in unset}
     exit_code, said = await outcome(
-        "-c", f"source '{scripts}/lib.sh'; machine_certificates", env={**env, **variables}
+        "-c", 'source "$0"; machine_certificates', scripts / "lib.sh", env={**env, **variables}
     )
     assert exit_code == 0
     return said.strip()
