@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from orchestrator.containers.coding_agent_container import CodingAgentContainer
     from orchestrator.engine.environment import validate_environment
     from orchestrator.errors import CodingAgentError, CodingAgentTimeout
-    from orchestrator.wiring import run_milestone
+    from orchestrator.wiring.runs import run_milestone
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ _PLACES = {
     "CodingAgentContainer": "orchestrator.containers.coding_agent_container",
     "CodingAgentError": "orchestrator.errors",
     "CodingAgentTimeout": "orchestrator.errors",
-    "run_milestone": "orchestrator.wiring",
+    "run_milestone": "orchestrator.wiring.runs",
     "validate_environment": "orchestrator.engine.environment",
 }
 

@@ -213,7 +213,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.mark.parametrize(
     "where",
-    ["send_objects", "_check_unmoved", "move_branch", "_write_documents", "_replace_index", "_fill_lock"],
+    ["send_objects", "_check_unmoved", "move_branch", "_write_documents", "replace_index", "_fill_lock"],
 )
 async def test_a_delivery_killed_anywhere_is_finished(project, where):
     base = await project.git("rev-parse", "HEAD")

@@ -11,12 +11,15 @@ from orchestrator.run.facts import (
     BaseChecked,
     BaseRunEnded,
     BranchReady,
+    CancelWished,
     CandidateMade,
     CandidateRefused,
+    EditsCommitted,
     EndToEndEnded,
     Fact,
     GateEnded,
     GateStarted,
+    LandingRefused,
     LandingStarted,
     QuestionAnswered,
     QuestionAsked,
@@ -25,7 +28,10 @@ from orchestrator.run.facts import (
     RunStarted,
     TaskFinished,
     TaskStarted,
+    TreeLookedAt,
     TreeSaved,
+    UndoStarted,
+    WorkUndone,
 )
 
 BEFORE_WORDS = {
@@ -87,6 +93,18 @@ def lines(fact: Fact) -> list[str]:
             return _gate_lines(body)
         case LandingStarted():
             return []
+        case LandingRefused() as body:
+            return [f"not landed: {one_line(body.reason, 300)}"]
+        case EditsCommitted() as body:
+            return [f"yours   {_few(body.paths)} committed as {body.commit[:12]}"]
+        case TreeLookedAt() as body:
+            return [f"edited  {_few(body.edited)}"] if body.edited else []
+        case UndoStarted() as body:
+            return [f"saved   the folder as {body.ref}"]
+        case WorkUndone() as body:
+            return [f"task    {each.task} undone, its commit was {each.commit[:12]}" for each in body.tasks]
+        case CancelWished():
+            return ["to be cancelled"]
         case TaskFinished() as body:
             return [_finished_line(fact, body)]
         case QuestionAsked() as body:
@@ -97,6 +115,11 @@ def lines(fact: Fact) -> list[str]:
             return [f"end to end: {body.status}"]
         case RunEnded() as body:
             return [_ended_line(fact, body)]
+
+
+def _few(paths: tuple[str, ...]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return one_line(", ".join(paths[:3]), 200) + more
 
 
 def _candidate_lines(body: CandidateMade) -> list[str]:

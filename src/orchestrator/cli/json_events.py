@@ -12,12 +12,15 @@ from orchestrator.run.facts import (
     BaseChecked,
     BaseRunEnded,
     BranchReady,
+    CancelWished,
     CandidateMade,
     CandidateRefused,
+    EditsCommitted,
     EndToEndEnded,
     Fact,
     GateEnded,
     GateStarted,
+    LandingRefused,
     LandingStarted,
     QuestionAnswered,
     QuestionAsked,
@@ -26,7 +29,10 @@ from orchestrator.run.facts import (
     RunStarted,
     TaskFinished,
     TaskStarted,
+    TreeLookedAt,
     TreeSaved,
+    UndoStarted,
+    WorkUndone,
 )
 
 SCHEMA = 1
@@ -81,6 +87,12 @@ def _fields(fact: Fact) -> dict[str, Any]:
             | TreeSaved()
             | CandidateRefused()
             | LandingStarted()
+            | LandingRefused()
+            | EditsCommitted()
+            | TreeLookedAt()
+            | UndoStarted()
+            | WorkUndone()
+            | CancelWished()
             | QuestionAsked()
             | QuestionAnswered()
             | EndToEndEnded()

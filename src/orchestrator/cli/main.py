@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         plan_command,
         run_command,
         status_command,
+        take_back_command,
     )
 
     top = argparse.ArgumentParser(
@@ -52,7 +53,15 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"orchestrator {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (doctor_command, image_command, plan_command, run_command, status_command, logs_command):
+    for module in (
+        doctor_command,
+        image_command,
+        plan_command,
+        run_command,
+        status_command,
+        logs_command,
+        take_back_command,
+    ):
         module.add_parser(commands)
     return top
 

@@ -26,6 +26,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     resume = commands.add_parser("resume", help="go on with a run that failed, waits, or was stopped")
     resume.add_argument("run", metavar="RUN|PLAN", nargs="?")
     resume.set_defaults(handler=resume_run)
+    run.add_argument("--from", dest="first", metavar="ID", help="begin with this task")
+    run.add_argument("--only", metavar="ID", action="append", default=[], help="only this task; repeatable")
+    run.add_argument("--new", action="store_true", help="start over; an unfinished run is cancelled")
     for each in (run, task, resume):
         _add_options(each)
 
@@ -45,18 +48,22 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a setting: SECTION.KEY=VALUE",
     )
+    parser.add_argument(
+        "--allow-dirty", action="store_true", help="commit what is not committed first, as yours"
+    )
     parser.add_argument("--no-input", action="store_true", help="never ask here: a question ends the run (3)")
     parser.add_argument("--json", action="store_true", help="one JSON event a line on standard output")
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
-    from orchestrator.wiring import run_milestone
+    from orchestrator.wiring.runs import run_milestone
 
-    return _carried_out(arguments, lambda options: run_milestone(arguments.plan, **options))
+    wanted = {"only": tuple(arguments.only), "first": arguments.first, "new": arguments.new}
+    return _carried_out(arguments, lambda options: run_milestone(arguments.plan, **wanted, **options))
 
 
 def run_task(arguments: argparse.Namespace) -> int:
-    from orchestrator.wiring import run_milestone
+    from orchestrator.wiring.runs import run_milestone
 
     return _carried_out(
         arguments, lambda options: run_milestone(arguments.plan, only=(arguments.task,), **options)
@@ -64,9 +71,9 @@ def run_task(arguments: argparse.Namespace) -> int:
 
 
 def resume_run(arguments: argparse.Namespace) -> int:
-    from orchestrator import wiring
+    from orchestrator.wiring import runs
 
-    return _carried_out(arguments, lambda options: wiring.resume_run(arguments.run, **options))
+    return _carried_out(arguments, lambda options: runs.resume_run(arguments.run, **options))
 
 
 def _carried_out(
@@ -83,6 +90,7 @@ def _carried_out(
         "model": arguments.model,
         "guidance": arguments.guidance,
         "config": tuple(arguments.config),
+        "allow_dirty": arguments.allow_dirty,
         "listeners": (_listener(as_json=arguments.json),),
     }
     report = asyncio.run(start(options))

@@ -5,9 +5,16 @@ import shutil
 from orchestrator.containers.names import component
 from orchestrator.engine.attempt import attempt_folders
 from orchestrator.engine.context import RunContext
+from orchestrator.errors import WorkspaceError
 from orchestrator.events import one_line, plain
 from orchestrator.plan.model import Task
-from orchestrator.run.facts import CandidateMade, CandidateRefused, LandingStarted, TaskFinished
+from orchestrator.run.facts import (
+    CandidateMade,
+    CandidateRefused,
+    LandingRefused,
+    LandingStarted,
+    TaskFinished,
+)
 from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, with_section
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.decide import WorkItem
@@ -17,21 +24,25 @@ HANDOFF_LIMIT_BYTES = 4_000_000
 SUBJECT_CHARACTERS = 72
 
 
-async def make_candidate(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
+async def make_candidate(
+    context: RunContext, item: WorkItem, attempt: AttemptState, *, by_hand: bool
+) -> None:
     """Make a commit of the folder as it is, the hand-off section included, before any gate speaks."""
     try:
-        made: CandidateMade | CandidateRefused = await _made(context, item, attempt)
+        made: CandidateMade | CandidateRefused = await _made(context, item, attempt, by_hand=by_hand)
     except TreeRefused as error:
         made = CandidateRefused(reason=plain(str(error)))
     context.journal.append(made, task=item.id, attempt=attempt.number)
 
 
-async def _made(context: RunContext, item: WorkItem, attempt: AttemptState) -> CandidateMade:
+async def _made(
+    context: RunContext, item: WorkItem, attempt: AttemptState, *, by_hand: bool
+) -> CandidateMade:
     task = _task(context, item.id)
     workspace = context.workspace
     folders = attempt_folders(context, item.id, attempt.number)
     baseline = Baseline.from_json(folders.baseline.read_text("utf-8"))
-    parent = attempt.start.parent
+    parent = attempt.parent
     document = handoff_path(context.plan.path)
     oddities = await workspace.clear_oddities(baseline, folders.moved_away)
     snapshot = await workspace.snapshot(exclude=context.untracked, baseline=baseline)
@@ -50,6 +61,7 @@ async def _made(context: RunContext, item: WorkItem, attempt: AttemptState) -> C
     )
     first_parent = context.journal.state.tasks[item.id].parent or parent
     return CandidateMade(
+        by_hand=by_hand,
         commit=candidate.commit,
         tree=candidate.tree,
         parent=parent,
@@ -78,13 +90,19 @@ async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> No
     assert attempt.candidate is not None
     candidate, expected = attempt.candidate.commit, attempt.candidate.parent
     branch = context.journal.state.start.branch
-    if context.journal.state.tasks[item.id].landing is None:
+    task = context.journal.state.tasks[item.id]
+    if task.landing is None:
         context.journal.append(
             LandingStarted(candidate=candidate, branch=branch, expected=expected),
             task=item.id,
             attempt=attempt.number,
         )
-    await context.workspace.deliver(candidate, branch=branch, expected=expected)
+    try:
+        await _deliver(context, candidate, expected)
+    except WorkspaceError as error:
+        refused = LandingRefused(reason=plain(str(error)))
+        context.journal.append(refused, task=item.id, attempt=attempt.number)
+        return
     context.journal.append(
         TaskFinished(
             status="completed",
@@ -97,6 +115,15 @@ async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> No
     )
     if not context.settings.handoff.commit:
         shutil.copyfile(attempt_folders(context, item.id, attempt.number).handoff, context.folder.handoff)
+
+
+async def _deliver(context: RunContext, candidate: str, expected: str) -> None:
+    """Land it, unless it landed before we were killed and somebody has built on it since."""
+    branch = context.journal.state.start.branch
+    at = await context.workspace.branch_commit(branch)
+    if at not in (None, candidate, expected) and await context.workspace.is_ancestor(candidate, at):
+        return
+    await context.workspace.deliver(candidate, branch=branch, expected=expected)
 
 
 async def read_handoff(context: RunContext, commit: str) -> str:
@@ -134,6 +161,8 @@ def _message(context: RunContext, task: Task, attempt: AttemptState, evidence: t
     """Subject, the agent's summary, and the trailers by which a commit is found again."""
     claim = attempt.end.claim if attempt.end is not None else None
     summary = _without_trailers(plain(claim.summary).strip()) if claim is not None else ""
+    edited = attempt.looked.edited if attempt.looked is not None else ()
+    by_hand = one_line(f"With changes by hand to: {', '.join(edited)}", 500) if edited else ""
     trailers = [
         f"Orchestrator-Run: {context.run}",
         f"Orchestrator-Task: {one_line(task.id, 500)}",
@@ -141,7 +170,7 @@ def _message(context: RunContext, task: Task, attempt: AttemptState, evidence: t
         *([f"Orchestrator-Evidence: {','.join(evidence)}"] if evidence else []),
     ]
     subject = one_line(f"{task.id}: {task.title}", SUBJECT_CHARACTERS)
-    return "\n\n".join(part for part in (subject, summary, "\n".join(trailers)) if part) + "\n"
+    return "\n\n".join(part for part in (subject, summary, by_hand, "\n".join(trailers)) if part) + "\n"
 
 
 def _without_trailers(text: str) -> str:

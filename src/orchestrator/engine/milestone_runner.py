@@ -6,7 +6,8 @@ from typing import assert_never
 from orchestrator.engine import checks, landing, recovery
 from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.context import RunContext
-from orchestrator.engine.stop_signals import StopSignals
+from orchestrator.engine.edits import take_edits
+from orchestrator.engine.stop_signals import StopSignals, stopped_by
 from orchestrator.errors import OrchestratorError
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import (
@@ -14,8 +15,10 @@ from orchestrator.run.facts import (
     BranchReady,
     QuestionAsked,
     RunEnded,
+    RunStatus,
     TaskFinished,
     TaskStarted,
+    TreeLookedAt,
 )
 from orchestrator.run.handoff import handoff_path
 from orchestrator.run.prompts import PromptParts
@@ -28,6 +31,7 @@ from orchestrator.supervision.decide import (
     EndRun,
     FailTask,
     Land,
+    LookAtTree,
     MakeBranch,
     MakeCandidate,
     RecoverAttempt,
@@ -36,6 +40,8 @@ from orchestrator.supervision.decide import (
     StartTask,
     decide,
 )
+
+CANCELLED = "cancelled"
 
 
 class MilestoneRunner:
@@ -55,12 +61,13 @@ class MilestoneRunner:
         Engine and workspace failures park the run, a signal interrupts it; both leave it resumable.
         """
         await recovery.remove_leftover_containers(self._context)
-        with StopSignals() as stop:
+        with StopSignals() as stop, stopped_by(self._context.journal.cancel_wish(), stop, CANCELLED):
             while not isinstance(action := decide(self.state, self._context.work), EndRun):
                 try:
                     await stop.unless_stopped(self._do(action))
                 except asyncio.CancelledError:
-                    action = EndRun(status="interrupted", exit_code=130, reason=stop.reason)
+                    status: RunStatus = "cancelled" if stop.reason == CANCELLED else "interrupted"
+                    action = EndRun(status=status, exit_code=130, reason=stop.reason)
                     break
                 except OrchestratorError as error:
                     action = EndRun(status="parked", exit_code=4, reason=str(error))
@@ -85,8 +92,10 @@ class MilestoneRunner:
                 await run_attempt(context, await self._attempt_plan(task, number, previous))
             case RecoverAttempt(task=task, attempt=attempt):
                 await recovery.close_attempt(context, task, attempt.number)
-            case MakeCandidate(task=task, attempt=attempt):
-                await landing.make_candidate(context, self._items[task], attempt)
+            case LookAtTree(task=task, attempt=attempt):
+                await self._look_at_tree(task, attempt)
+            case MakeCandidate(task=task, attempt=attempt, by_hand=by_hand):
+                await landing.make_candidate(context, self._items[task], attempt, by_hand=by_hand)
             case RunGates(task=task, attempt=attempt):
                 await checks.check_candidate(context, self._items[task], attempt)
             case Land(task=task, attempt=attempt):
@@ -104,20 +113,28 @@ class MilestoneRunner:
 
     async def _make_branch(self) -> None:
         workspace, start = self._context.workspace, self.state.start
-        at = await workspace.branch_commit(start.branch)
-        if at is None:
-            await workspace.make_branch(start.branch, start.base)
+        if await workspace.branch_commit(start.branch) is None:
+            await workspace.make_branch(start.branch, start.head)
+        at = await workspace.commit_of_checked_out(start.branch)
+        if start.base != start.head and at == start.head:
+            # The user's uncommitted changes, on which the run stands, become the branch's first commit.
+            staged = f"refs/ktrdr/staged/{self._context.run}/0"
+            await workspace.deliver_edits(start.base, branch=start.branch, expected=at, ref=staged)
             at = start.base
         self._append(BranchReady(branch=start.branch, commit=at))
 
     async def _start_task(self, task: str) -> None:
-        parent = await self._branch_commit()
+        parent = (await take_edits(self._context, task, None)).head
         self._append(TaskStarted(title=self._plan_task(task).title, parent=parent), task=task)
+
+    async def _look_at_tree(self, task: str, attempt: AttemptState) -> None:
+        edits = await take_edits(self._context, task, attempt)
+        self._append(TreeLookedAt(head=edits.head, edited=edits.paths), task=task, attempt=attempt.number)
 
     async def _attempt_plan(self, task: str, number: int, previous: AttemptState | None) -> AttemptPlan:
         context = self._context
         session = choose_session(context, task, previous)
-        parent = await self._branch_commit()
+        parent = (await take_edits(context, task, previous)).head
         attempts = self.state.tasks[task].attempts
         return AttemptPlan(
             task=task,
@@ -142,10 +159,6 @@ class MilestoneRunner:
                 outcome_in_stream=context.driver.capabilities.structured_outcome == "native",
             ),
         )
-
-    async def _branch_commit(self) -> str:
-        """Where the run's branch stands; HEAD must be on it. Raises WorkspaceError when it is not."""
-        return await self._context.workspace.commit_of_checked_out(self.state.start.branch)
 
     def _plan_task(self, task_id: str) -> Task:
         task = self._context.plan.task(task_id)

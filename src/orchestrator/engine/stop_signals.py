@@ -2,11 +2,23 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def stopped_by(wish: Coroutine[Any, Any, None], stop: "StopSignals", reason: str) -> Iterator[None]:
+    """Inside `with`, the end of `wish` stops like a signal does."""
+    waiting = asyncio.ensure_future(wish)
+    waiting.add_done_callback(lambda done: None if done.cancelled() else stop.stop(reason))
+    try:
+        yield
+    finally:
+        waiting.cancel()
 
 
 class StopSignals:
@@ -30,7 +42,11 @@ class StopSignals:
             loop.remove_signal_handler(number)
 
     def _stop(self, number: signal.Signals) -> None:
-        self.reason = self.reason or f"stopped by {number.name}"
+        self.stop(f"stopped by {number.name}")
+
+    def stop(self, reason: str) -> None:
+        """What a signal does, for another cause; the first one's reason stays."""
+        self.reason = self.reason or reason
         self._stopped.set()
 
     async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:

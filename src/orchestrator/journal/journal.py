@@ -86,6 +86,16 @@ class Journal:
             listener(fact)
         return fact
 
+    def has(self, run: str, kind: str) -> bool:
+        """Whether the run has a fact of this kind, whoever wrote it."""
+        found = self._connection.execute(_query("has"), {"run": run, "kind": kind})
+        return found.fetchone() is not None
+
+    def data_version(self) -> int:
+        """Changes when another process has written; asking costs microseconds."""
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
     def facts(self, run: str, *, after: int = 0) -> tuple[Fact, ...]:
         rows = self._connection.execute(_query("of_run"), {"run": run, "after": after})
         return tuple(_fact(row) for row in rows)

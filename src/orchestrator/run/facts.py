@@ -5,8 +5,9 @@ An intent is written before its side effect, with what is needed to find out lat
 
     attempt_started   a container of this name may exist       closed by  attempt_ended
     candidate_made    this commit exists in our repository
-    landing_started   the branch may stand at this candidate   closed by  task_finished
-    run_ended         nobody works on the run any more         reopened by run_resumed
+    landing_started   the branch may stand at this candidate   closed by  task_finished, landing_refused
+    undo_started      branch and files may be going back       closed by  work_undone
+    run_ended         nobody works on the run any more         reopened by run_resumed, work_undone
 """
 
 from dataclasses import dataclass, field
@@ -58,6 +59,8 @@ class RunStarted:
     branch: str
     base: str
     """The commit the run starts from."""
+    head: str
+    """Where HEAD stood; differs from `base` when the user's uncommitted changes were committed first."""
     tasks: tuple[TaskEntry, ...]
     end_to_end: bool
     options: RunOptions
@@ -94,6 +97,15 @@ class BranchReady:
     kind: ClassVar[str] = "branch_ready"
     branch: str
     commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditsCommitted:
+    """What a person changed between attempts, as a commit of its own on the branch."""
+
+    kind: ClassVar[str] = "edits_committed"
+    commit: str
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +179,21 @@ class TreeSaved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TreeLookedAt:
+    """A resumed run has compared the folder with what the attempt had left."""
+
+    kind: ClassVar[str] = "tree_looked_at"
+    head: str
+    """Where the branch stands now; a new candidate stands on it."""
+    edited: tuple[str, ...]
+    """Paths that a person changed since."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateMade:
     kind: ClassVar[str] = "candidate_made"
+    by_hand: bool = False
+    """Whether it is the folder as a person left it, after the attempt; its gates alone decide."""
     commit: str
     tree: str
     parent: str
@@ -223,6 +248,14 @@ class LandingStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LandingRefused:
+    """Branch, HEAD or index were not where the candidate was made; nothing was delivered."""
+
+    kind: ClassVar[str] = "landing_refused"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFinished:
     kind: ClassVar[str] = "task_finished"
     status: Literal["completed", "failed", "skipped", "imported"]
@@ -260,6 +293,41 @@ class EndToEndEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UndoneTask:
+    task: str
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoStarted:
+    """The branch is about to go back to `target`; the folder as it was is kept as `saved`."""
+
+    kind: ClassVar[str] = "undo_started"
+    target: str
+    expected: str
+    """Where the branch stands before."""
+    saved: str
+    ref: str
+    tasks: tuple[UndoneTask, ...]
+    """What is taken off the branch, newest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkUndone:
+    """The commits are off the branch, and their tasks pending again."""
+
+    kind: ClassVar[str] = "work_undone"
+    tasks: tuple[UndoneTask, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelWished:
+    """Somebody wants the run cancelled; its owner, if one lives, stops."""
+
+    kind: ClassVar[str] = "cancel_wished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
     kind: ClassVar[str] = "run_ended"
     status: RunStatus
@@ -274,21 +342,27 @@ Body = (
     | BaseChecked
     | BaseRunEnded
     | BranchReady
+    | EditsCommitted
     | TaskStarted
     | AttemptStarted
     | AgentText
     | AgentTool
     | AttemptEnded
     | TreeSaved
+    | TreeLookedAt
     | CandidateMade
     | CandidateRefused
     | GateStarted
     | GateEnded
     | LandingStarted
+    | LandingRefused
     | TaskFinished
     | QuestionAsked
     | QuestionAnswered
     | EndToEndEnded
+    | UndoStarted
+    | WorkUndone
+    | CancelWished
     | RunEnded
 )
 

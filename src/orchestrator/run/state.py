@@ -17,12 +17,15 @@ from orchestrator.run.facts import (
     BaseChecked,
     BaseRunEnded,
     BranchReady,
+    CancelWished,
     CandidateMade,
     CandidateRefused,
+    EditsCommitted,
     EndToEndEnded,
     Fact,
     GateEnded,
     GateStarted,
+    LandingRefused,
     LandingStarted,
     QuestionAnswered,
     QuestionAsked,
@@ -33,7 +36,10 @@ from orchestrator.run.facts import (
     TaskEntry,
     TaskFinished,
     TaskStarted,
+    TreeLookedAt,
     TreeSaved,
+    UndoStarted,
+    WorkUndone,
 )
 
 
@@ -47,14 +53,24 @@ class AttemptState:
     ended: str | None = None
     end: AttemptEnded | None = None
     candidate: CandidateMade | None = None
+    candidate_epoch: int = -1
     refused: str | None = None
     """Why no candidate could be made of the folder."""
-    saved_ref: str | None = None
+    saved: TreeSaved | None = None
+    looked: TreeLookedAt | None = None
+    looked_epoch: int = -1
+    landing_refused: str | None = None
+    """Why the branch would not take its candidate, in the epoch of that candidate."""
     gates: tuple[GateEnded, ...] = ()
 
     @property
     def failed_gates(self) -> tuple[GateEnded, ...]:
         return tuple(gate for gate in self.gates if gate.verdict == "fail")
+
+    @property
+    def parent(self) -> str:
+        """The commit its next candidate stands on."""
+        return self.start.parent if self.looked is None else self.looked.head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +92,12 @@ class TaskState:
     landing: LandingStarted | None = None
     finished: TaskFinished | None = None
     base: tuple[BaseChecked, ...] = ()
+    undone: int = 0
+    """How many of its attempts are history since the task was undone."""
 
     @property
     def last(self) -> AttemptState | None:
-        return self.attempts[-1] if self.attempts else None
+        return self.attempts[-1] if len(self.attempts) > self.undone else None
 
     @property
     def met(self) -> bool:
@@ -97,6 +115,9 @@ class RunState:
     tasks: Mapping[str, TaskState] = field(default_factory=dict)
     base_checked: bool = False
     branch_ready: bool = False
+    cancel_wished: bool = False
+    undo: UndoStarted | None = None
+    """An undo that was begun and not ended."""
     end_to_end: EndToEndEnded | None = None
     end_to_end_epoch: int = -1
     end_to_end_gates: tuple[GateEnded, ...] = ()
@@ -165,6 +186,10 @@ def _transition(state: RunState, fact: Fact) -> RunState:
             return replace(state, base_checked=True)
         case BranchReady():
             return replace(state, branch_ready=True)
+        case EditsCommitted():
+            return state
+        case UndoStarted() as body:
+            return replace(state, undo=body)
         case TaskStarted() as body:
             return _with_task(state, fact, parent=body.parent)
         case AttemptStarted() as body:
@@ -174,10 +199,11 @@ def _transition(state: RunState, fact: Fact) -> RunState:
         case AttemptEnded() as body:
             return _with_attempt(state, fact, end=body, ended=fact.at)
         case TreeSaved() as body:
-            return _with_attempt(state, fact, saved_ref=body.ref)
+            return _with_attempt(state, fact, saved=body)
+        case TreeLookedAt() as body:
+            return _with_attempt(state, fact, looked=body, looked_epoch=state.epoch, refused=None)
         case CandidateMade() as body:
-            given = state.evidence_given + len(body.evidence)
-            return replace(_with_attempt(state, fact, candidate=body, gates=()), evidence_given=given)
+            return _candidate_made(state, fact, body)
         case CandidateRefused() as body:
             return _with_attempt(state, fact, refused=body.reason)
         case GateStarted():
@@ -186,6 +212,8 @@ def _transition(state: RunState, fact: Fact) -> RunState:
             return _gate_ended(state, fact, body)
         case LandingStarted() as body:
             return _with_task(state, fact, landing=body)
+        case LandingRefused() as body:
+            return _with_task(_with_attempt(state, fact, landing_refused=body.reason), fact, landing=None)
         case TaskFinished() as body:
             return _with_task(state, fact, finished=body)
         case QuestionAsked() as body:
@@ -195,6 +223,10 @@ def _transition(state: RunState, fact: Fact) -> RunState:
             return _answered(state, fact, body)
         case EndToEndEnded() as body:
             return replace(state, end_to_end=body, end_to_end_epoch=state.epoch)
+        case WorkUndone() as body:
+            return _undone(state, body)
+        case CancelWished():
+            return replace(state, cancel_wished=True)
         case RunEnded() as body:
             return replace(state, end=body, ended_at=fact.at)
         case _ as never:
@@ -242,6 +274,22 @@ def _base_checked(state: RunState, fact: Fact, body: BaseChecked) -> RunState:
 def _attempt_started(state: RunState, fact: Fact, body: AttemptStarted) -> RunState:
     attempt = AttemptState(number=fact.attempt or 0, epoch=state.epoch, started=fact.at, start=body)
     return _with_task(state, fact, attempts=(*state.tasks[fact.task or ""].attempts, attempt))
+
+
+def _candidate_made(state: RunState, fact: Fact, body: CandidateMade) -> RunState:
+    state = _with_attempt(
+        state, fact, candidate=body, candidate_epoch=state.epoch, gates=(), refused=None, landing_refused=None
+    )
+    return replace(state, evidence_given=state.evidence_given + len(body.evidence))
+
+
+def _undone(state: RunState, body: WorkUndone) -> RunState:
+    """The tasks are pending again; their attempts stay as history."""
+    tasks = dict(state.tasks)
+    for entry in body.tasks:
+        task = tasks[entry.task]
+        tasks[entry.task] = replace(task, parent=None, landing=None, finished=None, undone=len(task.attempts))
+    return replace(state, tasks=tasks, undo=None, end=None, ended_at=None, end_to_end=None)
 
 
 def _gate_started(state: RunState, fact: Fact) -> RunState:

@@ -9,12 +9,28 @@ from orchestrator.run.state import RunState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which tasks are wanted; nothing said: all that are not done."""
+
+    only: tuple[str, ...] = ()
+    first: str | None = None
+    anew: bool = False
+    """Whether everything is to be done again, and an unfinished run given up."""
+
+    @property
+    def is_partial(self) -> bool:
+        return bool(self.only) or self.first is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
     selected: tuple[str, ...]
     """Ids of the tasks to carry out, in the plan's order."""
     imported: Mapping[str, str | None]
     """Tasks that are done, with the commit of an earlier run if one did them."""
     skipped: tuple[str, ...]
+    replaces: RunState | None = None
+    """The unfinished run that is given up for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +52,7 @@ def is_unfinished(state: RunState) -> bool:
 
 
 def choose_run(
-    records: Sequence[RunState], plan: Plan, *, only: tuple[str, ...], on_branch: frozenset[str]
+    records: Sequence[RunState], plan: Plan, selection: Selection, *, on_branch: frozenset[str]
 ) -> Choice:
     """What `run` (or, with `only`, `task`) does about a plan.
 
@@ -45,26 +61,45 @@ def choose_run(
     unfinished run with other tasks stands in the way.
     """
     latest = records[0] if records else None
-    if latest is not None and is_unfinished(latest):
-        return _go_on(latest, only)
-    if latest is not None and not only and _done_and_unchanged(latest, plan, on_branch):
-        return DoneAlready(state=latest)
-    imported = _imported(records, plan, on_branch)
-    if only:
-        imported = {task: commit for task, commit in imported.items() if task not in only}
-    selected = tuple(
-        task.id for task in plan.tasks if task.id not in imported and (not only or task.id in only)
-    )
-    skipped = tuple(task.id for task in plan.tasks if task.id not in imported and task.id not in selected)
+    unfinished = latest if latest is not None and is_unfinished(latest) else None
+    if not selection.anew:
+        if unfinished is not None:
+            return _go_on(unfinished, plan, selection)
+        if latest is not None and not selection.is_partial and _done_and_unchanged(latest, plan, on_branch):
+            return DoneAlready(state=latest)
+    return _new_run(records, plan, selection, on_branch, unfinished)
+
+
+def _new_run(
+    records: Sequence[RunState],
+    plan: Plan,
+    selection: Selection,
+    on_branch: frozenset[str],
+    replaces: RunState | None,
+) -> NewRun:
+    wanted = _wanted(plan, selection)
+    done = _done_earlier(records, plan, on_branch)
+    again = wanted if selection.only or selection.anew else frozenset[str]()
+    imported = {task: commit for task, commit in done.items() if task not in again}
+    selected = tuple(task.id for task in plan.tasks if task.id in wanted and task.id not in imported)
+    skipped = tuple(task.id for task in plan.tasks if task.id not in wanted and task.id not in imported)
     _check_dependencies(plan, selected, frozenset(skipped))
-    return NewRun(selected=selected, imported=imported, skipped=skipped)
+    return NewRun(selected=selected, imported=imported, skipped=skipped, replaces=replaces)
 
 
-def _go_on(latest: RunState, only: tuple[str, ...]) -> Choice:
-    if only and latest.options.only != only:
+def _wanted(plan: Plan, selection: Selection) -> frozenset[str]:
+    ids = [task.id for task in plan.tasks]
+    if selection.first is not None:
+        ids = ids[ids.index(selection.first) :]
+    return frozenset(ids).intersection(selection.only) if selection.only else frozenset(ids)
+
+
+def _go_on(latest: RunState, plan: Plan, selection: Selection) -> Choice:
+    chosen = tuple(task.id for task in plan.tasks if task.id in _wanted(plan, selection))
+    if selection.is_partial and latest.options.only != chosen:
         raise UsageError(
             f"run {latest.run} of this plan is not finished",
-            hint=f"`orchestrator resume {latest.run}` goes on with it.",
+            hint=f"Go on with it (orchestrator resume {latest.run}), or start over (run --new).",
         )
     return GoOn(state=latest)
 
@@ -82,7 +117,9 @@ def _done_and_unchanged(latest: RunState, plan: Plan, on_branch: frozenset[str])
     )
 
 
-def _imported(records: Sequence[RunState], plan: Plan, on_branch: frozenset[str]) -> dict[str, str | None]:
+def _done_earlier(
+    records: Sequence[RunState], plan: Plan, on_branch: frozenset[str]
+) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for task in plan.tasks:
         commit = earlier_commit(records, task.id, task.hash, on_branch)

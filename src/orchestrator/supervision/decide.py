@@ -69,9 +69,18 @@ class RecoverAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookAtTree:
+    """After a resume: has a person changed something since the attempt ended?"""
+
+    task: str
+    attempt: AttemptState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MakeCandidate:
     task: str
     attempt: AttemptState
+    by_hand: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +126,7 @@ Action = (
     | StartTask
     | StartAttempt
     | RecoverAttempt
+    | LookAtTree
     | MakeCandidate
     | RunGates
     | Land
@@ -153,12 +163,15 @@ def decide(state: RunState, work: Work) -> Action:
 
 
 def judge(attempt: AttemptState, item: WorkItem) -> Passed | NotPassed:
-    """Whether an attempt whose gates have all spoken may land; the first reason against it."""
+    """Whether a candidate whose gates have all spoken may land; the first reason against it.
+
+    Of a candidate that a person mended by hand only its gates and its changes are asked.
+    """
     assert attempt.end is not None and attempt.candidate is not None
-    if attempt.end.status != "completed":
+    if attempt.end.status != "completed" and not attempt.candidate.by_hand:
         return NotPassed(reason=attempt.end.reason or attempt.end.status)
     if item.must_change and not attempt.candidate.changed:
-        return NotPassed(reason="the agent says completed, but nothing was changed")
+        return NotPassed(reason="nothing was changed, whatever the agent says")
     for gate in attempt.failed_gates:
         return NotPassed(reason=f"{gate.gate} failed with exit code {gate.exit_code} ({gate.evidence})")
     return Passed()
@@ -169,16 +182,32 @@ def _next_of_task(state: RunState, task: TaskState, item: WorkItem, work: Work) 
         return StartTask(task=item.id)
     attempt = task.last
     if attempt is None:
-        return StartAttempt(task=item.id, number=1, previous=None)
+        return StartAttempt(task=item.id, number=len(task.attempts) + 1, previous=None)
     if attempt.end is None:
         return RecoverAttempt(task=item.id, attempt=attempt)
+    if task.landing is not None:
+        return Land(task=item.id, attempt=attempt)
+    if attempt.epoch < state.epoch:
+        return _next_of_resumed(state, task, item, attempt, work)
+    return _next_of_ended(state, task, item, attempt, work)
+
+
+def _next_of_ended(
+    state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
+) -> Action:
+    assert attempt.end is not None
     match attempt.end.status:
         case "completed" | "failed" | "unclear":
             return _next_of_candidate(state, task, item, attempt, work)
         case "needs_human":
             return _next_of_question(state, item, attempt)
         case "parked":
-            return _next_of_parked(state, item, attempt)
+            return EndRun(
+                status="parked",
+                exit_code=4,
+                reason=f"task {item.id}: {attempt.end.reason}",
+                until=attempt.end.until,
+            )
         case "interrupted" | "timed_out":
             return _another_attempt(state, task, attempt.end.reason or attempt.end.status, work)
         case "running":
@@ -187,18 +216,63 @@ def _next_of_task(state: RunState, task: TaskState, item: WorkItem, work: Work) 
             assert_never(never)
 
 
+def _next_of_resumed(
+    state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
+) -> Action:
+    """What a run makes of the last attempt before it was resumed.
+
+    A person may have mended the folder: gates are asked before an agent is. What had passed and could not
+    land is made anew on the branch as it is now.
+    """
+    question = question_of(state, item.id, attempt.number)
+    if question is not None and question.answer is None:
+        return _waiting(item, question)
+    if attempt.looked_epoch < state.epoch or attempt.looked is None:
+        return LookAtTree(task=item.id, attempt=attempt)
+    if attempt.candidate_epoch == state.epoch or attempt.refused is not None:
+        return _next_of_candidate(state, task, item, attempt, work)
+    mended = bool(attempt.looked.edited) or bool(attempt.failed_gates)
+    if item.commands and mended:
+        return MakeCandidate(task=item.id, attempt=attempt, by_hand=True)
+    if _had_passed(attempt, item) or _gates_owed(attempt):
+        return MakeCandidate(task=item.id, attempt=attempt, by_hand=False)
+    return _another_attempt(state, task, "resumed", work)
+
+
+def _had_passed(attempt: AttemptState, item: WorkItem) -> bool:
+    return (
+        attempt.candidate is not None
+        and not _gates_owed(attempt)
+        and isinstance(judge(attempt, item), Passed)
+    )
+
+
+def _gates_owed(attempt: AttemptState) -> bool:
+    """Whether the agent had finished and its gates, or some of them, have not spoken."""
+    if attempt.end is None or attempt.end.status != "completed" or attempt.refused is not None:
+        return False
+    if attempt.candidate is None:
+        return True
+    return _heard(attempt) < len(attempt.candidate.evidence)
+
+
+def _heard(attempt: AttemptState) -> int:
+    return sum(gate.verdict != "unavailable" for gate in attempt.gates)
+
+
 def _next_of_candidate(
     state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
 ) -> Action:
     if attempt.refused is not None:
         return _another_attempt(state, task, attempt.refused, work)
     if attempt.candidate is None:
-        return MakeCandidate(task=item.id, attempt=attempt)
-    if any(gate.verdict == "unavailable" for gate in attempt.gates) and attempt.epoch == state.epoch:
+        return MakeCandidate(task=item.id, attempt=attempt, by_hand=False)
+    if any(gate.verdict == "unavailable" for gate in attempt.gates):
         return EndRun(status="parked", exit_code=4, reason=f"task {item.id}: a gate could not be run")
-    heard = [gate for gate in attempt.gates if gate.verdict != "unavailable"]
-    if len(heard) < len(attempt.candidate.evidence):
+    if _heard(attempt) < len(attempt.candidate.evidence):
         return RunGates(task=item.id, attempt=attempt)
+    if attempt.landing_refused is not None:
+        return EndRun(status="parked", exit_code=4, reason=f"task {item.id}: {attempt.landing_refused}")
     match judge(attempt, item):
         case Passed():
             return Land(task=item.id, attempt=attempt)
@@ -208,7 +282,8 @@ def _next_of_candidate(
 
 def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) -> Action:
     previous = task.attempts[-1]
-    ends = [a.end.status for a in task.attempts if a.epoch == state.epoch and a.end is not None]
+    counted = task.attempts[task.undone :]
+    ends = [a.end.status for a in counted if a.epoch == state.epoch and a.end is not None]
     if sum(status in CHARGED for status in ends) >= work.attempts:
         return FailTask(
             task=task.entry.id, reason=f"{reason}; {work.attempts} of {work.attempts} attempts used"
@@ -223,25 +298,17 @@ def _next_of_question(state: RunState, item: WorkItem, attempt: AttemptState) ->
     if question is None:
         return AskPerson(task=item.id, attempt=attempt)
     if question.answer is None:
-        return EndRun(status="waiting", exit_code=3, reason=f"task {item.id} asks: {question.asked.text}")
+        return _waiting(item, question)
     return StartAttempt(task=item.id, number=attempt.number + 1, previous=attempt)
+
+
+def _waiting(item: WorkItem, question: QuestionState) -> EndRun:
+    return EndRun(status="waiting", exit_code=3, reason=f"task {item.id} asks: {question.asked.text}")
 
 
 def question_of(state: RunState, task: str, attempt: int) -> QuestionState | None:
     """The question that this attempt asked, if it has been asked."""
     return next((q for q in state.questions if q.task == task and q.attempt == attempt), None)
-
-
-def _next_of_parked(state: RunState, item: WorkItem, attempt: AttemptState) -> Action:
-    assert attempt.end is not None
-    if attempt.epoch < state.epoch:
-        return StartAttempt(task=item.id, number=attempt.number + 1, previous=attempt)
-    return EndRun(
-        status="parked",
-        exit_code=4,
-        reason=f"task {item.id}: {attempt.end.reason}",
-        until=attempt.end.until,
-    )
 
 
 def _after_the_tasks(state: RunState, work: Work) -> Action:

@@ -155,6 +155,13 @@ async def salvage_tree(own: OwnRepository, parent: str) -> str:
         return await git.text("write-tree")
 
 
+async def staged_tree(own: OwnRepository) -> str | None:
+    """What the user's index holds; None when it is no tree (a merge has conflicts there)."""
+    with own.index_copy() as git:
+        done = await git.try_run("write-tree")
+    return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
+
+
 async def commit_tree(own: OwnRepository, tree: str, *, parent: str, message: str) -> str:
     """A commit by the user's name; nothing points to it yet."""
     return await own.git.text("commit-tree", tree, "-p", parent, "-F", "-", stdin=os.fsencode(message))

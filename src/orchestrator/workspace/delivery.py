@@ -28,21 +28,25 @@ _OUR_LOCK = "orchestrator-index"
 DOCUMENT_MAX_BYTES = 10_000_000
 
 
-async def deliver(own: OwnRepository, commit: str, *, branch: str, expected: str) -> None:
+async def deliver(
+    own: OwnRepository, commit: str, *, branch: str, expected: str, over_staged: bool = False
+) -> None:
     """Move `branch` from `expected` to `commit`, and the index with it; files of the tree stay as they are.
 
     The commit's own documents are written into the folder. Doing it again is harmless, which is how a
     delivery that was killed is finished. WorkspaceError, and nothing moved, when HEAD, branch or index are
-    not what the candidate was made on.
+    not what the candidate was made on; with `over_staged` the index may be anything.
     """
     if await _branch_commit(own, branch) == expected:
         await send_objects(own, commit, expected)
-    async with _index_lock(own.layout):
+    async with index_of_users(own.layout):
         await _check_unmoved(own, commit, branch, expected)
+        if not over_staged:
+            await _check_nothing_staged(own, commit, expected)
         await _check_documents(own, commit)
         await move_branch(own, branch, commit, expected)
         await _write_documents(own, commit)
-        await _replace_index(own, commit)
+        await replace_index(own, commit)
 
 
 async def send_objects(own: OwnRepository, commit: str, base: str) -> None:
@@ -104,6 +108,9 @@ async def _check_unmoved(own: OwnRepository, commit: str, branch: str, expected:
     at = await _branch_commit(own, branch)
     if at not in (commit, expected):
         raise _moved(own, commit, f"{branch} is at {at}, not at {expected}", f"git log {expected}..{branch}")
+
+
+async def _check_nothing_staged(own: OwnRepository, commit: str, expected: str) -> None:
     with own.index_copy() as git:
         staged = await git.try_run("write-tree")
     tree = os.fsdecode(staged.stdout).strip()
@@ -147,7 +154,7 @@ async def _write_documents(own: OwnRepository, commit: str) -> None:
         if there == content:
             continue
         if there is not None:
-            await _keep_replaced(own, there)
+            await keep_replaced(own, there)
         try:
             await asyncio.to_thread(write_file, own.layout.folder, path, content, own.layout.owner)
         except OSError as error:
@@ -156,13 +163,13 @@ async def _write_documents(own: OwnRepository, commit: str) -> None:
             ) from error
 
 
-async def _keep_replaced(own: OwnRepository, content: bytes) -> None:
+async def keep_replaced(own: OwnRepository, content: bytes) -> None:
     """What stood where a document of ours goes may be somebody's work, so it stays to be had."""
     blob = await own.git.text("hash-object", "-w", "--stdin", stdin=content)
     await own.git.run("update-ref", f"refs/replaced/{blob}", blob)
 
 
-async def _replace_index(own: OwnRepository, commit: str) -> None:
+async def replace_index(own: OwnRepository, commit: str) -> None:
     git_dir = own.layout.git_dir
     with own.index_copy() as git:
         # One tree, over what the index has: unchanged entries keep their flags and stat data.
@@ -188,7 +195,7 @@ def _fill_lock(own: OwnRepository, index: Path, git_dir: Path) -> None:
 
 
 @asynccontextmanager
-async def _index_lock(layout: Layout) -> AsyncIterator[None]:
+async def index_of_users(layout: Layout) -> AsyncIterator[None]:
     git_dir = layout.git_dir
     lock, ours = git_dir / "index.lock", git_dir / _OUR_LOCK
     remove_own_stale_lock(git_dir)

@@ -11,7 +11,7 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -163,20 +163,52 @@ def read_file(folder: Path, path: str, limit: int) -> bytes | None:
     return content
 
 
-def write_file(folder: Path, path: str, content: bytes, owner: Identity) -> None:
-    """Write a file for its owner, whole or not at all, without following links."""
+def write_file(folder: Path, path: str, content: bytes, owner: Identity, *, mode: str = "100644") -> None:
+    """Write a file or link for its owner, whole or not at all, without following links.
+
+    `mode` is git's; a link's content is where it leads. LinkInPath when a folder stands in its place.
+    """
     with parent_of(folder, path, make_as=owner) as (parent, name):
         temporary = f".{name[:100]}.{os.getpid()}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(temporary, flags, 0o666, dir_fd=parent)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                give_to(descriptor, owner)
-                file.write(content)
+            if mode == "120000":
+                os.symlink(content, temporary, dir_fd=parent)
+                os.chown(temporary, owner.uid, owner.gid, dir_fd=parent, follow_symlinks=False)
+            else:
+                _write_new(parent, temporary, content, owner, 0o777 if mode == "100755" else 0o666)
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-        except BaseException:
+        except IsADirectoryError:
             os.unlink(temporary, dir_fd=parent)
+            raise LinkInPath("a folder stands in its place", where=path) from None
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary, dir_fd=parent)
             raise
+
+
+def _write_new(parent: int, name: str, content: bytes, owner: Identity, permissions: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, permissions, dir_fd=parent)
+    with os.fdopen(descriptor, "wb") as file:
+        give_to(descriptor, owner)
+        file.write(content)
+
+
+def remove_file(folder: Path, path: str) -> None:
+    """Remove a file or link, and the folders above it that are empty then; an absent one is no error."""
+    try:
+        with parent_of(folder, path) as (parent, name):
+            os.unlink(name, dir_fd=parent)
+    except (FileNotFoundError, LinkInPath, IsADirectoryError):
+        return
+    above = path.rpartition("/")[0]
+    while above:
+        try:
+            with parent_of(folder, above) as (parent, name):
+                os.rmdir(name, dir_fd=parent)
+        except OSError:
+            return
+        above = above.rpartition("/")[0]
 
 
 def write_tar(folder: Path, paths: Iterable[str], into: Path) -> None:

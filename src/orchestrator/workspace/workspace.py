@@ -11,7 +11,7 @@ from typing import Literal
 from orchestrator.errors import EnvironmentInvalid, WorkspaceError
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace import candidate as candidates
-from orchestrator.workspace import container_git, delivery
+from orchestrator.workspace import container_git, delivery, restoration
 from orchestrator.workspace.candidate import Candidate, Snapshot
 from orchestrator.workspace.container_git import GitMount
 from orchestrator.workspace.folder import (
@@ -219,6 +219,41 @@ class Workspace:
     async def deliver(self, commit: str, *, branch: str, expected: str) -> None:
         """Land a commit on the user's branch; see `delivery.deliver`. Also finishes one that was killed."""
         await delivery.deliver(self.own, commit, branch=branch, expected=expected)
+
+    async def commit_edits(
+        self, *, tree: str, paths: tuple[str, ...], parent: str, message: str, ref: str
+    ) -> str:
+        """A commit on `parent` of these paths as `tree` has them, kept under `ref`: what a person changed."""
+        commit = await restoration.commit_paths(
+            self.own, parent=parent, tree=tree, paths=paths, message=message
+        )
+        await self.keep(commit, ref)
+        return commit
+
+    async def deliver_edits(self, commit: str, *, branch: str, expected: str, ref: str) -> None:
+        """Land a commit of the user's own edits, whatever they had staged; that is kept under `ref`."""
+        staged = await candidates.staged_tree(self.own)
+        if staged is not None:
+            kept = await candidates.commit_tree(self.own, staged, parent=expected, message="Staged before")
+            await self.keep(kept, ref)
+        await delivery.deliver(self.own, commit, branch=branch, expected=expected, over_staged=True)
+
+    async def bring_back(
+        self, target: str, *, branch: str, expected: str, saved: str, untouched: frozenset[str]
+    ) -> tuple[str, ...]:
+        """Move branch, index and files back to an earlier commit; see `restoration.bring_back`."""
+        return await restoration.bring_back(
+            self.own, target, branch=branch, expected=expected, saved=saved, untouched=untouched
+        )
+
+    async def parent_of(self, commit: str) -> str:
+        """The commit's first parent."""
+        return await self.own.git.text("rev-parse", "--verify", f"{commit}^1")
+
+    async def commits_between(self, base: str, tip: str) -> tuple[str, ...]:
+        """Commits that `tip` has over `base`, newest first."""
+        listing = await self.own.git.text("rev-list", tip, f"^{base}", "--")
+        return tuple(listing.split())
 
     async def commit_of_checked_out(self, branch: str) -> str:
         """Where the branch stands. WorkspaceError when HEAD is not on it (any more)."""

@@ -1,0 +1,105 @@
+"""What a person asked for, and the options and settings that follow from it."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from orchestrator.agents.base import AgentDriver
+from orchestrator.config import LoadedSettings, Override, Settings, load_settings
+from orchestrator.errors import EnvironmentInvalid, UsageError
+from orchestrator.gateway.access import PROVIDER_URL, ModelSource, Provider, Scripted, credential_from
+from orchestrator.gateway.script import load_script
+from orchestrator.journal.journal import Listener
+from orchestrator.run.facts import RunOptions
+from orchestrator.supervision.choose_run import GoOn, NewRun
+from orchestrator.wiring.place import Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """None and empty: not given."""
+
+    agent: str | None = None
+    agent_command: str | None = None
+    model: str | None = None
+    guidance: str | None = None
+    config: tuple[str, ...] = ()
+    """SECTION.KEY=VALUE, later wins."""
+    only: tuple[str, ...] = ()
+    """Ids of the tasks to carry out; empty: all."""
+    first: str | None = None
+    """Id of the task to begin with; those before it are left out."""
+    new: bool = False
+    """Start over, whatever earlier runs did."""
+    allow_dirty: bool = False
+    """Commit what is not committed first, as the user's."""
+    listeners: tuple[Listener, ...] = ()
+
+
+def options_for(choice: NewRun | GoOn, request: RunRequest) -> RunOptions:
+    """How the run is to go on: as it was started, unless something else is asked for now."""
+    before = choice.state.options if isinstance(choice, GoOn) else RunOptions(agent="")
+    if request.agent_command is not None and request.agent not in (None, "command"):
+        raise UsageError(
+            f"--agent-command is for the agent `command`, not for {request.agent}",
+            hint="Leave out one of the two.",
+        )
+    command = before.command
+    agent = request.agent or before.agent
+    if request.agent_command is not None:
+        command, agent = _words(request.agent_command), "command"
+    return replace(
+        before,
+        agent=agent,
+        command=command,
+        model=request.model or before.model,
+        guidance=request.guidance or before.guidance,
+        overrides=(*before.overrides, *request.config),
+        only=choice.selected if isinstance(choice, NewRun) and choice.skipped else before.only,
+    )
+
+
+def _words(command: str) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(command))
+    except ValueError as error:
+        raise UsageError(f"--agent-command cannot be split into words: {error}") from None
+    if not words:
+        raise UsageError("--agent-command is empty")
+    return words
+
+
+def settings_for(place: Place, choice: NewRun | GoOn, options: RunOptions) -> LoadedSettings:
+    """The settings in force; a run that goes on keeps the repository's file it was started with."""
+    overrides: list[str | Override] = list(options.overrides)
+    if options.agent:
+        overrides.append(Override(key="agent.name", value=options.agent, flag="--agent"))
+    if options.command:
+        overrides.append(Override(key="agent.command", value=list(options.command), flag="--agent-command"))
+    if options.model is not None:
+        overrides.append(Override(key="agent.model", value=options.model, flag="--model"))
+    stored = None
+    if isinstance(choice, GoOn):
+        stored = place.records.folder(choice.state.run).configuration.read_bytes()
+    return load_settings(place.folder, environ=os.environ, overrides=overrides, repository_file=stored)
+
+
+def model_source(
+    place: Place, driver: AgentDriver, settings: Settings, environ: Mapping[str, str]
+) -> ModelSource | None:
+    """Where the agent's model is; raises EnvironmentInvalid when there is no credential for it."""
+    if not driver.needs_model:
+        return None
+    if settings.gateway.scripted is not None:
+        script = place.folder / settings.gateway.scripted
+        load_script(script)
+        return Scripted(path=script)
+    credential = credential_from(environ)
+    if credential is None:
+        raise EnvironmentInvalid(
+            f"no credential for the agent {driver.name}",
+            hint="export ANTHROPIC_API_KEY=…, or try without a model: -c gateway.scripted=FILE",
+        )
+    upstream = settings.gateway.upstream or environ.get("ANTHROPIC_BASE_URL") or PROVIDER_URL
+    return Provider(upstream=upstream, credential=credential)

@@ -1,0 +1,37 @@
+"""`run_milestone` and `resume_run`: validate, start, carry out, and stop whatever happens."""
+
+from pathlib import Path
+
+from orchestrator.engine.environment import validate_environment
+from orchestrator.engine.milestone_runner import MilestoneRunner
+from orchestrator.run.report import RunReport, report_of
+from orchestrator.supervision.choose_run import DoneAlready, GoOn
+from orchestrator.wiring.place import opened_place, plan_path
+from orchestrator.wiring.request import RunRequest
+from orchestrator.wiring.start import choose, prepared
+
+
+async def run_milestone(plan: str | Path, **options: object) -> RunReport:
+    """Carry out a plan in the code folder we stand in, or go on with its unfinished run.
+
+    `options` are the fields of RunRequest. Raises OrchestratorError when plan, configuration or environment
+    are not fit, before anything is started; what happens later is in the report.
+    """
+    code_folder = validate_environment()
+    request = RunRequest(**options)  # type: ignore[arg-type]
+    async with opened_place(code_folder) as place:
+        choice, read = await choose(place, plan_path(code_folder, plan), request)
+        if isinstance(choice, DoneAlready):
+            return report_of(choice.state)
+        async with prepared(place, choice, read, request) as context:
+            return report_of(await MilestoneRunner(context).carry_out())
+
+
+async def resume_run(wanted: str | None, **options: object) -> RunReport:
+    """Go on with an unfinished run: named by id, unambiguous prefix or plan, else the only one here."""
+    code_folder = validate_environment()
+    request = RunRequest(**options)  # type: ignore[arg-type]
+    async with opened_place(code_folder) as place:
+        state = place.unfinished(wanted)
+        async with prepared(place, GoOn(state=state), place.stored_plan(state), request) as context:
+            return report_of(await MilestoneRunner(context).carry_out())

@@ -1,0 +1,332 @@
+"""From a chosen run to everything it works with.
+
+Everything that can be refused is refused here, in an order in which nothing has been changed and no
+container started when it is.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from importlib import resources
+
+from orchestrator.agents.base import AgentDriver
+from orchestrator.agents.registry import agent_driver
+from orchestrator.config import LoadedSettings, Settings
+from orchestrator.containers.base import LABEL_KIND, LABEL_RUN, ContainerEngine, ContainerSpec
+from orchestrator.containers.engine import connect_engine
+from orchestrator.containers.names import labels
+from orchestrator.engine.context import RunContext, limits_of
+from orchestrator.engine.environment import check_agent_program, check_required_files
+from orchestrator.engine.run_journal import RunJournal
+from orchestrator.engine.undoing import carry_out_undo
+from orchestrator.errors import EnvironmentInvalid, UsageError
+from orchestrator.gateway.client import GatewayClient
+from orchestrator.plan.graph import ordered
+from orchestrator.plan.model import Plan, Task
+from orchestrator.plan_files import read_plan_file, require_runnable
+from orchestrator.run.facts import (
+    QuestionAnswered,
+    RunEnded,
+    RunOptions,
+    RunResumed,
+    RunStarted,
+    TaskEntry,
+    TaskFinished,
+)
+from orchestrator.run.prompts import TEXTS
+from orchestrator.run.state import RunState, begin, fold
+from orchestrator.supervision.choose_run import (
+    Choice,
+    GoOn,
+    NewRun,
+    Selection,
+    choose_run,
+    earlier_commit,
+    is_unfinished,
+)
+from orchestrator.supervision.decide import Work, WorkItem
+from orchestrator.wiring.place import Place, ReadPlan
+from orchestrator.wiring.request import RunRequest, model_source, options_for, settings_for
+
+
+async def choose(place: Place, path: str, request: RunRequest) -> tuple[Choice, ReadPlan]:
+    """The plan and what to do about it; a run that goes on keeps the plan it was started with."""
+    plan, content = read_plan_file(place.folder / path, shown_as=path)
+    require_runnable(plan)
+    for wanted in (*request.only, *([request.first] if request.first is not None else [])):
+        if plan.task(wanted) is None:
+            known = ", ".join(task.id for task in plan.tasks)
+            raise UsageError(f"there is no task {wanted}", where=path, hint=f"The plan's tasks: {known}")
+    records = await place.records_here(path)
+    selection = Selection(only=request.only, first=request.first, anew=request.new)
+    choice = choose_run(records, plan, selection, on_branch=await place.on_branch(records))
+    if isinstance(choice, GoOn):
+        return choice, place.stored_plan(choice.state)
+    return choice, ReadPlan(plan=plan, content=content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Terms:
+    """What is settled about a run before anything is touched."""
+
+    run: str
+    branch: str
+    options: RunOptions
+    loaded: LoadedSettings
+    untracked: frozenset[str]
+    dirty: bool
+    """Whether there are changes of the user's to be committed first."""
+
+
+@asynccontextmanager
+async def prepared(
+    place: Place, choice: NewRun | GoOn, read: ReadPlan, request: RunRequest
+) -> AsyncIterator[RunContext]:
+    """Check everything, take the locks, write the run's first or next fact, and give its context."""
+    options = options_for(choice, request)
+    loaded = settings_for(place, choice, options)
+    settings = loaded.settings
+    check_required_files(place.folder, settings.environment.required_files)
+    driver = agent_driver(settings.agent.name)
+    model = model_source(place, driver, settings, os.environ)
+    run = choice.state.run if isinstance(choice, GoOn) else _new_run_id(read.plan)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(place.folder_lock(run))
+        branch = choice.state.start.branch if isinstance(choice, GoOn) else branch_of(read.plan)
+        await place.workspace.check_branch(branch)
+        await _check_foreign_work(place, read.plan.path)
+        untracked = await place.untracked(read.plan.path)
+        dirty = await _dirty(place, choice, untracked, allow=request.allow_dirty)
+        engine = await connect_engine()
+        stack.push_async_callback(engine.close)
+        image = await _image(engine, settings)
+        await _check_living_containers(engine, place, run)
+        await check_agent_program(
+            engine, place.workspace, driver, settings, _probe(place, settings, image, run)
+        )
+        stack.enter_context(place.run_lock(run))
+        gateway = await _gateway(stack, place, driver)
+        for listener in request.listeners:
+            place.journal.listen(listener)
+        terms = _Terms(
+            run=run, branch=branch, options=options, loaded=loaded, untracked=untracked, dirty=dirty
+        )
+        journal = await _begin(place, choice, read, terms)
+        yield RunContext(
+            run=run,
+            state_id=place.state.id,
+            folder=place.records.folder(run),
+            journal=journal,
+            plan=read.plan,
+            work=await _work(place, read.plan, settings, journal.state),
+            settings=settings,
+            driver=driver,
+            engine=engine,
+            workspace=place.workspace,
+            image=image,
+            gateway=gateway,
+            model_source=model,
+            texts=prompt_texts(),
+            untracked=untracked,
+        )
+
+
+def prompt_texts() -> dict[str, str]:
+    """The texts prompts are made of, by name."""
+    folder = resources.files("orchestrator.run") / "prompt_texts"
+    return {name: (folder / f"{name}.md").read_text("utf-8") for name in TEXTS}
+
+
+def branch_of(plan: Plan) -> str:
+    """The plan's own branch, else one named after its file."""
+    stem = plan.path.rpartition("/")[2].rpartition(".")[0] or plan.path.rpartition("/")[2]
+    return plan.branch or f"milestone/{stem}"
+
+
+def _new_run_id(plan: Plan) -> str:
+    """At most 40 lower-case letters, digits and hyphens: the plan's name and six random digits."""
+    stem = plan.path.rpartition("/")[2].rpartition(".")[0]
+    words = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:32].strip("-") or "run"
+    return f"{words}-{secrets.token_hex(3)}"
+
+
+async def _gateway(stack: AsyncExitStack, place: Place, driver: AgentDriver) -> GatewayClient | None:
+    if not driver.needs_model:
+        return None
+    return await stack.enter_async_context(GatewayClient.connect(place.state.path, place.state.id))
+
+
+async def _dirty(place: Place, choice: NewRun | GoOn, untracked: frozenset[str], *, allow: bool) -> bool:
+    """Whether the user has changes that are not committed; refused unless they are allowed.
+
+    A run that goes on takes what a person changed since as theirs, so nothing is refused then.
+    """
+    if isinstance(choice, GoOn) and choice.state.branch_ready:
+        return False
+    dirty = await place.workspace.dirty_paths(untracked)
+    if dirty and not allow:
+        more = f" and {len(dirty) - 3} more" if len(dirty) > 3 else ""
+        raise EnvironmentInvalid(
+            f"there are changes that are not committed: {', '.join(dirty[:3])}{more}",
+            where=str(place.folder),
+            hint="Commit or stash them, or let the run commit them first: --allow-dirty",
+        )
+    return bool(dirty)
+
+
+async def _check_foreign_work(place: Place, plan: str) -> None:
+    """HEAD with task commits of another plan's unfinished run is not ours to build on."""
+    others = [r for r in place.records.of(place.folder) if r.start.plan != plan and is_unfinished(r)]
+    held = await place.on_branch(others)
+    for record in others:
+        commits = [task.finished.commit for task in record.tasks.values() if task.finished is not None]
+        if held.intersection(commits):
+            raise EnvironmentInvalid(
+                f"HEAD holds work of run {record.run} ({record.start.plan}), which is not finished",
+                where=str(place.folder),
+                hint=f"orchestrator resume {record.run}, or orchestrator cancel {record.run}",
+            )
+
+
+async def _check_living_containers(engine: ContainerEngine, place: Place, run: str) -> None:
+    """No container of another run, or of another state folder, may be at work in this folder."""
+    for container in await engine.list({LABEL_KIND: None}):
+        here = str(place.folder) in container.mount_sources
+        if not here or container.status != "running" or container.labels.get(LABEL_RUN) == run:
+            continue
+        other = container.labels.get(LABEL_RUN)
+        hint = f"docker rm -f {container.name}"
+        if other is not None:
+            hint = f"orchestrator resume {other}, or orchestrator cancel {other}; else {hint}"
+        raise EnvironmentInvalid(
+            f"the container {container.name} is at work in this folder", where=str(place.folder), hint=hint
+        )
+
+
+def _probe(place: Place, settings: Settings, image: str, run: str) -> ContainerSpec:
+    """A container that only looks something up in the image."""
+    owner = place.workspace.owner
+    return ContainerSpec(
+        name=f"ktrdr-probe-{run}",
+        image=image,
+        uid=owner.uid,
+        gid=owner.gid,
+        limits=limits_of(settings),
+        labels=labels(kind="probe", state=place.state.id),
+        working_dir="/",
+        network="none",
+    )
+
+
+async def _image(engine: ContainerEngine, settings: Settings) -> str:
+    digest = await engine.image_digest(settings.image.name)
+    if digest is None:
+        raise EnvironmentInvalid(
+            f"there is no image {settings.image.name}", hint="Build it: orchestrator image build"
+        )
+    return digest
+
+
+async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Terms) -> RunJournal:
+    """Write the run's first fact, or the one with which it goes on."""
+    if isinstance(choice, GoOn):
+        journal = RunJournal(place.journal, fold(place.journal.state_facts(terms.run)))
+        await carry_out_undo(place.workspace, journal, terms.untracked)
+        journal.append(RunResumed(options=terms.options))
+        _answer_by_guidance(journal, terms.options.guidance)
+        return journal
+    if choice.replaces is not None:
+        _give_up(place, choice.replaces)
+    folder = place.records.folder(terms.run)
+    folder.plan.write_bytes(read.content)
+    folder.configuration.write_bytes(terms.loaded.repository_file or b"")
+    started = await _started(place, read.plan, terms)
+    journal = RunJournal(place.journal, begin(place.journal.append(terms.run, started)))
+    for task, commit in choice.imported.items():
+        journal.append(TaskFinished(status="imported", commit=commit), task=task)
+    for task in choice.skipped:
+        journal.append(TaskFinished(status="skipped", reason="left out"), task=task)
+    return journal
+
+
+def _give_up(place: Place, state: RunState) -> None:
+    """The unfinished run that `--new` takes the place of is cancelled."""
+    with place.run_lock(state.run):
+        ended = RunEnded(status="cancelled", exit_code=130, reason="a new run was started instead")
+        place.journal.append(state.run, ended)
+
+
+async def _started(place: Place, plan: Plan, terms: _Terms) -> RunStarted:
+    head = (await place.workspace.head()).commit
+    await place.workspace.pin_base(terms.run, head)
+    base = head
+    if terms.dirty:
+        base = await _users_commit(place, head, terms)
+    return RunStarted(
+        plan=plan.path,
+        plan_title=plan.title,
+        folder=str(place.folder),
+        branch=terms.branch,
+        base=base,
+        head=head,
+        tasks=tuple(
+            TaskEntry(id=task.id, title=task.title, type=task.type, hash=task.hash) for task in plan.tasks
+        ),
+        end_to_end=plan.end_to_end is not None,
+        options=replace(terms.options, agent=terms.loaded.settings.agent.name),
+    )
+
+
+async def _users_commit(place: Place, head: str, terms: _Terms) -> str:
+    """The user's uncommitted changes as a commit in our repository; it lands when the branch is made."""
+    snapshot = await place.workspace.snapshot(
+        exclude=terms.untracked, baseline=await place.workspace.baseline()
+    )
+    made = await place.workspace.commit(
+        snapshot,
+        parent=head,
+        message=f"Changes before run {terms.run}\n",
+        overlay={},
+        ref=f"refs/ktrdr/edits/{terms.run}/0",
+    )
+    return made.commit
+
+
+def _answer_by_guidance(journal: RunJournal, guidance: str | None) -> None:
+    """Guidance given to `resume` is the answer when just one question is open."""
+    questions = journal.state.open_questions
+    if guidance is not None and len(questions) == 1:
+        asked = questions[0]
+        answer = QuestionAnswered(question=asked.asked.question, by="resume -g", text=guidance)
+        journal.append(answer, task=asked.task, attempt=asked.attempt)
+
+
+async def _work(place: Place, plan: Plan, settings: Settings, state: RunState) -> Work:
+    """The plan as the policy sees it: the tasks to carry out, in order, with their gates."""
+    records = [record for record in await place.records_here(plan.path) if record.run != state.run]
+    on_branch = await place.on_branch(records)
+    items = []
+    for task in ordered(plan):
+        finished = state.tasks[task.id].finished
+        if finished is not None and finished.status in ("imported", "skipped"):
+            continue
+        commands = commands_of(task, settings)
+        landed = earlier_commit(records, task.id, None, on_branch) is not None
+        must_change = (task.writes_code or (task.type is None and not commands)) and not landed
+        items.append(
+            WorkItem(id=task.id, depends_on=task.depends_on, commands=commands, must_change=must_change)
+        )
+    scenario: tuple[str, ...] = ()
+    if not state.options.only:
+        own = plan.end_to_end.commands if plan.end_to_end is not None else ()
+        scenario = (*own, *settings.verify.milestone)
+    return Work(items=tuple(items), end_to_end=scenario, attempts=settings.limits.attempts)
+
+
+def commands_of(task: Task, settings: Settings) -> tuple[str, ...]:
+    """The gates of a task: its own, its smoke tests where they count, and those of every task."""
+    smoke = task.smoke_tests if settings.verify.smoke_tests else ()
+    return (*task.verify, *smoke, *settings.verify.task)

@@ -1,0 +1,190 @@
+"""`undo`, `abandon` and `cancel`: take work off the branch, or give a run up. None of them loses anything."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from sqlite3 import IntegrityError
+
+from orchestrator.containers.base import LABEL_RUN, LABEL_STATE
+from orchestrator.containers.engine import connect_engine
+from orchestrator.engine.environment import validate_environment
+from orchestrator.engine.run_journal import RunJournal
+from orchestrator.engine.run_records import RunRecords
+from orchestrator.engine.undoing import carry_out_undo
+from orchestrator.errors import EnvironmentInvalid, FolderBusy, UsageError
+from orchestrator.journal.journal import Journal
+from orchestrator.run.facts import AttemptEnded, CancelWished, RunEnded, UndoneTask, UndoStarted
+from orchestrator.run.state import RunState, fold
+from orchestrator.state_folder import StateFolder, open_state_folder
+from orchestrator.supervision.choose_run import is_unfinished
+from orchestrator.wiring.place import Place, opened_place
+from orchestrator.workspace.locks import RunLock
+
+OWNER_STOPS_SECONDS = 60.0
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenBack:
+    """What an undo or abandon did, and how to get everything back."""
+
+    run: str
+    branch: str
+    target: str
+    saved: str
+    """The commit that holds the folder as it was."""
+    repository: str
+    """Our own repository, where it and every candidate lie."""
+    undone: tuple[UndoneTask, ...]
+    """What was taken off the branch, newest first."""
+
+
+async def undo(wanted: str, task: str) -> TakenBack:
+    """Take a task's commit and all later ones of the run off the branch; the tasks are pending again."""
+    async with opened_place(validate_environment()) as place:
+        state = place.run_of_this_folder(wanted)
+        if task not in state.tasks:
+            raise UsageError(f"run {state.run} has no task {task}", hint=f"It has: {', '.join(state.tasks)}")
+        with place.folder_lock(state.run), place.run_lock(state.run):
+            return await _take_back(place, state.run, task)
+
+
+async def abandon(wanted: str) -> TakenBack:
+    """Bring the branch back to the run's base; the run is cancelled."""
+    async with opened_place(validate_environment()) as place:
+        state = place.run_of_this_folder(wanted)
+        with place.folder_lock(state.run), place.run_lock(state.run):
+            taken = await _take_back(place, state.run, None)
+            await _remove_containers(place.state, state.run)
+            place.journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="abandoned"))
+            return taken
+
+
+async def _take_back(place: Place, run: str, task: str | None) -> TakenBack:
+    """With both locks held: announce, bring everything back, and say how to return."""
+    journal = RunJournal(place.journal, fold(place.journal.state_facts(run)))
+    untouched = await place.untracked(journal.state.start.plan)
+    await carry_out_undo(place.workspace, journal, untouched)
+    state = journal.state
+    head = await _head(place, state)
+    undone = await _landed(place, state, head, task)
+    target = state.start.base if task is None else await place.workspace.parent_of(undone[-1].commit)
+    await _refuse_foreign(place, target, head, undone)
+    ref = f"refs/ktrdr/undo/{run}/{state.last_n}"
+    saved = await place.workspace.salvage(
+        ref, parent=head, message=f"Folder before work of run {run} was taken back\n"
+    )
+    journal.append(UndoStarted(target=target, expected=head, saved=saved, ref=ref, tasks=undone))
+    await carry_out_undo(place.workspace, journal, untouched)
+    return TakenBack(
+        run=run,
+        branch=state.start.branch,
+        target=target,
+        saved=saved,
+        repository=str(place.workspace.own.git_dir),
+        undone=undone,
+    )
+
+
+async def _head(place: Place, state: RunState) -> str:
+    head = await place.workspace.head()
+    if head.branch != state.start.branch and state.branch_ready:
+        raise EnvironmentInvalid(
+            f"HEAD is on {head.branch or 'a detached commit'}, not on {state.start.branch}",
+            where=str(place.folder),
+            hint=f"git switch {state.start.branch}",
+        )
+    return head.commit
+
+
+async def _landed(place: Place, state: RunState, head: str, task: str | None) -> tuple[UndoneTask, ...]:
+    """The run's tasks that are on the branch, newest first, down to `task`; all of them without one."""
+    commits = {
+        each.finished.commit: each.entry.id
+        for each in state.tasks.values()
+        if each.finished is not None and each.finished.status == "completed" and each.finished.commit
+    }
+    between = await place.workspace.commits_between(state.start.base, head)
+    landed = [UndoneTask(task=commits[commit], commit=commit) for commit in between if commit in commits]
+    if task is None:
+        return tuple(landed)
+    ids = [entry.task for entry in landed]
+    if task not in ids:
+        raise UsageError(
+            f"task {task} of run {state.run} has no commit on {state.start.branch}",
+            hint=f"These have: {', '.join(ids) or 'none'}",
+        )
+    return tuple(landed[: ids.index(task) + 1])
+
+
+async def _refuse_foreign(place: Place, target: str, head: str, undone: tuple[UndoneTask, ...]) -> None:
+    ours = {entry.commit for entry in undone}
+    foreign = [c for c in await place.workspace.commits_between(target, head) if c not in ours]
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise UsageError(
+            f"commits that are not this run's stand above {target[:12]}: {foreign[0][:12]}{more}",
+            where=str(place.folder),
+            hint=f"Look at them with git log {target[:12]}.. and move them elsewhere first.",
+        )
+
+
+async def cancel(wanted: str) -> RunState:
+    """Give a run up for good: its living owner stops as with ^C, else its containers are removed here."""
+    state_folder = open_state_folder(os.environ)
+    journal = Journal.open(state_folder.path / "journal.sqlite")
+    try:
+        return await _cancel(state_folder, journal, wanted)
+    finally:
+        journal.close()
+
+
+async def _cancel(state_folder: StateFolder, journal: Journal, wanted: str) -> RunState:
+    records = RunRecords(state=state_folder.path, journal=journal)
+    state = records.named(wanted)
+    if not is_unfinished(state):
+        return state
+    try:
+        journal.append(state.run, CancelWished(), key=f"{state.epoch}")
+    except IntegrityError:
+        pass  # somebody wished it before
+    lock = await _lock_in_time(records, state.run)
+    try:
+        state = fold(journal.state_facts(state.run))
+        if state.end is None or state.end.status != "cancelled":
+            await _remove_containers(state_folder, state.run)
+            _close_attempts(RunJournal(journal, state))
+            journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="cancelled"))
+    finally:
+        lock.release()
+    return fold(journal.state_facts(state.run))
+
+
+async def _lock_in_time(records: RunRecords, run: str) -> RunLock:
+    """The run's lock, once its living owner has stopped."""
+    for _ in range(int(OWNER_STOPS_SECONDS / POLL_SECONDS)):
+        lock = RunLock.take(records.folder(run).lock)
+        if lock is not None:
+            return lock
+        await asyncio.sleep(POLL_SECONDS)
+    owner = records.owner(run)
+    who = "its owner" if owner is None else f"process {owner.pid}"
+    raise FolderBusy(
+        f"{who} has not stopped for {OWNER_STOPS_SECONDS:g} s", hint="The wish stays; try again, or end it."
+    )
+
+
+def _close_attempts(journal: RunJournal) -> None:
+    for task in journal.state.tasks.values():
+        if task.last is not None and task.last.end is None:
+            ended = AttemptEnded(status="interrupted", reason="cancelled", exit_code=None)
+            journal.append(ended, task=task.entry.id, attempt=task.last.number)
+
+
+async def _remove_containers(state_folder: StateFolder, run: str) -> None:
+    engine = await connect_engine()
+    try:
+        for container in await engine.list({LABEL_STATE: state_folder.id, LABEL_RUN: run}):
+            await engine.remove(container.id)
+    finally:
+        await engine.close()
