@@ -13,9 +13,8 @@ from orchestrator.containers.engine import EngineClient, connect_engine
 
 @pytest.fixture
 async def engine() -> AsyncIterator[EngineClient]:
-    client = await connect_engine()
-    yield client
-    await client.close()
+    async with await connect_engine() as client:
+        yield client
 
 
 @pytest.fixture

@@ -257,7 +257,7 @@ async def test_text_that_is_not_utf8_is_replaced(engine: EngineClient, container
 
 
 async def test_input_that_nobody_reads_holds_nothing_up(engine: EngineClient, containers: Containers) -> None:
-    result = await engine.exec(await containers.run(), ("false",), timeout=20, stdin=bytes(30_000_000))
+    result = await engine.exec(await containers.run(), ("false",), timeout=8, stdin=bytes(30_000_000))
     assert result.exit_code == 1
 
 

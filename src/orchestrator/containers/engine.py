@@ -6,7 +6,8 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import aiodocker
@@ -21,7 +22,7 @@ from orchestrator.containers.base import (
     ExecResult,
     LogChunk,
 )
-from orchestrator.containers.execution import Execution, run_in_container
+from orchestrator.containers.execution import Execution, run_in_container, short
 from orchestrator.containers.profile import ENGINE_SOCKETS, create_body, refuse_engine_socket
 from orchestrator.containers.streams import Demultiplexer, StreamBroken
 from orchestrator.errors import CannotStart, CodingAgentError
@@ -86,11 +87,11 @@ class EngineClient:
             return container.id
 
     async def start(self, container: str) -> None:
-        async with self._request(f"start the container {container}"):
+        async with self._request(f"start the container {short(container)}"):
             await self._container(container).start()
 
     async def inspect(self, container: str) -> ContainerState | None:
-        async with self._request(f"inspect the container {container}"):
+        async with self._request(f"inspect the container {short(container)}"):
             found = await _or_none(self._container(container).show())
             return None if found is None else _state(found)
 
@@ -102,15 +103,15 @@ class EngineClient:
         return tuple(state for state in states if state is not None)
 
     async def wait(self, container: str) -> ContainerState:
-        with _translated(f"wait for the container {container}"):
+        with _translated(f"wait for the container {short(container)}"):
             await self._container(container).wait()
         state = await self.inspect(container)
         if state is None:
-            raise CodingAgentError(f"the container {container} was removed while it was waited for")
+            raise CodingAgentError(f"the container {short(container)} was removed while it was waited for")
         return state
 
     async def signal(self, container: str, name: str) -> None:
-        async with self._request(f"send {name} to the container {container}"):
+        async with self._request(f"send {name} to the container {short(container)}"):
             try:
                 await self._container(container).kill(signal=name)
             except aiodocker.DockerError as error:
@@ -118,7 +119,7 @@ class EngineClient:
                     raise
 
     async def remove(self, container: str) -> None:
-        async with self._request(f"remove the container {container}"):
+        async with self._request(f"remove the container {short(container)}"):
             try:
                 await self._container(container).delete(force=True, v=True)
             except aiodocker.DockerError as error:
@@ -132,7 +133,7 @@ class EngineClient:
         frames = Demultiplexer()
         # aiodocker's own reader decodes text; a transcript is bytes.
         path, params = f"containers/{container}/logs", {"stdout": True, "stderr": True, "follow": follow}
-        with _translated(f"read the output of the container {container}"):
+        with _translated(f"read the output of the container {short(container)}"):
             async with self._docker._query(path, params=params) as response:
                 try:
                     async for piece in response.content.iter_any():
@@ -165,11 +166,11 @@ class EngineClient:
             user=user or "",
             output_limit=output_limit,
         )
-        with _translated(f"run {argv[0]} in the container {container}"):
+        with _translated(f"run {argv[0]} in the container {short(container)}"):
             return await run_in_container(self._docker, execution, timeout)
 
     async def put_archive(self, container: str, path: str, tar: Path) -> None:
-        with tar.open("rb") as stream, _translated(f"copy into the container {container}"):
+        with tar.open("rb") as stream, _translated(f"copy into the container {short(container)}"):
             url = f"containers/{container}/archive"
             # Asked first, so that nothing is under way on a connection that the engine has refused and left.
             headers = {"Content-Type": "application/x-tar", "Expect": "100-continue"}
@@ -180,6 +181,14 @@ class EngineClient:
 
     async def close(self) -> None:
         await self._docker.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
     def _container(self, container: str) -> DockerContainer:
         return self._docker.containers.container(container)

@@ -6,6 +6,7 @@ session of something that has it.
 """
 
 import asyncio
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from orchestrator.errors import CodingAgentError, CodingAgentTimeout
 
 MARK = "KTRDR_EXEC"
 KILL_SECONDS = 15.0
+_ID = re.compile(r"[0-9a-f]{64}")
 _STDIN_PIECE = 65536
 _STDERR = 2
 
@@ -160,7 +162,7 @@ async def _exit_code(command: Exec, execution: Execution) -> int:
     if state["Running"] or state["ExitCode"] is None:
         raise CodingAgentError(
             f"the engine closed the connection while {_shown(execution)} was still running",
-            where=execution.container,
+            where=short(execution.container),
         )
     return int(state["ExitCode"])
 
@@ -179,10 +181,15 @@ async def _kill(docker: Docker, execution: Execution, mark: str) -> bool:
 def _too_long(execution: Execution, timeout: float, output: _Output, killed: bool) -> CodingAgentTimeout:
     end = "and was killed" if killed else "and could not be killed: it ends when the container is removed"
     error = CodingAgentTimeout(
-        f"{_shown(execution)} took longer than {timeout:g} s {end}", where=execution.container
+        f"{_shown(execution)} took longer than {timeout:g} s {end}", where=short(execution.container)
     )
     error.stdout, error.stderr = output.stdout, output.stderr
     return error
+
+
+def short(container: str) -> str:
+    """A container for people: names as they are, ids as `docker ps` shows them."""
+    return container[:12] if _ID.fullmatch(container) else container
 
 
 def _shown(execution: Execution) -> str:
