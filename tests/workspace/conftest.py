@@ -3,13 +3,14 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from orchestrator.subprocesses import Completed, Identity, run
+from orchestrator.workspace.container_git import OBJECTS_TARGET, GitMount
 from orchestrator.workspace.workspace import Workspace
 
 ORDINARY_UID = 1000
@@ -65,6 +66,19 @@ class Project:
     async def open(self) -> Workspace:
         return await Workspace.open(self.folder, repositories=self.repositories)
 
+    async def inside(
+        self, mounts: Sequence[GitMount], *args: str, folder: Path | None = None
+    ) -> tuple[int, str]:
+        """Git as a container runs it: by the mounted repository, its stores at their real places."""
+        own = next(mount.source for mount in mounts if not mount.read_only)
+        stores = [str(mount.source) for mount in mounts if mount.target.startswith(OBJECTS_TARGET)]
+        (own / "objects/info/alternates").write_text("".join(f"{store}\n" for store in stores))
+        where = folder or self.folder
+        done = await self.try_git(
+            *args, cwd=where, GIT_DIR=str(own), GIT_WORK_TREE=str(where), HOME="/nonexistent"
+        )
+        return done.exit_code, (done.stdout + done.stderr).decode(errors="replace").rstrip("\n")
+
     async def fsck(self) -> str:
         done = await self.try_git("fsck", "--strict", "--no-dangling")
         return (done.stdout + done.stderr).decode(errors="replace").strip()
@@ -83,7 +97,8 @@ def area(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     top.chmod(0o755)
     (top / "home").mkdir(mode=0o755)
     monkeypatch.setenv("HOME", str(top / "home"))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    for name in ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL"):
+        monkeypatch.delenv(name, raising=False)
     yield top
     shutil.rmtree(top)
 

@@ -6,29 +6,8 @@ import time
 
 import pytest
 
-from orchestrator.subprocesses import Identity, run
+from orchestrator.subprocesses import Identity
 from orchestrator.workspace.container_git import GIT_TARGET, OBJECTS_TARGET
-
-
-async def inside(project, mounts, *args, folder=None):
-    """Git as the container runs it: by the mounted repository, with the stores at their real places."""
-    own = next(mount.source for mount in mounts if not mount.read_only)
-    stores = [str(mount.source) for mount in mounts if mount.target.startswith(OBJECTS_TARGET)]
-    (own / "objects/info/alternates").write_text("".join(f"{store}\n" for store in stores))
-    done = await run(
-        ("git", *args),
-        timeout=60,
-        env={
-            "PATH": os.environ["PATH"],
-            "GIT_DIR": str(own),
-            "GIT_WORK_TREE": str(folder or project.folder),
-            "HOME": "/nonexistent",
-            "GIT_CONFIG_NOSYSTEM": "1",
-        },
-        cwd=folder or project.folder,
-        identity=project.owner,
-    )
-    return done.exit_code, (done.stdout + done.stderr).decode(errors="replace").rstrip("\n")
 
 
 async def test_an_agents_repository_is_clean_and_its_commits_stay_in_it(project, area):
@@ -46,13 +25,13 @@ async def test_an_agents_repository_is_clean_and_its_commits_stay_in_it(project,
     assert mounts[0].source == area / "agent" / "git"
     alternates = area / "agent/git/objects/info/alternates"
     assert alternates.read_text() == f"{OBJECTS_TARGET}/0\n"
-    assert await inside(project, mounts, "status", "--porcelain") == (0, "")
-    assert await inside(project, mounts, "describe") == (0, "v2")
-    assert await inside(project, mounts, "branch", "--format=%(refname:short)") == (0, "main\nother")
+    assert await project.inside(mounts, "status", "--porcelain") == (0, "")
+    assert await project.inside(mounts, "describe") == (0, "v2")
+    assert await project.inside(mounts, "branch", "--format=%(refname:short)") == (0, "main\nother")
     project.write("a.py", "print(2)\n")
-    assert (await inside(project, mounts, "commit", "-qam", "agent"))[0] == 0
-    assert (await inside(project, mounts, "log", "-1", "--format=%an"))[1] == "Ada"
-    assert (await inside(project, mounts, "gc", "-q", "--prune=now"))[0] == 0
+    assert (await project.inside(mounts, "commit", "-qam", "agent"))[0] == 0
+    assert (await project.inside(mounts, "log", "-1", "--format=%an"))[1] == "Ada"
+    assert (await project.inside(mounts, "gc", "-q", "--prune=now"))[0] == 0
     assert await project.git("rev-parse", "HEAD") == base
     assert sorted(str(path) for path in (project.folder / ".git").rglob("*")) == before
     assert await project.fsck() == ""
@@ -76,13 +55,14 @@ async def test_a_gates_repository_holds_the_candidate_and_is_clean(project, area
     await workspace.write_gate_archive(made.commit, area / "gate.tar", uid=os.geteuid(), gid=os.getegid())
     mounts = await workspace.make_gate_git_dir(area / "gate.git", commit=made.commit, branch="main")
     with tarfile.open(area / "gate.tar") as tar:
-        tar.extractall(area / "unpacked", filter="fully_trusted")
+        tar.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
+        tar.extractall(area / "unpacked")
     files = area / "unpacked/workspace"
     give(files, project.owner)
-    assert await inside(project, mounts, "status", "--porcelain", folder=files) == (0, "")
-    assert await inside(project, mounts, "rev-parse", "HEAD", folder=files) == (0, made.commit)
-    assert await inside(project, mounts, "symbolic-ref", "HEAD", folder=files) == (0, "refs/heads/main")
-    assert (await inside(project, mounts, "fsck", folder=files))[0] == 0
+    assert await project.inside(mounts, "status", "--porcelain", folder=files) == (0, "")
+    assert await project.inside(mounts, "rev-parse", "HEAD", folder=files) == (0, made.commit)
+    assert await project.inside(mounts, "symbolic-ref", "HEAD", folder=files) == (0, "refs/heads/main")
+    assert (await project.inside(mounts, "fsck", folder=files))[0] == 0
     assert (await project.try_git("cat-file", "-e", made.commit)).exit_code != 0
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from orchestrator.errors import WorkspaceError
 from orchestrator.workspace.git import TREE_SECONDS, Git
-from orchestrator.workspace.repository import OwnRepository
+from orchestrator.workspace.repository import USER_ATTRIBUTES, OwnRepository
 from orchestrator.workspace.tree import (
     Baseline,
     Oddity,
@@ -196,7 +196,7 @@ def _has_attributes_of_the_users(git: Git) -> bool:
     return any(
         b"filter" in content or b"working-tree-encoding" in content
         for content in (
-            (git.git_dir / "user-attributes").read_bytes(),
+            (git.git_dir / USER_ATTRIBUTES).read_bytes(),
             (git.git_dir / "info" / "attributes").read_bytes(),
         )
     )

@@ -13,7 +13,13 @@ from typing import BinaryIO
 
 from orchestrator.workspace.delivery import give_tree
 from orchestrator.workspace.git import TREE_SECONDS, Git
-from orchestrator.workspace.repository import OwnRepository, copy_shallow, init_repository, write_config
+from orchestrator.workspace.repository import (
+    USER_ATTRIBUTES,
+    OwnRepository,
+    copy_shallow,
+    init_repository,
+    write_config,
+)
 
 WORKSPACE = "/workspace"
 GIT_TARGET = f"{WORKSPACE}/.git"
@@ -93,6 +99,7 @@ async def _make(own: OwnRepository, into: Path, *, branch: str, moved: str | Non
     await init_repository(into, layout.object_format)
     core = {"bare": "false", "logAllRefUpdates": "true"}
     core |= {name.removeprefix("core."): value for name, value in own.taken_over}
+    core["attributesFile"] = f"{_target(own)}/{USER_ATTRIBUTES}"
     user = {"name": own.author.name, "email": own.author.email}
     write_config(into / "config", layout.object_format, {"core": core, "user": user})
     known = await _branches_and_tags(own)
@@ -102,7 +109,8 @@ async def _make(own: OwnRepository, into: Path, *, branch: str, moved: str | Non
     lines = [f"{commit} {name}\n" for name, commit in sorted(shown.items())]
     (into / "packed-refs").write_bytes(os.fsencode("".join(lines)))
     (into / "HEAD").write_bytes(os.fsencode(f"ref: refs/heads/{branch}\n"))
-    shutil.copyfile(own.git_dir / "info" / "exclude", into / "info" / "exclude")
+    for name in ("info/exclude", "info/attributes", USER_ATTRIBUTES):
+        shutil.copyfile(own.git_dir / name, into / name)
     stores = range(len(layout.object_stores))
     alternates = "".join(f"{OBJECTS_TARGET}/{number}\n" for number in stores)
     (into / "objects" / "info" / "alternates").write_text(alternates)
@@ -119,10 +127,13 @@ async def _branches_and_tags(own: OwnRepository) -> tuple[_Ref, ...]:
     return tuple(_Ref(name=name, commit=commit) for name, commit in pairs)
 
 
+def _target(own: OwnRepository) -> str:
+    return WORKTREE_GIT_TARGET if own.layout.is_worktree else GIT_TARGET
+
+
 def _hand_over(own: OwnRepository, into: Path) -> tuple[GitMount, ...]:
     layout = own.layout
-    target = WORKTREE_GIT_TARGET if layout.is_worktree else GIT_TARGET
-    binds = [GitMount(source=into, target=target)]
+    binds = [GitMount(source=into, target=_target(own))]
     if layout.is_worktree:
         # The worktree's .git is a file, and over a file only a file can be mounted.
         pointer = into / "worktree-pointer"

@@ -25,6 +25,9 @@ _TAKEN_OVER = (
     "core.eol",
 )
 
+USER_ATTRIBUTES = "user-attributes"
+"""The attributes file of the user's settings, in our repository and in those for containers."""
+
 # What is archived is all of the tree, as it stands. These lines come last, so they win.
 _ARCHIVE_WHOLE = b"* -export-ignore -export-subst\n"
 
@@ -141,7 +144,7 @@ async def init_repository(git_dir: Path, object_format: str) -> None:
 
 def _configure(own: OwnRepository, settings: Settings) -> None:
     layout = own.layout
-    attributes = own.git_dir / "user-attributes"
+    attributes = own.git_dir / USER_ATTRIBUTES
     core = {"bare": "false", "logAllRefUpdates": "false", "safecrlf": "false"}
     core |= {name.removeprefix("core."): value for name, value in own.taken_over}
     core["attributesFile"] = str(attributes)
