@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, blockquote, heading, hr, html_block
-from markdown_it.rules_block import fence as strict_fence
 from markdown_it.token import Token
 
 from orchestrator.plan.diagnostics import finding
@@ -153,8 +152,8 @@ def one_line_of(text: str) -> str:
 
 
 def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    if state.parentType == "blockquote" or state.level > 0:
-        return strict_fence(state, start, end, silent)
+    if state.level > 0:
+        return False  # what a quote holds is not read
     lines: list[str] = state.env["lines"]
     opener = fence_line(lines[start], start)
     if opener is None or (opener.indent > 3 and not state.env["lists"].holds(start, opener.indent)):
@@ -166,10 +165,22 @@ def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     _report(state.env, start, opener.info, found)
     token = state.push("fence", "code", 0)
     token.info = opener.info
-    token.content = state.getLines(start + 1, found.end, opener.indent, True)
+    token.content = _dedented(lines[start + 1 : found.end], opener.indent)
     state.line = min(found.end + (1 if found.closed else 0), end)
     token.map = [start, state.line]
     return True
+
+
+def _dedented(lines: list[str], columns: int) -> str:
+    """Without the indentation of the fence itself; the library's own way fails on short last lines."""
+    if columns:
+        lines = [_cut(line, columns) for line in lines]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _cut(line: str, columns: int) -> str:
+    expanded = line.expandtabs(4) if "\t" in line[:columns] else line
+    return expanded[min(columns, len(expanded) - len(expanded.lstrip(" "))) :]
 
 
 def _report(env: Any, start: int, info: str, found: Any) -> None:

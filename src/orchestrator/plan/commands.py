@@ -13,9 +13,9 @@ from orchestrator.plan.values import SHELLS, only_code
 _QUOTED = re.compile(r"'[^'\n]*'|\"(?:\\.|[^\"\\\n])*\"")
 _BETWEEN = re.compile(r"&&|\|\||[;\n]")
 _NOTHING = re.compile(
-    r"\s*(?:(?:true|:|exit(?:\s+0)?|pwd|(?:echo|printf|cd|set|export|sleep)\b[^|<>]*)\s*|#.*)?", re.DOTALL
+    r"\s*(?:(?:true|:|exit(?:\s+0)?|pwd)\s*|(?:echo|printf|cd|set|export|sleep)\b[^|<>]*|#.*)?", re.DOTALL
 )
-_FORGIVEN = re.compile(r"\|\|\s*(?:true|:|exit\s+0)\s*$|(?:^|[;\n])\s*exit\s+0\s*$")
+_FORGIVEN = re.compile(r"\|\|\s*(?:true|:|exit\s+0)\s*$|(?:^|[;\n])[ \t]*exit[ \t]+0\s*$")
 _COMMENT = re.compile(r"(?:^|\s)#.*$", re.MULTILINE)
 _SHOWS_OUTPUT = re.compile(r"expect|output|result|example|response", re.IGNORECASE)
 

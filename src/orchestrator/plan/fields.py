@@ -82,7 +82,10 @@ _BOLD = re.compile(
     r"(?P<label>[^*\n]{1,60}?)(?P<inside>\s*:)?\s*(?P=mark)(?P<outside>\s*:)?(?P<value>.*)"
 )
 _BARE = re.compile(rf"(?P<bullet>[-*+]\s+)?(?P<label>{_PLAIN})\s*:(?P<value>.*)", re.IGNORECASE)
-_ONE_VALUE = frozenset(("type", "files", "depends", "builds_on", "estimate", "status", "branch"))
+_LONGEST = 80
+_LISTS = frozenset(("files", "depends", "prerequisites", "builds_on"))
+_SHORT = _LISTS | {"type", "estimate", "status", "branch"}
+_BULLET = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s")
 _CHECKBOX = re.compile(r"\s*[-*+]\s+\[[ xX]\]")
 
 
@@ -116,6 +119,8 @@ def meaning_of(label: str) -> Meaning | None:
     """What a label or a sub-heading means, whatever its case and its parentheses; None when it is not
     known.
     """
+    if len(label) > _LONGEST:
+        return None
     words = re.sub(r"\(s\)", "s", label.lower())
     words = re.sub(r"\([^)]*\)|[^\w\s/-]", " ", words)
     name = " ".join(words.split())
@@ -175,9 +180,17 @@ def _lines(block: Block, document: Document) -> Iterator[Line]:
 
 
 def _add_line(found: list[Field], line: Line) -> None:
-    if found[-1].meaning in _ONE_VALUE and _CHECKBOX.match(line.text):
+    if found[-1].meaning in _SHORT and not _continues(found[-1], line):
         found.append(Field(meaning="text", label="", line=line.number))
     found[-1].lines.append(line)
+
+
+def _continues(entry: Field, line: Line) -> bool:
+    """Whether a line still belongs to a short value: it is the first, an item of a list, or after a comma."""
+    if _CHECKBOX.match(line.text):
+        return False
+    is_item = entry.meaning in _LISTS and _BULLET.match(line.text) is not None
+    return not entry.lines or is_item or entry.lines[-1].text.rstrip().endswith(",")
 
 
 def _label(line: Line) -> Field | None:

@@ -8,7 +8,8 @@ from typing import Literal
 from orchestrator.plan.values import ID
 
 _LEVELS = range(2, 7)
-_LEAD = r"(?P<lead>(?:\[[ xX]\]|\d{1,4}[.)]|[^\w~]|_)*)"
+_LONGEST_LEAD = 300
+_LEAD = r"(?P<lead>(?:[^\w~]|_|\d{1,4}[.)]|(?<=\[)[xX](?=\]))*)"
 _TASK = re.compile(
     rf"{_LEAD}task(?:\s+|\s*[:#]\s*|[-_]?)[\[(#`*_]*(?P<id>{ID})(?P<close>[\])`*_]*)\s*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
@@ -68,8 +69,9 @@ def is_task_line(line: str) -> bool:
     return match is not None and isinstance(task_heading(match["text"], 2), TaskHeading)
 
 
-def is_end_to_end(text: str) -> bool:
-    return _END_TO_END.match(text) is not None
+def is_end_to_end(text: str, level: int) -> bool:
+    """Whether a heading opens the scenario; one of level 1 is the title of the plan."""
+    return level > 1 and _END_TO_END.match(text) is not None
 
 
 def milestone_id(text: str) -> str | None:
@@ -79,6 +81,7 @@ def milestone_id(text: str) -> str | None:
 
 
 def _nearly(text: str) -> NoTask | None:
+    text = text[:_LONGEST_LEAD]
     if _STRUCK.match(text):
         return NoTask(code="left-out-task", message="the task is struck out and left out")
     match = _LIKE_A_TASK.match(text)

@@ -24,7 +24,9 @@ _SPEC_KIT = re.compile(
 )
 _KIRO = re.compile(r"\**(?P<id>\d{1,6}(?:\.\d{1,6}){0,5})[.)]?(?P<star>\*?)\**\s+(?P<title>\S.*)")
 _DEPENDS = re.compile(r"\(?\bdepends\s+on:?\s*(?P<what>[^)_\n]*)", re.IGNORECASE)
-_FILE = re.compile(r"`([^`\s]*[./][^`\s]*)`|(?<![\w`/])([\w.@+-]+(?:/[\w.@+\[\]-]+)+)")
+_FILE = re.compile(
+    r"`([^`\s]{0,200}[./][^`\s]{0,200})`|(?<![\w`/.@+-])([\w.@+-]{1,200}(?:/[\w.@+\[\]-]{1,200}){1,50})"
+)
 _VALIDATION = re.compile(r"\W*validation commands\W*", re.IGNORECASE)
 
 
@@ -150,7 +152,7 @@ def _draft(
     files = dict.fromkeys(quoted or bare for quoted, bare in _FILE.findall(section))
     return Draft(
         id=id,
-        title=title.strip(" *"),
+        title=_unwrapped(title.strip()),
         lines=span,
         section=section,
         depends=depends,
@@ -158,6 +160,11 @@ def _draft(
         acceptance=item.criteria,
         done=item.box.done,
     )
+
+
+def _unwrapped(title: str) -> str:
+    match = re.fullmatch(r"\*\*([^*]*)\*\*", title)
+    return title if match is None else match[1].strip()
 
 
 def _validation(document: Document) -> tuple[EndToEnd | None, tuple[str, ...]]:

@@ -43,7 +43,7 @@ class Section:
 def read_native(document: Document, front: FrontMatter) -> Milestone:
     sections = _sections(document)
     tasks = [section for section in sections if section.task is not None]
-    end_to_end = [s for s in sections if s.task is None and is_end_to_end(s.heading.text)]
+    end_to_end = [s for s in sections if s.task is None and is_end_to_end(s.heading.text, s.heading.level)]
     if tasks and not end_to_end:
         sections, tasks, end_to_end = _scenario_in_last_task(document, sections, tasks)
     drafts, findings = _drafts(document, tasks)
@@ -107,7 +107,7 @@ def _sections(document: Document) -> list[Section]:
         found = task_heading(heading.text, heading.level)
         task = found if isinstance(found, TaskHeading) else None
         last = at
-        if task is not None or is_end_to_end(heading.text):
+        if task is not None or is_end_to_end(heading.text, heading.level):
             while last + 1 < len(starts) and _belongs(document.blocks[starts[last + 1]], heading, task):
                 last += 1
         blocks = document.blocks[starts[at] + 1 : ends[last]]
@@ -129,7 +129,9 @@ def _scenario_in_last_task(
 ) -> tuple[list[Section], list[Section], list[Section]]:
     """A scenario under the last task is the milestone's, unless that task validates it itself."""
     last = tasks[-1]
-    at = next((n for n, b in enumerate(last.blocks) if b.kind == "heading" and is_end_to_end(b.text)), None)
+    at = next(
+        (n for n, b in enumerate(last.blocks) if b.kind == "heading" and is_end_to_end(b.text, b.level)), None
+    )
     if at is None or _type(read_fields(document, last.blocks[:at])) in ("VALIDATION", "VERIFICATION"):
         return sections, tasks, []
     heading, rest = last.blocks[at], last.blocks[at + 1 :]
@@ -274,7 +276,9 @@ def _preamble(document: Document) -> Iterable[Block]:
     """What stands before the first task, without the end-to-end section."""
     for block in document.blocks:
         found = task_heading(block.text, block.level) if block.kind == "heading" else None
-        if isinstance(found, TaskHeading) or (block.kind == "heading" and is_end_to_end(block.text)):
+        if isinstance(found, TaskHeading) or (
+            block.kind == "heading" and is_end_to_end(block.text, block.level)
+        ):
             return
         yield block
 

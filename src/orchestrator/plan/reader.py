@@ -38,6 +38,7 @@ _MISSING = {
 }
 _HIDDEN = re.compile("[\\x01-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
 _MOST_HIDDEN = 20
+_LONGEST_PATH = 30
 
 
 def read_plan(data: bytes | str, *, path: str, format: str | None = None) -> Plan:
@@ -118,7 +119,8 @@ def _plan(milestone: Milestone, text: str, path: str, format: str) -> Plan:
 def _cycle_findings(tasks: tuple[Task, ...]) -> Iterator[Diagnostic]:
     lines = {task.id: task.lines.first for task in tasks}
     for path in cycles(tasks):
-        yield finding("dependency-cycle", lines[path[0]], "tasks wait for each other: " + " → ".join(path))
+        shown = path if len(path) <= _LONGEST_PATH else (*path[: _LONGEST_PATH - 2], "…", path[-1])
+        yield finding("dependency-cycle", lines[path[0]], "tasks wait for each other: " + " → ".join(shown))
 
 
 def _hidden(text: str) -> Iterator[Diagnostic]:

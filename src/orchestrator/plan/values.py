@@ -13,6 +13,7 @@ SHELLS = frozenset(("bash", "sh", "shell", "zsh"))
 
 _TYPE = re.compile(r"\b(coding|research|mixed|validation|verification)\b", re.IGNORECASE)
 _CODE = re.compile(r"`([^`\n]+)`")
+_VERB = re.compile(r"\w{1,20}:\s+")
 _LINE_NUMBERS = re.compile(r":\d+(?:-\d+)?(?:,\s*\d+(?:-\d+)?)*$")
 _PARENTHESES = re.compile(r"\([^()\n]*\)")
 _BULLET = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s+")
@@ -20,7 +21,8 @@ _CHECKBOX = re.compile(
     r"(?P<indent>\s*)(?:[-*+]|\d{1,9}[.)])\s+\[(?P<mark>[ xX~-])\](?P<star>\*?)\s*(?P<text>.*)"
 )
 _ITEM = re.compile(r"(?P<indent>\s*)(?:[-*+]|\d{1,9}[.)])\s+(?P<text>.*)")
-_NOTHING = re.compile(r"\W*(?:(?:nothing|none|nil|no|n/?a)\b.*)?\W*", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_][\w/]*")
+_NOTHING = frozenset(("nothing", "none", "nil", "no", "n/a", "na"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,8 @@ def task_type(value: str) -> TaskType | None:
 
 def says_nothing(value: str) -> bool:
     """Whether a value means "no dependency": nothing, none, -, N/A."""
-    return _NOTHING.fullmatch(value) is not None
+    first = _WORD.search(value)
+    return first is None or first[0].lower() in _NOTHING
 
 
 _REFERENCE = re.compile(
@@ -56,7 +59,7 @@ _REFERENCE = re.compile(
     rf"(?:\s*(?:[-–—]|\.\.\.?|…|\bto\b|\bthrough\b)\s*(?:task\s+)?[#`*_\[]*(?P<last>{ID}))?",
     re.IGNORECASE,
 )
-_LINK = re.compile(r"\]\([^)\n]*\)")
+_LINK = re.compile(r"\]\([^)\n]{0,300}\)")
 _SEPARATOR = re.compile(r"[,;&+/]|\band\b|\bor\b", re.IGNORECASE)
 
 
@@ -99,7 +102,7 @@ def _path(name: str) -> str:
 
 def _bare_names(text: str) -> Iterator[str]:
     for piece in re.split(r"[,;]|\s[-–—]\s", text):
-        words = piece.split()
+        words = _VERB.sub("", piece.strip()).split()
         if len(words) == 1 and re.search(r"[./]", words[0].strip(".")) and not says_nothing(words[0]):
             yield _path(words[0].strip("*_\"'"))
 
