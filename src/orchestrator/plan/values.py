@@ -16,7 +16,7 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _VERB = re.compile(r"\w{1,20}:\s+")
 _LINE_NUMBERS = re.compile(r":\d+(?:-\d+)?(?:,\s*\d+(?:-\d+)?)*$")
 _PARENTHESES = re.compile(r"\([^()\n]*\)")
-_BULLET = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s+")
+_BULLET = re.compile(r"^\s*(?:[-*+]|\d{1,9}[.)])\s+")
 _CHECKBOX = re.compile(
     r"(?P<indent>\s*)(?:[-*+]|\d{1,9}[.)])\s+\[(?P<mark>[ xX~-])\](?P<star>\*?)\s*(?P<text>.*)"
 )
@@ -51,7 +51,7 @@ def task_type(value: str) -> TaskType | None:
 def says_nothing(value: str) -> bool:
     """Whether a value means "no dependency": nothing, none, -, N/A."""
     first = _WORD.search(value)
-    return first is None or first[0].lower() in _NOTHING
+    return value.strip(" -–—.*_`\n") == "" if first is None else first[0].lower() in _NOTHING
 
 
 _REFERENCE = re.compile(
