@@ -134,12 +134,20 @@ async def test_a_session_with_a_tool_an_outcome_and_a_second_attempt(
         folder = await client.open_attempt(access(tmp_path, {"steps": STEPS}, 1))
         first = await agent.attempt(folder, "token-1", resumed=False)
         await client.close_attempt("r", "1", 1)
-        assert result(first)["structured_output"] == {"status": "completed", "summary": "first"}
+        assert result(first)["structured_output"] == {
+            "status": "completed",
+            "summary": "first",
+            "handoff": "",
+        }
         assert (agent.workspace / "a.txt").read_text() == "one\n"
 
         folder = await client.open_attempt(access(tmp_path, {"steps": STEPS}, 2))
         second = await agent.attempt(folder, "token-2", resumed=True)
-        assert result(second)["structured_output"] == {"status": "completed", "summary": "second"}
+        assert result(second)["structured_output"] == {
+            "status": "completed",
+            "summary": "second",
+            "handoff": "",
+        }
         assert {event["session_id"] for event in (*first, *second)} == {agent.session}
         assert "one" in tool_output(second)
 
@@ -154,7 +162,11 @@ async def test_an_attempt_that_ended_in_an_error_goes_on_with_the_next_list(
         folder = await client.open_attempt(access(tmp_path, {"attempts": LIMITED}, 2))
         second = await agent.attempt(folder, "token-2", resumed=True)
         assert "one" in tool_output(second)
-        assert result(second)["structured_output"] == {"status": "completed", "summary": "second"}
+        assert result(second)["structured_output"] == {
+            "status": "completed",
+            "summary": "second",
+            "handoff": "",
+        }
 
 
 async def test_an_answer_in_prose_gets_its_reminder_and_no_outcome(

@@ -8,6 +8,8 @@ from typing import Any
 from orchestrator.gateway.script import Answer
 
 OUTCOME_TOOL = "StructuredOutput"
+NOTHING_SAID = {"summary": "", "handoff": ""}
+"""What the agent's CLI asks of every outcome, so that a script need not say it."""
 PIECE = 64  # characters of text in one event of a stream
 
 ERROR_TYPES = {
@@ -36,7 +38,7 @@ def message(answer: Answer, *, model: str, seed: str) -> dict[str, Any]:
     """The answer as a whole message. Ids come from `seed`: the same for a retry, else different."""
     uses = [(tool.name, tool.input) for tool in answer.tools]
     if answer.outcome is not None:
-        uses.append((OUTCOME_TOOL, answer.outcome))
+        uses.append((OUTCOME_TOOL, {**NOTHING_SAID, **answer.outcome}))
     content: list[dict[str, Any]] = []
     if answer.thinking:
         content.append({"type": "thinking", "thinking": answer.thinking, "signature": _id("sig", seed)})
