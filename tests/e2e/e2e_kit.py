@@ -1,0 +1,408 @@
+"""Scratch repositories, plans, scripts of the model, and the real command as a process of its own.
+
+Everything a test makes lies in one folder below /tmp that everybody may enter, because some of the commands
+run as a user who is not the one that runs the tests.
+"""
+
+import json
+import os
+import queue
+import shlex
+import shutil
+import signal
+import subprocess  # noqa: TID251 - starts the command as a person's shell does, without our own help
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orchestrator
+
+IMAGE = "ktrdr-coding-agent:latest"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = Path(orchestrator.__file__).resolve().parent
+ORDINARY = 1000
+"""The user who owns folders and starts commands where root runs the tests."""
+PATIENCE = 120.0
+
+ENGINE = {name: os.environ[name] for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if name in os.environ}
+if "DOCKER_CONTEXT" in ENGINE:
+    ENGINE["DOCKER_CONFIG"] = os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A command that has ended."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def out(self) -> str:
+        return self.stdout.decode()
+
+    @property
+    def err(self) -> str:
+        return self.stderr.decode()
+
+    @property
+    def events(self) -> list[Event]:
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+    def of(self, kind: str) -> list[Event]:
+        return [event for event in self.events if event["kind"] == kind]
+
+    @property
+    def end(self) -> Event:
+        """The last line of a command that ran."""
+        last = self.events[-1]
+        assert last["kind"] == "run_ended"
+        return last
+
+    @property
+    def run(self) -> str:
+        assert self.stdout, self
+        run: str = self.events[0]["run"]
+        return run
+
+    def __str__(self) -> str:
+        return f"exit {self.exit_code}\n{self.stdout.decode(errors='replace')}\n{self.stderr.decode(errors='replace')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who types the command: the interpreter that they can run, and who they are."""
+
+    program: tuple[str, ...]
+    pythonpath: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        if self.uid == os.geteuid():
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": list(self.groups)}
+
+
+def myself() -> Caller:
+    """Whoever runs the tests, with the command of this environment."""
+    installed = Path(sys.executable).with_name("orchestrator")
+    program = (str(installed),) if installed.exists() else (sys.executable, "-m", "orchestrator.cli.main")
+    path = "" if installed.exists() else str(PACKAGE.parent)
+    return Caller(program=program, pythonpath=path, uid=os.geteuid(), gid=os.getegid())
+
+
+class Living:
+    """A command that still runs; its events are read as they come."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._seen: list[bytes] = []
+        self._errors: list[bytes] = []
+        self._readers = [threading.Thread(target=read) for read in (self._read_out, self._read_err)]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _read_out(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                self._lines.put(line)
+        self._lines.put(None)
+
+    def _read_err(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as stream:
+            self._errors.append(stream.read())
+
+    def until(self, kind: str, **values: object) -> Event:
+        """The next event of this kind with these values."""
+        while True:
+            line = self._lines.get(timeout=PATIENCE)
+            if line is None:
+                raise AssertionError(f"the command ended before {kind} {values}:\n{self.finish()}")
+            self._seen.append(line)
+            event: Event = json.loads(line)
+            if event["kind"] == kind and all(event[name] == value for name, value in values.items()):
+                return event
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def finish(self) -> Done:
+        code = self._process.wait(timeout=PATIENCE)
+        for reader in self._readers:
+            reader.join(timeout=PATIENCE)
+        while not self._lines.empty():
+            if (line := self._lines.get()) is not None:
+                self._seen.append(line)
+        return Done(exit_code=code, stdout=b"".join(self._seen), stderr=b"".join(self._errors))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+        self.finish()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    id: str
+    tree: str
+    trailers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A repository, a caller, and a state folder of the caller's."""
+
+    folder: Path
+    """The code folder."""
+    area: Path
+    """Everything else: the caller's HOME and state."""
+    caller: Caller
+    owner: int
+    """Whose folder it is; git of a test runs as this user."""
+    settings: dict[str, str] = field(default_factory=dict)
+    """The caller's environment, in addition."""
+
+    @property
+    def state(self) -> Path:
+        return self.area / "state" / "ktrdr-orchestrator"
+
+    @property
+    def state_id(self) -> str | None:
+        file = self.state / "id"
+        return file.read_text().strip() if file.exists() else None
+
+    def environment(self, extra: Mapping[str, str]) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": self.caller.pythonpath,
+            "HOME": str(self.area / "home"),
+            "XDG_STATE_HOME": str(self.area / "state"),
+            "LC_ALL": "C.UTF-8",
+            **ENGINE,
+            **self.settings,
+            **extra,
+        }
+
+    def start(self, *words: str, cwd: Path | None = None, **extra: str) -> Living:
+        """Begin a command in the code folder; for commands with --json."""
+        process = subprocess.Popen(
+            [*self.caller.program, *words],
+            cwd=cwd or self.folder,
+            env=self.environment(extra),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            **self.caller.identity,
+        )
+        return Living(process)
+
+    def orchestrator(self, *words: str, cwd: Path | None = None, **extra: str) -> Done:
+        with self.start(*words, cwd=cwd, **extra) as command:
+            return command.finish()
+
+    def run(self, *words: str, plan: str = "plan.md", **extra: str) -> Done:
+        return self.orchestrator("run", plan, "--json", *words, **extra)
+
+    def status(self, run: str) -> dict[str, Any]:
+        done = self.orchestrator("status", run, "--json")
+        assert done.exit_code == 0, done
+        (found,) = json.loads(done.stdout)["runs"]
+        result: dict[str, Any] = found
+        return result
+
+    def git(self, *words: str) -> str:
+        return os.fsdecode(self.try_git(*words).stdout).rstrip("\n")
+
+    def try_git(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
+        other = {} if self.owner == os.geteuid() else {"user": self.owner, "group": self.owner}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.area),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_OPTIONAL_LOCKS": "0",
+        }
+        return subprocess.run(
+            ["git", *words], cwd=self.folder, env=environment, capture_output=True, check=True, **other
+        )
+
+    def write(self, path: str, content: str | bytes) -> Path:
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        if os.geteuid() == 0:
+            os.chown(target, self.owner, self.owner)
+        return target
+
+    def commit(self, **files: str) -> None:
+        """Write files (`__` for a dot in a name) and commit everything."""
+        for name, content in files.items():
+            self.write(name.replace("__", "."), content)
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", "start")
+
+    def commits(self, branch: str, since: str) -> list[Commit]:
+        """Oldest first."""
+        form = "%H%x1f%T%x1f%(trailers:only,unfold)%x1e"
+        text = self.git("log", "--reverse", f"--format={form}", f"{since}..{branch}")
+        found = []
+        for record in filter(str.strip, text.split("\x1e")):
+            commit, tree, trailers = record.strip().split("\x1f")
+            pairs = dict(line.split(": ", 1) for line in trailers.splitlines() if line)
+            found.append(Commit(id=commit, tree=tree, trailers=pairs))
+        return found
+
+    def run_folder(self, run: str) -> Path:
+        return self.state / "runs" / run
+
+    def attempt(self, run: str, task: str, number: int) -> Path:
+        return self.run_folder(run) / "attempts" / task / str(number)
+
+    def evidence(self, run: str, evidence: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(
+            (self.run_folder(run) / "evidence" / evidence / "gate.json").read_bytes()
+        )
+        return found
+
+    def containers(self) -> list[str]:
+        """Names of the containers of this state folder, running or not."""
+        if self.state_id is None:
+            return []
+        listed = docker(
+            "ps", "-a", "--filter", f"label=ktrdr.state={self.state_id}", "--format", "{{.Names}}"
+        )
+        return listed.split()
+
+    def ever_started(self) -> bool:
+        """Whether the engine remembers a container of this state folder, removed or not."""
+        if self.state_id is None:
+            return False
+        label = f"label=ktrdr.state={self.state_id}"
+        return bool(docker("events", "--since", "1h", "--until", "0s", "--filter", label))
+
+    def picture(self) -> dict[str, tuple[int, int, int, bytes]]:
+        """Everything in the code folder, the git directory included: kind and mode, owner, group, content."""
+        seen = {}
+        for parent, folders, files in os.walk(self.folder):
+            for name in (*folders, *files):
+                path = Path(parent) / name
+                found = path.lstat()
+                content = b""
+                if path.is_symlink():
+                    content = os.fsencode(os.readlink(path))
+                elif path.is_file():
+                    content = path.read_bytes()
+                seen[str(path.relative_to(self.folder))] = (
+                    found.st_mode,
+                    found.st_uid,
+                    found.st_gid,
+                    content,
+                )
+        return seen
+
+    def owners(self) -> dict[str, int]:
+        return {path: owner for path, (_, owner, _, _) in self.picture().items()}
+
+    def clear(self) -> None:
+        """End what a failed test left: our gateway, our containers, our folders."""
+        for name in self.containers():
+            docker("rm", "-f", name)
+        log = self.state / "gateway.log"
+        pids = (
+            [int(word[4:]) for word in log.read_text().split() if word.startswith("pid=")]
+            if log.exists()
+            else []
+        )
+        for pid in pids:
+            _end_gateway(pid)
+        shutil.rmtree(self.area, ignore_errors=True)
+
+
+def _end_gateway(pid: int) -> None:
+    """It ends by itself within seconds after its last attempt; this is for tests that cannot wait."""
+    try:
+        if b"orchestrator.gateway" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + PATIENCE
+        while Path(f"/proc/{pid}/cmdline").read_bytes() and time.monotonic() < deadline:
+            time.sleep(0.05)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+
+
+def docker(*words: str) -> str:
+    environment = {"PATH": os.environ["PATH"], **ENGINE}
+    done = subprocess.run(["docker", *words], env=environment, capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
+    return done.stdout.decode()
+
+
+def inspect(container: str) -> dict[str, Any]:
+    (found,) = json.loads(docker("inspect", container))
+    result: dict[str, Any] = found
+    return result
+
+
+def task(id: str, *verify: str, kind: str = "CODING", title: str = "Do it", depends: str = "") -> str:
+    blocks = "".join(f"```bash\n{command}\n```\n" for command in verify)
+    lines = [f"## Task {id}: {title}", f"**Type:** {kind}"]
+    lines += [f"**Depends on:** {depends}"] if depends else []
+    lines += ["**Description:**", "What the title says.", "**Acceptance Criteria:**", "- [ ] done"]
+    return "\n".join([*lines, *(["**Verify:**", blocks] if verify else [])]) + "\n"
+
+
+def plan(*tasks: str, e2e: str | None = None, branch: str = "work") -> str:
+    scenario = f"## E2E Test\n```bash\n{e2e}\n```\n" if e2e else ""
+    return "\n".join([f"# Milestone 1: A trial\n\n**Branch:** `{branch}`\n", *tasks, scenario])
+
+
+def bash(command: str) -> dict[str, Any]:
+    return {"tools": [{"name": "Bash", "input": {"command": command}}]}
+
+
+def outcome(status: str = "completed", **more: object) -> dict[str, Any]:
+    return {"outcome": {"status": status, "summary": f"It is {status}.", **more}}
+
+
+def script(**tasks: Sequence[object]) -> str:
+    """A file of the scripted model; `t1_2` is task 1.2."""
+    scripts = {
+        name.removeprefix("t").replace("_", "."): {"steps": list(steps)} for name, steps in tasks.items()
+    }
+    return json.dumps({"schema": 1, "tasks": scripts})
+
+
+REPORT = """\
+report() { printf '{"status": "%s", "summary": "%s"}' "$1" "${2:-}" > "$ORCHESTRATOR_OUTCOME"; }
+"""
+"""For agents in shell: report STATUS [SUMMARY]."""
+
+AGENT = ("--agent-command", "bash agent.sh")
+
+
+def waiting_for(file: str) -> str:
+    """A shell command that ends when a file appears, or after minutes."""
+    return f"for n in $(seq 3000); do test -e {shlex.quote(file)} && break; sleep 0.05; done"
