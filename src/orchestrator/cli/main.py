@@ -15,9 +15,9 @@ INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code and never raises."""
-    arguments = parser().parse_args(argv)
+    """Run one command and give its exit code; argparse itself leaves by SystemExit."""
     try:
+        arguments = parser().parse_args(argv)
         code: int = arguments.handler(arguments)
         sys.stdout.flush()
         return code
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The whole command line; each command's module adds its own part."""
     from orchestrator.cli import (
+        clean_command,
         doctor_command,
         image_command,
         logs_command,
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
         status_command,
         logs_command,
         take_back_command,
+        clean_command,
     ):
         module.add_parser(commands)
     return top

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,6 +49,6 @@ def cancel_run(arguments: argparse.Namespace) -> int:
 def _say(taken: "TakenBack") -> None:
     """What was done, and one command for each thing that can be had back."""
     print(f"{taken.branch} is back at {taken.target[:12]}.")
-    print(f"The folder as it was: git fetch {taken.repository} {taken.saved}")
+    print(f"The folder as it was: git fetch {shlex.quote(taken.repository)} {taken.saved}")
     for entry in taken.undone:
         print(f"task {entry.task} was {entry.commit}: git cherry-pick {entry.commit[:12]}")

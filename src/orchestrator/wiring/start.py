@@ -18,6 +18,7 @@ from orchestrator.config import LoadedSettings, Settings
 from orchestrator.containers.base import LABEL_KIND, LABEL_RUN, ContainerEngine, ContainerSpec
 from orchestrator.containers.engine import connect_engine
 from orchestrator.containers.names import labels
+from orchestrator.engine import cleaning
 from orchestrator.engine.context import RunContext, limits_of
 from orchestrator.engine.environment import check_agent_program, check_required_files
 from orchestrator.engine.run_journal import RunJournal
@@ -100,9 +101,10 @@ async def prepared(
         await _check_foreign_work(place, read.plan.path)
         untracked = await place.untracked(read.plan.path)
         dirty = await _dirty(place, choice, untracked, allow=request.allow_dirty)
-        engine = await connect_engine()
-        stack.push_async_callback(engine.close)
+        engine = await stack.enter_async_context(await connect_engine())
         image = await _image(engine, settings)
+        containers = await cleaning.look(engine, place.state.id, place.records)
+        await cleaning.remove(engine, containers.over)
         await _check_living_containers(engine, place, run)
         await check_agent_program(
             engine, place.workspace, driver, settings, _probe(place, settings, image, run)

@@ -182,9 +182,6 @@ def _close_attempts(journal: RunJournal) -> None:
 
 
 async def _remove_containers(state_folder: StateFolder, run: str) -> None:
-    engine = await connect_engine()
-    try:
+    async with await connect_engine() as engine:
         for container in await engine.list({LABEL_STATE: state_folder.id, LABEL_RUN: run}):
             await engine.remove(container.id)
-    finally:
-        await engine.close()

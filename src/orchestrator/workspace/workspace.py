@@ -246,6 +246,14 @@ class Workspace:
             self.own, target, branch=branch, expected=expected, saved=saved, untouched=untouched
         )
 
+    async def forget(self, run: str) -> None:
+        """Drop every ref of a run in our repository, and the base it pinned in the user's."""
+        listing = await self.own.git.text("for-each-ref", "--format=%(refname)", "refs/ktrdr/")
+        mine = [ref for ref in listing.split("\n") if ref.split("/")[3:4] == [run]]
+        for ref in mine:
+            await self.own.git.run("update-ref", "-d", ref)
+        await self.own.layout.users_git.run("update-ref", "-d", f"refs/ktrdr/{run}")
+
     async def parent_of(self, commit: str) -> str:
         """The commit's first parent."""
         return await self.own.git.text("rev-parse", "--verify", f"{commit}^1")

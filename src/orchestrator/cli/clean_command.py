@@ -1,0 +1,23 @@
+"""`clean`: remove containers that are over, and on request what old runs keep."""
+
+import argparse
+import asyncio
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("clean", help="remove containers that are over, and what old runs keep")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    parser.add_argument(
+        "--older-than",
+        metavar="AGE",
+        help="also candidates, saved trees and private folders of runs that ended so long ago: 12h, 30d, 2w",
+    )
+    parser.set_defaults(handler=clean)
+
+
+def clean(arguments: argparse.Namespace) -> int:
+    from orchestrator.wiring import clean as cleaning
+
+    age = cleaning.parse_age(arguments.older_than) if arguments.older_than is not None else None
+    asyncio.run(cleaning.clean(dry_run=arguments.dry_run, older_than=age, say=print))
+    return 0

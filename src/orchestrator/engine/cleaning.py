@@ -1,0 +1,78 @@
+"""Remove what is over: containers by the journal, and on request what old runs keep beside their evidence."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.containers.base import (
+    LABEL_ATTEMPT,
+    LABEL_KIND,
+    LABEL_RUN,
+    LABEL_STATE,
+    LABEL_TASK,
+    ContainerEngine,
+    ContainerState,
+)
+from orchestrator.engine.run_folder import RunFolder
+from orchestrator.engine.run_records import RunRecords
+from orchestrator.run.state import RunState
+from orchestrator.supervision.cleanup import FoundContainer, is_over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Containers:
+    over: tuple[ContainerState, ...]
+    """Ours, and nobody needs them."""
+    kept: tuple[ContainerState, ...]
+    """Ours, of runs that may go on."""
+    foreign: tuple[ContainerState, ...]
+    """Of state folders that are not ours."""
+
+
+async def look(engine: ContainerEngine, state_id: str, records: RunRecords) -> Containers:
+    """All containers with our labels, sorted by what may happen to them."""
+    runs: dict[str, RunState] = {state.run: state for state in records.all()}
+    over, kept, foreign = [], [], []
+    for container in await engine.list({LABEL_KIND: None}):
+        if container.labels.get(LABEL_STATE) != state_id:
+            foreign.append(container)
+        elif is_over(_found(container), runs):
+            over.append(container)
+        else:
+            kept.append(container)
+    return Containers(over=tuple(over), kept=tuple(kept), foreign=tuple(foreign))
+
+
+async def remove(engine: ContainerEngine, containers: Iterable[ContainerState]) -> None:
+    for container in containers:
+        await engine.remove(container.id)
+
+
+def _found(container: ContainerState) -> FoundContainer:
+    number = container.labels.get(LABEL_ATTEMPT, "")
+    return FoundContainer(
+        name=container.name,
+        kind=container.labels[LABEL_KIND],
+        run=container.labels.get(LABEL_RUN),
+        task=container.labels.get(LABEL_TASK),
+        attempt=int(number) if number.isdigit() else None,
+    )
+
+
+def old_runs(states: Iterable[RunState], before: str) -> tuple[RunState, ...]:
+    """Runs that were completed or cancelled before a moment (ISO 8601, UTC)."""
+    return tuple(
+        state
+        for state in states
+        if state.end is not None
+        and state.end.status in ("completed", "cancelled")
+        and state.ended_at is not None
+        and state.ended_at < before
+    )
+
+
+def remove_private_folders(folder: RunFolder) -> None:
+    """Git directories and HOMEs of a run's attempts; transcripts and evidence stay."""
+    for attempt in (folder.root / "attempts").glob("*/*"):
+        for name in ("git", "home", "in", "out", "moved-away"):
+            shutil.rmtree(attempt / name, ignore_errors=True)

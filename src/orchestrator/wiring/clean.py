@@ -1,0 +1,76 @@
+"""`clean`: containers that are over, and on request what old runs keep so that it can be had back."""
+
+import os
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from orchestrator.containers.engine import connect_engine
+from orchestrator.engine import cleaning
+from orchestrator.engine.run_records import RunRecords
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.journal.journal import Journal
+from orchestrator.run.state import RunState
+from orchestrator.state_folder import StateFolder, open_state_folder
+from orchestrator.workspace.workspace import Workspace
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+Say = Callable[[str], None]
+
+
+def parse_age(text: str) -> timedelta:
+    """`30d`, `12h`, `2w`, `90m`; raises UsageError for anything else."""
+    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
+    if found is None:
+        raise UsageError(f"{text} is no age", where="--older-than", hint="Write 12h, 30d or 2w.")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+async def clean(*, dry_run: bool, older_than: timedelta | None, say: Say) -> None:
+    """Remove what is over and say each thing; with `dry_run` say it only."""
+    state = open_state_folder(os.environ)
+    journal = Journal.open(state.path / "journal.sqlite")
+    try:
+        records = RunRecords(state=state.path, journal=journal)
+        await _clean_containers(state, records, dry_run=dry_run, say=say)
+        if older_than is not None:
+            before = (datetime.now(UTC) - older_than).isoformat(timespec="milliseconds")
+            for run in cleaning.old_runs(records.all(), before.replace("+00:00", "Z")):
+                await _clean_run(state, records, run, dry_run=dry_run, say=say)
+    finally:
+        journal.close()
+
+
+async def _clean_containers(state: StateFolder, records: RunRecords, *, dry_run: bool, say: Say) -> None:
+    async with await connect_engine() as engine:
+        found = await cleaning.look(engine, state.id, records)
+        verb = "would remove" if dry_run else "removed"
+        if not dry_run:
+            await cleaning.remove(engine, found.over)
+        for container in found.over:
+            say(f"{verb} the container {container.name}")
+        for container in found.kept:
+            say(f"kept the container {container.name}: its run is not over")
+        for container in found.foreign:
+            say(f"not ours: docker rm -f {container.name}")
+        if not (found.over or found.kept or found.foreign):
+            say("no containers")
+
+
+async def _clean_run(
+    state: StateFolder, records: RunRecords, run: RunState, *, dry_run: bool, say: Say
+) -> None:
+    """Drop what could bring a run's work back: candidates, saved trees, git directories, the pinned base."""
+    if dry_run:
+        say(f"would drop candidates, saved trees and private folders of run {run.run}")
+        return
+    try:
+        workspace = await Workspace.open(Path(run.start.folder), repositories=state.path / "repositories")
+        await workspace.forget(run.run)
+    except OrchestratorError as error:
+        say(f"kept what run {run.run} has in {run.start.folder}: {error.what}")
+        return
+    cleaning.remove_private_folders(records.folder(run.run))
+    say(f"dropped candidates, saved trees and private folders of run {run.run}")
