@@ -8,6 +8,7 @@ import tarfile
 
 import pytest
 
+from orchestrator.errors import WorkspaceError
 from orchestrator.workspace import candidate as candidates
 from orchestrator.workspace.tree import Baseline, LinkInPath, TreeRefused
 
@@ -282,3 +283,32 @@ async def test_a_link_put_in_the_way_after_the_gates_is_not_followed(project, ar
         await workspace.deliver(made.commit, branch="main", expected=base)
     assert list((area / "target").iterdir()) == []
     assert await project.git("rev-parse", "main") == base
+
+
+async def test_everything_deleted(project):
+    base = await project.git("rev-parse", "HEAD")
+    workspace = await project.open()
+    baseline = await workspace.baseline()
+    for path in ("a.py", "src/deep/b.py", ".gitignore"):
+        (project.folder / path).unlink()
+    snapshot = await snapshot_of(workspace, baseline)
+    assert await paths_of(workspace, snapshot.tree) == set()
+    made = await workspace.commit(snapshot, parent=base, message="m\n", overlay={}, ref="refs/c/1")
+    await workspace.deliver(made.commit, branch="main", expected=base)
+    assert await project.git("status", "--porcelain") == ""
+    again = await snapshot_of(workspace)
+    assert again.tree == snapshot.tree
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root enters every folder")
+async def test_a_folder_closed_by_the_agent_is_a_named_failure(own_project):
+    workspace = await own_project.open()
+    baseline = await workspace.baseline()
+    own_project.folder.chmod(0)
+    try:
+        with pytest.raises(TreeRefused, match="cannot be read"):
+            await snapshot_of(workspace, baseline)
+        with pytest.raises(WorkspaceError, match="cannot be entered"):
+            await workspace.dirty_paths()
+    finally:
+        own_project.folder.chmod(0o755)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -237,8 +238,6 @@ async def test_a_worktree(project, area):
     project.own()
     linked = project.folder / "build" / "linked"
     await project.git("worktree", "add", "-q", "-b", "side", str(linked))
-    from dataclasses import replace
-
     side = replace(project, folder=linked)
     workspace = await side.open()
     assert workspace.git_dir == project.folder / ".git/worktrees/linked"
@@ -277,3 +276,16 @@ async def test_two_tasks_with_the_users_commit_between(project):
     assert await project.git("log", "--format=%s", f"{base}..HEAD") == "mine\nm\nmine\nm"
     assert await project.fsck() == ""
     await workspace.own.git.run("fsck", "--strict")
+
+
+async def test_a_git_directory_kept_apart(own_project, area):
+    """`.git` is a file that names it, without a worktree."""
+    await own_project.git("init", "-q", "--separate-git-dir", str(area / "apart.git"))
+    workspace = await own_project.open()
+    assert workspace.git_dir == area / "apart.git"
+    mounts = await workspace.make_agent_git_dir(area / "agent.git", branch="main")
+    assert {mount.target: mount.source.is_file() for mount in mounts} == {
+        "/workspace/.git": True,
+        "/run/orchestrator/git": False,
+        "/run/orchestrator/objects/0": False,
+    }

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +12,9 @@ from orchestrator.workspace.workspace import Workspace
 
 async def refused(project, *, folder=None) -> str:
     with pytest.raises(EnvironmentInvalid) as failure:
-        await Workspace.open(folder or project.folder, repositories=project.repositories)
-    assert not list(project.repositories.glob("*"))
+        workspace = await Workspace.open(folder or project.folder, repositories=project.repositories)
+        await workspace.check_files()
+        pytest.fail("it was taken")
     return str(failure.value)
 
 
@@ -92,6 +94,16 @@ async def include_cannot_be_parsed(project):
     await project.git("config", "include.path", str(project.home / "broken"))
 
 
+async def git_directory_in_reach(project):
+    project.write("build/x")
+    await project.git("init", "-q", "--separate-git-dir", "build/apart.git")
+
+
+async def objects_in_reach(project):
+    await project.git("init", "-q", "--bare", "build/mirror.git")
+    project.write(".git/objects/info/alternates", f"{project.folder}/build/mirror.git/objects\n")
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -110,14 +122,33 @@ async def include_cannot_be_parsed(project):
         (pipe_for_gitignore, "src/.gitignore: this is not a regular file"),
         (git_is_a_link, "a .git that is a link"),
         (worktree_elsewhere, "files lie elsewhere"),
+        (git_directory_in_reach, "build/apart.git: a part of the repository lies in the code folder"),
+        (objects_in_reach, "build/mirror.git/objects: a part of the repository lies in the code folder"),
         (include_cannot_be_parsed, "bad config line"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-async def test_refused_by_name_with_nothing_made(project, spoil, says):
+async def test_refused_by_name_with_nothing_changed(project, spoil, says):
     await spoil(project)
     project.own()
+    before = everything_in(project)
     assert says in await refused(project)
+    assert everything_in(project) == before
+
+
+def everything_in(project):
+    return sorted(str(path) for path in project.folder.rglob("*"))
+
+
+async def test_a_state_folder_in_the_code_folder_is_refused(own_project):
+    inside = replace(own_project, repositories=own_project.folder / "state")
+    assert "XDG_STATE_HOME" in await refused(inside)
+
+
+async def test_a_refused_repository_leaves_none_of_ours_behind(project):
+    await submodule(project)
+    assert "submodules" in await refused(project)
+    assert list(project.repositories.iterdir()) == []
 
 
 async def test_folders_that_are_no_repository(own_project, area):

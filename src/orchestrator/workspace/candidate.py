@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.errors import WorkspaceError
-from orchestrator.workspace.git import TREE_SECONDS, Git
+from orchestrator.workspace.git import TREE_SECONDS, Git, refusal, words_of
 from orchestrator.workspace.repository import USER_ATTRIBUTES, OwnRepository
 from orchestrator.workspace.tree import (
     Baseline,
@@ -255,7 +254,7 @@ async def _add_all(git: Git, left_out: Iterable[str], *, keep_going: bool = Fals
     )
     if done.exit_code == 0:
         return None
-    return done.stderr.decode("utf-8", "replace").strip() or f"exit {done.exit_code}"
+    return words_of(done)
 
 
 async def _add_tar(git: Git, folder: Path, paths: Iterable[str]) -> None:
@@ -282,7 +281,7 @@ async def in_ignored_folders(git: Git, nested: Iterable[str]) -> frozenset[str]:
     asked = b"\0".join(map(os.fsencode, holders))
     done = await git.try_run("check-ignore", "-z", "--stdin", stdin=asked, timeout=TREE_SECONDS)
     if done.exit_code not in (0, 1):
-        raise WorkspaceError(f"git check-ignore failed: {done.stderr.decode('utf-8', 'replace').strip()}")
+        raise refusal(done, "check-ignore", git.git_dir)
     return frozenset(holders[path] for path in os.fsdecode(done.stdout).split("\0") if path)
 
 

@@ -23,7 +23,7 @@ from orchestrator.workspace.repository import (
 
 WORKSPACE = "/workspace"
 GIT_TARGET = f"{WORKSPACE}/.git"
-WORKTREE_GIT_TARGET = "/run/orchestrator/git"
+APART_GIT_TARGET = "/run/orchestrator/git"
 OBJECTS_TARGET = "/run/orchestrator/objects"
 
 _BLOCK = 512
@@ -46,21 +46,23 @@ class _Ref:
 
 async def make_agent_git_dir(own: OwnRepository, into: Path, *, branch: str) -> tuple[GitMount, ...]:
     """A repository as the user's looks now, on `branch`, for the container's uid. `into` is made."""
-    await _make(own, into, branch=branch, moved=None)
+    target = APART_GIT_TARGET if own.layout.git_is_a_file else GIT_TARGET
+    await _make(own, into, branch=branch, moved=None, target=target)
     with own.index_copy() as git:
         assert git.index is not None
         if git.index.exists():
             if any(own.layout.git_dir.glob("sharedindex.*")):
                 await git.run("update-index", "--no-split-index")
             shutil.copy2(git.index, into / "index")
-    return _hand_over(own, into)
+    return _hand_over(own, into, target)
 
 
 async def make_gate_git_dir(
     own: OwnRepository, into: Path, *, commit: str, branch: str
 ) -> tuple[GitMount, ...]:
     """A repository whose `branch` is the candidate, holding its objects; `git status` in it is clean."""
-    known = await _make(own, into, branch=branch, moved=commit)
+    # A gate's folder comes from the archive, which has no `.git`, neither folder nor file.
+    known = await _make(own, into, branch=branch, moved=commit, target=GIT_TARGET)
     receiver = Git(git_dir=into, cwd=into, alternates=own.layout.object_stores)
     wanted = "".join([f"{commit}\n", *(f"^{ref.commit}\n" for ref in known)])
     await own.git.stream(
@@ -70,7 +72,7 @@ async def make_gate_git_dir(
         stdin=wanted.encode(),
     )
     await receiver.with_index(into / "index").run("read-tree", commit, timeout=TREE_SECONDS)
-    return _hand_over(own, into)
+    return _hand_over(own, into, GIT_TARGET)
 
 
 async def write_gate_archive(own: OwnRepository, commit: str, into: Path, *, uid: int, gid: int) -> None:
@@ -92,14 +94,16 @@ async def write_gate_archive(own: OwnRepository, commit: str, into: Path, *, uid
         _own_entries(tar, uid=uid, gid=gid, mtime=int(time.time()))
 
 
-async def _make(own: OwnRepository, into: Path, *, branch: str, moved: str | None) -> tuple[_Ref, ...]:
+async def _make(
+    own: OwnRepository, into: Path, *, branch: str, moved: str | None, target: str
+) -> tuple[_Ref, ...]:
     """The repository without objects and index; gives the refs that the user's store has objects for."""
     layout = own.layout
     into.parent.mkdir(parents=True, exist_ok=True)
     await init_repository(into, layout.object_format)
     core = {"bare": "false", "logAllRefUpdates": "true"}
     core |= {name.removeprefix("core."): value for name, value in own.taken_over}
-    core["attributesFile"] = f"{_target(own)}/{USER_ATTRIBUTES}"
+    core["attributesFile"] = f"{target}/{USER_ATTRIBUTES}"
     user = {"name": own.author.name, "email": own.author.email}
     write_config(into / "config", layout.object_format, {"core": core, "user": user})
     known = await _branches_and_tags(own)
@@ -127,17 +131,13 @@ async def _branches_and_tags(own: OwnRepository) -> tuple[_Ref, ...]:
     return tuple(_Ref(name=name, commit=commit) for name, commit in pairs)
 
 
-def _target(own: OwnRepository) -> str:
-    return WORKTREE_GIT_TARGET if own.layout.is_worktree else GIT_TARGET
-
-
-def _hand_over(own: OwnRepository, into: Path) -> tuple[GitMount, ...]:
+def _hand_over(own: OwnRepository, into: Path, target: str) -> tuple[GitMount, ...]:
     layout = own.layout
-    binds = [GitMount(source=into, target=_target(own))]
-    if layout.is_worktree:
-        # The worktree's .git is a file, and over a file only a file can be mounted.
-        pointer = into / "worktree-pointer"
-        pointer.write_text(f"gitdir: {WORKTREE_GIT_TARGET}\n")
+    binds = [GitMount(source=into, target=target)]
+    if target != GIT_TARGET:
+        # Over a file only a file can be mounted.
+        pointer = into / "pointer"
+        pointer.write_text(f"gitdir: {APART_GIT_TARGET}\n")
         binds.append(GitMount(source=pointer, target=GIT_TARGET))
     if os.geteuid() != layout.owner.uid:
         give_tree(into, layout.owner.uid, layout.owner.gid)

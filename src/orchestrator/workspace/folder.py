@@ -38,8 +38,9 @@ class Layout:
     object_format: str
 
     @property
-    def is_worktree(self) -> bool:
-        return self.git_dir != self.common_dir
+    def git_is_a_file(self) -> bool:
+        """`.git` only names the git directory: a linked worktree, or a directory kept apart."""
+        return self.git_dir != self.folder / ".git"
 
     @property
     def owner_identity(self) -> Identity | None:
@@ -141,6 +142,23 @@ def check_settings(layout: Layout, settings: Settings) -> None:
             f"partial clones are not supported yet ({promises[0]})",
             where=where,
             hint="Fetch what is missing into a full clone: git clone URL NEW-FOLDER",
+        )
+
+
+def check_out_of_reach(layout: Layout, repositories: Path) -> None:
+    """An agent may write all of the code folder but its `.git`, over which another one is mounted."""
+    reachable = [path for path in (layout.common_dir, *layout.object_stores) if _inside(layout, path)]
+    if reachable:
+        raise EnvironmentInvalid(
+            "a part of the repository lies in the code folder, where the agent could change it",
+            where=str(reachable[0]),
+            hint="Move it out of the folder.",
+        )
+    if _inside(layout, repositories) or repositories.resolve().is_relative_to(layout.git_dir):
+        raise EnvironmentInvalid(
+            "the state folder lies in the code folder, where the agent could change it",
+            where=str(repositories),
+            hint="Set XDG_STATE_HOME to a folder elsewhere.",
         )
 
 
@@ -304,8 +322,9 @@ def _expanded(value: str, home: Path | None, base: Path) -> Path:
 
 def _inside(layout: Layout, path: Path) -> bool:
     """Whether an agent could write the file: it, or what a link on the way names, lies in the code folder."""
+    shadowed = layout.folder / ".git"
     spellings: Sequence[Path] = (Path(os.path.normpath(path)), path.resolve())
     return any(
-        spelling.is_relative_to(layout.folder) and not spelling.is_relative_to(layout.git_dir)
+        spelling.is_relative_to(layout.folder) and not spelling.is_relative_to(shadowed)
         for spelling in spellings
     )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.errors import EnvironmentInvalid, WorkspaceError
+from orchestrator.errors import EnvironmentInvalid, OrchestratorError, WorkspaceError
 from orchestrator.subprocesses import Completed, Identity, ProcessTimeout, pipe, run
 
 QUICK_SECONDS = 60.0
@@ -108,8 +108,8 @@ class Git:
             )
         except ProcessTimeout as error:
             raise self._too_slow(args, error) from error
-        except FileNotFoundError as error:
-            raise _absent(error) from error
+        except OSError as error:
+            raise _cannot_start(error) from error
 
     async def run(self, *args: str, stdin: bytes | None = None, timeout: float = QUICK_SECONDS) -> bytes:
         """Standard output of a command that must succeed; else WorkspaceError with git's own words."""
@@ -139,6 +139,8 @@ class Git:
             )
         except ProcessTimeout as error:
             raise self._too_slow(args, error) from error
+        except OSError as error:
+            raise _cannot_start(error) from error
         # When the consumer dies the producer's complaint is a broken pipe, so the consumer speaks first.
         for done, name in ((second, into_args[0]), (first, args[0])):
             if done.exit_code != 0:
@@ -153,8 +155,13 @@ class Git:
 
 
 def refusal(done: Completed, command: str, where: Path) -> WorkspaceError:
-    words = done.stderr.decode("utf-8", "replace").strip() or f"exit {done.exit_code}"
-    return WorkspaceError(f"git {command} failed: {words}", where=str(where))
+    return WorkspaceError(f"git {command} failed: {words_of(done)}", where=str(where))
+
+
+def words_of(done: Completed) -> str:
+    """What git said about a failure, as far as a person reads it."""
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    return "\n".join(lines[:6]) or f"exit {done.exit_code}"
 
 
 async def user_settings(
@@ -176,11 +183,10 @@ async def user_settings(
         done = await run(argv, timeout=QUICK_SECONDS, env=env, cwd=git_dir, identity=identity)
     except ProcessTimeout as error:
         raise EnvironmentInvalid("git config did not end in time", where=str(git_dir)) from error
-    except FileNotFoundError as error:
-        raise _absent(error) from error
+    except OSError as error:
+        raise _cannot_start(error) from error
     if done.exit_code != 0:
-        words = done.stderr.decode("utf-8", "replace").strip()
-        raise EnvironmentInvalid(f"git cannot read its configuration: {words}", where=str(git_dir))
+        raise EnvironmentInvalid(f"git cannot read its configuration: {words_of(done)}", where=str(git_dir))
     return tuple(_settings(os.fsdecode(done.stdout)))
 
 
@@ -202,7 +208,9 @@ def _quoted(path: Path) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
-def _absent(error: FileNotFoundError) -> EnvironmentInvalid:
-    if error.filename not in (None, "git", b"git"):
-        return EnvironmentInvalid("the folder is not there any more", where=str(error.filename))
-    return EnvironmentInvalid("git is not installed", hint="Install git 2.39 or later and try again.")
+def _cannot_start(error: OSError) -> OrchestratorError:
+    if isinstance(error, FileNotFoundError) and error.filename in ("git", b"git"):
+        return EnvironmentInvalid("git is not installed", hint="Install git 2.39 or later and try again.")
+    return WorkspaceError(
+        f"the folder cannot be entered: {error.strerror}", where=os.fsdecode(error.filename)
+    )

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ async def open_repository(repositories: Path, layout: Layout, settings: Settings
         shared=settings.get("core.sharedRepository"),
     )
     await _make_unless_there(own)
+    _remove_stale_scratch(git_dir)
     _configure(own, settings)
     return own
 
@@ -140,6 +142,13 @@ async def init_repository(git_dir: Path, object_format: str) -> None:
     git = Git(git_dir=git_dir, cwd=git_dir.parent)
     await git.run("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
     (git_dir / "info").mkdir()
+
+
+def _remove_stale_scratch(git_dir: Path) -> None:
+    """Index copies of processes that were killed; a day is longer than any git command may take."""
+    for scratch in git_dir.glob("index-*"):
+        if scratch.stat().st_mtime < time.time() - 86_400:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _configure(own: OwnRepository, settings: Settings) -> None:

@@ -18,6 +18,7 @@ from orchestrator.workspace.folder import (
     Layout,
     Settings,
     check_nothing_in_progress,
+    check_out_of_reach,
     check_settings,
     read_layout,
     read_settings,
@@ -58,9 +59,11 @@ class Workspace:
     async def open(cls, folder: Path, *, repositories: Path) -> "Workspace":
         """Check that a run can work here, then make or reuse our repository of it below `repositories`.
 
-        Raises EnvironmentInvalid, by name and with the next step, and leaves nothing behind then.
+        Raises EnvironmentInvalid, by name and with the next step, and leaves nothing behind then. The files
+        are not looked at: see `check_files`.
         """
         layout = await read_layout(folder)
+        check_out_of_reach(layout, repositories)
         settings = await read_settings(layout)
         check_settings(layout, settings)
         check_nothing_in_progress(layout)
@@ -92,6 +95,30 @@ class Workspace:
             "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}"
         )
         return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
+
+    async def check_files(self) -> None:
+        """EnvironmentInvalid, by name, for files that a run cannot start on.
+
+        Not for a tree that an attempt left behind: what is odd there is moved away (`clear_oddities`).
+        """
+        found = await asyncio.to_thread(survey, self.folder)
+        _check_specials(self.own, found)
+        with self.own.index_copy() as git:
+            inside_ignored = await candidates.in_ignored_folders(git, found.repositories)
+            named = await candidates.conversions(git, found)
+        nested = sorted(found.repositories - inside_ignored)
+        if nested:
+            raise EnvironmentInvalid(
+                "repositories inside the repository are supported in ignored folders only",
+                where=str(self.folder / nested[0]),
+                hint="Move it out, or ignore its folder.",
+            )
+        if named is not None:
+            path, attribute, value = named
+            raise EnvironmentInvalid(
+                f"attributes with filters or encodings are not supported yet ({attribute}={value})",
+                where=str(self.folder / path),
+            )
 
     async def dirty_paths(self, apart_from: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Paths where HEAD, index and files differ, and untracked ones that are not ignored; sorted.
@@ -361,34 +388,13 @@ async def _open_checked(layout: Layout, settings: Settings, repositories: Path) 
     existed = repository_folder(repositories, layout).exists()
     own = await open_repository(repositories, layout, settings)
     try:
-        await _check_files(own)
+        with own.index_copy() as git:
+            _check_index(own, await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
     except BaseException:
         if not existed:
-            await asyncio.to_thread(_remove_new, own.git_dir)
+            await asyncio.to_thread(shutil.rmtree, own.git_dir, ignore_errors=True)
         raise
     return Workspace(own=own, notices=settings.notices)
-
-
-async def _check_files(own: OwnRepository) -> None:
-    found = await asyncio.to_thread(survey, own.layout.folder)
-    _check_specials(own, found)
-    with own.index_copy() as git:
-        await _check_index(own, await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
-        inside_ignored = await candidates.in_ignored_folders(git, found.repositories)
-        nested = sorted(found.repositories - inside_ignored)
-        if nested:
-            raise EnvironmentInvalid(
-                "repositories inside the repository are supported in ignored folders only",
-                where=str(own.layout.folder / nested[0]),
-                hint="Move it out, or ignore its folder.",
-            )
-        named = await candidates.conversions(git, found)
-    if named is not None:
-        path, attribute, value = named
-        raise EnvironmentInvalid(
-            f"attributes with filters or encodings are not supported yet ({attribute}={value})",
-            where=str(own.layout.folder / path),
-        )
 
 
 def _check_specials(own: OwnRepository, found: Survey) -> None:
@@ -397,7 +403,7 @@ def _check_specials(own: OwnRepository, found: Survey) -> None:
             raise EnvironmentInvalid("this is not a regular file", where=str(own.layout.folder / path))
 
 
-async def _check_index(own: OwnRepository, listing: bytes) -> None:
+def _check_index(own: OwnRepository, listing: bytes) -> None:
     where = str(own.layout.folder)
     for entry in os.fsdecode(listing).split("\0"):
         details, _, path = entry.partition("\t")
@@ -429,10 +435,6 @@ def _check_index_lock(layout: Layout) -> None:
             where=str(lock),
             hint="When no git command runs here, remove this file and try again.",
         )
-
-
-def _remove_new(git_dir: Path) -> None:
-    shutil.rmtree(git_dir, ignore_errors=True)
 
 
 def _lines(count: str) -> int | None:
