@@ -3,7 +3,8 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from orchestrator.workspace.container_git import OBJECTS_TARGET, GitMount
 from orchestrator.workspace.workspace import Workspace
 
 ORDINARY_UID = 1000
-OWNERS = ["caller", "other"] if os.geteuid() == 0 else ["caller"]
+CALLERS = ["caller", "root on another's", "ordinary"] if os.geteuid() == 0 else ["caller"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +104,32 @@ def area(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(top)
 
 
-@pytest.fixture(params=OWNERS)
-async def project(request: pytest.FixtureRequest, area: Path) -> Project:
-    """A repository with one commit, of the caller or (for root) of an ordinary user."""
+@pytest.fixture(params=CALLERS)
+async def project(request: pytest.FixtureRequest, area: Path) -> AsyncIterator[Project]:
+    """A repository with one commit: the caller's own and, for root, another user's and as another user."""
     other = Identity(uid=ORDINARY_UID, gid=ORDINARY_UID)
-    return await new_project(area, "project", other if request.param == "other" else None)
+    match request.param:
+        case "caller":
+            yield await new_project(area, "project", None)
+        case "root on another's":
+            yield await new_project(area, "project", other)
+        case "ordinary":
+            with _effective_user(other, area):
+                yield await new_project(area, "project", None)
+
+
+@contextmanager
+def _effective_user(user: Identity, area: Path) -> Iterator[None]:
+    """Root's test goes on as somebody who is not root, in a scratch folder of theirs."""
+    for path in (area, *area.iterdir()):
+        os.chown(path, user.uid, user.gid)
+    os.setegid(user.gid)
+    os.seteuid(user.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 @pytest.fixture

@@ -236,20 +236,26 @@ async def saved_in(workspace, saved):
         return paths | set(tar.getnames())
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+# Root reads everything.
+not_as_root = pytest.mark.parametrize(
+    "project", ["ordinary" if os.geteuid() == 0 else "caller"], indirect=True
+)
+
+
+@not_as_root
 @pytest.mark.parametrize("path", ["a.py", "src/deep"], ids=["file", "folder"])
-async def test_what_cannot_be_read_is_refused_by_name(own_project, path):
-    workspace = await own_project.open()
+async def test_what_cannot_be_read_is_refused_by_name(project, path):
+    workspace = await project.open()
     baseline = await workspace.baseline()
-    (own_project.folder / path).chmod(0)
+    (project.folder / path).chmod(0)
     try:
         with pytest.raises(TreeRefused, match=path):
             await snapshot_of(workspace, baseline)
         await workspace.salvage(
-            "refs/salvage/1", parent=await own_project.git("rev-parse", "HEAD"), message="m\n"
+            "refs/salvage/1", parent=await project.git("rev-parse", "HEAD"), message="m\n"
         )
     finally:
-        (own_project.folder / path).chmod(0o755)
+        (project.folder / path).chmod(0o755)
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
@@ -300,15 +306,15 @@ async def test_everything_deleted(project):
     assert again.tree == snapshot.tree
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root enters every folder")
-async def test_a_folder_closed_by_the_agent_is_a_named_failure(own_project):
-    workspace = await own_project.open()
+@not_as_root
+async def test_a_folder_closed_by_the_agent_is_a_named_failure(project):
+    workspace = await project.open()
     baseline = await workspace.baseline()
-    own_project.folder.chmod(0)
+    project.folder.chmod(0)
     try:
         with pytest.raises(TreeRefused, match="cannot be read"):
             await snapshot_of(workspace, baseline)
         with pytest.raises(WorkspaceError, match="cannot be entered"):
             await workspace.dirty_paths()
     finally:
-        own_project.folder.chmod(0o755)
+        project.folder.chmod(0o755)

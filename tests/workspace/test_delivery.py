@@ -220,6 +220,8 @@ async def test_a_delivery_killed_anywhere_is_finished(project, where):
     workspace = await project.open()
     project.write("a.py", "print(2)\n")
     candidate = await candidate_of(project, workspace, overlay={"HANDOFF_x.md": b"text\n"})
+    if not os.access(sys.executable, os.X_OK, effective_ids=True):
+        pytest.skip("this user cannot run this Python")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
