@@ -21,6 +21,7 @@ from orchestrator.run.facts import (
     GateStarted,
     LandingRefused,
     LandingStarted,
+    Notice,
     QuestionAnswered,
     QuestionAsked,
     RunEnded,
@@ -63,6 +64,8 @@ def lines(fact: Fact) -> list[str]:
             ]
         case RunResumed():
             return [f"run {fact.run} goes on"]
+        case Notice() as body:
+            return [f"note    {one_line(body.text, 400)}"]
         case BaseChecked() as body:
             return [f"base    task {fact.task}: {body.gate} {BEFORE_WORDS[body.before]}"]
         case BaseRunEnded() | AgentText(text=""):

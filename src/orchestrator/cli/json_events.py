@@ -22,6 +22,7 @@ from orchestrator.run.facts import (
     GateStarted,
     LandingRefused,
     LandingStarted,
+    Notice,
     QuestionAnswered,
     QuestionAsked,
     RunEnded,
@@ -87,6 +88,7 @@ def _fields(fact: Fact) -> dict[str, Any]:
             | TreeSaved()
             | CandidateRefused()
             | LandingStarted()
+            | Notice()
             | LandingRefused()
             | EditsCommitted()
             | TreeLookedAt()

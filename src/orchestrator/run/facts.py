@@ -73,6 +73,14 @@ class RunResumed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something a person should know about the run; nothing follows from it."""
+
+    kind: ClassVar[str] = "notice"
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BaseChecked:
     """A verify command ran on the base, before any agent."""
 
@@ -339,6 +347,7 @@ class RunEnded:
 Body = (
     RunStarted
     | RunResumed
+    | Notice
     | BaseChecked
     | BaseRunEnded
     | BranchReady

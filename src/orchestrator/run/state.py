@@ -27,6 +27,7 @@ from orchestrator.run.facts import (
     GateStarted,
     LandingRefused,
     LandingStarted,
+    Notice,
     QuestionAnswered,
     QuestionAsked,
     RunEnded,
@@ -186,7 +187,7 @@ def _transition(state: RunState, fact: Fact) -> RunState:
             return replace(state, base_checked=True)
         case BranchReady():
             return replace(state, branch_ready=True)
-        case EditsCommitted():
+        case EditsCommitted() | Notice():
             return state
         case UndoStarted() as body:
             return replace(state, undo=body)

@@ -29,6 +29,7 @@ from orchestrator.plan.graph import ordered
 from orchestrator.plan.model import Plan, Task
 from orchestrator.plan_files import read_plan_file, require_runnable
 from orchestrator.run.facts import (
+    Notice,
     QuestionAnswered,
     RunEnded,
     RunOptions,
@@ -49,6 +50,7 @@ from orchestrator.supervision.choose_run import (
     is_unfinished,
 )
 from orchestrator.supervision.decide import Work, WorkItem
+from orchestrator.wiring.notices import notices
 from orchestrator.wiring.place import Place, ReadPlan
 from orchestrator.wiring.request import RunRequest, model_source, options_for, settings_for
 
@@ -80,6 +82,7 @@ class _Terms:
     untracked: frozenset[str]
     dirty: bool
     """Whether there are changes of the user's to be committed first."""
+    notices: tuple[str, ...]
 
 
 @asynccontextmanager
@@ -114,7 +117,13 @@ async def prepared(
         for listener in request.listeners:
             place.journal.listen(listener)
         terms = _Terms(
-            run=run, branch=branch, options=options, loaded=loaded, untracked=untracked, dirty=dirty
+            run=run,
+            branch=branch,
+            options=options,
+            loaded=loaded,
+            untracked=untracked,
+            dirty=dirty,
+            notices=await notices(place, choice, read, settings, untracked),
         )
         journal = await _begin(place, choice, read, terms)
         yield RunContext(
@@ -238,6 +247,8 @@ async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Te
         journal = RunJournal(place.journal, fold(place.journal.state_facts(terms.run)))
         await carry_out_undo(place.workspace, journal, terms.untracked)
         journal.append(RunResumed(options=terms.options))
+        for text in terms.notices:
+            journal.append(Notice(text=text))
         _answer_by_guidance(journal, terms.options.guidance)
         return journal
     if choice.replaces is not None:
@@ -247,6 +258,8 @@ async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Te
     folder.configuration.write_bytes(terms.loaded.repository_file or b"")
     started = await _started(place, read.plan, terms)
     journal = RunJournal(place.journal, begin(place.journal.append(terms.run, started)))
+    for text in terms.notices:
+        journal.append(Notice(text=text))
     for task, commit in choice.imported.items():
         journal.append(TaskFinished(status="imported", commit=commit), task=task)
     for task in choice.skipped:

@@ -1,0 +1,51 @@
+"""What a person should know about a run before it goes on; nothing here stops it."""
+
+from orchestrator.config import Settings
+from orchestrator.run.state import RunState
+from orchestrator.supervision.choose_run import GoOn, NewRun, is_unfinished
+from orchestrator.wiring.place import Place, ReadPlan
+
+CREDENTIALS_TARGET = "/home/agent/.claude"
+"""Where the agent's CLI looks for a login."""
+
+
+async def notices(
+    place: Place, choice: NewRun | GoOn, read: ReadPlan, settings: Settings, untracked: frozenset[str]
+) -> tuple[str, ...]:
+    found = list(place.workspace.notices)
+    path = read.plan.path
+    if path in untracked:
+        found.append(f"{path} is not tracked by git: it stays so, and gates do not see it")
+    found += [
+        f"the login volume {mount.source} is mounted into the agent's container, because your settings say so"
+        for mount in settings.mounts
+        if mount.target.startswith(CREDENTIALS_TARGET)
+    ]
+    if isinstance(choice, GoOn) and _edited(place, read):
+        found.append(
+            f"{path} was edited since; the run goes on with it as it was (run --new takes the new one)"
+        )
+    if isinstance(choice, NewRun):
+        found += [f"task {task} is left out" for task in choice.skipped]
+        found += [
+            f"HEAD holds work of the finished run {run.run} ({run.start.plan}), on which this one builds"
+            for run in await _finished_below(place, path)
+        ]
+    return tuple(found)
+
+
+def _edited(place: Place, read: ReadPlan) -> bool:
+    try:
+        return (place.folder / read.plan.path).read_bytes() != read.content
+    except OSError:
+        return True
+
+
+async def _finished_below(place: Place, plan: str) -> list[RunState]:
+    others = [r for r in place.records.of(place.folder) if r.start.plan != plan and not is_unfinished(r)]
+    held = await place.on_branch(others)
+    return [
+        record
+        for record in others
+        if any(task.finished is not None and task.finished.commit in held for task in record.tasks.values())
+    ]
