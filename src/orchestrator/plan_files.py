@@ -19,7 +19,7 @@ def read_plan_file(
     Raises UsageError when there is no such file or it is none, PlanError when no reader understands it.
     """
     name = shown_as or str(path)
-    content = _read(path, name)
+    content = read_plan_bytes(path, name)
     return read_plan(content, path=name, format=format), content
 
 
@@ -34,7 +34,8 @@ def require_runnable(plan: Plan) -> None:
         )
 
 
-def _read(path: Path, name: str) -> bytes:
+def read_plan_bytes(path: Path, name: str) -> bytes:
+    """The content of a regular file of bounded size; `name` stands for it in errors. Raises UsageError."""
     try:
         # A FIFO would wait for a writer, a terminal for a person.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

@@ -1,6 +1,8 @@
 """What a person should know about a run before it goes on; nothing here stops it."""
 
 from orchestrator.config import Settings
+from orchestrator.errors import UsageError
+from orchestrator.plan_files import read_plan_bytes
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import GoOn, NewRun, is_unfinished
 from orchestrator.wiring.place import Place, ReadPlan
@@ -36,8 +38,8 @@ async def notices(
 
 def _edited(place: Place, read: ReadPlan) -> bool:
     try:
-        return (place.folder / read.plan.path).read_bytes() != read.content
-    except OSError:
+        return read_plan_bytes(place.folder / read.plan.path, read.plan.path) != read.content
+    except UsageError:
         return True
 
 
