@@ -100,6 +100,23 @@ def _carried_out(
 
 
 def _listener(*, as_json: bool) -> Listener:
+    write = _Output()
     if as_json:
-        return lambda fact: print(event_line(fact), flush=True)
-    return Console(lambda line: print(line, flush=True))
+        return lambda fact: write(event_line(fact))
+    return Console(write)
+
+
+class _Output:
+    """Standard output, for as long as somebody reads it: a run does not end because its reader did."""
+
+    def __init__(self) -> None:
+        self._read = True
+
+    def __call__(self, line: str) -> None:
+        if not self._read:
+            return
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            self._read = False
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

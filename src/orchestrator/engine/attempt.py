@@ -164,7 +164,7 @@ async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
     mounts = await _mounts(context, attempt, folders, token)
     container = CodingAgentContainer(
         container_name=attempt_name(context.run, attempt.task, attempt.number),
-        image_name=context.settings.image.name,
+        image_name=context.image,
         mounts=mounts,
         env={**launch.env, "HOME": HOME_FOLDER},
         labels=context.labels("attempt", attempt.task, attempt.number),

@@ -72,6 +72,10 @@ class MilestoneRunner:
                 except OrchestratorError as error:
                     action = EndRun(status="parked", exit_code=4, reason=str(error))
                     break
+                except Exception as error:
+                    bug = f"a bug in the orchestrator: {type(error).__name__}"
+                    self._append(RunEnded(status="interrupted", exit_code=70, reason=bug))
+                    raise
         self._append(
             RunEnded(
                 status=action.status, exit_code=action.exit_code, reason=action.reason, until=action.until

@@ -15,4 +15,6 @@ async def remove_leftover_containers(context: RunContext) -> None:
 async def close_attempt(context: RunContext, task: str, number: int) -> None:
     """Record an attempt that was begun and never ended; its tree is saved first, nobody is charged."""
     await remove_leftover_containers(context)
-    await record_interrupted(context, task, number, "the orchestrator was killed")
+    await record_interrupted(
+        context, task, number, "its end was not seen: the orchestrator was killed, or the engine went away"
+    )

@@ -22,6 +22,9 @@ async def run_milestone(plan: str | Path, **options: object) -> RunReport:
     async with opened_place(code_folder) as place:
         choice, read = await choose(place, plan_path(code_folder, plan), request)
         if isinstance(choice, DoneAlready):
+            last = place.journal.state_facts(choice.state.run)[-1]
+            for listener in request.listeners:
+                listener(last)
             return report_of(choice.state)
         async with prepared(place, choice, read, request) as context:
             return report_of(await MilestoneRunner(context).carry_out())
