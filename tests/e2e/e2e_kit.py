@@ -73,7 +73,8 @@ class Done:
         return run
 
     def __str__(self) -> str:
-        return f"exit {self.exit_code}\n{self.stdout.decode(errors='replace')}\n{self.stderr.decode(errors='replace')}"
+        printed = (self.stdout + b"\n" + self.stderr).decode(errors="replace")
+        return f"exit {self.exit_code}\n{printed}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,7 +312,7 @@ class Scene:
                 found = path.lstat()
                 content = b""
                 if path.is_symlink():
-                    content = os.fsencode(os.readlink(path))
+                    content = os.fsencode(path.readlink())
                 elif path.is_file():
                     content = path.read_bytes()
                 seen[str(path.relative_to(self.folder))] = (

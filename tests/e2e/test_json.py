@@ -50,7 +50,7 @@ USAGE = {"input_tokens", "output_tokens", "cache_write_tokens", "cache_read_toke
 
 ASKING = f"""{REPORT}
 if test "$ORCHESTRATOR_ATTEMPT" = 1; then
-    printf '%s' '{{"status": "needs_human", "question": "Which?", "options": ["a", "b"]}}' > "$ORCHESTRATOR_OUTCOME"
+    echo '{{"status": "needs_human", "question": "Which?", "options": ["a", "b"]}}' > "$ORCHESTRATOR_OUTCOME"
 else
     echo made > made.txt; report completed
 fi
