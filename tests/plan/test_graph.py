@@ -38,7 +38,8 @@ def test_words_for_no_dependency(value: str) -> None:
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
-        ("1", "1"), ("Task 1", "1"), ("Task 1 (greeter)", "1"), ("Tasks 1–3", "1 2 3"), ("Tasks 1-3", "1 2 3"),
+        ("1", "1"), ("Task 1", "1"), ("Task 1 (greeter)", "1"), ("Tasks 1–3", "1 2 3"), ("Tasks 1-3",
+        "1 2 3"),
         ("Task 1 to Task 3", "1 2 3"), ("1 through 3", "1 2 3"), ("1..3", "1 2 3"), ("1, 2 and 3", "1 2 3"),
         ("1, 2, and 3", "1 2 3"), ("1 & 2", "1 2"), ("1; 2", "1 2"), ("1/2", "1 2"), ("**1**, `2`", "1 2"),
         ("[Task 1](#t), [2](#t2)", "1 2"), ("\n- 1\n- Task 3: the last\n", "1 3"), ("1 - the greeter", "1"),
@@ -58,7 +59,9 @@ def test_without_a_word_the_task_before_is_meant() -> None:
 def test_an_unknown_dependency_counts_as_met() -> None:
     found = plan(None, "2.4")
     assert found.tasks[1].depends_on == ()
-    assert [entry.severity for entry in found.diagnostics if entry.code == "unknown-dependency"] == ["warning"]
+    assert [entry.severity for entry in found.diagnostics if entry.code == "unknown-dependency"] == [
+        "warning"
+    ]
     assert ids(ready(found, [])) == ["1", "2"]
 
 

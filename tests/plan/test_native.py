@@ -80,7 +80,15 @@ def test_nearly_a_task_is_reported_with_its_line(heading: str, code: str) -> Non
 
 @pytest.mark.parametrize(
     "heading",
-    ["Tasks 3.1-3.3", "Task List: all", "Task Overview", "Tasking 1", "3.1: x", "Taskforce 3", "Phase 1: Task 3"],
+    [
+        "Tasks 3.1-3.3",
+        "Task List: all",
+        "Task Overview",
+        "Tasking 1",
+        "3.1: x",
+        "Taskforce 3",
+        "Phase 1: Task 3",
+    ],
 )
 def test_other_headings_are_left_alone(heading: str) -> None:
     plan = read(f"## Task 1: Real\n\nText.\n\n## {heading}\n\nText.\n")
@@ -97,7 +105,8 @@ def test_a_heading_with_several_tasks_is_the_first_and_an_error() -> None:
 @pytest.mark.parametrize(
     "label",
     ["**Type:** MIXED", "**Type**: MIXED", "**Type:**\nMIXED", "- **Type:** MIXED", "* **Type**: MIXED",
-     "Type: MIXED", "__Type:__ MIXED", "**type:** mixed", "**Task Type:** `MIXED`", "**Type (required):** MIXED",
+     "Type: MIXED", "__Type:__ MIXED", "**type:** mixed", "**Task Type:** `MIXED`",
+     "**Type (required):** MIXED",
      "### Type\n\nMIXED", "**Type**\n\nMIXED"],
 )  # fmt: skip
 def test_forms_of_a_label(label: str) -> None:
@@ -128,9 +137,11 @@ def test_files(value: str, files: list[str]) -> None:
 @pytest.mark.parametrize(
     ("value", "minutes"),
     [
-        ("30 min", 30), ("45 minutes", 45), ("2h", 120), ("1.5 hours", 90), ("2-3 hours", 180), ("1–2 h", 120),
+        ("30 min", 30), ("45 minutes", 45), ("2h", 120), ("1.5 hours", 90), ("2-3 hours", 180), ("1–2 h",
+        120),
         ("1h 30m", 90), ("1h30m", 90), ("1 hour, 15 min", 75), ("1 day", 480), ("half a day", 240),
-        ("2 weeks", 4800), ("~2 hours (with tests: 3 hours)", 120), ("1,5 h", 90), ("TBD", None), ("small", None),
+        ("2 weeks", 4800), ("~2 hours (with tests: 3 hours)", 120), ("1,5 h", 90), ("TBD", None), ("small",
+        None),
         ("3", None),
     ],
 )  # fmt: skip
@@ -147,7 +158,13 @@ def test_labels_of_an_estimate(label: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "done"),
-    [("Done", True), ("✅ Complete", True), ("COMPLETED 2024", True), ("pending", False), ("not done", False)],
+    [
+        ("Done", True),
+        ("✅ Complete", True),
+        ("COMPLETED 2024", True),
+        ("pending", False),
+        ("not done", False),
+    ],
 )
 def test_a_status_says_whether_a_task_is_done(status: str, done: bool) -> None:
     (task,) = read(body(f"**Status:** {status}")).tasks
@@ -173,7 +190,8 @@ def test_a_hash_changes_with_the_section_and_with_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("command", "vacuous"),
     [
-        ("true", True), (":", True), ("exit 0", True), ("echo 'ok; done'", True), ("# nothing\necho ok", True),
+        ("true", True), (":", True), ("exit 0", True), ("echo 'ok; done'", True), ("# nothing\necho ok",
+        True),
         ("make check || true", True), ("make check; exit 0", True), ("cd src && pwd", True), ("set -e", True),
         ("make check", False), ("echo ok | grep ok", False), ("cd src && make", False), ("! grep x y", False),
         ("echo 'a || true' > x; make", False), ("test -e a.py # || true", False), ("exit 1", False),
@@ -220,7 +238,8 @@ def test_branch(line: str, branch: str | None) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../../etc", "-rf", "a b", "a..b", "a.lock", ".a", "a/.b", "a//b", "a/", "a@{b", "@", "a~1", "a^", "a:b", "a?",
+    ["../../etc", "-rf", "a b", "a..b", "a.lock", ".a", "a/.b", "a//b", "a/", "a@{b", "@", "a~1", "a^",
+     "a:b", "a?",
      "a*", "a[b", "a\\b", "a.", "HEAD", "refs/heads/a", "x" * 300, "a\x07b"],
 )  # fmt: skip
 def test_a_name_that_git_refuses_is_an_error_and_no_branch(name: str) -> None:
@@ -231,7 +250,13 @@ def test_a_name_that_git_refuses_is_an_error_and_no_branch(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("title", "id"),
-    [("Milestone 3: X", "3"), ("Milestone M3 - X", "M3"), ("M3: X", "M3"), ("Milestone 3b", "3b"), ("X", None)],
+    [
+        ("Milestone 3: X", "3"),
+        ("Milestone M3 - X", "M3"),
+        ("M3: X", "M3"),
+        ("Milestone 3b", "3b"),
+        ("X", None),
+    ],
 )
 def test_the_milestone_id_comes_from_the_title(title: str, id: str | None) -> None:
     plan = read(f"# {title}\n\n## Task 1: A\n\nText.\n")
@@ -240,7 +265,8 @@ def test_the_milestone_id_comes_from_the_title(title: str, id: str | None) -> No
 
 @pytest.mark.parametrize(
     "text",
-    ["## Goal\n\nGreet.\n\n## More\n\nX\n", "**Goal:** Greet.\n", "**Objective**:\nGreet.\n", "### Purpose\n\nGreet.\n\n---\n"],
+    ["## Goal\n\nGreet.\n\n## More\n\nX\n", "**Goal:** Greet.\n", "**Objective**:\nGreet.\n",
+     "### Purpose\n\nGreet.\n\n---\n"],
     ids=["section", "label", "label-above", "deeper-section"],
 )  # fmt: skip
 def test_goal(text: str) -> None:

@@ -23,7 +23,7 @@ _SPEC_KIT = re.compile(
     r"\**(?P<id>T\d{1,6}[A-Za-z]?)\b\**:?\s*(?P<marks>(?:\[[^\]\s]{1,20}\]\s*)*)(?P<title>.*)"
 )
 _KIRO = re.compile(r"\**(?P<id>\d{1,6}(?:\.\d{1,6}){0,5})[.)]?(?P<star>\*?)\**\s+(?P<title>\S.*)")
-_DEPENDS = re.compile(r"\(?\bdepends\s+on:?\s*(?P<what>[^)_\n]*)", re.IGNORECASE)
+_DEPENDS = re.compile(r"(?<![A-Za-z])depends\s+on:?\s*(?P<what>[^)_\n]*)", re.IGNORECASE)
 _FILE = re.compile(
     r"`([^`\s]{0,200}[./][^`\s]{0,200})`|(?<![\w`/.@+-])([\w.@+-]{1,200}(?:/[\w.@+\[\]-]{1,200}){1,50})"
 )

@@ -17,9 +17,6 @@ def decoded(data: bytes | str, *, path: str) -> str:
             where=path,
             hint="Split the plan, or check that this is the file you meant.",
         )
-    if b"\0" in raw:
-        line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
-        raise PlanError("the plan holds a NUL byte", where=f"{path}:{line}", hint="Save it as UTF-8 text.")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -27,6 +24,9 @@ def decoded(data: bytes | str, *, path: str) -> str:
         raise PlanError(
             "the plan is not UTF-8 text", where=f"{path}:{line}", hint="Save it as UTF-8."
         ) from None
+    if b"\0" in raw:
+        line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
+        raise PlanError("the plan holds a NUL byte", where=f"{path}:{line}", hint="Save it as UTF-8 text.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -1,0 +1,128 @@
+"""What is no plan is one clear error; what is hostile is read in time linear in its size."""
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.errors import PlanError
+from orchestrator.plan.reader import read_plan
+
+F = "```"
+T = "## Task 1.1: x\n\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "what", "where"),
+    [
+        pytest.param(b"", "no task", "plan.md", id="empty"),
+        pytest.param(b" \n\n", "no task", "plan.md", id="blank"),
+        pytest.param(b"# Title\n", "no task", "plan.md", id="no-task"),
+        pytest.param(b"## Task 1: x\n\n\xff\n", "not UTF-8", "plan.md:3", id="latin-1"),
+        pytest.param("## Task 1: x\n".encode("utf-16"), "not UTF-8", "plan.md:1", id="utf-16"),
+        pytest.param(b"## Task 1: x\n\n\n\0\n", "NUL", "plan.md:4", id="nul"),
+        pytest.param(b"## Task 1: \xed\xa0\x80\n", "not UTF-8", "plan.md:1", id="surrogate-bytes"),
+        pytest.param("## Task 1: \ud800\n", "half a character", "plan.md", id="surrogate-text"),
+        pytest.param(b"x" * 10_000_001, "larger than 10 MB", "plan.md", id="too-large"),
+        pytest.param(b'{"tasks": [', "not JSON", "plan.md:1", id="json-cut-off"),
+        pytest.param(b"[" * 100_000, "nested too deeply", "plan.md", id="json-deep"),
+        pytest.param(
+            b'{"tasks":[{"id":' + b"1" * 5000 + b"}]}", "number too long", "plan.md", id="json-number"
+        ),
+        pytest.param(b"{}", "no task", "plan.md", id="json-empty"),
+        pytest.param(b'"x"', "no task", "plan.md", id="json-string"),
+        pytest.param(b"- [ ] T1 x\n" * 3001, "more than 3000 tasks", "plan.md", id="spec-kit-too-many"),
+    ],
+)
+def test_an_error_says_what_where_and_what_next(data: bytes | str, what: str, where: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        read_plan(data, path="plan.md")
+    assert what in caught.value.what
+    assert caught.value.where == where
+    assert caught.value.hint
+    assert len(str(caught.value).splitlines()) <= 10
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff"], ids=["plain", "byte-order-mark"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["lf", "crlf", "cr"])
+def test_encodings_and_line_ends_change_nothing(before: str, end: str) -> None:
+    text = f"# Plan\n\n## Task 1: x\n\n**Verify:**\n{F}bash\na\nb\n{F}\n\n## Task 2: y\n\nText.\n"
+    plan = read_plan((before + text.replace("\n", end)).encode(), path="plan.md")
+    assert plan == read_plan(text, path="plan.md")
+    assert plan.tasks[0].verify == ("a\nb",)
+    assert plan.tasks[1].lines.first == 11
+
+
+def test_characters_that_hide_are_reported() -> None:
+    plan = read_plan("## Task 1: a\x1b[31m\n\nb\u202ec\u202c\n", path="plan.md")
+    assert [entry.line for entry in plan.diagnostics if entry.code == "hidden-character"] == [1, 3, 3]
+
+
+def test_a_fence_of_100_000_lines_that_never_ends() -> None:
+    plan = read_plan(T + F + "\n" + "x\n" * 100_000, path="plan.md")
+    assert [entry.code for entry in plan.errors] == ["unterminated-fence"]
+    assert plan.tasks[0].lines.last == 100_003
+
+
+HOSTILE: dict[str, Callable[[int], str]] = {
+    "fence-never-ends": lambda n: T + F + "\n" + "x\n" * n,
+    "tasks-in-open-fence": lambda n: T + F + "bash\n" + "## Task 1.2: x\n" * n,
+    "opening-fences": lambda n: T + f"{F}a\n" * n,
+    "opening-fences-with-tasks": lambda n: T + f"{F}bash\n## Task 1.2: x\n" * n + F + "\n",
+    "bare-fences": lambda n: T + f"{F}\n" * n,
+    "unbalanced-fences": lambda n: T + f"{F}a\n{F}b\n{F}\n## Task 1.2: x\n" * n,
+    "fences-of-many-lengths": lambda n: T + "".join("`" * (3 + i % 50) + "a\n" for i in range(n)),
+    "fences-of-many-indents": lambda n: T + "".join(" " * (i % 40) + f"{F}a\n" for i in range(n)),
+    "nested-lists": lambda n: T + "".join("  " * (i % 100) + "- x\n" for i in range(n)),
+    "one-deep-line": lambda n: T + "- " * n + "x\n",
+    "quotes": lambda n: T + (">" * 50 + " x\n") * (n // 10),
+    "boxes-in-heading": lambda n: "## " + "[ ]" * n + "\n" + T,
+    "tildes-in-heading": lambda n: "## " + "~" * n + "\n" + T,
+    "brackets-in-heading": lambda n: "## " + "(" * n + "\n" + T,
+    "dashes-in-value": lambda n: T + "**Depends on:** " + "-" * n + "a\n",
+    "links-in-value": lambda n: T + "**Depends on:** " + "](" * n + "a\n",
+    "ticks-in-value": lambda n: T + "**Files:** " + "`a" * n + "\n",
+    "blank-lines-in-command": lambda n: T + f"**Verify:**\n{F}bash\n" + "\n" * n + f"x\n{F}\n",
+    "spaces-in-command": lambda n: T + f"**Verify:**\n{F}bash\necho" + " " * n + f"|\n{F}\n",
+    "numbers-in-estimate": lambda n: T + "**Time:** " + "1 " * n + "\n",
+    "bold": lambda n: T + "**a" * n + "\n",
+    "indented-code": lambda n: T + "    x\n\n" * n,
+    "indented-in-list": lambda n: T + "- a\n" + "\n    x\n" * n,
+    "tasks": lambda n: "".join(f"## Task {i}: x\n" for i in range(n)),
+    "one-id": lambda n: "## Task 1: x\n" * n,
+    "unknown-dependencies": lambda n: "".join(f"## Task {i}: x\n**Depends on:** Z.{i}\n" for i in range(n)),
+    "one-long-cycle": lambda n: "".join(f"## Task {i}: x\n**Depends on:** {(i + 1) % n}\n" for i in range(n)),
+    "scenarios": lambda n: T + "## E2E Test\n\nx\n" * n,
+    "comments": lambda n: T + "<!-- \n" * n,
+    "control-characters": lambda n: T + "\x07\n" * n,
+    "open-front-matter": lambda n: "---\n" + "a: b\n" * n + T,
+    "checkboxes": lambda n: "- [ ] x\n" * n,
+    "dots-in-spec-kit": lambda n: "- [ ] T1 `" + "." * n + "\n",
+    "kiro": lambda n: "- [ ] 1. x\n" * n,
+    "json": lambda n: '{"tasks":[' + ",".join(f'{{"id":{i}}}' for i in range(n)) + "]}",
+}  # fmt: skip
+
+
+def calls(text: str) -> int:
+    """Python and C calls that reading takes: a clock that load does not change."""
+    count = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        read_plan(text, path="plan.md")
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.timeout(60)  # what backtracks or is quadratic inside one C call ends here
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE.keys())
+def test_twice_the_size_takes_at_most_little_more_than_twice_the_work(make: Callable[[int], str]) -> None:
+    read_plan(make(100), path="plan.md")
+    small, large = calls(make(1_000)), calls(make(2_000))
+    assert large <= 2.3 * small + 1_000
+    read_plan(make(10_000), path="plan.md")

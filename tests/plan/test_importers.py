@@ -1,0 +1,176 @@
+"""Task lists of other tools become the same plan."""
+
+import json
+
+import pytest
+
+from orchestrator.errors import PlanError
+from orchestrator.plan.model import Plan
+from orchestrator.plan.reader import FORMATS, read_plan
+
+
+def read(text: str, format: str | None = None) -> Plan:
+    return read_plan(text, path="tasks", format=format)
+
+
+def depends(plan: Plan) -> dict[str, str]:
+    return {task.id: " ".join(task.depends_on) for task in plan.tasks}
+
+
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [
+        ("## Task 3.1: A\n", "native"),
+        ("- [ ] T012 [P] Create model\n", "spec-kit"),
+        ("- [ ] 2.1 Create model\n", "kiro"),
+        ("- [ ] 2. Create model\n", "kiro"),
+        ('{"tasks": [{"id": 1, "title": "A"}]}', "task-master"),
+        ('{"main": {"tasks": [{"id": 1, "title": "A"}]}}', "task-master"),
+        ("### Task 1: A\n- [ ] x\n\n## Validation Commands\n- `make`\n", "ralphex"),
+        ("- [ ] Create model\n", "checklist"),
+        ("- [ ] 3 times the same\n- [ ] x\n", "kiro"),
+    ],
+)
+def test_the_format_is_recognised(text: str, format: str) -> None:
+    assert read(text).format == format
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_forced_format_without_a_task_says_what_was_missing(format: str) -> None:
+    text = "{}" if format == "task-master" else "# Only words\n"
+    with pytest.raises(PlanError) as caught:
+        read(text, format)
+    assert f"{format}: no " in str(caught.value)
+
+
+def test_a_forced_format_wins_over_what_is_recognised() -> None:
+    text = "## Task 1: A\n\n- [ ] T001 first\n- [ ] T002 second\n"
+    assert [task.id for task in read(text).tasks] == ["1"]
+    assert [task.id for task in read(text, "spec-kit").tasks] == ["T001", "T002"]
+    assert [task.id for task in read(text, "checklist").tasks] == ["1", "2"]
+
+
+def test_an_unknown_format_lists_the_known_ones() -> None:
+    with pytest.raises(PlanError, match="native, spec-kit, kiro, task-master, ralphex, checklist"):
+        read("## Task 1: A\n", "org-mode")
+
+
+def test_no_format_fits() -> None:
+    with pytest.raises(PlanError) as caught:
+        read("# A page\n\nWith words.\n")
+    assert all(name in str(caught.value) for name in FORMATS)
+
+
+def test_spec_kit_phases_wait_and_parallel_tasks_do_not() -> None:
+    plan = read(
+        "## Phase 1: Setup\n- [ ] T001 a\n- [ ] T002 [P] b\n- [ ] T003 [P] c\n- [ ] T004 d\n- [ ] T005 e\n"
+        "## Phase 2: Story\n### Tests\n- [ ] T006 [P] [US1] f\n"
+        "### Code\n- [ ] T007 [US1] g (depends on T006)\n"
+    )
+    assert depends(plan) == {
+        "T001": "",
+        "T002": "",
+        "T003": "",
+        "T004": "T001 T002 T003",
+        "T005": "T004",
+        "T006": "T001 T002 T003 T004 T005",
+        "T007": "T001 T002 T003 T004 T005 T006",
+    }
+
+
+def test_spec_kit_markers_are_no_part_of_the_title() -> None:
+    (task,) = read("- [X] **T012** [P] [US1] Create `User` in src/models/user.py\n").tasks
+    assert (task.id, task.title, task.done) == ("T012", "Create `User` in src/models/user.py", True)
+    assert task.files == ("src/models/user.py",)
+
+
+def test_kiro_tasks_nest_and_keep_their_details() -> None:
+    plan = read(
+        "- [x] 1. First\n  - detail\n  - _Requirements: 1.1_\n"
+        "- [ ] 2. Second\n  - [-] 2.1 Part\n    - detail\n  - [ ]* 2.2 Tests\n    - _Depends on: 1_\n"
+        "- [~] 3 Third\n"
+    )
+    assert depends(plan) == {"1": "", "2": "1", "2.1": "2", "2.2": "1", "3": "2.2"}
+    assert [task.done for task in plan.tasks] == [True, False, False, False, False]
+    assert plan.tasks[0].section == "- [x] 1. First\n  - detail\n  - _Requirements: 1.1_"
+    assert [entry.code for entry in plan.diagnostics] == ["no-verify", "optional-task"]
+
+
+def test_a_bare_checklist_counts_its_items() -> None:
+    plan = read("# Do\n\n- [x] a\n- [ ] b\n  - [x] part\n  - [ ] other\n\nWords.\n\n* [ ] c\n")
+    assert depends(plan) == {"1": "", "2": "1", "3": "2"}
+    assert [(entry.text, entry.done) for entry in plan.tasks[1].acceptance] == [
+        ("part", True),
+        ("other", False),
+    ]
+    assert plan.tasks[1].section == "- [ ] b\n  - [x] part\n  - [ ] other"
+
+
+def test_ralphex_validation_holds_for_every_task() -> None:
+    plan = read(
+        "# Plan: X\n\n## Validation Commands\n\n- `make test`\n- run the linter\n\n```bash\nmake e2e\n```\n\n"
+        "### Task 1: A\n\n- [x] one\n- [x] two\n\n### Task 2: B\n\n- [x] one\n- [ ] two\n"
+    )
+    assert [task.verify for task in plan.tasks] == [("make test", "make e2e")] * 2
+    assert [task.done for task in plan.tasks] == [True, False]
+    assert plan.end_to_end is not None and plan.end_to_end.commands == ("make test", "make e2e")
+
+
+def tasks_json(*tasks: dict[str, object]) -> str:
+    return json.dumps({"tasks": list(tasks)}, indent=2)
+
+
+def test_task_master_dependencies_and_subtasks() -> None:
+    plan = read(
+        tasks_json(
+            {"id": 1, "title": "A", "status": "done", "dependencies": []},
+            {"id": 2, "title": "B", "dependencies": [1], "subtasks": [
+                {"id": 1, "title": "a", "dependencies": []},
+                {"id": 2, "title": "b", "dependencies": [1]},
+                {"id": "2.3", "title": "c", "dependencies": ["2.1", "1"]},
+            ]},
+            {"id": "3", "title": "C", "dependencies": ["2.2", 9]},
+        )
+    )  # fmt: skip
+    assert depends(plan) == {"1": "", "2": "1", "2.1": "2", "2.2": "2.1", "2.3": "2.1", "3": "2.2"}
+    assert [task.done for task in plan.tasks] == [True] + [False] * 5
+    assert [entry.code for entry in plan.diagnostics if "dependency" in entry.code] == ["unknown-dependency"]
+
+
+def test_task_master_lines_and_section() -> None:
+    plan = read(
+        tasks_json(
+            {"id": 1, "title": "A", "description": "D", "details": "}{", "testStrategy": "T"}, {"id": 2}
+        )
+    )
+    first, second = plan.tasks
+    assert (first.lines.first, first.lines.last, second.lines.first, second.lines.last) == (3, 9, 10, 12)
+    assert first.section == "## Task 1: A\n\nD\n\n}{\n\n**Test strategy:** T"
+    assert [entry.text for entry in first.acceptance] == ["T"]
+
+
+@pytest.mark.parametrize("status", ["cancelled", "deferred"])
+def test_task_master_leaves_out_what_is_not_to_be_done(status: str) -> None:
+    plan = read(tasks_json({"id": 1, "title": "A"}, {"id": 2, "title": "B", "status": status}))
+    assert depends(plan) == {"1": ""}
+    assert "left-out-task" in {entry.code for entry in plan.diagnostics}
+
+
+@pytest.mark.parametrize(
+    "id", ["../../etc", "-rf", "a/b", "a b", ".hidden", "a..b", "x" * 65, "a\nb", "a\x00b", "é"]
+)
+def test_an_id_that_could_escape_is_an_error(id: str) -> None:
+    plan = read(tasks_json({"id": id, "title": "A"}))
+    assert [entry.code for entry in plan.errors] == ["bad-task-id"]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [{}, {"id": None}, {"id": True}, {"id": []}, {"id": ""}, {"id": 1, "title": 3, "subtasks": {}},
+     {"id": 1, "dependencies": "x"},
+     {"id": 1.5, "dependencies": [None, {}, []]}, {"id": 1, "subtasks": [1, "x", None, {"id": None}]}],
+    ids=str,
+)  # fmt: skip
+def test_odd_objects_are_read_or_reported(task: dict[str, object]) -> None:
+    plan = read(tasks_json({"id": "ok", "title": "OK"}, task))
+    assert plan.tasks[0].id == "ok"
