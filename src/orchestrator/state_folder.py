@@ -44,12 +44,20 @@ def open_state_folder(environ: Mapping[str, str], *, outside: Path | None = None
     Raises EnvironmentInvalid with the command or the variable that mends it.
     """
     path = state_folder(environ)
-    _refuse_inside(path, outside)
-    _refuse_network(path)
+    check_state_folder(path, outside=outside, to_be_made=True)
     _make(path)
     _refuse_foreign(path)
     _refuse_open(path)
     return StateFolder(path=path, id=_read_or_make_id(path))
+
+
+def check_state_folder(path: Path, *, outside: Path | None, to_be_made: bool = False) -> None:
+    """What `open_state_folder` refuses, without making anything. Raises EnvironmentInvalid."""
+    _refuse_inside(path, outside)
+    _refuse_network(path)
+    if path.exists() and not to_be_made:
+        _refuse_foreign(path)
+        _refuse_open(path)
 
 
 def file_system_type(mountinfo: str, path: str) -> str | None:

@@ -26,12 +26,13 @@ from orchestrator.engine.chatter import Chatter
 from orchestrator.engine.context import RunContext, binds
 from orchestrator.engine.run_folder import AttemptFolders
 from orchestrator.engine.sessions import carry_session, session_exists
-from orchestrator.events import InvalidOutcome, Outcome
+from orchestrator.events import InvalidOutcome, Outcome, plain
 from orchestrator.gateway.access import AttemptAccess
 from orchestrator.run.facts import AttemptEnded, AttemptStarted, TreeSaved
 from orchestrator.run.prompts import PromptParts, prompt
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.classify import attempt_verdict
+from orchestrator.workspace.tree import Baseline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +119,23 @@ async def record_interrupted(context: RunContext, task: str, number: int, reason
     )
 
 
+async def clear_oddities(context: RunContext, task: str, number: int) -> tuple[Baseline, tuple[str, ...]]:
+    """Move what git cannot take, and was not there before the attempt, into the attempt's folder.
+
+    Gives what was there before, and the paths that were moved. It comes before any other look at a tree that
+    an agent left: a pipe called `.gitignore` blocks every git command that reads it.
+    """
+    folders = attempt_folders(context, task, number)
+    baseline = Baseline.from_json(folders.baseline.read_text("utf-8"))
+    moved = await context.workspace.clear_oddities(baseline, folders.moved_away)
+    return baseline, tuple(plain(oddity.path) for oddity in moved)
+
+
 async def save_tree(context: RunContext, task: str, number: int) -> None:
     """Keep the folder as it is as a commit in our own repository."""
     last = context.journal.state.tasks[task].last
     assert last is not None
+    await clear_oddities(context, task, number)
     ref = f"refs/ktrdr/trees/{context.run}/{component(task)}/{number}"
     commit = await context.workspace.salvage(
         ref,

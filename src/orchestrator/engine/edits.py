@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from orchestrator.containers.names import component
+from orchestrator.engine.attempt import clear_oddities
 from orchestrator.engine.context import RunContext
 from orchestrator.events import plain
 from orchestrator.run.facts import EditsCommitted
 from orchestrator.run.handoff import handoff_path
 from orchestrator.run.state import AttemptState
-from orchestrator.workspace.tree import Baseline, TreeRefused
+from orchestrator.workspace.tree import TreeRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +27,12 @@ async def take_edits(context: RunContext, task: str, previous: AttemptState | No
     """
     head = await context.workspace.commit_of_checked_out(context.journal.state.start.branch)
     left = await _left_by(context, previous)
+    if previous is not None:
+        baseline, _ = await clear_oddities(context, task, previous.number)
+    else:
+        baseline = await context.workspace.baseline()
     try:
-        now = await context.workspace.snapshot(
-            exclude=context.untracked, baseline=await _baseline(context, task, previous)
-        )
+        now = await context.workspace.snapshot(exclude=context.untracked, baseline=baseline)
     except TreeRefused:
         return Edits(head=head, paths=())
     apart = context.untracked | {handoff_path(context.plan.path)}
@@ -53,14 +55,6 @@ async def _left_by(context: RunContext, previous: AttemptState | None) -> str | 
     if previous.saved is not None:
         return await context.workspace.tree_of(previous.saved.commit)
     return None
-
-
-async def _baseline(context: RunContext, task: str, previous: AttemptState | None) -> Baseline:
-    if previous is not None:
-        stored = context.folder.attempt(component(task), previous.number).baseline
-        if stored.exists():
-            return Baseline.from_json(stored.read_text("utf-8"))
-    return await context.workspace.baseline()
 
 
 async def _commit(context: RunContext, task: str, head: str, tree: str, paths: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 import shutil
 
 from orchestrator.containers.names import component
-from orchestrator.engine.attempt import attempt_folders
+from orchestrator.engine.attempt import attempt_folders, clear_oddities
 from orchestrator.engine.context import RunContext
 from orchestrator.errors import WorkspaceError
 from orchestrator.events import one_line, plain
@@ -18,7 +18,7 @@ from orchestrator.run.facts import (
 from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, with_section
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.decide import WorkItem
-from orchestrator.workspace.tree import Baseline, TreeRefused
+from orchestrator.workspace.tree import TreeRefused
 
 HANDOFF_LIMIT_BYTES = 4_000_000
 SUBJECT_CHARACTERS = 72
@@ -41,10 +41,9 @@ async def _made(
     task = _task(context, item.id)
     workspace = context.workspace
     folders = attempt_folders(context, item.id, attempt.number)
-    baseline = Baseline.from_json(folders.baseline.read_text("utf-8"))
+    baseline, moved_away = await clear_oddities(context, item.id, attempt.number)
     parent = attempt.parent
     document = handoff_path(context.plan.path)
-    oddities = await workspace.clear_oddities(baseline, folders.moved_away)
     snapshot = await workspace.snapshot(exclude=context.untracked, baseline=baseline)
     changes = await _changes(context, parent, snapshot.tree, apart_from=document)
     section = _section(task, attempt, changes)
@@ -68,7 +67,7 @@ async def _made(
         changed=bool(await _changes(context, first_parent, snapshot.tree, apart_from=document)),
         evidence=evidence,
         left_out=tuple(plain(path) for path in snapshot.left_out),
-        moved_away=tuple(plain(oddity.path) for oddity in oddities),
+        moved_away=moved_away,
     )
 
 

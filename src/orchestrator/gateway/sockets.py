@@ -34,6 +34,19 @@ def attempt_folder(folder: Path, key: AttemptKey) -> Path:
     return folder / _short("\0".join((key.run, key.task, str(key.attempt))), 16)
 
 
+def check_user_folder() -> Path:
+    """The folder of our sockets, made or not; raises EnvironmentInvalid when it is not ours alone."""
+    above = user_folder()
+    fault = _fault(above.lstat()) if os.path.lexists(above) else None
+    if fault is not None:
+        raise EnvironmentInvalid(
+            f"the folder of the gateway's sockets {fault}",
+            where=str(above),
+            hint="Somebody else may have made it. Look at it, remove it, and start again.",
+        )
+    return above
+
+
 def prepare_folder(folder: Path) -> None:
     """Make the gateway's folder, and check that the folder above it is ours alone.
 
@@ -45,13 +58,7 @@ def prepare_folder(folder: Path) -> None:
         above.chmod(0o700)  # whatever the umask left out
     except FileExistsError:
         pass
-    fault = _fault(above.lstat())
-    if fault is not None:
-        raise EnvironmentInvalid(
-            f"the folder of the gateway's sockets {fault}",
-            where=str(above),
-            hint="Somebody else may have made it. Look at it, remove it, and start again.",
-        )
+    check_user_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
 

@@ -177,6 +177,7 @@ async def _dirty(place: Place, choice: NewRun | GoOn, untracked: frozenset[str],
     """
     if isinstance(choice, GoOn) and choice.state.branch_ready:
         return False
+    await place.workspace.check_files()
     dirty = await place.workspace.dirty_paths(untracked)
     if dirty and not allow:
         more = f" and {len(dirty) - 3} more" if len(dirty) > 3 else ""

@@ -48,6 +48,15 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What can be said of a folder without making anything."""
+
+    notices: tuple[str, ...]
+    signs_commits: bool
+    owner: Identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
     """Git works as the caller in our repository, and as the folder's owner in the user's."""
 
@@ -70,6 +79,19 @@ class Workspace:
         _check_index_lock(layout)
         await _head(layout)
         return await _open_checked(layout, settings, repositories)
+
+    @staticmethod
+    async def inspect(folder: Path) -> "Findings":
+        """Look whether a run could work here, and make nothing. Raises EnvironmentInvalid."""
+        layout = await read_layout(folder)
+        settings = await read_settings(layout)
+        check_settings(layout, settings)
+        check_nothing_in_progress(layout)
+        _check_index_lock(layout)
+        await _head(layout)
+        return Findings(
+            notices=settings.notices, signs_commits=settings.true("commit.gpgsign"), owner=layout.owner
+        )
 
     @property
     def folder(self) -> Path:
