@@ -184,7 +184,7 @@ async def _dirty(place: Place, choice: NewRun | GoOn, untracked: frozenset[str],
         raise EnvironmentInvalid(
             f"there are changes that are not committed: {', '.join(dirty[:3])}{more}",
             where=str(place.folder),
-            hint="Commit or stash them, or let the run commit them first: --allow-dirty",
+            hint="Commit or stash them (git stash -u), or let the run commit them first: --allow-dirty",
         )
     return bool(dirty)
 
