@@ -105,7 +105,11 @@ def _value(setting: Setting, given: Given, host: Host) -> object:
         where = given.where
         if error.item is not None and error.item < len(given.item_where):
             where = given.item_where[error.item]
-        raise ConfigurationError(f"`{setting.key}` {error}", where=where) from None
+        raise ConfigurationError(
+            f"`{setting.key}` {error}",
+            where=where,
+            hint="`orchestrator doctor` shows every setting and where its value comes from.",
+        ) from None
 
 
 def _refuse_untrusted(setting: Setting, given: Given, host: Host) -> NoReturn:
