@@ -43,14 +43,17 @@ def read_plan_bytes(path: Path, name: str) -> bytes:
         raise UsageError("there is no such plan", where=name, hint=_others(path)) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"the plan cannot be opened: {error}", where=name) from None
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(descriptor)
-        raise UsageError("this is no file", where=name, hint="A plan is one Markdown file.")
-    with os.fdopen(descriptor, "rb") as file:
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError("this is no file", where=name, hint="A plan is one Markdown file.")
         if found.st_size > MAX_BYTES:
             raise UsageError(f"the plan is larger than {MAX_BYTES // 1_000_000} MB", where=name)
-        return file.read(MAX_BYTES)
+        # Only now: `open` would raise for a folder by itself.
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(MAX_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _others(path: Path) -> str:
