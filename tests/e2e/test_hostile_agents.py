@@ -22,7 +22,8 @@ case "$ORCHESTRATOR_TASK" in
 3) cat markup.txt; report completed "$(cat /dev/null)" ;;
 4) rm -rf /workspace/.git /workspace/.git/* ;;
 5) git init -q; echo '[core] hooksPath = /workspace' >> .git/config
-   git -c user.name=x -c user.email=x@y commit -q --allow-empty -m mine; git branch -m stolen; git checkout -q --orphan o ;;
+   git -c user.name=x -c user.email=x@y commit -q --allow-empty -m mine
+   git branch -m stolen; git checkout -q --orphan o ;;
 esac
 echo "$ORCHESTRATOR_TASK" > "made-$ORCHESTRATOR_TASK.txt"
 report completed
@@ -97,7 +98,7 @@ WRONG = {
     "says completed and exits with 3": ("echo x > made.txt; report completed; exit 3", "failed"),
     "writes a FIFO as its outcome": ('echo x > made.txt; mkfifo "$ORCHESTRATOR_OUTCOME"', "unclear"),
     "writes a link as its outcome": (
-        'echo x > made.txt; ORCHESTRATOR_OUTCOME=/tmp/o report completed; ln -s /tmp/o "$ORCHESTRATOR_OUTCOME"',
+        'echo x > made.txt; echo \'{"status": "completed"}\' > /tmp/o; ln -s /tmp/o "$ORCHESTRATOR_OUTCOME"',
         "unclear",
     ),
     "links its outcome to a file of the host": (
