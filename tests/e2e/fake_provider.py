@@ -1,0 +1,60 @@
+"""A provider of the model on this machine: it plays a script and remembers who asked with what."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from orchestrator.gateway import anthropic
+from orchestrator.gateway.script import Answer, parse_script
+from orchestrator.gateway.scripted import next_step
+
+CANARY = "sk-ant-canary-31415926535"
+
+
+@dataclass
+class FakeProvider:
+    url: str = ""
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """Of each request, names in lower case."""
+
+
+@contextmanager
+def provider(text: str, *, refuse: int | None = None) -> Iterator[FakeProvider]:
+    """Serve the script's task 1; with `refuse`, only that HTTP error."""
+    script = parse_script(text, where="the test")
+    seen = FakeProvider()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            seen.headers.append({name.lower(): value for name, value in self.headers.items()})
+            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            if refuse is not None:
+                self._answer(refuse, "application/json", anthropic.error_body(refuse, "No."))
+                return
+            step = next_step(script, task="1", attempt=1, messages=asked["messages"], subagent=False)
+            assert isinstance(step, Answer)
+            message = anthropic.message(step, model="m", seed=str(len(asked["messages"])))
+            self._answer(200, "text/event-stream", b"".join(anthropic.events(message)))
+
+        def _answer(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("content-type", kind)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        seen.url = f"http://127.0.0.1:{server.server_address[1]}"
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield seen
+        finally:
+            server.shutdown()
+            serving.join()

@@ -1,0 +1,357 @@
+"""A living attempt, looked at from outside and from inside; and what it can never find: the real credential."""
+
+import json
+import os
+import sqlite3
+import subprocess  # noqa: TID251 - looks at this machine's processes
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MakeScene
+from e2e_kit import (
+    AGENT,
+    ORDINARY,
+    REPORT,
+    Done,
+    Scene,
+    bash,
+    docker,
+    inspect,
+    outcome,
+    plan,
+    script,
+    task,
+    waiting_for,
+)
+from fake_provider import CANARY, FakeProvider, provider
+
+pytestmark = pytest.mark.docker
+
+OWNER = ORDINARY if os.geteuid() == 0 else os.geteuid()
+GIT_CANARY = "git-canary-2718"
+PROBES = f"""{REPORT}
+probe() {{ printf '%s\\t' "$1" >> probes.tsv; shift; {{ "$@" 2>&1 | tr '\\n' ' '; echo; }} >> probes.tsv; }}
+tries() {{ name=$1; shift; if "$@" 2>/dev/null; then probe "$name" echo yes; else probe "$name" echo no; fi; }}
+probe uid id -u
+probe gid id -g
+probe caps sed -n 's/^Cap[A-Z][a-z]*:\\t*//p' /proc/self/status
+probe no_new_privs sed -n 's/^NoNewPrivs:\\t//p' /proc/self/status
+probe seccomp sed -n 's/^Seccomp:\\t//p' /proc/self/status
+probe init cat /proc/1/comm
+probe sockets sh -c 'find / -path /proc -prune -o -type s -print 2>/dev/null'
+probe docker_socket ls /var/run/docker.sock /run/docker.sock
+probe memory cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes
+probe pids cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max
+probe devices ls /dev
+probe tmp sed -n 's/^tmpfs .tmp tmpfs //p' /proc/mounts
+probe environment env
+probe git_canary grep -rslF "$1" /workspace/.git /run /home /mnt /srv /var /tmp
+probe hooks ls /workspace/.git/hooks
+probe status git status --porcelain
+probe log git log --oneline
+tries writes_in touch /run/orchestrator/in/x
+tries writes_prompt sh -c 'echo x >> /run/orchestrator/in/prompt.md'
+tries writes_out touch /run/orchestrator/out/x
+tries writes_home touch "$HOME/x"
+tries writes_objects sh -c 'd=$(cat /workspace/.git/objects/info/alternates); touch "$d/x"'
+tries writes_etc touch /etc/x
+tries mounts mount -t tmpfs none /mnt
+tries becomes_root chown 0 agent.sh
+tries sees_state ls "$2"
+: > ready
+{waiting_for("go")}
+rm -f ready go
+report completed
+"""
+
+
+@pytest.fixture(scope="module")
+def looked_at(new_module_scene: MakeScene) -> tuple[Scene, dict[str, Any], dict[str, str]]:
+    """A living attempt's inspection and what its agent found out."""
+    scene = new_module_scene(owner=OWNER)
+    (scene.folder / ".git" / "description").write_text(GIT_CANARY)
+    scene.commit(plan__md=plan(task("1", "test -s probes.tsv")), agent__sh=PROBES)
+    agent = ("--agent-command", f"bash agent.sh {GIT_CANARY} {scene.state}")
+    limits = ("-c", "container.memory=1g", "-c", "container.cpus=1.5", "-c", "container.pids=200")
+    with scene.start("run", "plan.md", "--json", *agent, *limits) as command:
+        name = command.until("attempt_started")["container"]
+        _appears(scene.folder / "ready")
+        found = inspect(name)
+        scene.write("go", "")
+        done = command.finish()
+    assert done.exit_code == 0, done
+    lines = (scene.folder / "probes.tsv").read_text().splitlines()
+    return scene, found, {line.split("\t", 1)[0]: line.split("\t", 1)[1].strip() for line in lines}
+
+
+def _appears(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.05)
+
+
+def test_the_engine_was_told_the_whole_profile(
+    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+) -> None:
+    _, found, _ = looked_at
+    host = found["HostConfig"]
+    assert found["Config"]["User"] == f"{OWNER}:{OWNER}"
+    assert host["CapDrop"] == ["ALL"] and not host["CapAdd"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert (host["Init"], host["Privileged"]) == (True, False)
+    assert (host["Memory"], host["MemorySwap"]) == (2**30, 2**30)
+    assert (host["NanoCpus"], host["PidsLimit"]) == (1_500_000_000, 200)
+    assert not host["Devices"] and host["PidMode"] == "" and host["IpcMode"] == "private"
+    assert host["ExtraHosts"] == ["host.docker.internal:host-gateway"]
+    assert host["LogConfig"]["Type"] == "json-file" and host["LogConfig"]["Config"]["max-file"] == "1"
+    assert "exec" in host["Tmpfs"]["/tmp"].split(",")
+
+
+def test_the_agent_is_the_main_process_under_a_time_limit(
+    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+) -> None:
+    _, found, seen = looked_at
+    argv = [found["Path"], *found["Args"]]
+    assert argv[:4] == ["timeout", "--foreground", "-k", "30"]
+    assert argv[-4:-2] == ["bash", "agent.sh"]
+    assert "init" in seen["init"]
+
+
+def test_the_labels_and_the_name_say_whose_it_is(
+    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+) -> None:
+    scene, found, _ = looked_at
+    run = scene.status("plan.md")["run"]
+    labels = found["Config"]["Labels"]
+    assert found["Name"] == f"/ktrdr-coding-agent-{run}-1-1"
+    assert (labels["ktrdr.kind"], labels["ktrdr.run"]) == ("attempt", run)
+    assert (labels["ktrdr.task"], labels["ktrdr.attempt"]) == ("1", "1")
+    assert labels["ktrdr.state"] == scene.state_id
+
+
+def test_what_is_mounted_is_the_folder_and_what_was_made_for_the_attempt(
+    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+) -> None:
+    scene, found, _ = looked_at
+    mounts = {mount["Destination"]: mount for mount in found["Mounts"]}
+    assert mounts["/workspace"]["Source"] == str(scene.folder)
+    assert not mounts["/run/orchestrator/in"]["RW"]
+    of_user = [mount for mount in found["Mounts"] if mount["Source"].startswith(f"{scene.folder}/")]
+    assert [(Path(mount["Source"]).name, mount["RW"]) for mount in of_user] == [("objects", False)]
+    assert not [mount for mount in found["Mounts"] if "docker" in mount["Source"]]
+
+
+INSIDE = {
+    "uid": str(OWNER),
+    "gid": str(OWNER),
+    "no_new_privs": "1",
+    "seccomp": "2",
+    "sockets": "",
+    "git_canary": "",
+    "hooks": "ls: cannot access '/workspace/.git/hooks': No such file or directory",
+    "writes_in": "no",
+    "writes_prompt": "no",
+    "writes_out": "yes",
+    "writes_home": "yes",
+    "writes_objects": "no",
+    "writes_etc": "no",
+    "mounts": "no",
+    "becomes_root": "no",
+    "sees_state": "no",
+}
+
+
+@pytest.mark.parametrize("probe", INSIDE)
+def test_from_inside(looked_at: tuple[Scene, dict[str, Any], dict[str, str]], probe: str) -> None:
+    assert looked_at[2][probe] == INSIDE[probe]
+
+
+def test_no_capability_no_device_and_no_engine_inside(
+    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+) -> None:
+    _, _, seen = looked_at
+    assert set(seen["caps"].split()) == {"0" * 16}
+    assert "No such file" in seen["docker_socket"]
+    assert not {"sda", "vda", "kmsg", "mem", "kvm"} & set(seen["devices"].split())
+    assert str(2**30) in seen["memory"]
+    assert "200" in seen["pids"].split()
+    assert "noexec" not in seen["tmp"]
+
+
+def test_git_works_inside_without_the_users_git_directory(
+    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+) -> None:
+    _, _, seen = looked_at
+    assert seen["status"] == "?? probes.tsv"
+    assert seen["log"].endswith("start")
+
+
+STEPS = [
+    bash(
+        "env > env.txt; cat /proc/*/environ | tr '\\0' '\\n' > proc.txt; find / -name '*api_key*' 2>/dev/null"
+    )
+]
+STEPS += [bash(f"touch ready; {waiting_for('go')}; rm -f ready go"), outcome()]
+
+
+@pytest.fixture(scope="module")
+def paid() -> Iterator[FakeProvider]:
+    with provider(script(t1=STEPS)) as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def with_credential(
+    new_module_scene: MakeScene, paid: FakeProvider
+) -> tuple[Scene, Done, dict[str, Any], dict[int, tuple[bytes, bytes]]]:
+    """A run with a credential: its living container, and the processes of this machine meanwhile."""
+    scene = new_module_scene()
+    scene.commit(plan__md=plan(task("1", "test -s env.txt && test -s proc.txt")))
+    provider_at = ("-c", f"gateway.upstream={paid.url}")
+    with scene.start("run", "plan.md", "--json", *provider_at, ANTHROPIC_API_KEY=CANARY) as command:
+        name = command.until("attempt_started")["container"]
+        _appears(scene.folder / "ready")
+        found, processes = inspect(name), _processes()
+        processes.pop(command.pid)
+        scene.write("go", "")
+        done = command.finish()
+    assert done.exit_code == 0, done
+    return scene, done, found, processes
+
+
+def _processes() -> dict[int, tuple[bytes, bytes]]:
+    """Command line and environment of every process we may look at."""
+    seen = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            seen[int(folder.name)] = ((folder / "cmdline").read_bytes(), (folder / "environ").read_bytes())
+        except OSError:
+            continue
+    return seen
+
+
+WithCredential = tuple[Scene, Done, dict[str, Any], dict[int, tuple[bytes, bytes]]]
+
+
+def test_the_provider_gets_the_credential_and_not_the_attempts_token(
+    with_credential: WithCredential, paid: FakeProvider
+) -> None:
+    _, _, found, _ = with_credential
+    environment = dict(entry.split("=", 1) for entry in found["Config"]["Env"])
+    token = environment["ANTHROPIC_API_KEY"]
+    assert len(paid.headers) >= len(STEPS)
+    for headers in paid.headers:
+        assert headers["x-api-key"] == CANARY
+        assert token not in json.dumps(headers)
+
+
+def test_the_credential_is_not_in_the_container(with_credential: WithCredential) -> None:
+    scene, _, found, _ = with_credential
+    assert CANARY not in json.dumps(found)
+    for name in ("env.txt", "proc.txt"):
+        text = (scene.folder / name).read_text(errors="replace")
+        assert "ANTHROPIC_" in text
+        assert CANARY not in text
+
+
+def test_no_other_process_of_this_machine_knows_it(with_credential: WithCredential) -> None:
+    _, _, _, processes = with_credential
+    others = {pid: seen for pid, seen in processes.items() if CANARY.encode() in seen[0] + seen[1]}
+    assert others == {}
+
+
+def test_the_credential_is_not_in_what_is_stored_or_printed(with_credential: WithCredential) -> None:
+    scene, done, _, _ = with_credential
+    assert CANARY.encode() not in done.stdout + done.stderr
+    searched = 0
+    for parent, _, files in os.walk(scene.area):
+        for name in files:
+            path = Path(parent) / name
+            if path.is_file() and not path.is_symlink():
+                searched += 1
+                assert CANARY.encode() not in path.read_bytes(), path
+    assert searched > 50
+    assert CANARY not in scene.git("log", "-p", "--all")
+    with sqlite3.connect(scene.state / "journal.sqlite") as journal:
+        dump = "\n".join(journal.iterdump())
+    journal.close()
+    assert "attempt_started" in dump and CANARY not in dump
+
+
+def test_the_search_would_find_it(with_credential: WithCredential, paid: FakeProvider) -> None:
+    """The one who typed the command has it in its environment: the same search finds it there."""
+    with subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], "KEY": CANARY}) as known:
+        try:
+            assert CANARY.encode() in _processes()[known.pid][1]
+        finally:
+            known.kill()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_credential_parks_at_once(scene: Scene, status: int) -> None:
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")))
+    with provider(script(t1=STEPS), refuse=status) as fake:
+        done = scene.run("-c", f"gateway.upstream={fake.url}", ANTHROPIC_API_KEY=CANARY)
+    assert done.exit_code == 4, done
+    assert done.end["status"] == "parked"
+    assert "credential refused" in done.end["reason"]
+    assert [event["status"] for event in done.of("attempt_ended")] == ["parked"]
+    assert 1 <= len(fake.headers) <= 2
+    assert scene.containers() == []
+    assert CANARY.encode() not in done.stdout + done.stderr
+
+
+def test_after_a_refusal_resume_goes_on_with_a_good_credential(scene: Scene) -> None:
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")))
+    with provider(script(t1=STEPS), refuse=401) as fake:
+        assert scene.run("-c", f"gateway.upstream={fake.url}", ANTHROPIC_API_KEY="old").exit_code == 4
+    with provider(script(t1=[bash("echo x > made.txt"), outcome()])) as fake:
+        upstream = ("-c", f"gateway.upstream={fake.url}")
+        done = scene.orchestrator("resume", "--json", *upstream, ANTHROPIC_API_KEY=CANARY)
+    assert done.exit_code == 0, done
+    assert {headers["x-api-key"] for headers in fake.headers} == {CANARY}
+
+
+def test_the_gateway_ends_after_the_run(with_credential: WithCredential) -> None:
+    scene = with_credential[0]
+    pids = [
+        int(word[4:]) for word in (scene.state / "gateway.log").read_text().split() if word.startswith("pid=")
+    ]
+    deadline = time.monotonic() + 60
+    while any(b"gateway" in _command_line(pid) for pid in pids):
+        assert time.monotonic() < deadline, "the gateway does not end"
+        time.sleep(0.2)
+    assert docker("ps", "-q", "--filter", f"label=ktrdr.state={scene.state_id}") == ""
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def test_settings_mount_volumes_and_folders_into_the_container(scene: Scene) -> None:
+    """As examples/ktrdr/orchestrator.toml does, copied as the user's file."""
+    data = scene.area / "shared data"
+    data.mkdir()
+    (data / "prices.csv").write_text("1,2\n")
+    configuration = scene.area / "home" / ".config" / "ktrdr-orchestrator" / "config.toml"
+    configuration.parent.mkdir(parents=True)
+    configuration.write_text(
+        f'[[mounts]]\nsource = "{data}"\ntarget = "/shared/data"\nread_only = true\n'
+        '[[mounts]]\nsource = "coding-agent-e2e-models"\ntarget = "/env/models"\n'
+    )
+    agent = f"{REPORT}\ncat /shared/data/prices.csv > made.txt; touch /shared/data/x\n"
+    agent += "test -d /env/models && report completed\n"
+    scene.commit(plan__md=plan(task("1", "grep -x 1,2 made.txt")), agent__sh=agent)
+    try:
+        done = scene.run(*AGENT)
+    finally:
+        docker("volume", "rm", "-f", "coding-agent-e2e-models")
+    assert done.exit_code == 0, done
+    assert [path.name for path in data.iterdir()] == ["prices.csv"]
