@@ -16,7 +16,7 @@ from markdown_it.rules_block import StateBlock, blockquote, heading, hr, html_bl
 from markdown_it.token import Token
 
 from orchestrator.plan.diagnostics import finding
-from orchestrator.plan.fences import Fences, fence_line
+from orchestrator.plan.fences import Fences
 from orchestrator.plan.model import Diagnostic
 
 Kind = Literal["heading", "fence", "text", "quote", "html", "rule", "code"]
@@ -154,18 +154,17 @@ def one_line_of(text: str) -> str:
 def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if state.level > 0:
         return False  # what a quote holds is not read
-    lines: list[str] = state.env["lines"]
-    opener = fence_line(lines[start], start)
+    fences: Fences = state.env["fences"]
+    opener = fences.at(start)
     if opener is None or (opener.indent > 3 and not state.env["lists"].holds(start, opener.indent)):
         return False
     if silent:
         return True
-    fences: Fences = state.env["fences"]
     found = fences.end_of(start)
     _report(state.env, start, opener.info, found)
     token = state.push("fence", "code", 0)
     token.info = opener.info
-    token.content = _dedented(lines[start + 1 : found.end], opener.indent)
+    token.content = _dedented(state.env["lines"][start + 1 : found.end], opener.indent)
     state.line = min(found.end + (1 if found.closed else 0), end)
     token.map = [start, state.line]
     return True
@@ -239,7 +238,7 @@ def _paragraph(state: StateBlock, start: int, end: int) -> bool:
     state.line = line
     token = state.push("inline", "", 0)
     token.map = [start, line]
-    token.content = state.getLines(start, line, 0, False)
+    token.content = "\n".join(state.env["lines"][start:line]) if state.level == 0 else ""
     return True
 
 

@@ -75,11 +75,16 @@ class Fences:
             if ("```" in text or "~~~" in text) and (found := fence_line(text, number)) is not None
         ]
         self._starts = [fence.line for fence in self._fences]
+        self._by_line = {fence.line: fence for fence in self._fences}
         self._nested: dict[int, int | None] = {}
         # The first closing fence after one opener is also the first after every later opener of its kind
         # that lies before it; without that, many openers and one far closing fence cost quadratic time.
         self._closing: dict[tuple[str, int, int], tuple[int, int | None]] = {}
         self._work = _WORK_PER_FENCE * len(self._fences) + 1000
+
+    def at(self, line: int) -> FenceLine | None:
+        """The fence line at a zero-based line, whatever it opens or closes."""
+        return self._by_line.get(line)
 
     def end_of(self, line: int) -> FenceEnd:
         """`line` is the zero-based line of an opening fence."""
