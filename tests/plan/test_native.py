@@ -271,3 +271,23 @@ def test_the_milestone_id_comes_from_the_title(title: str, id: str | None) -> No
 )  # fmt: skip
 def test_goal(text: str) -> None:
     assert read(f"# Plan\n\n{text}\n## Task 1: A\n\nText.\n").goal == "Greet."
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        "**Implementation Notes:**\n- **Type:** of the file is JSON\n- **Files:** `b.py`",
+        "**Description:**\n- **Time:** 3 hours ago\n- **Depends on:** the weather",
+        "**Acceptance Criteria:**\n- **Implementation:** works\n- **Effort:** 1 h",
+    ],
+    ids=["notes", "description", "criteria"],
+)
+def test_bold_words_in_a_list_under_a_label_are_content(notes: str) -> None:
+    (task,) = read(body(f"**Type:** CODING\n**Files:** `a.py`\n**Time:** 30 min\n\n{notes}")).tasks
+    assert (task.type, task.files, task.estimate_minutes, task.depends_on) == ("CODING", ("a.py",), 30, ())
+
+
+def test_bold_words_inside_criteria_do_not_end_them() -> None:
+    criteria = "- [ ] **One:** a\n  **Note:** b\n- **Two:** c\n- [x] three"
+    (task,) = read(body(f"**Acceptance Criteria:**\n{criteria}\n\n**Notes:** d\n- [ ] e")).tasks
+    assert [entry.text for entry in task.acceptance] == ["**One:** a **Note:** b", "**Two:** c", "three"]

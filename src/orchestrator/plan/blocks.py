@@ -9,14 +9,14 @@ indented, and reading fast: the library's own list and paragraph rules take most
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, blockquote, heading, hr, html_block
 from markdown_it.token import Token
 
 from orchestrator.plan.diagnostics import finding
-from orchestrator.plan.fences import Fences
+from orchestrator.plan.fences import FenceEnd, Fences
 from orchestrator.plan.model import Diagnostic
 
 Kind = Literal["heading", "fence", "text", "quote", "html", "rule", "code"]
@@ -52,20 +52,25 @@ class Document:
         return "\n".join(self.lines[first - 1 : last])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What the rules share while one text is read; the library passes it around as the environment."""
+
+    lines: list[str]
+    fences: Fences
+    lists: "_Lists"
+    blocks: list[Block]
+    findings: list[Diagnostic]
+
+
 def read_blocks(text: str, is_task_heading: Callable[[str], bool]) -> Document:
     """`text` has `\\n` line ends only; `is_task_heading` says whether a line reads as a task's heading."""
     lines = text.split("\n")
-    findings: list[Diagnostic] = []
-    env = {
-        "lines": lines,
-        "fences": Fences(lines, is_task_heading),
-        "lists": _Lists(lines),
-        "findings": findings,
-    }
-    tokens = _parser().parse(text, env)
-    blocks = tuple(_blocks(tokens))
-    findings += _unterminated_html(blocks, len(lines), lines)
-    return Document(lines=tuple(lines), blocks=blocks, diagnostics=tuple(findings))
+    fences = Fences(lines, is_task_heading)
+    reading = _Reading(lines=lines, fences=fences, lists=_Lists(lines), blocks=[], findings=[])
+    _parser().parse(text, {"reading": reading})
+    findings = [*reading.findings, *_unterminated_html(reading)]
+    return Document(lines=tuple(lines), blocks=tuple(reading.blocks), diagnostics=tuple(findings))
 
 
 def _parser() -> MarkdownIt:
@@ -79,9 +84,25 @@ def _parser() -> MarkdownIt:
 
 
 def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    if _is_indented(state, start) and not state.env["lists"].holds(start, state.sCount[start]):
-        return _code(state, start, end)
-    return _interrupts(state, start, end, silent) or _paragraph(state, start, end)
+    reading: _Reading = state.env["reading"]
+    if _is_indented(state, start) and not reading.lists.holds(start, state.sCount[start]):
+        _code(state, start, end)
+    elif not _interrupts(state, start, end, silent):
+        _paragraph(state, start, end)
+    if state.tokens and state.level == 0:
+        reading.blocks.append(_block_of(state.tokens))
+        state.tokens.clear()
+    return True
+
+
+def _block_of(tokens: list[Token]) -> Block:
+    """What one of the library's own rules has found; what is inside a quote is left out."""
+    first = tokens[0]
+    assert first.map is not None
+    lines = first.map[0] + 1, first.map[1]
+    if first.type == "heading_open":
+        return Block("heading", *lines, level=int(first.tag[1]), text=tokens[1].content)
+    return Block(_KINDS[first.type], *lines, text=first.content)
 
 
 def _interrupts(state: StateBlock, start: int, end: int, silent: bool) -> bool:
@@ -97,41 +118,20 @@ def _is_indented(state: StateBlock, line: int) -> bool:
     return state.sCount[line] - state.blkIndent >= 4
 
 
-def _blocks(tokens: list[Token]) -> Iterator[Block]:
-    opened: Token | None = None
-    for token in tokens:
-        if token.map is None or token.level > 1:
-            continue
-        first, last = token.map[0] + 1, token.map[1]
-        if token.type == "heading_open" and token.level == 0:
-            opened = token
-        elif token.type == "inline" and opened is not None:
-            level = int(opened.tag[1])
-            yield Block(kind="heading", first=first, last=last, level=level, text=token.content)
-            opened = None
-        elif token.level == 0 and token.type in _KINDS:
-            text = token.content
-            info = token.info.split(" ")[0].lower()
-            yield Block(kind=_KINDS[token.type], first=first, last=last, text=text, info=info)
-
-
 _KINDS: dict[str, Kind] = {
-    "inline": "text",
-    "fence": "fence",
     "hr": "rule",
     "html_block": "html",
     "blockquote_open": "quote",
-    "code_block": "code",
 }
 
 
-def _unterminated_html(blocks: tuple[Block, ...], count: int, lines: list[str]) -> Iterator[Diagnostic]:
-    last = blocks[-1] if blocks else None
-    if last is None or last.kind != "html" or last.last < count - (lines[-1] == ""):
+def _unterminated_html(reading: _Reading) -> Iterator[Diagnostic]:
+    last = reading.blocks[-1] if reading.blocks else None
+    if last is None or last.kind != "html" or last.last < len(reading.lines) - (reading.lines[-1] == ""):
         return
     for start, end in _HTML_ENDS:
         if start.match(last.text) and end not in last.text.lower():
-            what = one_line_of(last.text)
+            what = last.text.strip().split("\n", 1)[0][:40]
             yield finding("unterminated-html", last.first, f"`{what}` is never closed")
             return
 
@@ -147,26 +147,21 @@ _HTML_ENDS = (
 )
 
 
-def one_line_of(text: str) -> str:
-    return text.strip().split("\n", 1)[0][:40]
-
-
 def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if state.level > 0:
         return False  # what a quote holds is not read
-    fences: Fences = state.env["fences"]
-    opener = fences.at(start)
-    if opener is None or (opener.indent > 3 and not state.env["lists"].holds(start, opener.indent)):
+    reading: _Reading = state.env["reading"]
+    opener = reading.fences.at(start)
+    if opener is None or (opener.indent > 3 and not reading.lists.holds(start, opener.indent)):
         return False
     if silent:
         return True
-    found = fences.end_of(start)
-    _report(state.env, start, opener.info, found)
-    token = state.push("fence", "code", 0)
-    token.info = opener.info
-    token.content = _dedented(state.env["lines"][start + 1 : found.end], opener.indent)
+    found = reading.fences.end_of(start)
+    reading.findings.extend(_fence_findings(start + 1, found))
+    content = _dedented(reading.lines[start + 1 : found.end], opener.indent)
     state.line = min(found.end + (1 if found.closed else 0), end)
-    token.map = [start, state.line]
+    info = opener.info.split(" ")[0].lower()
+    reading.blocks.append(Block("fence", start + 1, state.line, text=content, info=info))
     return True
 
 
@@ -182,24 +177,19 @@ def _cut(line: str, columns: int) -> str:
     return expanded[min(columns, len(expanded) - len(expanded.lstrip(" "))) :]
 
 
-def _report(env: Any, start: int, info: str, found: Any) -> None:
+def _fence_findings(line: int, found: FenceEnd) -> Iterator[Diagnostic]:
     if not found.closed:
-        env["findings"].append(
-            finding("unterminated-fence", start + 1, "the fenced block that starts here is never closed")
-        )
+        yield finding("unterminated-fence", line, "the fenced block that starts here is never closed")
     elif found.ambiguous:
         message = f"the fenced block holds fences of its own length; it is read up to line {found.end + 1}"
-        env["findings"].append(finding("ambiguous-fence", start + 1, message))
+        yield finding("ambiguous-fence", line, message)
 
 
-def _code(state: StateBlock, start: int, end: int) -> bool:
+def _code(state: StateBlock, start: int, end: int) -> None:
     line = start + 1
     while line < end and (state.isEmpty(line) or _is_indented(state, line)):
         line += 1
-    state.line = line
-    token = state.push("code_block", "code", 0)
-    token.map = [start, line]
-    return True
+    _plain(state, "code", start, line)
 
 
 class _Lists:
@@ -229,17 +219,21 @@ class _Lists:
             self._open.append(len(item.group(1).expandtabs(4)))
 
 
-def _paragraph(state: StateBlock, start: int, end: int) -> bool:
+def _paragraph(state: StateBlock, start: int, end: int) -> None:
     parent, state.parentType = state.parentType, "paragraph"
     line = start + 1
     while line < end and not state.isEmpty(line) and not _interrupts(state, line, end, True):
         line += 1
     state.parentType = parent
-    state.line = line
-    token = state.push("inline", "", 0)
-    token.map = [start, line]
-    token.content = "\n".join(state.env["lines"][start:line]) if state.level == 0 else ""
-    return True
+    _plain(state, "text", start, line)
+
+
+def _plain(state: StateBlock, kind: Kind, start: int, end: int) -> None:
+    state.line = end
+    if state.level == 0:
+        reading: _Reading = state.env["reading"]
+        text = "\n".join(reading.lines[start:end])
+        reading.blocks.append(Block(kind, start + 1, end, text=text))
 
 
 def _hr(state: StateBlock, start: int, end: int, silent: bool) -> bool:

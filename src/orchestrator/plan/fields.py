@@ -1,7 +1,7 @@
 """The labelled parts of a section: `**Label:** value`, in the forms people write them."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -83,6 +83,8 @@ _BOLD = re.compile(
 )
 _BARE = re.compile(rf"(?P<bullet>[-*+]\s+)?(?P<label>{_PLAIN})\s*:(?P<value>.*)", re.IGNORECASE)
 _LONGEST = 80
+_GATES = ("acceptance", "verify", "smoke")
+_MAY_BE_BOLD = frozenset("*_-+")
 _LISTS = frozenset(("files", "depends", "prerequisites", "builds_on"))
 _SHORT = _LISTS | {"type", "estimate", "status", "branch"}
 _BULLET = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s")
@@ -108,6 +110,8 @@ class Field:
     lines: list[Line] = field(default_factory=list)
     """The value on the label's line comes first, when there is one."""
     fences: list[Block] = field(default_factory=list)
+    takes_labels: bool = False
+    """Whether items of a list under it may be labels themselves: under a heading, and in a list of labels."""
 
     @property
     def value(self) -> str:
@@ -154,34 +158,34 @@ def read_fields(document: Document, blocks: Iterable[Block]) -> Fields:
 
 def _add(found: list[Field], block: Block, document: Document) -> None:
     match block.kind:
-        case "heading":
-            meaning = meaning_of(block.text.strip(" :*_")) or "other"
-            found.append(Field(meaning=meaning, label=block.text, line=block.first))
-        case "rule":
-            found.append(Field(meaning="other", label="", line=block.first))
+        case "text":
+            for number, text in enumerate(document.lines[block.first - 1 : block.last], block.first):
+                _add_line(found, number, text)
         case "fence":
             found[-1].fences.append(block)
-        case "text":
-            for line in _lines(block, document):
-                label = _label(line)
-                if label is not None:
-                    found.append(label)
-                else:
-                    _add_line(found, line)
+        case "heading":
+            meaning = meaning_of(block.text.strip(" :*_")) or "other"
+            takes_labels = meaning == "other"
+            found.append(
+                Field(meaning=meaning, label=block.text, line=block.first, takes_labels=takes_labels)
+            )
+        case "rule":
+            found.append(Field(meaning="other", label="", line=block.first, takes_labels=True))
         case "quote":
-            found[-1].lines.extend(_lines(block, document))
+            lines = enumerate(document.lines[block.first - 1 : block.last], block.first)
+            found[-1].lines.extend(Line(number, text) for number, text in lines)
         case "html" | "code":
             pass
 
 
-def _lines(block: Block, document: Document) -> Iterator[Line]:
-    for number in range(block.first, block.last + 1):
-        yield Line(number, document.lines[number - 1])
-
-
-def _add_line(found: list[Field], line: Line) -> None:
+def _add_line(found: list[Field], number: int, text: str) -> None:
+    label = _label(number, text, found[-1])
+    if label is not None:
+        found.append(label)
+        return
+    line = Line(number, text)
     if found[-1].meaning in _SHORT and not _continues(found[-1], line):
-        found.append(Field(meaning="text", label="", line=line.number))
+        found.append(Field(meaning="text", label="", line=number))
     found[-1].lines.append(line)
 
 
@@ -193,28 +197,38 @@ def _continues(entry: Field, line: Line) -> bool:
     return not entry.lines or is_item or entry.lines[-1].text.rstrip().endswith(",")
 
 
-def _label(line: Line) -> Field | None:
-    match = _BOLD.match(line.text) if "*" in line.text or "_" in line.text else None
-    if match is not None:
-        return _bold_label(match, line.number)
-    match = _BARE.fullmatch(line.text) if ":" in line.text else None
-    return None if match is None else _field(match, line.number, meaning_of(match["label"]) or "other")
+def _label(number: int, text: str, under: Field) -> Field | None:
+    first = text.lstrip()[:1]
+    if first in _MAY_BE_BOLD and (match := _BOLD.match(text)) is not None:
+        return _bold_label(match, number, under)
+    match = _BARE.fullmatch(text) if ":" in text else None
+    return None if match is None else _field(match, number, meaning_of(match["label"]) or "other")
 
 
-def _bold_label(match: re.Match[str], number: int) -> Field | None:
+def _bold_label(match: re.Match[str], number: int, under: Field) -> Field | None:
     meaning = meaning_of(match["label"])
     has_colon = bool(match["inside"] or match["outside"])
     if not has_colon and (meaning is None or match["value"].strip() or match["bullet"]):
         return None
-    nested = len(match["indent"].expandtabs(4)) > 3
-    if meaning is None and (match["bullet"] or nested or len(match["mark"]) == 1):
-        return None
-    if match["bullet"] and match["indent"]:
-        return None
-    return _field(match, number, meaning or "other")
+    if match["bullet"]:
+        is_label = not match["indent"] and _is_label_in_list(meaning, under)
+    elif meaning is None:
+        is_label = not match["indent"] and len(match["mark"]) == 2
+    else:
+        is_label = True
+    return _field(match, number, meaning or "other") if is_label else None
+
+
+def _is_label_in_list(meaning: Meaning | None, under: Field) -> bool:
+    """A bold word in a list under a label is content of that label, unless it can be nothing but a label."""
+    if meaning in (None, "other"):
+        return False
+    return meaning in _GATES or under.takes_labels or under.meaning in ("text", *_SHORT)
 
 
 def _field(match: re.Match[str], number: int, meaning: Meaning) -> Field:
     value = match["value"].strip()
-    lines = [Line(number=number, text=value)] if value else []
-    return Field(meaning=meaning, label=match["label"].strip(), line=number, lines=lines)
+    lines = [Line(number, value)] if value else []
+    label = match["label"].strip()
+    is_item = match["bullet"] is not None
+    return Field(meaning=meaning, label=label, line=number, lines=lines, takes_labels=is_item)
