@@ -36,6 +36,23 @@ class ProcessTimeout(Exception):
         super().__init__(f"{argv[0]} took longer than {seconds:g} s and was killed: {' '.join(argv)}")
 
 
+def search_path(*, outside: Path) -> str:
+    """The caller's PATH without what lies in a folder that an agent writes, and without relative entries.
+
+    An activated virtual environment of the project is on the PATH of many a caller, and a program planted
+    there would run on the host.
+    """
+    folder = outside.resolve()
+    entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(
+        entry for entry in entries if Path(entry).is_absolute() and not _lies_in(Path(entry), folder)
+    )
+
+
+def _lies_in(entry: Path, folder: Path) -> bool:
+    return entry.resolve().is_relative_to(folder) or Path(os.path.normpath(entry)).is_relative_to(folder)
+
+
 async def run(
     argv: Sequence[str],
     *,

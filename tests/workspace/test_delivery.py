@@ -193,6 +193,15 @@ async def test_our_repository_is_reused(project):
     assert (await project.open()).own.git_dir.is_dir()
 
 
+async def test_several_commands_open_a_folder_at_once(project):
+    workspaces = await asyncio.gather(*(project.open() for _ in range(4)))
+    assert len({workspace.own.git_dir for workspace in workspaces}) == 1
+    names = {path.name for path in workspaces[0].own.git_dir.iterdir()}
+    assert names == {"HEAD", "config", "description", "info", "objects", "refs", "user-attributes"} - {
+        "description"
+    }
+
+
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path

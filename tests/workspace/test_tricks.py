@@ -4,6 +4,7 @@ Each trick is first shown to work, so that the test would notice if it did not.
 """
 
 import ast
+import os
 from pathlib import Path
 
 import pytest
@@ -78,15 +79,15 @@ async def test_no_program_runs(project, program, marker, trick):
     assert marker.exists(), "the trick does not work against a naive git"
     marker.unlink()
     await project.try_git("reset", "-q", "--hard", "HEAD")
+    base = await project.git("rev-parse", "HEAD")
     marker.unlink(missing_ok=True)
 
-    await everything(project)
+    await everything(project, base)
     assert not marker.exists()
 
 
-async def everything(project):
+async def everything(project, base):
     """A whole task, from opening to landing, with a branch, a saved tree and what containers get."""
-    base = await project.git("rev-parse", "HEAD", GIT_CONFIG_GLOBAL="/dev/null")
     workspace = await project.open()
     await workspace.dirty_paths()
     await workspace.pin_base("r1", base)
@@ -107,6 +108,24 @@ async def everything(project):
     await workspace.make_gate_git_dir(project.folder.parent / "gate.git", commit=made.commit, branch="work")
     await workspace.deliver(made.commit, branch="work", expected=base)
     await workspace.find_landed(branch="work", base=base, run="r1")
+
+
+# A shell takes back the rights of the user who is ordinary for the test only.
+@pytest.mark.parametrize(
+    "project", ["caller", "root on another's"] if os.geteuid() == 0 else ["caller"], indirect=True
+)
+@pytest.mark.parametrize("where", ["bin", ".", "", "../project/bin"])
+async def test_a_git_planted_on_the_path_does_not_run(project, marker, monkeypatch, where):
+    project.write("bin/git", f"#!/bin/sh\ntouch '{marker}'\nexec /usr/bin/git \"$@\"\n").chmod(0o755)
+    project.write("git", f"#!/bin/sh\ntouch '{marker}'\nexec /usr/bin/git \"$@\"\n").chmod(0o755)
+    project.own()
+    planted = str(project.folder / where) if where.endswith("bin") else where
+    monkeypatch.setenv("PATH", f"{planted}{os.pathsep}{os.environ['PATH']}")
+    base = await project.commit()
+    assert marker.exists(), "the trick does not work against a naive git"
+    marker.unlink()
+    await everything(project, base)
+    assert not marker.exists()
 
 
 async def test_filters_and_converters_do_not_run(project, program, marker):
@@ -187,9 +206,11 @@ def test_only_one_module_starts_git():
 
 
 def _starts_git(module: ast.Module) -> bool:
-    """A list or tuple of words whose first is git: what every way to start it has in it."""
+    """A list or tuple of words whose first is git, other than to loop over: what a command line is."""
+    looped = {id(node.iter) for node in ast.walk(module) if isinstance(node, ast.For)}
     return any(
         isinstance(node, ast.List | ast.Tuple)
+        and id(node) not in looped
         and node.elts
         and isinstance(node.elts[0], ast.Constant)
         and node.elts[0].value in ("git", "/usr/bin/git")

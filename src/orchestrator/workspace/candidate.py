@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -285,11 +285,14 @@ async def in_ignored_folders(git: Git, nested: Iterable[str]) -> frozenset[str]:
     return frozenset(holders[path] for path in os.fsdecode(done.stdout).split("\0") if path)
 
 
-def _move_all(folder: Path, paths: Iterable[str], into: Path) -> tuple[Oddity, ...]:
+def _move_all(folder: Path, paths: Sequence[str], into: Path) -> tuple[Oddity, ...]:
     moved = []
-    for path in paths:
+    into.mkdir(parents=True, exist_ok=True)
+    first = sum(1 for _ in into.iterdir()) + 1
+    for number, path in enumerate(paths, start=first):
+        name = path.rpartition("/")[2][:100]
         try:
-            moved.append(move_out(folder, path, into))
+            moved.append(move_out(folder, path, into / f"{number}-{name}"))
         except OSError as error:
             raise TreeRefused(f"it cannot be moved away: {error.strerror}", where=path) from error
     return tuple(moved)

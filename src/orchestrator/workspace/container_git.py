@@ -63,7 +63,7 @@ async def make_gate_git_dir(
     """A repository whose `branch` is the candidate, holding its objects; `git status` in it is clean."""
     # A gate's folder comes from the archive, which has no `.git`, neither folder nor file.
     known = await _make(own, into, branch=branch, moved=commit, target=GIT_TARGET)
-    receiver = Git(git_dir=into, cwd=into, alternates=own.layout.object_stores)
+    receiver = Git(git_dir=into, folder=own.layout.folder, cwd=into, alternates=own.layout.object_stores)
     wanted = "".join([f"{commit}\n", *(f"^{ref.commit}\n" for ref in known)])
     await own.git.stream(
         ("pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"),
@@ -100,7 +100,7 @@ async def _make(
     """The repository without objects and index; gives the refs that the user's store has objects for."""
     layout = own.layout
     into.parent.mkdir(parents=True, exist_ok=True)
-    await init_repository(into, layout.object_format)
+    await init_repository(into, layout)
     core = {"bare": "false", "logAllRefUpdates": "true"}
     core |= {name.removeprefix("core."): value for name, value in own.taken_over}
     core["attributesFile"] = f"{target}/{USER_ATTRIBUTES}"

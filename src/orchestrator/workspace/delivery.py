@@ -24,6 +24,7 @@ from orchestrator.workspace.tree import give_to, read_file, write_file
 LOCK_WAIT_SECONDS = 10.0
 UNPACK_LIMIT = 100
 """Changed paths above which a delivery stays a pack, like git's own transfer.unpackLimit."""
+_OPEN_TO_ALL = "/tmp"  # noqa: S108 - the folder made in it has a name of its own and is closed to others
 _OUR_LOCK = "orchestrator-index"
 DOCUMENT_MAX_BYTES = 10_000_000
 
@@ -56,13 +57,16 @@ async def send_objects(own: OwnRepository, commit: str, base: str) -> None:
     which may include a file of the tree, takes part.
     """
     layout = own.layout
-    with tempfile.TemporaryDirectory(prefix="ktrdr-delivery-") as scratch:
+    # Root's own TMPDIR may be closed to others.
+    place = None if layout.owner_identity is None else _OPEN_TO_ALL
+    with tempfile.TemporaryDirectory(prefix="ktrdr-delivery-", dir=place) as scratch:
         empty = Path(scratch) / "empty.git"
-        await init_repository(empty, layout.object_format)
+        await init_repository(empty, layout)
         if layout.owner_identity is not None:
             give_tree(Path(scratch), layout.owner.uid, layout.owner.gid)
         receiver = Git(
             git_dir=empty,
+            folder=layout.folder,
             cwd=layout.folder,
             identity=layout.owner_identity,
             objects=layout.object_stores[0],

@@ -50,7 +50,7 @@ class Layout:
     @property
     def users_git(self) -> Git:
         """The user's repository, as its owner: for `rev-parse`, `symbolic-ref` and `update-ref` only."""
-        return Git(git_dir=self.git_dir, identity=self.owner_identity, cwd=self.folder)
+        return Git(git_dir=self.git_dir, folder=self.folder, identity=self.owner_identity, cwd=self.folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,14 +88,17 @@ async def read_layout(folder: Path) -> Layout:
 
 
 async def read_settings(layout: Layout) -> Settings:
-    """The user's configuration, without what an agent could have written into it."""
+    """The user's configuration, without what an agent could have written into it.
+
+    One include that leads into the code folder, and no included file is read.
+    """
     own = layout.owner.uid == os.geteuid()
-    home = Path.home() if own else _home_of(layout.owner.uid)
+    home = _home_of(layout.owner)
 
     async def listing(includes: bool) -> tuple[tuple[str, str, str], ...]:
         identity = layout.owner_identity
         return await user_settings(
-            layout.git_dir, home=home, caller_env=own, identity=identity, includes=includes
+            layout.git_dir, layout.folder, home=home, caller_env=own, identity=identity, includes=includes
         )
 
     plain = await listing(includes=False)
@@ -111,7 +114,7 @@ async def read_settings(layout: Layout) -> Settings:
 def configured_patterns(layout: Layout, settings: Settings, *, setting: str, default: str) -> bytes:
     """The user's own patterns (to ignore, or of attributes) from the file that a setting names."""
     own = layout.owner.uid == os.geteuid()
-    home = Path.home() if own else _home_of(layout.owner.uid)
+    home = _home_of(layout.owner)
     configured = settings.get(setting)
     if configured is not None:
         return _small_file(_expanded(configured, home, layout.folder)) + b"\n"
@@ -280,9 +283,10 @@ def _reach(layout: Layout) -> str | None:
     return f"git runs as the folder's owner (user {layout.owner.uid}), who must be able to reach it."
 
 
-def _home_of(uid: int) -> Path | None:
+def _home_of(owner: Identity) -> Path | None:
+    named = os.environ.get("HOME") if owner.uid == os.geteuid() else None
     try:
-        return Path(pwd.getpwuid(uid).pw_dir)
+        return Path(named or pwd.getpwuid(owner.uid).pw_dir)
     except KeyError:
         return None
 

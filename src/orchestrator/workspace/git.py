@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentInvalid, OrchestratorError, WorkspaceError
-from orchestrator.subprocesses import Completed, Identity, ProcessTimeout, pipe, run
+from orchestrator.subprocesses import Completed, Identity, ProcessTimeout, pipe, run, search_path
 
 QUICK_SECONDS = 60.0
 """For commands that touch refs and configuration."""
@@ -62,6 +62,8 @@ class Git:
     """How to reach one repository; every command goes through `run`, `try_run` or `stream`."""
 
     git_dir: Path
+    folder: Path
+    """The code folder: no program in it is run."""
     work_tree: Path | None = None
     identity: Identity | None = None
     """Who the command runs as, when not the caller."""
@@ -82,7 +84,7 @@ class Git:
         return ("git", *settings, *args)
 
     def environment(self) -> dict[str, str]:
-        env = {**_ENVIRONMENT, "PATH": os.environ.get("PATH", os.defpath), "GIT_DIR": str(self.git_dir)}
+        env = {**_ENVIRONMENT, "PATH": search_path(outside=self.folder), "GIT_DIR": str(self.git_dir)}
         if self.work_tree is not None:
             env["GIT_WORK_TREE"] = str(self.work_tree)
         if self.index is not None:
@@ -165,14 +167,20 @@ def words_of(done: Completed) -> str:
 
 
 async def user_settings(
-    git_dir: Path, *, home: Path | None, caller_env: bool, identity: Identity | None, includes: bool
+    git_dir: Path,
+    folder: Path,
+    *,
+    home: Path | None,
+    caller_env: bool,
+    identity: Identity | None,
+    includes: bool,
 ) -> tuple[tuple[str, str, str], ...]:
     """Every setting as the user's own git sees it, in order: (origin file, name, value).
 
     Only `git config` is run, which executes nothing. `includes` says whether included files are read.
     Raises EnvironmentInvalid with git's own words when the configuration cannot be read.
     """
-    env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "GIT_DIR": str(git_dir)}
+    env = {"PATH": search_path(outside=folder), "LC_ALL": "C", "GIT_DIR": str(git_dir)}
     env["HOME"] = str(home) if home is not None else "/nonexistent"
     if caller_env:
         kept = ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")

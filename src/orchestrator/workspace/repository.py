@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from uuid import uuid4
 
 from orchestrator.workspace.folder import Layout, Settings, configured_patterns, repository_patterns
 from orchestrator.workspace.git import Git
@@ -61,6 +62,7 @@ class OwnRepository:
         """Git over our repository and the code folder; it needs an index of its own (`index_copy`)."""
         return Git(
             git_dir=self.git_dir,
+            folder=self.layout.folder,
             work_tree=self.layout.folder,
             index=self.git_dir / "index",
             alternates=self.layout.object_stores,
@@ -134,13 +136,18 @@ async def _make_unless_there(own: OwnRepository) -> None:
     own.git_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(prefix="new-", dir=own.git_dir.parent) as scratch:
         fresh = Path(scratch) / "repository"
-        await init_repository(fresh, own.layout.object_format)
-        fresh.replace(own.git_dir)
+        await init_repository(fresh, own.layout)
+        try:
+            fresh.replace(own.git_dir)
+        except OSError:
+            # Another command of the user's was faster.
+            if not own.git_dir.is_dir():
+                raise
 
 
-async def init_repository(git_dir: Path, object_format: str) -> None:
-    git = Git(git_dir=git_dir, cwd=git_dir.parent)
-    await git.run("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
+async def init_repository(git_dir: Path, layout: Layout) -> None:
+    git = Git(git_dir=git_dir, folder=layout.folder, cwd=git_dir.parent)
+    await git.run("init", "--quiet", "--bare", "--template=", f"--object-format={layout.object_format}")
     (git_dir / "info").mkdir()
 
 
@@ -171,7 +178,7 @@ def _configure(own: OwnRepository, settings: Settings) -> None:
 def copy_shallow(layout: Layout, git_dir: Path) -> None:
     source = layout.common_dir / "shallow"
     if source.exists():
-        shutil.copyfile(source, git_dir / "shallow")
+        _write(git_dir / "shallow", source.read_bytes())
     else:
         (git_dir / "shallow").unlink(missing_ok=True)
 
@@ -192,6 +199,6 @@ def _config_value(value: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.new")
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}")
     temporary.write_bytes(content)
     temporary.replace(path)

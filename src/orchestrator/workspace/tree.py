@@ -99,12 +99,11 @@ def survey(folder: Path) -> Survey:
     )
 
 
-def move_out(folder: Path, path: str, into: Path) -> Oddity:
-    """Take a special file or a nested `.git` out of the tree, into the folder `into`."""
+def move_out(folder: Path, path: str, target: Path) -> Oddity:
+    """Take a special file or a nested `.git` out of the tree; `target` is its new name, and free."""
     with parent_of(folder, path) as (parent, name):
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
         kind = _kind(mode)
-        target = _free_name(into, name)
         kept: Path | None = target
         try:
             os.rename(name, target, src_dir_fd=parent)
@@ -260,14 +259,6 @@ def _kind(mode: int) -> OddityKind:
     if stat.S_ISSOCK(mode):
         return "socket"
     return "device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "repository"
-
-
-def _free_name(into: Path, name: str) -> Path:
-    into.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while os.path.lexists(into / f"{number}-{name}"):
-        number += 1
-    return into / f"{number}-{name}"
 
 
 def _carry_over(source: Path, kept: Path) -> Path:
