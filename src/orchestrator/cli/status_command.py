@@ -1,7 +1,8 @@
-"""`status`: the runs of the state folder, newest first, or one of them."""
+"""`status`: the runs of the repository we are in, newest first, or one run with its tasks."""
 
 import argparse
 import os
+from pathlib import Path
 
 from orchestrator.cli.tables import run_table, table
 from orchestrator.engine.run_records import opened_records
@@ -10,7 +11,7 @@ from orchestrator.run.report import run_json, run_status
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("status", help="show the runs, or one run with its tasks")
+    parser = commands.add_parser("status", help="show the runs of this repository, or one run with its tasks")
     parser.add_argument("run", metavar="RUN", nargs="?")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(handler=status)
@@ -18,7 +19,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def status(arguments: argparse.Namespace) -> int:
     with opened_records(os.environ) as runs:
-        states = runs.all() if arguments.run is None else (runs.named(arguments.run),)
+        states = runs.around(Path.cwd()) if arguments.run is None else (runs.named(arguments.run),)
         if arguments.json:
             import msgspec
 
