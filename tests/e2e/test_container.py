@@ -1,4 +1,4 @@
-"""A living attempt, looked at from outside and from inside; and what it can never find: the real credential."""
+"""A living attempt, looked at from outside and from inside; and where the real credential is not."""
 
 import json
 import os
@@ -34,7 +34,7 @@ OWNER = ORDINARY if os.geteuid() == 0 else os.geteuid()
 GIT_CANARY = "git-canary-2718"
 PROBES = f"""{REPORT}
 probe() {{ printf '%s\\t' "$1" >> probes.tsv; shift; {{ "$@" 2>&1 | tr '\\n' ' '; echo; }} >> probes.tsv; }}
-tries() {{ name=$1; shift; if "$@" 2>/dev/null; then probe "$name" echo yes; else probe "$name" echo no; fi; }}
+tries() {{ name=$1; shift; if "$@" 2>/dev/null; then said=yes; else said=no; fi; probe "$name" echo $said; }}
 probe uid id -u
 probe gid id -g
 probe caps sed -n 's/^Cap[A-Z][a-z]*:\\t*//p' /proc/self/status

@@ -1,0 +1,245 @@
+"""Runs that are stopped in order or killed, and go on: nothing is lost, charged or done twice."""
+
+import random
+import signal
+import subprocess  # noqa: TID251 - a pipe between the command and somebody else's program
+import time
+
+import pytest
+from conftest import MakeScene
+from e2e_kit import AGENT, REPORT, Done, Living, Scene, bash, outcome, plan, script, task, waiting_for
+
+pytestmark = pytest.mark.docker
+
+SCRIPTED = ("-c", "gateway.scripted=model.json", "-c", "limits.attempts=1")
+HANGS = waiting_for("/workspace/go")
+
+
+def claude_scene(new_scene: MakeScene) -> Scene:
+    """The agent writes, then hangs in a tool; gone on with, it writes more and reports."""
+    scene = new_scene()
+    steps = [bash("echo one > made.txt"), bash(HANGS), bash("echo two >> made.txt"), outcome()]
+    scene.commit(
+        plan__md=plan(task("1", "grep -x one made.txt", "grep -x two made.txt")), model__json=script(t1=steps)
+    )
+    return scene
+
+
+def start_and_hang(scene: Scene) -> tuple[Living, str]:
+    """A run whose agent hangs in its second tool call, and its session."""
+    command = scene.start("run", "plan.md", "--json", *SCRIPTED)
+    session = command.until("attempt_started")["session"]
+    deadline = time.monotonic() + 60
+    while not (scene.folder / "made.txt").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.5)  # into the second call, more often than not; right in either case
+    return command, session
+
+
+def check_gone_on(scene: Scene, resumed: Done, session: str) -> None:
+    """The second attempt went on in the session of the first, which was charged to nobody."""
+    assert resumed.exit_code == 0, resumed
+    (started,) = resumed.of("attempt_started")
+    assert (started["attempt"], started["session"]) == (2, session)
+    (shown,) = scene.status(resumed.run)["tasks"]
+    assert [attempt["status"] for attempt in shown["attempts"]] == ["interrupted", "completed"]
+    (commit,) = scene.commits("work", since=scene.status(resumed.run)["base"])
+    assert commit.trailers["Orchestrator-Attempt"] == "2"
+    assert (scene.folder / "made.txt").read_text() == "one\ntwo\n"
+    assert scene.containers() == []
+
+
+def saved_tree(scene: Scene, run: str) -> str:
+    """What the tree of the first attempt was when it was cut off."""
+    (repository,) = (scene.state / "repositories").iterdir()
+    return scene.git(
+        f"--git-dir={repository}",
+        f"--work-tree={scene.folder}",
+        *("show", f"refs/ktrdr/trees/{run}/1/1:made.txt"),
+    )
+
+
+def test_ctrl_c_stops_in_order_and_resume_goes_on_in_the_same_session(new_scene: MakeScene) -> None:
+    scene = claude_scene(new_scene)
+    command, session = start_and_hang(scene)
+    with command:
+        command.send(signal.SIGINT)
+        stopped = command.finish()
+    check_stopped(scene, stopped)
+    assert saved_tree(scene, stopped.run) == "one"
+    check_gone_on(scene, scene.orchestrator("resume", "--json"), session)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_other_signals_stop_in_order_too(scene: Scene, number: signal.Signals) -> None:
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh="exec tail -f /dev/null\n")
+    with scene.start("run", "plan.md", "--json", *AGENT) as command:
+        command.until("attempt_started")
+        command.send(number)
+        check_stopped(scene, command.finish())
+
+
+def check_stopped(scene: Scene, stopped: Done) -> None:
+    assert stopped.exit_code == 130, stopped
+    assert (stopped.end["status"], stopped.end["exit_code"]) == ("interrupted", 130)
+    assert [event["status"] for event in stopped.of("attempt_ended")] == ["interrupted"]
+    assert scene.containers() == []
+    assert scene.status(stopped.run)["status"] == "interrupted"
+
+
+def test_a_killed_run_goes_on_with_its_tree_and_its_session(new_scene: MakeScene) -> None:
+    scene = claude_scene(new_scene)
+    command, session = start_and_hang(scene)
+    with command:
+        command.send(signal.SIGKILL)
+        killed = command.finish()
+    assert killed.exit_code == -signal.SIGKILL
+    assert len(scene.containers()) == 1
+    status = scene.status(killed.run)
+    assert (status["status"], status["owner"]) == ("interrupted", None)
+    resumed = scene.run()
+    check_gone_on(scene, resumed, session)
+    assert saved_tree(scene, resumed.run) == "one"
+
+
+def test_calls_before_the_kill_count_for_what_the_session_says_after_it(new_scene: MakeScene) -> None:
+    """The work was all done before; what goes on has only to report it."""
+    scene = new_scene()
+    steps = [bash("echo one > made.txt"), bash(HANGS), outcome()]
+    scene.commit(plan__md=plan(task("1", "grep -x one made.txt")), model__json=script(t1=steps))
+    command, _ = start_and_hang(scene)
+    with command:
+        command.send(signal.SIGKILL)
+        command.finish()
+    done = scene.run()
+    assert done.exit_code == 0, done
+
+
+def test_a_living_run_says_who_owns_it(new_scene: MakeScene) -> None:
+    scene = new_scene()
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh=HANGS)
+    with scene.start("run", "plan.md", "--json", *AGENT, "-c", "limits.attempts=1") as command:
+        run = command.until("attempt_started")["run"]
+        status = scene.status(run)
+        assert (status["status"], status["owner"]["pid"]) == ("running", command.pid)
+        assert set(status["owner"]) == {"pid", "host", "since"}
+        assert [shown["status"] for shown in status["tasks"]] == ["running"]
+        scene.write("go", "")
+        assert command.finish().exit_code == 1
+
+
+TASKS = ["1", "2", "3"]
+APPENDS = f"""{REPORT}
+echo "$ORCHESTRATOR_TASK" >> "made-$ORCHESTRATOR_TASK.txt"
+report completed
+"""
+INSTANTS = [
+    ("run_started", None),
+    ("branch_ready", None),
+    ("attempt_started", "1"),
+    ("attempt_ended", "1"),
+    ("candidate_made", "1"),
+    ("gate_ended", "1"),
+    ("landing_started", "1"),
+    ("task_finished", "1"),
+    ("landing_started", "2"),
+    ("task_finished", "3"),
+]
+
+
+def three_tasks(new_scene: MakeScene) -> Scene:
+    scene = new_scene()
+    text = plan(*(task(number, f"test -s made-{number}.txt") for number in TASKS), e2e="ls made-1.txt made-3.txt")
+    scene.commit(plan__md=text, agent__sh=APPENDS)
+    return scene
+
+
+def check_each_once(scene: Scene) -> None:
+    """However often it was killed: one commit for each task, with its own evidence, and all is clean."""
+    status = scene.status("plan.md")
+    assert status["status"] == "completed"
+    commits = scene.commits("work", since=status["base"])
+    assert [commit.trailers["Orchestrator-Task"] for commit in commits] == TASKS
+    assert [shown["commit"] for shown in status["tasks"]] == [commit.id for commit in commits]
+    for commit in commits:
+        evidence = scene.evidence(status["run"], commit.trailers["Orchestrator-Evidence"])
+        assert (evidence["candidate"], evidence["verdict"]) == (commit.id, "pass")
+    assert scene.git("status", "--porcelain") == ""
+    assert scene.git("fsck", "--strict", "--no-dangling") == ""
+    assert scene.containers() == []
+    assert status["e2e"]["status"] == "passed"
+
+
+def kill(command: Living, numbers: list[int]) -> None:
+    command.send(signal.SIGKILL)
+    killed = command.finish()
+    numbers += [event["n"] for event in killed.events]
+
+
+def test_killed_at_each_instant_in_turn(new_scene: MakeScene) -> None:
+    """The same run is killed right after each of these events and gone on with each time."""
+    scene = three_tasks(new_scene)
+    numbers: list[int] = []
+    landed: set[str] = set()
+    for kind, wanted in INSTANTS:
+        if wanted is not None and wanted in landed:
+            continue
+        with scene.start("run", "plan.md", "--json", *AGENT) as command:
+            try:
+                command.until(kind, task=wanted)
+            finally:
+                kill(command, numbers)
+        if scene.git("for-each-ref", "refs/heads/work"):
+            landed = {commit.trailers["Orchestrator-Task"] for commit in scene.commits("work", since="main")}
+    done = scene.run()
+    assert done.exit_code == 0, done
+    check_each_once(scene)
+    numbers += [event["n"] for event in done.events]
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_after_any_delay(new_scene: MakeScene, seed: int) -> None:
+    scene = three_tasks(new_scene)
+    delays = random.Random(seed)
+    numbers: list[int] = []
+    for _ in range(6):
+        with scene.start("run", "plan.md", "--json", *AGENT) as command:
+            time.sleep(delays.uniform(0.4, 4.0))
+            kill(command, numbers)
+    done = scene.run(*AGENT)
+    assert done.exit_code == 0, done
+    check_each_once(scene)
+    numbers += [event["n"] for event in done.events]
+    assert numbers == sorted(set(numbers))
+
+
+def test_an_interrupted_attempt_is_not_charged(new_scene: MakeScene) -> None:
+    """Killed in its only attempt, the task still has it."""
+    scene = new_scene()
+    agent = f"{REPORT}\nif test $ORCHESTRATOR_ATTEMPT = 1; then {HANGS}; fi\necho x > made.txt; report completed\n"
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh=agent)
+    once = ("-c", "limits.attempts=1")
+    with scene.start("run", "plan.md", "--json", *AGENT, *once) as command:
+        command.until("attempt_started")
+        kill(command, [])
+    done = scene.run()
+    assert done.exit_code == 0, done
+    assert [event["attempt"] for event in done.of("attempt_started")] == [2]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_a_reader_that_goes_away_does_not_change_the_run(new_scene: MakeScene, options: list[str]) -> None:
+    """`orchestrator run … | head -1`: the run goes on to its end, and its exit code tells the truth."""
+    scene = three_tasks(new_scene)
+    done = subprocess.run(
+        ["bash", "-c", '"$@" | head -n 1; exit ${PIPESTATUS[0]}', "bash", *scene.caller.program]
+        + ["run", "plan.md", *options, *AGENT],
+        cwd=scene.folder,
+        env=scene.environment({}),
+        capture_output=True,
+    )
+    assert done.returncode == 0, done
+    assert b"Traceback" not in done.stderr and b"bug" not in done.stderr
+    check_each_once(scene)
