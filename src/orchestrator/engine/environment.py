@@ -67,6 +67,7 @@ async def check_agent_program(
 
 
 async def _in_image(engine: ContainerEngine, spec: ContainerSpec, program: str) -> bool:
+    await engine.remove(spec.name)  # what a killed start left
     container = await engine.create(spec)
     try:
         await engine.start(container)

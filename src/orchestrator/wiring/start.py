@@ -109,9 +109,7 @@ async def prepared(
         containers = await cleaning.look(engine, place.state.id, place.records)
         await cleaning.remove(engine, containers.over)
         await _check_living_containers(engine, place, run)
-        await check_agent_program(
-            engine, place.workspace, driver, settings, _probe(place, settings, image, run)
-        )
+        await check_agent_program(engine, place.workspace, driver, settings, _probe(place, settings, image))
         stack.enter_context(place.run_lock(run))
         gateway = await _gateway(stack, place, driver)
         for listener in request.listeners:
@@ -218,11 +216,11 @@ async def _check_living_containers(engine: ContainerEngine, place: Place, run: s
         )
 
 
-def _probe(place: Place, settings: Settings, image: str, run: str) -> ContainerSpec:
-    """A container that only looks something up in the image."""
+def _probe(place: Place, settings: Settings, image: str) -> ContainerSpec:
+    """A container that only looks something up in the image; called after the folder, whose lock is ours."""
     owner = place.workspace.owner
     return ContainerSpec(
-        name=f"ktrdr-probe-{run}",
+        name=f"ktrdr-probe-{place.workspace.own.git_dir.name}",
         image=image,
         uid=owner.uid,
         gid=owner.gid,
