@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator.agents.base import (
     GATEWAY_FOLDER,
@@ -14,11 +15,13 @@ from orchestrator.agents.base import (
     PROMPT_FILE,
     Launch,
     LaunchRequest,
+    Parser,
     Session,
 )
 from orchestrator.agents.outcomes import read_outcome_file
 from orchestrator.containers.base import Bind, Mount
 from orchestrator.containers.coding_agent_container import CodingAgentContainer
+from orchestrator.containers.logs import LINE_MAX, STDOUT_FILE
 from orchestrator.containers.names import attempt_name, component
 from orchestrator.containers.profile import attempt_command
 from orchestrator.engine.agent_watch import Watched, watch
@@ -31,7 +34,7 @@ from orchestrator.gateway.access import AttemptAccess
 from orchestrator.run.facts import AttemptEnded, AttemptStarted, TreeSaved
 from orchestrator.run.prompts import PromptParts, prompt
 from orchestrator.run.state import AttemptState
-from orchestrator.supervision.classify import attempt_verdict
+from orchestrator.supervision.classify import AgentReport, attempt_verdict
 from orchestrator.workspace.tree import Baseline
 
 
@@ -107,16 +110,32 @@ async def record_interrupted(context: RunContext, task: str, number: int, reason
     folders = attempt_folders(context, task, number)
     session = Session(id=last.start.session, resumed=True)
     launch = context.driver.launch(_request(context, task, number, session, None))
+    heard = _heard(context.driver.parser(), folders.transcript)
     context.journal.append(
         AttemptEnded(
             status="interrupted",
             reason=reason,
             exit_code=None,
+            tool_calls=heard.tool_calls,
             session_kept=session_exists(folders.home, launch.session_files),
+            usage=heard.usage,
         ),
         task=task,
         attempt=number,
     )
+
+
+def _heard(parser: Parser, transcript: Path) -> AgentReport:
+    """What an agent did until it was cut off: its session, which may go on, holds the same."""
+    report = AgentReport()
+    try:
+        with (transcript / STDOUT_FILE).open("rb") as stream:
+            while line := stream.readline(LINE_MAX):
+                for event in parser.feed(line.rstrip(b"\n")):
+                    report = report.after(event)
+    except FileNotFoundError:
+        pass  # cut off before it could say anything
+    return report
 
 
 async def clear_oddities(context: RunContext, task: str, number: int) -> tuple[Baseline, tuple[str, ...]]:
