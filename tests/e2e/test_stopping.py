@@ -150,7 +150,9 @@ INSTANTS = [
 
 def three_tasks(new_scene: MakeScene) -> Scene:
     scene = new_scene()
-    text = plan(*(task(number, f"test -s made-{number}.txt") for number in TASKS), e2e="ls made-1.txt made-3.txt")
+    text = plan(
+        *(task(number, f"test -s made-{number}.txt") for number in TASKS), e2e="ls made-1.txt made-3.txt"
+    )
     scene.commit(plan__md=text, agent__sh=APPENDS)
     return scene
 
@@ -218,7 +220,8 @@ def test_killed_after_any_delay(new_scene: MakeScene, seed: int) -> None:
 def test_an_interrupted_attempt_is_not_charged(new_scene: MakeScene) -> None:
     """Killed in its only attempt, the task still has it."""
     scene = new_scene()
-    agent = f"{REPORT}\nif test $ORCHESTRATOR_ATTEMPT = 1; then {HANGS}; fi\necho x > made.txt; report completed\n"
+    agent = f"{REPORT}\nif test $ORCHESTRATOR_ATTEMPT = 1; then {HANGS}; fi\n"
+    agent += "echo x > made.txt; report completed\n"
     scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh=agent)
     once = ("-c", "limits.attempts=1")
     with scene.start("run", "plan.md", "--json", *AGENT, *once) as command:
@@ -233,9 +236,9 @@ def test_an_interrupted_attempt_is_not_charged(new_scene: MakeScene) -> None:
 def test_a_reader_that_goes_away_does_not_change_the_run(new_scene: MakeScene, options: list[str]) -> None:
     """`orchestrator run … | head -1`: the run goes on to its end, and its exit code tells the truth."""
     scene = three_tasks(new_scene)
+    pipe = ("bash", "-c", '"$@" | head -n 1; exit ${PIPESTATUS[0]}', "bash")
     done = subprocess.run(
-        ["bash", "-c", '"$@" | head -n 1; exit ${PIPESTATUS[0]}', "bash", *scene.caller.program]
-        + ["run", "plan.md", *options, *AGENT],
+        [*pipe, *scene.caller.program, "run", "plan.md", *options, *AGENT],
         cwd=scene.folder,
         env=scene.environment({}),
         capture_output=True,
