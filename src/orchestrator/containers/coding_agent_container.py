@@ -86,6 +86,7 @@ class CodingAgentContainer:
         """
         leading = sys.exc_info()[1]
         if self._stopped:
+            await self._disconnect()  # a call after the first stop may have connected again
             return
         try:
             await _to_the_end(self._remove())
