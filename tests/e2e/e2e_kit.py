@@ -141,6 +141,10 @@ class Living:
             if event["kind"] == kind and all(event[name] == value for name, value in values.items()):
                 return event
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

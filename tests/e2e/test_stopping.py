@@ -232,6 +232,22 @@ def test_an_interrupted_attempt_is_not_charged(new_scene: MakeScene) -> None:
     assert [event["attempt"] for event in done.of("attempt_started")] == [2]
 
 
+def test_killed_while_it_looks_up_the_agents_program(new_scene: MakeScene) -> None:
+    """The container that looks into the image is left behind, before there is a run; the next start works."""
+    scene = three_tasks(new_scene)
+    caught = False
+    for _ in range(5):
+        with scene.start("run", "plan.md", "--json", *AGENT) as command:
+            while command.alive and not (caught := any("probe" in name for name in scene.containers())):
+                pass
+            kill(command, [])
+        if caught:
+            break
+    assert caught
+    assert scene.run(*AGENT).exit_code == 0
+    check_each_once(scene)
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
 def test_a_reader_that_goes_away_does_not_change_the_run(new_scene: MakeScene, options: list[str]) -> None:
     """`orchestrator run … | head -1`: the run goes on to its end, and its exit code tells the truth."""
