@@ -1,8 +1,8 @@
 """How long reading a plan takes, and whether that grows with its size and no faster.
 
-Prints, for plans of 0.25 to 4 MB: the time; its ratio to the time of 1 MB, scaled by size (1.0 is linear
-growth); and its ratio to a floor of the same run, which is finding the blocks of the same text with
-markdown-it-py as it comes.
+Prints, for plans of 0.25 to 4 MB: the CPU time, which is the whole time on an idle core; its ratio to the
+time of 1 MB, scaled by size (1.0 is linear growth); and its ratio to a floor of the same run, which is
+finding the blocks of the same text with markdown-it-py as it comes.
 Run: python benchmarks/plan_reader.py
 """
 
@@ -64,12 +64,12 @@ def plan_of(megabytes: float) -> str:
 
 
 def best(action: Callable[[], object]) -> float:
-    """Seconds of the fastest of a few runs: what other processes add is not of interest."""
+    """CPU seconds of the fastest of a few runs: what others add on a shared machine is not of interest."""
     times = []
     for _ in range(REPEATS):
-        start = time.perf_counter()
+        start = time.process_time()
         action()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return min(times)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.plan.model import Plan
 from orchestrator.plan.reader import read_plan
-
-MAX_BYTES = 10_000_000
+from orchestrator.plan.text import MAX_BYTES
 
 
 def read_plan_file(
@@ -51,7 +50,7 @@ def read_plan_bytes(path: Path, name: str) -> bytes:
             raise UsageError(f"the plan is larger than {MAX_BYTES // 1_000_000} MB", where=name)
         # Only now: `open` would raise for a folder by itself.
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_BYTES)
+            return file.read(MAX_BYTES + 1)  # more than the reader takes, should the file have grown meanwhile
     finally:
         os.close(descriptor)
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from orchestrator.errors import PlanError
-from orchestrator.plan.model import Plan
-from orchestrator.plan.reader import FORMATS, read_plan
+from orchestrator.plan.model import FORMATS, Plan
+from orchestrator.plan.reader import read_plan
 
 
 def read(text: str, format: str | None = None) -> Plan:

@@ -47,6 +47,9 @@ def test_levels_ids_and_separators(level: str, separator: str, id: str) -> None:
         ("## Task3.1 Write it", "Write it"),
         ("## Task: 3.1 Write it", "Write it"),
         ("## Task 3.1 (Write it)", "(Write it)"),
+        ("## Task 3.1.: Write it", "Write it"),
+        ("## Task 3.1.Write it", "Write it"),
+        ("## Task 3.1 → Write it", "Write it"),
         ("## Task 3.1", ""),
     ],
 )
@@ -291,3 +294,18 @@ def test_bold_words_inside_criteria_do_not_end_them() -> None:
     criteria = "- [ ] **One:** a\n  **Note:** b\n- **Two:** c\n- [x] three"
     (task,) = read(body(f"**Acceptance Criteria:**\n{criteria}\n\n**Notes:** d\n- [ ] e")).tasks
     assert [entry.text for entry in task.acceptance] == ["**One:** a **Note:** b", "**Two:** c", "three"]
+
+
+@pytest.mark.parametrize(
+    ("between", "ids"),
+    [
+        ("<details>\n\nText.\n\n</details>", ["1", "2"]),
+        ("<br>", ["1", "2"]),
+        ("<!-- a comment -->", ["1", "2"]),
+        ("<!-- open", ["1"]),
+        ("<pre>", ["1"]),
+    ],
+)
+def test_html_right_before_a_task(between: str, ids: list[str]) -> None:
+    plan = read(f"## Task 1: A\n\n{between}\n## Task 2: B\n\n</pre> -->\n")
+    assert [task.id for task in plan.tasks] == ids

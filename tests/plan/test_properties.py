@@ -8,8 +8,8 @@ from plan_writer import Style, Written, plans, styles, write
 
 from orchestrator.errors import PlanError
 from orchestrator.plan.graph import cycles, ordered, ready
-from orchestrator.plan.model import Plan, Task
-from orchestrator.plan.reader import FORMATS, read_plan
+from orchestrator.plan.model import FORMATS, Plan, Task
+from orchestrator.plan.reader import read_plan
 
 FRAGMENTS = [
     "## Task 1.1: A", "### Task A.1 - B", "## Task ../x: C", "# Task 2", "## E2E Test",

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.cli.plan_command import as_json
 from orchestrator.plan.diagnostics import RULES
-from orchestrator.plan.reader import FORMATS, read_plan
+from orchestrator.plan.model import FORMATS
+from orchestrator.plan.reader import read_plan
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = (DOCS / "plan-diagnostics.md").read_text("utf-8")

@@ -12,9 +12,8 @@ from typing import Any
 
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.events import one_line, plain
-from orchestrator.plan.model import Diagnostic, EndToEnd, Plan, Severity, Task
+from orchestrator.plan.model import FORMATS, Diagnostic, EndToEnd, Plan, Severity, Task
 
-_FORMATS = ("native", "spec-kit", "kiro", "task-master", "ralphex", "checklist")
 _WIDEST_TITLE = 60
 
 
@@ -40,7 +39,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=_FORMATS, help="default: recognised from what the plan holds")
+    parser.add_argument("--format", choices=FORMATS, help="default: recognised from what the plan holds")
 
 
 def show(arguments: argparse.Namespace) -> int:

@@ -57,6 +57,7 @@ class _Reading:
     """What the rules share while one text is read; the library passes it around as the environment."""
 
     lines: list[str]
+    is_task_heading: Callable[[str], bool]
     fences: Fences
     lists: "_Lists"
     blocks: list[Block]
@@ -67,7 +68,14 @@ def read_blocks(text: str, is_task_heading: Callable[[str], bool]) -> Document:
     """`text` has `\\n` line ends only; `is_task_heading` says whether a line reads as a task's heading."""
     lines = text.split("\n")
     fences = Fences(lines, is_task_heading)
-    reading = _Reading(lines=lines, fences=fences, lists=_Lists(lines), blocks=[], findings=[])
+    reading = _Reading(
+        lines=lines,
+        is_task_heading=is_task_heading,
+        fences=fences,
+        lists=_Lists(lines),
+        blocks=[],
+        findings=[],
+    )
     _parser().parse(text, {"reading": reading})
     findings = [*reading.findings, *_unterminated_html(reading)]
     return Document(lines=tuple(lines), blocks=tuple(reading.blocks), diagnostics=tuple(findings))
@@ -107,11 +115,10 @@ def _block_of(tokens: list[Token]) -> Block:
 
 def _interrupts(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Every block that may follow a paragraph without a blank line."""
-    mark = state.src[state.bMarks[start] + state.tShift[start]]
-    rule = _RULES.get(mark)
-    if rule is None or (rule is not _fence and _is_indented(state, start)):
-        return False
-    return rule(state, start, end, silent)
+    if _fence(state, start, end, silent):
+        return True
+    rule = _RULES.get(state.src[state.bMarks[start] + state.tShift[start]])
+    return rule is not None and not _is_indented(state, start) and rule(state, start, end, silent)
 
 
 def _is_indented(state: StateBlock, line: int) -> bool:
@@ -148,11 +155,11 @@ _HTML_ENDS = (
 
 
 def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    if state.level > 0:
-        return False  # what a quote holds is not read
     reading: _Reading = state.env["reading"]
     opener = reading.fences.at(start)
-    if opener is None or (opener.indent > 3 and not reading.lists.holds(start, opener.indent)):
+    if opener is None or state.level > 0:  # what a quote holds is not read
+        return False
+    if opener.indent > 3 and not opener.in_item and not reading.lists.holds(start, opener.indent):
         return False
     if silent:
         return True
@@ -236,6 +243,22 @@ def _plain(state: StateBlock, kind: Kind, start: int, end: int) -> None:
         reading.blocks.append(Block(kind, start + 1, end, text=text))
 
 
+def _html(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """HTML that lasts to the next blank line ends before a task that follows without one."""
+    if not html_block(state, start, end, silent):
+        return False
+    reading: _Reading = state.env["reading"]
+    if silent or state.level > 0 or any(opens.match(reading.lines[start]) for opens, _ in _HTML_ENDS):
+        return True
+    token = state.tokens[-1]
+    for line in range(start + 1, state.line):
+        if reading.is_task_heading(reading.lines[line]):
+            state.line = line
+            token.map = [start, line]
+            break
+    return True
+
+
 def _hr(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Most lines that start like a rule are list items and labels; their third character tells."""
     at = state.bMarks[start] + state.tShift[start] + 2
@@ -246,10 +269,8 @@ _IN_A_RULE = frozenset("*-_ \t")
 _RULES: dict[str, Callable[[StateBlock, int, int, bool], bool]] = {
     "#": heading,
     ">": blockquote,
-    "<": html_block,
+    "<": _html,
     "*": _hr,
     "-": _hr,
     "_": _hr,
-    "`": _fence,
-    "~": _fence,
 }

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*(.*)")
+_FENCE = re.compile(r"([ \t]*)((?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*)(`{3,}|~{3,})[ \t]*(.*)")
 _DOCUMENTS = frozenset(("", "markdown", "md", "mdx", "text", "txt", "plain"))
 _WORK_PER_FENCE = 40
 """How many fence lines may be looked at per fence line of the document; then only the strict reading is
@@ -30,9 +30,11 @@ class FenceLine:
     mark: str
     length: int
     info: str
+    in_item: bool
+    """Whether it stands right behind the mark of a list item; such a line opens a fence and closes none."""
 
     def closes(self, opener: "FenceLine") -> bool:
-        return self.info == "" and self._within(opener)
+        return self.info == "" and not self.in_item and self._within(opener)
 
     def nests_in(self, opener: "FenceLine") -> bool:
         return self.info != "" and self._within(opener)
@@ -53,11 +55,11 @@ def fence_line(text: str, line: int) -> FenceLine | None:
     match = _FENCE.fullmatch(text)
     if match is None:
         return None
-    indent, marks, info = match.groups()
+    indent, item, marks, info = match.groups()
     if marks[0] == "`" and "`" in info:
         return None
-    width = len(indent.expandtabs(4))
-    return FenceLine(line, width, marks[0], len(marks), info.strip())
+    width = len((indent + item).expandtabs(4))
+    return FenceLine(line, width, marks[0], len(marks), info.strip(), item != "")
 
 
 class Fences:

@@ -5,6 +5,7 @@ from typing import Literal
 
 TaskType = Literal["CODING", "RESEARCH", "MIXED", "VALIDATION", "VERIFICATION"]
 Severity = Literal["error", "warning", "info"]
+FORMATS = ("native", "spec-kit", "kiro", "task-master", "ralphex", "checklist")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,7 @@ class Plan:
     path: str
     """The path as it was given to the reader; relative to the repository in a run."""
     format: str
+    """One of FORMATS."""
     id: str | None
     title: str
     branch: str | None

@@ -20,13 +20,11 @@ from orchestrator.plan.importers import (
     read_ralphex,
     read_spec_kit,
 )
-from orchestrator.plan.model import Diagnostic, Plan, Task
+from orchestrator.plan.model import FORMATS, Diagnostic, Plan, Task
 from orchestrator.plan.native import has_native_tasks, read_native
 from orchestrator.plan.refnames import branch_problem
 from orchestrator.plan.task_master import looks_like_json, read_task_master
 from orchestrator.plan.text import decoded
-
-FORMATS = ("native", "spec-kit", "kiro", "task-master", "ralphex", "checklist")
 
 _MISSING = {
     "native": "no heading like `## Task 3.1: What to do`",
