@@ -50,7 +50,7 @@ def read_plan_bytes(path: Path, name: str) -> bytes:
             raise UsageError(f"the plan is larger than {MAX_BYTES // 1_000_000} MB", where=name)
         # Only now: `open` would raise for a folder by itself.
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_BYTES + 1)  # more than the reader takes, should the file have grown meanwhile
+            return file.read(MAX_BYTES + 1)  # the reader refuses what has grown meanwhile
     finally:
         os.close(descriptor)
 
