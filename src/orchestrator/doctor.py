@@ -1,9 +1,12 @@
-"""Whether a run could start here: checks that look and change nothing, each with what mends it."""
+"""Whether a run could start here: checks that look and change nothing, each with what mends it.
+
+No container is started and no file is made. What a check finds is a value; none of them raises for it.
+"""
 
 import os
 import shutil
 import urllib.parse
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,16 +14,19 @@ from typing import Literal
 from orchestrator.agents.registry import agent_driver
 from orchestrator.config import LoadedSettings
 from orchestrator.containers.engine import connect_engine
+from orchestrator.engine.environment import check_required_files
 from orchestrator.errors import OrchestratorError
-from orchestrator.gateway.access import credential_from
-from orchestrator.gateway.script import load_script
+from orchestrator.gateway.access import Scripted
 from orchestrator.gateway.sockets import check_user_folder
+from orchestrator.gateway.source import chosen_model
 from orchestrator.state_folder import check_state_folder, state_folder
-from orchestrator.workspace.workspace import Workspace
+from orchestrator.workspace.workspace import Findings, Workspace
 
 Status = Literal["ok", "warning", "failed", "skipped"]
 
+FREE_BYTES_FAILED = 200_000_000
 FREE_BYTES_WARNING = 2_000_000_000
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,160 +35,174 @@ class Check:
     status: Status
     detail: str
     mend: str | None = None
-    """What to type, or to do, when it is not ok."""
+    """What to type, or to do; every failed check has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    folder: Path
+    folder: Path | None
+    """Where we stand; None when that folder is gone."""
     environ: Mapping[str, str]
     loaded: LoadedSettings
 
+    @property
+    def code_folder(self) -> Path | None:
+        """Where we stand, if it looks like the root of a repository."""
+        there = self.folder is not None and os.path.lexists(self.folder / ".git")
+        return self.folder if there else None
 
-CheckFunction = Callable[[Surroundings], Awaitable[list[Check]]]
+
+Look = Callable[[Surroundings], Awaitable[Sequence[Check]]]
 
 
-async def repository(here: Surroundings) -> list[Check]:
-    """The code folder is one a run can work in."""
-    if not os.path.lexists(here.folder / ".git"):
-        return [
-            Check(
-                name="repository",
-                status="failed",
-                detail=f"{here.folder} is not a repository's root",
-                mend="cd to one, or make one: git init && git add -A && git commit -m start",
-            )
-        ]
+async def examine(here: Surroundings, only: str | None = None) -> tuple[Check, ...]:
+    """Every check of CHECKS once, in that order, or the one called `only`."""
+    looks = dict.fromkeys(CHECKS.values() if only is None else (CHECKS[only],))
+    found = [check for look in looks for check in await look(here)]
+    return tuple(check for check in found if only in (None, check.name))
+
+
+async def _look_at_repository(here: Surroundings) -> Sequence[Check]:
+    if here.folder is None:
+        gone = _failed("repository", "the current folder is gone", "cd FOLDER")
+        return [gone, *_without_repository()]
     try:
-        findings = await Workspace.inspect(here.folder)
+        repositories = state_folder(here.environ) / "repositories"
+        findings = await Workspace.inspect(here.folder, repositories=repositories)
     except OrchestratorError as error:
-        return [_failed("repository", error)]
-    checks = [Check(name="repository", status="ok", detail=str(here.folder))]
-    checks += [Check(name="repository", status="warning", detail=text) for text in findings.notices]
-    if findings.signs_commits:
-        detail = "your git signs commits; those of the orchestrator are not signed"
-        checks.append(Check(name="signing", status="warning", detail=detail))
-    if findings.owner.uid == 0:
-        detail = "root owns the folder, so the agent runs as uid 0 in its container (IS_SANDBOX=1)"
-        checks.append(Check(name="owner", status="warning", detail=detail, mend="chown -R USER FOLDER"))
-    return checks
+        return [_refused("repository", error), *_without_repository()]
+    return [_ok("repository", str(here.folder)), *about_repository(findings)]
 
 
-async def required_files(here: Surroundings) -> list[Check]:
-    wanted = here.loaded.settings.environment.required_files
-    absent = [name for name in wanted if not os.path.lexists(here.folder / name)]
-    if not wanted:
-        return [Check(name="required_files", status="skipped", detail="none configured")]
-    if absent:
-        detail = f"absent: {', '.join(absent)}"
-        mend = "make them, or change environment.required_files"
-        return [Check(name="required_files", status="failed", detail=detail, mend=mend)]
-    return [Check(name="required_files", status="ok", detail=f"{len(wanted)} there")]
+def about_repository(findings: Findings) -> Sequence[Check]:
+    """What one should know of a repository that a run can work in."""
+    return [
+        owner_check(findings.owner.uid),
+        signing_check(signs=findings.signs_commits),
+        git_settings_check(findings.notices),
+    ]
 
 
-async def engine(here: Surroundings) -> list[Check]:
-    """A container engine answers, and has the image."""
+def _without_repository() -> Sequence[Check]:
+    return [_skipped(name, "no repository to look at") for name in ("owner", "signing", "git_settings")]
+
+
+def owner_check(uid: int) -> Check:
+    """The agent works as whoever owns the code folder."""
+    if uid != 0:
+        return _ok("owner", f"agent and gates run as user {uid}, who owns the folder")
+    detail = "root owns the folder, so agent and gates run as root in their containers (with IS_SANDBOX=1)"
+    return _warning("owner", detail, "chown -R USER . (for a user other than root)")
+
+
+def signing_check(*, signs: bool) -> Check:
+    if not signs:
+        return _ok("signing", "your git does not sign commits")
+    detail = "your git signs commits (commit.gpgSign); those of the orchestrator are not signed"
+    return _warning("signing", detail, "sign what you merge: git merge --no-ff -S BRANCH")
+
+
+def git_settings_check(pointing: Sequence[str]) -> Check:
+    """Settings of the user's git that name a file an agent could write."""
+    if not pointing:
+        return _ok("git_settings", "none of them leads into the code folder")
+    detail = f"they lead into the code folder, where an agent could write: {'; '.join(pointing)}"
+    return _warning("git_settings", detail, "git config --unset NAME, or let it name a file outside")
+
+
+async def _look_for_required_files(here: Surroundings) -> Sequence[Check]:
+    required = here.loaded.settings.environment.required_files
+    if here.folder is None or not required:
+        return [_skipped("required_files", "none are configured" if not required else "no folder")]
+    try:
+        check_required_files(here.folder, required)
+    except OrchestratorError as error:
+        return [_refused("required_files", error)]
+    return [_ok("required_files", ", ".join(required))]
+
+
+async def _look_at_engine(here: Surroundings) -> Sequence[Check]:
     name = here.loaded.settings.image.name
     try:
         async with await connect_engine() as client:
             info = await client.info()
-            image = await client.image_digest(name)
+            digest = await client.image_digest(name)
     except OrchestratorError as error:
-        skipped = Check(name="image", status="skipped", detail="no engine to ask")
-        return [_failed("engine", error), skipped]
-    found = Check(name="engine", status="ok", detail=f"{info.name} {info.version} at {info.endpoint}")
-    if image is None:
-        mend = "orchestrator image build"
-        return [found, Check(name="image", status="failed", detail=f"there is no image {name}", mend=mend)]
-    return [found, Check(name="image", status="ok", detail=f"{name} ({image.removeprefix('sha256:')[:12]})")]
+        return [_refused("engine", error), _skipped("image", "no engine to ask")]
+    return [_ok("engine", f"{info.name} {info.version} at {info.endpoint}"), image_check(name, digest)]
 
 
-async def credential(here: Surroundings) -> list[Check]:
-    """What the configured agent needs to reach its model; a warning where it needs none."""
-    settings = here.loaded.settings
+def image_check(name: str, digest: str | None) -> Check:
+    if digest is None:
+        return _failed("image", f"there is no image {name}", "orchestrator image build")
+    return _ok("image", f"{name} ({digest.removeprefix('sha256:')[:12]})")
+
+
+async def _look_at_agent(here: Surroundings) -> Sequence[Check]:
+    configured = here.loaded.settings.agent
     try:
-        driver = agent_driver(settings.agent.name)
-        if settings.gateway.scripted is not None:
-            load_script(here.folder / settings.gateway.scripted)
-            return [Check(name="credential", status="ok", detail="none needed: the model is scripted")]
-        found = credential_from(here.environ)
+        program = agent_driver(configured.name).program(configured.command)
     except OrchestratorError as error:
-        return [_failed("credential", error)]
-    if found is not None:
-        return [Check(name="credential", status="ok", detail="an API key is in the environment")]
-    return [
-        Check(
-            name="credential",
-            status="failed" if driver.needs_model else "warning",
-            detail=f"no API key in the environment; the agent {driver.name} "
-            + ("needs one" if driver.needs_model else "needs none"),
-            mend="export ANTHROPIC_API_KEY=…",
-        )
-    ]
+        return [_refused("agent", error), _skipped("credential", "no agent to need one")]
+    shown = f"{configured.name}: {program}" if program else configured.name
+    return [_ok("agent", shown), credential_check(here)]
 
 
-async def state(here: Surroundings) -> list[Check]:
-    """The state folder is ours, private and local, with room for transcripts."""
+def credential_check(here: Surroundings) -> Check:
+    """A failure only where the configured agent needs a model that it cannot have."""
+    settings = here.loaded.settings
+    driver = agent_driver(settings.agent.name)
+    try:
+        model = chosen_model(here.folder or Path("/"), settings, here.environ, agent=driver.name)
+    except OrchestratorError as error:
+        if driver.needs_model:
+            return _refused("credential", error)
+        return _warning("credential", f"none, and the agent {driver.name} needs none", error.hint)
+    if isinstance(model, Scripted):
+        return _ok("credential", f"none needed: the model is scripted by {model.path}")
+    return _ok("credential", f"an API key is in the environment, for {model.upstream}")
+
+
+async def _look_at_state(here: Surroundings) -> Sequence[Check]:
     try:
         path = state_folder(here.environ)
-        check_state_folder(path, outside=here.folder)
+        check_state_folder(path, outside=here.code_folder)
     except OrchestratorError as error:
-        return [_failed("state", error)]
-    existing = next(place for place in (path, *path.parents) if place.exists())
-    free = shutil.disk_usage(existing).free
-    place = Check(name="state", status="ok", detail=str(path) + ("" if path.exists() else " (not made yet)"))
-    return [place, disk_check(free, str(existing))]
+        return [_refused("state", error), _skipped("disk", "no state folder")]
+    made = next(place for place in (path, *path.parents) if place.exists())
+    there = _ok("state", str(path) if made == path else f"{path} (made by the first run)")
+    return [there, disk_check(shutil.disk_usage(made).free, str(made))]
 
 
 def disk_check(free_bytes: int, where: str) -> Check:
     """Transcripts, evidence and candidates need room."""
     detail = f"{free_bytes / 1e9:.1f} GB free at {where}"
+    mend = "orchestrator clean --older-than 30d, or set XDG_STATE_HOME to a folder on a larger disk"
+    if free_bytes < FREE_BYTES_FAILED:
+        return _failed("disk", detail, mend)
     if free_bytes < FREE_BYTES_WARNING:
-        mend = "free some, or move the state folder with XDG_STATE_HOME"
-        return Check(name="disk", status="warning", detail=detail, mend=mend)
-    return Check(name="disk", status="ok", detail=detail)
+        return _warning("disk", detail, mend)
+    return _ok("disk", detail)
 
 
-async def sockets(here: Surroundings) -> list[Check]:
-    """The folder of the gateway's sockets, if it exists, is ours alone."""
+async def _look_at_sockets(here: Surroundings) -> Sequence[Check]:
     try:
-        path = check_user_folder()
+        return [_ok("sockets", str(check_user_folder()))]
     except OrchestratorError as error:
-        return [_failed("sockets", error)]
-    return [Check(name="sockets", status="ok", detail=str(path))]
+        return [_refused("sockets", error)]
 
 
-async def proxy(here: Surroundings) -> list[Check]:
-    """A proxy's address with a password in it is a secret, and stays out of images and containers."""
-    names = [name for name in PROXY_VARIABLES if _has_password(here.environ.get(name, ""))]
+async def _look_at_proxy(here: Surroundings) -> Sequence[Check]:
+    return [proxy_check(here.environ)]
+
+
+def proxy_check(environ: Mapping[str, str]) -> Check:
+    """A proxy's address with a password in it is a secret."""
+    names = [name for name in PROXY_VARIABLES if _has_password(environ.get(name, ""))]
     if not names:
-        return []
-    detail = f"{', '.join(names)} holds a password; it is not passed into images and containers"
-    return [Check(name="proxy", status="warning", detail=detail, mend="use a proxy that asks for none")]
-
-
-PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
-
-CHECKS: Mapping[str, CheckFunction] = {
-    "repository": repository,
-    "required_files": required_files,
-    "engine": engine,
-    "credential": credential,
-    "state": state,
-    "sockets": sockets,
-    "proxy": proxy,
-}
-
-
-async def examine(here: Surroundings, only: str | None = None) -> tuple[Check, ...]:
-    """Run all checks, or one; none of them raises for what it finds."""
-    wanted = CHECKS.values() if only is None else (CHECKS[only],)
-    return tuple([check for look in wanted for check in await look(here)])
-
-
-def _failed(name: str, error: OrchestratorError) -> Check:
-    where = f"{error.where}: " if error.where else ""
-    return Check(name=name, status="failed", detail=f"{where}{error.what}", mend=error.hint)
+        return _ok("proxy", "no password in a proxy's address")
+    detail = f"a password is in {', '.join(names)}; such an address is not passed into the image"
+    return _warning("proxy", detail, "use a proxy that asks for no password, such as one on this machine")
 
 
 def _has_password(address: str) -> bool:
@@ -190,3 +210,46 @@ def _has_password(address: str) -> bool:
         return urllib.parse.urlsplit(address).password is not None
     except ValueError:
         return False
+
+
+CHECKS: Mapping[str, Look] = {
+    "repository": _look_at_repository,
+    "owner": _look_at_repository,
+    "signing": _look_at_repository,
+    "git_settings": _look_at_repository,
+    "required_files": _look_for_required_files,
+    "engine": _look_at_engine,
+    "image": _look_at_engine,
+    "agent": _look_at_agent,
+    "credential": _look_at_agent,
+    "state": _look_at_state,
+    "disk": _look_at_state,
+    "sockets": _look_at_sockets,
+    "proxy": _look_at_proxy,
+}
+"""By name, in the order in which they are reported."""
+
+
+def _ok(name: str, detail: str) -> Check:
+    return Check(name=name, status="ok", detail=detail)
+
+
+def _skipped(name: str, detail: str) -> Check:
+    return Check(name=name, status="skipped", detail=detail)
+
+
+def _warning(name: str, detail: str, mend: str | None) -> Check:
+    return Check(name=name, status="warning", detail=detail, mend=mend)
+
+
+def _failed(name: str, detail: str, mend: str) -> Check:
+    return Check(name=name, status="failed", detail=detail, mend=mend)
+
+
+def _refused(name: str, error: OrchestratorError) -> Check:
+    """What `run` would say."""
+    where = f"{error.where}: " if error.where else ""
+    return _failed(name, f"{where}{error.what}", error.hint or _SUPPORTED)
+
+
+_SUPPORTED = "Choose another folder; docs/repository.md says which kinds a run can work in."

@@ -2,7 +2,10 @@
 
 import argparse
 import asyncio
+import json
 import os
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +14,7 @@ from orchestrator.errors import UsageError
 from orchestrator.events import one_line
 
 if TYPE_CHECKING:
-    from orchestrator.config import LoadedSettings
+    from orchestrator.config import Row
     from orchestrator.doctor import Check
 
 MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
@@ -27,43 +30,61 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def doctor(arguments: argparse.Namespace) -> int:
+    """Exit code 1 when a check failed; a configuration that cannot be read is an error of its own."""
     from orchestrator.config import load_settings
     from orchestrator.doctor import CHECKS, Surroundings, examine
 
     if arguments.check is not None and arguments.check not in CHECKS:
         raise UsageError(f"there is no check {arguments.check}", hint=f"There are: {', '.join(CHECKS)}")
-    folder = Path.cwd()
+    folder = _current_folder()
     loaded = load_settings(folder, environ=os.environ)
     here = Surroundings(folder=folder, environ=os.environ, loaded=loaded)
     checks = asyncio.run(examine(here, arguments.check))
     healthy = all(check.status != "failed" for check in checks)
     if arguments.json:
-        _print_json(checks, loaded, healthy=healthy)
+        print(as_json(checks, loaded.rows, ok=healthy))
     else:
-        _print(checks, loaded)
+        print("\n".join(described(checks)))
+        if arguments.check is None:
+            print(f"\n{settings_table(loaded.rows)}")
     return 0 if healthy else 1
 
 
-def _print(checks: "tuple[Check, ...]", loaded: "LoadedSettings") -> None:
+def described(checks: "Sequence[Check]") -> list[str]:
+    """For people: a line for each check, and one below it for what mends it."""
+    lines = []
     for check in checks:
-        print(f"{MARKS[check.status]} {check.name:<15} {one_line(check.detail, 300)}")
-        if check.mend is not None and check.status in ("failed", "warning"):
-            print(f"  {'':<15} → {one_line(check.mend, 300)}")
-    rows = [(row.key, one_line(_shown(row.value), 60), row.source) for row in loaded.rows]
-    print()
-    print(table(("setting", "value", "from"), rows))
+        lines.append(f"{MARKS[check.status]} {check.name:<14}  {one_line(check.detail, 300)}")
+        if check.mend is not None:
+            lines.append(f"  {'':<14}  → {one_line(check.mend, 300)}")
+    return lines
 
 
-def _shown(value: object) -> str:
-    import json
+def settings_table(rows: "Sequence[Row]") -> str:
+    """Every setting with its source; what somebody chose comes before the defaults."""
+    ordered = sorted(rows, key=lambda row: row.source == "default")
+    cells = [(row.key, one_line(_written(row.value), 60), one_line(row.source, 200)) for row in ordered]
+    return table(("setting", "value", "from"), cells)
 
-    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+def as_json(checks: "Sequence[Check]", rows: "Sequence[Row]", *, ok: bool) -> str:
+    found = {
+        "schema": 1,
+        "ok": ok,
+        "checks": [asdict(check) for check in checks],
+        "settings": [asdict(row) for row in rows],
+    }
+    # A path whose name is not UTF-8 is shown with replaced bytes.
+    text = json.dumps(found, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _print_json(checks: "tuple[Check, ...]", loaded: "LoadedSettings", *, healthy: bool) -> None:
-    import json
-    from dataclasses import asdict
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
 
-    settings = [{"key": row.key, "value": row.value, "source": row.source} for row in loaded.rows]
-    found = {"schema": 1, "ok": healthy, "checks": [asdict(check) for check in checks], "settings": settings}
-    print(json.dumps(found, ensure_ascii=False, default=str))
+
+def _written(value: object) -> str:
+    return "-" if value is None else json.dumps(value, ensure_ascii=False, default=str)

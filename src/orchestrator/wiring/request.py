@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from orchestrator.agents.base import AgentDriver
 from orchestrator.config import LoadedSettings, Override, Settings, load_settings
-from orchestrator.errors import EnvironmentInvalid, UsageError
-from orchestrator.gateway.access import PROVIDER_URL, ModelSource, Provider, Scripted, credential_from
-from orchestrator.gateway.script import load_script
+from orchestrator.errors import UsageError
+from orchestrator.gateway.access import ModelSource
+from orchestrator.gateway.source import chosen_model
 from orchestrator.journal.journal import Listener
 from orchestrator.run.facts import RunOptions
 from orchestrator.supervision.choose_run import GoOn, NewRun
@@ -85,21 +85,10 @@ def settings_for(place: Place, choice: NewRun | GoOn, options: RunOptions) -> Lo
     return load_settings(place.folder, environ=os.environ, overrides=overrides, repository_file=stored)
 
 
-def model_source(
+def model_for(
     place: Place, driver: AgentDriver, settings: Settings, environ: Mapping[str, str]
 ) -> ModelSource | None:
-    """Where the agent's model is; raises EnvironmentInvalid when there is no credential for it."""
+    """The model of an agent that needs one. Raises as `chosen_model` does."""
     if not driver.needs_model:
         return None
-    if settings.gateway.scripted is not None:
-        script = place.folder / settings.gateway.scripted
-        load_script(script)
-        return Scripted(path=script)
-    credential = credential_from(environ)
-    if credential is None:
-        raise EnvironmentInvalid(
-            f"no credential for the agent {driver.name}",
-            hint="export ANTHROPIC_API_KEY=…, or try without a model: -c gateway.scripted=FILE",
-        )
-    upstream = settings.gateway.upstream or environ.get("ANTHROPIC_BASE_URL") or PROVIDER_URL
-    return Provider(upstream=upstream, credential=credential)
+    return chosen_model(place.folder, settings, environ, agent=driver.name)

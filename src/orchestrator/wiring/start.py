@@ -52,7 +52,7 @@ from orchestrator.supervision.choose_run import (
 from orchestrator.supervision.decide import Work, WorkItem
 from orchestrator.wiring.notices import notices
 from orchestrator.wiring.place import Place, ReadPlan
-from orchestrator.wiring.request import RunRequest, model_source, options_for, settings_for
+from orchestrator.wiring.request import RunRequest, model_for, options_for, settings_for
 
 
 async def choose(place: Place, path: str, request: RunRequest) -> tuple[Choice, ReadPlan]:
@@ -95,7 +95,7 @@ async def prepared(
     settings = loaded.settings
     check_required_files(place.folder, settings.environment.required_files)
     driver = agent_driver(settings.agent.name)
-    model = model_source(place, driver, settings, os.environ)
+    model = model_for(place, driver, settings, os.environ)
     run = choice.state.run if isinstance(choice, GoOn) else _new_run_id(read.plan)
     async with AsyncExitStack() as stack:
         stack.enter_context(place.folder_lock(run))

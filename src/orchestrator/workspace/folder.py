@@ -49,7 +49,7 @@ class Layout:
 
     @property
     def users_git(self) -> Git:
-        """The user's repository, as its owner: for `rev-parse`, `symbolic-ref` and `update-ref` only."""
+        """The user's repository, as its owner: for commands that neither read nor write its files."""
         return Git(git_dir=self.git_dir, folder=self.folder, identity=self.owner_identity, cwd=self.folder)
 
 

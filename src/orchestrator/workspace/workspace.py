@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from orchestrator.errors import EnvironmentInvalid, WorkspaceError
 from orchestrator.subprocesses import Identity
@@ -71,24 +71,14 @@ class Workspace:
         Raises EnvironmentInvalid, by name and with the next step, and leaves nothing behind then. The files
         are not looked at: see `check_files`.
         """
-        layout = await read_layout(folder)
-        check_out_of_reach(layout, repositories)
-        settings = await read_settings(layout)
-        check_settings(layout, settings)
-        check_nothing_in_progress(layout)
-        _check_index_lock(layout)
-        await _head(layout)
-        return await _open_checked(layout, settings, repositories)
+        seen = await _look(folder, repositories)
+        return await _open_checked(seen.layout, seen.settings, repositories)
 
     @staticmethod
-    async def inspect(folder: Path) -> "Findings":
-        """Look whether a run could work here, and make nothing. Raises EnvironmentInvalid."""
-        layout = await read_layout(folder)
-        settings = await read_settings(layout)
-        check_settings(layout, settings)
-        check_nothing_in_progress(layout)
-        _check_index_lock(layout)
-        await _head(layout)
+    async def inspect(folder: Path, *, repositories: Path) -> "Findings":
+        """What `open` refuses, without making anything. Raises EnvironmentInvalid."""
+        layout, settings = await _look(folder, repositories)
+        _check_index(layout, await layout.users_git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
         return Findings(
             notices=settings.notices, signs_commits=settings.true("commit.gpgsign"), owner=layout.owner
         )
@@ -405,13 +395,30 @@ class Workspace:
                 )
 
 
+class _Seen(NamedTuple):
+    layout: Layout
+    settings: Settings
+
+
+async def _look(folder: Path, repositories: Path) -> _Seen:
+    """The checks that need nothing of ours."""
+    layout = await read_layout(folder)
+    check_out_of_reach(layout, repositories)
+    settings = await read_settings(layout)
+    check_settings(layout, settings)
+    check_nothing_in_progress(layout)
+    _check_index_lock(layout)
+    await _head(layout)
+    return _Seen(layout, settings)
+
+
 async def _open_checked(layout: Layout, settings: Settings, repositories: Path) -> Workspace:
     """The checks that need a repository of ours to be asked; a new one is taken away again if they fail."""
     existed = repository_folder(repositories, layout).exists()
     own = await open_repository(repositories, layout, settings)
     try:
         with own.index_copy() as git:
-            _check_index(own, await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
+            _check_index(layout, await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
     except BaseException:
         if not existed:
             await asyncio.to_thread(shutil.rmtree, own.git_dir, ignore_errors=True)
@@ -425,8 +432,8 @@ def _check_specials(own: OwnRepository, found: Survey) -> None:
             raise EnvironmentInvalid("this is not a regular file", where=str(own.layout.folder / path))
 
 
-def _check_index(own: OwnRepository, listing: bytes) -> None:
-    where = str(own.layout.folder)
+def _check_index(layout: Layout, listing: bytes) -> None:
+    where = str(layout.folder)
     for entry in os.fsdecode(listing).split("\0"):
         details, _, path = entry.partition("\t")
         if details.startswith("160000"):

@@ -1,0 +1,29 @@
+"""Which model an agent gets, by the settings and the caller's environment."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.config import Settings
+from orchestrator.errors import EnvironmentInvalid
+from orchestrator.gateway.access import PROVIDER_URL, ModelSource, Provider, Scripted, credential_from
+from orchestrator.gateway.script import load_script
+
+
+def chosen_model(folder: Path, settings: Settings, environ: Mapping[str, str], *, agent: str) -> ModelSource:
+    """The scripted model of the settings, else the provider with the caller's credential.
+
+    Raises EnvironmentInvalid when there is no credential, ConfigurationError for a script or an address that
+    cannot be used.
+    """
+    if settings.gateway.scripted is not None:
+        script = folder / settings.gateway.scripted
+        load_script(script)
+        return Scripted(path=script)
+    credential = credential_from(environ)
+    if credential is None:
+        raise EnvironmentInvalid(
+            f"no credential for the agent {agent}",
+            hint="export ANTHROPIC_API_KEY=…, or try without a model: -c gateway.scripted=FILE",
+        )
+    upstream = settings.gateway.upstream or environ.get("ANTHROPIC_BASE_URL") or PROVIDER_URL
+    return Provider(upstream=upstream, credential=credential)

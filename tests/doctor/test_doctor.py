@@ -1,0 +1,272 @@
+"""The command in real folders; most of them without an engine."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from doctor_kit import Patient
+
+from orchestrator.doctor import CHECKS
+
+KEY = "sk-ant-a-key-of-a-test"
+
+
+def _subfolder(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    (patient.folder / "sub").mkdir()
+    monkeypatch.chdir(patient.folder / "sub")
+
+
+def _merge(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    (patient.folder / ".git" / "MERGE_HEAD").write_text("0" * 40)
+
+
+def _submodule(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient.git("update-index", "--add", "--cacheinfo", "160000", "1" * 40, "sub")
+
+
+def _link(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    (patient.folder / ".git").rename(patient.folder.parent / "elsewhere")
+    (patient.folder / ".git").symlink_to(patient.folder.parent / "elsewhere")
+
+
+def _state_inside(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(patient.folder / "state"))
+
+
+def _state_open(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = Path(os.environ["XDG_STATE_HOME"]) / "ktrdr-orchestrator"
+    path.mkdir(parents=True)
+    path.chmod(0o755)
+
+
+def _state_relative(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+
+
+def _required(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_ENVIRONMENT_REQUIRED_FILES", '["a.txt", "b.txt"]')
+
+
+def _unknown_agent(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_AGENT_NAME", "claude")
+
+
+def _no_program(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_AGENT_NAME", "command")
+
+
+def _bad_key(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "two words")
+
+
+def _bad_script(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_GATEWAY_SCRIPTED", "no-such-file.json")
+
+
+def _nothing(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    pass
+
+
+Disorder = Callable[[Patient, pytest.MonkeyPatch], None]
+
+FAILURES: list[tuple[str, Disorder, str, str, str]] = [
+    ("not at the root", _subfolder, "repository", "not the root", "Its root is"),
+    ("a merge in progress", _merge, "repository", "a merge is in progress", "git merge --abort"),
+    ("a submodule", _submodule, "repository", "submodules", "docs/repository.md"),
+    (".git is a link", _link, "repository", "link", "docs/repository.md"),
+    ("state in the code folder", _state_inside, "repository", "state folder", "XDG_STATE_HOME"),
+    ("state in the code folder, too", _state_inside, "state", "an agent can write", "XDG_STATE_HOME"),
+    ("state open to others", _state_open, "state", "mode 0755", "chmod 700"),
+    ("state nowhere", _state_relative, "state", "not an absolute path", "XDG_STATE_HOME"),
+    ("a required file is absent", _required, "required_files", "b.txt", "required_files|setting"),
+    ("no engine", _nothing, "engine", "no container engine answers", "systemctl start docker"),
+    ("an unknown agent", _unknown_agent, "agent", "claude", "claude-code"),
+    ("command without a program", _no_program, "agent", "program", "--agent-command"),
+    ("no credential", _nothing, "credential", "no credential", "export ANTHROPIC_API_KEY"),
+    ("a credential that is none", _bad_key, "credential", "API key", "without quotes"),
+    ("no script", _bad_script, "credential", "no-such-file.json", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("disorder", "name", "detail", "mend"),
+    [case[1:] for case in FAILURES],
+    ids=[case[0] for case in FAILURES],
+)
+def test_a_disorder_fails_its_check_with_what_mends_it(
+    patient: Patient,
+    monkeypatch: pytest.MonkeyPatch,
+    disorder: Disorder,
+    name: str,
+    detail: str,
+    mend: str,
+) -> None:
+    disorder(patient, monkeypatch)
+    found = patient.diagnose("--json")
+    check = found.check(name)
+    assert found.exit_code == 1
+    assert not found.json["ok"]
+    assert check["status"] == "failed"
+    assert detail in check["detail"]
+    assert any(word in check["mend"] for word in mend.split("|"))
+
+
+def test_every_failed_check_says_what_mends_it_and_every_check_is_there_once(
+    bare_folder: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for disorder in (_nothing, _unknown_agent, _state_relative):
+        disorder(bare_folder, monkeypatch)
+        checks = bare_folder.diagnose("--json").json["checks"]
+        assert [check["name"] for check in checks] == list(CHECKS)
+        assert [check for check in checks if check["status"] == "failed" and not check["mend"]] == []
+        assert all(set(check) == {"name", "status", "detail", "mend"} for check in checks)
+
+
+def test_without_repository_and_engine_it_completes(bare_folder: Patient) -> None:
+    found = bare_folder.diagnose("--json")
+    assert found.exit_code == 1
+    assert found.check("repository")["status"] == "failed"
+    assert found.check("image")["status"] == "skipped"
+    assert found.check("state")["status"] == "ok"
+    assert found.setting("limits.attempts")["value"] == 3
+
+
+def test_in_a_folder_that_is_gone_it_completes(bare_folder: Patient) -> None:
+    bare_folder.folder.rmdir()
+    found = bare_folder.diagnose("--json")
+    assert found.exit_code == 1
+    assert found.check("repository")["detail"] == "the current folder is gone"
+
+
+def test_it_makes_nothing(patient: Patient) -> None:
+    before = sorted(patient.folder.rglob("*"))
+    patient.diagnose()
+    assert sorted(patient.folder.rglob("*")) == before
+    assert not Path(os.environ["XDG_STATE_HOME"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("agent", "status"), [("claude-code", "failed"), ("nop", "warning"), ("command", "warning")]
+)
+def test_a_credential_is_needed_only_where_the_agent_needs_one(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, agent: str, status: str
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_AGENT_NAME", agent)
+    monkeypatch.setenv("ORCHESTRATOR_AGENT_COMMAND", '["bash", "agent.sh"]')
+    assert patient.diagnose("--json").check("credential")["status"] == status
+
+
+def test_a_credential_is_found_and_not_shown(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    found = patient.diagnose("--json")
+    assert found.check("credential")["status"] == "ok"
+    assert KEY not in found.out + found.err + patient.diagnose().out
+
+
+def test_a_scripted_model_needs_no_credential(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    (patient.folder / "model.json").write_text('{"schema": 1, "tasks": {"*": {"steps": [{"text": "Hi."}]}}}')
+    monkeypatch.setenv("ORCHESTRATOR_GATEWAY_SCRIPTED", "model.json")
+    check = patient.diagnose("--json").check("credential")
+    assert check["status"] == "ok"
+    assert "model.json" in check["detail"]
+
+
+def test_settings_of_git_are_warned_of(patient: Patient) -> None:
+    patient.git("config", "commit.gpgSign", "true")
+    patient.git("config", "core.hooksPath", "hooks")
+    found = patient.diagnose("--json")
+    assert found.check("signing")["status"] == "warning"
+    assert found.check("git_settings")["status"] == "warning"
+    assert "core.hookspath" in found.check("git_settings")["detail"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_the_owner_is_the_folders_and_not_the_callers(patient: Patient) -> None:
+    assert patient.diagnose("--json").check("owner")["status"] == "warning"
+    for path in (patient.folder, *patient.folder.rglob("*")):
+        os.chown(path, 1000, 1000)
+    for above in patient.folder.parents[:3]:
+        above.chmod(0o755)
+    check = patient.diagnose("--json").check("owner")
+    assert check["status"] == "ok"
+    assert "1000" in check["detail"]
+
+
+def test_values_are_shown_with_their_sources(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    (patient.folder / "orchestrator.toml").write_text("[limits]\nattempts = 2\n")
+    monkeypatch.setenv("ORCHESTRATOR_AGENT_MODEL", "opus")
+    found = patient.diagnose("--json")
+    assert found.setting("limits.attempts") == {
+        "key": "limits.attempts",
+        "value": 2,
+        "source": "orchestrator.toml:2",
+    }
+    assert found.setting("agent.model")["source"] == "ORCHESTRATOR_AGENT_MODEL"
+    assert found.setting("agent.name")["source"] == "default"
+
+
+def test_for_people_what_was_chosen_comes_before_the_defaults(patient: Patient) -> None:
+    (patient.folder / "orchestrator.toml").write_text("[verify]\ntimeout = 60\n")
+    lines = patient.diagnose().out.splitlines()
+    table = lines[lines.index("") + 1 :]
+    assert table[0].split() == ["setting", "value", "from"]
+    assert table[2].split() == ["verify.timeout", "60", "orchestrator.toml:2"]
+    assert table[3].split()[-1] == "default"
+
+
+def test_for_people_a_failed_check_has_its_next_step_below_it(patient: Patient) -> None:
+    lines = patient.diagnose().out.splitlines()
+    (at,) = [number for number, line in enumerate(lines) if line.startswith("✗ credential")]
+    assert lines[at + 1].lstrip().startswith("→ export ANTHROPIC_API_KEY")
+
+
+@pytest.mark.parametrize("name", list(CHECKS))
+def test_one_check_alone(patient: Patient, name: str) -> None:
+    found = patient.diagnose("--json", "--check", name)
+    assert [check["name"] for check in found.json["checks"]] == [name]
+    assert found.exit_code == (1 if found.json["checks"][0]["status"] == "failed" else 0)
+    assert "limits.attempts" not in patient.diagnose("--check", name).out
+
+
+@pytest.mark.parametrize(
+    ("words", "toml", "message"),
+    [
+        (("--check", "imago"), "", "there is no check imago"),
+        ((), "[limit]\nattempts = 2\n", "Did you mean `limits.attempts`"),
+        ((), "[limits]\nattempts = 'two'\n", "orchestrator.toml:2"),
+    ],
+    ids=["unknown check", "unknown section", "wrong type"],
+)
+def test_what_cannot_be_asked_or_read_is_exit_2_and_nothing_on_stdout(
+    patient: Patient,
+    words: tuple[str, ...],
+    toml: str,
+    message: str,
+) -> None:
+    (patient.folder / "orchestrator.toml").write_text(toml)
+    found = patient.diagnose("--json", *words)
+    assert found.exit_code == 2
+    assert found.out == ""
+    assert message in found.err
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("engine")
+def test_with_engine_image_and_credential_all_is_well(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    found = patient.diagnose("--json")
+    assert found.exit_code == 0, found.out
+    assert found.json["ok"]
+    assert found.check("image")["status"] == "ok"
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("engine")
+def test_an_image_that_is_not_there(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_IMAGE_NAME", "ktrdr-no-such-image:1")
+    check = patient.diagnose("--json").check("image")
+    assert check["status"] == "failed"
+    assert check["mend"] == "orchestrator image build"
