@@ -74,5 +74,5 @@ def old_runs(states: Iterable[RunState], before: str) -> tuple[RunState, ...]:
 def remove_private_folders(folder: RunFolder) -> None:
     """Git directories and HOMEs of a run's attempts; transcripts and evidence stay."""
     for attempt in (folder.root / "attempts").glob("*/*"):
-        for name in ("git", "home", "in", "out", "moved-away"):
+        for name in ("in", "out", "home", "git", "moved-away"):
             shutil.rmtree(attempt / name, ignore_errors=True)
