@@ -1,0 +1,74 @@
+"""Writes the reference of all commands: `python -m orchestrator.cli.reference > docs/commands.md`."""
+
+import argparse
+from collections.abc import Iterator
+
+from orchestrator.cli.main import parser
+
+_INTRODUCTION = """\
+# Commands
+
+This page is written by `python -m orchestrator.cli.reference > docs/commands.md`; a test keeps it in step.
+
+RUN is a run's id, an unambiguous beginning of it, or a plan's path (its latest run). Exit codes are in the
+[README](../README.md#exit-codes), settings in [configuration.md](configuration.md).
+"""
+
+
+def render() -> str:
+    """The page as Markdown."""
+    parts = [_described(name, text, command) for name, text, command in commands(parser())]
+    return "\n".join([_INTRODUCTION, *parts])
+
+
+def commands(
+    group: argparse.ArgumentParser, prefix: str = ""
+) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    """Every command that does something: name, help and parser, in the order of `--help`."""
+    for action in group._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            continue
+        help_of = {choice.dest: choice.help or "" for choice in action._choices_actions}
+        for name, command in action.choices.items():
+            inner = list(commands(command, f"{prefix}{name} "))
+            yield from inner or [(f"{prefix}{name}", help_of[name], command)]
+
+
+def _described(name: str, text: str, command: argparse.ArgumentParser) -> str:
+    given = [action for action in command._actions if not isinstance(action, argparse._HelpAction)]
+    positional = [_name(action) for action in given if not action.option_strings]
+    rows = [_row(action) for action in given if action.option_strings]
+    head = " ".join(["orchestrator", name, *(["[OPTION]…"] if rows else []), *positional])
+    lines = [f"## {name}", "", f"`{head}`", "", f"{text[:1].upper()}{text[1:]}.", ""]
+    if rows:
+        lines += ["| option | |", "|---|---|", *rows, ""]
+    return "\n".join(lines)
+
+
+def _name(action: argparse.Action) -> str:
+    name = str(action.metavar or action.dest)
+    match action.nargs:
+        case "?":
+            return f"[{name}]"
+        case "+":
+            return f"{name}…"
+        case _:
+            return name
+
+
+def _row(action: argparse.Action) -> str:
+    value = "" if action.nargs == 0 else f" {_value(action)}"
+    spelled = ", ".join(f"`{option}{value}`" for option in action.option_strings)
+    return f"| {spelled} | {_cell(action.help or '')} |"
+
+
+def _value(action: argparse.Action) -> str:
+    return "/".join(map(str, action.choices)) if action.choices else str(action.metavar or action.dest)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "&#124;")
+
+
+if __name__ == "__main__":
+    print(render(), end="")
