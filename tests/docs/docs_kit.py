@@ -41,9 +41,8 @@ def tracked(suffix: str = "") -> list[Path]:
 
 def documents() -> list[Path]:
     """Markdown that people read; plans and recorded streams of the tests are none."""
-    return [
-        path for path in tracked(".md") if path.parts[len(ROOT.parts)] not in ("tests", "src", "examples")
-    ]
+    apart = tuple(ROOT / name for name in ("tests", "src", "examples"))
+    return [path for path in tracked(".md") if not any(path.is_relative_to(folder) for folder in apart)]
 
 
 def name_of(path: Path) -> str:

@@ -32,27 +32,10 @@ PUBLIC_HOSTS = frozenset(
 )
 """Hosts that a tracked file may name: pages for people, the provider, and names that stand for any."""
 STANDARD = frozenset(
-    [
-        "bin",
-        "boot",
-        "dev",
-        "etc",
-        "home",
-        "lib",
-        "media",
-        "mnt",
-        "opt",
-        "proc",
-        "root",
-        "run",
-        "sbin",
-        "srv",
-        "sys",
-        "tmp",
-        "usr",
-        "var",
-    ]
+    {"bin", "boot", "dev", "etc", "home", "lib", "media", "mnt", "opt", "proc", "root", "run", "sbin"}
+    | {"srv", "sys", "tmp", "usr", "var"}
 )
+"""What every machine has at the top."""
 
 
 @pytest.mark.parametrize("document", documents(), ids=name_of)
