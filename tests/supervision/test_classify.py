@@ -1,0 +1,211 @@
+"""How an attempt ended: what the agent said, its exit, and what was done to it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.events import (
+    AgentEvent,
+    AgentFault,
+    Finished,
+    InvalidOutcome,
+    Limit,
+    Outcome,
+    SessionStarted,
+    Text,
+    ToolCall,
+    ToolResult,
+    Unknown,
+    Usage,
+    UsageReported,
+)
+from orchestrator.run.facts import AttemptStatus
+from orchestrator.supervision.classify import (
+    MAX_CLAIM_TEXT,
+    AgentReport,
+    AttemptVerdict,
+    Ending,
+    attempt_verdict,
+)
+
+NOTHING = AgentReport()
+FINE = AgentReport(finished=Finished(is_error=False), tool_calls=3)
+ERROR = AgentReport(finished=Finished(is_error=True, detail="API Error"))
+REFUSED = AgentReport(limit=Limit(kind="credential_refused", detail="401"))
+SPENT = AgentReport(limit=Limit(kind="usage_limit", detail="resets at 5pm", until=1735689600.0))
+
+COMPLETED = Outcome(status="completed", summary="done")
+FAILED = Outcome(status="failed", summary="it cannot be done")
+ASKS = Outcome(status="needs_human", question="Which?", options=("a", "b"), recommendation="a")
+INVALID = InvalidOutcome(reason="status is not completed, failed or needs_human")
+
+OK = Ending(exit_code=0)
+BAD = Ending(exit_code=1)
+GONE = Ending(exit_code=None)
+OOM = Ending(exit_code=137, oom_killed=True)
+LATE = Ending(exit_code=124, over_time=True)
+LOUD = Ending(exit_code=130, over_output=True)
+
+Claimed = Outcome | InvalidOutcome | None
+
+
+def verdict(
+    report: AgentReport, ending: Ending, outcome: Claimed, *, calls: int = 3, least: int = 1
+) -> AttemptVerdict:
+    return attempt_verdict(
+        report=report, ending=ending, outcome=outcome, calls_in_session=calls, min_tool_calls=least
+    )
+
+
+TABLE: dict[str, tuple[AgentReport, Ending, Claimed, AttemptStatus]] = {
+    "completed": (FINE, OK, COMPLETED, "completed"),
+    "completed by file": (NOTHING, OK, COMPLETED, "completed"),
+    "completed, but a non-zero exit": (FINE, BAD, COMPLETED, "failed"),
+    "completed, but an error flag": (ERROR, OK, COMPLETED, "failed"),
+    "failed": (FINE, OK, FAILED, "failed"),
+    "failed with a non-zero exit": (FINE, BAD, FAILED, "failed"),
+    "a person": (FINE, OK, ASKS, "needs_human"),
+    "a person, whatever the exit": (FINE, BAD, ASKS, "needs_human"),
+    "no outcome": (FINE, OK, None, "unclear"),
+    "no outcome and no result": (NOTHING, OK, None, "unclear"),
+    "no outcome and a non-zero exit": (NOTHING, BAD, None, "failed"),
+    "invalid outcome": (FINE, OK, INVALID, "unclear"),
+    "invalid outcome and a non-zero exit": (FINE, BAD, INVALID, "failed"),
+    "error flag without an outcome": (ERROR, BAD, None, "failed"),
+    "container gone": (FINE, GONE, None, "interrupted"),
+    "container gone after the claim": (FINE, GONE, COMPLETED, "interrupted"),
+    "container gone at a limit": (SPENT, GONE, None, "interrupted"),
+    "credential refused": (REFUSED, BAD, None, "parked"),
+    "usage limit": (SPENT, OK, None, "parked"),
+    "usage limit and an invalid outcome": (SPENT, OK, INVALID, "parked"),
+    "usage limit that went by": (SPENT, OK, COMPLETED, "completed"),
+    "out of memory": (FINE, OOM, None, "failed"),
+    "out of memory in a child": (FINE, Ending(exit_code=0, oom_killed=True), COMPLETED, "completed"),
+    "too late": (FINE, LATE, None, "timed_out"),
+    "too late with a claim": (FINE, LATE, COMPLETED, "timed_out"),
+    "exit 124 of its own": (FINE, Ending(exit_code=124), None, "failed"),
+    "too loud": (FINE, LOUD, None, "failed"),
+    "too loud with a claim": (FINE, LOUD, COMPLETED, "failed"),
+}
+
+
+@pytest.mark.parametrize(("report", "ending", "outcome", "expected"), TABLE.values(), ids=TABLE)
+def test_the_status(report: AgentReport, ending: Ending, outcome: Claimed, expected: AttemptStatus) -> None:
+    found = verdict(report, ending, outcome)
+    assert found.status == expected
+    assert found.reason if expected != "completed" else found.reason is None
+
+
+@pytest.mark.parametrize(
+    ("calls", "least", "expected"),
+    [(0, 1, "unclear"), (1, 1, "completed"), (2, 3, "unclear"), (0, 0, "completed")],
+)
+def test_done_without_having_done_anything(calls: int, least: int, expected: AttemptStatus) -> None:
+    assert verdict(FINE, OK, COMPLETED, calls=calls, least=least).status == expected
+
+
+def test_tool_calls_are_asked_of_a_claim_to_be_completed_only() -> None:
+    assert verdict(FINE, OK, ASKS, calls=0).status == "needs_human"
+    assert verdict(FINE, OK, FAILED, calls=0).status == "failed"
+
+
+def test_the_question_is_the_reason() -> None:
+    found = verdict(FINE, OK, ASKS)
+    assert found.reason == "Which?"
+    assert found.claim is not None and found.claim.options == ("a", "b") and found.claim.recommendation == "a"
+
+
+def test_a_refused_credential_is_called_so() -> None:
+    assert verdict(REFUSED, BAD, None).reason == "credential refused: 401"
+
+
+def test_a_usage_limit_says_until_when() -> None:
+    assert verdict(SPENT, BAD, None).until == "2025-01-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize("until", [float("inf"), float("-inf"), float("nan"), 1e300, -1e300])
+def test_a_time_that_is_none_is_left_out(until: float) -> None:
+    report = AgentReport(limit=Limit(kind="usage_limit", detail="", until=until))
+    assert verdict(report, BAD, None).until is None
+
+
+def test_a_claim_is_kept_bounded() -> None:
+    long = "x" * (MAX_CLAIM_TEXT + 1)
+    outcome = Outcome(status="completed", summary=long, handoff=long, options=(long,), recommendation=long)
+    claim = verdict(FINE, OK, outcome).claim
+    assert claim is not None
+    texts = (claim.summary, claim.handoff, *claim.options, claim.recommendation or "")
+    assert {len(text) for text in texts} == {MAX_CLAIM_TEXT}
+
+
+def test_reasons_are_one_line_without_control_codes() -> None:
+    report = AgentReport(finished=Finished(is_error=True, detail="\x1b[31mred\nand more"))
+    reason = verdict(report, BAD, None).reason
+    assert reason == "the agent ended with an error: [31mred and more"
+
+
+def test_an_error_without_detail_takes_the_fault() -> None:
+    report = AgentReport(finished=Finished(is_error=True), fault="overloaded")
+    assert "overloaded" in (verdict(report, BAD, None).reason or "")
+
+
+def after(*events: AgentEvent) -> AgentReport:
+    report = AgentReport()
+    for event in events:
+        report = report.after(event)
+    return report
+
+
+def test_a_report_counts_calls_and_usage_and_keeps_the_last_result() -> None:
+    last = Finished(is_error=False, detail="second")
+    report = after(
+        SessionStarted(session="s"),
+        Text(text="hello"),
+        ToolCall(id="1", name="Bash", summary="ls"),
+        ToolResult(id="1", is_error=True),
+        UsageReported(usage=Usage(input_tokens=1)),
+        Finished(is_error=True, detail="first"),
+        ToolCall(id="2", name="Bash", summary="ls"),
+        UsageReported(usage=Usage(input_tokens=2, output_tokens=5)),
+        AgentFault(detail="fault"),
+        Unknown(line="?"),
+        last,
+    )
+    assert report == AgentReport(
+        finished=last, fault="fault", tool_calls=2, usage=Usage(input_tokens=3, output_tokens=5)
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "parks"),
+    [
+        ("usage_limit", True),
+        ("billing", True),
+        ("credential_refused", True),
+        ("rate_limit", False),
+        ("overloaded", False),
+    ],
+)
+def test_only_limits_that_do_not_go_by_are_kept(kind: str, parks: bool) -> None:
+    assert (after(Limit(kind=kind, detail="x")).limit is not None) == parks  # type: ignore[arg-type]
+
+
+ANY_OUTCOME = st.sampled_from([None, INVALID, COMPLETED, FAILED, ASKS])
+ANY_ENDING = st.builds(
+    Ending,
+    exit_code=st.none() | st.integers(0, 255),
+    oom_killed=st.booleans(),
+    over_time=st.booleans(),
+    over_output=st.booleans(),
+)
+ANY_REPORT = st.sampled_from([NOTHING, FINE, ERROR, REFUSED, SPENT])
+
+
+@given(ANY_REPORT, ANY_ENDING, ANY_OUTCOME, st.integers(0, 3))
+def test_success_needs_a_clean_end_and_a_claim(
+    report: AgentReport, ending: Ending, outcome: Claimed, calls: int
+) -> None:
+    if verdict(report, ending, outcome, calls=calls).status == "completed":
+        assert outcome is COMPLETED and ending.exit_code == 0 and calls >= 1
+        assert not (ending.over_output or ending.over_time)
+        assert report.finished is None or not report.finished.is_error

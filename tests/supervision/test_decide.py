@@ -1,0 +1,369 @@
+"""The policy of a run, by histories: what had happened, and the one next thing to do."""
+
+from dataclasses import replace
+
+import pytest
+from run_histories import (
+    BASE_CHECKED,
+    ON_BRANCH,
+    READY,
+    Entry,
+    answered,
+    asked,
+    attempt,
+    begun,
+    candidate,
+    ended,
+    finished,
+    gate,
+    landing,
+    landing_refused,
+    looked,
+    refused,
+    resumed,
+    run_ended,
+    saved,
+    scenario,
+    state_after,
+    task_started,
+    undone,
+)
+
+from orchestrator.run.facts import AttemptStatus
+from orchestrator.run.state import RunState
+from orchestrator.supervision.decide import (
+    CHARGED,
+    MAX_INTERRUPTIONS,
+    Action,
+    AskPerson,
+    CheckBase,
+    CheckEndToEnd,
+    EndRun,
+    FailTask,
+    Land,
+    LookAtTree,
+    MakeBranch,
+    MakeCandidate,
+    NotPassed,
+    Passed,
+    RecoverAttempt,
+    RunGates,
+    StartAttempt,
+    StartTask,
+    Work,
+    WorkItem,
+    decide,
+    judge,
+)
+
+ITEM = WorkItem(id="1", depends_on=(), commands=("make check",), must_change=True)
+WORK = Work(items=(ITEM,), end_to_end=(), attempts=3)
+WITHOUT_GATE = replace(WORK, items=(replace(ITEM, commands=()),))
+TWO_GATES = replace(WORK, items=(replace(ITEM, commands=("a", "b")),))
+VALIDATION = replace(WORK, items=(replace(ITEM, must_change=False),))
+TWO_TASKS = replace(WORK, items=(ITEM, replace(ITEM, id="2", depends_on=("1",))))
+WITH_SCENARIO = replace(WORK, end_to_end=("make e2e",))
+
+
+def said(action: Action) -> str:
+    """An action in a few words."""
+    match action:
+        case StartAttempt():
+            after = "nothing" if action.previous is None else action.previous.number
+            return f"attempt {action.task}/{action.number} after {after}"
+        case MakeCandidate():
+            return f"candidate of {action.task}/{action.attempt.number}" + (
+                " by hand" if action.by_hand else ""
+            )
+        case RecoverAttempt() | LookAtTree() | RunGates() | Land() | AskPerson():
+            return f"{type(action).__name__} {action.task}/{action.attempt.number}"
+        case StartTask() | FailTask():
+            return f"{type(action).__name__} {action.task}"
+        case EndRun():
+            return f"end {action.status} {action.exit_code}"
+        case CheckBase() | MakeBranch() | CheckEndToEnd():
+            return type(action).__name__
+
+
+def done(number: int = 1, status: AttemptStatus = "completed", **more: bool) -> tuple[Entry, ...]:
+    """An attempt to its candidate."""
+    return (attempt(number), ended(status, number), candidate(number, evidence=(f"e{number}",), **more))
+
+
+def failing(number: int) -> tuple[Entry, ...]:
+    return (*done(number), gate("fail", number, evidence=f"e{number}"))
+
+
+def passing(number: int = 1) -> tuple[Entry, ...]:
+    return (*done(number), gate("pass", number, evidence=f"e{number}"))
+
+
+def cut_off(number: int) -> tuple[Entry, ...]:
+    return (attempt(number), ended("interrupted", number), saved(number))
+
+
+LANDED = (*passing(), landing(), finished())
+ASKING = (attempt(), ended("needs_human"))
+THREE_FAILED = (*failing(1), *failing(2), *failing(3))
+NO_CANDIDATE = (attempt(), ended("completed"), refused())
+AGAIN = (run_ended("failed"), resumed())
+
+FIRST_TIME = {
+    "first the base": ((begun(),), WORK, "CheckBase"),
+    "then the branch": ((begun(), BASE_CHECKED), WORK, "MakeBranch"),
+    "then the task": ((begun(), BASE_CHECKED, ON_BRANCH), WORK, "StartTask 1"),
+    "then its attempt": (READY, WORK, "attempt 1/1 after nothing"),
+    "an attempt without an end": ((*READY, attempt()), WORK, "RecoverAttempt 1/1"),
+    "it says completed": ((*READY, attempt(), ended("completed")), WORK, "candidate of 1/1"),
+    "it says failed: gates for the evidence": (
+        (*READY, attempt(), ended("failed")),
+        WORK,
+        "candidate of 1/1",
+    ),
+    "unclear: gates for the evidence": ((*READY, attempt(), ended("unclear")), WORK, "candidate of 1/1"),
+    "a candidate": ((*READY, *done()), WORK, "RunGates 1/1"),
+    "a candidate without gates": (
+        (*READY, attempt(), ended("completed"), candidate(evidence=())),
+        WITHOUT_GATE,
+        "Land 1/1",
+    ),
+    "one gate of two has spoken": (
+        (*READY, attempt(), ended("completed"), candidate(evidence=("e1", "e2")), gate("pass")),
+        TWO_GATES,
+        "RunGates 1/1",
+    ),
+    "one of two failed": (
+        (
+            *READY,
+            attempt(),
+            ended("completed"),
+            candidate(evidence=("e1", "e2")),
+            gate("pass"),
+            gate("fail", evidence="e2"),
+        ),
+        TWO_GATES,
+        "attempt 1/2 after 1",
+    ),
+    "all passed": ((*READY, *passing()), WORK, "Land 1/1"),
+    "a gate failed": ((*READY, *failing(1)), WORK, "attempt 1/2 after 1"),
+    "it says failed and its gate passes": (
+        (*READY, *done(1, "failed"), gate("pass")),
+        WORK,
+        "attempt 1/2 after 1",
+    ),
+    "unclear and its gate passes": ((*READY, *done(1, "unclear"), gate("pass")), WORK, "attempt 1/2 after 1"),
+    "nothing changed and the gate passes": (
+        (*READY, *done(1, changed=False), gate("pass")),
+        WORK,
+        "attempt 1/2 after 1",
+    ),
+    "nothing changed where nothing need be": (
+        (*READY, *done(1, changed=False), gate("pass")),
+        VALIDATION,
+        "Land 1/1",
+    ),
+    "no candidate can be made": ((*READY, *NO_CANDIDATE), WORK, "attempt 1/2 after 1"),
+    "over its time": ((*READY, attempt(), ended("timed_out")), WORK, "attempt 1/2 after 1"),
+    "cut off": ((*READY, *cut_off(1)), WORK, "attempt 1/2 after 1"),
+    "a limit": ((*READY, attempt(), ended("parked")), WORK, "end parked 4"),
+    "a gate could not be run": ((*READY, *done(), gate("unavailable")), WORK, "end parked 4"),
+    "a gate could not be run beside one that failed": (
+        (
+            *READY,
+            attempt(),
+            ended("completed"),
+            candidate(evidence=("e1", "e2")),
+            gate("fail"),
+            gate("unavailable", evidence="e2"),
+        ),
+        TWO_GATES,
+        "end parked 4",
+    ),
+    "three failed": ((*READY, *THREE_FAILED), WORK, "FailTask 1"),
+    "a failed task": ((*READY, *THREE_FAILED, finished("failed", None)), WORK, "end failed 1"),
+    "it needs a person": ((*READY, *ASKING), WORK, "AskPerson 1/1"),
+    "it has asked": ((*READY, *ASKING, asked()), WORK, "end waiting 3"),
+    "it is answered": ((*READY, *ASKING, asked(), answered()), WORK, "attempt 1/2 after 1"),
+    "killed while landing": ((*READY, *passing(), landing()), WORK, "Land 1/1"),
+    "the branch does not take it": ((*READY, *passing(), landing(), landing_refused()), WORK, "end parked 4"),
+    "landed": ((*READY, *LANDED), WORK, "end completed 0"),
+    "the next task": (
+        (begun("1", "2"), BASE_CHECKED, ON_BRANCH, task_started(), *LANDED),
+        TWO_TASKS,
+        "StartTask 2",
+    ),
+    "no next task after a failed one": (
+        (begun("1", "2"), BASE_CHECKED, ON_BRANCH, task_started(), finished("failed")),
+        TWO_TASKS,
+        "end failed 1",
+    ),
+    "the scenario": ((*READY, *LANDED), WITH_SCENARIO, "CheckEndToEnd"),
+    "the scenario passed": ((*READY, *LANDED, scenario("passed")), WITH_SCENARIO, "end completed 0"),
+    "the scenario failed": ((*READY, *LANDED, scenario("failed")), WITH_SCENARIO, "end failed 1"),
+    "the scenario could not be run": (
+        (*READY, *LANDED, scenario("unavailable")),
+        WITH_SCENARIO,
+        "end parked 4",
+    ),
+}
+
+RESUMED = {
+    "killed in an attempt": ((*READY, attempt(), resumed()), "RecoverAttempt 1/1"),
+    "first a look at the folder": ((*READY, *THREE_FAILED, *AGAIN), "LookAtTree 1/3"),
+    "gates of a failed task first": ((*READY, *failing(1), *AGAIN, looked()), "candidate of 1/1 by hand"),
+    "edited where nothing had failed": (
+        (*READY, attempt(), ended("timed_out"), *AGAIN, looked(edited=("a",))),
+        "candidate of 1/1 by hand",
+    ),
+    "nothing edited, nothing failed": ((*READY, *cut_off(1), *AGAIN, looked()), "attempt 1/2 after 1"),
+    "mended by hand": (
+        (*READY, *failing(1), *AGAIN, looked(edited=("a",)), candidate(by_hand=True), gate("pass")),
+        "Land 1/1",
+    ),
+    "not mended": (
+        (*READY, *failing(1), *AGAIN, looked(), candidate(by_hand=True), gate("fail")),
+        "attempt 1/2 after 1",
+    ),
+    "mended by hand after the agent said failed": (
+        (
+            *READY,
+            *done(1, "failed"),
+            gate("fail"),
+            *AGAIN,
+            looked(edited=("a",)),
+            candidate(by_hand=True),
+            gate("pass"),
+        ),
+        "Land 1/1",
+    ),
+    "by hand, but nothing differs": (
+        (*READY, *failing(1), *AGAIN, looked(), candidate(by_hand=True, changed=False), gate("pass")),
+        "attempt 1/2 after 1",
+    ),
+    "killed before its candidate": (
+        (*READY, attempt(), ended("completed"), resumed(), looked()),
+        "candidate of 1/1",
+    ),
+    "killed before its gates": ((*READY, *done(), resumed(), looked()), "candidate of 1/1"),
+    "killed before its gates, and it has changed nothing": (
+        (*READY, *done(changed=False), resumed(), looked()),
+        "candidate of 1/1",
+    ),
+    "its gate could not be run": (
+        (*READY, *done(), gate("unavailable"), run_ended("parked"), resumed(), looked()),
+        "candidate of 1/1",
+    ),
+    "killed before landing": ((*READY, *passing(), resumed(), looked()), "candidate of 1/1"),
+    "killed while landing": ((*READY, *passing(), landing(), resumed()), "Land 1/1"),
+    "landing refused": (
+        (*READY, *passing(), landing(), landing_refused(), run_ended("parked"), resumed(), looked()),
+        "candidate of 1/1",
+    ),
+    "the folder could not be read, and cannot now": (
+        (*READY, *NO_CANDIDATE, *AGAIN, looked(edited=("a",)), refused()),
+        "attempt 1/2 after 1",
+    ),
+    "the folder could not be read, and was mended": (
+        (*READY, *NO_CANDIDATE, *AGAIN, looked(edited=("a",))),
+        "candidate of 1/1 by hand",
+    ),
+    "still waiting": ((*READY, *ASKING, asked(), run_ended("waiting"), resumed()), "end waiting 3"),
+    "an answer": (
+        (*READY, *ASKING, asked(), run_ended("waiting"), resumed(), answered(), looked()),
+        "attempt 1/2 after 1",
+    ),
+    "fresh attempts, numbered on": (
+        (*READY, *THREE_FAILED, finished("failed", None), *AGAIN, looked(3), candidate(3), gate("fail", 3)),
+        "attempt 1/4 after 3",
+    ),
+    "two of them used": (
+        (*READY, *THREE_FAILED, *AGAIN, looked(3), candidate(3), gate("fail", 3), *failing(4), *failing(5)),
+        "attempt 1/6 after 5",
+    ),
+    "all of them used": (
+        (*READY, *THREE_FAILED, *AGAIN, *failing(4), *failing(5), *failing(6)),
+        "FailTask 1",
+    ),
+    "a spent limit": ((*READY, attempt(), ended("parked"), *AGAIN, looked()), "attempt 1/2 after 1"),
+    "undone": ((*READY, *LANDED, undone("1"), resumed()), "StartTask 1"),
+    "undone and started": (
+        (*READY, *LANDED, undone("1"), resumed(), task_started()),
+        "attempt 1/2 after nothing",
+    ),
+    "undone attempts are not charged": (
+        (*READY, *THREE_FAILED, undone("1"), task_started(), *failing(4)),
+        "attempt 1/5 after 4",
+    ),
+}
+
+
+@pytest.mark.parametrize(("entries", "work", "expected"), FIRST_TIME.values(), ids=FIRST_TIME)
+def test_the_next_thing(entries: tuple[Entry, ...], work: Work, expected: str) -> None:
+    assert said(decide(state_after(*entries), work)) == expected
+
+
+@pytest.mark.parametrize(("entries", "expected"), RESUMED.values(), ids=RESUMED)
+def test_the_next_thing_of_a_resumed_run(entries: tuple[Entry, ...], expected: str) -> None:
+    assert said(decide(state_after(*entries), WORK)) == expected
+
+
+def test_a_scenario_that_failed_is_tried_again_after_a_resume_and_one_that_passed_is_not() -> None:
+    history = (*READY, *LANDED)
+    failed = state_after(*history, scenario("failed"), *AGAIN)
+    passed = state_after(*history, scenario("passed"), *AGAIN)
+    assert said(decide(failed, WITH_SCENARIO)) == "CheckEndToEnd"
+    assert said(decide(passed, WITH_SCENARIO)) == "end completed 0"
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "unclear", "timed_out"])
+def test_these_ends_are_charged(status: AttemptStatus) -> None:
+    assert status in CHARGED
+    work = replace(WORK, attempts=1)
+    history = (*READY, attempt(), ended(status), candidate(), gate("fail"))
+    assert said(decide(state_after(*history), work)) == "FailTask 1"
+
+
+def test_interruptions_are_nobodys_fault_and_bounded() -> None:
+    assert MAX_INTERRUPTIONS == 3
+    twice = (*READY, *cut_off(1), *cut_off(2))
+    thrice = (*twice, *cut_off(3))
+    assert said(decide(state_after(*twice), replace(WORK, attempts=1))) == "attempt 1/3 after 2"
+    assert said(decide(state_after(*thrice), WORK)) == "end parked 4"
+    assert said(decide(state_after(*thrice, *AGAIN, looked(3)), WORK)) == "attempt 1/4 after 3"
+
+
+def test_an_attempt_cannot_end_as_running() -> None:
+    with pytest.raises(ValueError, match="running"):
+        decide(state_after(*READY, attempt(), ended("running")), WORK)
+
+
+def end_of(entries: tuple[Entry, ...], work: Work = WORK) -> EndRun:
+    action = decide(state_after(*entries), work)
+    assert isinstance(action, EndRun)
+    return action
+
+
+def test_the_end_of_a_run_says_why() -> None:
+    assert "Which?" in (end_of((*READY, *ASKING, asked())).reason or "")
+    parked = end_of(
+        (*READY, attempt(), ended("parked", reason="usage limit", until="2030-01-01T00:00:00.000Z"))
+    )
+    assert parked.reason == "task 1: usage limit" and parked.until == "2030-01-01T00:00:00.000Z"
+    refusal = end_of((*READY, *passing(), landing(), landing_refused()))
+    assert "the branch moved" in (refusal.reason or "")
+
+
+def test_a_failed_task_names_its_last_reason_and_the_limit() -> None:
+    action = decide(state_after(*READY, *THREE_FAILED), WORK)
+    assert isinstance(action, FailTask)
+    assert action.reason == "verify-1 failed with exit code 2 (e3); 3 of 3 attempts used"
+
+
+def judged(state: RunState) -> Passed | NotPassed:
+    return judge(state.tasks["1"].attempts[-1], ITEM)
+
+
+@pytest.mark.parametrize("status", ["failed", "unclear", "timed_out", "interrupted"])
+def test_only_completed_passes(status: AttemptStatus) -> None:
+    history = (*READY, attempt(), ended(status), candidate(), gate("pass"))
+    assert isinstance(judged(state_after(*history)), NotPassed)
