@@ -79,10 +79,31 @@ def _line(text: str) -> str:
     return " ".join(plain(text).split())
 
 
+_OURS = re.compile(r"\s*(<[!?]|<(pre|script|style|textarea)\b|#{1,3}(\s|$)|(=+|-+)\s*$)", re.IGNORECASE)
+"""Begins a line that is a mark or heading of ours, or HTML that would swallow those after it."""
+
+_FENCE = re.compile(r"( {0,3})(`{3,}|~{3,})(.*)")
+
+
 def _inner(text: str) -> str:
-    """Foreign text that cannot open or close a section, nor a heading of our levels."""
-    lines = plain(text).strip().splitlines()
-    return "\n".join(f"    {line}" if re.match(r"\s*(<!--|#{1,3}\s)", line) else line for line in lines)
+    """Foreign text that cannot open or close a section, nor a heading of our levels, nor hide what follows."""
+    lines = [f"    {line}" if _OURS.match(line) else line for line in plain(text).strip().splitlines()]
+    return "\n".join([*lines, *_unclosed_fence(lines)])
+
+
+def _unclosed_fence(lines: list[str]) -> list[str]:
+    """The line that closes a code block left open at the end, if there is one."""
+    indent, fence = "", ""
+    for line in lines:
+        match = _FENCE.match(line)
+        if match is None:
+            continue
+        space, mark, rest = match.groups()
+        if not fence:
+            indent, fence = space, "" if mark[0] == "`" and "`" in rest else mark
+        elif mark.startswith(fence) and not rest.strip():
+            fence = ""
+    return [indent + fence] if fence else []
 
 
 def _changes(changes: tuple[ChangedFile, ...]) -> str:
