@@ -141,7 +141,7 @@ def parse_outcome(value: object) -> Outcome | InvalidOutcome:
     for key in ("summary", "handoff", "question", "recommendation"):
         if value.get(key) is not None and not isinstance(value[key], str):
             return InvalidOutcome(reason=f"{key} is not a string")
-    options = value.get("options") or []
+    options = [] if value.get("options") is None else value["options"]
     if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
         return InvalidOutcome(reason="options is not a list of strings")
     if len(options) > OUTCOME_MAX_OPTIONS:
@@ -162,8 +162,8 @@ def parse_outcome(value: object) -> Outcome | InvalidOutcome:
 
 
 _CONTROL = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-# Bidirectional overrides and isolates can make a terminal show text in another order than it has.
-_CONTROL |= dict.fromkeys((0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+# Bidirectional marks, overrides and isolates can make a terminal show text in another order than it has.
+_CONTROL |= dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 
 
 def plain(text: str) -> str:

@@ -86,7 +86,7 @@ _FENCE = re.compile(r"( {0,3})(`{3,}|~{3,})(.*)")
 
 
 def _inner(text: str) -> str:
-    """Foreign text that cannot open or close a section, nor a heading of our levels, nor hide what follows."""
+    """Foreign text that cannot open or close a section, no heading of our levels, nor hide what follows."""
     lines = [f"    {line}" if _OURS.match(line) else line for line in plain(text).strip().splitlines()]
     return "\n".join([*lines, *_unclosed_fence(lines)])
 

@@ -1,0 +1,53 @@
+"""Text of an agent as text: nothing in it moves a cursor, changes a colour or turns a line around."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.events import one_line, plain
+
+PLAIN = {
+    "letters": ("Grüße, 世界 🎉", "Grüße, 世界 🎉"),
+    "newlines and tabs": ("a\n\tb", "a\n\tb"),
+    "a colour": ("\x1b[31mred\x1b[0m", "[31mred[0m"),
+    "a window title": ("\x1b]0;title\x07", "]0;title"),
+    "one-byte escapes": ("\x9b31mred\x9d0;t\x9c", "31mred0;t"),
+    "carriage returns and backspaces": ("good\rbad\b\b\b", "goodbad"),
+    "null and delete": ("a\x00b\x7fc", "abc"),
+    "overrides of direction": ("a\u202eb\u2066c\u2069\u200e\u200f\u061c", "abc"),
+    "a lone surrogate": ("a\ud800b", "a?b"),
+    "markup": ("[bold]/workspace/a.py[/bold]", "[bold]/workspace/a.py[/bold]"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), PLAIN.values(), ids=PLAIN)
+def test_plain(text: str, expected: str) -> None:
+    assert plain(text) == expected
+
+
+ANY = st.text(alphabet=st.characters(exclude_categories=()), max_size=80)
+
+
+@given(ANY)
+def test_plain_text_holds_no_control_code_and_can_be_written(text: str) -> None:
+    found = plain(text)
+    found.encode("utf-8")
+    assert not [c for c in found if unicodedata.category(c) == "Cc" and c not in "\n\t"]
+    assert not [c for c in found if unicodedata.bidirectional(c) in ("LRO", "RLO", "LRE", "RLE", "PDF")]
+    assert plain(found) == found
+
+
+@given(ANY, st.integers(1, 40))
+def test_one_line_is_one_line_of_at_most_its_width(text: str, width: int) -> None:
+    found = one_line(text, width)
+    assert len(found) <= width
+    assert len(found.splitlines()) <= 1
+    assert found == found.strip() or found.endswith("…")
+
+
+def test_what_is_cut_says_so() -> None:
+    assert one_line("abcdef", 6) == "abcdef"
+    assert one_line("abcdefg", 6) == "abcde…"
+    assert one_line("  a \n\n b\tc ") == "a b c"
