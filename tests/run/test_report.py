@@ -29,14 +29,15 @@ from orchestrator.run.report import Owner, report_of, run_json, run_status, task
 
 OWNER = Owner(pid=17, host="here", since="2025-01-01T00:00:00.000Z")
 USAGE = {"input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens", "cost_usd"}
-FIELDS = {
-    "run": set(
-        ["run", "plan", "title", "folder", "branch", "base", "status", "exit_code", "reason", "until", "started", "ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd"]
-    ),
-    "task": {"task", "title", "type", "status", "commit", "verification", "evidence", "attempts"},
-    "attempt": set(["attempt", "status", "reason", "container", "session", "exit_code", "started", "ended", "usage"]),
-    "question": {"question", "task", "text", "options", "recommendation", "asked", "deadline", "answer"},
+RUN_FIELDS = {
+    *("run", "plan", "title", "folder", "branch", "base", "status", "exit_code", "reason", "until"),
+    *("started", "ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd"),
 }
+TASK_FIELDS = {"task", "title", "type", "status", "commit", "verification", "evidence", "attempts"}
+ATTEMPT_FIELDS = {
+    *("attempt", "status", "reason", "container", "session", "exit_code", "started", "ended", "usage"),
+}
+QUESTION_FIELDS = {"question", "task", "text", "options", "recommendation", "asked", "deadline", "answer"}
 ASKED = (*READY, attempt(), ended("needs_human"), asked())
 WHOLE = (*READY, attempt(), ended("completed"), candidate(), gate("pass"), finished(), scenario("passed"))
 
@@ -52,13 +53,13 @@ def shown(*entries: Entry, owner: Owner | None = None) -> dict[str, Any]:
 )
 def test_no_field_is_ever_missing(entries: tuple[Entry, ...]) -> None:
     run = shown(*entries)
-    assert set(run) == FIELDS["run"] and set(run["usage"]) == USAGE
+    assert set(run) == RUN_FIELDS and set(run["usage"]) == USAGE
     for task in run["tasks"]:
-        assert set(task) == FIELDS["task"]
+        assert set(task) == TASK_FIELDS
         for each in task["attempts"]:
-            assert set(each) == FIELDS["attempt"] and set(each["usage"]) == USAGE
+            assert set(each) == ATTEMPT_FIELDS and set(each["usage"]) == USAGE
     for question in run["questions"]:
-        assert set(question) == FIELDS["question"]
+        assert set(question) == QUESTION_FIELDS
         assert question["answer"] is None or set(question["answer"]) == {"text", "by", "at"}
 
 

@@ -40,15 +40,13 @@ class Journal:
     def open(cls, path: Path) -> "Journal":
         """Open or make the journal; raises EnvironmentInvalid when it is damaged or of a newer version."""
         try:
-            connection = _connect(path)
-            _migrate(connection, path)
+            return cls(_opened(path))
         except sqlite3.DatabaseError as error:
             raise EnvironmentInvalid(
                 f"the journal cannot be used: {error}",
                 where=str(path),
                 hint="Is the disk full, or the file damaged? Move it away to start with an empty one.",
             ) from error
-        return cls(connection)
 
     def close(self) -> None:
         self._connection.close()
@@ -115,17 +113,25 @@ class Journal:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            # A full disk has SQLite roll back by itself.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-    path.chmod(0o600)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        _migrate(connection, path)
+    except BaseException:
+        # An open one would keep its locks on the file.
+        connection.close()
+        raise
     return connection
 
 

@@ -1,0 +1,320 @@
+"""The journal in real SQLite files: durable, numbered, once-only, of one version."""
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import EnvironmentInvalid
+from orchestrator.events import Usage
+from orchestrator.journal import journal as module
+from orchestrator.journal.journal import Journal
+from orchestrator.run.facts import (
+    AgentText,
+    AgentTool,
+    AttemptEnded,
+    BaseRunEnded,
+    Claim,
+    Fact,
+    Notice,
+    RunOptions,
+    RunStarted,
+    TaskEntry,
+)
+
+SOURCE = str(Path(module.__file__).parents[2])
+STARTED = RunStarted(
+    plan="plan.md",
+    plan_title="A greeting",
+    folder="/code",
+    branch="work",
+    base="b",
+    head="b",
+    tasks=(TaskEntry(id="1", title="One", type=None, hash="h"),),
+    end_to_end=False,
+    options=RunOptions(agent="nop", command=("a", "b c")),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    opened = Journal.open(path)
+    yield opened
+    opened.close()
+
+
+def texts(facts: tuple[Fact, ...]) -> list[str]:
+    return [fact.body.text for fact in facts if isinstance(fact.body, Notice)]
+
+
+def test_facts_come_back_as_they_went_in(journal: Journal, path: Path) -> None:
+    end = AttemptEnded(
+        status="failed",
+        reason="näh\n\x00",
+        exit_code=None,
+        claim=Claim(status="failed", options=("a", "b")),
+        usage=Usage(input_tokens=1, cost_usd=0.1),
+    )
+    written = (
+        journal.append("r", STARTED),
+        journal.append("r", end, task="1", attempt=2),
+        journal.append("r", BaseRunEnded()),
+    )
+    again = Journal.open(path)
+    assert again.facts("r") == written
+    assert [fact.n for fact in written] == [1, 2, 3]
+    again.close()
+
+
+@given(st.text(max_size=200))
+def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    journal = Journal.open(tmp_path_factory.mktemp("j") / "journal.sqlite")
+    journal.append("r", Notice(text=text))
+    assert texts(journal.facts("r")) == [text]
+    journal.close()
+
+
+def test_runs_are_numbered_apart(journal: Journal) -> None:
+    numbers = [journal.append(run, BaseRunEnded()).n for run in ("a", "b", "a", "b", "b")]
+    assert numbers == [1, 1, 2, 2, 3]
+
+
+def test_facts_after_a_number(journal: Journal) -> None:
+    for text in "abc":
+        journal.append("r", Notice(text=text))
+    assert texts(journal.facts("r", after=1)) == ["b", "c"]
+    assert journal.facts("r", after=3) == () == journal.facts("other")
+
+
+def test_a_state_is_folded_without_chatter(journal: Journal) -> None:
+    journal.append("r", STARTED)
+    journal.append("r", AgentText(text="a"), task="1", attempt=1)
+    journal.append("r", AgentTool(name="n", summary="s"), task="1", attempt=1)
+    journal.append("r", BaseRunEnded())
+    assert [fact.n for fact in journal.state_facts("r")] == [1, 4]
+    assert len(journal.facts("r")) == 4
+
+
+def test_starts_are_newest_first(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter(["2025-01-02T00:00:00.000Z", "2025-01-03T00:00:00.000Z", "2025-01-01T00:00:00.000Z"])
+    monkeypatch.setattr(module, "utc_now", lambda: next(moments))
+    for run in ("b", "c", "a"):
+        journal.append(run, STARTED)
+    assert [fact.run for fact in journal.starts()] == ["c", "b", "a"]
+
+
+def test_the_first_of_a_kind_and_key_wins(journal: Journal) -> None:
+    journal.append("r", Notice(text="first"), key="k")
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.append("r", Notice(text="second"), key="k")
+    journal.append("r", Notice(text="another key"), key="l")
+    journal.append("r", BaseRunEnded(), key="k")
+    journal.append("other", Notice(text="another run"), key="k")
+    journal.append("r", Notice(text="no key"))
+    journal.append("r", Notice(text="no key"))
+    assert texts(journal.facts("r")) == ["first", "another key", "no key", "no key"]
+    assert [fact.n for fact in journal.facts("r")] == [1, 2, 3, 4, 5]
+
+
+def test_listeners_hear_what_is_stored_and_nothing_else(journal: Journal, path: Path) -> None:
+    reader = Journal.open(path)
+    heard: list[tuple[Fact, int]] = []
+    journal.listen(lambda fact: heard.append((fact, len(reader.facts("r")))))
+    first = journal.append("r", Notice(text="a"), key="k")
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.append("r", Notice(text="b"), key="k")
+    assert heard == [(first, 1)]
+    reader.close()
+
+
+def test_another_process_is_noticed(journal: Journal, path: Path) -> None:
+    before = journal.data_version()
+    journal.append("r", Notice(text="mine"))
+    assert journal.data_version() == before
+    python("journal.append('r', Notice(text='other'))", path)
+    assert journal.data_version() != before
+    assert journal.has("r", "notice") and not journal.has("r", "base_run_ended")
+
+
+def python(code: str, path: Path) -> None:
+    with writer(code, path) as child:
+        child.communicate(timeout=60)
+    assert child.returncode == 0
+
+
+def writer(code: str, path: Path) -> "subprocess.Popen[str]":
+    """A process of its own with the journal open; what it prints comes back line by line."""
+    head = (
+        "import sys; from pathlib import Path\n"
+        "from orchestrator.journal.journal import Journal\n"
+        "from orchestrator.run.facts import Notice\n"
+        "journal = Journal.open(Path(sys.argv[1]))\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", head + code, str(path)],
+        env={**os.environ, "PYTHONPATH": SOURCE},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_kill_9_loses_nothing_that_was_appended(path: Path) -> None:
+    code = (
+        "for number in range(10**6):\n"
+        "    fact = journal.append('r', Notice(text=str(number)))\n"
+        "    print(fact.n, flush=True)\n"
+    )
+    with writer(code, path) as child:
+        assert child.stdout is not None
+        said = [int(child.stdout.readline()) for _ in range(50)]
+        child.send_signal(signal.SIGKILL)
+        said += [int(line) for line in child.stdout.read().split("\n") if line]
+    journal = Journal.open(path)
+    found = [fact.n for fact in journal.facts("r")]
+    assert found[: len(said)] == said == list(range(1, len(said) + 1))
+    assert len(found) <= len(said) + 1
+    assert journal.append("r", Notice(text="more")).n == len(found) + 1
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "runs", [("r", "r", "r"), ("a", "b", "c")], ids=["the same run", "runs of their own"]
+)
+def test_processes_that_append_at_once_get_numbers_of_their_own(path: Path, runs: tuple[str, ...]) -> None:
+    each = 100
+    code = (
+        "run = {run!r}\n"
+        "for number in range({each}):\n"
+        "    print(journal.append(run, Notice(text='x')).n, flush=True)\n"
+    )
+    children = [writer(code.format(run=run, each=each), path) for run in runs]
+    numbers: dict[str, list[int]] = {run: [] for run in runs}
+    for run, child in zip(runs, children, strict=True):
+        said, _ = child.communicate(timeout=120)
+        assert child.returncode == 0
+        mine = [int(line) for line in said.split()]
+        assert mine == sorted(mine) and len(mine) == each
+        numbers[run] += mine
+    for found in numbers.values():
+        assert sorted(found) == list(range(1, len(found) + 1))
+
+
+def test_processes_that_open_a_new_journal_at_once_all_can(path: Path) -> None:
+    children = [writer("journal.append('r', Notice(text='x'))\n", path) for _ in range(8)]
+    for child in children:
+        child.communicate(timeout=120)
+    assert [child.returncode for child in children] == [0] * 8
+    journal = Journal.open(path)
+    assert len(journal.facts("r")) == 8
+    journal.close()
+
+
+def test_only_its_owner_can_read_it(journal: Journal, path: Path) -> None:
+    journal.append("r", STARTED)
+    files = sorted(path.parent.glob("journal.sqlite*"))
+    assert len(files) == 3  # with -wal and -shm
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_it_is_never_readable_by_others_not_even_while_it_is_made(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        (tmp_path / "a").mkdir()
+        journal = Journal.open(tmp_path / "a" / "journal.sqlite")
+        journal.close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a" / "journal.sqlite").stat().st_mode) == 0o600
+
+
+def test_a_newer_version_is_refused_and_left_alone(journal: Journal, path: Path) -> None:
+    journal.append("r", STARTED)
+    journal.close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA user_version = 99")
+    raw.close()
+    content = path.read_bytes()
+    with pytest.raises(EnvironmentInvalid, match="version 99") as caught:
+        Journal.open(path)
+    assert "XDG_STATE_HOME" in (caught.value.hint or "")
+    assert path.read_bytes() == content
+
+
+MIGRATIONS = sorted(
+    entry.read_text("utf-8")
+    for entry in (resources.files("orchestrator.journal") / "sql" / "migrations").iterdir()
+    if entry.name.endswith(".sql")
+)
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+def test_a_file_of_every_version_is_brought_up_to_date(path: Path, version: int) -> None:
+    with sqlite3.connect(path) as raw:
+        for script in MIGRATIONS[:version]:
+            raw.executescript(script)
+        raw.execute(f"PRAGMA user_version = {version}")
+        raw.execute(
+            "INSERT INTO facts (run, n, at, kind, body) VALUES ('r', 1, 't', 'notice', '{\"text\": \"old\"}')"
+        )
+    raw.close()
+    journal = Journal.open(path)
+    assert texts(journal.facts("r")) == ["old"]
+    assert journal.append("r", Notice(text="new")).n == 2
+    journal.close()
+
+
+def test_a_new_migration_is_carried_out_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Journal.open(path).close()
+    more = (*MIGRATIONS, "CREATE TABLE more (x);\nINSERT INTO more VALUES (1);\n")
+    monkeypatch.setattr(module, "_migrations", lambda: more)
+    for _ in range(2):
+        Journal.open(path).close()
+    with sqlite3.connect(path) as raw:
+        assert raw.execute("SELECT count(*) FROM more").fetchone() == (1,)
+        assert raw.execute("PRAGMA user_version").fetchone() == (len(more),)
+    raw.close()
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Journal.open(path).close()
+    broken = (*MIGRATIONS, "CREATE TABLE more (x);\nINSERT INTO nowhere VALUES (1);\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_migrations", lambda: broken)
+        with pytest.raises(EnvironmentInvalid, match="nowhere"):
+            Journal.open(path)
+    journal = Journal.open(path)
+    assert journal.append("r", Notice(text="goes on")).n == 1
+    journal.close()
+
+
+DAMAGED = {"text": b"this is no database, but long enough to be read as one" * 40, "zeros": b"\x01" * 8192}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_an_error_with_a_next_step(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(EnvironmentInvalid) as caught:
+        Journal.open(path)
+    assert caught.value.exit_code == 2 and caught.value.hint
+    assert caught.value.where == str(path)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_in_its_place_is_an_error_with_a_next_step(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(EnvironmentInvalid):
+        Journal.open(path)
