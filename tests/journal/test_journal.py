@@ -4,14 +4,14 @@ import os
 import signal
 import sqlite3
 import stat
-import subprocess
+import subprocess  # noqa: TID251 - processes of their own, to be killed
 import sys
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import EnvironmentInvalid
@@ -80,6 +80,7 @@ def test_facts_come_back_as_they_went_in(journal: Journal, path: Path) -> None:
     again.close()
 
 
+@settings(max_examples=30)
 @given(st.text(max_size=200))
 def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     journal = Journal.open(tmp_path_factory.mktemp("j") / "journal.sqlite")
