@@ -11,7 +11,8 @@ from pathlib import Path
 from orchestrator.engine.run_folder import give
 from orchestrator.subprocesses import Identity
 
-MAX_FILES = 2_000
+MAX_ENTRIES = 2_000
+"""Files and folders."""
 MAX_BYTES = 200_000_000
 MAX_DEPTH = 8
 
@@ -21,7 +22,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 class _Allowance:
     def __init__(self) -> None:
-        self.files = MAX_FILES
+        self.entries = MAX_ENTRIES
         self.bytes = MAX_BYTES
 
 
@@ -77,10 +78,13 @@ def _make_parents(target: Path, parts: list[str], owner: Identity) -> None:
 
 
 def _copy(folder: int, name: str, target: Path, owner: Identity, allowance: _Allowance, depth: int) -> None:
+    if allowance.entries == 0:
+        return
     try:
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError:
         return
+    allowance.entries -= 1
     try:
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISREG(mode):
@@ -96,9 +100,8 @@ def _copy(folder: int, name: str, target: Path, owner: Identity, allowance: _All
 
 def _copy_file(descriptor: int, target: Path, owner: Identity, allowance: _Allowance) -> None:
     size = os.fstat(descriptor).st_size
-    if allowance.files == 0 or size > allowance.bytes:
+    if size > allowance.bytes:
         return
-    allowance.files -= 1
     allowance.bytes -= size
     with os.fdopen(os.dup(descriptor), "rb") as source, target.open("wb") as copy:
         copy.write(source.read(size))

@@ -12,9 +12,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def stopped_by(wish: Coroutine[Any, Any, None], stop: "StopSignals", reason: str) -> Iterator[None]:
-    """Inside `with`, the end of `wish` stops like a signal does."""
+    """Inside `with`, the end of `wish` stops like a signal does; one that fails was not heard."""
+
+    def heard(done: "asyncio.Future[None]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            stop.stop(reason)
+
     waiting = asyncio.ensure_future(wish)
-    waiting.add_done_callback(lambda done: None if done.cancelled() else stop.stop(reason))
+    waiting.add_done_callback(heard)
     try:
         yield
     finally:
