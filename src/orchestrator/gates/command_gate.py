@@ -17,6 +17,7 @@ from orchestrator.run.facts import Verdict
 
 HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
 KILL_AFTER_SECONDS = 5
+KILLED_EXIT = 137
 # `timeout` inside ends the block; the engine's own deadline is for the case that it cannot.
 ENGINE_GRACE_SECONDS = 30
 
@@ -103,13 +104,27 @@ async def _run_one(
     except CodingAgentError as error:
         return _result(command, request, "unavailable", None, time.monotonic() - begun, "", str(error))
     seconds = time.monotonic() - begun
-    state = await engine.inspect(container)
-    if state is None or state.status != "running":
+    if await _taken_away(engine, container, done.exit_code):
         return _result(command, request, "unavailable", None, seconds, "", "the container was taken away")
-    over_time = done.exit_code in (124, 137) and seconds >= request.timeout
+    over_time = done.exit_code in (124, KILLED_EXIT) and seconds >= request.timeout
     verdict: Verdict = "pass" if done.exit_code == 0 else "fail"
     detail = too_long if over_time else ""
     return _result(command, request, verdict, done.exit_code, seconds, done.stdout, detail)
+
+
+async def _taken_away(engine: ContainerEngine, container: str, exit_code: int) -> bool:
+    """Whether the container, and not what ran in it, came to an end."""
+    try:
+        state = await engine.inspect(container)
+        if state is None or state.status != "running":
+            return True
+        if exit_code != KILLED_EXIT:
+            return False
+        # What ran is reported as killed before the engine knows that the whole container is.
+        alive = await engine.exec(container, ("true",), timeout=ENGINE_GRACE_SECONDS)
+        return alive.exit_code != 0
+    except CodingAgentError:
+        return True
 
 
 _SCRIPT = 'mkdir -p "$HOME"; exec 2>&1; exec timeout -k "$1" "$2" bash -eo pipefail -c "$3"'

@@ -1,0 +1,107 @@
+import io
+import os
+import tarfile
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.containers.base import LABEL_KIND, ContainerSpec, Limits
+from orchestrator.containers.engine import EngineClient, connect_engine
+from orchestrator.gates.command_gate import GateCommand, GateRequest, GateResult, run_gates
+from orchestrator.gates.evidence import Evidence
+
+IMAGE = "ktrdr-coding-agent:latest"
+LABEL_TEST = "ktrdr.test"
+UID = os.geteuid() or 1000
+
+
+def archive_of(path: Path, files: dict[str, bytes]) -> Path:
+    """A candidate as it is put at / of a gate's container."""
+    with tarfile.open(path, "w") as tar:
+        entries = {"workspace/": None, **{f"workspace/{name}": data for name, data in files.items()}}
+        for name, data in entries.items():
+            entry = tarfile.TarInfo(name)
+            entry.uid = entry.gid = UID
+            entry.mode = 0o755 if data is None else 0o644
+            if data is None:
+                entry.type = tarfile.DIRTYPE
+                tar.addfile(entry)
+            else:
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+    return path
+
+
+@dataclass
+class Gates:
+    """Runs blocks in a fresh container as a run does, and keeps what was said and stored."""
+
+    engine: EngineClient
+    folder: Path
+    label: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started: list[GateCommand] = field(default_factory=list)
+    when_started: Callable[[GateCommand], object] = field(default=lambda command: None)
+
+    @property
+    def spec(self) -> ContainerSpec:
+        return ContainerSpec(
+            name=f"ktrdr-gate-{self.label[:12]}",
+            image=IMAGE,
+            uid=UID,
+            gid=UID,
+            limits=Limits(memory_bytes=512 * 1024**2, cpus=None, pids=128),
+            labels={LABEL_KIND: "gate", LABEL_TEST: self.label},
+        )
+
+    @property
+    def evidence(self) -> Path:
+        return self.folder / "evidence"
+
+    def stored(self, result: GateResult) -> bytes:
+        return (self.evidence / result.evidence.id / "output").read_bytes()
+
+    async def run(self, *blocks: str, timeout: float = 60, **changes: Any) -> list[GateResult]:
+        files = changes.pop("files", {"greeting.txt": b"hello\n"})
+        request = GateRequest(
+            spec=replace(self.spec, **changes),
+            archive=archive_of(self.folder / "candidate.tar", files),
+            candidate="c" * 40,
+            image="sha256:1",
+            commands=tuple(
+                GateCommand(gate=f"verify-{number}", command=block, evidence=f"e{number}")
+                for number, block in enumerate(blocks, 1)
+            ),
+            timeout=timeout,
+            evidence=self.evidence,
+        )
+        results: list[GateResult] = []
+
+        def started(command: GateCommand) -> None:
+            self.started.append(command)
+            self.when_started(command)
+
+        def ended(result: GateResult) -> None:
+            assert (self.evidence / result.evidence.id / "gate.json").exists()
+            results.append(result)
+
+        await run_gates(self.engine, request, started=started, ended=ended)
+        return results
+
+    async def one(self, block: str, **more: Any) -> Evidence:
+        (result,) = await self.run(block, **more)
+        return result.evidence
+
+
+@pytest.fixture
+async def gates(tmp_path: Path) -> AsyncIterator[Gates]:
+    async with await connect_engine() as engine:
+        made = Gates(engine=engine, folder=tmp_path)
+        yield made
+        left = await engine.list({LABEL_TEST: made.label})
+        for container in left:
+            await engine.remove(container.id)
+        assert left == [] or left == (), "a gate leaves no container behind"

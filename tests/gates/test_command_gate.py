@@ -1,0 +1,198 @@
+"""The command gate in real containers: verdicts, shell, surroundings and evidence."""
+
+import asyncio
+import hashlib
+import json
+import subprocess  # noqa: TID251 - takes a container away, as somebody at another terminal does
+from typing import Any
+
+import pytest
+
+from orchestrator.gates.command_gate import GateCommand
+from orchestrator.gates.evidence import TAIL_CHARACTERS, tail
+
+pytestmark = pytest.mark.docker
+Gates = Any
+
+VERDICTS = {
+    "passes": ("test -f greeting.txt", "pass", 0),
+    "fails": ("exit 3", "fail", 3),
+    "a command that is not there": ("no-such-command", "fail", 127),
+    "a syntax error": ("if then", "fail", 2),
+    "exit 124 of its own": ("exit 124", "fail", 124),
+    "exit 137 of its own": ("exit 137", "fail", 137),
+    "killed by itself": ("kill -9 $$", "fail", 137),
+    "exit 255": ("exit 255", "fail", 255),
+    "the first of two lines fails": ("false\ntrue", "fail", 1),
+    "a failing pipe": ("false | cat", "fail", 1),
+    "a condition that is false": ("if false; then exit 9; fi", "pass", 0),
+    "an unset variable is empty": ('test -z "$NOTHING_LIKE_IT"', "pass", 0),
+    "bash, not sh": ('[[ "abc" == a* ]] && read -r x <<< y && test "$x" = y', "pass", 0),
+    "quotes, dollars and backslashes": (
+        "test \"$(printf '%s' 'a\"b$c\\d`e')\" = 'a\"b$c\\d`e'",
+        "pass",
+        0,
+    ),
+    "reads an empty input": ('test -z "$(cat)"', "pass", 0),
+}
+
+
+@pytest.mark.parametrize(("block", "verdict", "exit_code"), VERDICTS.values(), ids=VERDICTS)
+async def test_the_verdict_of_a_block(gates: Gates, block: str, verdict: str, exit_code: int) -> None:
+    evidence = await gates.one(block)
+    assert (evidence.verdict, evidence.exit_code, evidence.detail) == (verdict, exit_code, "")
+
+
+async def test_blocks_share_a_container_in_their_order_and_a_failed_one_ends_nothing(gates: Gates) -> None:
+    results = await gates.run(
+        "echo one > /tmp/seen; hostname > /tmp/name; exit 1",
+        "cat /tmp/seen; test $(hostname) = $(cat /tmp/name)",
+    )
+    assert [result.evidence.verdict for result in results] == ["fail", "pass"]
+    assert results[1].output == "one\n"
+    assert [command.gate for command in gates.started] == ["verify-1", "verify-2"]
+
+
+async def test_a_server_left_running_holds_up_nobody(gates: Gates) -> None:
+    results = await gates.run(
+        "sleep 300 & echo $! > /tmp/pid; echo begun",
+        "kill -0 $(cat /tmp/pid); kill $(cat /tmp/pid)",
+        timeout=30,
+    )
+    assert [(r.evidence.verdict, r.evidence.detail) for r in results] == [("pass", ""), ("pass", "")]
+    assert results[0].output == "begun\n"
+
+
+async def test_over_its_time_it_has_failed_and_what_it_printed_is_kept(gates: Gates) -> None:
+    results = await gates.run("echo before; sleep 300; echo after", "echo next", timeout=2)
+    late, following = results
+    assert (late.evidence.verdict, late.evidence.exit_code) == ("fail", 124)
+    assert "verify.timeout" in late.evidence.detail
+    assert gates.stored(late) == b"before\n"
+    assert following.evidence.verdict == "pass"
+
+
+async def test_over_its_time_and_deaf_to_signals_it_is_killed(gates: Gates) -> None:
+    evidence = await gates.one("trap '' TERM; while true; do sleep 1; done", timeout=1)
+    assert (evidence.verdict, evidence.exit_code) == ("fail", 137)
+    assert "verify.timeout" in evidence.detail
+
+
+async def test_a_container_taken_away_is_our_trouble_not_the_agents(gates: Gates) -> None:
+    async def take_away() -> None:
+        await asyncio.sleep(1)
+        await asyncio.to_thread(
+            subprocess.run, ["docker", "rm", "-f", gates.spec.name], check=True, capture_output=True
+        )
+
+    tasks = []
+
+    def begun(command: GateCommand) -> None:
+        if command.gate == "verify-2":
+            tasks.append(asyncio.create_task(take_away()))
+
+    gates.when_started = begun
+    results = await gates.run("echo first", "sleep 300", "echo third")
+    await tasks[0]
+    assert [result.evidence.verdict for result in results] == ["pass", "unavailable", "unavailable"]
+    assert all(result.evidence.exit_code is None and result.evidence.detail for result in results[1:])
+
+
+async def test_without_its_image_every_block_is_unavailable(gates: Gates) -> None:
+    results = await gates.run("true", "true", image="ktrdr-no-such-image:latest")
+    assert [result.evidence.verdict for result in results] == ["unavailable"] * 2
+    assert [command.gate for command in gates.started] == ["verify-1", "verify-2"]
+    assert "ktrdr-no-such-image" in results[0].evidence.detail
+
+
+async def test_nothing_of_the_callers_surroundings_is_in_a_gate(
+    gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = (
+        "PYTEST_ADDOPTS",
+        "NODE_OPTIONS",
+        "PYTHONPATH",
+        "LD_PRELOAD",
+        "ANTHROPIC_API_KEY",
+        "ORCHESTRATOR_RUN",
+    )
+    for name in names:
+        monkeypatch.setenv(name, "canary")
+    (result,) = await gates.run("env; cat /proc/1/environ")
+    assert "canary" not in result.output
+    assert not [name for name in names if f"\n{name}=" in "\n" + result.output]
+
+
+SURROUNDINGS = {
+    "HOME is empty": 'test -z "$(ls -A "$HOME")"',
+    "HOME can be written": 'echo x > "$HOME/x"',
+    "the folder is /workspace": 'test "$PWD" = /workspace',
+    "the files are the candidate's": 'test "$(cat greeting.txt)" = hello',
+    "the files can be written": "echo more >> greeting.txt; touch new; mkdir sub",
+    "the user is the owner": 'test "$(id -u)" = "$(stat -c %u greeting.txt)"',
+    "no capability": "grep -q '^CapEff:[[:space:]]*0*$' /proc/self/status",
+    "no engine's socket": "! test -e /var/run/docker.sock",
+}
+
+
+async def test_the_surroundings_of_a_gate(gates: Gates) -> None:
+    results = await gates.run(*SURROUNDINGS.values())
+    found = dict(zip(SURROUNDINGS, [result.evidence.verdict for result in results], strict=True))
+    assert found == dict.fromkeys(SURROUNDINGS, "pass")
+
+
+async def test_no_gate_sees_what_another_left(gates: Gates) -> None:
+    await gates.run("echo x > left; echo x > $HOME/left; echo x > /tmp/left")
+    evidence = await gates.one("! test -e left; ! test -e $HOME/left; ! test -e /tmp/left")
+    assert evidence.verdict == "pass"
+
+
+async def test_both_streams_are_kept_in_their_order(gates: Gates) -> None:
+    (result,) = await gates.run("echo one; echo two >&2; echo three")
+    assert gates.stored(result) == b"one\ntwo\nthree\n"
+
+
+async def test_output_that_is_not_utf_8_is_kept_as_text(gates: Gates) -> None:
+    (result,) = await gates.run(r"printf 'a\xff\xfeb\0c\033[31m\n'; false")
+    assert result.evidence.verdict == "fail"
+    assert result.output == "a\ufffd\ufffdb\0c\x1b[31m\n"
+    assert tail(result.output) == "a\ufffd\ufffdbc[31m\n"
+
+
+async def test_a_large_output_is_stored_whole_with_its_hash(gates: Gates) -> None:
+    (result,) = await gates.run("seq 1 800000; echo the end")
+    stored = gates.stored(result)
+    expected = "".join(f"{number}\n" for number in range(1, 800_001)).encode() + b"the end\n"
+    assert len(expected) > 5_000_000
+    assert stored == expected
+    assert result.evidence.output_sha256 == hashlib.sha256(expected).hexdigest()
+    assert len(tail(result.output)) == TAIL_CHARACTERS and tail(result.output).endswith("the end\n")
+
+
+async def test_evidence_says_what_was_done_and_seen(gates: Gates) -> None:
+    await gates.run("echo seen; exit 4")
+    kept = json.loads((gates.evidence / "e1" / "gate.json").read_bytes())
+    seconds = kept.pop("seconds")
+    assert 0 < seconds < 60
+    assert kept == {
+        "id": "e1",
+        "gate": "verify-1",
+        "command": "echo seen; exit 4",
+        "candidate": "c" * 40,
+        "image": "sha256:1",
+        "container": gates.spec.name,
+        "verdict": "fail",
+        "exit_code": 4,
+        "output_sha256": hashlib.sha256(b"seen\n").hexdigest(),
+        "detail": "",
+    }
+    assert not list(gates.evidence.rglob("*.unfinished"))
+
+
+async def test_a_cancelled_gate_leaves_no_container(gates: Gates) -> None:
+    running = asyncio.ensure_future(gates.run("sleep 300"))
+    while not gates.started:
+        await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running

@@ -1,0 +1,50 @@
+"""Evidence is stored whole, by rename, and can be hashed and quoted whatever it holds."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.gates.evidence import TAIL_CHARACTERS, Evidence, digest, store, tail
+
+
+def evidence(**changes: object) -> Evidence:
+    given: dict[str, object] = {
+        "id": "e1",
+        "gate": "verify-1",
+        "command": "make",
+        "candidate": "c",
+        "image": "sha256:1",
+        "container": "ktrdr-gate-1",
+        "verdict": "pass",
+        "exit_code": 0,
+        "seconds": 0.1,
+        "output_sha256": "0" * 64,
+        "detail": "",
+    }
+    return Evidence(**(given | changes))  # type: ignore[arg-type]
+
+
+@given(st.text())
+def test_the_hash_is_that_of_the_stored_bytes(tmp_path_factory: pytest.TempPathFactory, output: str) -> None:
+    folder = tmp_path_factory.mktemp("evidence")
+    store(folder, evidence(), output)
+    assert hashlib.sha256((folder / "e1" / "output").read_bytes()).hexdigest() == digest(output)
+
+
+def test_storing_again_replaces(tmp_path: Path) -> None:
+    store(tmp_path, evidence(), "first and long")
+    store(tmp_path, evidence(verdict="fail"), "second")
+    assert (tmp_path / "e1" / "output").read_text() == "second"
+    assert sorted(path.name for path in (tmp_path / "e1").iterdir()) == ["gate.json", "output"]
+
+
+def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    store(tmp_path / "evidence", evidence(), "x")
+    assert (tmp_path / "evidence" / "e1").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_tail_is_the_end_as_text() -> None:
+    assert tail("a" * TAIL_CHARACTERS + "\x1b[31mend\n") == "a" * (TAIL_CHARACTERS - 9) + "[31mend\n"
