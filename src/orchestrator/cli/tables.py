@@ -20,9 +20,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def width(text: str) -> int:
     """Columns a terminal needs: wide characters take two, combining ones none."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _padded(text: str, size: int) -> str:
