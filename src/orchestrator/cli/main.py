@@ -1,7 +1,9 @@
 """The command `orchestrator`: parse, hand over to one function, and leave by the right door."""
 
 import argparse
+import io
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
+from orchestrator.events import plain
 
 BUG = 70
 INTERRUPTED = 130
@@ -17,7 +20,10 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; argparse itself leaves by SystemExit."""
     try:
+        _write_anything(sys.stdout, sys.stderr)
         arguments = parser().parse_args(argv)
+        if getattr(arguments, "json", False) and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")
         code: int = arguments.handler(arguments)
         sys.stdout.flush()
         return code
@@ -28,11 +34,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
+        if not _reader_is_gone():
+            return report_bug(traceback.format_exc())
         # Whoever read our output has gone; Python would complain again while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:
         return report_bug(traceback.format_exc())
+
+
+def _write_anything(*streams: object) -> None:
+    """A terminal that lacks a letter shows its number; no run ends because of it."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _reader_is_gone() -> bool:
+    """Whether it was our standard output that broke, and not a pipe or socket of a run's."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    return bool(output.poll(0))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -70,8 +92,9 @@ def parser() -> argparse.ArgumentParser:
 
 def print_error(error: OrchestratorError) -> None:
     """What happened, where, and the next step: at most ten lines, on stderr."""
-    lines = f"error: {error}".splitlines()
-    shown = lines if len(lines) <= 10 else [*lines[:9], f"… and {len(lines) - 9} more lines"]
+    lines = plain(f"error: {error}").splitlines()
+    # The next step is the last line.
+    shown = lines if len(lines) <= 10 else [*lines[:8], f"… and {len(lines) - 9} more lines", lines[-1]]
     print("\n".join(shown), file=sys.stderr)
 
 

@@ -1,0 +1,144 @@
+"""Lines for a person: every kind of fact has its words, and agents' text stays text."""
+
+import re
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from run_histories import (
+    READY,
+    RUN,
+    Entry,
+    asked,
+    attempt,
+    begun,
+    candidate,
+    ended,
+    finished,
+    gate,
+    gate_started,
+    looked,
+    numbered,
+    refused,
+    resumed,
+    run_ended,
+    task_started,
+    undone,
+)
+
+from orchestrator.cli.console import Console, lines
+from orchestrator.run.facts import (
+    AgentText,
+    AgentTool,
+    BaseChecked,
+    EditsCommitted,
+    LandingRefused,
+    Notice,
+    QuestionAnswered,
+)
+
+
+def said(entry: Entry) -> list[str]:
+    (fact,) = numbered([entry])
+    return lines(fact)
+
+
+WORDS = {
+    "run": (
+        begun(),
+        [f"run {RUN}: A greeting (plans/greeting.md)", "branch milestone/greeting, from base0, agent nop"],
+    ),
+    "resumed": (resumed(), [f"run {RUN} goes on"]),
+    "task": (task_started(), ["task    1: Title of 1"]),
+    "attempt": (attempt(), [f"attempt 1/1 in ktrdr-coding-agent-{RUN}-1-1 (new session)"]),
+    "attempt, again": (attempt(2), [f"attempt 1/2 in ktrdr-coding-agent-{RUN}-1-2 (session goes on)"]),
+    "its end": (ended("needs_human", reason="Which?"), ["attempt 1/1 needs human: Which?"]),
+    "tool": (Entry(AgentTool(name="Bash", summary="ls"), "1", 1), ["  does  Bash: ls"]),
+    "text": (Entry(AgentText(text="one\ntwo"), "1", 1), ["  says  one two"]),
+    "candidate": (candidate(), ["candidate candidate1.1"]),
+    "unchanged": (candidate(changed=False), ["candidate candidate1.1, nothing changed"]),
+    "refused": (refused(), ["refused git takes no file of mode 000: secret"]),
+    "gate": (gate_started(), ["gate    verify-1: make check"]),
+    "gate passed": (gate("pass"), ["gate    verify-1: pass, 0.5 s, evidence e1"]),
+    "gate failed": (
+        gate("fail", tail="1\n2\n3\n4\n5\n6\n"),
+        [
+            "gate    verify-1: fail, 0.5 s, evidence e1, exit code 2",
+            *(f"        | {number}" for number in "23456"),
+        ],
+    ),
+    "edited": (looked(edited=("a", "b", "c", "d", "e")), ["edited  a, b, c and 2 more"]),
+    "not edited": (looked(), []),
+    "finished": (finished(), ["task    1 completed as candidate1.1"]),
+    "failed": (finished("failed"), ["task    1 failed: no more attempts"]),
+    "question": (
+        asked(),
+        [
+            "question q1 of task 1:",
+            "        Which?",
+            "        1. a",
+            "        2. b",
+            "        recommended: a",
+        ],
+    ),
+    "undone": (undone("1"), ["task    1 undone, its commit was c"]),
+    "ended": (run_ended("failed"), [f"run {RUN} failed: because"]),
+}
+
+
+@pytest.mark.parametrize(("entry", "expected"), WORDS.values(), ids=WORDS)
+def test_the_words_of_a_fact(entry: Entry, expected: list[str]) -> None:
+    assert said(entry) == expected
+
+
+def test_every_line_begins_with_the_time() -> None:
+    written: list[str] = []
+    console = Console(written.append)
+    for fact in numbered(READY):
+        console(fact)
+    assert written[0].startswith("00:00:01  run ")
+    assert all(re.match(r"\d\d:\d\d:\d\d  \S", line) for line in written)
+
+
+HOSTILE = "\x1b[2J\x1b]0;x\x07[bold red]/workspace/a.py[/]\r\n\x9b1A\u202e\ud800"
+FOREIGN: list[tuple[Entry, tuple[str, ...]]] = [
+    (Entry(AgentText(text=HOSTILE), "1", 1), ("text",)),
+    (Entry(AgentTool(name=HOSTILE, summary=HOSTILE), "1", 1), ("name", "summary")),
+    (ended("failed", reason=HOSTILE), ("reason",)),
+    (candidate(), ("left_out", "moved_away")),
+    (refused(), ("reason",)),
+    (gate_started(), ("command",)),
+    (gate("fail", tail=HOSTILE), ("tail",)),
+    (finished("failed"), ("reason",)),
+    (asked(), ("text", "options", "recommendation")),
+    (Entry(QuestionAnswered(question="q1", by="x", text="x")), ("by", "text")),
+    (looked(edited=("x",)), ("edited",)),
+    (Entry(EditsCommitted(commit="c", paths=("x",)), "1"), ("paths",)),
+    (Entry(LandingRefused(reason="x"), "1", 1), ("reason",)),
+    (Entry(Notice(text="x")), ("text",)),
+    (run_ended("failed"), ("reason",)),
+    (begun(), ("plan", "plan_title")),
+    (task_started(), ("title",)),
+    (
+        Entry(BaseChecked(gate="g", command="x", before="red", exit_code=1, evidence="e", seconds=1), "1"),
+        ("command",),
+    ),
+]
+
+
+@pytest.mark.parametrize(("entry", "names"), FOREIGN, ids=[entry.body.kind for entry, _ in FOREIGN])
+def test_foreign_text_is_inert(entry: Entry, names: tuple[str, ...]) -> None:
+    kinds = {field.name: field.type for field in fields(entry.body)}
+    changes: dict[str, Any] = {name: (HOSTILE,) if "tuple" in str(kinds[name]) else HOSTILE for name in names}
+    found = said(Entry(replace(entry.body, **changes), entry.task, entry.attempt))
+    for line in found:
+        line.encode("utf-8")
+        assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202e]", line), line
+    shown = any("[bold red]/workspace/a.py[/]" in line for line in found)
+    assert shown or entry.body.kind == "base_checked"
+
+
+def test_a_fact_is_few_lines_however_much_is_in_it() -> None:
+    assert len(said(gate("fail", tail="x\n" * 10_000))) == 6
+    assert all(len(line) < 500 for line in said(gate("fail", tail="x" * 100_000)))
+    assert len(said(Entry(AgentText(text="x\n" * 10_000), "1", 1))) == 1

@@ -1,0 +1,102 @@
+"""`logs`: what an agent printed, its control codes made visible."""
+
+import json
+import unicodedata
+from pathlib import Path
+
+import pytest
+from cli_kit import orchestrate, remember
+from hypothesis import given
+from hypothesis import strategies as st
+from run_histories import READY, RUN, attempt
+
+from orchestrator.cli.logs_command import visible
+
+VISIBLE = {
+    "letters": ("Grüße 世界", "Grüße 世界"),
+    "newline and tab": ("a\n\tb", "a\n\tb"),
+    "escape": ("\x1b[31m", "␛[31m"),
+    "bell, return, backspace, null": ("\x07\r\b\0", "␇␍␈␀"),
+    "delete": ("\x7f", "\\x7f"),
+    "one-byte escape": ("\x9b", "\\x9b"),
+    "direction": ("\u202e\u200f\u061c", "\\u202e\\u200f\\u061c"),
+    "markup": ("[bold]", "[bold]"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), VISIBLE.values(), ids=VISIBLE)
+def test_visible(text: str, expected: str) -> None:
+    assert visible(text) == expected
+
+
+@given(st.text())
+def test_nothing_visible_moves_a_cursor(text: str) -> None:
+    assert not [c for c in visible(text) if unicodedata.category(c) == "Cc" and c not in "\n\t"]
+
+
+STDOUT = b"one\n\x1b[2Jtwo\xff\nno newline"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    folder = remember((*READY, attempt(1), attempt(2)))
+    for number, text in ((1, STDOUT), (2, b"second\n")):
+        transcript = folder / "attempts" / "1" / str(number) / "transcript"
+        transcript.mkdir(parents=True)
+        (transcript / "stdout").write_bytes(text)
+        (transcript / "stderr").write_bytes(b"oh\n")
+    evidence = folder / "evidence" / "e1"
+    evidence.mkdir(parents=True)
+    (evidence / "output").write_bytes(b"\x1b[31mred\n")
+    return RUN
+
+
+def test_lines_carry_attempt_and_stream(run: str, tmp_path: Path) -> None:
+    done = orchestrate("logs", run, "--attempt", "1", cwd=tmp_path)
+    assert done.stdout.decode() == "1/1  one\n1/1  ␛[2Jtwo\ufffd\n1/1  no newline\n1/1! oh\n"
+    assert done.returncode == 0
+
+
+def test_all_attempts_are_shown_in_order(run: str, tmp_path: Path) -> None:
+    lines = orchestrate("logs", run, cwd=tmp_path).stdout.decode().splitlines()
+    assert [line[:4] for line in lines] == ["1/1 ", "1/1 ", "1/1 ", "1/1!", "1/2 ", "1/2!"]
+
+
+def test_raw_gives_the_stored_bytes(run: str, tmp_path: Path) -> None:
+    assert orchestrate("logs", run, "--raw", "--attempt", "1", cwd=tmp_path).stdout == STDOUT
+
+
+def test_json_lines(run: str, tmp_path: Path) -> None:
+    done = orchestrate("logs", run, "--json", "--attempt", "1", cwd=tmp_path)
+    found = [json.loads(line) for line in done.stdout.decode().splitlines()]
+    assert found[1] == {
+        "schema": 1,
+        "run": run,
+        "task": "1",
+        "attempt": 1,
+        "stream": "stdout",
+        "text": "\x1b[2Jtwo\ufffd",
+    }
+    assert [each["stream"] for each in found] == ["stdout"] * 3 + ["stderr"]
+
+
+def test_evidence_is_shown_visible(run: str, tmp_path: Path) -> None:
+    assert orchestrate("logs", run, "--evidence", "e1", cwd=tmp_path).stdout.decode() == "␛[31mred\n"
+
+
+REFUSED = {
+    "unknown run": (("nope",), "nope"),
+    "unknown task": ((RUN, "--task", "7"), "It has: 1"),
+    "unknown evidence": ((RUN, "--evidence", "e7"), "There is: e1"),
+    "a path for evidence": ((RUN, "--evidence", "../plan"), "There is: e1"),
+    "raw of several": ((RUN, "--raw"), "--attempt"),
+}
+
+
+@pytest.mark.parametrize(("words", "hint"), REFUSED.values(), ids=REFUSED)
+def test_what_is_not_there_is_refused_with_a_next_step(
+    run: str, tmp_path: Path, words: tuple[str, ...], hint: str
+) -> None:
+    done = orchestrate("logs", *words, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == b""
+    assert hint in done.stderr.decode()

@@ -1,0 +1,137 @@
+"""The doors a command leaves by: done, an error with a next step, our bug, a reader who has gone."""
+
+import os
+import re
+import subprocess  # noqa: TID251 - a reader that goes away, as `head` does
+import sys
+from pathlib import Path
+
+import pytest
+from cli_kit import environment, orchestrate, remember
+from run_histories import READY, attempt, begun, run_ended
+
+from orchestrator.cli.main import main, print_error
+from orchestrator.errors import UsageError
+
+HEAVY = ("aiohttp", "aiodocker", "markdown_it", "orchestrator.gateway", "orchestrator.workspace.workspace")
+
+
+def test_a_bug_of_ours_is_70_with_a_report_to_paste(tmp_path: Path) -> None:
+    remember((begun(), attempt(task="no such task")))  # cannot follow: only a bug writes it
+    done = orchestrate("status", "trial-1", cwd=tmp_path)
+    text = done.stderr.decode()
+    assert done.returncode == 70 and done.stdout == b""
+    assert "bug in the orchestrator" in text and "Traceback" in text
+    found = re.search(r"The report is in (.*)", text)
+    assert found is not None
+    report = Path(found[1]).read_text()
+    assert "Traceback" in report and "Python" in report
+    assert Path(found[1]).stat().st_mode & 0o077 == 0 or Path(found[1]).parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_bug_is_said_even_where_its_report_cannot_be_stored(tmp_path: Path) -> None:
+    folder = remember((begun(), attempt(task="no such task"))).parents[1]
+    (folder / "bug-reports").write_text("in the way")
+    done = orchestrate("status", "trial-1", cwd=tmp_path)
+    assert done.returncode == 70
+    assert "Traceback" in done.stderr.decode() and "could not be stored" in done.stderr.decode()
+
+
+def test_a_reader_who_has_gone_is_no_error(tmp_path: Path) -> None:
+    remember((*READY, run_ended("failed")))
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-m", "orchestrator.cli.main", "status", "trial-1", "--json"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_broken_pipe_of_our_own_is_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
+    code = (
+        "import argparse, sys\n"
+        "from orchestrator.cli import main as module\n"
+        "def broken(arguments): raise BrokenPipeError('a socket of the run')\n"
+        "def parser():\n"
+        "    found = argparse.ArgumentParser(); found.set_defaults(handler=broken); return found\n"
+        "module.parser = parser\n"
+        "sys.exit(module.main([]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, timeout=60)
+    assert done.returncode == 70 and b"a socket of the run" in done.stderr
+
+
+LONG = UsageError("\n".join(str(n) for n in range(100)), where="plan.md", hint="Do this.")
+
+
+def test_an_error_is_at_most_ten_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error(LONG)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 10 and lines[0] == "error: plan.md: 0"
+    assert lines[-1] == "Do this."
+
+
+def test_an_error_is_printed_whole_when_it_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error(UsageError("what", where="where", hint="next"))
+    assert capsys.readouterr() == ("", "error: where: what\nnext\n")
+
+
+def test_an_error_is_text_whatever_was_typed(tmp_path: Path) -> None:
+    done = orchestrate("status", "\x1b[31mred\x07", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"\x1b" not in done.stderr and b"\x07" not in done.stderr and b"[31mred" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("nonsense",), ("run",), ("status", "--nonsense"), ("task", "plan.md")], ids=" ".join
+)
+def test_a_wrong_command_line_is_2_with_nothing_on_stdout(words: tuple[str, ...], tmp_path: Path) -> None:
+    done = orchestrate(*words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"usage:" in done.stderr
+
+
+def test_an_error_is_its_exit_code_here_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "nope"]) == 2
+    assert "error:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_without_our_letters_shows_numbers(tmp_path: Path, encoding: str) -> None:
+    remember((*READY, run_ended("failed")))
+    done = orchestrate("status", "trial-1", cwd=tmp_path, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0 and rb"\u2500" in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_json_is_utf_8_whatever_the_terminal(tmp_path: Path, encoding: str) -> None:
+    remember((begun("é", "世"),))
+    done = orchestrate("status", "trial-1", "--json", cwd=tmp_path, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0 and "Title of 世" in done.stdout.decode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--help",), ("--version",), ("run", "--help"), ("status",), ("status", "trial-1")],
+    ids=" ".join,
+)
+def test_what_only_looks_loads_nothing_heavy(tmp_path: Path, words: tuple[str, ...]) -> None:
+    remember(READY)
+    code = (
+        "import sys\n"
+        "from orchestrator.cli.main import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, env=environment(), capture_output=True, timeout=60
+    )
+    assert done.stdout != b""
+    assert done.stderr == b"[]\n"
