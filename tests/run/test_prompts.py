@@ -175,22 +175,20 @@ def test_how_to_report_fits_the_agent() -> None:
     assert "StructuredOutput" in in_stream and "ORCHESTRATOR_OUTCOME" not in in_stream
 
 
-@given(
-    command=st.text(alphabet="`~a \n$", max_size=20),
-    tail=st.text(alphabet="`~a \n#$", max_size=40),
-    session_goes_on=st.booleans(),
+PIECES = st.sampled_from(
+    ["```", "````", "`" * 9, "~~~", "\n", "\n```\n", "a", " ", "# When you are done", "$x"]
 )
+FENCED = st.lists(PIECES, max_size=8).map("".join)
+
+
+@given(command=FENCED, tail=FENCED, session_goes_on=st.booleans())
 def test_outputs_stay_inside_their_fences(command: str, tail: str, session_goes_on: bool) -> None:
     state = history(ended("completed"), candidate(), gate("fail", command=command, tail=tail))
     found = text(previous=last_of(state), session_goes_on=session_goes_on)
     evidence = found[found.index("This command failed") :]
     fences = [token.content for token in MarkdownIt().parse(evidence) if token.type == "fence"]
-    assert [content.rstrip() for content in fences] == [_normal(command), _normal(tail)]
+    assert [content.rstrip() for content in fences] == [command.rstrip(), tail.rstrip()]
     assert "# When you are done" in found
-
-
-def _normal(text: str) -> str:
-    return text.rstrip()
 
 
 def test_the_prompt_ends_with_how_to_report() -> None:
