@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.gates import command_gate
 from orchestrator.gates.command_gate import GateCommand
 from orchestrator.gates.evidence import TAIL_CHARACTERS, tail
 
@@ -76,6 +77,16 @@ async def test_over_its_time_and_deaf_to_signals_it_is_killed(gates: Gates) -> N
     evidence = await gates.one("trap '' TERM; while true; do sleep 1; done", timeout=1)
     assert (evidence.verdict, evidence.exit_code) == ("fail", 137)
     assert "verify.timeout" in evidence.detail
+
+
+async def test_a_block_that_stops_its_clock_is_ended_by_the_engine(
+    gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_gate, "ENGINE_GRACE_SECONDS", 2)
+    results = await gates.run("echo seen; kill -STOP $PPID; sleep 300", "echo next", timeout=1)
+    assert [result.evidence.verdict for result in results] == ["fail", "pass"]
+    assert "verify.timeout" in results[0].evidence.detail
+    assert gates.stored(results[0]) == b"seen\n"
 
 
 async def test_a_container_taken_away_is_our_trouble_not_the_agents(gates: Gates) -> None:

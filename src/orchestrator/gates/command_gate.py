@@ -99,8 +99,8 @@ async def _run_one(
         done = await engine.exec(
             container, _argv(command.command, request.timeout), timeout=request.timeout + ENGINE_GRACE_SECONDS
         )
-    except CodingAgentTimeout:
-        return _result(command, request, "fail", 124, time.monotonic() - begun, "", too_long)
+    except CodingAgentTimeout as error:
+        return _result(command, request, "fail", 124, time.monotonic() - begun, error.stdout, too_long)
     except CodingAgentError as error:
         return _result(command, request, "unavailable", None, time.monotonic() - begun, "", str(error))
     seconds = time.monotonic() - begun
