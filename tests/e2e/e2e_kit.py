@@ -12,9 +12,10 @@ import shutil
 import signal
 import subprocess  # noqa: TID251 - starts the command as a person's shell does, without our own help
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -343,6 +344,41 @@ class Scene:
         for pid in pids:
             _end_gateway(pid)
         shutil.rmtree(self.area, ignore_errors=True)
+
+
+MakeScene = Callable[..., Scene]
+
+
+def make_scene(
+    area: Path, *, name: str = "code", owner: int | None = None, caller: Caller | None = None
+) -> Scene:
+    """A fresh repository without a commit, and HOME and state of the caller's beside it."""
+    caller = caller or myself()
+    owner = os.geteuid() if owner is None else owner
+    scene = Scene(folder=area / name, area=area, caller=caller, owner=owner)
+    for folder, uid in ((scene.folder, owner), (area / "home", caller.uid), (area / "state", caller.uid)):
+        folder.mkdir()
+        if os.geteuid() == 0:
+            os.chown(folder, uid, uid)
+    scene.git("init", "-q", "-b", "main")
+    scene.git("config", "user.name", "Ada")
+    scene.git("config", "user.email", "ada@example.org")
+    return scene
+
+
+def scenes() -> Iterator[MakeScene]:
+    made: list[Scene] = []
+
+    def make(**options: object) -> Scene:
+        # Short and open to all: a user who is not root works below it.
+        area = Path(tempfile.mkdtemp(prefix="ktrdr-e2e-", dir="/tmp"))
+        area.chmod(0o755)
+        made.append(make_scene(area, **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for scene in made:
+        scene.clear()
 
 
 def _end_gateway(pid: int) -> None:
