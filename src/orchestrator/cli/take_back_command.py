@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,7 +31,9 @@ def undo_task(arguments: argparse.Namespace) -> int:
 def abandon_run(arguments: argparse.Namespace) -> int:
     from orchestrator.wiring.take_back import abandon
 
-    _say(asyncio.run(abandon(arguments.run)))
+    taken = asyncio.run(abandon(arguments.run))
+    if taken is not None:
+        _say(taken)
     print("The run is cancelled.")
     return 0
 
@@ -49,6 +50,7 @@ def cancel_run(arguments: argparse.Namespace) -> int:
 def _say(taken: "TakenBack") -> None:
     """What was done, and one command for each thing that can be had back."""
     print(f"{taken.branch} is back at {taken.target[:12]}.")
-    print(f"The folder as it was: git fetch {shlex.quote(taken.repository)} {taken.saved}")
+    for saved in taken.saved:
+        print(f"The folder as it was: git show {saved} (a file: git restore --source={saved[:12]} FILE)")
     for entry in taken.undone:
         print(f"task {entry.task} was {entry.commit}: git cherry-pick {entry.commit[:12]}")

@@ -1,13 +1,15 @@
 """What a person changed between attempts: committed as theirs, or named in the task's commit."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from orchestrator.engine.attempt import clear_oddities
 from orchestrator.engine.context import RunContext
 from orchestrator.events import plain
-from orchestrator.run.facts import EditsCommitted
+from orchestrator.run.facts import EditsCommitted, Notice
 from orchestrator.run.handoff import handoff_path
 from orchestrator.run.state import AttemptState
+from orchestrator.workspace.candidate import Snapshot
 from orchestrator.workspace.tree import TreeRefused
 
 
@@ -16,17 +18,25 @@ class Edits:
     head: str
     """Where the branch stands, the person's edits included."""
     paths: tuple[str, ...]
-    """Everything a person changed since the attempt."""
+    """Everything a person changed since the attempt, made fit to be shown."""
+
+
+class _Told(NamedTuple):
+    edited: frozenset[str]
+    """What a person changed since the attempt."""
+    own: frozenset[str]
+    """What of it the attempt had not touched, and is in no commit yet."""
+    mixed: frozenset[str]
+    """What of it the attempt had touched too, and is in no commit yet."""
 
 
 async def take_edits(context: RunContext, task: str, previous: AttemptState | None) -> Edits:
     """Compare the folder with what the last attempt left, or with the branch when there was none.
 
     Paths that the attempt had not touched become a commit of the user's own on the branch; those that it had
-    touched become part of the task's commit. A folder that cannot be read as a tree is left to the attempt.
+    touched become part of the task's commit. Where that cannot be told all of it is the task's, and is saved.
     """
     head = await context.workspace.commit_of_checked_out(context.journal.state.start.branch)
-    left = await _left_by(context, previous)
     if previous is not None:
         baseline, _ = await clear_oddities(context, task, previous.number)
     else:
@@ -34,31 +44,115 @@ async def take_edits(context: RunContext, task: str, previous: AttemptState | No
     try:
         now = await context.workspace.snapshot(exclude=context.untracked, baseline=baseline)
     except TreeRefused:
+        await _save_folder(context, head)
         return Edits(head=head, paths=())
-    apart = context.untracked | {handoff_path(context.plan.path)}
-    edited = [c.path for c in await context.workspace.changes(left or head, now.tree) if c.path not in apart]
-    touched: set[str] = set()
-    if left is not None and previous is not None:
-        touched = {change.path for change in await context.workspace.changes(previous.start.parent, left)}
-    own = tuple(path for path in edited if path not in touched)
-    if own:
-        head = await _commit(context, task, head, now.tree, own)
-    return Edits(head=head, paths=tuple(plain(path) for path in edited))
+    told = await _tell_apart(context, previous, head, now.tree)
+    await _set_staged_aside(context, task, head, now.tree)
+    if told is None:
+        await _save_folder(context, head)
+        return Edits(head=head, paths=())
+    if told.mixed:
+        await _keep_mixed(context, task, head, now, told.mixed)
+    if told.own:
+        head = await _commit(context, task, head, now.tree, tuple(sorted(told.own)))
+    return Edits(head=head, paths=tuple(plain(path) for path in sorted(told.edited)))
 
 
-async def _left_by(context: RunContext, previous: AttemptState | None) -> str | None:
-    """The tree that an attempt left, as it was kept; None when there was no attempt or nothing was kept."""
+async def _tell_apart(
+    context: RunContext, previous: AttemptState | None, head: str, now: str
+) -> _Told | None:
+    """None: we were killed before what the attempt had left was kept."""
+    uncommitted = await _paths(context, head, now)
     if previous is None:
+        return _Told(edited=uncommitted, own=uncommitted, mixed=frozenset())
+    left = await _left_by(context, previous)
+    if left is None:
         return None
-    if previous.candidate is not None:
-        return await context.workspace.tree_of(previous.candidate.commit)
-    if previous.saved is not None:
-        return await context.workspace.tree_of(previous.saved.commit)
+    edited = await _paths(context, left.tree, now)
+    touched = await _paths(context, previous.start.parent, left.tree)
+    if left.wrote_handoff is not None:
+        document = {handoff_path(context.plan.path)}
+        edited, touched = edited - document, touched - document
+        if not left.wrote_handoff:
+            edited |= document & uncommitted
+    fresh = edited & uncommitted
+    return _Told(edited=edited, own=fresh - touched, mixed=fresh & touched)
+
+
+async def _paths(context: RunContext, old: str, new: str) -> frozenset[str]:
+    changes = await context.workspace.changes(old, new)
+    return frozenset(change.path for change in changes) - context.untracked
+
+
+class _Left(NamedTuple):
+    tree: str
+    wrote_handoff: bool | None
+    """In a candidate the hand-off is as it will be, not as it lay in the folder: whether the attempt wrote
+    there. None: the tree says it itself."""
+
+
+async def _left_by(context: RunContext, previous: AttemptState) -> _Left | None:
+    """The folder as an attempt left it, as it was kept; None when nothing was."""
+    saved, candidate = previous.saved, previous.candidate
+    if saved is not None and (candidate is None or previous.refused is not None):
+        return _Left(await context.workspace.tree_of(saved.commit), None)
+    if candidate is not None:
+        return _Left(await context.workspace.tree_of(candidate.commit), candidate.wrote_handoff)
     return None
 
 
+async def _set_staged_aside(context: RunContext, task: str, head: str, now: str) -> None:
+    """Work lands on an index that is the branch's; what a person had staged is said where it is not the
+    folder's too."""
+    state = context.journal.state
+    kept = await context.workspace.set_staged_aside(
+        branch=state.start.branch,
+        head=head,
+        ref=f"refs/ktrdr/staged/{context.run}/{state.last_n}",
+        base=state.start.base,
+    )
+    if kept is None:
+        return
+    only_staged = await _paths(context, head, kept) & await _paths(context, kept, now)
+    if only_staged:
+        await _say_kept(context, task, kept, only_staged, "what was staged is kept, the folder has newer")
+
+
+async def _save_folder(context: RunContext, head: str) -> None:
+    state = context.journal.state
+    await context.workspace.salvage(
+        f"refs/ktrdr/edits/{context.run}/{state.last_n}-folder",
+        parent=head,
+        message="Folder before another attempt\n",
+        base=state.start.base,
+    )
+
+
+async def _keep_mixed(
+    context: RunContext, task: str, head: str, now: Snapshot, mixed: frozenset[str]
+) -> None:
+    """What a person made of an attempt's files is kept before an agent may change them again."""
+    state = context.journal.state
+    kept = await context.workspace.commit(
+        now,
+        parent=head,
+        message=f"Folder by hand before task {plain(task)}\n",
+        overlay={},
+        ref=f"refs/ktrdr/edits/{context.run}/{state.last_n}-folder",
+        base=state.start.base,
+    )
+    await _say_kept(context, task, kept.commit, mixed, "changes by hand become part of the task's commit")
+
+
+async def _say_kept(context: RunContext, task: str, commit: str, paths: frozenset[str], why: str) -> None:
+    shown = ", ".join(plain(path) for path in sorted(paths)[:5])
+    where = context.workspace.own.git_dir
+    text = f"{why} ({shown}); as they are now: git --git-dir={where} show {commit}:FILE"
+    context.journal.append(Notice(text=text), task=task)
+
+
 async def _commit(context: RunContext, task: str, head: str, tree: str, paths: tuple[str, ...]) -> str:
-    branch = context.journal.state.start.branch
+    start = context.journal.state.start
     number = context.journal.state.last_n
     commit = await context.workspace.commit_edits(
         tree=tree,
@@ -66,9 +160,9 @@ async def _commit(context: RunContext, task: str, head: str, tree: str, paths: t
         parent=head,
         message=f"Changes by hand before task {plain(task)}\n",
         ref=f"refs/ktrdr/edits/{context.run}/{number}",
+        base=start.base,
     )
-    staged = f"refs/ktrdr/staged/{context.run}/{number}"
-    await context.workspace.deliver_edits(commit, branch=branch, expected=head, ref=staged)
+    await context.workspace.deliver(commit, branch=start.branch, expected=head)
     context.journal.append(
         EditsCommitted(commit=commit, paths=tuple(plain(path) for path in paths)), task=task
     )

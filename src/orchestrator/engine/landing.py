@@ -3,7 +3,7 @@
 import shutil
 
 from orchestrator.containers.names import component
-from orchestrator.engine.attempt import attempt_folders, clear_oddities
+from orchestrator.engine.attempt import attempt_folders, clear_oddities, save_tree
 from orchestrator.engine.context import RunContext
 from orchestrator.errors import WorkspaceError
 from orchestrator.events import one_line, plain
@@ -31,6 +31,7 @@ async def make_candidate(
     try:
         made: CandidateMade | CandidateRefused = await _made(context, item, attempt, by_hand=by_hand)
     except TreeRefused as error:
+        await save_tree(context, item.id, attempt.number)
         made = CandidateRefused(reason=plain(str(error)))
     context.journal.append(made, task=item.id, attempt=attempt.number)
 
@@ -45,7 +46,8 @@ async def _made(
     parent = attempt.parent
     document = handoff_path(context.plan.path)
     snapshot = await workspace.snapshot(exclude=context.untracked, baseline=baseline)
-    changes = await _changes(context, parent, snapshot.tree, apart_from=document)
+    everything = await _changes(context, parent, snapshot.tree)
+    changes = tuple(change for change in everything if change.path != document)
     section = _section(task, attempt, changes)
     text = with_section(await read_handoff(context, parent), context.plan.title, section)
     folders.handoff.write_text(text, "utf-8")
@@ -53,7 +55,7 @@ async def _made(
     candidate = await workspace.commit(
         snapshot,
         parent=parent,
-        message=_message(context, task, attempt, evidence),
+        message=_message(context, task, attempt, evidence, _by_hand(context, item.id, changes)),
         overlay={document: text.encode()} if context.settings.handoff.commit else {},
         ref=f"refs/ktrdr/candidates/{context.run}/{component(item.id)}/{attempt.number}",
         base=context.journal.state.start.base,
@@ -64,14 +66,15 @@ async def _made(
         commit=candidate.commit,
         tree=candidate.tree,
         parent=parent,
-        changed=bool(await _changes(context, first_parent, snapshot.tree, apart_from=document)),
+        changed=any(c.path != document for c in await _changes(context, first_parent, snapshot.tree)),
         evidence=evidence,
         left_out=tuple(plain(path) for path in snapshot.left_out),
         moved_away=moved_away,
+        wrote_handoff=len(changes) < len(everything),
     )
 
 
-async def _changes(context: RunContext, old: str, new: str, *, apart_from: str) -> tuple[ChangedFile, ...]:
+async def _changes(context: RunContext, old: str, new: str) -> tuple[ChangedFile, ...]:
     return tuple(
         ChangedFile(
             path=plain(change.path),
@@ -80,8 +83,15 @@ async def _changes(context: RunContext, old: str, new: str, *, apart_from: str) 
             deleted=change.deleted,
         )
         for change in await context.workspace.changes(old, new)
-        if change.path != apart_from
     )
+
+
+def _by_hand(context: RunContext, task: str, changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
+    """What of these changes a person had a hand in, since the task was begun."""
+    state = context.journal.state.tasks[task]
+    looks = [attempt.looked for attempt in state.attempts[state.undone :] if attempt.looked is not None]
+    edited = {path for look in looks for path in look.edited}
+    return tuple(change.path for change in changes if change.path in edited)
 
 
 async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
@@ -156,11 +166,16 @@ def _section(task: Task, attempt: AttemptState, changes: tuple[ChangedFile, ...]
     )
 
 
-def _message(context: RunContext, task: Task, attempt: AttemptState, evidence: tuple[str, ...]) -> str:
+def _message(
+    context: RunContext,
+    task: Task,
+    attempt: AttemptState,
+    evidence: tuple[str, ...],
+    edited: tuple[str, ...],
+) -> str:
     """Subject, the agent's summary, and the trailers by which a commit is found again."""
     claim = attempt.end.claim if attempt.end is not None else None
     summary = _without_trailers(plain(claim.summary).strip()) if claim is not None else ""
-    edited = attempt.looked.edited if attempt.looked is not None else ()
     by_hand = one_line(f"With changes by hand to: {', '.join(edited)}", 500) if edited else ""
     trailers = [
         f"Orchestrator-Run: {context.run}",

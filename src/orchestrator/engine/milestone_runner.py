@@ -8,7 +8,7 @@ from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.edits import take_edits
 from orchestrator.engine.stop_signals import StopSignals, stopped_by
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, WorkspaceError
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import (
     Body,
@@ -118,14 +118,26 @@ class MilestoneRunner:
     async def _make_branch(self) -> None:
         workspace, start = self._context.workspace, self.state.start
         if await workspace.branch_commit(start.branch) is None:
+            await self._check_head_unmoved()
             await workspace.make_branch(start.branch, start.head)
         at = await workspace.commit_of_checked_out(start.branch)
         if start.base != start.head and at == start.head:
             # The user's uncommitted changes, on which the run stands, become the branch's first commit.
             staged = f"refs/ktrdr/staged/{self._context.run}/0"
-            await workspace.deliver_edits(start.base, branch=start.branch, expected=at, ref=staged)
+            await workspace.set_staged_aside(branch=start.branch, head=at, ref=staged, base=at)
+            await workspace.deliver(start.base, branch=start.branch, expected=at)
             at = start.base
         self._append(BranchReady(branch=start.branch, commit=at))
+
+    async def _check_head_unmoved(self) -> None:
+        """A branch at the old HEAD under files of a newer one would show the newer work as changes."""
+        start, head = self.state.start, (await self._context.workspace.head()).commit
+        if head != start.head:
+            raise WorkspaceError(
+                f"HEAD has moved from {start.head} to {head} since the run began",
+                where=str(self._context.workspace.folder),
+                hint=f"Start over from here: orchestrator run --new {start.plan}",
+            )
 
     async def _start_task(self, task: str) -> None:
         parent = (await take_edits(self._context, task, None)).head

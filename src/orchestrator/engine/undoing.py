@@ -1,15 +1,18 @@
-"""Carry out an undo that the journal has announced; doing it again finishes one that was killed."""
+"""Carry out an undo that the journal has announced, and finish one that was killed."""
+
+from dataclasses import dataclass
 
 from orchestrator.engine.run_journal import RunJournal
-from orchestrator.run.facts import WorkUndone
+from orchestrator.errors import EnvironmentInvalid
+from orchestrator.run.facts import Notice, UndoStarted, WorkUndone
 from orchestrator.workspace.workspace import Workspace
 
 
-async def carry_out_undo(workspace: Workspace, journal: RunJournal, untouched: frozenset[str]) -> None:
-    """Bring branch, index and files back, then close the intent. Nothing when none is open."""
-    undo = journal.state.undo
-    if undo is None:
-        return
+async def carry_out_undo(
+    workspace: Workspace, journal: RunJournal, undo: UndoStarted, untouched: frozenset[str]
+) -> None:
+    """Bring branch, index and files back, then close the intent. `undo.saved` is the folder as it is."""
+    await workspace.hand_over(undo.saved, run=journal.state.run, base=journal.state.start.base)
     await workspace.bring_back(
         undo.target,
         branch=journal.state.start.branch,
@@ -18,3 +21,58 @@ async def carry_out_undo(workspace: Workspace, journal: RunJournal, untouched: f
         untouched=untouched,
     )
     journal.append(WorkUndone(tasks=undo.tasks))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedUndo:
+    """What became of an undo that was killed."""
+
+    undo: UndoStarted
+    saved: tuple[str, ...]
+    """Commits that hold the folder as it was, newest first."""
+    given_up: bool
+
+
+async def finish_undo(
+    workspace: Workspace, journal: RunJournal, untouched: frozenset[str]
+) -> FinishedUndo | None:
+    """Go on with an undo that was killed, or give it up when the branch has gone its own way since.
+
+    The folder is saved anew first: somebody may have worked in it in between. None when there is no such undo.
+    """
+    undo = journal.state.undo
+    if undo is None:
+        return None
+    branch = journal.state.start.branch
+    at = await workspace.branch_commit(branch)
+    if at not in (undo.expected, undo.target):
+        await _give_up(workspace, journal, undo, at)
+        return FinishedUndo(undo=undo, saved=(undo.saved,), given_up=True)
+    if (await workspace.head()).branch != branch:
+        raise EnvironmentInvalid(
+            f"an undo of run {journal.state.run} is to be finished, and HEAD is not on {branch}",
+            where=str(workspace.folder),
+            hint=f"git switch {branch}",
+        )
+    ref = f"refs/ktrdr/undo/{journal.state.run}/{journal.state.last_n}"
+    message = "Folder before an undo was finished\n"
+    saved = await workspace.salvage(ref, parent=at, message=message, base=journal.state.start.base)
+    again = UndoStarted(target=undo.target, expected=undo.expected, saved=saved, ref=ref, tasks=undo.tasks)
+    journal.append(again)
+    journal.append(Notice(text=f"an undo that was killed is finished; the folder before: git show {saved}"))
+    await carry_out_undo(workspace, journal, again, untouched)
+    return FinishedUndo(undo=again, saved=(saved, undo.saved), given_up=False)
+
+
+async def _give_up(workspace: Workspace, journal: RunJournal, undo: UndoStarted, at: str | None) -> None:
+    """Files and branch stay as they are now; what is off the branch all the same is pending again."""
+    await workspace.hand_over(undo.saved, run=journal.state.run, base=journal.state.start.base)
+    gone = [task for task in undo.tasks if at is None or not await workspace.is_ancestor(task.commit, at)]
+    branch = journal.state.start.branch
+    journal.append(
+        Notice(
+            text=f"an undo that was killed is given up, because {branch} is at {at or 'no commit'} now; "
+            f"the folder before it: git show {undo.saved}"
+        )
+    )
+    journal.append(WorkUndone(tasks=tuple(gone)))

@@ -211,6 +211,8 @@ class CandidateMade:
     """Ids given out for its gates, in their order."""
     left_out: tuple[str, ...] = ()
     moved_away: tuple[str, ...] = ()
+    wrote_handoff: bool = False
+    """Whether the folder had another hand-off document than the parent; the candidate has ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

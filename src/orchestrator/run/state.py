@@ -290,7 +290,10 @@ def _undone(state: RunState, body: WorkUndone) -> RunState:
     for entry in body.tasks:
         task = tasks[entry.task]
         tasks[entry.task] = replace(task, parent=None, landing=None, finished=None, undone=len(task.attempts))
-    return replace(state, tasks=tasks, undo=None, end=None, ended_at=None, end_to_end=None)
+    state = replace(state, tasks=tasks, undo=None, end_to_end=None)
+    if state.end is not None and state.end.status == "cancelled":
+        return state  # for good
+    return replace(state, end=None, ended_at=None)
 
 
 def _gate_started(state: RunState, fact: Fact) -> RunState:

@@ -47,8 +47,10 @@ Choice = NewRun | GoOn | DoneAlready
 
 
 def is_unfinished(state: RunState) -> bool:
-    """Whether `resume` can go on with it: failed, waiting, parked or interrupted."""
-    return state.end is None or state.end.status not in ("completed", "cancelled")
+    """Whether `resume` can go on with it: failed, waiting, parked, interrupted, or about to be undone."""
+    if state.end is None or state.end.status not in ("completed", "cancelled"):
+        return True
+    return state.undo is not None and state.end.status == "completed"
 
 
 def choose_run(

@@ -22,7 +22,7 @@ from orchestrator.engine import cleaning
 from orchestrator.engine.context import RunContext, limits_of
 from orchestrator.engine.environment import check_agent_program, check_required_files
 from orchestrator.engine.run_journal import RunJournal
-from orchestrator.engine.undoing import carry_out_undo
+from orchestrator.engine.undoing import finish_undo
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.graph import ordered
@@ -100,7 +100,9 @@ async def prepared(
     async with AsyncExitStack() as stack:
         stack.enter_context(place.folder_lock(run))
         branch = choice.state.start.branch if isinstance(choice, GoOn) else branch_of(read.plan)
-        await place.workspace.check_branch(branch)
+        to_be_made = await place.workspace.check_branch(branch)
+        if to_be_made and isinstance(choice, GoOn) and choice.state.branch_ready:
+            raise _branch_gone(place, choice.state)
         await _check_foreign_work(place, read.plan.path)
         untracked = await place.untracked(read.plan.path)
         dirty = await _dirty(place, choice, untracked, allow=request.allow_dirty)
@@ -112,6 +114,8 @@ async def prepared(
         await check_agent_program(engine, place.workspace, driver, settings, _probe(place, settings, image))
         stack.enter_context(place.run_lock(run))
         gateway = await _gateway(stack, place, driver)
+        if isinstance(choice, NewRun) and choice.replaces is not None:
+            _give_up(place, choice.replaces)  # no event of the run that is heard
         for listener in request.listeners:
             place.journal.listen(listener)
         terms = _Terms(
@@ -176,6 +180,8 @@ async def _dirty(place: Place, choice: NewRun | GoOn, untracked: frozenset[str],
     if isinstance(choice, GoOn) and choice.state.branch_ready:
         return False
     await place.workspace.check_files()
+    if isinstance(choice, GoOn) and choice.state.start.base != choice.state.start.head:
+        return True  # they were allowed when it began
     dirty = await place.workspace.dirty_paths(untracked)
     if dirty and not allow:
         more = f" and {len(dirty) - 3} more" if len(dirty) > 3 else ""
@@ -185,6 +191,14 @@ async def _dirty(place: Place, choice: NewRun | GoOn, untracked: frozenset[str],
             hint="Commit or stash them (git stash -u), or let the run commit them first: --allow-dirty",
         )
     return bool(dirty)
+
+
+def _branch_gone(place: Place, state: RunState) -> EnvironmentInvalid:
+    return EnvironmentInvalid(
+        f"the branch {state.start.branch} of run {state.run} is not there any more",
+        where=str(place.folder),
+        hint=f"Make it again where it was, or start over: orchestrator run --new {state.start.plan}",
+    )
 
 
 async def _check_foreign_work(place: Place, plan: str) -> None:
@@ -244,14 +258,12 @@ async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Te
     """Write the run's first fact, or the one with which it goes on."""
     if isinstance(choice, GoOn):
         journal = RunJournal(place.journal, fold(place.journal.state_facts(terms.run)))
-        await carry_out_undo(place.workspace, journal, terms.untracked)
+        await finish_undo(place.workspace, journal, terms.untracked)
         journal.append(RunResumed(options=terms.options))
         for text in terms.notices:
             journal.append(Notice(text=text))
         _answer_by_guidance(journal, terms.options.guidance)
         return journal
-    if choice.replaces is not None:
-        _give_up(place, choice.replaces)
     folder = place.records.folder(terms.run)
     folder.plan.write_bytes(read.content)
     folder.configuration.write_bytes(terms.loaded.repository_file or b"")

@@ -10,7 +10,7 @@ from orchestrator.containers.engine import connect_engine
 from orchestrator.engine.environment import validate_environment
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.engine.run_records import RunRecords
-from orchestrator.engine.undoing import carry_out_undo
+from orchestrator.engine.undoing import FinishedUndo, carry_out_undo, finish_undo
 from orchestrator.errors import EnvironmentInvalid, FolderBusy, UsageError
 from orchestrator.journal.journal import Journal
 from orchestrator.run.facts import AttemptEnded, CancelWished, RunEnded, UndoneTask, UndoStarted
@@ -31,10 +31,8 @@ class TakenBack:
     run: str
     branch: str
     target: str
-    saved: str
-    """The commit that holds the folder as it was."""
-    repository: str
-    """Our own repository, where it and every candidate lie."""
+    saved: tuple[str, ...]
+    """Commits that hold the folder as it was: several when an undo had been killed."""
     undone: tuple[UndoneTask, ...]
     """What was taken off the branch, newest first."""
 
@@ -49,12 +47,13 @@ async def undo(wanted: str, task: str) -> TakenBack:
             return await _take_back(place, state.run, task)
 
 
-async def abandon(wanted: str) -> TakenBack:
-    """Bring the branch back to the run's base; the run is cancelled."""
+async def abandon(wanted: str) -> TakenBack | None:
+    """Bring the branch back to the run's base; the run is cancelled. None: it had not got to its branch."""
     async with opened_place(validate_environment()) as place:
         state = place.run_of_this_folder(wanted)
         with place.folder_lock(state.run), place.run_lock(state.run):
-            taken = await _take_back(place, state.run, None)
+            state = fold(place.journal.state_facts(state.run))
+            taken = await _take_back(place, state.run, None) if state.branch_ready else None
             await _remove_containers(place.state, state.run)
             place.journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="abandoned"))
             return taken
@@ -64,25 +63,51 @@ async def _take_back(place: Place, run: str, task: str | None) -> TakenBack:
     """With both locks held: announce, bring everything back, and say how to return."""
     journal = RunJournal(place.journal, fold(place.journal.state_facts(run)))
     untouched = await place.untracked(journal.state.start.plan)
-    await carry_out_undo(place.workspace, journal, untouched)
+    finished = await finish_undo(place.workspace, journal, untouched)
+    if finished is not None and finished.given_up:
+        raise _given_up(place, finished)
+    if finished is not None and task in [entry.task for entry in finished.undo.tasks]:
+        return _taken_back(place, journal.state, finished.undo, finished.saved)
     state = journal.state
     head = await _head(place, state)
     undone = await _landed(place, state, head, task)
     target = state.start.base if task is None else await place.workspace.parent_of(undone[-1].commit)
+    if not await place.workspace.is_ancestor(target, head):
+        raise UsageError(
+            f"{state.start.branch} does not hold the commit {target[:12]}, on which the run began",
+            where=str(place.folder),
+            hint=f"There is nothing to take back. To give the run up: orchestrator cancel {run}",
+        )
     await _refuse_foreign(place, target, head, undone)
     ref = f"refs/ktrdr/undo/{run}/{state.last_n}"
     saved = await place.workspace.salvage(
-        ref, parent=head, message=f"Folder before work of run {run} was taken back\n"
+        ref,
+        parent=head,
+        message=f"Folder before work of run {run} was taken back\n",
+        base=state.start.base,
     )
-    journal.append(UndoStarted(target=target, expected=head, saved=saved, ref=ref, tasks=undone))
-    await carry_out_undo(place.workspace, journal, untouched)
+    undo = UndoStarted(target=target, expected=head, saved=saved, ref=ref, tasks=undone)
+    journal.append(undo)
+    await carry_out_undo(place.workspace, journal, undo, untouched)
+    earlier = finished.saved if finished is not None else ()
+    return _taken_back(place, state, undo, (saved, *earlier))
+
+
+def _taken_back(place: Place, state: RunState, undo: UndoStarted, saved: tuple[str, ...]) -> TakenBack:
     return TakenBack(
-        run=run,
+        run=state.run,
         branch=state.start.branch,
-        target=target,
+        target=undo.target,
         saved=saved,
-        repository=str(place.workspace.own.git_dir),
-        undone=undone,
+        undone=undo.tasks,
+    )
+
+
+def _given_up(place: Place, finished: FinishedUndo) -> UsageError:
+    return UsageError(
+        "an earlier undo was killed, and the branch has moved since: it is given up, nothing was changed",
+        where=str(place.folder),
+        hint=f"The folder before it: git show {finished.undo.saved}",
     )
 
 

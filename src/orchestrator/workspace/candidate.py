@@ -140,7 +140,9 @@ async def salvage_tree(own: OwnRepository, parent: str) -> str:
     folder = own.layout.folder
     with own.index_copy() as git:
         changed = await changed_and_untracked(git)
-        taken = [path for path in changed if not path.endswith("/") and not _is_too_large(folder, path)]
+        loose = frozenset(await untracked(git))
+        left_out = {path for path in loose if _is_too_large(folder, path)}
+        taken = [path for path in changed if not path.endswith("/") and path not in left_out]
         refused = await _add_all(git, set(changed) - set(taken), keep_going=True)
         if refused is None:
             return await git.text("write-tree")

@@ -29,24 +29,28 @@ _OUR_LOCK = "orchestrator-index"
 DOCUMENT_MAX_BYTES = 10_000_000
 
 
-async def deliver(
-    own: OwnRepository, commit: str, *, branch: str, expected: str, over_staged: bool = False
-) -> None:
+async def deliver(own: OwnRepository, commit: str, *, branch: str, expected: str) -> None:
     """Move `branch` from `expected` to `commit`, and the index with it; files of the tree stay as they are.
 
     The commit's own documents are written into the folder. Doing it again is harmless, which is how a
     delivery that was killed is finished. WorkspaceError, and nothing moved, when HEAD, branch or index are
-    not what the candidate was made on; with `over_staged` the index may be anything.
+    not what the candidate was made on.
     """
     if await _branch_commit(own, branch) == expected:
         await send_objects(own, commit, expected)
     async with index_of_users(own.layout):
         await _check_unmoved(own, commit, branch, expected)
-        if not over_staged:
-            await _check_nothing_staged(own, commit, expected)
+        await _check_nothing_staged(own, commit, expected)
         await _check_documents(own, commit)
         await move_branch(own, branch, commit, expected)
         await _write_documents(own, commit)
+        await replace_index(own, commit)
+
+
+async def reset_index(own: OwnRepository, commit: str, *, branch: str) -> None:
+    """Make the index that of `commit`, on which HEAD and branch must stand; files stay as they are."""
+    async with index_of_users(own.layout):
+        await _check_unmoved(own, commit, branch, commit)
         await replace_index(own, commit)
 
 

@@ -36,6 +36,7 @@ async def bring_back(
     `saved` is the commit that holds the folder as it is. `untouched` are paths that are left as they are.
     """
     async with index_of_users(own.layout):
+        await _check_head(own, branch)
         await move_branch(own, branch, target, expected)
         differences = await _differences(own, saved, target, untouched)
         # First what goes: a file may stand where a folder has to come.
@@ -43,6 +44,16 @@ async def bring_back(
             await _apply(own, difference)
         await replace_index(own, target)
     return tuple(sorted(difference.path for difference in differences))
+
+
+async def _check_head(own: OwnRepository, branch: str) -> None:
+    head = await own.layout.users_git.try_run("symbolic-ref", "--quiet", "HEAD")
+    if os.fsdecode(head.stdout).strip() != f"refs/heads/{branch}":
+        raise WorkspaceError(
+            f"HEAD is no longer on {branch}; nothing was taken back",
+            where=str(own.layout.folder),
+            hint=f"git switch {branch}",
+        )
 
 
 async def _differences(

@@ -255,27 +255,36 @@ class Workspace:
         await self.keep(commit, ref, base=base)
         return commit
 
+    async def hand_over(self, commit: str, *, run: str, base: str) -> None:
+        """Put a commit of ours that holds the user's work into their repository, under a ref of the run's."""
+        await delivery.send_objects(self.own, commit, base)
+        ref = f"refs/ktrdr-saved/{run}/{commit}"
+        await self.own.layout.users_git.run("update-ref", ref, commit)
+
     async def deliver(self, commit: str, *, branch: str, expected: str) -> None:
         """Land a commit on the user's branch; see `delivery.deliver`. Also finishes one that was killed."""
         await delivery.deliver(self.own, commit, branch=branch, expected=expected)
 
     async def commit_edits(
-        self, *, tree: str, paths: tuple[str, ...], parent: str, message: str, ref: str
+        self, *, tree: str, paths: tuple[str, ...], parent: str, message: str, ref: str, base: str
     ) -> str:
         """A commit on `parent` of these paths as `tree` has them, kept under `ref`: what a person changed."""
         commit = await restoration.commit_paths(
             self.own, parent=parent, tree=tree, paths=paths, message=message
         )
-        await self.keep(commit, ref)
+        await self.keep(commit, ref, base=base)
         return commit
 
-    async def deliver_edits(self, commit: str, *, branch: str, expected: str, ref: str) -> None:
-        """Land a commit of the user's own edits, whatever they had staged; that is kept under `ref`."""
+    async def set_staged_aside(self, *, branch: str, head: str, ref: str, base: str) -> str | None:
+        """Bring the index to `head`; what the user had staged is kept under `ref`. That commit, or None."""
         staged = await candidates.staged_tree(self.own)
-        if staged is not None:
-            kept = await candidates.commit_tree(self.own, staged, parent=expected, message="Staged before")
-            await self.keep(kept, ref)
-        await delivery.deliver(self.own, commit, branch=branch, expected=expected, over_staged=True)
+        if staged in (None, await self.tree_of(head)):
+            return None
+        assert staged is not None
+        kept = await candidates.commit_tree(self.own, staged, parent=head, message="Staged before\n")
+        await self.keep(kept, ref, base=base)
+        await delivery.reset_index(self.own, head, branch=branch)
+        return kept
 
     async def bring_back(
         self, target: str, *, branch: str, expected: str, saved: str, untouched: frozenset[str]
@@ -286,12 +295,15 @@ class Workspace:
         )
 
     async def forget(self, run: str) -> None:
-        """Drop every ref of a run in our repository, and the base it pinned in the user's."""
+        """Drop every ref of a run in our repository; in the user's what it saved, and the base it pinned."""
         listing = await self.own.git.text("for-each-ref", "--format=%(refname)", "refs/ktrdr/")
         mine = [ref for ref in listing.split("\n") if ref.split("/")[3:4] == [run]]
         for ref in mine:
             await self.own.git.run("update-ref", "-d", ref)
-        await self.own.layout.users_git.run("update-ref", "-d", f"refs/ktrdr/{run}")
+        users = self.own.layout.users_git
+        saved = await users.text("rev-parse", "--symbolic-full-name", f"--glob=refs/ktrdr-saved/{run}/*")
+        for ref in (*saved.split(), f"refs/ktrdr/{run}"):
+            await users.run("update-ref", "-d", ref)
 
     async def parent_of(self, commit: str) -> str:
         """The commit's first parent."""
