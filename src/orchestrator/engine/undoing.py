@@ -38,7 +38,7 @@ async def finish_undo(
 ) -> FinishedUndo | None:
     """Go on with an undo that was killed, or give it up when the branch has gone its own way since.
 
-    The folder is saved anew first: somebody may have worked in it in between. None when there is no such undo.
+    The folder is saved anew first: somebody may have worked in it in between. None: there is no such undo.
     """
     undo = journal.state.undo
     if undo is None:
