@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for e2e_kit and greeting_run
 from e2e_kit import ROOT, MakeScene, Scene, scenes
 from greeting_run import GreetingRun
 
+
 @pytest.fixture
 def new_scene() -> Iterator[MakeScene]:
     yield from scenes()

@@ -256,10 +256,12 @@ class Scene:
 
     def write(self, path: str, content: str | bytes) -> Path:
         target = self.folder / path
+        new = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         if os.geteuid() == 0:
-            os.chown(target, self.owner, self.owner)
+            for made in (*new, target):
+                os.chown(made, self.owner, self.owner)
         return target
 
     def commit(self, **files: str) -> None:

@@ -1,0 +1,31 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for mount_kit
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))  # for e2e_kit
+
+from e2e_kit import MakeScene, Scene, scenes
+from mount_kit import check_sound
+
+
+@pytest.fixture
+def new_scene() -> Iterator[MakeScene]:
+    """Makes scenes; afterwards each one's repository is sound and no container is left."""
+    made: list[Scene] = []
+    for make in scenes():
+
+        def remembered(make: MakeScene = make, **options: object) -> Scene:
+            made.append(make(**options))
+            return made[-1]
+
+        yield remembered
+        for scene in made:
+            check_sound(scene)
+
+
+@pytest.fixture
+def scene(new_scene: MakeScene) -> Scene:
+    return new_scene()

@@ -1,0 +1,268 @@
+"""One user, one repository, and the real command in forked processes: what a history of theirs is made of.
+
+The command is not started as a new interpreter, which would be half of the time; a fork of this one calls its
+`main`, so that a signal, a directory or a lock of one command never reaches another.
+"""
+
+import os
+import re
+import signal
+import subprocess  # noqa: TID251 - reads our repository as a person would who looks for something
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from e2e_kit import Scene, docker, plan, task
+from mount_kit import check_sound
+
+PATHS = ("a.txt", "b.txt", "made.txt", "deep/c.txt", "HANDOFF_plan.md")
+"""Where user and agent both write."""
+AGENT = """\
+report() { printf '{"status": "%s", "summary": "%s"}' "$1" "${2:-}" > "$ORCHESTRATOR_OUTCOME"; }
+. ./.behaviour
+"""
+BEHAVIOURS: Mapping[str, str] = {
+    "works": "echo $N > made-$ORCHESTRATOR_TASK.txt; rm -f bad.txt; report completed",
+    "writes over files": "mkdir -p deep; echo $N | tee a.txt made.txt > deep/c.txt; report completed",
+    "deletes files": "rm -rf a.txt deep bad.txt; echo $N > made.txt; report completed",
+    "writes the hand-off": "echo agent $N | tee HANDOFF_plan.md > b.txt; rm -f bad.txt; report completed",
+    "fails its gate": "echo $N | tee made.txt > bad.txt; report completed",
+    "says failed": "echo $N > a.txt; report failed",
+    "falls over": "echo $N > b.txt; exit 7",
+    "leaves a tree that git refuses": "mkdir -p s; echo x > 's/git~1'; echo $N > a.txt; report completed",
+}
+KNOWN_EXITS = frozenset({0, 1, 2, 4, 130, -signal.SIGKILL})
+
+
+@dataclass(slots=True)
+class History:
+    """The repository as the user knows it, and everything of theirs that must be found again."""
+
+    scene: Scene
+    number: int = 0
+    contents: set[bytes] = field(default_factory=set)
+    """What the user wrote and has not thrown away."""
+    commits: set[str] = field(default_factory=set)
+    told: list[str] = field(default_factory=list)
+
+    def begin(self) -> None:
+        tasks = [task("1", "test ! -e bad.txt"), task("2", depends="1")]
+        self.scene.write("a.txt", "first a\n")
+        self.scene.commit(
+            plan__md=plan(*tasks), agent__sh=AGENT, __gitignore=".behaviour\n", b__txt="first b\n"
+        )
+        self.behave("works")
+        self.remember()
+
+    # What the user does
+
+    def behave(self, name: str) -> None:
+        """What the agent will do from now on."""
+        self.number += 1
+        self.scene.write(".behaviour", f"N={self.number}\n{BEHAVIOURS[name]}\n")
+
+    def write(self, path: str) -> None:
+        self.number += 1
+        content = f"the user's {self.number}\n"
+        if (self.scene.folder / path).parent.is_file() or (self.scene.folder / path).is_dir():
+            return
+        self.scene.write(path, content)
+        self.contents.add(content.encode())
+
+    def delete(self, path: str) -> None:
+        (self.scene.folder / path).unlink(missing_ok=True)
+
+    def move(self, path: str) -> None:
+        if (self.scene.folder / path).exists():
+            (self.scene.folder / path).rename(self.scene.folder / "moved.txt")
+
+    def stage(self) -> None:
+        self.git("add", "-A")
+
+    def commit(self) -> None:
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", f"user's {self.number}")
+
+    def tidy(self) -> None:
+        """A mode change and a collection of garbage: what a tidy user does."""
+        (self.scene.folder / "agent.sh").chmod(0o755)
+        self.git("gc", "-q", "--prune=now")
+
+    def act(self, deed: Callable[[], object]) -> None:
+        """What the user throws away is theirs to throw away; what they made has to stay."""
+        deed()
+        self.contents &= self.found()
+        self.remember()
+
+    def git(self, *words: str) -> None:
+        """Git of the user's, who removes a lock that a killed command left, as git tells them to."""
+        (self.scene.folder / ".git" / "index.lock").unlink(missing_ok=True)
+        if self.refused_by_git():
+            words = (*words[:2], ":!s") if words == ("add", "-A") else words
+        self.scene.git(*words)
+
+    def refused_by_git(self) -> bool:
+        return (self.scene.folder / "s").exists()
+
+    def remember(self) -> None:
+        self.commits |= {commit for commit, run, _ in self._log("--all") if not run}
+
+    def _log(self, *which: str) -> list[list[str]]:
+        """Commits with the run and the evidence that their trailers name, both empty for the user's own."""
+        trailers = [f"%(trailers:key=Orchestrator-{key},valueonly,separator=)" for key in ("Run", "Evidence")]
+        listed = self.scene.git("log", f"--format={'|'.join(['%H', *trailers])}", *which)
+        return [line.split("|") for line in listed.splitlines()]
+
+    # What the orchestrator does
+
+    def command(self, *words: str, kill_after: int | None = None) -> int:
+        """Run one command, killed after so many lines of its output; then look whether all is still there."""
+        code = self._run(words, kill_after)
+        self._wait_for_containers()
+        assert code in KNOWN_EXITS, (words, code, self.told[-1])
+        self.check(words)
+        return code
+
+    def check(self, words: tuple[str, ...]) -> None:
+        lost = self.contents - self.found()
+        assert not lost, (words, lost, self.told[-1])
+        gone = self.commits - self.all_commits()
+        assert not gone, (words, gone, self.told[-1])
+        self.check_evidence()
+        assert self.scene.git("fsck", "--strict", "--no-dangling") == ""
+
+    def check_evidence(self) -> None:
+        """Each commit of ours on the branch is one that a run calls landed, with gates that passed."""
+        for commit, run, evidence in self._log("HEAD"):
+            if not run:
+                continue
+            assert self.scene.run_folder(run).is_dir(), (commit, run)
+            for name in filter(None, evidence.split(",")):
+                assert self.scene.evidence(run, name)["verdict"] == "pass", (commit, name)
+
+    def _run(self, words: tuple[str, ...], kill_after: int | None) -> int:
+        out = self.scene.area / "out"
+        child = os.fork()
+        if child == 0:
+            _be_the_command(self.scene, out, words)
+        if kill_after is not None:
+            _kill_after(child, out, kill_after)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        self.told.append(f"{words} -> {code}\n{out.read_text(errors='replace')}")
+        return code
+
+    def _wait_for_containers(self) -> None:
+        """What a killed owner left at work ends by itself; until then the folder is not the user's."""
+        if running := self.scene.containers():
+            docker("wait", *running)
+
+    # What there is
+
+    def found(self) -> set[bytes]:
+        """Every content in the folder, the user's index, and below any ref of their repository or ours."""
+        files = [path for path in self.scene.folder.rglob("*") if path.is_file() and ".git" not in path.parts]
+        seen = {path.read_bytes() for path in files}
+        git_dir = self.scene.folder / ".git"
+        seen |= blobs(git_dir, git_dir, "--all", "--indexed-objects", "HEAD")
+        for own in self._ours():
+            seen |= blobs(own, git_dir, "--all")
+        return seen
+
+    def all_commits(self) -> set[str]:
+        git_dir = self.scene.folder / ".git"
+        ours = [commit for own in self._ours() for commit in reached(own, git_dir, "--all")]
+        return {*reached(git_dir, git_dir, "--all", "HEAD"), *ours}
+
+    def _ours(self) -> list[Path]:
+        return list((self.scene.state / "repositories").glob("[0-9a-f]*"))
+
+
+def reached(git_dir: Path, lender: Path, *which: str) -> list[str]:
+    """The ids that a repository's refs reach, the user's objects lent to it."""
+    return git(git_dir, lender, "rev-list", *which).decode().split()
+
+
+def blobs(git_dir: Path, lender: Path, *which: str) -> set[bytes]:
+    """The contents of all files that a repository's refs reach."""
+    ids = reached(git_dir, lender, "--objects", "--no-object-names", *which)
+    answer = git(git_dir, lender, "cat-file", "--batch", stdin="\n".join(ids).encode())
+    found = set()
+    while answer:
+        head, _, rest = answer.partition(b"\n")
+        _, kind, size = head.split()
+        if kind == b"blob":
+            found.add(rest[: int(size)])
+        answer = rest[int(size) + 1 :]
+    return found
+
+
+def git(git_dir: Path, lender: Path, *words: str, stdin: bytes = b"") -> bytes:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "GIT_DIR": str(git_dir),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(lender / "objects"),
+    }
+    done = subprocess.run(["git", *words], env=environment, input=stdin, capture_output=True, check=True)
+    return done.stdout
+
+
+def finish(history: History) -> None:
+    """From wherever it stands the commands get to a completed run, as their own hints say."""
+    history.act(lambda: history.behave("works"))
+    if history.refused_by_git():
+        (history.scene.folder / "s" / "git~1").unlink()
+        (history.scene.folder / "s").rmdir()
+    (history.scene.folder / "bad.txt").unlink(missing_ok=True)
+    for words in (
+        ("resume",),
+        ("run", "plan.md", "--allow-dirty"),
+        ("run", "plan.md", "--new", "--allow-dirty"),
+    ):
+        options = ("--agent-command", "bash agent.sh", "--json")
+        if history.command(*words, *options) == 0:
+            break
+        switch = re.search(r"git switch (\S+)", history.told[-1])
+        if switch is not None:
+            history.act(lambda name=switch[1]: switched(history, name))
+    else:
+        raise AssertionError("\n".join(history.told))
+    check_sound(history.scene)
+
+
+def switched(history: History, branch: str) -> None:
+    history.commit()
+    history.git("switch", "-q", branch)
+
+
+def _be_the_command(scene: Scene, out: Path, words: tuple[str, ...]) -> None:
+    """In the fork: never returns."""
+    code = 70
+    try:
+        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        os.environ.update(scene.environment({}))
+        os.chdir(scene.folder)
+        from orchestrator.cli.main import main
+
+        code = main(words)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _kill_after(child: int, out: Path, lines: int) -> None:
+    """Kill it once it has printed so many lines; one that ends before is left to."""
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        if out.exists() and out.read_bytes().count(b"\n") >= lines:
+            os.kill(child, signal.SIGKILL)
+            return
+        time.sleep(0.002)

@@ -1,0 +1,55 @@
+"""A plan whose agent does what its task's script says, and what a person sees of a repository afterwards."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from e2e_kit import AGENT, REPORT, Done, Scene, plan, task
+
+ONCE = ("-c", "limits.attempts=1")
+
+
+def agent(scripts: Mapping[str, str]) -> str:
+    """An agent in shell: for each task what it does, before it says that it is completed."""
+    cases = "\n".join(f"{name}) {script} ;;" for name, script in scripts.items())
+    return f'{REPORT}\ncase "$ORCHESTRATOR_TASK" in\n{cases}\nesac\nreport completed\n'
+
+
+def begin(scene: Scene, *tasks: str, branch: str = "work", **scripts: str) -> str:
+    """Commit a plan and its agent (t1="script of task 1"), beside a file of the user's; gives the commit."""
+    scripts = {name.removeprefix("t").replace("_", "."): script for name, script in scripts.items()}
+    body = plan(*tasks or [task(name) for name in scripts], branch=branch)
+    scene.commit(plan__md=body, agent__sh=agent(scripts), user__txt="the user's\n", old__txt="old\n")
+    return scene.git("rev-parse", "HEAD")
+
+
+def run(scene: Scene, *words: str, plan: str = "plan.md") -> Done:
+    return scene.run(*AGENT, *ONCE, *words, plan=plan)
+
+
+def resume(scene: Scene, *words: str) -> Done:
+    return scene.orchestrator("resume", "--json", *words)
+
+
+def subjects(scene: Scene, since: str, branch: str = "work") -> list[str]:
+    """Subjects of the commits since then, oldest first."""
+    return scene.git("log", "--reverse", "--format=%s", f"{since}..{branch}").splitlines()
+
+
+def names(scene: Scene, commit: str) -> dict[str, str]:
+    """What a commit changed: path to status letter."""
+    rows = scene.git("show", "--format=", "--name-status", "--no-renames", commit).splitlines()
+    return {path: letter for letter, path in (row.split("\t") for row in rows)}
+
+
+def status(scene: Scene) -> list[str]:
+    """What the user's own git says of the folder; empty: everything is committed."""
+    return scene.git("status", "--porcelain", "-uall").splitlines()
+
+
+def check_sound(scene: Scene) -> None:
+    """The repository is whole, nothing of ours is left lying in it, and no container."""
+    if (scene.folder / ".git").exists():
+        assert scene.git("fsck", "--strict", "--no-dangling") == ""
+        git_dir = Path(scene.git("rev-parse", "--absolute-git-dir"))
+        assert list(git_dir.glob("orchestrator*")) == []
+    assert scene.containers() == []

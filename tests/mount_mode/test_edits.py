@@ -1,0 +1,182 @@
+"""What the user changes before and between attempts stays theirs, and nothing of it is lost."""
+
+import re
+
+import pytest
+from e2e_kit import Scene, task
+from mount_kit import begin, names, resume, run, status, subjects
+
+pytestmark = pytest.mark.docker
+
+WRONG = "echo wrong > made.txt; echo more > more.txt; rm -f gone.txt"
+RIGHT = ("grep -qx right made.txt",)
+BY_HAND = "Changes by hand before task 1"
+
+
+@pytest.fixture
+def failed(scene: Scene) -> Scene:
+    """A run whose one task failed its gate; what the agent made lies in the folder."""
+    scene.write("gone.txt", "goes\n")
+    begin(scene, task("1", *RIGHT), t1=WRONG)
+    assert run(scene).exit_code == 1
+    return scene
+
+
+def test_a_failed_attempt_is_left_as_it_is_to_be_looked_at(failed: Scene) -> None:
+    assert status(failed) == [" D gone.txt", "?? made.txt", "?? more.txt"]
+    assert failed.git("rev-parse", "work") == failed.git("rev-parse", "main")
+
+
+def test_what_was_mended_by_hand_needs_no_agent(failed: Scene) -> None:
+    failed.write("made.txt", "right\n")
+    done = resume(failed)
+    assert done.exit_code == 0, done
+    assert done.of("attempt_started") == []
+    assert subjects(failed, "main") == ["1: Do it"]
+    assert "With changes by hand to: made.txt\n" in failed.git("log", "-1", "--format=%B")
+    assert status(failed) == []
+
+
+def test_all_kinds_of_edits_become_a_commit_of_the_users_own(failed: Scene) -> None:
+    failed.write("made.txt", "right\n")
+    failed.write("user.txt", "edited\n")
+    failed.write("new/file.txt", "new\n")
+    failed.git("mv", "old.txt", "renamed.txt")
+    failed.write("staged.txt", "staged\n")
+    failed.git("add", "staged.txt", "made.txt")
+    (failed.folder / "agent.sh").chmod(0o755)
+    failed.write("plan.md", (failed.folder / "plan.md").read_text() + "\nA note of the user's.\n")
+    done = resume(failed)
+    assert done.exit_code == 0, done
+    assert done.of("attempt_started") == []
+    assert subjects(failed, "main") == [BY_HAND, "1: Do it"]
+    assert names(failed, "work^") == {
+        "user.txt": "M",
+        "new/file.txt": "A",
+        "old.txt": "D",
+        "renamed.txt": "A",
+        "staged.txt": "A",
+        "agent.sh": "M",
+        "plan.md": "M",
+    }
+    assert "Orchestrator-" not in failed.git("log", "-1", "--format=%B", "work^")
+    assert "With changes by hand to: made.txt\n" in failed.git("log", "-1", "--format=%B")
+    assert status(failed) == []
+
+
+def test_what_was_staged_and_then_changed_again_can_be_had_back(failed: Scene) -> None:
+    failed.write("user.txt", "staged words\n")
+    failed.git("add", "user.txt")
+    failed.write("user.txt", "later words\n")
+    failed.write("made.txt", "right\n")
+    done = resume(failed)
+    assert done.exit_code == 0, done
+    assert failed.git("show", "work^:user.txt") == "later words"
+    assert any("staged is kept" in each["text"] and "user.txt" in each["text"] for each in done.of("notice"))
+    assert b"staged words\n" in staged_versions(failed)
+
+
+def staged_versions(scene: Scene) -> list[bytes]:
+    """`user.txt` in every commit of staged content that our own repository keeps."""
+    (own,) = (scene.state / "repositories").iterdir()
+    where = f"--git-dir={own}"
+    kept = scene.git(where, "for-each-ref", "--format=%(objectname)", "refs/ktrdr/staged").split()
+    return [scene.try_git(where, "cat-file", "blob", f"{commit}:user.txt").stdout for commit in kept]
+
+
+def test_edits_that_the_user_committed_are_not_committed_again(failed: Scene) -> None:
+    failed.write("user.txt", "edited\n")
+    failed.write("made.txt", "right\n")
+    failed.git("add", "user.txt", "made.txt")
+    failed.git("commit", "-q", "-m", "by the user")
+    done = resume(failed)
+    assert done.exit_code == 0, done
+    assert subjects(failed, "main") == ["by the user", "1: Do it"]
+    assert status(failed) == []
+
+
+def test_a_folder_that_became_a_file_and_back_is_committed_as_it_is(scene: Scene) -> None:
+    scene.write("shape/one.txt", "1\n")
+    scene.write("flat", "2\n")
+    begin(scene, task("1", *RIGHT), t1=WRONG)
+    run(scene)
+    scene.git("rm", "-q", "-r", "shape", "flat")
+    scene.write("shape", "a file now\n")
+    scene.write("flat/two.txt", "a folder now\n")
+    scene.write("made.txt", "right\n")
+    done = resume(scene)
+    assert done.exit_code == 0, done
+    assert names(scene, "work^") == {"flat": "D", "flat/two.txt": "A", "shape": "A", "shape/one.txt": "D"}
+    assert status(scene) == []
+
+
+def test_edits_to_what_an_attempt_touched_are_named_even_after_another_attempt(scene: Scene) -> None:
+    begin(scene, task("1", *RIGHT), t1="test -e made.txt && echo right > made.txt; echo x >> made.txt")
+    run(scene)
+    scene.write("made.txt", "half right\n")
+    scene.write("agent.sh", (scene.folder / "agent.sh").read_text().replace("echo x >> made.txt", "true"))
+    done = resume(scene)
+    assert done.exit_code == 0, done
+    assert len(done.of("attempt_started")) == 1
+    (kept,) = [re.search(r"git --git-dir=(\S+) show (\w+):FILE", each["text"]) for each in done.of("notice")]
+    assert kept is not None
+    assert scene.git(f"--git-dir={kept[1]}", "show", f"{kept[2]}:made.txt") == "half right"
+    assert subjects(scene, "main") == [BY_HAND, "1: Do it"]
+    assert "With changes by hand to: made.txt\n" in scene.git("log", "-1", "--format=%B")
+
+
+def test_the_users_words_in_the_hand_off_stay(scene: Scene) -> None:
+    begin(scene, task("1"), task("2", "test -e allowed.txt"), t1="echo 1 > one.txt", t2="echo 2 > two.txt")
+    assert run(scene).exit_code == 1
+    text = (scene.folder / "HANDOFF_plan.md").read_text()
+    scene.write("HANDOFF_plan.md", text + "\nBeware of the dog.\n")
+    scene.write("allowed.txt", "yes\n")
+    done = resume(scene)
+    assert done.exit_code == 0, done
+    assert "Beware of the dog." in (scene.folder / "HANDOFF_plan.md").read_text()
+    assert status(scene) == []
+
+
+def test_nothing_is_begun_over_changes_that_are_not_committed(scene: Scene) -> None:
+    begin(scene, t1="echo made > made.txt")
+    scene.write("user.txt", "edited\n")
+    scene.write("notes.txt", "loose\n")
+    before = scene.picture()
+    done = run(scene)
+    assert (done.exit_code, done.stdout) == (2, b""), done
+    assert "notes.txt, user.txt" in done.err and "--allow-dirty" in done.err
+    assert scene.picture() == before
+
+
+def test_with_allow_dirty_they_are_committed_first_and_abandon_keeps_them(scene: Scene) -> None:
+    base = begin(scene, t1="echo made > made.txt")
+    scene.write("user.txt", "edited\n")
+    scene.write("notes.txt", "loose\n")
+    scene.git("add", "notes.txt")
+    done = run(scene, "--allow-dirty")
+    assert done.exit_code == 0, done
+    assert subjects(scene, base) == [f"Changes before run {done.run}", "1: Do it"]
+    assert names(scene, "work^") == {"user.txt": "M", "notes.txt": "A"}
+    abandoned = scene.orchestrator("abandon", done.run)
+    assert abandoned.exit_code == 0, abandoned
+    assert subjects(scene, base) == [f"Changes before run {done.run}"]
+    assert (scene.folder / "user.txt").read_text() == "edited\n"
+    assert not (scene.folder / "made.txt").exists()
+    assert status(scene) == []
+
+
+def test_guidance_reaches_the_agent_of_a_resumed_run(scene: Scene) -> None:
+    begin(scene, task("1", "grep -q 'Mind the ga[p]' prompt.txt"), t1="cat > prompt.txt")
+    assert run(scene).exit_code == 1
+    done = resume(scene, "-g", "Mind the gap, please.")
+    assert done.exit_code == 0, done
+    assert len(done.of("attempt_started")) == 1
+
+
+def test_what_was_mended_and_staged_lands(failed: Scene) -> None:
+    failed.write("made.txt", "right\n")
+    failed.git("add", "-A")
+    done = resume(failed)
+    assert done.exit_code == 0, done
+    assert subjects(failed, "main") == ["1: Do it"]
+    assert status(failed) == []
