@@ -1,4 +1,4 @@
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test soak lint clean
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
@@ -12,6 +12,11 @@ demo: setup ## The example plan, by the real agent with a scripted model; LIVE=1
 test: ## The whole test suite; ARGS="tests/plan -x" for a part of it
 	@ENGINE_OPTIONAL=1 scripts/setup.sh
 	@.venv/bin/python -m pytest $(ARGS)
+
+soak: ## The tests that get better with time: HISTORIES=200 random histories, MANY_FILES=100000
+	@ENGINE_OPTIONAL=1 scripts/setup.sh
+	@HISTORIES=$${HISTORIES:-200} MANY_FILES=$${MANY_FILES:-100000} .venv/bin/python -m pytest \
+		tests/mount_mode/test_histories.py tests/hostile/test_trees.py -k "lost or many" $(ARGS)
 
 lint: ## Style, types, import contract, shell scripts
 	@scripts/venv.sh

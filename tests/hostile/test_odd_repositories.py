@@ -62,6 +62,8 @@ def split_index(scene: Scene) -> Scene:
 def sha256(scene: Scene) -> Scene:
     shutil.rmtree(scene.folder / ".git")
     scene.git("init", "-q", "-b", "main", "--object-format=sha256")
+    scene.git("config", "user.name", "Ada")
+    scene.git("config", "user.email", "ada@example.org")
     start(scene)
     return scene
 

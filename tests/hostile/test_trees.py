@@ -12,6 +12,8 @@ from e2e_kit import AGENT, REPORT, Done, Scene, plan, task
 
 pytestmark = pytest.mark.docker
 
+MANY = int(os.environ.get("MANY_FILES", "10000"))
+"""`make soak` makes more."""
 SECRET = "KEY=sesame\n"
 
 
@@ -142,11 +144,10 @@ def check(scene: Scene, trick: Trick, base: str, done: Done) -> None:
 
 
 def test_very_many_small_files(scene: Scene) -> None:
-    count = int(os.environ.get("ORCHESTRATOR_TEST_FILES", "10000"))
-    many = f"mkdir many; cd many; seq {count} | split -l 1 -a 5 - f; cd .."
+    many = f"mkdir many; cd many; seq {MANY} | split -l 1 -a 5 - f; cd .."
     scene.commit(plan__md=plan(task("1")), agent__sh=f"{REPORT}\n{many}\nreport completed\n")
     done = scene.run(*AGENT)
     assert done.exit_code == 0, done
-    assert len(scene.git("ls-tree", "-r", "--name-only", "work:many").splitlines()) == count
+    assert len(scene.git("ls-tree", "-r", "--name-only", "work:many").splitlines()) == MANY
     assert scene.git("status", "--porcelain") == ""
     assert scene.git("fsck", "--strict", "--no-dangling") == ""
