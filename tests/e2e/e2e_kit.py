@@ -378,9 +378,11 @@ def scenes() -> Iterator[MakeScene]:
         made.append(make_scene(area, **options))  # type: ignore[arg-type]
         return made[-1]
 
-    yield make
-    for scene in made:
-        scene.clear()
+    try:
+        yield make
+    finally:
+        for scene in made:
+            scene.clear()
 
 
 def _end_gateway(pid: int) -> None:

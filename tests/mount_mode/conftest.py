@@ -1,5 +1,6 @@
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from mount_kit import check_sound
 def new_scene() -> Iterator[MakeScene]:
     """Makes scenes; afterwards each one's repository is sound and no container is left."""
     made: list[Scene] = []
-    for make in scenes():
+    with contextmanager(scenes)() as make:
 
-        def remembered(make: MakeScene = make, **options: object) -> Scene:
+        def remembered(**options: object) -> Scene:
             made.append(make(**options))
             return made[-1]
 

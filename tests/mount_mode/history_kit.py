@@ -156,7 +156,13 @@ class History:
 
     def _wait_for_containers(self) -> None:
         """What a killed owner left at work ends by itself; until then the folder is not the user's."""
-        if running := self.scene.containers():
+        mine = (
+            "--filter",
+            f"label=ktrdr.state={self.scene.state_id}",
+            "--filter",
+            "label=ktrdr.kind=attempt",
+        )
+        if running := docker("ps", *mine, "--format", "{{.Names}}").split():
             docker("wait", *running)
 
     # What there is

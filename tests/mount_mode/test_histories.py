@@ -5,6 +5,7 @@ and draws them anew).
 """
 
 import os
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -56,7 +57,7 @@ turns = st.tuples(st.lists(deeds, max_size=3), commands, kills)
 def test_nothing_of_the_users_is_ever_lost_and_the_next_command_works(
     turns: list[tuple[list[Step], Step, int | None]],
 ) -> None:
-    for make in scenes():
+    with contextmanager(scenes)() as make:
         history = History(make())
         try:
             history.begin()

@@ -56,6 +56,7 @@ def _found(container: ContainerState) -> FoundContainer:
         run=container.labels.get(LABEL_RUN),
         task=container.labels.get(LABEL_TASK),
         attempt=int(number) if number.isdigit() else None,
+        ended=container.status in ("exited", "dead"),
     )
 
 

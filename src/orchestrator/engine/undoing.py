@@ -75,4 +75,4 @@ async def _give_up(workspace: Workspace, journal: RunJournal, undo: UndoStarted,
             f"the folder before it: git show {undo.saved}"
         )
     )
-    journal.append(WorkUndone(tasks=tuple(gone)))
+    journal.append(WorkUndone(tasks=tuple(gone), folder_too=False))

@@ -328,6 +328,8 @@ class WorkUndone:
 
     kind: ClassVar[str] = "work_undone"
     tasks: tuple[UndoneTask, ...]
+    folder_too: bool = True
+    """Whether the files were brought back; not when the branch had gone its own way before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -285,15 +285,27 @@ def _candidate_made(state: RunState, fact: Fact, body: CandidateMade) -> RunStat
 
 
 def _undone(state: RunState, body: WorkUndone) -> RunState:
-    """The tasks are pending again; their attempts stay as history."""
-    tasks = dict(state.tasks)
-    for entry in body.tasks:
-        task = tasks[entry.task]
-        tasks[entry.task] = replace(task, parent=None, landing=None, finished=None, undone=len(task.attempts))
+    """The tasks are pending again; their attempts stay as history.
+
+    So are those that were begun and are not done: nothing of their attempts is in the folder any more.
+    """
+    undone = {entry.task for entry in body.tasks}
+    if body.folder_too:
+        undone |= {task_id for task_id, task in state.tasks.items() if not _is_settled(task)}
+    tasks = {
+        task_id: replace(task, parent=None, landing=None, finished=None, undone=len(task.attempts))
+        if task_id in undone
+        else task
+        for task_id, task in state.tasks.items()
+    }
     state = replace(state, tasks=tasks, undo=None, end_to_end=None)
     if state.end is not None and state.end.status == "cancelled":
         return state  # for good
     return replace(state, end=None, ended_at=None)
+
+
+def _is_settled(task: TaskState) -> bool:
+    return task.finished is not None and task.finished.status != "failed"
 
 
 def _gate_started(state: RunState, fact: Fact) -> RunState:

@@ -16,10 +16,14 @@ class FoundContainer:
     run: str | None
     task: str | None
     attempt: int | None
+    ended: bool
+    """Whether its main process has ended."""
 
 
 def is_over(container: FoundContainer, runs: Mapping[str, RunState]) -> bool:
     """Whether the journal says that nobody needs this container of our state folder any more."""
+    if container.kind == "probe":
+        return container.ended
     if container.run is None or container.run not in runs:
         return False
     state = runs[container.run]

@@ -6,14 +6,16 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.containers.base import LABEL_KIND, LABEL_RUN, ContainerEngine
 from orchestrator.engine.run_records import RunRecords
-from orchestrator.errors import FolderBusy, UsageError
+from orchestrator.errors import EnvironmentInvalid, FolderBusy, UsageError
 from orchestrator.journal.journal import Journal
 from orchestrator.plan.model import Plan
 from orchestrator.plan.reader import read_plan
 from orchestrator.run.state import RunState
 from orchestrator.state_folder import StateFolder, open_state_folder
 from orchestrator.supervision.choose_run import is_unfinished
+from orchestrator.workspace.delivery import remove_own_stale_lock
 from orchestrator.workspace.locks import FolderLock, RunLock
 from orchestrator.workspace.workspace import Workspace
 
@@ -92,7 +94,9 @@ class Place:
         """The right to change the code folder; raises FolderBusy naming who holds it."""
         holders = self.state.path / "holders"
         holders.mkdir(mode=0o700, exist_ok=True)
-        return FolderLock.take(self.workspace.git_dir, holders / self.workspace.own.git_dir.name, run=run)
+        lock = FolderLock.take(self.workspace.git_dir, holders / self.workspace.own.git_dir.name, run=run)
+        remove_own_stale_lock(self.workspace.git_dir)
+        return lock
 
     @contextmanager
     def run_lock(self, run: str) -> Iterator[None]:
@@ -123,6 +127,21 @@ async def opened_place(folder: Path) -> AsyncIterator[Place]:
         yield Place(folder=folder, state=state, journal=journal, workspace=workspace)
     finally:
         journal.close()
+
+
+async def check_living_containers(engine: ContainerEngine, place: Place, run: str) -> None:
+    """No container of another run, or of another state folder, may be at work in this folder."""
+    for container in await engine.list({LABEL_KIND: None}):
+        here = str(place.folder) in container.mount_sources
+        if not here or container.status != "running" or container.labels.get(LABEL_RUN) == run:
+            continue
+        other = container.labels.get(LABEL_RUN)
+        hint = f"docker rm -f {container.name}"
+        if other is not None:
+            hint = f"orchestrator resume {other}, or orchestrator cancel {other}; else {hint}"
+        raise EnvironmentInvalid(
+            f"the container {container.name} is at work in this folder", where=str(place.folder), hint=hint
+        )
 
 
 def plan_path(folder: Path, plan: str | Path) -> str:

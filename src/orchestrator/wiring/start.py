@@ -15,7 +15,7 @@ from importlib import resources
 from orchestrator.agents.base import AgentDriver
 from orchestrator.agents.registry import agent_driver
 from orchestrator.config import LoadedSettings, Settings
-from orchestrator.containers.base import LABEL_KIND, LABEL_RUN, ContainerEngine, ContainerSpec
+from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.engine import connect_engine
 from orchestrator.containers.names import labels
 from orchestrator.engine import cleaning
@@ -51,8 +51,11 @@ from orchestrator.supervision.choose_run import (
 )
 from orchestrator.supervision.decide import Work, WorkItem
 from orchestrator.wiring.notices import notices
-from orchestrator.wiring.place import Place, ReadPlan
+from orchestrator.wiring.place import Place, ReadPlan, check_living_containers
 from orchestrator.wiring.request import RunRequest, model_for, options_for, settings_for
+
+PROBE_SECONDS = "120"
+"""A probe ends by itself: nobody but its own process knows of it."""
 
 
 async def choose(place: Place, path: str, request: RunRequest) -> tuple[Choice, ReadPlan]:
@@ -110,7 +113,7 @@ async def prepared(
         image = await _image(engine, settings)
         containers = await cleaning.look(engine, place.state.id, place.records)
         await cleaning.remove(engine, containers.over)
-        await _check_living_containers(engine, place, run)
+        await check_living_containers(engine, place, run)
         await check_agent_program(engine, place.workspace, driver, settings, _probe(place, settings, image))
         stack.enter_context(place.run_lock(run))
         gateway = await _gateway(stack, place, driver)
@@ -215,21 +218,6 @@ async def _check_foreign_work(place: Place, plan: str) -> None:
             )
 
 
-async def _check_living_containers(engine: ContainerEngine, place: Place, run: str) -> None:
-    """No container of another run, or of another state folder, may be at work in this folder."""
-    for container in await engine.list({LABEL_KIND: None}):
-        here = str(place.folder) in container.mount_sources
-        if not here or container.status != "running" or container.labels.get(LABEL_RUN) == run:
-            continue
-        other = container.labels.get(LABEL_RUN)
-        hint = f"docker rm -f {container.name}"
-        if other is not None:
-            hint = f"orchestrator resume {other}, or orchestrator cancel {other}; else {hint}"
-        raise EnvironmentInvalid(
-            f"the container {container.name} is at work in this folder", where=str(place.folder), hint=hint
-        )
-
-
 def _probe(place: Place, settings: Settings, image: str) -> ContainerSpec:
     """A container that only looks something up in the image; called after the folder, whose lock is ours."""
     owner = place.workspace.owner
@@ -239,7 +227,8 @@ def _probe(place: Place, settings: Settings, image: str) -> ContainerSpec:
         uid=owner.uid,
         gid=owner.gid,
         limits=limits_of(settings),
-        labels=labels(kind="probe", state=place.state.id),
+        command=("sleep", PROBE_SECONDS),
+        labels=labels(kind="probe", state=place.state.id, run=run),
         working_dir="/",
         network="none",
     )

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from sqlite3 import IntegrityError
 
 from orchestrator.containers.base import LABEL_RUN, LABEL_STATE
@@ -11,14 +12,15 @@ from orchestrator.engine.environment import validate_environment
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.engine.run_records import RunRecords
 from orchestrator.engine.undoing import FinishedUndo, carry_out_undo, finish_undo
-from orchestrator.errors import EnvironmentInvalid, FolderBusy, UsageError
+from orchestrator.errors import EnvironmentInvalid, FolderBusy, OrchestratorError, UsageError
 from orchestrator.journal.journal import Journal
 from orchestrator.run.facts import AttemptEnded, CancelWished, RunEnded, UndoneTask, UndoStarted
 from orchestrator.run.state import RunState, fold
 from orchestrator.state_folder import StateFolder, open_state_folder
 from orchestrator.supervision.choose_run import is_unfinished
-from orchestrator.wiring.place import Place, opened_place
+from orchestrator.wiring.place import Place, check_living_containers, opened_place
 from orchestrator.workspace.locks import RunLock
+from orchestrator.workspace.workspace import Workspace
 
 OWNER_STOPS_SECONDS = 60.0
 POLL_SECONDS = 0.2
@@ -53,14 +55,19 @@ async def abandon(wanted: str) -> TakenBack | None:
         state = place.run_of_this_folder(wanted)
         with place.folder_lock(state.run), place.run_lock(state.run):
             state = fold(place.journal.state_facts(state.run))
-            taken = await _take_back(place, state.run, None) if state.branch_ready else None
-            await _remove_containers(place.state, state.run)
+            if state.branch_ready:
+                taken = await _take_back(place, state.run, None)
+            else:
+                taken = None
+                await _remove_containers(place.state, state.run)
             place.journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="abandoned"))
             return taken
 
 
 async def _take_back(place: Place, run: str, task: str | None) -> TakenBack:
     """With both locks held: announce, bring everything back, and say how to return."""
+    async with await connect_engine() as engine:
+        await check_living_containers(engine, place, run)
     journal = RunJournal(place.journal, fold(place.journal.state_facts(run)))
     untouched = await place.untracked(journal.state.start.plan)
     finished = await finish_undo(place.workspace, journal, untouched)
@@ -79,6 +86,8 @@ async def _take_back(place: Place, run: str, task: str | None) -> TakenBack:
             hint=f"There is nothing to take back. To give the run up: orchestrator cancel {run}",
         )
     await _refuse_foreign(place, target, head, undone)
+    await _remove_containers(place.state, run)
+    _close_attempts(journal)
     ref = f"refs/ktrdr/undo/{run}/{state.last_n}"
     saved = await place.workspace.salvage(
         ref,
@@ -129,6 +138,8 @@ async def _landed(place: Place, state: RunState, head: str, task: str | None) ->
         for each in state.tasks.values()
         if each.finished is not None and each.finished.status == "completed" and each.finished.commit
     }
+    # One whose landing was killed after the branch had moved is there too.
+    commits |= {each.landing.candidate: each.entry.id for each in state.tasks.values() if each.landing}
     between = await place.workspace.commits_between(state.start.base, head)
     landed = [UndoneTask(task=commits[commit], commit=commit) for commit in between if commit in commits]
     if task is None:
@@ -178,6 +189,7 @@ async def _cancel(state_folder: StateFolder, journal: Journal, wanted: str) -> R
         state = fold(journal.state_facts(state.run))
         if state.end is None or state.end.status != "cancelled":
             await _remove_containers(state_folder, state.run)
+            await _free_index(state_folder, journal, state)
             _close_attempts(RunJournal(journal, state))
             journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="cancelled"))
     finally:
@@ -197,6 +209,17 @@ async def _lock_in_time(records: RunRecords, run: str) -> RunLock:
     raise FolderBusy(
         f"{who} has not stopped for {OWNER_STOPS_SECONDS:g} s", hint="The wish stays; try again, or end it."
     )
+
+
+async def _free_index(state_folder: StateFolder, journal: Journal, state: RunState) -> None:
+    """A lock on the index that the killed owner left would stop every git command of the user's."""
+    try:
+        folder = Path(state.start.folder)
+        workspace = await Workspace.open(folder, repositories=state_folder.path / "repositories")
+        place = Place(folder=folder, state=state_folder, journal=journal, workspace=workspace)
+        place.folder_lock(state.run).release()
+    except OrchestratorError:
+        pass  # the folder is gone, or somebody else works there
 
 
 def _close_attempts(journal: RunJournal) -> None:
