@@ -10,6 +10,11 @@ FREE = {
     "agent.command": "['bash', 'agent.sh']",
     "agent.model": "'m'",
     "container.network": "'open'",
+    "setup.commands": "['make deps']",
+    "setup.discover": "false",
+    "verify.build": "['make']",
+    "environment.variables": "{TZ = 'UTC'}",
+    "masked.files": "['.env']",
     "verify.task": "['make test']",
     "verify.milestone": "['make e2e']",
     "verify.timeout": "100000",
@@ -19,6 +24,8 @@ FREE = {
 }
 NEEDS_TRUST = {
     "image.name": "'other:latest'",
+    "image.packages": "['golang-go']",
+    "image.dockerfile": "'deploy/Dockerfile'",
     "mounts": "[{source = 'volume', target = '/data'}]",
     "gateway.upstream": "'https://example.org'",
 }

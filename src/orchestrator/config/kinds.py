@@ -1,6 +1,7 @@
 """The kinds of values a setting can have: what is accepted, and what it becomes."""
 
 import math
+import posixpath
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -179,6 +180,79 @@ def inner_paths() -> Kind[tuple[str, ...]]:
         return items
 
     return Kind(text=text, parse=parse)
+
+
+def masked_paths() -> Kind[tuple[str, ...]]:
+    """Paths of the code folder, normal, and none of them git's own."""
+    paths = inner_paths()
+
+    def parse(value: object, host: Host) -> tuple[str, ...]:
+        items = tuple(posixpath.normpath(item) for item in paths.parse(value, host))
+        for index, item in enumerate(items):
+            if item.partition("/")[0].lower() == ".git":
+                raise Invalid("cannot hold .git, which the agent works with", item=index)
+        return items
+
+    return Kind(text=paths.text, parse=parse)
+
+
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?(=[A-Za-z0-9.+~:-]+)?")
+
+
+def packages() -> Kind[tuple[str, ...]]:
+    text = "a list of Debian packages, each `name` or `name=version`"
+
+    def parse(value: object, host: Host) -> tuple[str, ...]:
+        items = _strings(value)
+        for index, item in enumerate(items):
+            if _PACKAGE.fullmatch(item) is None:
+                raise Invalid(f"must be {text}, and {shown(item)} is none", item=index)
+        return items
+
+    return Kind(text=text, parse=parse)
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+_SECRET_WORD = re.compile(r"(^PASS|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|KEY)S?")
+_OURS = ("HOME", "IS_SANDBOX")
+
+
+def variables() -> Kind[tuple[tuple[str, str], ...]]:
+    """Names and values, in the order written; a table cannot be changed afterwards."""
+    text = 'a table of strings, such as { TZ = "UTC" }'
+
+    def parse(value: object, host: Host) -> tuple[tuple[str, str], ...]:
+        if not isinstance(value, dict):
+            raise _must_be(text, value)
+        return tuple((_variable_name(name), _variable_value(name, item)) for name, item in value.items())
+
+    return Kind(text=text, parse=parse)
+
+
+def _variable_name(name: str) -> str:
+    if _VARIABLE.fullmatch(name) is None:
+        raise Invalid(f"holds {shown(name)}, which is no name of a variable")
+    if name in _OURS or name.startswith("ORCHESTRATOR_"):
+        raise Invalid(f"cannot set {name}, which is the orchestrator's")
+    if looks_like_secret(name):
+        raise Invalid(
+            f"holds {name}, which looks like a secret: agent and gates must never have one, "
+            "and what is in here is written down in many places"
+        )
+    return name
+
+
+def _variable_value(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise Invalid(f"needs a string for {name}, not {shown(value)}")
+    if not printable(value, also="\n\t"):
+        raise Invalid(f"needs UTF-8 text without control characters for {name}")
+    return value
+
+
+def looks_like_secret(name: str) -> bool:
+    """Whether a variable of this name usually holds one: a word of it ends like API_TOKEN or PGPASSWORD."""
+    return any(re.search(rf"{_SECRET_WORD.pattern}$", word) for word in re.split(r"_|\d+", name.upper()))
 
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)

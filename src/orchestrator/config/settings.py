@@ -21,10 +21,13 @@ from orchestrator.config.kinds import (
     inner_paths,
     is_inside,
     line,
+    masked_paths,
     memory,
     optional,
+    packages,
     processors,
     seconds,
+    variables,
     web_address,
     whole,
     words,
@@ -173,6 +176,18 @@ class Image:
         "The image of attempts and gates.",
         always("it chooses the programs that agent and gates are made of"),
     )
+    packages: tuple[str, ...] = setting(
+        [],
+        packages(),
+        "Debian packages that are installed on top of the image.",
+        always("what they install runs as root while the image is built"),
+    )
+    dockerfile: Path | None = setting(  # noqa: RUF009 - it declares a field
+        None,
+        optional(file()),
+        "A Dockerfile that starts `FROM` the image; the folder it lies in is the build context.",
+        always("what it says runs as root while the image is built"),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +216,22 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    commands: tuple[str, ...] = setting(
+        [],
+        blocks(),
+        "Commands that install what the project depends on, once for each state of its lock files.",
+        never(_IN_CONTAINER),
+    )
+    discover: bool = setting(
+        True,
+        flag(),
+        "Whether setup commands are found by lock files where none are configured.",
+        never(_IN_CONTAINER),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verify:
     task: tuple[str, ...] = setting(
         [],
@@ -210,6 +241,12 @@ class Verify:
     )
     milestone: tuple[str, ...] = setting(
         [], blocks(), "Commands that the milestone must pass after its last task.", never(_IN_CONTAINER)
+    )
+    build: tuple[str, ...] = setting(
+        [],
+        blocks(),
+        "Commands that build the project, run in every gate container before the first check.",
+        never(_IN_CONTAINER),
     )
     timeout: float = setting(
         600,
@@ -232,6 +269,22 @@ class Environment:
         inner_paths(),
         "Files or folders of the code folder without which nothing starts.",
         never("it only looks whether they are there"),
+    )
+    variables: tuple[tuple[str, str], ...] = setting(
+        {},
+        variables(),
+        "Environment variables of attempts, setup and gates; never a secret.",
+        never("they are set inside containers only"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Masked:
+    files: tuple[str, ...] = setting(
+        [],
+        masked_paths(),
+        "Files or folders of the code folder that the agent sees empty and cannot write.",
+        never("it hides files from the agent and shows it none"),
     )
 
 
@@ -273,8 +326,10 @@ class Settings:
         "Volumes and host folders for the coding agent container; a source may begin with `~` or `${HOME}`.",
         always("a mount shows files of the host, or a login, to the agent"),
     )
+    setup: Setup = Setup()
     verify: Verify = Verify()
     environment: Environment = Environment()
+    masked: Masked = Masked()
     handoff: Handoff = Handoff()
     gateway: Gateway = Gateway()
 

@@ -1,0 +1,68 @@
+"""The settings of a project's own needs: packages, variables, masked files."""
+
+import pytest
+
+from orchestrator.errors import ConfigurationError
+
+SECRETS = ["API_TOKEN", "github_token", "PGPASSWORD", "DB_PASS", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"]
+SECRETS += ["OPENAI_API_KEY", "apiKey", "GOOGLE_CREDENTIALS", "MY_SECRETS", "SSH_PASSPHRASE", "TOKEN2"]
+PLAIN = ["TZ", "KEYBOARD", "TOKENIZERS_PARALLELISM", "BYPASS", "DATABASE_URL", "A1", "_x"]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_variable_that_looks_like_a_secret_is_refused_with_the_reason(place, write, name):
+    write("repository", f"[environment]\nvariables = {{ {name} = 'x' }}\n")
+    with pytest.raises(ConfigurationError, match=f"{name}, which looks like a secret: agent and gates"):
+        place.load()
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_other_variables_are_taken(place, write, name):
+    write("repository", f"[environment.variables]\n{name} = 'a b'\n")
+    assert place.load().settings.environment.variables == ((name, "a b"),)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("{ HOME = '/x' }", "HOME, which is the orchestrator's"),
+        ("{ ORCHESTRATOR_RUN = 'x' }", "the orchestrator's"),
+        ("{ 'a b' = 'x' }", "no name of a variable"),
+        ("{ A = 1 }", "needs a string for A, not 1"),
+        ("['A=1']", "must be a table of strings"),
+    ],
+    ids=["home", "ours", "no name", "number", "list"],
+)
+def test_what_is_no_table_of_variables(place, write, written, words):
+    write("repository", f"environment.variables = {written}\n")
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        place.load()
+    assert caught.value.where == "orchestrator.toml:1"
+
+
+def test_variables_by_flag(place):
+    loaded = place.load(overrides=["environment.variables={ A = '1', B = '2' }"])
+    assert loaded.settings.environment.variables == (("A", "1"), ("B", "2"))
+
+
+@pytest.mark.parametrize("path", [".git", ".git/config", "./.git", ".GIT/hooks"])
+def test_git_is_never_masked(place, write, path):
+    write("repository", f"masked.files = ['.env', '{path}']\n")
+    with pytest.raises(ConfigurationError, match=r"cannot hold \.git"):
+        place.load()
+
+
+def test_masked_paths_are_normal(place, write):
+    write("repository", "masked.files = ['./.env', 'a//b/']\n")
+    assert place.load().settings.masked.files == (".env", "a/b")
+
+
+@pytest.mark.parametrize("package", ["golang-go", "g++", "libc6:amd64", "jq=1.6-2.1+deb12u1"])
+def test_packages(place, package):
+    assert place.load(overrides=[f"image.packages=['{package}']"]).settings.image.packages == (package,)
+
+
+@pytest.mark.parametrize("package", ["", "-y", "a b", "a;b", "$(x)", "UPPER", "a\nb"], ids=repr)
+def test_what_is_no_package(place, package):
+    with pytest.raises(ConfigurationError, match="a list of Debian packages"):
+        place.load(overrides=[f"image.packages={[package]!r}"])
