@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from container_makers import LABEL_TEST, SMALL, Containers
 
-from orchestrator.containers.base import Bind, Limits, Volume
+from orchestrator.containers.base import AnonymousVolume, Bind, Limits, Volume
 from orchestrator.containers.engine import EngineClient, connect_engine
 from orchestrator.errors import (
     CannotStart,
@@ -362,3 +362,47 @@ async def test_out_of_memory_is_told_from_a_kill(engine: EngineClient, container
     await engine.signal(killed, "SIGKILL")
     state = await engine.wait(killed)
     assert (state.exit_code, state.oom_killed) == (137, False)
+
+
+@pytest.fixture
+async def committed(engine: EngineClient, containers: Containers) -> AsyncIterator[str]:
+    """An image with a folder of its own, which only user 1234 may write."""
+    name = f"ktrdr-test-{containers.label}:made"
+    made = await containers.run(
+        "sh", "-c", "mkdir -m 0700 /made && echo kept > /made/file && sleep 60", uid=0, gid=0
+    )
+    while (await engine.exec(made, ("test", "-s", "/made/file"), timeout=30)).exit_code != 0:
+        await asyncio.sleep(0.05)
+    await engine.exec(made, ("sh", "-c", "echo gone > /tmp/file"), timeout=30)
+    await engine.signal(made, "SIGKILL")
+    await engine.wait(made)
+    labels, env = {"ktrdr.setup": "a key"}, {"MADE": "a=b c"}
+    yield await engine.commit(made, name=name, labels=labels, env=env)
+    await engine._docker.images.delete(name, force=True)
+
+
+async def test_an_image_made_of_a_container(
+    engine: EngineClient, containers: Containers, committed: str
+) -> None:
+    found = await engine.image(f"ktrdr-test-{containers.label}:made")
+    base = await engine.image(containers.spec().image)
+    assert found is not None and base is not None
+    assert found.id == committed
+    assert found.labels["ktrdr.setup"] == "a key"
+    assert found.layers[: len(base.layers)] == base.layers and len(found.layers) == len(base.layers) + 1
+    child = await containers.run(image=committed, uid=0, gid=0)
+    shown = await engine.exec(child, ("sh", "-c", 'cat /made/file; ls /tmp; echo "$MADE"'), timeout=30)
+    assert shown.stdout == "kept\na=b c\n"
+
+
+async def test_an_anonymous_volume_is_filled_from_the_image_and_goes_with_its_container(
+    engine: EngineClient, containers: Containers, committed: str
+) -> None:
+    mounts = (AnonymousVolume(target="/made"),)
+    with_volume = await containers.run(image=committed, uid=0, gid=0, mounts=mounts)
+    shown = await engine.exec(with_volume, ("sh", "-c", "cat /made/file && echo new > /made/new"), timeout=30)
+    assert shown.stdout == "kept\n"
+    volume = next(m for m in (await raw(engine, with_volume))["Mounts"] if m["Type"] == "volume")["Name"]
+    await engine.remove(with_volume)
+    left = await engine._docker.volumes.list(filters={"name": [volume]})
+    assert not left["Volumes"]

@@ -32,7 +32,14 @@ class Volume:
     read_only: bool = False
 
 
-Mount = Bind | Volume
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnonymousVolume:
+    """A volume of this container alone, filled from what its image has at `target`, and removed with it."""
+
+    target: str
+
+
+Mount = Bind | Volume | AnonymousVolume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +113,15 @@ class EngineInfo:
     endpoint: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    id: str
+    """sha256:…"""
+    labels: Mapping[str, str]
+    layers: tuple[str, ...]
+    """Digests of its layers, lowest first: an image that builds on another one begins with all of its."""
+
+
 class ContainerEngine(Protocol):
     """Every method raises CodingAgentError with the engine's own words when the engine fails."""
 
@@ -113,6 +129,10 @@ class ContainerEngine(Protocol):
 
     async def image_digest(self, name: str) -> str | None:
         """The image's id (sha256:…), or None when there is no such image."""
+        ...
+
+    async def image(self, name: str) -> ImageInfo | None:
+        """What is known of an image, or None when there is no such image."""
         ...
 
     async def create(self, spec: ContainerSpec) -> str:
@@ -161,6 +181,15 @@ class ContainerEngine(Protocol):
 
     async def put_archive(self, container: str, path: str, tar: Path) -> None:
         """Unpack a tar file of the host into the container's folder `path`; owners are those in the tar."""
+        ...
+
+    async def commit(
+        self, container: str, *, name: str, labels: Mapping[str, str], env: Mapping[str, str]
+    ) -> str:
+        """Make an image `name` of a container's files and give its id; `labels` and `env` are added to it.
+
+        The container's own configuration and labels are in it too. Mounts and /tmp are not.
+        """
         ...
 
     async def close(self) -> None: ...

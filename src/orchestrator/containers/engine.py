@@ -20,6 +20,7 @@ from orchestrator.containers.base import (
     ContainerState,
     EngineInfo,
     ExecResult,
+    ImageInfo,
     LogChunk,
 )
 from orchestrator.containers.execution import Execution, run_in_container, short
@@ -75,9 +76,19 @@ class EngineClient:
         return self._info
 
     async def image_digest(self, name: str) -> str | None:
+        found = await self.image(name)
+        return None if found is None else found.id
+
+    async def image(self, name: str) -> ImageInfo | None:
         async with self._request(f"look up the image {name}"):
-            image = await _or_none(self._docker.images.inspect(quote(name, safe="/:@")))
-            return None if image is None else str(image["Id"])
+            found = await _or_none(self._docker.images.inspect(quote(name, safe="/:@")))
+        if found is None:
+            return None
+        return ImageInfo(
+            id=found["Id"],
+            labels=(found.get("Config") or {}).get("Labels") or {},
+            layers=tuple((found.get("RootFS") or {}).get("Layers") or ()),
+        )
 
     async def create(self, spec: ContainerSpec) -> str:
         """Raises ConfigurationError, too: for a mount that would bring the engine's socket inside."""
@@ -178,6 +189,17 @@ class EngineClient:
                 url, "PUT", params={"path": path}, data=stream, headers=headers
             ) as response:
                 await response.read()
+
+    async def commit(
+        self, container: str, *, name: str, labels: Mapping[str, str], env: Mapping[str, str]
+    ) -> str:
+        repository, _, tag = name.partition(":")
+        config = {"Labels": dict(labels), "Env": [f"{key}={value}" for key, value in env.items()]}
+        with _translated(f"make an image of the container {short(container)}"):
+            made = await self._container(container).commit(
+                repository=repository, tag=tag or None, config=config
+            )
+            return str(made["Id"])
 
     async def close(self) -> None:
         await self._docker.close()

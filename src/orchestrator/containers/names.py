@@ -39,6 +39,11 @@ def gate_name(run: str, task: str | None, attempt: int, number: int) -> str:
     return f"ktrdr-gate-{_run(run)}-{_ABSENT if task is None else component(task)}-{attempt}-{number}"
 
 
+def setup_name(run: str, number: int) -> str:
+    """The `number`-th setup container of a run."""
+    return f"ktrdr-setup-{_run(run)}-{number}"
+
+
 def labels(
     *,
     kind: ContainerKind,

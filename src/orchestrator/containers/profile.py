@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from orchestrator.containers.base import Bind, ContainerSpec, Limits, Mount
+from orchestrator.containers.base import AnonymousVolume, Bind, ContainerSpec, Limits, Mount
 from orchestrator.errors import ConfigurationError
 
 GIGABYTE = 1024**3
@@ -109,6 +109,8 @@ def _tmp_options(limits: Limits) -> str:
 
 
 def _mount(mount: Mount) -> dict[str, Any]:
+    if isinstance(mount, AnonymousVolume):
+        return {"Type": "volume", "Target": mount.target, "ReadOnly": False}
     common = {"Target": mount.target, "ReadOnly": mount.read_only}
     if isinstance(mount, Bind):
         return {"Type": "bind", "Source": str(mount.source), **common}
