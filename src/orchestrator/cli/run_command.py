@@ -11,6 +11,7 @@ from orchestrator.cli.console import Console
 from orchestrator.cli.json_events import event_line
 from orchestrator.cli.tables import run_table
 from orchestrator.errors import UsageError
+from orchestrator.events import plain
 from orchestrator.journal.journal import Listener
 from orchestrator.run.report import RunReport
 
@@ -91,6 +92,7 @@ def _carried_out(
         "guidance": arguments.guidance,
         "config": tuple(arguments.config),
         "allow_dirty": arguments.allow_dirty,
+        "progress": _show_progress,
         "listeners": (_listener(as_json=arguments.json),),
     }
     report = asyncio.run(start(options))
@@ -104,6 +106,12 @@ def _listener(*, as_json: bool) -> Listener:
     if as_json:
         return lambda fact: write(event_line(fact))
     return Console(write)
+
+
+def _show_progress(line: str) -> None:
+    """What a build prints is for somebody who waits at a terminal; an error carries the end of it."""
+    if sys.stderr.isatty():
+        print(plain(line), file=sys.stderr, flush=True)
 
 
 class _Output:

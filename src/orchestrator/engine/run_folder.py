@@ -79,6 +79,11 @@ class RunFolder:
         return self.root / "orchestrator.toml"
 
     @property
+    def build_context(self) -> Path:
+        """The hash of what the run's image was built from; empty without a Dockerfile."""
+        return self.root / "build-context"
+
+    @property
     def evidence(self) -> Path:
         return self.root / "evidence"
 

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.agents.base import AgentDriver
@@ -35,6 +35,8 @@ class RunRequest:
     allow_dirty: bool = False
     """Commit what is not committed first, as the user's."""
     listeners: tuple[Listener, ...] = ()
+    progress: Callable[[str], None] = lambda line: None
+    """Gets each line of what takes long before there is a run: building an image."""
 
 
 def options_for(choice: NewRun | GoOn, request: RunRequest) -> RunOptions:

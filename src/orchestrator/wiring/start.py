@@ -15,7 +15,7 @@ from importlib import resources
 from orchestrator.agents.base import AgentDriver
 from orchestrator.agents.registry import agent_driver
 from orchestrator.config import LoadedSettings, Settings
-from orchestrator.containers.base import ContainerEngine, ContainerSpec
+from orchestrator.containers.base import ContainerSpec
 from orchestrator.containers.engine import connect_engine
 from orchestrator.containers.names import labels
 from orchestrator.engine import cleaning
@@ -50,6 +50,7 @@ from orchestrator.supervision.choose_run import (
     is_unfinished,
 )
 from orchestrator.supervision.decide import Work, WorkItem
+from orchestrator.wiring.image import run_image
 from orchestrator.wiring.notices import notices
 from orchestrator.wiring.place import Place, ReadPlan, check_living_containers
 from orchestrator.wiring.request import RunRequest, model_for, options_for, settings_for
@@ -83,6 +84,8 @@ class _Terms:
     options: RunOptions
     loaded: LoadedSettings
     untracked: frozenset[str]
+    build_context: str
+    """What the image was built from."""
     dirty: bool
     """Whether there are changes of the user's to be committed first."""
     notices: tuple[str, ...]
@@ -110,11 +113,19 @@ async def prepared(
         untracked = await place.untracked(read.plan.path)
         dirty = await _dirty(place, choice, untracked, allow=request.allow_dirty)
         engine = await stack.enter_async_context(await connect_engine())
-        image = await _image(engine, settings)
+        image = await run_image(
+            engine,
+            place.folder,
+            settings,
+            earlier_context=_earlier_context(place, choice),
+            on_line=request.progress,
+        )
         containers = await cleaning.look(engine, place.state.id, place.records)
         await cleaning.remove(engine, containers.over)
         await check_living_containers(engine, place, run)
-        await check_agent_program(engine, place.workspace, driver, settings, _probe(place, settings, image))
+        await check_agent_program(
+            engine, place.workspace, driver, settings, _probe(place, settings, image.id, run)
+        )
         stack.enter_context(place.run_lock(run))
         gateway = await _gateway(stack, place, driver)
         if isinstance(choice, NewRun) and choice.replaces is not None:
@@ -128,6 +139,7 @@ async def prepared(
             loaded=loaded,
             untracked=untracked,
             dirty=dirty,
+            build_context=image.context,
             notices=await notices(place, choice, read, settings, untracked),
         )
         journal = await _begin(place, choice, read, terms)
@@ -142,7 +154,7 @@ async def prepared(
             driver=driver,
             engine=engine,
             workspace=place.workspace,
-            image=image,
+            image=image.id,
             gateway=gateway,
             model_source=model,
             texts=prompt_texts(),
@@ -218,7 +230,7 @@ async def _check_foreign_work(place: Place, plan: str) -> None:
             )
 
 
-def _probe(place: Place, settings: Settings, image: str) -> ContainerSpec:
+def _probe(place: Place, settings: Settings, image: str, run: str) -> ContainerSpec:
     """A container that only looks something up in the image; called after the folder, whose lock is ours."""
     owner = place.workspace.owner
     return ContainerSpec(
@@ -234,13 +246,11 @@ def _probe(place: Place, settings: Settings, image: str) -> ContainerSpec:
     )
 
 
-async def _image(engine: ContainerEngine, settings: Settings) -> str:
-    digest = await engine.image_digest(settings.image.name)
-    if digest is None:
-        raise EnvironmentInvalid(
-            f"there is no image {settings.image.name}", hint="Build it: orchestrator image build"
-        )
-    return digest
+def _earlier_context(place: Place, choice: NewRun | GoOn) -> str | None:
+    if isinstance(choice, NewRun):
+        return None
+    recorded = place.records.folder(choice.state.run).build_context
+    return recorded.read_text("utf-8") if recorded.exists() else None
 
 
 async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Terms) -> RunJournal:
@@ -256,6 +266,7 @@ async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Te
     folder = place.records.folder(terms.run)
     folder.plan.write_bytes(read.content)
     folder.configuration.write_bytes(terms.loaded.repository_file or b"")
+    folder.build_context.write_text(terms.build_context, "utf-8")
     started = await _started(place, read.plan, terms)
     journal = RunJournal(place.journal, begin(place.journal.append(terms.run, started)))
     for text in terms.notices:

@@ -1,0 +1,145 @@
+"""The agent image with a project's own needs on top: its Dockerfile, then its Debian packages.
+
+Built once for each content: the name of an image carries a hash of everything that it was made from.
+"""
+
+import os
+import shlex
+import stat
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from orchestrator import subprocesses
+from orchestrator.containers.base import ContainerEngine, ImageInfo
+from orchestrator.containers.images import BUILD_SECONDS
+from orchestrator.errors import EnvironmentInvalid
+
+REPOSITORY = "ktrdr-project"
+SHOWN_LINES = 5
+_PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
+
+# Without a policy, a package that brings a server starts it while the image is built.
+_PACKAGES = """\
+FROM {base}
+USER root
+RUN [ -e /usr/sbin/policy-rc.d ] \\
+    || {{ printf '#!/bin/sh\\nexit 101\\n' > /usr/sbin/policy-rc.d && chmod 0755 /usr/sbin/policy-rc.d; }}
+RUN apt-get update \\
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {packages} \\
+    && rm -rf /var/lib/apt/lists/*
+"""
+
+OnLine = Callable[[str], None]
+
+
+def context_hash(dockerfile: Path) -> str:
+    """A hash of all that a build can see: the Dockerfile's folder without `.git`, and the file's name.
+
+    Raises EnvironmentInvalid when something in it cannot be read.
+    """
+    if not dockerfile.is_file():
+        raise EnvironmentInvalid("is no file (image.dockerfile)", where=str(dockerfile), hint="Name one.")
+    digest = sha256(os.fsencode(dockerfile.name))
+    try:
+        for path in _files(dockerfile.parent):
+            digest.update(_described(path, dockerfile.parent))
+    except OSError as error:
+        raise EnvironmentInvalid(
+            f"the build context cannot be read: {error.strerror}", where=str(error.filename)
+        ) from None
+    return digest.hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=_fail):
+        folders[:] = sorted(name for name in folders if name != ".git")
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        yield from (Path(parent) / name for name in sorted([*names, *links]) if name != ".git")
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def _described(path: Path, root: Path) -> bytes:
+    """Name, mode and content, each of a fixed length, so that two contexts never read the same."""
+    mode = path.lstat().st_mode
+    content = os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else b""
+    if stat.S_ISREG(mode):
+        content = path.read_bytes()
+    name = os.fsencode(path.relative_to(root))
+    return sha256(name).digest() + b"%07o" % mode + sha256(content).digest()
+
+
+async def with_dockerfile(
+    engine: ContainerEngine, base: ImageInfo, dockerfile: Path, context: str, on_line: OnLine
+) -> str:
+    """The name of the image that a Dockerfile makes; `context` is its `context_hash`.
+
+    Raises EnvironmentInvalid, in the build's own words, when it fails or does not build on `base`.
+    """
+    name = name_with_dockerfile(base, context)
+    if await engine.image(name) is None:
+        on_line(f"building the image of {dockerfile}")
+        await _build(name, dockerfile, dockerfile.parent, on_line)
+    made = await engine.image(name)
+    if made is None or made.layers[: len(base.layers)] != base.layers:
+        raise EnvironmentInvalid(
+            "does not build on the agent image", where=str(dockerfile), hint="Begin it with FROM that image."
+        )
+    return name
+
+
+async def with_packages(
+    engine: ContainerEngine, base_name: str, base: ImageInfo, packages: tuple[str, ...], on_line: OnLine
+) -> str:
+    """The name of an image with these Debian packages on top of another. Raises EnvironmentInvalid."""
+    name = _name("packages", base.id, *packages)
+    if await engine.image(name) is None:
+        on_line(f"building an image with {' '.join(packages)}")
+        with tempfile.TemporaryDirectory(prefix="ktrdr-build-") as context:
+            recipe = Path(context) / "Dockerfile"
+            recipe.write_text(_PACKAGES.format(base=base_name, packages=" ".join(packages)))
+            await _build(name, recipe, recipe.parent, on_line)
+    return name
+
+
+def name_with_dockerfile(base: ImageInfo, context: str) -> str:
+    return _name("dockerfile", base.id, context)
+
+
+def _name(*content: str) -> str:
+    return f"{REPOSITORY}:{sha256(chr(0).join(content).encode()).hexdigest()[:32]}"
+
+
+async def _build(name: str, dockerfile: Path, context: Path, on_line: OnLine) -> None:
+    argv = ["docker", "build", "--tag", name, "--file", str(dockerfile), *_proxies(), str(context)]
+    last: deque[str] = deque(maxlen=SHOWN_LINES)
+
+    def keep(line: str) -> None:
+        if line.strip():
+            last.append(line)
+        on_line(line)
+
+    try:
+        exit_code = await subprocesses.run_lines(argv, timeout=BUILD_SECONDS, on_line=keep)
+    except FileNotFoundError:
+        raise EnvironmentInvalid(
+            "the docker command is missing; it builds images", hint="Install Docker's command line."
+        ) from None
+    except subprocesses.ProcessTimeout as error:
+        raise EnvironmentInvalid(str(error), where=str(dockerfile)) from None
+    if exit_code != 0:
+        raise EnvironmentInvalid(
+            "the image could not be built (image.packages, image.dockerfile):\n" + "\n".join(last),
+            hint=f"At a terminal the whole output is shown; by hand: {shlex.join(argv)}",
+        )
+
+
+def _proxies() -> list[str]:
+    """The caller's proxies; one with a password stays out, because images keep build arguments."""
+    given = [(name, os.environ.get(name, "")) for name in _PROXIES]
+    return [word for name, value in given if "@" not in value for word in ("--build-arg", f"{name}={value}")]
