@@ -6,6 +6,7 @@
     ├─ ConfigurationError        2   a setting is unknown, of the wrong type, or needs trust
     ├─ EnvironmentInvalid        2   folder, repository, engine, image or credential are not fit to start
     │  ├─ FolderBusy             2   another run holds the code folder
+    │  ├─ SetupFailed            2   the project's dependencies cannot be installed (4 once there is work)
     │  └─ CannotStart            2   no engine, no image, or a folder that no container can be started on
     ├─ CodingAgentError          4   the container engine failed, in its own words
     │  ├─ CannotStart            2   (the same class: who starts a container need catch only this branch)
@@ -58,6 +59,10 @@ class EnvironmentInvalid(OrchestratorError):
 
 class FolderBusy(EnvironmentInvalid):
     """Another run holds the code folder; the message names it by run id and process id."""
+
+
+class SetupFailed(EnvironmentInvalid):
+    """A setup command failed, or made what no gate can work on; `what` carries the end of its output."""
 
 
 class CodingAgentError(OrchestratorError):

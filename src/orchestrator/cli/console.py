@@ -27,6 +27,8 @@ from orchestrator.run.facts import (
     RunEnded,
     RunResumed,
     RunStarted,
+    SetupEnded,
+    SetupStarted,
     TaskFinished,
     TaskStarted,
     TreeLookedAt,
@@ -66,6 +68,11 @@ def lines(fact: Fact) -> list[str]:
             return [f"run {fact.run} goes on"]
         case Notice() as body:
             return [f"note    {one_line(body.text, 400)}"]
+        case SetupStarted() as body:
+            why = f" (found {', '.join(body.found)})" if body.found else ""
+            return [f"setup   {one_line(command, 200)}{why}" for command in body.commands]
+        case SetupEnded() as body:
+            return _setup_lines(body)
         case BaseChecked() as body:
             return [f"base    task {fact.task}: {body.gate} {BEFORE_WORDS[body.before]}"]
         case BaseRunEnded() | AgentText(text=""):
@@ -120,6 +127,20 @@ def lines(fact: Fact) -> list[str]:
             return [_ended_line(fact, body)]
 
 
+def _setup_lines(body: SetupEnded) -> list[str]:
+    if body.status == "failed":
+        return [f"setup   failed after {body.seconds:.1f} s", *_quoted(body.reason or "")]
+    how = "done before" if body.status == "reused" else f"done in {body.seconds:.1f} s"
+    found = [f"setup   {how}, image {(body.image or '').removeprefix('sha256:')[:12]}"]
+    if body.changed:
+        found.append(f"setup   changes tracked files, and nobody sees these changes: {_few(body.changed)}")
+    return found
+
+
+def _quoted(text: str) -> list[str]:
+    return [f"        | {one_line(line, 160)}" for line in plain(text).rstrip().splitlines()]
+
+
 def _few(paths: tuple[str, ...]) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return one_line(", ".join(paths[:3]), 200) + more
@@ -136,8 +157,7 @@ def _gate_lines(body: GateEnded) -> list[str]:
     result = f"gate    {body.gate}: {body.verdict}, {body.seconds:.1f} s, evidence {body.evidence}"
     if body.verdict != "fail":
         return [result]
-    end = plain(body.tail).rstrip().splitlines()[-5:]
-    return [f"{result}, exit code {body.exit_code}", *(f"        | {one_line(line, 160)}" for line in end)]
+    return [f"{result}, exit code {body.exit_code}", *_quoted(body.tail)[-5:]]
 
 
 def _finished_line(fact: Fact, body: TaskFinished) -> str:

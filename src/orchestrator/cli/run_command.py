@@ -98,6 +98,8 @@ def _carried_out(
     report = asyncio.run(start(options))
     text = run_table(report.state)
     print(text, file=sys.stderr if arguments.json else sys.stdout)
+    if report.exit_code == 2:
+        print(f"error: {report.reason}", file=sys.stderr)
     return report.exit_code
 
 

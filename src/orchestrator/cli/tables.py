@@ -68,4 +68,6 @@ def _ending(state: RunState) -> str:
     line = f"run {state.run} {status}{reason}, branch {state.start.branch}"
     if status in ("completed", "cancelled"):
         return line
+    if end is not None and end.exit_code == 2:
+        return f"{line}\nnext: mend it, then orchestrator run {state.start.plan}"
     return f"{line}\nnext: orchestrator logs {state.run}, then orchestrator resume {state.run}"

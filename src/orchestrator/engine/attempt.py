@@ -27,9 +27,12 @@ from orchestrator.containers.profile import attempt_command
 from orchestrator.engine.agent_watch import Watched, watch
 from orchestrator.engine.chatter import Chatter
 from orchestrator.engine.context import RunContext, binds
+from orchestrator.engine.overlays import masks, remove_made, setup_volumes
 from orchestrator.engine.run_folder import AttemptFolders
 from orchestrator.engine.sessions import carry_session, session_exists
+from orchestrator.engine.setup import For, setup_image
 from orchestrator.events import InvalidOutcome, Outcome, plain
+from orchestrator.gates.setup_image import SetupImage
 from orchestrator.gateway.access import AttemptAccess
 from orchestrator.run.facts import AttemptEnded, AttemptStarted, TreeSaved
 from orchestrator.run.prompts import PromptParts, prompt
@@ -90,6 +93,7 @@ async def run_attempt(context: RunContext, attempt: AttemptPlan) -> None:
         await record_interrupted(context, attempt.task, attempt.number, "stopped by a signal")
         raise
     finally:
+        remove_made(context.workspace.folder, attempt_folders(context, attempt.task, attempt.number))
         if context.gateway is not None:
             await context.gateway.close_attempt(context.run, attempt.task, attempt.number)
     last = context.journal.state.tasks[attempt.task].last
@@ -106,8 +110,9 @@ async def record_interrupted(context: RunContext, task: str, number: int, reason
     last = context.journal.state.tasks[task].last
     if last is None or last.number != number or last.end is not None:
         return
-    await save_tree(context, task, number)
     folders = attempt_folders(context, task, number)
+    remove_made(context.workspace.folder, folders)
+    await save_tree(context, task, number)
     session = Session(id=last.start.session, resumed=True)
     launch = context.driver.launch(_request(context, task, number, session, None))
     heard = _heard(context.driver.parser(), folders.transcript)
@@ -194,12 +199,17 @@ async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
         carry_session(home, folders.home, launch.session_files, owner)
     baseline = await context.workspace.baseline()
     folders.baseline.write_text(baseline.to_json(), "utf-8")
-    mounts = await _mounts(context, attempt, folders, token)
+    setup = await setup_image(context, attempt.parent, For(task=attempt.task, attempt=attempt.number))
+    mounts = (
+        *await _mounts(context, attempt, folders, token),
+        *masks(context.workspace.folder, context.settings.masked.files, folders),
+        *await _setup_volumes(context, setup, folders),
+    )
     container = CodingAgentContainer(
         container_name=attempt_name(context.run, attempt.task, attempt.number),
-        image_name=context.image,
+        image_name=setup.id,
         mounts=mounts,
-        env={**launch.env, "HOME": HOME_FOLDER},
+        env={**context.variables, **launch.env, "HOME": HOME_FOLDER},
         labels=context.labels("attempt", attempt.task, attempt.number),
         limits=context.limits,
         engine=context.engine,
@@ -240,6 +250,15 @@ async def _mounts(
         )
         mounts.append(Bind(source=socket_folder, target=GATEWAY_FOLDER, read_only=True))
     return tuple(mounts)
+
+
+async def _setup_volumes(
+    context: RunContext, setup: SetupImage, folders: AttemptFolders
+) -> tuple[Mount, ...]:
+    """Setup's own folders, where git ignores them: the user's, of the same name, are out of reach."""
+    ignored = await context.workspace.ignored(setup.folders)
+    hidden = [path for path in setup.folders if path in ignored or path in setup.self_ignored]
+    return setup_volumes(context.workspace.folder, context.workspace.owner, hidden, folders)
 
 
 def _announce(context: RunContext, attempt: AttemptPlan, prepared: _Prepared) -> None:

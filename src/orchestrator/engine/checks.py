@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from orchestrator.containers.base import ContainerKind, ContainerSpec
 from orchestrator.containers.names import gate_name
 from orchestrator.engine.context import RunContext, binds
+from orchestrator.engine.setup import For, set_up_base, setup_image
 from orchestrator.errors import CodingAgentError
 from orchestrator.gates.command_gate import GateCommand, GateRequest, GateResult, run_gates
 from orchestrator.gates.evidence import tail
 from orchestrator.run.facts import BaseChecked, BaseRunEnded, Before, EndToEndEnded, GateEnded, GateStarted
 from orchestrator.run.state import AttemptState
-from orchestrator.supervision.decide import WorkItem
+from orchestrator.supervision.decide import BUILD, WorkItem
 
+# The image's own command may be another one: a Dockerfile of the project's can have set it.
+KEEP_ALIVE = ("sleep", "infinity")
 NOT_THERE_EXITS = frozenset({126, 127})
 PYTEST_NOT_THERE_EXITS = frozenset({4, 5})
 
@@ -102,11 +105,15 @@ def before_the_work(command: str, exit_code: int) -> Before:
 
 
 async def check_base(context: RunContext) -> None:
-    """Run every verify command of the run's tasks on the base; raises CodingAgentError when it cannot."""
+    """Set the project up, then run every verify command of the run's tasks on the base.
+
+    Raises SetupFailed, and CodingAgentError when a command cannot be run.
+    """
     base = context.journal.state.start.base
+    await set_up_base(context)
     for item in context.work.items:
         task = context.journal.state.tasks[item.id]
-        if item.commands and task.finished is None and len(task.base) < len(item.commands):
+        if item.commands and task.finished is None and len(task.base) < len(context.work.gates_of(item)):
             await _check_base_of(context, item, base)
     context.journal.append(BaseRunEnded())
 
@@ -114,8 +121,8 @@ async def check_base(context: RunContext) -> None:
 async def _check_base_of(context: RunContext, item: WorkItem, base: str) -> None:
     given = context.journal.state.evidence_given
     commands = tuple(
-        GateCommand(gate=f"verify-{number}", command=command, evidence=f"e{given + number}")
-        for number, command in enumerate(item.commands, 1)
+        GateCommand(gate=gate.name, command=gate.command, evidence=f"e{given + number}")
+        for number, gate in enumerate(context.work.gates_of(item), 1)
     )
     place = _Place(kind="gate", task=item.id, attempt=None)
     recorder = _BaseRecorder(context, item.id)
@@ -123,14 +130,14 @@ async def _check_base_of(context: RunContext, item: WorkItem, base: str) -> None
 
 
 async def check_candidate(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
-    """Run the task's gates that have not spoken yet on this attempt's candidate."""
+    """Run the task's gates that have not spoken yet on this attempt's candidate; builds in any case."""
     assert attempt.candidate is not None
     heard = {gate.evidence for gate in attempt.gates if gate.verdict != "unavailable"}
-    numbered = zip(item.commands, attempt.candidate.evidence, strict=True)
+    numbered = zip(context.work.gates_of(item), attempt.candidate.evidence, strict=True)
     commands = tuple(
-        GateCommand(gate=f"verify-{number}", command=command, evidence=evidence)
-        for number, (command, evidence) in enumerate(numbered, 1)
-        if evidence not in heard
+        GateCommand(gate=gate.name, command=gate.command, evidence=evidence)
+        for gate, evidence in numbered
+        if evidence not in heard or gate.name.startswith(BUILD)
     )
     place = _Place(kind="gate", task=item.id, attempt=attempt.number)
     recorder = _Recorder(context, place, attempt.candidate.commit)
@@ -143,8 +150,8 @@ async def check_end_to_end(context: RunContext) -> None:
     assert commit is not None
     given = context.journal.state.evidence_given
     commands = tuple(
-        GateCommand(gate=f"e2e-{number}", command=command, evidence=f"e{given + number}")
-        for number, command in enumerate(context.work.end_to_end, 1)
+        GateCommand(gate=gate.name, command=gate.command, evidence=f"e{given + number}")
+        for number, gate in enumerate(context.work.scenario, 1)
     )
     place = _Place(kind="e2e", task=None, attempt=None)
     recorder = _Recorder(context, place, commit)
@@ -172,6 +179,7 @@ async def _run(
     ended: Callable[[GateResult], None],
 ) -> None:
     """Prepare the candidate for a fresh container, run the commands in it, and leave nothing behind."""
+    setup = await setup_image(context, commit, For(task=place.task, attempt=place.attempt, is_candidate=True))
     owner = context.workspace.owner
     number = int(commands[0].evidence.removeprefix("e"))
     name = gate_name(context.run, place.task, place.number, number)
@@ -185,18 +193,20 @@ async def _run(
         mounts = await context.workspace.make_gate_git_dir(scratch / "git", commit=commit, branch=branch)
         spec = ContainerSpec(
             name=name,
-            image=context.image,
+            image=setup.id,
+            command=KEEP_ALIVE,
             uid=owner.uid,
             gid=owner.gid,
             limits=context.limits,
             labels=context.labels(place.kind, place.task, place.attempt),
+            env=context.variables,
             mounts=binds(mounts),
         )
         request = GateRequest(
             spec=spec,
             archive=archive,
             candidate=commit,
-            image=context.image,
+            image=setup.id,
             commands=commands,
             timeout=context.settings.verify.timeout,
             evidence=context.folder.evidence,

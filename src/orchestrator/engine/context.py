@@ -44,7 +44,7 @@ class RunContext:
     engine: ContainerEngine
     workspace: Workspace
     image: str
-    """The image's id: what attempts and gates start from."""
+    """The image's id: what setup starts from, and attempts and gates where there is no setup."""
     gateway: GatewayClient | None
     """None for agents without a model."""
     model_source: ModelSource | None
@@ -55,6 +55,11 @@ class RunContext:
 
     def labels(self, kind: ContainerKind, task: str | None, attempt: int | None) -> dict[str, str]:
         return labels(kind=kind, state=self.state_id, run=self.run, task=task, attempt=attempt)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the configuration puts into the environment of every container."""
+        return dict(self.settings.environment.variables)
 
     @property
     def limits(self) -> Limits:

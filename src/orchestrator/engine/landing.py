@@ -5,6 +5,7 @@ import shutil
 from orchestrator.containers.names import component
 from orchestrator.engine.attempt import attempt_folders, clear_oddities, save_tree
 from orchestrator.engine.context import RunContext
+from orchestrator.engine.setup import For, refuse_what_setup_made
 from orchestrator.errors import WorkspaceError
 from orchestrator.events import one_line, plain
 from orchestrator.plan.model import Task
@@ -28,12 +29,15 @@ async def make_candidate(
     context: RunContext, item: WorkItem, attempt: AttemptState, *, by_hand: bool
 ) -> None:
     """Make a commit of the folder as it is, the hand-off section included, before any gate speaks."""
+    whose = For(task=item.id, attempt=attempt.number, is_candidate=True)
     try:
-        made: CandidateMade | CandidateRefused = await _made(context, item, attempt, by_hand=by_hand)
+        made = await _made(context, item, attempt, by_hand=by_hand)
+        refused = await refuse_what_setup_made(context, made.commit, made.parent, whose)
     except TreeRefused as error:
         await save_tree(context, item.id, attempt.number)
-        made = CandidateRefused(reason=plain(str(error)))
-    context.journal.append(made, task=item.id, attempt=attempt.number)
+        refused = str(error)
+    fact = made if refused is None else CandidateRefused(reason=plain(refused))
+    context.journal.append(fact, task=item.id, attempt=attempt.number)
 
 
 async def _made(
@@ -152,7 +156,7 @@ def _task(context: RunContext, task_id: str) -> Task:
 
 def _evidence_ids(context: RunContext, item: WorkItem) -> tuple[str, ...]:
     given = context.journal.state.evidence_given
-    return tuple(f"e{given + number}" for number in range(1, len(item.commands) + 1))
+    return tuple(f"e{given + number}" for number in range(1, len(context.work.gates_of(item)) + 1))
 
 
 def _section(task: Task, attempt: AttemptState, changes: tuple[ChangedFile, ...]) -> HandoffSection:

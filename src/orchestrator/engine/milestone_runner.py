@@ -8,7 +8,7 @@ from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.edits import take_edits
 from orchestrator.engine.stop_signals import StopSignals, stopped_by
-from orchestrator.errors import OrchestratorError, WorkspaceError
+from orchestrator.errors import OrchestratorError, SetupFailed, WorkspaceError
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import (
     Body,
@@ -69,6 +69,9 @@ class MilestoneRunner:
                     status: RunStatus = "cancelled" if stop.reason == CANCELLED else "interrupted"
                     action = EndRun(status=status, exit_code=130, reason=stop.reason)
                     break
+                except SetupFailed as error:
+                    action = await self._not_set_up(error)
+                    break
                 except OrchestratorError as error:
                     action = EndRun(status="parked", exit_code=4, reason=str(error))
                     break
@@ -82,6 +85,13 @@ class MilestoneRunner:
             )
         )
         return self.state
+
+    async def _not_set_up(self, error: SetupFailed) -> EndRun:
+        """Before there is any work, a run that cannot be set up is over and leaves no trace."""
+        if self.state.branch_ready:
+            return EndRun(status="parked", exit_code=4, reason=str(error))
+        await self._context.workspace.forget(self._context.run)
+        return EndRun(status="failed", exit_code=error.exit_code, reason=str(error))
 
     async def _do(self, action: Action) -> None:
         context = self._context

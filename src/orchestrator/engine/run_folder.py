@@ -43,6 +43,15 @@ class AttemptFolders:
         return self.root / "moved-away"
 
     @property
+    def overlaid(self) -> Path:
+        """The folders that were made in the code folder for this attempt's volumes."""
+        return self.root / "overlaid.json"
+
+    @property
+    def masks(self) -> Path:
+        return self.root / "masks"
+
+    @property
     def handoff(self) -> Path:
         """The hand-off document as this attempt's candidate would leave it."""
         return self.root / "handoff.md"
@@ -94,6 +103,12 @@ class RunFolder:
 
     def attempt(self, escaped_task: str, number: int) -> AttemptFolders:
         return AttemptFolders(root=self.root / "attempts" / escaped_task / str(number))
+
+    def setup_log(self, name: str) -> Path:
+        """Everything that the commands of a setup container printed."""
+        folder = self.root / "setup"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder / f"{name}.log"
 
     def gate(self, name: str) -> Path:
         """A scratch folder for one gate container; removed afterwards."""

@@ -3,6 +3,7 @@
 A fact is an envelope (run, number, time, task, attempt) around a body; the body's class is its kind.
 An intent is written before its side effect, with what is needed to find out later whether it happened:
 
+    setup_started     a setup container may exist              closed by  setup_ended
     attempt_started   a container of this name may exist       closed by  attempt_ended
     candidate_made    this commit exists in our repository
     landing_started   the branch may stand at this candidate   closed by  task_finished, landing_refused
@@ -78,6 +79,29 @@ class Notice:
 
     kind: ClassVar[str] = "notice"
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupStarted:
+    """Dependencies are about to be installed for `commit`, in a container of their own."""
+
+    kind: ClassVar[str] = "setup_started"
+    commands: tuple[str, ...]
+    found: tuple[str, ...]
+    """The lock files by which the commands were discovered; empty when they are configured."""
+    commit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupEnded:
+    kind: ClassVar[str] = "setup_ended"
+    status: Literal["done", "reused", "failed"]
+    """reused: an earlier setup with the same lock files, commands and image."""
+    image: str | None
+    seconds: float
+    reason: str | None = None
+    changed: tuple[str, ...] = ()
+    """Tracked files that setup changed; checks and agents have them as they are tracked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,6 +376,8 @@ Body = (
     RunStarted
     | RunResumed
     | Notice
+    | SetupStarted
+    | SetupEnded
     | BaseChecked
     | BaseRunEnded
     | BranchReady

@@ -34,6 +34,8 @@ from orchestrator.run.facts import (
     RunOptions,
     RunResumed,
     RunStarted,
+    SetupEnded,
+    SetupStarted,
     TaskEntry,
     TaskFinished,
     TaskStarted,
@@ -187,7 +189,7 @@ def _transition(state: RunState, fact: Fact) -> RunState:
             return replace(state, base_checked=True)
         case BranchReady():
             return replace(state, branch_ready=True)
-        case EditsCommitted() | Notice():
+        case EditsCommitted() | Notice() | SetupStarted() | SetupEnded():
             return state
         case UndoStarted() as body:
             return replace(state, undo=body)

@@ -7,6 +7,9 @@ from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
 from orchestrator.run.state import RunState
 
+NOT_BEGUN = 2
+"""The exit code of a run that could not be set up."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
@@ -47,10 +50,15 @@ Choice = NewRun | GoOn | DoneAlready
 
 
 def is_unfinished(state: RunState) -> bool:
-    """Whether `resume` can go on with it: failed, waiting, parked, interrupted, or about to be undone."""
-    if state.end is None or state.end.status not in ("completed", "cancelled"):
+    """Whether `resume` can go on with it: failed, waiting, parked, interrupted, or about to be undone.
+
+    Not when it failed before it began (2): what has to be mended is what it would go on with.
+    """
+    if state.end is None:
         return True
-    return state.undo is not None and state.end.status == "completed"
+    if state.end.status in ("completed", "cancelled"):
+        return state.undo is not None and state.end.status == "completed"
+    return state.end.exit_code != NOT_BEGUN
 
 
 def choose_run(

@@ -5,7 +5,7 @@ over the same facts, so there is no second path for resume.
 """
 
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 from orchestrator.run.facts import AttemptStatus, RunStatus
 from orchestrator.run.state import AttemptState, QuestionState, RunState, TaskState
@@ -29,12 +29,38 @@ class WorkItem:
     """Whether a candidate without changes is a failure (CODING, MIXED, or nothing that checks it)."""
 
 
+class Gate(NamedTuple):
+    name: str
+    """build-1, …, verify-1, …, e2e-1, …"""
+    command: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     items: tuple[WorkItem, ...]
     """The tasks to carry out, in an order that respects their dependencies."""
     end_to_end: tuple[str, ...]
     attempts: int
+    build: tuple[str, ...] = ()
+    """What every container runs before its first check; where there is no check there is none of it."""
+
+    def gates_of(self, item: WorkItem) -> tuple[Gate, ...]:
+        return self._after_build("verify", item.commands)
+
+    @property
+    def scenario(self) -> tuple[Gate, ...]:
+        return self._after_build("e2e", self.end_to_end)
+
+    def _after_build(self, name: str, checks: tuple[str, ...]) -> tuple[Gate, ...]:
+        build = self.build if checks else ()
+        return (*_numbered(BUILD, build), *_numbered(name, checks))
+
+
+BUILD = "build"
+
+
+def _numbered(name: str, commands: tuple[str, ...]) -> tuple[Gate, ...]:
+    return tuple(Gate(f"{name}-{number}", command) for number, command in enumerate(commands, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

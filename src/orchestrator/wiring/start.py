@@ -349,7 +349,12 @@ async def _work(place: Place, plan: Plan, settings: Settings, state: RunState) -
     if not state.options.only:
         own = plan.end_to_end.commands if plan.end_to_end is not None else ()
         scenario = (*own, *settings.verify.milestone)
-    return Work(items=tuple(items), end_to_end=scenario, attempts=settings.limits.attempts)
+    return Work(
+        items=tuple(items),
+        end_to_end=scenario,
+        attempts=settings.limits.attempts,
+        build=settings.verify.build,
+    )
 
 
 def commands_of(task: Task, settings: Settings) -> tuple[str, ...]:

@@ -278,13 +278,18 @@ async def _refuse_links_to_repositories(git: Git) -> None:
 async def in_ignored_folders(git: Git, nested: Iterable[str]) -> frozenset[str]:
     """Those `.git`s whose folder is ignored: git does not descend there."""
     holders = {path.rpartition("/")[0]: path for path in nested}
-    if not holders:
+    return frozenset(holders[path] for path in await ignored_of(git, holders))
+
+
+async def ignored_of(git: Git, paths: Iterable[str]) -> frozenset[str]:
+    """Those of these paths that git ignores, whether they exist or not; a folder may end with `/`."""
+    asked = b"\0".join(map(os.fsencode, paths))
+    if not asked:
         return frozenset()
-    asked = b"\0".join(map(os.fsencode, holders))
     done = await git.try_run("check-ignore", "-z", "--stdin", stdin=asked, timeout=TREE_SECONDS)
     if done.exit_code not in (0, 1):
         raise refusal(done, "check-ignore", git.git_dir)
-    return frozenset(holders[path] for path in os.fsdecode(done.stdout).split("\0") if path)
+    return frozenset(path for path in os.fsdecode(done.stdout).split("\0") if path)
 
 
 def _move_all(folder: Path, paths: Sequence[str], into: Path) -> tuple[Oddity, ...]:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -333,6 +333,17 @@ class Workspace:
         """Whether `of` builds on `commit`; False too when the commit is not there any more."""
         done = await self.own.git.try_run("merge-base", "--is-ancestor", commit, of)
         return done.exit_code == 0
+
+    async def files(self, commit: str) -> Mapping[str, str]:
+        """Every path that a commit tracks, with its blob."""
+        listing = await self.own.git.run("ls-tree", "-r", "-z", "--full-tree", commit, timeout=TREE_SECONDS)
+        entries = [entry.split("\t", 1) for entry in os.fsdecode(listing).split("\0") if entry]
+        return {path: about.split(" ")[2] for about, path in entries}
+
+    async def ignored(self, paths: Iterable[str]) -> frozenset[str]:
+        """Those of these paths that git ignores here, existing or not; folders end with `/`."""
+        with self.own.index_copy() as git:
+            return await candidates.ignored_of(git, paths)
 
     async def tree_of(self, commit: str) -> str:
         return await delivery.tree_of(self.own.git, commit)

@@ -1,0 +1,142 @@
+"""The setup image of a commit: found, or made with a fact before and after."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.containers.base import Bind, ContainerSpec
+from orchestrator.containers.names import setup_name
+from orchestrator.engine.context import RunContext, binds
+from orchestrator.engine.run_folder import give
+from orchestrator.errors import OrchestratorError, SetupFailed
+from orchestrator.events import plain
+from orchestrator.gates.setup_image import (
+    HOME,
+    SetupImage,
+    SetupPlan,
+    SetupRequest,
+    find_setup,
+    first_conflict,
+    plan_setup,
+    run_setup,
+)
+from orchestrator.run.facts import SetupEnded, SetupStarted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class For:
+    """Whose setup it is, for facts; the run's own by default."""
+
+    task: str | None = None
+    attempt: int | None = None
+    is_candidate: bool = False
+    """Whether an agent made the commit: what it tracks is then never a reason to set up anew."""
+
+
+async def setup_image(context: RunContext, commit: str, whose: For) -> SetupImage:
+    """What attempts on this commit, and gates of it, start from. Raises SetupFailed."""
+    files = await context.workspace.files(commit)
+    plan = _plan(context, files)
+    if plan is None:
+        return SetupImage(id=context.image)
+    found = await find_setup(context.engine, plan)
+    if found is not None and (whose.is_candidate or first_conflict(files, found) is None):
+        return found
+    return await _made(context, commit, plan, whose)
+
+
+async def set_up_base(context: RunContext) -> None:
+    """Have the base's image there before anything is paid for, and say so. Raises SetupFailed."""
+    base = context.journal.state.start.base
+    plan = _plan(context, await context.workspace.files(base))
+    before = context.journal.state.last_n
+    made = await setup_image(context, base, For())
+    if plan is not None and context.journal.state.last_n == before:
+        reused = SetupEnded(status="reused", image=made.id, seconds=0.0, changed=made.changed)
+        context.journal.append(reused)
+
+
+async def refuse_what_setup_made(context: RunContext, commit: str, parent: str, whose: For) -> str | None:
+    """Why a candidate may not be gated: its own setup fails, or it tracks what setup makes; else None.
+
+    A tracked `.venv/bin/pytest` would take the place of the one that setup installed.
+    """
+    files = await context.workspace.files(commit)
+    known = await context.workspace.files(parent)
+    before = await setup_image(context, parent, For())
+    try:
+        after = await setup_image(context, commit, whose)
+    except SetupFailed as error:
+        return f"its dependencies cannot be installed: {error.what}"
+    for made in (before, after):
+        path = first_conflict(files, made)
+        rewritten = sorted(set(made.changed).intersection(files) - known.keys())
+        path = path or next(iter(rewritten), None)
+        if path is not None:
+            return f"{path} is tracked, and setup makes it: no check could tell the two apart"
+    return None
+
+
+def _plan(context: RunContext, files: Mapping[str, str]) -> SetupPlan | None:
+    settings = context.settings
+    return plan_setup(
+        files,
+        commands=settings.setup.commands,
+        discovering=settings.setup.discover,
+        image=context.image,
+        owner=context.workspace.owner,
+        env=context.variables,
+    )
+
+
+async def _made(context: RunContext, commit: str, plan: SetupPlan, whose: For) -> SetupImage:
+    begun = time.monotonic()
+    started = SetupStarted(commands=plan.commands, found=plan.found, commit=commit)
+    number = context.journal.append(started, task=whose.task, attempt=whose.attempt).n
+    try:
+        made = await _carried_out(context, commit, plan, setup_name(context.run, number))
+    except OrchestratorError as error:
+        failed = SetupEnded(
+            status="failed", image=None, seconds=round(time.monotonic() - begun, 3), reason=plain(error.what)
+        )
+        context.journal.append(failed, task=whose.task, attempt=whose.attempt)
+        raise
+    done = SetupEnded(
+        status="done",
+        image=made.id,
+        seconds=round(time.monotonic() - begun, 3),
+        changed=tuple(plain(path) for path in made.changed),
+    )
+    context.journal.append(done, task=whose.task, attempt=whose.attempt)
+    return made
+
+
+async def _carried_out(context: RunContext, commit: str, plan: SetupPlan, name: str) -> SetupImage:
+    """Put the tree into a fresh container, run the commands, and leave nothing behind but image and log."""
+    owner = context.workspace.owner
+    scratch = context.folder.gate(name)
+    shutil.rmtree(scratch, ignore_errors=True)
+    home = scratch / "home"
+    home.mkdir(parents=True, mode=0o700)
+    give(home, owner)
+    try:
+        archive = scratch / "tree.tar"
+        await context.workspace.write_gate_archive(commit, archive, uid=owner.uid, gid=owner.gid)
+        branch = context.journal.state.start.branch
+        git = await context.workspace.make_gate_git_dir(scratch / "git", commit=commit, branch=branch)
+        spec = ContainerSpec(
+            name=name,
+            image=context.image,
+            uid=owner.uid,
+            gid=owner.gid,
+            limits=context.limits,
+            labels=context.labels("setup", None, None),
+            mounts=(*binds(git), Bind(source=home, target=HOME)),
+        )
+        request = SetupRequest(
+            spec=spec, archive=archive, plan=plan, env=context.variables, log=context.folder.setup_log(name)
+        )
+        return await run_setup(context.engine, request)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

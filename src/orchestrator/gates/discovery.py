@@ -1,0 +1,89 @@
+"""Which commands install what a project depends on, told by its lock files: pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+SETUP_FOLDER = "/opt/setup"
+"""For what setup makes outside the code folder: HOME is empty in every container, this is in the image."""
+
+ENVIRONMENT: Mapping[str, str] = {
+    "CARGO_HOME": f"{SETUP_FOLDER}/cargo",
+    "GOMODCACHE": f"{SETUP_FOLDER}/go-modules",
+    "UV_CACHE_DIR": f"{SETUP_FOLDER}/uv-cache",
+    "UV_PYTHON_INSTALL_DIR": f"{SETUP_FOLDER}/python",
+    "YARN_GLOBAL_FOLDER": f"{SETUP_FOLDER}/yarn",
+}
+"""Puts the stores of package managers that link to them there, for setup, gates and agents alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageManager:
+    name: str
+    lock: str
+    command: str
+
+
+def _node_manager(name: str, package: str, install: str) -> str:
+    """Install a manager that the image does not bring, in the version that the project names."""
+    return (
+        f"command -v {name} > /dev/null || npm install --global --no-fund --no-audit "
+        f"--prefix {SETUP_FOLDER} \"$(jq -r '{package}' package.json)\"\n{install}"
+    )
+
+
+_NAMED = '.packageManager // "{name}" | split("+")[0]'
+_YARN = _NAMED.format(name="yarn") + ' | if test("^yarn@[2-9]") then "@yarnpkg/cli-dist" + .[4:] else . end'
+
+# Of each group the first whose lock file is there: a project has one of these managers.
+GROUPS: tuple[tuple[PackageManager, ...], ...] = (
+    (
+        PackageManager(name="uv", lock="uv.lock", command="uv sync --frozen"),
+        PackageManager(
+            name="pip",
+            lock="requirements.txt",
+            command="python3 -m venv .venv\n"
+            ".venv/bin/python -m pip install --disable-pip-version-check -r requirements.txt",
+        ),
+    ),
+    (
+        PackageManager(
+            name="pnpm",
+            lock="pnpm-lock.yaml",
+            command=_node_manager(
+                "pnpm",
+                _NAMED.format(name="pnpm"),
+                f"pnpm install --frozen-lockfile --store-dir {SETUP_FOLDER}/pnpm-store",
+            ),
+        ),
+        PackageManager(
+            name="yarn",
+            lock="yarn.lock",
+            command=_node_manager(
+                "yarn",
+                _YARN,
+                "if grep -q '^__metadata:' yarn.lock; then yarn install --immutable\n"
+                "else yarn install --frozen-lockfile; fi",
+            ),
+        ),
+        PackageManager(name="npm", lock="package-lock.json", command="npm ci --no-fund --no-audit"),
+    ),
+    (PackageManager(name="cargo", lock="Cargo.lock", command="cargo fetch --locked"),),
+    (PackageManager(name="go", lock="go.sum", command="go mod download"),),
+)
+
+LOCK_FILES = ("requirements*.txt", "constraints*.txt", "npm-shrinkwrap.json", "poetry.lock", "Pipfile.lock")
+"""Besides those of GROUPS: patterns of file names whose change means another set of dependencies."""
+
+
+def discover(files: Iterable[str]) -> tuple[PackageManager, ...]:
+    """The package managers of a project, by the lock files at its root."""
+    at_root = frozenset(path for path in files if "/" not in path)
+    found = (next((each for each in group if each.lock in at_root), None) for group in GROUPS)
+    return tuple(each for each in found if each is not None)
+
+
+def is_lock_file(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    known = {each.lock for group in GROUPS for each in group}
+    return name in known or any(fnmatchcase(name, pattern) for pattern in LOCK_FILES)

@@ -1,0 +1,133 @@
+"""Runs inside a setup container, as a program of its own: which files are the tree's, which are setup's.
+
+`record` prints what the tree holds. `conclude` reads that, removes the tree's files and the folders that are
+empty then, and prints what setup changed and made. Only the standard library is there, and nothing of ours.
+"""
+
+import hashlib
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator
+
+ROOT = "/workspace"
+_ELSEWHERE = ("/proc", "/sys", "/dev", "/tmp", "/run")  # noqa: S108 - a path that is left out
+
+
+def record(root: str) -> dict[str, str]:
+    """Every file and link of the tree, with a digest of what it is."""
+    return {path: _digest(f"{root}/{path}") for path, is_folder in _walk(root) if not is_folder}
+
+
+def conclude(root: str, before: dict[str, str], *, system: str = "/") -> dict[str, list[str]]:
+    """`changed`: paths of the tree that setup changed. `produced`: what is left, folders with `/` at the end
+    standing for all that is in them. `self_ignored`: those folders that bring a .gitignore for themselves.
+    `installed`: where the project itself was installed as a copy.
+    """
+    changed = sorted(path for path, digest in before.items() if _digest(f"{root}/{path}") != digest)
+    for path in before:
+        _remove(root, path)
+    produced = sorted(_produced(root, _folders_of(before)))
+    return {
+        "changed": changed,
+        "produced": produced,
+        "self_ignored": [path for path in produced if path.endswith("/") and _ignores_itself(root, path)],
+        "installed": sorted(_copies_of_the_project(root, system)),
+    }
+
+
+def _walk(root: str, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    with os.scandir(f"{root}/{prefix}") as entries:
+        for entry in sorted(entries, key=lambda each: each.name):
+            path = f"{prefix}{entry.name}"
+            if path == ".git":
+                continue
+            is_folder = entry.is_dir(follow_symlinks=False)
+            yield path, is_folder
+            if is_folder:
+                yield from _walk(root, f"{path}/")
+
+
+def _digest(path: str) -> str:
+    try:
+        mode = os.lstat(path).st_mode
+        if stat.S_ISLNK(mode):
+            return "link " + os.readlink(path)  # noqa: PTH115 - bytes that are no text stay as they are
+        if not stat.S_ISREG(mode):
+            return "neither file nor link"
+        with open(path, "rb") as file:  # noqa: PTH123 - as above
+            return f"{mode & 0o111:o} {hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as error:
+        return f"cannot be read: {error.errno}"
+
+
+def _folders_of(paths: dict[str, str]) -> set[str]:
+    folders: set[str] = set()
+    for path in paths:
+        while path := path.rpartition("/")[0]:
+            folders.add(path)
+    return folders
+
+
+def _remove(root: str, path: str) -> None:
+    try:
+        os.unlink(f"{root}/{path}")  # noqa: PTH108
+        while path := path.rpartition("/")[0]:
+            os.rmdir(f"{root}/{path}")  # noqa: PTH106
+    except OSError:
+        return
+
+
+def _produced(root: str, folders: set[str]) -> Iterator[str]:
+    """What is left: folders that the tree has are looked into, others stand for all that is in them."""
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
+        with os.scandir(f"{root}/{prefix}") as entries:
+            for entry in entries:
+                path = f"{prefix}{entry.name}"
+                if path == ".git":
+                    continue
+                if not entry.is_dir(follow_symlinks=False):
+                    yield path
+                elif path in folders:
+                    waiting.append(f"{path}/")
+                else:
+                    yield f"{path}/"
+
+
+def _ignores_itself(root: str, folder: str) -> bool:
+    try:
+        with open(f"{root}/{folder}.gitignore", encoding="utf-8") as file:  # noqa: PTH123
+            return "*" in file.read(4096).split()
+    except (OSError, ValueError):
+        return False
+
+
+def _copies_of_the_project(root: str, system: str) -> Iterator[str]:
+    """Python distributions that were installed from the tree and do not point back to it."""
+    for folder, inner, names in os.walk(system):
+        inner[:] = [name for name in inner if f"{folder.rstrip('/')}/{name}" not in _ELSEWHERE]
+        if folder.endswith(".dist-info") and "direct_url.json" in names:
+            found = _direct_url(f"{folder}/direct_url.json")
+            url, about = str(found.get("url")), found.get("dir_info")
+            here = url == f"file://{root}" or url.startswith(f"file://{root}/")
+            if here and isinstance(about, dict) and not about.get("editable"):
+                yield folder
+
+
+def _direct_url(path: str) -> dict[str, object]:
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "record":
+        json.dump(record(ROOT), sys.stdout)
+    else:
+        json.dump(conclude(ROOT, json.load(sys.stdin)), sys.stdout)
