@@ -91,7 +91,8 @@ def plan_setup(
     if not commands:
         return None
     locks = sorted((path, blob) for path, blob in files.items() if is_lock_file(path))
-    content = [_FORMAT, image, commands, locks, owner.uid, owner.gid, sorted(env.items())]
+    environment = sorted({**ENVIRONMENT, **env}.items())
+    content = [_FORMAT, image, commands, locks, owner.uid, owner.gid, environment]
     return SetupPlan(
         commands=commands,
         found=tuple(manager.lock for manager in managers),
