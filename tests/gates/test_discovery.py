@@ -1,0 +1,40 @@
+"""Which setup commands a project's lock files call for."""
+
+import pytest
+
+from orchestrator.gates.discovery import discover, is_lock_file
+
+FOUND = {
+    "uv": (["uv.lock", "pyproject.toml", "requirements.txt"], ["uv"]),
+    "pip": (["requirements.txt", "setup.py"], ["pip"]),
+    "npm": (["package.json", "package-lock.json"], ["npm"]),
+    "pnpm": (["package.json", "pnpm-lock.yaml"], ["pnpm"]),
+    "yarn": (["package.json", "yarn.lock"], ["yarn"]),
+    "cargo": (["Cargo.toml", "Cargo.lock"], ["cargo"]),
+    "go": (["go.mod", "go.sum"], ["go"]),
+    "two languages": (["uv.lock", "package-lock.json"], ["uv", "npm"]),
+    "go without dependencies": (["go.mod"], []),
+    "not at the root": (["web/package-lock.json", "vendor/uv.lock"], []),
+    "none": (["README.md"], []),
+}
+
+
+@pytest.mark.parametrize(("files", "names"), FOUND.values(), ids=FOUND)
+def test_discovery(files: list[str], names: list[str]) -> None:
+    assert [manager.name for manager in discover(files)] == names
+
+
+@pytest.mark.parametrize(
+    ("path", "is_one"),
+    [
+        ("uv.lock", True),
+        ("web/package-lock.json", True),
+        ("requirements-dev.txt", True),
+        ("go.sum", True),
+        ("package.json", False),
+        ("uv.lock.md", False),
+        ("requirements.txt/README", False),
+    ],
+)
+def test_what_counts_as_a_lock_file(path: str, is_one: bool) -> None:
+    assert is_lock_file(path) is is_one
