@@ -291,7 +291,7 @@ def _undone(state: RunState, body: WorkUndone) -> RunState:
 
     So are those that were begun and are not done: nothing of their attempts is in the folder any more.
     """
-    undone = {entry.task for entry in body.tasks}
+    undone = {state.tasks[entry.task].entry.id for entry in body.tasks}
     if body.folder_too:
         undone |= {task_id for task_id, task in state.tasks.items() if not _is_settled(task)}
     tasks = {
