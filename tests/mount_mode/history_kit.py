@@ -145,11 +145,12 @@ class History:
 
     def _run(self, words: tuple[str, ...], kill_after: int | None) -> int:
         out = self.scene.area / "out"
+        out.write_bytes(b"")
         child = os.fork()
         if child == 0:
             _be_the_command(self.scene, out, words)
         if kill_after is not None:
-            _kill_after(child, out, kill_after)
+            _kill_after(child, out, kill_after, counts_lines="--json" in words)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         self.told.append(f"{words} -> {code}\n{out.read_text(errors='replace')}")
         return code
@@ -265,10 +266,15 @@ def _be_the_command(scene: Scene, out: Path, words: tuple[str, ...]) -> None:
         os._exit(code)
 
 
-def _kill_after(child: int, out: Path, lines: int) -> None:
-    """Kill it once it has printed so many lines; one that ends before is left to."""
+def _kill_after(child: int, out: Path, number: int, *, counts_lines: bool) -> None:
+    """Kill it once it has printed so many events, else after so many fortieths of a second.
+
+    One that ends before is left to.
+    """
+    deadline = time.monotonic() + number / 40
     while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-        if out.exists() and out.read_bytes().count(b"\n") >= lines:
+        events = out.read_bytes().count(b"\n")
+        if events >= number if counts_lines else time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
             return
         time.sleep(0.002)

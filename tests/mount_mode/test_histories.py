@@ -11,27 +11,29 @@ from functools import partial
 import pytest
 from e2e_kit import scenes
 from history_kit import BEHAVIOURS, PATHS, History, finish
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, event, given, note, settings
 from hypothesis import strategies as st
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(3 * 3600)]
 
-HISTORIES = int(os.environ.get("HISTORIES", "12"))
+HISTORIES = int(os.environ.get("HISTORIES", "30"))
 SOAK = "HISTORIES" in os.environ
 RUN = ("--json", "--agent-command", "bash agent.sh", "-c", "limits.attempts=1")
 
 Step = tuple[str, ...]
+Turn = tuple[str, list[Step], Step, int | None]
+"""How the agent will behave, what the user does first, the command, and when it is killed."""
 
 deeds: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("write"), st.sampled_from(PATHS)),
     st.tuples(st.just("write"), st.sampled_from(PATHS)),
     st.tuples(st.sampled_from(["delete", "move"]), st.sampled_from(PATHS)),
     st.tuples(st.sampled_from(["stage", "commit", "tidy"])),
-    st.tuples(st.just("behave"), st.sampled_from(sorted(BEHAVIOURS))),
 )
+behaviours = st.sampled_from(sorted(BEHAVIOURS))
+first_command: Step = ("run", "plan.md", "--allow-dirty", *RUN)
 commands: st.SearchStrategy[Step] = st.one_of(
-    st.just(("run", "plan.md", "--allow-dirty", *RUN)),
-    st.just(("resume", *RUN)),
+    st.sampled_from([first_command, ("resume", *RUN), ("resume", *RUN)]),
     st.sampled_from(
         [
             ("run", "plan.md", "--new", "--allow-dirty", *RUN),
@@ -42,8 +44,8 @@ commands: st.SearchStrategy[Step] = st.one_of(
         ]
     ),
 )
-kills = st.one_of(st.none(), st.none(), st.integers(0, 12))
-turns = st.tuples(st.lists(deeds, max_size=3), commands, kills)
+kills = st.one_of(st.none(), st.none(), st.integers(0, 20))
+turns = st.tuples(behaviours, st.lists(deeds, max_size=3), commands, kills)
 
 
 @settings(
@@ -53,18 +55,23 @@ turns = st.tuples(st.lists(deeds, max_size=3), commands, kills)
     phases=[Phase.generate, Phase.shrink] if SOAK else [Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(turns=st.lists(turns, min_size=2, max_size=5))
+@given(
+    first=st.tuples(behaviours, st.lists(deeds, max_size=2), st.just(first_command), kills),
+    others=st.lists(turns, min_size=1, max_size=4),
+)
 def test_nothing_of_the_users_is_ever_lost_and_the_next_command_works(
-    turns: list[tuple[list[Step], Step, int | None]],
+    first: Turn, others: list[Turn]
 ) -> None:
     with contextmanager(scenes)() as make:
         history = History(make())
         try:
             history.begin()
-            for deeds_before, command, kill_after in turns:
+            for behaviour, deeds_before, command, kill_after in (first, *others):
+                history.act(partial(history.behave, behaviour))
                 for deed in deeds_before:
                     history.act(partial(do, history, deed))
-                history.command(*command, kill_after=kill_after)
+                code = history.command(*command, kill_after=kill_after)
+                event(f"{command[0]} ended with {code}")
             finish(history)
         finally:
             note("\n".join(history.told))
@@ -78,8 +85,6 @@ def do(history: History, deed: Step) -> None:
             history.delete(path)
         case ("move", path):
             history.move(path)
-        case ("behave", name):
-            history.behave(name)
         case ("stage",):
             history.stage()
         case ("commit",):

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 
 import pytest
 from e2e_kit import AGENT, Living, Scene, docker, task, waiting_for
@@ -79,6 +80,34 @@ def test_cancel_needs_no_owner(scene: Scene, orphan: str) -> None:
     anew = run(scene, "--allow-dirty")
     assert anew.exit_code == 0, anew
     assert subjects(scene, "main")[-1] == "1: Do it"
+
+
+def test_undo_ends_what_a_killed_owner_left_at_work_before_it_touches_the_files(scene: Scene) -> None:
+    begin(scene, task("1"), task("2"), t1="echo 1 > 1.txt", t2=WAITS)
+    scene.write(".git/info/exclude", ".go\n")
+    with scene.start("run", "plan.md", "--json", *AGENT) as living:
+        living.until("attempt_started", task="2")
+        while not (scene.folder / "half.txt").exists():
+            time.sleep(0.05)
+        living.send(signal.SIGKILL)
+        living.finish()
+    undone = scene.orchestrator("undo", "plan.md", "1")
+    assert undone.exit_code == 0, undone
+    assert (scene.containers(), status(scene), subjects(scene, "main")) == ([], [], [])
+    scene.write(".go", "")
+    done = resume(scene)
+    assert done.exit_code == 0, done
+    assert subjects(scene, "main") == ["1: Do it", "2: Do it"]
+    assert "changes by hand" not in scene.git("log", "-2", "--format=%B")
+
+
+def test_cancel_frees_the_index_that_a_killed_landing_had_locked(scene: Scene) -> None:
+    begin(scene, task("1", "test -e never"), t1="echo made > made.txt")
+    assert run(scene).exit_code == 1
+    ours = scene.write(".git/orchestrator-index", "")
+    (scene.folder / ".git" / "index.lock").hardlink_to(ours)
+    assert scene.orchestrator("cancel", "plan.md").exit_code == 0
+    scene.git("add", "made.txt")
 
 
 def test_clean_keeps_the_container_of_a_run_that_only_lost_its_owner(scene: Scene, orphan: str) -> None:
