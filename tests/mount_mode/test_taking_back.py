@@ -2,10 +2,11 @@
 
 import re
 import signal
+import subprocess  # noqa: TID251 - types what the documentation shows
 import time
 
 import pytest
-from e2e_kit import AGENT, MakeScene, Scene, task
+from e2e_kit import AGENT, ROOT, MakeScene, Scene, task
 from mount_kit import begin, resume, run, status, subjects
 
 pytestmark = pytest.mark.docker
@@ -59,6 +60,20 @@ def test_what_lay_in_the_folder_can_be_had_back_as_the_command_says(done: Scene)
     assert done.git("show", f"{commit}:user.txt") == "edited and not committed"
     assert done.git("show", f"{commit}:notes.txt") == "loose"
     assert done.git("show", f"{commit}:2.txt") == "2"
+
+
+def test_a_candidate_that_never_landed_can_be_fetched_as_the_documentation_says(scene: Scene) -> None:
+    begin(scene, task("1", "test -e never"), t1="echo made > made.txt")
+    assert run(scene).exit_code == 1
+    assert scene.orchestrator("abandon", "plan.md").exit_code == 0
+    page = (ROOT / "docs" / "repository.md").read_text()
+    (block,) = [text for text in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "git fetch" in text]
+    shell = subprocess.run(
+        ["bash", "-c", block], cwd=scene.folder, env=scene.environment({}), capture_output=True
+    )
+    assert (shell.returncode, shell.stderr) == (0, b""), shell
+    (candidate,) = scene.git("for-each-ref", "--format=%(refname)", "refs/kept/candidates").splitlines()
+    assert scene.git("show", f"{candidate}:made.txt") == "made"
 
 
 @pytest.mark.parametrize("words", [("undo", "plan.md", "1"), ("abandon", "plan.md")], ids=["undo", "abandon"])
