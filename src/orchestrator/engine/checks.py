@@ -200,7 +200,7 @@ async def _run(
             limits=context.limits,
             labels=context.labels(place.kind, place.task, place.attempt),
             env=context.variables,
-            mounts=binds(mounts),
+            mounts=(*binds(mounts), *context.machine.mounts),
         )
         request = GateRequest(
             spec=spec,

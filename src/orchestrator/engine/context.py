@@ -8,6 +8,7 @@ from orchestrator.agents.base import AgentDriver
 from orchestrator.config import Settings
 from orchestrator.containers.base import Bind, ContainerEngine, ContainerKind, Limits, Mount, Volume
 from orchestrator.containers.names import labels
+from orchestrator.engine.machine import Machine
 from orchestrator.engine.run_folder import RunFolder
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.gateway.access import ModelSource
@@ -48,6 +49,7 @@ class RunContext:
     gateway: GatewayClient | None
     """None for agents without a model."""
     model_source: ModelSource | None
+    machine: Machine
     texts: Mapping[str, str]
     """The texts prompts are made of."""
     untracked: frozenset[str]
@@ -58,8 +60,8 @@ class RunContext:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the configuration puts into the environment of every container."""
-        return dict(self.settings.environment.variables)
+        """What the machine and the configuration put into the environment of every container."""
+        return {**self.machine.proxies, **dict(self.settings.environment.variables)}
 
     @property
     def limits(self) -> Limits:
@@ -67,10 +69,11 @@ class RunContext:
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
-        """What the configuration mounts into every attempt."""
-        return tuple(
+        """What machine and configuration mount into every attempt."""
+        configured = tuple(
             Volume(name=mount.source, target=mount.target, read_only=mount.read_only)
             if mount.is_volume
             else Bind(source=Path(mount.source), target=mount.target, read_only=mount.read_only)
             for mount in self.settings.mounts
         )
+        return (*self.machine.mounts, *configured)

@@ -132,7 +132,7 @@ async def _carried_out(context: RunContext, commit: str, plan: SetupPlan, name: 
             gid=owner.gid,
             limits=context.limits,
             labels=context.labels("setup", None, None),
-            mounts=(*binds(git), Bind(source=home, target=HOME)),
+            mounts=(*binds(git), Bind(source=home, target=HOME), *context.machine.mounts),
         )
         request = SetupRequest(
             spec=spec, archive=archive, plan=plan, env=context.variables, log=context.folder.setup_log(name)

@@ -21,6 +21,7 @@ from orchestrator.containers.names import labels
 from orchestrator.engine import cleaning
 from orchestrator.engine.context import RunContext, limits_of
 from orchestrator.engine.environment import check_agent_program, check_required_files
+from orchestrator.engine.machine import machine_of
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.engine.undoing import finish_undo
 from orchestrator.errors import EnvironmentInvalid, UsageError
@@ -157,6 +158,7 @@ async def prepared(
             image=image.id,
             gateway=gateway,
             model_source=model,
+            machine=machine_of(os.environ),
             texts=prompt_texts(),
             untracked=untracked,
         )
