@@ -13,6 +13,7 @@ from typing import Literal
 
 from orchestrator.agents.registry import agent_driver
 from orchestrator.config import LoadedSettings
+from orchestrator.config.approval import Trusted
 from orchestrator.containers.engine import connect_engine
 from orchestrator.engine.environment import check_required_files
 from orchestrator.errors import OrchestratorError
@@ -108,6 +109,20 @@ def git_settings_check(pointing: Sequence[str]) -> Check:
         return _ok("git_settings", "none of them leads into the code folder")
     detail = f"they lead into the code folder, where an agent could write: {'; '.join(pointing)}"
     return _warning("git_settings", detail, "git config --unset NAME, or let it name a file outside")
+
+
+async def _look_at_trust(here: Surroundings) -> Sequence[Check]:
+    return [trust_check([each.key for each in here.loaded.trusted], here.loaded.untrusted)]
+
+
+def trust_check(needing: Sequence[str], untrusted: Sequence[Trusted]) -> Check:
+    """What the repository's file may not choose alone has been approved; it does not count before."""
+    if untrusted:
+        named = ", ".join(f"{each.key} ({each.where})" for each in untrusted)
+        return _failed("trust", f"not approved: {named}", "orchestrator trust")
+    if not needing:
+        return _ok("trust", "nothing in orchestrator.toml needs approval")
+    return _ok("trust", f"approved: {', '.join(needing)}")
 
 
 async def _look_for_required_files(here: Surroundings) -> Sequence[Check]:
@@ -217,6 +232,7 @@ CHECKS: Mapping[str, Look] = {
     "owner": _look_at_repository,
     "signing": _look_at_repository,
     "git_settings": _look_at_repository,
+    "trust": _look_at_trust,
     "required_files": _look_for_required_files,
     "engine": _look_at_engine,
     "image": _look_at_engine,

@@ -27,9 +27,18 @@ class Place:
         return {"HOME": str(self.home), "PATH": "/usr/bin"}
 
     def load(
-        self, *, environ: Mapping[str, str] | None = None, overrides: Iterable[str | Override] = ()
+        self,
+        *,
+        environ: Mapping[str, str] | None = None,
+        overrides: Iterable[str | Override] = (),
+        leave_out_untrusted: bool = False,
     ) -> LoadedSettings:
-        return load_settings(self.folder, environ={**self.environ, **(environ or {})}, overrides=overrides)
+        return load_settings(
+            self.folder,
+            environ={**self.environ, **(environ or {})},
+            overrides=overrides,
+            leave_out_untrusted=leave_out_untrusted,
+        )
 
 
 @pytest.fixture

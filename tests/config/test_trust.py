@@ -1,7 +1,12 @@
 """What the repository's file may choose. Every setting stands in exactly one of these lists."""
 
+import json
+import os
+import tomllib
+
 import pytest
 
+from orchestrator.config import load_settings, write_approval
 from orchestrator.config.settings import TABLE
 from orchestrator.errors import ConfigurationError
 
@@ -28,6 +33,7 @@ NEEDS_TRUST = {
     "image.dockerfile": "'deploy/Dockerfile'",
     "mounts": "[{source = 'volume', target = '/data'}]",
     "gateway.upstream": "'https://example.org'",
+    "environment.checks": "[{run = 'true'}]",
 }
 FREE_UP_TO = {
     # free, needs trust
@@ -50,6 +56,43 @@ def test_every_setting_is_in_one_list():
 
 ACCEPTED = FREE | {key: free for key, (free, _) in FREE_UP_TO.items()}
 REFUSED = NEEDS_TRUST | {key: high for key, (_, high) in FREE_UP_TO.items() if high is not None}
+CHANGED = {
+    "image.name": "'third:latest'",
+    "image.packages": "['jq']",
+    "image.dockerfile": "'other/Dockerfile'",
+    "mounts": "[{source = '/srv', target = '/data'}]",
+    "gateway.upstream": "'https://example.org/other'",
+    "environment.checks": "[{run = 'false'}]",
+    "agent.max_turns": "102",
+    "agent.min_tool_calls": "0.0",
+    "limits.attempts": "5",
+    "limits.attempt_seconds": "14402",
+    "limits.output_bytes": "1_000_000_002",
+    "container.memory": "'6g'",
+    "container.pids": "514",
+    "gateway.scripted": "'../other.toml'",
+}
+"""Another value of each, that needs approval too."""
+
+
+def test_every_refused_setting_has_another_value():
+    assert sorted(CHANGED) == sorted(REFUSED)
+
+
+def toml_value(text):
+    return tomllib.loads(f"x = {text}")["x"]
+
+
+def state(place):
+    path = place.home / ".local/state/ktrdr-orchestrator"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def approve(place):
+    """As the command does: exactly what is in the file now."""
+    loaded = place.load(leave_out_untrusted=True)
+    write_approval(state(place), place.folder, {each.key: each.value for each in loaded.trusted})
 
 
 @pytest.mark.parametrize("key", ACCEPTED)
@@ -59,13 +102,39 @@ def test_taken_from_the_repositorys_file(place, write, key):
 
 
 @pytest.mark.parametrize("key", REFUSED)
-def test_not_taken_from_the_repositorys_file(place, write, key):
+def test_not_taken_from_the_repositorys_file_without_approval(place, write, key):
     write("repository", f"\n{key} = {REFUSED[key]}\n")
     with pytest.raises(ConfigurationError) as caught:
         place.load()
     assert caught.value.where == "orchestrator.toml:2"
     assert f"`{key}`" in caught.value.what and TABLE[key].trust.reason in caught.value.what
-    assert str(place.user_file) in (caught.value.hint or "")
+    assert "orchestrator trust" in (caught.value.hint or "") and str(place.user_file) in caught.value.hint
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_left_out_where_that_is_asked_for(place, write, key):
+    write("repository", f"{key} = {REFUSED[key]}\n")
+    loaded = place.load(leave_out_untrusted=True)
+    assert [each.key for each in loaded.untrusted] == [key]
+    assert loaded.sources[key] == "default"
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_taken_once_approved_and_not_after_a_change(place, write, key):
+    write("repository", f"{key} = {REFUSED[key]}\n")
+    approve(place)
+    loaded = place.load()
+    assert (loaded.sources[key], loaded.untrusted) == ("orchestrator.toml:1", ())
+    assert [each.key for each in loaded.trusted] == [key]
+
+    write("repository", f"{key} = {CHANGED[key]}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        place.load()
+    assert "was changed since you approved it" in caught.value.what
+    old, new = (toml_value(values[key]) for values in (REFUSED, CHANGED))
+    assert f"\n- {json.dumps(old)}\n+ {json.dumps(new)}" in caught.value.what
+    write("repository", f"{key} = {REFUSED[key]}\n")
+    assert place.load().untrusted == ()
 
 
 @pytest.mark.parametrize("key", REFUSED)
@@ -96,3 +165,94 @@ def test_default_may_be_written_down(place, write, key):
     text = str(default).lower() if isinstance(default, bool) else repr(default)
     write("repository", f"{key} = {text}\n")
     assert place.load().sources[key] == "orchestrator.toml:1"
+
+
+IMAGE = "image.name = 'other'\n"
+
+
+def test_approval_of_one_value_is_none_of_another(place, write):
+    write("repository", IMAGE)
+    approve(place)
+    write("repository", IMAGE + "mounts = [{source = '/srv', target = '/data'}]\n")
+    with pytest.raises(ConfigurationError, match="`mounts` needs your approval"):
+        place.load()
+
+
+def test_an_approved_value_that_is_gone_needs_nothing(place, write):
+    write("repository", IMAGE + "limits.attempts = 9\n")
+    approve(place)
+    write("repository", "limits.attempts = 9\n")
+    assert place.load().settings.limits.attempts == 9
+
+
+def test_all_that_is_unapproved_is_counted(place, write):
+    write("repository", IMAGE + "limits.attempts = 9\ncontainer.pids = 1000\n")
+    with pytest.raises(ConfigurationError, match="and 2 more"):
+        place.load()
+
+
+def test_approval_is_for_one_folder(place, write):
+    write("repository", IMAGE)
+    approve(place)
+    other = place.folder.with_name("other")
+    place.folder.rename(other)
+    with pytest.raises(ConfigurationError, match="needs your approval"):
+        load_settings(other, environ=place.environ)
+
+
+def test_approval_counts_through_a_link_to_the_folder(place, write, tmp_path):
+    write("repository", IMAGE)
+    approve(place)
+    (tmp_path / "link").symlink_to(place.folder)
+    assert load_settings(tmp_path / "link", environ=place.environ).settings.image.name == "other"
+
+
+def test_an_approved_scripted_model_may_lie_outside(place, write):
+    write("repository", "gateway.scripted = '../scripted.toml'\n")
+    approve(place)
+    assert str(place.load().settings.gateway.scripted) == "../scripted.toml"
+
+
+def spoil_link(record):
+    aside = record.with_name("aside")
+    record.rename(aside)
+    record.symlink_to(aside)
+
+
+SPOILED = {
+    "open to the group": lambda record: record.chmod(0o660),
+    "folder open to others": lambda record: record.parent.chmod(0o777),
+    "state folder open to others": lambda record: record.parent.parent.chmod(0o777),
+    "a link": spoil_link,
+    "no JSON": lambda record: record.write_text("{"),
+    "another shape": lambda record: record.write_text("[]"),
+    "of another repository": lambda record: record.write_text(
+        record.read_text().replace("code folder", "other folder")
+    ),
+    "gone": lambda record: record.unlink(),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
+def test_a_record_that_is_not_ours_alone_approves_nothing(place, write, spoil):
+    write("repository", IMAGE)
+    approve(place)
+    (record,) = (state(place) / "trust").iterdir()
+    spoil(record)
+    with pytest.raises(ConfigurationError, match="needs your approval"):
+        place.load()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_record_of_another_user_approves_nothing(place, write):
+    write("repository", IMAGE)
+    approve(place)
+    (record,) = (state(place) / "trust").iterdir()
+    os.chown(record, 1234, 1234)
+    with pytest.raises(ConfigurationError, match="needs your approval"):
+        place.load()
+
+
+def test_what_a_run_was_started_with_stays_approved(place):
+    loaded = load_settings(place.folder, environ=place.environ, repository_file=IMAGE.encode())
+    assert loaded.settings.image.name == "other"

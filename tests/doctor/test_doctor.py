@@ -186,8 +186,9 @@ def test_the_owner_is_the_folders_and_not_the_callers(patient: Patient) -> None:
     assert patient.diagnose("--json").check("owner")["status"] == "warning"
     for path in (patient.folder, *patient.folder.rglob("*")):
         os.chown(path, 1000, 1000)
-    for above in patient.folder.parents[:3]:
-        above.chmod(0o755)
+    for above in patient.folder.parents:
+        if not above.stat().st_mode & 0o001:  # the suite's own folders are closed to others
+            above.chmod(0o755)
     check = patient.diagnose("--json").check("owner")
     assert check["status"] == "ok"
     assert "1000" in check["detail"]

@@ -12,7 +12,7 @@ from orchestrator.engine.machine import BUNDLE_TARGET, is_passed_on, machine_of
     [
         pytest.param("http://proxy.example:3128", True, id="a host"),
         pytest.param("proxy.example:3128", True, id="without a scheme"),
-        pytest.param("http://192.0.2.7:3128", True, id="an address"),
+        pytest.param("192.0.2.7:3128", True, id="an address"),
         pytest.param("http://ada:secret@proxy.example:3128", False, id="with a password"),
         pytest.param("http://ada@proxy.example:3128", False, id="with a name"),
         pytest.param("http://127.0.0.1:3128", False, id="loopback"),

@@ -37,7 +37,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.check is not None and arguments.check not in CHECKS:
         raise UsageError(f"there is no check {arguments.check}", hint=f"There are: {', '.join(CHECKS)}")
     folder = _current_folder()
-    loaded = load_settings(folder, environ=os.environ)
+    loaded = load_settings(folder, environ=os.environ, leave_out_untrusted=True)
     here = Surroundings(folder=folder, environ=os.environ, loaded=loaded)
     checks = asyncio.run(examine(here, arguments.check))
     healthy = all(check.status != "failed" for check in checks)

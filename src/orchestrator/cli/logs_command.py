@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.cli.visible import visible
 from orchestrator.engine.run_records import opened_records
 from orchestrator.errors import UsageError
 from orchestrator.run.state import RunState
@@ -102,22 +103,3 @@ def _print_line(run: str, transcript: _Transcript, stream: str, line: str, *, as
         "text": line,
     }
     print(msgspec.json.encode(entry).decode())
-
-
-def visible(text: str) -> str:
-    """Control codes as a person can see them (ESC as ␛); newlines and tabs stay."""
-    return "".join(_visible(character) for character in text)
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    if character in "\n\t":
-        return character
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if 0x7F <= code < 0xA0 or code in _DIRECTIONS:
-        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    return character
-
-
-_DIRECTIONS = frozenset((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))

@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
         run_command,
         status_command,
         take_back_command,
+        trust_command,
     )
 
     top = argparse.ArgumentParser(
@@ -78,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
         doctor_command,
+        trust_command,
         image_command,
         plan_command,
         run_command,

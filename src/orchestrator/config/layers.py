@@ -57,7 +57,8 @@ def from_file(content: bytes, *, origin: Origin, name: str) -> tuple[Given, ...]
             key=key,
             value=value,
             origin=origin,
-            where=where(*key),
+            # an array of tables has no line of its own: its first table's
+            where=where(*key, 0) if key not in lines else where(*key),
             item_where=tuple(where(*key, index) for index in range(len(value)))
             if isinstance(value, list)
             else (),

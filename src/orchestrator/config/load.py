@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from orchestrator.config.approval import Approval, read_approval
 from orchestrator.config.kinds import Host
 from orchestrator.config.layers import Given, Override, from_environment, from_file, from_flags
-from orchestrator.config.resolve import LoadedSettings, resolve
-from orchestrator.errors import ConfigurationError
+from orchestrator.config.resolve import LoadedSettings, refuse_untrusted, resolve
+from orchestrator.errors import ConfigurationError, EnvironmentInvalid
+from orchestrator.state_folder import state_folder
 from orchestrator.user_folders import home_folder, user_folder
 
 REPOSITORY_FILE = "orchestrator.toml"
@@ -27,15 +29,20 @@ def load_settings(
     environ: Mapping[str, str],
     overrides: Iterable[str | Override] = (),
     repository_file: bytes | None = None,
+    leave_out_untrusted: bool = False,
 ) -> LoadedSettings:
     """The settings in force for a code folder: its file, the user's, the environment, flags.
 
     `repository_file` stands for the content of the folder's file, which is then not read: a run that goes
-    on uses what was in force when it began. Without folder and content there is no repository's file.
+    on uses what was in force when it began, and what was approved then. Without folder and content there is
+    no repository's file. With `leave_out_untrusted` what nobody has approved is left out and listed in the
+    result, else it is an error.
     Raises ConfigurationError naming file and line, variable or flag.
     """
+    approval = Approval(everything=repository_file is not None)
     if repository_file is None and folder is not None:
         repository_file = _read_repository_file(folder)
+        approval = _approval(environ, folder)
     users = user_file(environ)
     givens: list[Given] = []
     if repository_file is not None:
@@ -45,7 +52,10 @@ def load_settings(
         givens += from_file(users_content, origin="user", name=str(users))
     givens += from_environment(environ)
     givens += from_flags(overrides)
-    loaded = resolve(givens, _host(environ, users))
+    host = _host(environ, users)
+    loaded = resolve(givens, host, approval)
+    if not leave_out_untrusted:
+        refuse_untrusted(loaded, host)
     _refuse_link_out(loaded, folder)
     return replace(loaded, repository_file=repository_file)
 
@@ -75,6 +85,14 @@ def _read_repository_file(folder: Path) -> bytes | None:
     return _read(real, REPOSITORY_FILE)
 
 
+def _approval(environ: Mapping[str, str], folder: Path) -> Approval:
+    """What was approved; nothing where no state folder can be told: others raise for that."""
+    try:
+        return read_approval(state_folder(environ), folder)
+    except EnvironmentInvalid:
+        return Approval()
+
+
 def _read_user_file(path: Path, folder: Path | None) -> bytes | None:
     real = _real(path, str(path))
     if real is None:
@@ -93,6 +111,8 @@ def _refuse_link_out(loaded: LoadedSettings, folder: Path | None) -> None:
     path, source = loaded.settings.gateway.scripted, loaded.sources["gateway.scripted"]
     if folder is None or path is None or not source.startswith(REPOSITORY_FILE):
         return
+    if any(each.key == "gateway.scripted" for each in loaded.trusted):
+        return  # approved for a file outside
     if not Path(os.path.realpath(folder / path)).is_relative_to(os.path.realpath(folder)):
         raise ConfigurationError(
             f"`gateway.scripted` is a link out of the repository: {str(path)!r}", where=source

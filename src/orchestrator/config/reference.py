@@ -8,10 +8,10 @@ from orchestrator.config.settings import SECTIONS, TABLE, Setting, Trust
 
 _WHEN = {
     "never": "yes",
-    "always": "no",
-    "above the default": "up to the default",
-    "below the default": "from the default on",
-    "outside the folder": "inside the code folder",
+    "always": "with approval",
+    "above the default": "up to the default; above it with approval",
+    "below the default": "from the default on; below it with approval",
+    "outside the folder": "inside the code folder; outside with approval",
 }
 
 
@@ -51,8 +51,8 @@ def _reasons(rows: list[Setting]) -> Iterator[str]:
 
 
 def _refusal(trust: Trust) -> str:
-    when = "not taken" if trust.when == "always" else f"not taken {trust.when}"
-    return f"{when} from the repository's file, because {trust.reason}"
+    when = "needs approval" if trust.when == "always" else f"needs approval {trust.when}"
+    return f"{when} in the repository's file, because {trust.reason}"
 
 
 if __name__ == "__main__":

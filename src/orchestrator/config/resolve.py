@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from orchestrator.config.approval import Approval, Trusted, canonical
 from orchestrator.config.kinds import Host, Invalid
 from orchestrator.config.layers import Given, nearest
 from orchestrator.config.settings import SECTIONS, TABLE, Setting, Settings, needs_trust
@@ -28,28 +29,41 @@ class LoadedSettings:
     settings: Settings
     rows: tuple[Row, ...]
     """Every setting, in the order of the reference."""
+    trusted: tuple[Trusted, ...] = ()
+    """What of the repository's file counts only with approval, in the file's order, approved or not."""
     repository_file: bytes | None = None
     """The repository's file as it was read, for the record of what was in force."""
+
+    @property
+    def untrusted(self) -> tuple[Trusted, ...]:
+        """What was left out because nobody has approved it."""
+        return tuple(each for each in self.trusted if not each.approved)
 
     @property
     def sources(self) -> Mapping[str, str]:
         return MappingProxyType({row.key: row.source for row in self.rows})
 
 
-def resolve(givens: Iterable[Given], host: Host) -> LoadedSettings:
-    """Later ones win, lists are replaced. Raises ConfigurationError for the first that cannot stand."""
+def resolve(givens: Iterable[Given], host: Host, approval: Approval) -> LoadedSettings:
+    """Later ones win, lists are replaced; what needs approval and has none is left out.
+
+    Raises ConfigurationError for the first that cannot stand.
+    """
     rows = {key: Row(key=key, value=each.written, source="default") for key, each in TABLE.items()}
     values: dict[str, object] = {}
+    trusted: list[Trusted] = []
     for given in givens:
         setting = _setting(given)
         if setting is None:
             continue
         value = _value(setting, given, host)
         if given.origin == "repository" and needs_trust(setting, value):
-            _refuse_untrusted(setting, given, host)
+            trusted.append(_weighed(setting, given, approval))
+            if not trusted[-1].approved:
+                continue
         values[setting.key] = value
         rows[setting.key] = Row(key=setting.key, value=given.value, source=given.where)
-    return LoadedSettings(settings=_built(values), rows=tuple(rows.values()))
+    return LoadedSettings(settings=_built(values), rows=tuple(rows.values()), trusted=tuple(trusted))
 
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -112,13 +126,44 @@ def _value(setting: Setting, given: Given, host: Host) -> object:
         ) from None
 
 
-def _refuse_untrusted(setting: Setting, given: Given, host: Host) -> NoReturn:
-    when = "" if setting.trust.when == "always" else f" {setting.trust.when}"
-    raise ConfigurationError(
-        f"`{setting.key}`{when} is not taken from the repository's file, because {setting.trust.reason}",
+def _weighed(setting: Setting, given: Given, approval: Approval) -> Trusted:
+    when = "" if setting.trust.when == "always" else f"{setting.trust.when}, "
+    return Trusted(
+        key=setting.key,
+        value=given.value,
         where=given.where,
-        hint=f"If you want it, put it into your own file, {host.user_file}, or give it with -c.",
+        reason=f"{when}because {setting.trust.reason}",
+        approved=approval.covers(setting.key, given.value),
+        before=approval.values.get(setting.key),
     )
+
+
+def refuse_untrusted(loaded: LoadedSettings, host: Host) -> None:
+    """Raises ConfigurationError for the first value that nobody has approved, with what was approved."""
+    if not loaded.untrusted:
+        return
+    first = loaded.untrusted[0]
+    if first.before is None:
+        what = f"`{first.key}` needs your approval, {first.reason}"
+    else:
+        what = (
+            f"`{first.key}` was changed since you approved it"
+            f"\n- {excerpt(canonical(first.before))}\n+ {excerpt(canonical(first.value))}"
+        )
+    if len(loaded.untrusted) > 1:
+        what += f"\nand {len(loaded.untrusted) - 1} more"
+    raise ConfigurationError(
+        what,
+        where=first.where,
+        hint="See all of it and approve it: orchestrator trust\n"
+        f"Or take it out of the file and put it into your own, {host.user_file}, or give it with -c.",
+    )
+
+
+def excerpt(text: str) -> str:
+    """Printable and of bounded length; line breaks as they are written in TOML."""
+    printed = "".join(character if character.isprintable() else "�" for character in text)
+    return printed if len(printed) <= 300 else f"{printed[:300]}…"
 
 
 def _built(values: Mapping[str, object]) -> Settings:

@@ -10,6 +10,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, assert_never
 
+from orchestrator.config.checks import CheckSetting, check_list
 from orchestrator.config.kinds import (
     Host,
     Kind,
@@ -275,6 +276,12 @@ class Environment:
         variables(),
         "Environment variables of attempts, setup and gates; never a secret.",
         never("they are set inside containers only"),
+    )
+    checks: tuple[CheckSetting, ...] = setting(
+        [],
+        check_list(),
+        "Commands that must succeed on the host, in the code folder, before anything starts.",
+        always("they run on the host, as the user"),
     )
 
 

@@ -1,13 +1,19 @@
-"""Whether the place we stand in is a code folder, seen without starting anything."""
+"""Whether the place we stand in is fit for a run, seen before any container of it is started."""
 
 import os
+import shutil
 from pathlib import Path
 
+from orchestrator import subprocesses
 from orchestrator.agents.base import AgentDriver
-from orchestrator.config import Settings, load_settings
+from orchestrator.config import CheckSetting, Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import EnvironmentInvalid
+from orchestrator.events import one_line, plain
 from orchestrator.workspace.workspace import Workspace
+
+DISK_BYTES = 500_000_000
+CHECK_LINES = 5  # of a failed check's output, so that the whole message stays within ten
 
 
 def validate_environment() -> Path:
@@ -15,6 +21,15 @@ def validate_environment() -> Path:
 
     Raises EnvironmentInvalid with the next step. No container is started and nothing is changed.
     """
+    folder = code_folder()
+    check_required_files(
+        folder, load_settings(folder, environ=os.environ).settings.environment.required_files
+    )
+    return folder
+
+
+def code_folder() -> Path:
+    """The current directory, when it is a repository's root. Raises EnvironmentInvalid with the next step."""
     try:
         folder = Path.cwd()
     except FileNotFoundError:
@@ -23,9 +38,6 @@ def validate_environment() -> Path:
         ) from None
     if not os.path.lexists(folder / ".git"):
         raise EnvironmentInvalid("is not a repository's root", where=str(folder), hint=_root_hint(folder))
-    check_required_files(
-        folder, load_settings(folder, environ=os.environ).settings.environment.required_files
-    )
     return folder
 
 
@@ -38,6 +50,47 @@ def check_required_files(folder: Path, required: tuple[str, ...]) -> None:
                 where=str(folder),
                 hint="Is this the right folder? Make the file, or change the setting.",
             )
+
+
+async def run_checks(folder: Path, checks: tuple[CheckSetting, ...]) -> None:
+    """Run each command of the configuration on the host; they came from the user or have their approval.
+
+    Raises EnvironmentInvalid with the hint of the first that fails or takes too long.
+    """
+    for check in checks:
+        try:
+            done = await subprocesses.run(["bash", "-c", check.run], timeout=check.timeout, cwd=folder)
+        except subprocesses.ProcessTimeout:
+            raise _check_failed(check, f"took longer than {check.timeout:g} s", b"") from None
+        if done.exit_code != 0:
+            raise _check_failed(check, f"failed (exit {done.exit_code})", done.stdout + done.stderr)
+
+
+def _check_failed(check: CheckSetting, how: str, output: bytes) -> EnvironmentInvalid:
+    lines = plain(output[-4000:].decode("utf-8", "replace")).strip().splitlines()
+    shown = "".join(f"\n  {one_line(line, 200)}" for line in lines[-CHECK_LINES:])
+    return EnvironmentInvalid(
+        f"the check `{one_line(check.run, 200)}` {how}{shown}",
+        where="environment.checks",
+        hint=check.hint or "It has to succeed in the code folder before anything starts.",
+    )
+
+
+def check_disk(*places: Path) -> None:
+    """Raises EnvironmentInvalid for the first that lies on a file system with next to no room."""
+    for place in places:
+        free = shutil.disk_usage(place).free
+        if disk_nearly_full(free):
+            raise EnvironmentInvalid(
+                f"the disk is nearly full: {free / 1e6:.0f} of the {DISK_BYTES / 1e6:.0f} MB needed are free",
+                where=str(place),
+                hint="Free some: orchestrator clean --older-than 30d; XDG_STATE_HOME moves the state folder.",
+            )
+
+
+def disk_nearly_full(free_bytes: int) -> bool:
+    """Too little for transcripts, candidates and git's own files: they would be cut off half-way."""
+    return free_bytes < DISK_BYTES
 
 
 async def check_agent_program(

@@ -20,7 +20,12 @@ from orchestrator.containers.engine import connect_engine
 from orchestrator.containers.names import labels
 from orchestrator.engine import cleaning
 from orchestrator.engine.context import RunContext, limits_of
-from orchestrator.engine.environment import check_agent_program, check_required_files
+from orchestrator.engine.environment import (
+    check_agent_program,
+    check_disk,
+    check_required_files,
+    run_checks,
+)
 from orchestrator.engine.machine import machine_of
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.engine.undoing import finish_undo
@@ -101,6 +106,8 @@ async def prepared(
     loaded = settings_for(place, choice, options)
     settings = loaded.settings
     check_required_files(place.folder, settings.environment.required_files)
+    check_disk(place.state.path, place.folder)
+    await run_checks(place.folder, settings.environment.checks)
     driver = agent_driver(settings.agent.name)
     model = model_for(place, driver, settings, os.environ)
     run = choice.state.run if isinstance(choice, GoOn) else _new_run_id(read.plan)

@@ -1,0 +1,77 @@
+"""`trust`: shows what the repository's file may not choose by itself, and approves it."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.visible import visible
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.config import LoadedSettings, Trusted
+
+DECLINED = 1
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "trust", help="show and approve what the repository's file may not choose alone"
+    )
+    parser.add_argument("--yes", action="store_true", help="ask nothing and approve")
+    parser.set_defaults(handler=trust)
+
+
+def trust(arguments: argparse.Namespace) -> int:
+    from orchestrator.wiring.trust import approve, look
+
+    folder, loaded = look()
+    _show(loaded)
+    if not loaded.untrusted:
+        print("Nothing to approve.")
+        return 0
+    if not arguments.yes and not _agreed():
+        print("Nothing was approved.")
+        return DECLINED
+    approve(folder, loaded)
+    print(f"Approved for {folder}.")
+    return 0
+
+
+def _show(loaded: "LoadedSettings") -> None:
+    for each in loaded.trusted:
+        print(f"{each.where}: {each.key}{' (approved before)' if each.approved else ''}")
+        print(f"  needs approval {each.reason}")
+        for line in _difference(each):
+            print(f"  {line}")
+
+
+def _difference(each: "Trusted") -> list[str]:
+    """The whole value, item by item; after a change what was approved too."""
+    value = _items(each.value)
+    if each.approved or each.before is None:
+        return [f"  {item}" for item in value]
+    before = _items(each.before)
+    gone = [f"- {item}" for item in before if item not in value]
+    return gone + [f"{'  ' if item in before else '+ '}{item}" for item in value]
+
+
+def _items(value: object) -> list[str]:
+    """Shown whole: what is hidden from whoever approves it is what an attacker would write."""
+    from orchestrator.config.approval import canonical
+
+    items = value if isinstance(value, list) and value else [value]
+    return [visible(canonical(item)) for item in items]
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "nobody can be asked here, because the input is no terminal",
+            hint="Type orchestrator trust at a terminal, or approve what is shown: orchestrator trust --yes",
+        )
+    try:
+        answer = input("Do you want these settings to count? [y/N] ")
+    except EOFError:
+        print()
+        return False
+    return answer.strip().lower() in ("y", "yes")

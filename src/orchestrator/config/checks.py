@@ -1,0 +1,65 @@
+"""Commands on the host that must succeed before anything starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.config.kinds import Host, Invalid, Kind, printable, shown
+
+_KEYS = {"run", "hint", "timeout"}
+DEFAULT_SECONDS = 60.0
+LONGEST_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckSetting:
+    run: str
+    """For `bash -c`, in the code folder."""
+    hint: str | None = None
+    """What a person does when it fails."""
+    timeout: float = DEFAULT_SECONDS
+    """Seconds."""
+
+
+def check_list() -> Kind[tuple[CheckSetting, ...]]:
+    def parse(value: object, host: Host) -> tuple[CheckSetting, ...]:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise Invalid(f"must be a list: write [[environment.checks]] before each, not {shown(value)}")
+        found: list[CheckSetting] = []
+        for index, item in enumerate(value):
+            try:
+                found.append(_check(item))
+            except Invalid as error:
+                raise Invalid(str(error), item=index) from None
+        return tuple(found)
+
+    text = f"a list of tables with `run`, `hint` and `timeout` ({DEFAULT_SECONDS:g} seconds)"
+    return Kind(text=text, parse=parse)
+
+
+def _check(item: object) -> CheckSetting:
+    if not isinstance(item, dict):
+        raise Invalid(f"must be a list of tables, and {shown(item)} is none")
+    unknown = sorted(set(item) - _KEYS)
+    if unknown:
+        raise Invalid(f"has the unknown key {shown(unknown[0])}; it takes run, hint and timeout")
+    run = _text(item, "run", also="\n\t")
+    if run is None:
+        raise Invalid("needs a string for run: a shell command")
+    return CheckSetting(run=run, hint=_text(item, "hint"), timeout=_seconds(item))
+
+
+def _text(item: dict[str, object], key: str, *, also: str = "") -> str | None:
+    value = item.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip() or not printable(value, also=also):
+        raise Invalid(f"needs a string for {key}, not {shown(value)}")
+    return value
+
+
+def _seconds(item: dict[str, object]) -> float:
+    value = item.get("timeout", DEFAULT_SECONDS)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_SECONDS:
+        limits = f"a number of seconds above 0, at most {LONGEST_SECONDS}"
+        raise Invalid(f"needs {limits}, for timeout, not {shown(value)}")
+    return float(value)
