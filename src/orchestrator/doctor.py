@@ -17,7 +17,7 @@ from orchestrator.config.approval import Trusted
 from orchestrator.containers.engine import connect_engine
 from orchestrator.engine.environment import check_required_files
 from orchestrator.errors import OrchestratorError
-from orchestrator.gateway.access import Scripted
+from orchestrator.gateway.access import VARIABLES, Scripted
 from orchestrator.gateway.sockets import check_user_folder
 from orchestrator.gateway.source import chosen_model
 from orchestrator.state_folder import check_state_folder, state_folder
@@ -168,14 +168,15 @@ def credential_check(here: Surroundings) -> Check:
     settings = here.loaded.settings
     driver = agent_driver(settings.agent.name)
     try:
-        model = chosen_model(here.folder or Path("/"), settings, here.environ, agent=driver.name)
+        model = chosen_model(here.folder or Path("/"), settings, here.environ, driver)
     except OrchestratorError as error:
         if driver.needs_model:
             return _refused("credential", error)
         return _warning("credential", f"none, and the agent {driver.name} needs none", error.hint)
     if isinstance(model, Scripted):
         return _ok("credential", f"none needed: the model is scripted by {model.path}")
-    return _ok("credential", f"an API key is in the environment, for {model.upstream}")
+    variable = VARIABLES[model.credential.kind]
+    return _ok("credential", f"{variable} is in the environment, for {model.upstream}")
 
 
 async def _look_at_state(here: Surroundings) -> Sequence[Check]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.agents.base import LaunchRequest, Session
+from orchestrator.agents.base import CredentialKind, LaunchRequest, Session
 from orchestrator.agents.claude_code import ClaudeCode
 from orchestrator.agents.outcomes import OUTCOME_SCHEMA
 
@@ -24,6 +24,15 @@ REQUEST = LaunchRequest(
 def option(argv: tuple[str, ...], name: str) -> str:
     assert argv.count(name) == 1
     return argv[argv.index(name) + 1]
+
+
+@pytest.mark.parametrize(
+    ("credential", "variable"),
+    [("api_key", "ANTHROPIC_API_KEY"), ("oauth_token", "CLAUDE_CODE_OAUTH_TOKEN")],
+)
+def test_the_token_is_presented_as_what_it_stands_for(credential: CredentialKind, variable: str) -> None:
+    env = ClaudeCode().launch(replace(REQUEST, credential=credential)).env
+    assert [name for name, value in env.items() if value == "t0ken"] == [variable]
 
 
 def test_the_whole_command_line() -> None:

@@ -84,7 +84,7 @@ FAILURES: list[tuple[str, Disorder, str, str, str]] = [
     ("an unknown agent", _unknown_agent, "agent", "claude", "claude-code"),
     ("command without a program", _no_program, "agent", "program", "--agent-command"),
     ("no credential", _nothing, "credential", "no credential", "export ANTHROPIC_API_KEY"),
-    ("a credential that is none", _bad_key, "credential", "API key", "without quotes"),
+    ("a credential that is none", _bad_key, "credential", "ANTHROPIC_API_KEY", "without quotes"),
     ("no script", _bad_script, "credential", "no-such-file.json", ""),
 ]
 

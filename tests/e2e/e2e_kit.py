@@ -131,14 +131,19 @@ class Living:
         with self._process.stderr as stream:
             self._errors.append(stream.read())
 
+    def next_line(self, wanted: str = "its next line") -> Event:
+        """What the next line says, when it comes."""
+        line = self._lines.get(timeout=PATIENCE)
+        if line is None:
+            raise AssertionError(f"the command ended before {wanted}:\n{self.finish()}")
+        self._seen.append(line)
+        event: Event = json.loads(line)
+        return event
+
     def until(self, kind: str, **values: object) -> Event:
         """The next event of this kind with these values."""
         while True:
-            line = self._lines.get(timeout=PATIENCE)
-            if line is None:
-                raise AssertionError(f"the command ended before {kind} {values}:\n{self.finish()}")
-            self._seen.append(line)
-            event: Event = json.loads(line)
+            event = self.next_line(f"{kind} {values}")
             if event["kind"] == kind and all(event[name] == value for name, value in values.items()):
                 return event
 

@@ -198,21 +198,28 @@ STEPS = [
 STEPS += [bash(f"touch ready; {waiting_for('go')}; rm -f ready go"), outcome()]
 
 
+@pytest.fixture(scope="module", params=["ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"])
+def variable(request: pytest.FixtureRequest) -> str:
+    """Where the caller has the credential, and the agent its attempt's token."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def paid() -> Iterator[FakeProvider]:
+def paid(variable: str) -> Iterator[FakeProvider]:
     with provider(script(t1=STEPS)) as fake:
         yield fake
 
 
 @pytest.fixture(scope="module")
 def with_credential(
-    new_module_scene: MakeScene, paid: FakeProvider
+    new_module_scene: MakeScene, paid: FakeProvider, variable: str
 ) -> tuple[Scene, Done, dict[str, Any], dict[int, tuple[bytes, bytes]]]:
     """A run with a credential: its living container, and the processes of this machine meanwhile."""
     scene = new_module_scene()
     scene.commit(plan__md=plan(task("1", "test -s env.txt && test -s proc.txt")))
     provider_at = ("-c", f"gateway.upstream={paid.url}")
-    with scene.start("run", "plan.md", "--json", *provider_at, ANTHROPIC_API_KEY=CANARY) as command:
+    with scene.start("run", "plan.md", "--json", *provider_at, **{variable: CANARY}) as command:
         name = command.until("attempt_started")["container"]
         _appears(scene.folder / "ready")
         found, processes = inspect(name), _processes()
@@ -238,15 +245,32 @@ WithCredential = tuple[Scene, Done, dict[str, Any], dict[int, tuple[bytes, bytes
 
 
 def test_the_provider_gets_the_credential_and_not_the_attempts_token(
-    with_credential: WithCredential, paid: FakeProvider
+    with_credential: WithCredential, paid: FakeProvider, variable: str
 ) -> None:
     _, _, found, _ = with_credential
     environment = dict(entry.split("=", 1) for entry in found["Config"]["Env"])
-    token = environment["ANTHROPIC_API_KEY"]
+    token = environment[variable]
+    assert {"ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"} & environment.keys() == {variable}
     assert len(paid.headers) >= len(STEPS)
     for headers in paid.headers:
-        assert headers["x-api-key"] == CANARY
+        by_key, by_bearer = headers.get("x-api-key"), headers.get("authorization")
+        flags = headers["anthropic-beta"].split(",")
+        if variable == "ANTHROPIC_API_KEY":
+            assert (by_key, by_bearer) == (CANARY, None) and "oauth-2025-04-20" not in flags
+        else:
+            assert (by_key, by_bearer) == (None, f"Bearer {CANARY}") and flags.count("oauth-2025-04-20") == 1
         assert token not in json.dumps(headers)
+
+
+def test_an_api_key_wins_over_a_subscribers_token(scene: Scene) -> None:
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")))
+    with provider(script(t1=[bash("echo x > made.txt"), outcome()])) as fake:
+        upstream = ("-c", f"gateway.upstream={fake.url}")
+        done = scene.run(*upstream, ANTHROPIC_API_KEY=CANARY, CLAUDE_CODE_OAUTH_TOKEN="other")
+    assert done.exit_code == 0, done
+    assert {(headers["x-api-key"], headers.get("authorization")) for headers in fake.headers} == {
+        (CANARY, None)
+    }
 
 
 def test_the_credential_is_not_in_the_container(with_credential: WithCredential) -> None:

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from gateway_kit import ASK, CANARY, TOKEN, endpoint, post, provider, serving, talk, upstream
 
+from orchestrator.gateway.access import Credential, Provider
 from orchestrator.gateway.endpoint import Endpoint
 from orchestrator.gateway.passing import upstream_session
 
@@ -46,6 +47,30 @@ async def test_the_key_takes_the_place_of_the_token(sockets: Path) -> None:
     assert TOKEN not in str(seen.requests)
     assert got.headers["request-id"] == "req_1" and "Set-Cookie" not in got.headers
     assert CANARY not in str(got)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reached"),
+    [
+        (None, "oauth-2025-04-20"),
+        ("a-1,b-2", "a-1,b-2,oauth-2025-04-20"),
+        ("a-1, oauth-2025-04-20,b-2", "a-1, oauth-2025-04-20,b-2"),
+    ],
+    ids=["none", "others", "there already"],
+)
+async def test_a_subscribers_token_goes_as_a_bearer_with_its_flag(
+    sockets: Path, flags: str | None, reached: str
+) -> None:
+    credential = Credential(kind="oauth_token", value=CANARY)
+    async with (
+        upstream(hello) as seen,
+        endpoint(sockets / "a", Provider(upstream=seen.url, credential=credential)) as path,
+    ):
+        headers = {"Authorization": f"Bearer {TOKEN}", **({} if flags is None else {"Anthropic-Beta": flags})}
+        assert (await post(path, headers=headers)).status == 200
+    got = seen.requests[0][2]
+    assert (got["authorization"], got["anthropic-beta"]) == (f"Bearer {CANARY}", reached)
+    assert "x-api-key" not in got and TOKEN not in str(seen.requests)
 
 
 @pytest.mark.parametrize(

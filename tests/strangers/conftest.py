@@ -15,6 +15,11 @@ def new_scene() -> Iterator[MakeScene]:
     yield from scenes()
 
 
+@pytest.fixture(scope="module")
+def new_module_scene() -> Iterator[MakeScene]:
+    yield from scenes()
+
+
 @pytest.fixture
 def scene(new_scene: MakeScene) -> Scene:
     return new_scene()

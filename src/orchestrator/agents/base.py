@@ -20,6 +20,8 @@ from typing import Literal, Protocol
 from orchestrator.events import AgentEvent
 
 Support = Literal["native", "translated", "ignored"]
+CredentialKind = Literal["api_key", "oauth_token"]
+"""How the provider is asked: with a key of its API, or with a subscriber's own long-lived token."""
 
 IN_FOLDER = "/run/orchestrator/in"
 OUT_FOLDER = "/run/orchestrator/out"
@@ -61,6 +63,8 @@ class LaunchRequest:
     max_turns: int
     token: str | None
     """The attempt's own token for the gateway; None for agents without a model."""
+    credential: CredentialKind = "api_key"
+    """What the token stands for: the agent has to present it as it would present the real one."""
     command: tuple[str, ...] = ()
     """The configured program of the `command` driver; empty for others."""
     as_root: bool = False
@@ -98,6 +102,11 @@ class AgentDriver(Protocol):
     @property
     def needs_model(self) -> bool:
         """Whether it talks to a model through the gateway (and so needs a credential)."""
+        ...
+
+    @property
+    def credentials(self) -> tuple[CredentialKind, ...]:
+        """The kinds it can work with, the one it prefers first; empty for agents without a model."""
         ...
 
     def program(self, request_command: tuple[str, ...]) -> str:

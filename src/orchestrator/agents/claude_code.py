@@ -5,7 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.agents.base import GATEWAY_SOCKET, Capabilities, Launch, LaunchRequest, Session
+from orchestrator.agents.base import (
+    GATEWAY_SOCKET,
+    Capabilities,
+    CredentialKind,
+    Launch,
+    LaunchRequest,
+    Session,
+)
 from orchestrator.agents.claude_code_stream import ClaudeCodeParser
 from orchestrator.agents.outcomes import OUTCOME_SCHEMA
 
@@ -31,6 +38,16 @@ _ENV: Final = {
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
 }
 
+# In the order in which the CLI itself takes them when both are set (2.1.330). A subscriber's token is the
+# user's own and for this program only.
+_CREDENTIALS: Final[tuple[CredentialKind, ...]] = ("api_key", "oauth_token")
+
+# The variable tells the CLI how to ask: by x-api-key, or by a bearer and the beta flag that belongs to it.
+_TOKEN_VARIABLE: Final[Mapping[CredentialKind, str]] = {
+    "api_key": "ANTHROPIC_API_KEY",
+    "oauth_token": "CLAUDE_CODE_OAUTH_TOKEN",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class ClaudeCode:
@@ -38,6 +55,7 @@ class ClaudeCode:
 
     name = "claude-code"
     needs_model = True
+    credentials = _CREDENTIALS
     capabilities = Capabilities(
         resume="native",
         model="native",
@@ -73,7 +91,7 @@ def _argv(request: LaunchRequest) -> tuple[str, ...]:
 
 
 def _env(request: LaunchRequest) -> Mapping[str, str]:
-    token = {} if request.token is None else {"ANTHROPIC_API_KEY": request.token}
+    token = {} if request.token is None else {_TOKEN_VARIABLE[request.credential]: request.token}
     # The CLI refuses --dangerously-skip-permissions for uid 0 unless it is told that it is contained.
     sandbox = {"IS_SANDBOX": "1"} if request.as_root else {}
     return _ENV | token | sandbox

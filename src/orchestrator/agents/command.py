@@ -32,6 +32,7 @@ class Command:
     name = "command"
     capabilities = OUTCOME_BY_FILE
     needs_model = False
+    credentials = ()
 
     def program(self, request_command: tuple[str, ...]) -> str:
         return _configured(request_command)[0]

@@ -4,14 +4,17 @@ import argparse
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from orchestrator.cli.visible import visible
-from orchestrator.engine.run_records import opened_records
+from orchestrator.engine.run_records import RunRecords, opened_records
 from orchestrator.errors import UsageError
 from orchestrator.run.state import RunState
+
+FOLLOW_SECONDS = 0.5
 
 
 class _Transcript(NamedTuple):
@@ -25,8 +28,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--task", metavar="ID")
     parser.add_argument("--attempt", metavar="N", type=int)
-    parser.add_argument("--raw", action="store_true", help="the stored bytes of stdout, of one attempt")
-    parser.add_argument("--evidence", metavar="ID", help="a gate's whole output")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--raw", action="store_true", help="the stored bytes of stdout, of one attempt")
+    form.add_argument("--evidence", metavar="ID", help="a gate's whole output")
+    form.add_argument(
+        "--follow", action="store_true", help="go on with what is printed until the run has ended"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.set_defaults(handler=logs)
 
@@ -35,14 +42,36 @@ def logs(arguments: argparse.Namespace) -> int:
     with opened_records(os.environ) as runs:
         state = runs.named(arguments.run)
         folder = runs.folder(state.run).root
+        if arguments.follow:
+            _follow(runs, state, arguments)
+            return 0
     if arguments.evidence is not None:
         return _evidence(folder, arguments.evidence)
     transcripts = list(_transcripts(state, folder, arguments.task, arguments.attempt))
     if arguments.raw:
         return _raw(transcripts)
     for transcript in transcripts:
-        _print(state.run, transcript, as_json=arguments.json)
+        _Reader(state.run, transcript, as_json=arguments.json).print_new(ended=True)
     return 0
+
+
+def _follow(runs: RunRecords, state: RunState, arguments: argparse.Namespace) -> None:
+    """Print what there is and what comes, until the run has ended or nobody carries it out."""
+    folder = runs.folder(state.run).root
+    readers: dict[_Transcript, _Reader] = {}
+    over = runs.owner(state.run) is None
+    while True:
+        for transcript in _transcripts(state, folder, arguments.task, arguments.attempt):
+            if transcript not in readers:
+                readers[transcript] = _Reader(state.run, transcript, as_json=arguments.json)
+            readers[transcript].print_new(ended=over)
+        sys.stdout.flush()
+        if over:
+            return
+        time.sleep(FOLLOW_SECONDS)
+        # Looked up before the last reading: what was printed until then is in the transcripts.
+        over = runs.owner(state.run) is None
+        state = runs.named(state.run)
 
 
 def _transcripts(
@@ -77,14 +106,31 @@ def _raw(transcripts: list[_Transcript]) -> int:
     return 0
 
 
-def _print(run: str, transcript: _Transcript, *, as_json: bool) -> None:
-    for stream in ("stdout", "stderr"):
-        path = transcript.folder / stream
-        if not path.exists():
-            continue
-        with path.open("r", encoding="utf-8", errors="replace", newline="\n") as lines:
-            for line in lines:
-                _print_line(run, transcript, stream, line.rstrip("\n"), as_json=as_json)
+class _Reader:
+    """Prints a transcript line by line, from where it got to."""
+
+    def __init__(self, run: str, transcript: _Transcript, *, as_json: bool) -> None:
+        self._run = run
+        self._transcript = transcript
+        self._as_json = as_json
+        self._read = {"stdout": 0, "stderr": 0}
+
+    def print_new(self, *, ended: bool) -> None:
+        """What has come since; a last line without its end only when nothing more can come."""
+        for stream in self._read:
+            path = self._transcript.folder / stream
+            if path.exists():
+                with path.open("rb") as source:
+                    source.seek(self._read[stream])
+                    self._print_lines(source, stream, ended=ended)
+
+    def _print_lines(self, source: BinaryIO, stream: str, *, ended: bool) -> None:
+        for line in source:
+            if not line.endswith(b"\n") and not ended:
+                return
+            self._read[stream] += len(line)
+            text = line.removesuffix(b"\n").decode("utf-8", "replace")
+            _print_line(self._run, self._transcript, stream, text, as_json=self._as_json)
 
 
 def _print_line(run: str, transcript: _Transcript, stream: str, line: str, *, as_json: bool) -> None:

@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     from orchestrator.cli import (
         clean_command,
         doctor_command,
+        history_command,
         image_command,
         logs_command,
         plan_command,
@@ -84,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
         plan_command,
         run_command,
         status_command,
+        history_command,
         logs_command,
         take_back_command,
         clean_command,

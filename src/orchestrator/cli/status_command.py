@@ -4,10 +4,9 @@ import argparse
 import os
 from pathlib import Path
 
-from orchestrator.cli.tables import run_table, table
+from orchestrator.cli.tables import run_table, runs_table
 from orchestrator.engine.run_records import opened_records
-from orchestrator.events import one_line
-from orchestrator.run.report import run_json, run_status
+from orchestrator.run.report import run_json
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,15 +29,5 @@ def status(arguments: argparse.Namespace) -> int:
         elif not states:
             print("no runs yet")
         else:
-            rows = [
-                (
-                    state.run,
-                    run_status(state, runs.owner(state.run)),
-                    state.started_at[:16].replace("T", " "),
-                    one_line(state.start.plan_title, 50),
-                    one_line(state.start.folder, 60),
-                )
-                for state in states
-            ]
-            print(table(("run", "status", "started", "plan", "folder"), rows))
+            print(runs_table([(state, runs.owner(state.run)) for state in states]))
     return 0

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from orchestrator.events import one_line
-from orchestrator.run.report import run_status, task_status
+from orchestrator.run.report import Owner, run_status, task_status
 from orchestrator.run.state import RunState, TaskState
 
 
@@ -31,6 +31,21 @@ def _columns(character: str) -> int:
 
 def _padded(text: str, size: int) -> str:
     return text + " " * (size - width(text))
+
+
+def runs_table(runs: Sequence[tuple[RunState, Owner | None]]) -> str:
+    """A line for each run."""
+    rows = [
+        (
+            state.run,
+            run_status(state, owner),
+            state.started_at[:16].replace("T", " "),
+            one_line(state.start.plan_title, 50),
+            one_line(state.start.folder, 60),
+        )
+        for state, owner in runs
+    ]
+    return table(("run", "status", "started", "plan", "folder"), rows)
 
 
 def run_table(state: RunState) -> str:

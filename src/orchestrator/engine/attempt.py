@@ -33,7 +33,7 @@ from orchestrator.engine.sessions import carry_session, session_exists
 from orchestrator.engine.setup import For, setup_image
 from orchestrator.events import InvalidOutcome, Outcome, plain
 from orchestrator.gates.setup_image import SetupImage
-from orchestrator.gateway.access import AttemptAccess
+from orchestrator.gateway.access import AttemptAccess, credential_kind
 from orchestrator.run.facts import AttemptEnded, AttemptStarted, TreeSaved
 from orchestrator.run.prompts import PromptParts, prompt
 from orchestrator.run.state import AttemptState
@@ -181,6 +181,7 @@ def _request(
         model=context.settings.agent.model,
         max_turns=context.settings.agent.max_turns,
         token=token,
+        credential=credential_kind(context.model_source),
         command=context.settings.agent.command,
         as_root=context.workspace.owner.uid == 0,
     )

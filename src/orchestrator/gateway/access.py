@@ -1,25 +1,30 @@
 """What an attempt may reach: a scripted model, or a provider with the credential that stays on the host."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from orchestrator.agents.base import CredentialKind
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 
 PROVIDER_URL = "https://api.anthropic.com"
-API_KEY_VARIABLE = "ANTHROPIC_API_KEY"
+VARIABLES: Mapping[CredentialKind, str] = {
+    "api_key": "ANTHROPIC_API_KEY",
+    "oauth_token": "CLAUDE_CODE_OAUTH_TOKEN",
+}
+"""Where the caller's environment has each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """The real key of a provider. Its `repr` does not show the value.
+    """The real key of a provider, or a subscriber's own token. Its `repr` does not show the value.
 
     Raises ValueError (without the value) when it cannot be sent as a header.
     """
 
-    kind: Literal["api_key"]
+    kind: CredentialKind
     value: str = field(repr=False)
 
     def __post_init__(self) -> None:
@@ -87,16 +92,26 @@ def _is_base_url(text: str) -> bool:
     return url.scheme in ("http", "https") and bool(url.hostname) and bare and port != 0
 
 
-def credential_from(environ: Mapping[str, str]) -> Credential | None:
-    """The API key of the caller's environment, or None when it is absent or blank."""
-    value = environ.get(API_KEY_VARIABLE, "").strip()
-    if not value:
-        return None
+def credential_from(environ: Mapping[str, str], kinds: Iterable[CredentialKind]) -> Credential | None:
+    """The first of these kinds that the caller's environment has, or None when all are absent or blank."""
+    for kind in kinds:
+        value = environ.get(VARIABLES[kind], "").strip()
+        if value:
+            return _credential(kind, value)
+    return None
+
+
+def credential_kind(model: ModelSource | None) -> CredentialKind:
+    """How the agent has to present its token; a scripted model takes it either way."""
+    return model.credential.kind if isinstance(model, Provider) else "api_key"
+
+
+def _credential(kind: CredentialKind, value: str) -> Credential:
     try:
-        return Credential(kind="api_key", value=value)
+        return Credential(kind=kind, value=value)
     except ValueError as error:
         raise EnvironmentInvalid(
-            f"the value is no API key: {error}",
-            where=API_KEY_VARIABLE,
-            hint="Set it to the key as the provider shows it, without quotes or line breaks.",
+            f"the value cannot be used: {error}",
+            where=VARIABLES[kind],
+            hint="Set it to what the provider shows, without quotes or line breaks.",
         ) from None

@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import ssl
+from typing import assert_never
 
 import aiohttp
 from aiohttp import web
@@ -16,6 +17,8 @@ from orchestrator.gateway.anthropic import error_body
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 30
+BETA = "anthropic-beta"
+OAUTH_BETA = "oauth-2025-04-20"
 
 # RFC 9110, section 7.6.1, and what belongs to one of the two connections only.
 HOP_BY_HOP = frozenset(
@@ -113,7 +116,19 @@ def headers_upstream(headers: CIMultiDictProxy[str], credential: Credential) -> 
     match credential.kind:
         case "api_key":
             passed["x-api-key"] = credential.value
+        case "oauth_token":
+            passed["Authorization"] = f"Bearer {credential.value}"
+            _add_beta(passed, OAUTH_BETA)
+        case kind:
+            assert_never(kind)
     return passed
+
+
+def _add_beta(headers: CIMultiDict[str], name: str) -> None:
+    """The provider takes a subscriber's token only together with its beta flag."""
+    flags = [flag.strip() for value in headers.getall(BETA, []) for flag in value.split(",") if flag.strip()]
+    if name not in flags:
+        headers[BETA] = ",".join([*flags, name])
 
 
 def headers_downstream(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:

@@ -34,9 +34,9 @@ def attempt_folder(folder: Path, key: AttemptKey) -> Path:
     return folder / _short("\0".join((key.run, key.task, str(key.attempt))), 16)
 
 
-def check_user_folder() -> Path:
+def check_user_folder(above: Path | None = None) -> Path:
     """The folder of our sockets, made or not; raises EnvironmentInvalid when it is not ours alone."""
-    above = user_folder()
+    above = above or user_folder()
     fault = _fault(above.lstat()) if os.path.lexists(above) else None
     if fault is not None:
         raise EnvironmentInvalid(
@@ -58,7 +58,7 @@ def prepare_folder(folder: Path) -> None:
         above.chmod(0o700)  # whatever the umask left out
     except FileExistsError:
         pass
-    check_user_folder()
+    check_user_folder(above)
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
 

@@ -3,13 +3,23 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.agents.base import AgentDriver
 from orchestrator.config import Settings
 from orchestrator.errors import EnvironmentInvalid
-from orchestrator.gateway.access import PROVIDER_URL, ModelSource, Provider, Scripted, credential_from
+from orchestrator.gateway.access import (
+    PROVIDER_URL,
+    VARIABLES,
+    ModelSource,
+    Provider,
+    Scripted,
+    credential_from,
+)
 from orchestrator.gateway.script import load_script
 
 
-def chosen_model(folder: Path, settings: Settings, environ: Mapping[str, str], *, agent: str) -> ModelSource:
+def chosen_model(
+    folder: Path, settings: Settings, environ: Mapping[str, str], driver: AgentDriver
+) -> ModelSource:
     """The scripted model of the settings, else the provider with the caller's credential.
 
     Raises EnvironmentInvalid when there is no credential, ConfigurationError for a script or an address that
@@ -19,11 +29,12 @@ def chosen_model(folder: Path, settings: Settings, environ: Mapping[str, str], *
         script = folder / settings.gateway.scripted
         load_script(script)
         return Scripted(path=script)
-    credential = credential_from(environ)
+    credential = credential_from(environ, driver.credentials)
     if credential is None:
+        names = "=… or ".join(VARIABLES[kind] for kind in driver.credentials) or "a credential"
         raise EnvironmentInvalid(
-            f"no credential for the agent {agent}",
-            hint="export ANTHROPIC_API_KEY=…, or try without a model: -c gateway.scripted=FILE",
+            f"no credential for the agent {driver.name}",
+            hint=f"export {names}=…, or try without a model: -c gateway.scripted=FILE",
         )
     upstream = settings.gateway.upstream or environ.get("ANTHROPIC_BASE_URL") or PROVIDER_URL
     return Provider(upstream=upstream, credential=credential)

@@ -109,7 +109,7 @@ def model_source(model: ScriptedModel | ProviderModel) -> ModelSource:
     match model:
         case ScriptedModel(path=path):
             return Scripted(path=Path(path))
-        case ProviderModel(upstream=upstream, kind="api_key", value=value):
-            return Provider(upstream=upstream, credential=Credential(kind="api_key", value=value))
+        case ProviderModel(upstream=upstream, kind="api_key" | "oauth_token" as kind, value=value):
+            return Provider(upstream=upstream, credential=Credential(kind=kind, value=value))
         case ProviderModel(kind=kind):
             raise ValueError(f"credential of kind {kind} is not known")

@@ -93,4 +93,4 @@ def model_for(
     """The model of an agent that needs one. Raises as `chosen_model` does."""
     if not driver.needs_model:
         return None
-    return chosen_model(place.folder, settings, environ, agent=driver.name)
+    return chosen_model(place.folder, settings, environ, driver)

@@ -1,0 +1,48 @@
+"""`history`: the runs of the repository we are in, newest first, without their tasks."""
+
+import argparse
+import os
+from pathlib import Path
+
+from orchestrator.cli.tables import runs_table
+from orchestrator.engine.run_records import opened_records
+from orchestrator.run.report import run_json
+from orchestrator.run.state import RunState
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("history", help="the runs of this repository, newest first")
+    parser.add_argument("--name", metavar="TEXT", help="only those with this in run id, plan or title")
+    parser.add_argument("--limit", metavar="N", type=_count, help="at most so many")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.set_defaults(handler=history)
+
+
+def history(arguments: argparse.Namespace) -> int:
+    with opened_records(os.environ) as runs:
+        found = [state for state in runs.around(Path.cwd()) if _fits(state, arguments.name)]
+        shown = [(state, runs.owner(state.run)) for state in found[: arguments.limit]]
+    if arguments.json:
+        import msgspec
+
+        entries = [run_json(state, owner) for state, owner in shown]
+        for entry in entries:
+            del entry["tasks"]
+        print(msgspec.json.encode({"schema": 1, "runs": entries}).decode())
+    elif not shown:
+        print("no runs" if arguments.name is None else f"no runs with {arguments.name}")
+    else:
+        print(runs_table(shown))
+    return 0
+
+
+def _fits(state: RunState, text: str | None) -> bool:
+    """Upper and lower case are the same."""
+    names = (state.run, state.start.plan, state.start.plan_title)
+    return text is None or any(text.casefold() in name.casefold() for name in names)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1")
+    return int(text)
