@@ -14,6 +14,10 @@ LABEL_TASK = "ktrdr.task"
 LABEL_ATTEMPT = "ktrdr.attempt"
 
 
+KEEP_ALIVE = ("sleep", "infinity")
+"""A command for containers that others work in, whatever the image's own is."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
     """A host file or folder; a missing source is an error of the engine, never a new folder."""

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.containers.base import ContainerKind, ContainerSpec
+from orchestrator.containers.base import KEEP_ALIVE, ContainerKind, ContainerSpec
 from orchestrator.containers.names import gate_name
 from orchestrator.engine.context import RunContext, binds
 from orchestrator.engine.setup import For, set_up_base, setup_image
@@ -15,8 +15,6 @@ from orchestrator.run.facts import BaseChecked, BaseRunEnded, Before, EndToEndEn
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.decide import BUILD, WorkItem
 
-# The image's own command may be another one: a Dockerfile of the project's can have set it.
-KEEP_ALIVE = ("sleep", "infinity")
 NOT_THERE_EXITS = frozenset({126, 127})
 PYTEST_NOT_THERE_EXITS = frozenset({4, 5})
 

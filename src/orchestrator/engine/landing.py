@@ -34,8 +34,10 @@ async def make_candidate(
         made = await _made(context, item, attempt, by_hand=by_hand)
         refused = await refuse_what_setup_made(context, made.commit, made.parent, whose)
     except TreeRefused as error:
-        await save_tree(context, item.id, attempt.number)
         refused = str(error)
+    if refused is not None:
+        # What the attempt left is known by it: without it, the next look would take all of it for a person's.
+        await save_tree(context, item.id, attempt.number)
     fact = made if refused is None else CandidateRefused(reason=plain(refused))
     context.journal.append(fact, task=item.id, attempt=attempt.number)
 

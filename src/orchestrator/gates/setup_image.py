@@ -15,7 +15,7 @@ from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 
-from orchestrator.containers.base import ContainerEngine, ContainerSpec, ExecResult
+from orchestrator.containers.base import KEEP_ALIVE, ContainerEngine, ContainerSpec, ExecResult
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
 from orchestrator.events import plain
 from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file
@@ -143,7 +143,7 @@ def _described(image: str, about: Mapping[str, list[str]]) -> SetupImage:
 
 async def run_setup(engine: ContainerEngine, request: SetupRequest) -> SetupImage:
     """Run the commands and make the image. Raises SetupFailed with the end of their output."""
-    container = await engine.create(replace(request.spec, command=("sleep", "infinity")))
+    container = await engine.create(replace(request.spec, command=KEEP_ALIVE))
     try:
         await engine.put_archive(container, "/", request.archive)
         await _make_setup_folder(engine, container, request)

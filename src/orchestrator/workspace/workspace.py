@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -304,6 +305,8 @@ class Workspace:
         saved = await users.text("rev-parse", "--symbolic-full-name", f"--glob=refs/ktrdr-saved/{run}/*")
         for ref in (*saved.split(), f"refs/ktrdr/{run}"):
             await users.run("update-ref", "-d", ref)
+        with suppress(OSError):  # not there, or with the refs of other runs in it
+            (self.own.layout.common_dir / "refs" / "ktrdr").rmdir()
 
     async def parent_of(self, commit: str) -> str:
         """The commit's first parent."""

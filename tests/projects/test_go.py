@@ -1,0 +1,91 @@
+"""A Go project: its toolchain is Debian's, on top of the agent image; its program is built in every gate."""
+
+import pytest
+from conftest import MakeScene
+from e2e_kit import AGENT, Done, Scene, plan, task
+from project_kit import AGENT_HEAD, owner, verdicts
+
+pytestmark = pytest.mark.docker
+
+GO = ("-c", 'image.packages=["golang-go"]', "-c", 'verify.build=["go build -o bin/shapes ."]')
+AGENT_PROGRAM = f"""{AGENT_HEAD}
+go version
+test "$ORCHESTRATOR_ATTEMPT" = 1 && sum='a +' || sum='a * b'
+sed -i "s/return .*/return $sum/" main.go
+echo '# Shapes' > README.md
+report completed
+"""
+MAIN = """\
+package main
+
+import "fmt"
+
+func area(a, b int) int {
+\treturn b * a
+}
+
+func main() {
+\tfmt.Println(area(2, 3))
+}
+"""
+TESTS = """\
+package main
+
+import "testing"
+
+func TestArea(t *testing.T) {
+\tif area(2, 3) != 6 {
+\t\tt.Fatal("wrong")
+\t}
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def carried_out(new_module_scene: MakeScene) -> tuple[Scene, Done]:
+    scene = new_module_scene(owner=owner())
+    files = {
+        "go.mod": "module example.org/shapes\n\ngo 1.19\n",
+        "main.go": MAIN,
+        "main_test.go": TESTS,
+        ".gitignore": "bin/\n",
+        "plan.md": plan(task("1", "go test ./...", "./bin/shapes | grep -qx 6; test -s README.md")),
+        "agent.sh": AGENT_PROGRAM,
+    }
+    for path, content in files.items():
+        scene.write(path, content)
+    scene.commit()
+    return scene, scene.run(*GO, *AGENT)
+
+
+def test_it_lands(carried_out: tuple[Scene, Done]) -> None:
+    scene, done = carried_out
+    assert done.exit_code == 0, done
+    assert len(scene.commits("work", since=done.events[0]["base"])) == 1
+    assert done.of("setup_started") == []
+
+
+def test_a_candidate_is_built_before_it_is_checked(carried_out: tuple[Scene, Done]) -> None:
+    _, done = carried_out
+    assert [(each["gate"], each["before"]) for each in done.of("base_checked")] == [
+        ("build-1", "already_green"),
+        ("verify-1", "already_green"),
+        ("verify-2", "red"),
+    ]
+    assert verdicts(done) == [
+        (1, "build-1", "fail"),
+        (1, "verify-1", "fail"),
+        (1, "verify-2", "fail"),
+        (2, "build-1", "pass"),
+        (2, "verify-1", "pass"),
+        (2, "verify-2", "pass"),
+    ]
+
+
+def test_the_commit_names_the_evidence_of_build_and_checks(carried_out: tuple[Scene, Done]) -> None:
+    scene, done = carried_out
+    (commit,) = scene.commits("work", since=done.events[0]["base"])
+    named = commit.trailers["Orchestrator-Evidence"].split(",")
+    assert named == [each["evidence"] for each in done.of("gate_ended") if each["attempt"] == 2]
+    evidence = scene.evidence(done.run, named[0])
+    assert (evidence["gate"], evidence["command"]) == ("build-1", "go build -o bin/shapes .")

@@ -1,0 +1,228 @@
+"""Setup with commands of the project's own, from announcement to candidate."""
+
+import os
+
+import pytest
+from conftest import MakeScene
+from e2e_kit import AGENT, Done, Scene, docker, plan, task
+from project_kit import AGENT_HEAD, owner, verdicts
+
+pytestmark = pytest.mark.docker
+
+# Stands for a package manager: what it installs is the content of the lock file.
+SETUP = "mkdir deps && cp requirements.txt deps/installed && ls -A $HOME | wc -l > deps/home"
+CONFIGURED = ("-c", f'setup.commands=["{SETUP}", "echo $GREETING > deps/greeting"]')
+VARIABLES = ("-c", 'environment.variables={GREETING="hello", PYTEST_ADDOPTS="-x"}')
+MASKED = ("-c", 'masked.files=[".env", "private", "tracked.txt", "absent", "link"]')
+IGNORED = "deps/\n.env\nprivate/\n"
+
+
+def start(scene: Scene, agent: str, *tasks: str, **files: str) -> None:
+    given = {"plan__md": plan(*tasks), "agent__sh": AGENT_HEAD + agent, "requirements__txt": "one\n"}
+    given["__gitignore"] = IGNORED
+    scene.commit(**(given | files))
+
+
+@pytest.fixture(scope="module")
+def two_tasks(new_module_scene: MakeScene) -> tuple[Scene, Done]:
+    """The first task changes the lock file, the second works with what that brought."""
+    scene = new_module_scene(owner=owner())
+    agent = """
+    test "$GREETING" = hello
+    cat deps/installed deps/greeting
+    stat -c 'owner %u of %n' deps
+    echo agent > deps/agent
+    if [ "$ORCHESTRATOR_TASK" = 1 ]; then echo two >> requirements.txt; else echo done > made.txt; fi
+    report completed
+    """
+    check = "cmp deps/installed requirements.txt && grep -qx 0 deps/home && test ! -e deps/agent"
+    same = 'test "$GREETING" = hello && test "$(ls -A $HOME)" = ""'
+    start(scene, agent, task("1", check, same), task("2", check), tracked__txt="as tracked\n")
+    return scene, scene.run(*CONFIGURED, *VARIABLES, *AGENT)
+
+
+def test_a_changed_lock_file_is_set_up_anew_for_its_gates(two_tasks: tuple[Scene, Done]) -> None:
+    _, done = two_tasks
+    assert done.exit_code == 0, done
+    assert [(each["task"], each["attempt"]) for each in done.of("setup_started")] == [(None, None), ("1", 1)]
+    assert {verdict for _, _, verdict in verdicts(done)} == {"pass"}
+
+
+def test_the_next_attempt_starts_from_what_the_new_lock_file_brought(two_tasks: tuple[Scene, Done]) -> None:
+    scene, done = two_tasks
+    second = (scene.attempt(done.run, "2", 1) / "transcript" / "stdout").read_text()
+    assert second.splitlines() == ["one", "two", "hello", f"owner {scene.owner} of deps"]
+
+
+def test_nothing_of_it_is_left_in_the_users_folder(two_tasks: tuple[Scene, Done]) -> None:
+    scene, _ = two_tasks
+    assert not (scene.folder / "deps").exists()
+    assert set(scene.owners().values()) == {scene.owner}
+    assert scene.containers() == []
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("echo first; echo no such package >&2; exit 9", ["exit code 9", "first", "no such package"])],
+    ids=["fails"],
+)
+def test_a_setup_that_fails_costs_nothing(scene: Scene, command: str, words: list[str]) -> None:
+    start(scene, "report completed", task("1", "true"))
+    before = scene.picture()
+    done = scene.run("-c", f'setup.commands=["{command}"]', *AGENT)
+    assert done.exit_code == 2, done
+    assert scene.picture() == before
+    assert done.of("attempt_started") == done.of("base_checked") == []
+    assert (done.end["status"], done.end["exit_code"]) == ("failed", 2)
+    error = done.err[done.err.index("error: ") :].splitlines()
+    assert len(error) <= 10
+    for word in words:
+        assert word in "\n".join(error), done
+    assert scene.containers() == []
+    mended = scene.run("-c", "setup.commands=['mkdir deps; touch deps/x']", "--agent", "nop")
+    assert mended.run != done.run
+    assert mended.of("base_checked"), mended
+
+
+def test_a_copy_of_the_project_itself_is_refused_with_the_way_out(scene: Scene) -> None:
+    project = '[project]\nname = "shapes"\nversion = "1"\n[build-system]\nrequires = ["hatchling"]\n'
+    project += 'build-backend = "hatchling.build"\n'
+    start(scene, "report completed", task("1", "true"), pyproject__toml=project)
+    scene.write("shapes/__init__.py", "")
+    scene.git("add", "-A")
+    scene.git("commit", "-qm", "package")
+    before = scene.picture()
+    done = scene.run("-c", "setup.commands=['uv venv -q && uv pip install -q .']", *AGENT)
+    assert done.exit_code == 2, done
+    assert "setup installs a copy of the project" in done.err
+    assert "pip install -e ." in done.err and "verify.build" in done.err
+    assert scene.picture() == before
+
+
+def test_a_setup_that_changes_tracked_files_is_reported_and_gates_have_them_as_tracked(scene: Scene) -> None:
+    start(scene, "echo x > made.txt; report completed", task("1", "grep -qx one requirements.txt"))
+    done = scene.orchestrator(
+        "run", "plan.md", "-c", "setup.commands=['echo two > requirements.txt']", *AGENT
+    )
+    assert done.exit_code == 0, done
+    assert "changes tracked files" in done.out and "requirements.txt" in done.out
+
+
+def test_a_candidate_that_tracks_what_setup_made_does_not_land(scene: Scene) -> None:
+    agent = "mkdir -p vendor/bin && echo exit 0 > vendor/bin/check; echo x > made.txt; report completed"
+    start(scene, agent, task("1", "bash vendor/bin/check"))
+    setup = "mkdir -p vendor/bin && echo exit 1 > vendor/bin/check"
+    done = scene.run("-c", f'setup.commands=["{setup}"]', "-c", "limits.attempts=1", *AGENT)
+    assert done.exit_code == 1, done
+    assert done.of("gate_started") == []
+    (refused,) = done.of("candidate_refused")
+    assert refused["reason"].startswith("vendor/bin/check is tracked, and setup makes it")
+    assert scene.git("rev-parse", "work") == done.events[0]["base"]
+
+
+def test_a_refused_candidates_work_never_passes_for_the_persons(scene: Scene) -> None:
+    agent = """
+    test "$ORCHESTRATOR_ATTEMPT" = 2 || { mkdir vendor; echo x > vendor/check; echo x > other.txt; }
+    echo "$ORCHESTRATOR_ATTEMPT" > made.txt
+    report completed
+    """
+    start(scene, agent, task("1", "test -s vendor/check"))
+    done = scene.run("-c", 'setup.commands=["mkdir vendor; echo x > vendor/check"]', *AGENT)
+    assert done.exit_code == 1, done
+    assert done.of("edits_committed") == []
+    assert scene.git("rev-parse", "work") == done.events[0]["base"]
+
+
+def test_a_lock_file_that_cannot_be_installed_is_the_candidates_fault(scene: Scene) -> None:
+    agent = """
+    test "$ORCHESTRATOR_ATTEMPT" = 1 && lock=broken || lock=two
+    echo $lock > requirements.txt
+    report completed
+    """
+    start(scene, agent, task("1", "grep -qx two deps/installed"))
+    setup = "if grep broken requirements.txt; then exit 3; fi; mkdir deps; cp requirements.txt deps/installed"
+    done = scene.run("-c", f'setup.commands=["{setup}"]', *AGENT)
+    assert done.exit_code == 0, done
+    (refused,) = done.of("candidate_refused")
+    assert "its dependencies cannot be installed" in refused["reason"]
+    prompt = (scene.attempt(done.run, "1", 2) / "in" / "prompt.md").read_text()
+    assert "its dependencies cannot be installed" in prompt
+
+
+@pytest.fixture(scope="module")
+def masked(new_module_scene: MakeScene) -> tuple[Scene, Done]:
+    scene = new_module_scene(owner=owner())
+    agent = """
+    wc -c < .env; wc -c < tracked.txt; ls -A private | wc -l; cat link
+    for path in .env tracked.txt private/x link; do
+        if (echo x > $path) 2> /dev/null; then echo "wrote $path"; fi
+    done
+    git add -A && git commit -qm 'mine, with the mask' && echo committed
+    echo done > made.txt
+    report completed
+    """
+    start(scene, agent, task("1", "grep -qx original tracked.txt"), tracked__txt="original\n")
+    scene.write(".env", "SECRET=canary\n")
+    scene.write("private/key", "canary\n")
+    (scene.folder / "link").symlink_to(".env")
+    os.chown(scene.folder / "link", scene.owner, scene.owner, follow_symlinks=False)
+    scene.git("add", "-A")
+    scene.git("commit", "-qm", "link")
+    return scene, scene.run(*MASKED, *AGENT)
+
+
+def test_masked_files_are_empty_and_closed_for_the_agent(masked: tuple[Scene, Done]) -> None:
+    scene, done = masked
+    assert done.exit_code == 0, done
+    said = (scene.attempt(done.run, "1", 1) / "transcript" / "stdout").read_text()
+    assert said.splitlines() == ["0", "0", "0", "committed"]
+
+
+def test_what_is_tracked_and_masked_lands_as_it_was(masked: tuple[Scene, Done]) -> None:
+    scene, done = masked
+    changed = scene.git("diff", "--name-only", done.events[0]["base"], "work").splitlines()
+    assert sorted(changed) == ["HANDOFF_plan.md", "made.txt"]
+    assert (scene.folder / "tracked.txt").read_text() == "original\n"
+    assert (scene.folder / ".env").read_text() == "SECRET=canary\n"
+    assert not (scene.folder / "absent").exists()
+
+
+def test_a_dockerfile_is_built_on_top_and_its_user_does_not_matter(scene: Scene) -> None:
+    start(scene, "marked && echo x > made.txt && report completed", task("1", "marked && id -u"))
+    scene.write("image/mark.sh", "#!/bin/sh\necho marked\n")
+    scene.write(
+        "image/Dockerfile",
+        "FROM ktrdr-coding-agent:latest\nUSER root\nCOPY mark.sh /usr/local/bin/marked\n"
+        'RUN chmod 0755 /usr/local/bin/marked\nENTRYPOINT ["false"]\n',
+    )
+    scene.git("add", "-A")
+    scene.git("commit", "-qm", "image")
+    done = scene.run("-c", "image.dockerfile=image/Dockerfile", *AGENT)
+    assert done.exit_code == 0, done
+    digest = scene.evidence(done.run, done.of("gate_ended")[0]["evidence"])["image"]
+    assert digest != docker("image", "inspect", "--format", "{{.Id}}", "ktrdr-coding-agent:latest").strip()
+
+
+BAD_DOCKERFILES = {
+    "does not build": ("FROM ktrdr-coding-agent:latest\nRUN echo the reason; exit 7\n", "the reason"),
+    "is no Dockerfile": ("nonsense\n", "could not be built"),
+    "builds on something else": ("FROM debian:bookworm-slim\n", "does not build on the agent image"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BAD_DOCKERFILES.values(), ids=BAD_DOCKERFILES)
+def test_a_dockerfile_that_cannot_be_used(scene: Scene, text: str, words: str) -> None:
+    start(scene, "report completed", task("1", "true"), Dockerfile=text)
+    before = scene.picture()
+    done = scene.run("-c", "image.dockerfile=Dockerfile", *AGENT)
+    assert done.exit_code == 2, done
+    assert done.stdout == b"" and words in done.err
+    assert len(done.err.splitlines()) <= 10
+    assert scene.picture() == before
+
+
+def test_a_package_that_does_not_exist(scene: Scene) -> None:
+    start(scene, "report completed", task("1", "true"))
+    done = scene.run("-c", 'image.packages=["no-such-package-at-all"]', *AGENT)
+    assert done.exit_code == 2, done
+    assert "no-such-package-at-all" in done.err and done.stdout == b""
