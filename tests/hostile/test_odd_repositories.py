@@ -5,17 +5,22 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from e2e_kit import AGENT, REPORT, MakeScene, Scene, plan, task
+from e2e_kit import REPORT, MakeScene, Scene, plan, task
 
 pytestmark = pytest.mark.docker
 
-WORKS = (
-    f"{REPORT}\necho made > made.txt; chmod +x tool.sh; printf 'one\\ntwo\\n' > lines.txt; report completed\n"
-)
+AGENT = ("--agent-command", "./agent.sh")
+"""With a slash in its name no container has to look whether it is there."""
+WORKS = f"""#!/bin/bash
+{REPORT}
+echo made > made.txt; chmod +x tool.sh; printf 'one\\ntwo\\n' > lines.txt
+report completed
+"""
 
 
 def start(scene: Scene, verify: str = "test -x tool.sh") -> None:
-    scene.commit(plan__md=plan(task("1", verify)), agent__sh=WORKS, tool__sh="true\n", lines__txt="one\n")
+    scene.write("agent.sh", WORKS).chmod(0o755)
+    scene.commit(plan__md=plan(task("1", verify)), tool__sh="true\n", lines__txt="one\n")
 
 
 def linked_worktree(scene: Scene) -> Scene:

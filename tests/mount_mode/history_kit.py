@@ -21,6 +21,7 @@ from mount_kit import check_sound
 PATHS = ("a.txt", "b.txt", "made.txt", "deep/c.txt", "HANDOFF_plan.md")
 """Where user and agent both write."""
 AGENT = """\
+#!/bin/bash
 report() { printf '{"status": "%s", "summary": "%s"}' "$1" "${2:-}" > "$ORCHESTRATOR_OUTCOME"; }
 . ./.behaviour
 """
@@ -51,9 +52,8 @@ class History:
     def begin(self) -> None:
         tasks = [task("1", "test ! -e bad.txt"), task("2", depends="1")]
         self.scene.write("a.txt", "first a\n")
-        self.scene.commit(
-            plan__md=plan(*tasks), agent__sh=AGENT, __gitignore=".behaviour\n", b__txt="first b\n"
-        )
+        self.scene.write("agent.sh", AGENT).chmod(0o755)
+        self.scene.commit(plan__md=plan(*tasks), __gitignore=".behaviour\n", b__txt="first b\n")
         self.behave("works")
         self.remember()
 
@@ -88,7 +88,7 @@ class History:
 
     def tidy(self) -> None:
         """A mode change and a collection of garbage: what a tidy user does."""
-        (self.scene.folder / "agent.sh").chmod(0o755)
+        (self.scene.folder / "plan.md").chmod(0o755)
         self.git("gc", "-q", "--prune=now")
 
     def act(self, deed: Callable[[], object]) -> None:
@@ -228,7 +228,7 @@ def finish(history: History) -> None:
         ("run", "plan.md", "--allow-dirty"),
         ("run", "plan.md", "--new", "--allow-dirty"),
     ):
-        options = ("--agent-command", "bash agent.sh", "--json")
+        options = ("--agent-command", "./agent.sh", "--json")
         if history.command(*words, *options) == 0:
             break
         switch = re.search(r"git switch (\S+)", history.told[-1])

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(3 * 3600)]
 
 HISTORIES = int(os.environ.get("HISTORIES", "30"))
 SOAK = "HISTORIES" in os.environ
-RUN = ("--json", "--agent-command", "bash agent.sh", "-c", "limits.attempts=1")
+RUN = ("--json", "--agent-command", "./agent.sh", "-c", "limits.attempts=1")
 
 Step = tuple[str, ...]
 Turn = tuple[str, list[Step], Step, int | None]
