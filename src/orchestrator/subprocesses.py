@@ -160,6 +160,21 @@ async def pipe(
                 os.close(descriptor)
 
 
+async def attached(argv: Sequence[str]) -> int:
+    """Run a program at our own terminal, or with our own standard streams, and give its exit code.
+
+    ^C is the program's: it reaches both of us, and we wait for what the program makes of it.
+    """
+    loop = asyncio.get_running_loop()
+    # A handler, not an ignored signal: the program would inherit that.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    try:
+        process = await asyncio.create_subprocess_exec(*argv)
+        return await process.wait()
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
 async def start_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path) -> int:
     """Start a process that outlives us: own session, no inherited descriptor, output appended to a file.
 

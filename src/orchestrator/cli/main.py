@@ -64,9 +64,11 @@ def parser() -> argparse.ArgumentParser:
         doctor_command,
         history_command,
         image_command,
+        init_command,
         logs_command,
         plan_command,
         run_command,
+        shell_command,
         status_command,
         take_back_command,
         trust_command,
@@ -79,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"orchestrator {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
+        init_command,
         doctor_command,
         trust_command,
         image_command,
@@ -87,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
         status_command,
         history_command,
         logs_command,
+        shell_command,
         take_back_command,
         clean_command,
     ):

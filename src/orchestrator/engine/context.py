@@ -24,6 +24,15 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(memory_bytes=container.memory, cpus=container.cpus, pids=container.pids)
 
 
+def configured_mounts(settings: Settings) -> tuple[Mount, ...]:
+    return tuple(
+        Volume(name=mount.source, target=mount.target, read_only=mount.read_only)
+        if mount.is_volume
+        else Bind(source=Path(mount.source), target=mount.target, read_only=mount.read_only)
+        for mount in settings.mounts
+    )
+
+
 def binds(mounts: Iterable[GitMount]) -> tuple[Bind, ...]:
     """Git directories as mounts of a container."""
     return tuple(
@@ -70,10 +79,4 @@ class RunContext:
     @property
     def mounts(self) -> tuple[Mount, ...]:
         """What machine and configuration mount into every attempt."""
-        configured = tuple(
-            Volume(name=mount.source, target=mount.target, read_only=mount.read_only)
-            if mount.is_volume
-            else Bind(source=Path(mount.source), target=mount.target, read_only=mount.read_only)
-            for mount in self.settings.mounts
-        )
-        return (*self.machine.mounts, *configured)
+        return (*self.machine.mounts, *configured_mounts(self.settings))

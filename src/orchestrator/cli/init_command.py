@@ -1,0 +1,37 @@
+"""`init`: write a commented orchestrator.toml with what the repository tells."""
+
+import argparse
+import os
+
+from orchestrator.errors import UsageError
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("init", help="write a commented orchestrator.toml with what is found here")
+    parser.set_defaults(handler=init)
+
+
+def init(arguments: argparse.Namespace) -> int:
+    from orchestrator.engine.environment import code_folder
+    from orchestrator.wiring.init_file import configuration, look
+
+    folder = code_folder()
+    path = folder / "orchestrator.toml"
+    found = look({entry.name for entry in folder.iterdir()})
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(configuration(found))
+            if os.geteuid() == 0:
+                owner = folder.stat()
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+    except FileExistsError:
+        raise UsageError(
+            "it is there already", where=str(path), hint="`orchestrator doctor` shows what it says."
+        ) from None
+    except OSError as error:
+        raise UsageError(f"it cannot be written: {error.strerror}", where=str(path)) from None
+    print(f"wrote {path}")
+    print(f"found: {', '.join((*found.languages, *found.managers)) or 'nothing that tells'}")
+    if found.secrets:
+        print(f"hidden from the agent: {', '.join(found.secrets)}")
+    return 0

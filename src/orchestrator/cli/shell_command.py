@@ -1,0 +1,16 @@
+"""`shell`: look around, or run something, in the container an agent would get."""
+
+import argparse
+import asyncio
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser("shell", help="a shell, or a command, in a container like an attempt's")
+    parser.add_argument("command", metavar="CMD", nargs=argparse.REMAINDER, help="default: bash")
+    parser.set_defaults(handler=shell)
+
+
+def shell(arguments: argparse.Namespace) -> int:
+    from orchestrator.wiring import shell as shells
+
+    return asyncio.run(shells.shell(arguments.command))

@@ -1,0 +1,68 @@
+"""`init`: what it finds, and that what it writes is a configuration."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from e2e_kit import Scene
+
+from orchestrator.config import load_settings
+from orchestrator.wiring.init_file import configuration, look
+
+SHAPES = {
+    "nothing": ((), None),
+    "uv": (("pyproject.toml", "uv.lock"), "uv run pytest -q"),
+    "pip": (("setup.py", "requirements.txt"), ".venv/bin/python -m pytest -q"),
+    "python without a lock file": (("pyproject.toml",), "python3 -m pytest -q"),
+    "npm": (("package.json", "package-lock.json"), "npm test"),
+    "pnpm": (("package.json", "pnpm-lock.yaml"), "pnpm test"),
+    "yarn": (("package.json", "yarn.lock"), "yarn test"),
+    "rust": (("Cargo.toml", "Cargo.lock"), "cargo test"),
+    "go": (("go.mod", "go.sum"), "go test ./..."),
+    "make": (("Makefile",), "make test"),
+    "secrets": ((".env", ".npmrc"), None),
+}
+
+
+def uncommented(text: str) -> str:
+    """The file with every setting in force, and only the words left as comments."""
+    lines = [line.removeprefix("# ") if " = " in line else line for line in text.splitlines()]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(("names", "command"), SHAPES.values(), ids=SHAPES)
+def test_what_is_written_can_be_read(names: tuple[str, ...], command: str | None) -> None:
+    found = look(names)
+    assert found.test == command
+    text = configuration(found)
+    for version in (text, uncommented(text)):
+        load_settings(None, environ={"HOME": "/nowhere"}, repository_file=version.encode())
+    if command is not None:
+        assert tomllib.loads(uncommented(text))["verify"]["task"] == [command]
+
+
+def test_secrets_are_hidden_at_once_and_all_else_is_a_comment() -> None:
+    assert tomllib.loads(configuration(look((".env", "uv.lock")))) == {
+        "verify": {}, "setup": {}, "image": {}, "masked": {"files": [".env"]}, "limits": {},
+    }  # fmt: skip
+
+
+def test_the_command_writes_once(scene: Scene) -> None:
+    scene.commit(**{"Cargo.toml": "[package]\n"})
+    done = scene.orchestrator("init")
+    assert done.exit_code == 0, done
+    assert "Rust" in done.out
+    written = (scene.folder / "orchestrator.toml").read_bytes()
+    again = scene.orchestrator("init")
+    assert again.exit_code == 2
+    assert "there already" in again.err
+    assert (scene.folder / "orchestrator.toml").read_bytes() == written
+    assert set(scene.owners().values()) == {scene.owner}
+
+
+def test_a_link_is_not_followed(scene: Scene, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere.toml"
+    (scene.folder / "orchestrator.toml").symlink_to(target)
+    done = scene.orchestrator("init")
+    assert done.exit_code == 2
+    assert not target.exists()
