@@ -62,7 +62,7 @@ class History:
     def behave(self, name: str) -> None:
         """What the agent will do from now on."""
         self.number += 1
-        self.scene.write(".behaviour", f"N={self.number}\n{BEHAVIOURS[name]}\n")
+        self.scene.write(".behaviour", f"N={self.number}-$ORCHESTRATOR_TASK\n{BEHAVIOURS[name]}\n")
 
     def write(self, path: str) -> None:
         self.number += 1
