@@ -11,8 +11,7 @@
     ├─ CodingAgentError          4   the container engine failed, in its own words
     │  ├─ CannotStart            2   (the same class: who starts a container need catch only this branch)
     │  └─ CodingAgentTimeout     4   a command in a container took longer than it may
-    ├─ WorkspaceError            4   git or the folder changed under a run; nothing was delivered
-    └─ Interrupted               130 a signal asked us to stop
+    └─ WorkspaceError            4   git or the folder changed under a run; nothing was delivered
 
 Anything else that escapes is our bug: exit code 70 and a report to paste.
 """
@@ -91,7 +90,3 @@ class WorkspaceError(OrchestratorError):
     """The repository or the folder is not as the run left it, or git refused; nothing was delivered."""
 
     exit_code = 4
-
-
-class Interrupted(OrchestratorError):
-    exit_code = 130

@@ -8,7 +8,7 @@ from orchestrator import subprocesses
 from orchestrator.agents.base import AgentDriver
 from orchestrator.config import CheckSetting, Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
-from orchestrator.errors import EnvironmentInvalid
+from orchestrator.errors import CannotStart, CodingAgentError, EnvironmentInvalid
 from orchestrator.events import one_line, plain
 from orchestrator.workspace.workspace import Workspace
 
@@ -121,7 +121,12 @@ async def check_agent_program(
 
 async def _in_image(engine: ContainerEngine, spec: ContainerSpec, program: str) -> bool:
     await engine.remove(spec.name)  # what a killed start left
-    container = await engine.create(spec)
+    try:
+        container = await engine.create(spec)
+    except CodingAgentError as error:
+        raise CannotStart(
+            error.what, hint="Change the setting that the engine names: `orchestrator doctor` shows them all."
+        ) from error
     try:
         await engine.start(container)
         done = await engine.exec(container, ("sh", "-c", 'command -v -- "$1"', "sh", program), timeout=30)

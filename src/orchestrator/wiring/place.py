@@ -145,10 +145,14 @@ async def check_living_containers(engine: ContainerEngine, place: Place, run: st
 
 
 def plan_path(folder: Path, plan: str | Path) -> str:
-    """The plan's path relative to the code folder; raises UsageError when it lies outside."""
+    """The plan's path relative to the code folder; raises UsageError when it lies, or leads, outside."""
     absolute = Path(os.path.normpath(folder / plan))
     if not absolute.is_relative_to(folder):
         raise UsageError(
             "the plan lies outside the code folder", where=str(plan), hint=f"Put it somewhere in {folder}."
+        )
+    if not Path(os.path.realpath(absolute)).is_relative_to(os.path.realpath(folder)):
+        raise UsageError(
+            "the plan is a link out of the code folder", where=str(plan), hint="Put the file itself there."
         )
     return absolute.relative_to(folder).as_posix()
