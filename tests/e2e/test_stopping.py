@@ -214,6 +214,8 @@ def test_killed_after_any_delay(new_scene: MakeScene, seed: int) -> None:
     assert done.exit_code == 0, done
     check_each_once(scene)
     numbers += [event["n"] for event in done.events]
+    while numbers[-2:-1] == numbers[-1:]:
+        numbers.pop()  # a run that is completed shows its last event again
     assert numbers == sorted(set(numbers))
 
 
