@@ -15,7 +15,7 @@ from importlib import resources
 from orchestrator.agents.base import AgentDriver
 from orchestrator.agents.registry import agent_driver
 from orchestrator.config import LoadedSettings, Settings
-from orchestrator.containers.base import ContainerSpec
+from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.engine import connect_engine
 from orchestrator.containers.names import labels
 from orchestrator.engine import cleaning
@@ -113,10 +113,7 @@ async def prepared(
     run = choice.state.run if isinstance(choice, GoOn) else _new_run_id(read.plan)
     async with AsyncExitStack() as stack:
         stack.enter_context(place.folder_lock(run))
-        branch = choice.state.start.branch if isinstance(choice, GoOn) else branch_of(read.plan)
-        to_be_made = await place.workspace.check_branch(branch)
-        if to_be_made and isinstance(choice, GoOn) and choice.state.branch_ready:
-            raise _branch_gone(place, choice.state)
+        branch = await _branch_for(place, choice, read.plan)
         await _check_foreign_work(place, read.plan.path)
         untracked = await place.untracked(read.plan.path)
         dirty = await _dirty(place, choice, untracked, allow=request.allow_dirty)
@@ -128,12 +125,9 @@ async def prepared(
             earlier_context=_earlier_context(place, choice),
             on_line=request.progress,
         )
-        containers = await cleaning.look(engine, place.state.id, place.records)
-        await cleaning.remove(engine, containers.over)
-        await check_living_containers(engine, place, run)
-        await check_agent_program(
-            engine, place.workspace, driver, settings, _probe(place, settings, image.id, run)
-        )
+        await _check_containers(engine, place, run)
+        probe = _probe(place, settings, image.id, run)
+        await check_agent_program(engine, place.workspace, driver, settings, probe)
         stack.enter_context(place.run_lock(run))
         gateway = await _gateway(stack, place, driver)
         if isinstance(choice, NewRun) and choice.replaces is not None:
@@ -188,6 +182,25 @@ def _new_run_id(plan: Plan) -> str:
     stem = plan.path.rpartition("/")[2].rpartition(".")[0]
     words = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:32].strip("-") or "run"
     return f"{words}-{secrets.token_hex(3)}"
+
+
+async def _branch_for(place: Place, choice: NewRun | GoOn, plan: Plan) -> str:
+    """The run's branch; raises EnvironmentInvalid when a run cannot work on it."""
+    if isinstance(choice, NewRun):
+        branch = branch_of(plan)
+        await place.workspace.check_branch(branch)
+        return branch
+    to_be_made = await place.workspace.check_branch(choice.state.start.branch)
+    if to_be_made and choice.state.branch_ready:
+        raise _branch_gone(place, choice.state)
+    return choice.state.start.branch
+
+
+async def _check_containers(engine: ContainerEngine, place: Place, run: str) -> None:
+    """Remove those that are over; raises EnvironmentInvalid when another is at work in the folder."""
+    containers = await cleaning.look(engine, place.state.id, place.records)
+    await cleaning.remove(engine, containers.over)
+    await check_living_containers(engine, place, run)
 
 
 async def _gateway(stack: AsyncExitStack, place: Place, driver: AgentDriver) -> GatewayClient | None:
