@@ -36,4 +36,4 @@ for variable in HTTP_PROXY http_proxy HTTPS_PROXY https_proxy NO_PROXY no_proxy;
     arguments+=(--build-arg "$variable=${!variable-}")
 done
 
-docker build "${arguments[@]}" "$context"
+docker build --force-rm "${arguments[@]}" "$context"

@@ -49,6 +49,21 @@ def search_path(*, outside: Path) -> str:
     )
 
 
+def own_environment() -> dict[str, str]:
+    """What a process gets that is given no other environment: ours, without programs of the repository.
+
+    An agent writes there, and nothing that it may have written runs on the host.
+    """
+    environment = dict(os.environ)
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        return environment
+    if os.path.lexists(here / ".git"):
+        environment["PATH"] = search_path(outside=here)
+    return environment
+
+
 def _lies_in(entry: Path, folder: Path) -> bool:
     return entry.resolve().is_relative_to(folder) or Path(os.path.normpath(entry)).is_relative_to(folder)
 
@@ -169,7 +184,7 @@ async def attached(argv: Sequence[str]) -> int:
     # A handler, not an ignored signal: the program would inherit that.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     try:
-        process = await asyncio.create_subprocess_exec(*argv)
+        process = await asyncio.create_subprocess_exec(*argv, env=own_environment())
         return await process.wait()
     finally:
         loop.remove_signal_handler(signal.SIGINT)
@@ -209,7 +224,7 @@ async def _started(
     stdin_mode = asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
         *argv,
-        env=None if env is None else dict(env),
+        env=own_environment() if env is None else dict(env),
         cwd=cwd,
         stdin=stdin_mode if stdin_from is None else stdin_from,
         stdout=stdout,

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from conftest import MakeScene
-from e2e_kit import AGENT, REPORT, Done, Scene, bash, outcome, plan, script, task
+from e2e_kit import AGENT, REPORT, Done, MakeScene, Scene, bash, outcome, plan, script, task
 
 pytestmark = pytest.mark.docker
 

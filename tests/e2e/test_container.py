@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeScene
 from e2e_kit import (
     AGENT,
     ORDINARY,
     REPORT,
     Done,
+    MakeScene,
     Scene,
     bash,
     docker,

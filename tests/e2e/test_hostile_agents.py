@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import MakeScene
-from e2e_kit import AGENT, REPORT, Done, Scene, bash, outcome, plan, script, task
+from e2e_kit import AGENT, REPORT, Done, MakeScene, Scene, bash, outcome, plan, script, task
 
 pytestmark = pytest.mark.docker
 

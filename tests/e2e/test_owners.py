@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import MakeScene
-from e2e_kit import AGENT, ORDINARY, REPORT, Caller, Done, Scene, bash, outcome, plan, script, task
+from e2e_kit import AGENT, ORDINARY, REPORT, Caller, Done, MakeScene, Scene, bash, outcome, plan, script, task
 from ordinary import ordinary_caller
 
 pytestmark = pytest.mark.docker

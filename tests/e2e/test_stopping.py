@@ -6,8 +6,20 @@ import subprocess  # noqa: TID251 - a pipe between the command and somebody else
 import time
 
 import pytest
-from conftest import MakeScene
-from e2e_kit import AGENT, REPORT, Done, Living, Scene, bash, outcome, plan, script, task, waiting_for
+from e2e_kit import (
+    AGENT,
+    REPORT,
+    Done,
+    Living,
+    MakeScene,
+    Scene,
+    bash,
+    outcome,
+    plan,
+    script,
+    task,
+    waiting_for,
+)
 
 pytestmark = pytest.mark.docker
 

@@ -7,8 +7,7 @@ import pytest
 # For project_kit, and for e2e_kit with its scenes.
 sys.path[:0] = [str(Path(__file__).parents[1] / "e2e"), str(Path(__file__).parent)]
 
-from conftest import MakeScene, scenes  # noqa: E402 - found by the line above
-from e2e_kit import Scene, docker  # noqa: E402
+from e2e_kit import MakeScene, Scene, docker, scenes  # noqa: E402 - found by the line above  # noqa: E402
 from project_kit import owner  # noqa: E402
 
 

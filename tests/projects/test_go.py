@@ -1,8 +1,7 @@
 """A Go project: its toolchain is Debian's, on top of the agent image; its program is built in every gate."""
 
 import pytest
-from conftest import MakeScene
-from e2e_kit import AGENT, Done, Scene, plan, task
+from e2e_kit import AGENT, Done, MakeScene, Scene, plan, task
 from project_kit import AGENT_HEAD, owner, verdicts
 
 pytestmark = pytest.mark.docker

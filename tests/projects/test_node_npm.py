@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from conftest import MakeScene
-from e2e_kit import Done, Scene, bash, outcome, plan, script, task
+from e2e_kit import Done, MakeScene, Scene, bash, outcome, plan, script, task
 from project_kit import lock, owner, verdicts
 
 pytestmark = pytest.mark.docker

@@ -1,8 +1,7 @@
 """A project whose tests start a PostgreSQL server inside the container."""
 
 import pytest
-from conftest import MakeScene
-from e2e_kit import AGENT, Done, Scene, plan, task
+from e2e_kit import AGENT, Done, MakeScene, Scene, plan, task
 from project_kit import AGENT_HEAD, owner, verdicts
 
 pytestmark = pytest.mark.docker

@@ -1,8 +1,7 @@
 """A Python project with uv and pytest: a package with a dependency, installed editable."""
 
 import pytest
-from conftest import MakeScene
-from e2e_kit import AGENT, Done, Scene, plan, task
+from e2e_kit import AGENT, Done, MakeScene, Scene, plan, task
 from project_kit import AGENT_HEAD, lock, verdicts
 
 pytestmark = pytest.mark.docker

@@ -3,8 +3,7 @@
 import os
 
 import pytest
-from conftest import MakeScene
-from e2e_kit import AGENT, Done, Scene, docker, plan, task
+from e2e_kit import AGENT, Done, MakeScene, Scene, docker, plan, task
 from project_kit import AGENT_HEAD, owner, verdicts
 
 pytestmark = pytest.mark.docker

@@ -116,7 +116,17 @@ def _name(*content: str) -> str:
 
 
 async def _build(name: str, dockerfile: Path, context: Path, on_line: OnLine) -> None:
-    argv = ["docker", "build", "--tag", name, "--file", str(dockerfile), *_proxies(), str(context)]
+    argv = [
+        "docker",
+        "build",
+        "--force-rm",
+        "--tag",
+        name,
+        "--file",
+        str(dockerfile),
+        *_proxies(),
+        str(context),
+    ]
     last: deque[str] = deque(maxlen=SHOWN_LINES)
 
     def keep(line: str) -> None:

@@ -1,0 +1,38 @@
+"""Which programs the host runs: never one that lies in the repository we stand in."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator import subprocesses
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose virtual environment is on the caller's PATH, with a `bash` of its own."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    trap = programs / "bash"
+    trap.write_text("#!/bin/sh\necho planted\n")
+    trap.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+async def said() -> bytes:
+    return (await subprocesses.run(["bash", "-c", "echo real"], timeout=30)).stdout
+
+
+async def test_the_trick_works_where_no_repository_is(planted: Path) -> None:
+    assert await said() == b"planted\n"
+
+
+async def test_nothing_of_the_repository_runs(planted: Path) -> None:
+    (planted / ".git").mkdir()
+    assert await said() == b"real\n"
+    lines: list[str] = []
+    await subprocesses.run_lines(["bash", "-c", "echo real"], timeout=30, on_line=lines.append)
+    assert lines == ["real"]
+    assert await subprocesses.attached(["bash", "-c", "exit 7"]) == 7
