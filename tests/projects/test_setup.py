@@ -1,6 +1,7 @@
 """Setup with commands of the project's own, from announcement to candidate."""
 
 import os
+import secrets
 
 import pytest
 from e2e_kit import AGENT, Done, MakeScene, Scene, docker, plan, task
@@ -11,7 +12,12 @@ pytestmark = pytest.mark.docker
 # Stands for a package manager: what it installs is the content of the lock file.
 SETUP = "mkdir deps && cp requirements.txt deps/installed && ls -A $HOME | wc -l > deps/home"
 CONFIGURED = ("-c", f'setup.commands=["{SETUP}", "echo $GREETING > deps/greeting"]')
-VARIABLES = ("-c", 'environment.variables={GREETING="hello", PYTEST_ADDOPTS="-x"}')
+# Of this session alone: an image that an earlier one left would be reused.
+FRESH = secrets.token_hex(8)
+VARIABLES = (
+    "-c",
+    f'environment.variables={{GREETING="hello", PYTEST_ADDOPTS="-x", SUITE="{FRESH}"}}',
+)
 MASKED = ("-c", 'masked.files=[".env", "private", "tracked.txt", "absent", "link"]')
 IGNORED = "deps/\n.env\nprivate/\n"
 
