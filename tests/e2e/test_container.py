@@ -28,7 +28,8 @@ from e2e_kit import (
 )
 from fake_provider import CANARY, FakeProvider, provider
 
-pytestmark = pytest.mark.docker
+# One worker: a process of another would be found to know the canary, because it was given it.
+pytestmark = [pytest.mark.docker, pytest.mark.xdist_group("the canary")]
 
 OWNER = ORDINARY if os.geteuid() == 0 else os.geteuid()
 GIT_CANARY = "git-canary-2718"
