@@ -1,6 +1,7 @@
 """A provider of the model on this machine: it plays a script and remembers who asked with what."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from orchestrator.gateway import anthropic
 from orchestrator.gateway.script import Answer, parse_script
 from orchestrator.gateway.scripted import next_step
 
-CANARY = "sk-ant-canary-31415926535"
+CANARY = f"sk-ant-canary-{os.getpid()}-31415926535"  # of this worker alone
 
 
 @dataclass
