@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import orchestrator
+from orchestrator.gateway.sockets import gateway_folder
 
 IMAGE = "ktrdr-coding-agent:latest"
 ROOT = Path(__file__).resolve().parents[2]
@@ -350,6 +351,11 @@ class Scene:
         )
         for pid in pids:
             _end_gateway(pid)
+        if self.state.exists():
+            sockets = gateway_folder(self.state)  # one that is told to end leaves them to a successor
+            shutil.rmtree(
+                sockets.parent.with_name(f"ktrdr-{self.caller.uid}") / sockets.name, ignore_errors=True
+            )
         shutil.rmtree(self.area, ignore_errors=True)
 
 
