@@ -3,6 +3,7 @@
 import json
 import os
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -256,3 +257,37 @@ def test_a_record_of_another_user_approves_nothing(place, write):
 def test_what_a_run_was_started_with_stays_approved(place):
     loaded = load_settings(place.folder, environ=place.environ, repository_file=IMAGE.encode())
     assert loaded.settings.image.name == "other"
+
+
+def test_a_dockerfile_is_approved_with_what_is_in_it(place, write):
+    write("repository", "image.dockerfile = 'image/Dockerfile'\n")
+    dockerfile = place.folder / "image" / "Dockerfile"
+    dockerfile.parent.mkdir()
+    dockerfile.write_text("FROM ktrdr-coding-agent:latest\nRUN true\n")
+    approve(place)
+    assert place.load().untrusted == ()
+    dockerfile.write_text("FROM ktrdr-coding-agent:latest\nRUN curl evil\n")
+    with pytest.raises(ConfigurationError, match="changed since you approved it"):
+        place.load()
+    (changed,) = place.load(leave_out_untrusted=True).untrusted
+    assert changed.value == ["image/Dockerfile", "FROM ktrdr-coding-agent:latest", "RUN curl evil", ""]
+    assert changed.before == ["image/Dockerfile", "FROM ktrdr-coding-agent:latest", "RUN true", ""]
+
+
+@pytest.mark.parametrize("kind", ["absent", "folder", "pipe", "link to nothing"])
+def test_a_dockerfile_that_is_none_is_looked_at_without_harm(place, write, kind):
+    write("repository", "image.dockerfile = 'Dockerfile'\n")
+    path = place.folder / "Dockerfile"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link to nothing":
+        path.symlink_to("nothing")
+    approve(place)
+    assert place.load().settings.image.dockerfile == Path("Dockerfile")
+
+
+def test_a_dockerfile_of_the_users_own_choice_needs_no_approval(place, write):
+    (place.folder / "Dockerfile").write_text("FROM x\n")
+    assert place.load(overrides=["image.dockerfile=Dockerfile"]).trusted == ()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.config.approval import Approval, read_approval
-from orchestrator.config.kinds import Host
+from orchestrator.config.kinds import Host, at_home
 from orchestrator.config.layers import Given, Override, from_environment, from_file, from_flags
 from orchestrator.config.resolve import LoadedSettings, refuse_untrusted, resolve
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
@@ -15,6 +15,7 @@ from orchestrator.state_folder import state_folder
 from orchestrator.user_folders import home_folder, user_folder
 
 REPOSITORY_FILE = "orchestrator.toml"
+DOCKERFILE = ("image", "dockerfile")
 LARGEST_FILE = 32_768  # bytes; the parser takes seconds for one key of this length, and the square for more
 
 
@@ -53,11 +54,27 @@ def load_settings(
     givens += from_environment(environ)
     givens += from_flags(overrides)
     host = _host(environ, users)
-    loaded = resolve(givens, host, approval)
+    contents = {} if folder is None or approval.everything else _contents(givens, folder, host)
+    loaded = resolve(givens, host, approval, contents)
     if not leave_out_untrusted:
         refuse_untrusted(loaded, host)
     _refuse_link_out(loaded, folder)
     return replace(loaded, repository_file=repository_file)
+
+
+def _contents(givens: Iterable[Given], folder: Path, host: Host) -> dict[str, tuple[str, ...]]:
+    """The lines of a file that a setting of the repository's names and that is carried out like a setting."""
+    named = [each.value for each in givens if each.key == DOCKERFILE and each.origin == "repository"]
+    if not named or not isinstance(named[0], str):
+        return {}
+    try:
+        path = _real(folder / at_home(named[0], host), named[0])
+        content = None if path is None else _read(path, named[0])
+    except ConfigurationError:
+        return {}  # whoever builds it says what is wrong with it
+    if content is None:
+        return {}
+    return {".".join(DOCKERFILE): tuple(content.decode("utf-8", "replace").split("\n"))}
 
 
 def _host(environ: Mapping[str, str], users: Path) -> Host:

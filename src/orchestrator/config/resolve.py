@@ -44,10 +44,16 @@ class LoadedSettings:
         return MappingProxyType({row.key: row.source for row in self.rows})
 
 
-def resolve(givens: Iterable[Given], host: Host, approval: Approval) -> LoadedSettings:
+def resolve(
+    givens: Iterable[Given],
+    host: Host,
+    approval: Approval,
+    contents: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> LoadedSettings:
     """Later ones win, lists are replaced; what needs approval and has none is left out.
 
-    Raises ConfigurationError for the first that cannot stand.
+    `contents` holds, by key, the lines of files that settings of the repository's file name; they are
+    approved together with the name. Raises ConfigurationError for the first that cannot stand.
     """
     rows = {key: Row(key=key, value=each.written, source="default") for key, each in TABLE.items()}
     values: dict[str, object] = {}
@@ -58,7 +64,7 @@ def resolve(givens: Iterable[Given], host: Host, approval: Approval) -> LoadedSe
             continue
         value = _value(setting, given, host)
         if given.origin == "repository" and needs_trust(setting, value):
-            trusted.append(_weighed(setting, given, approval))
+            trusted.append(_weighed(setting, given, approval, contents.get(setting.key, ())))
             if not trusted[-1].approved:
                 continue
         values[setting.key] = value
@@ -126,14 +132,15 @@ def _value(setting: Setting, given: Given, host: Host) -> object:
         ) from None
 
 
-def _weighed(setting: Setting, given: Given, approval: Approval) -> Trusted:
+def _weighed(setting: Setting, given: Given, approval: Approval, content: tuple[str, ...]) -> Trusted:
+    value = [given.value, *content] if content else given.value
     when = "" if setting.trust.when == "always" else f"{setting.trust.when}, "
     return Trusted(
         key=setting.key,
-        value=given.value,
+        value=value,
         where=given.where,
         reason=f"{when}because {setting.trust.reason}",
-        approved=approval.covers(setting.key, given.value),
+        approved=approval.covers(setting.key, value),
         before=approval.values.get(setting.key),
     )
 
