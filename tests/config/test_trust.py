@@ -291,3 +291,10 @@ def test_a_dockerfile_that_is_none_is_looked_at_without_harm(place, write, kind)
 def test_a_dockerfile_of_the_users_own_choice_needs_no_approval(place, write):
     (place.folder / "Dockerfile").write_text("FROM x\n")
     assert place.load(overrides=["image.dockerfile=Dockerfile"]).trusted == ()
+
+
+def test_a_dockerfile_too_large_to_be_looked_at_is_refused(place, write):
+    write("repository", "image.dockerfile = 'Dockerfile'\n")
+    (place.folder / "Dockerfile").write_text("FROM x\n" + "#" * 40_000)
+    with pytest.raises(ConfigurationError, match="larger than"):
+        place.load(leave_out_untrusted=True)

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 
 import pytest
 from e2e_kit import AGENT, Done, MakeScene, Scene, docker, plan, task
@@ -231,3 +232,19 @@ def test_a_package_that_does_not_exist(scene: Scene) -> None:
     done = scene.run("-c", 'image.packages=["no-such-package-at-all"]', *AGENT)
     assert done.exit_code == 2, done
     assert "no-such-package-at-all" in done.err and done.stdout == b""
+
+
+def test_a_signal_during_setup_stops_it_and_the_run_goes_on_later(scene: Scene) -> None:
+    start(scene, "echo x > made.txt; report completed", task("1", "test -e deps/ready"))
+    setup = ("-c", f'setup.commands=["sleep 60; : {FRESH}"]')
+    with scene.start("run", "plan.md", "--json", *setup, *AGENT) as command:
+        command.until("setup_started")
+        command.send(signal.SIGINT)
+        done = command.finish()
+    assert done.exit_code == 130, done
+    assert scene.containers() == []
+    assert scene.git("status", "--porcelain") == ""
+    quick = f'setup.commands=["mkdir deps; touch deps/ready; : {FRESH}"]'
+    resumed = scene.orchestrator("resume", "--json", "-c", quick)
+    assert resumed.exit_code == 0, resumed
+    assert [event["status"] for event in resumed.of("setup_ended")] == ["done"]

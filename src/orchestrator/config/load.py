@@ -67,14 +67,11 @@ def _contents(givens: Iterable[Given], folder: Path, host: Host) -> dict[str, tu
     named = [each.value for each in givens if each.key == DOCKERFILE and each.origin == "repository"]
     if not named or not isinstance(named[0], str):
         return {}
-    try:
-        path = _real(folder / at_home(named[0], host), named[0])
-        content = None if path is None else _read(path, named[0])
-    except ConfigurationError:
-        return {}  # whoever builds it says what is wrong with it
-    if content is None:
-        return {}
-    return {".".join(DOCKERFILE): tuple(content.decode("utf-8", "replace").split("\n"))}
+    path = Path(os.path.realpath(folder / at_home(named[0], host)))
+    if not path.is_file():
+        return {}  # whoever builds it says so
+    lines = _read(path, named[0]).decode("utf-8", "replace").split("\n")
+    return {".".join(DOCKERFILE): tuple(lines)}
 
 
 def _host(environ: Mapping[str, str], users: Path) -> Host:

@@ -1,0 +1,111 @@
+"""What lies over the code folder in an attempt, and that nothing of it stays."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.containers.base import AnonymousVolume, Bind
+from orchestrator.engine.overlays import masks, remove_made, setup_volumes
+from orchestrator.engine.run_folder import AttemptFolders
+from orchestrator.subprocesses import Identity
+
+OTHER = Identity(uid=1234, gid=1234)
+OWNER = OTHER if os.geteuid() == 0 else Identity(uid=os.geteuid(), gid=os.getegid())
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> AttemptFolders:
+    root = tmp_path / "attempt"
+    root.mkdir()
+    return AttemptFolders(root=root)
+
+
+def targets(folder: Path, folders: AttemptFolders, *paths: str) -> list[str]:
+    mounts = setup_volumes(folder, OWNER, paths, folders)
+    return [mount.target for mount in mounts if isinstance(mount, AnonymousVolume)]
+
+
+def test_a_missing_folder_is_made_as_the_owner_and_taken_away(folder: Path, folders: AttemptFolders) -> None:
+    (folder / "web").mkdir()
+    assert targets(folder, folders, ".venv/", "web/node_modules/") == [
+        "/workspace/.venv",
+        "/workspace/web/node_modules",
+    ]
+    made = folder / "web" / "node_modules"
+    assert (made.stat().st_uid, made.stat().st_gid) == (OWNER.uid, OWNER.gid)
+    remove_made(folder, folders)
+    assert [path.name for path in folder.rglob("*")] == ["web"]
+
+
+def test_the_users_own_folder_stays_empty_or_not(folder: Path, folders: AttemptFolders) -> None:
+    (folder / ".venv").mkdir()
+    assert targets(folder, folders, ".venv/") == ["/workspace/.venv"]
+    remove_made(folder, folders)
+    assert (folder / ".venv").is_dir()
+
+
+def test_a_made_folder_that_is_not_empty_any_more_stays(folder: Path, folders: AttemptFolders) -> None:
+    targets(folder, folders, ".venv/")
+    (folder / ".venv" / "file").write_text("put there by somebody")
+    remove_made(folder, folders)
+    assert (folder / ".venv" / "file").exists()
+
+
+@pytest.mark.parametrize("what", ["link", "link to nothing", "file", "link above", "nothing above"])
+def test_where_no_volume_can_lie_none_does(folder: Path, folders: AttemptFolders, what: str) -> None:
+    path = "deps"
+    if what == "link":
+        (folder / "elsewhere").mkdir()
+        (folder / path).symlink_to("elsewhere")
+    elif what == "link to nothing":
+        (folder / path).symlink_to("nothing")
+    elif what == "file":
+        (folder / path).write_text("x")
+    elif what == "link above":
+        (folder / "elsewhere").mkdir()
+        (folder / "web").symlink_to("elsewhere")
+        path = "web/deps"
+    else:
+        path = "web/deps"
+    before = sorted(str(each) for each in folder.rglob("*"))
+    assert targets(folder, folders, f"{path}/") == []
+    remove_made(folder, folders)
+    assert sorted(str(each) for each in folder.rglob("*")) == before
+
+
+def test_caches_of_compiled_files_are_not_worth_a_volume(folder: Path, folders: AttemptFolders) -> None:
+    (folder / "src").mkdir()
+    assert targets(folder, folders, "src/__pycache__/") == []
+
+
+def masked(folder: Path, folders: AttemptFolders, *paths: str) -> dict[str, str]:
+    mounts = masks(folder, paths, folders)
+    assert all(isinstance(mount, Bind) and mount.read_only for mount in mounts)
+    return {mount.target: mount.source.name for mount in mounts if isinstance(mount, Bind)}
+
+
+def test_files_and_folders_are_masked_by_their_like(folder: Path, folders: AttemptFolders) -> None:
+    (folder / ".env").write_text("x")
+    (folder / "secrets").mkdir()
+    assert masked(folder, folders, ".env", "secrets", "absent") == {
+        "/workspace/.env": "file",
+        "/workspace/secrets": "folder",
+    }
+
+
+def test_what_a_link_leads_to_is_masked_where_it_lies(folder: Path, folders: AttemptFolders) -> None:
+    (folder / "config").mkdir()
+    (folder / "config" / "env").write_text("x")
+    (folder / ".env").symlink_to("config/env")
+    assert masked(folder, folders, ".env") == {"/workspace/config/env": "file"}
+
+
+@pytest.mark.parametrize("leads_to", ["../outside", "nothing", ".git/config", "pipe", "."])
+def test_what_cannot_be_masked_is_left_alone(folder: Path, folders: AttemptFolders, leads_to: str) -> None:
+    (folder.parent / "outside").write_text("not visible in the container")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config").write_text("")
+    os.mkfifo(folder / "pipe")
+    (folder / ".env").symlink_to(leads_to)
+    assert masked(folder, folders, ".env") == {}
