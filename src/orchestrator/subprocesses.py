@@ -12,6 +12,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+ENDING_SECONDS = 3.0
+"""What a program at our terminal gets between being asked to end and being killed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -178,16 +181,21 @@ async def pipe(
 async def attached(argv: Sequence[str]) -> int:
     """Run a program at our own terminal, or with our own standard streams, and give its exit code.
 
-    ^C is the program's: it reaches both of us, and we wait for what the program makes of it.
+    When we are cancelled it is ended first, in order, so that it leaves the terminal as it was.
     """
-    loop = asyncio.get_running_loop()
-    # A handler, not an ignored signal: the program would inherit that.
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    process = await asyncio.create_subprocess_exec(*argv, env=own_environment())
     try:
-        process = await asyncio.create_subprocess_exec(*argv, env=own_environment())
         return await process.wait()
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
+    except asyncio.CancelledError:
+        await _ended_in_order(process)
+        raise
+
+
+async def _ended_in_order(process: asyncio.subprocess.Process) -> None:
+    for end in (process.terminate, process.kill):
+        if process.returncode is None:
+            end()
+            await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=ENDING_SECONDS)
 
 
 async def start_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path) -> int:

@@ -1,11 +1,17 @@
 """`shell`: the container of an attempt, by hand."""
 
+import os
+import signal
 import subprocess  # noqa: TID251 - starts the command as a person's shell does, without our own help
+import time
 
 import pytest
-from e2e_kit import MakeScene, Scene
+from at_terminal_kit import at_terminal
+from e2e_kit import AGENT, PATIENCE, REPORT, MakeScene, Scene, plan, task, waiting_for
 
 pytestmark = pytest.mark.docker
+
+by_hand = pytest.mark.xdist_group("the container by hand")
 
 NAME = "ktrdr-coding-agent"
 
@@ -16,9 +22,10 @@ def state_of(name: str) -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.mark.xdist_group("the container by hand")
+@by_hand
 def test_a_command_runs_there_and_nothing_is_left(new_scene: MakeScene) -> None:
     scene: Scene = new_scene(owner=1000)
+    scene.commit(readme__md="x")
     done = scene.orchestrator("shell", "sh", "-c", "id -u; pwd; echo $HOME; touch made; exit 7")
     assert done.exit_code == 7, done
     assert done.out.splitlines() == ["1000", "/workspace", "/tmp/home"]
@@ -26,8 +33,9 @@ def test_a_command_runs_there_and_nothing_is_left(new_scene: MakeScene) -> None:
     assert state_of(NAME) == ""
 
 
-@pytest.mark.xdist_group("the container by hand")
+@by_hand
 def test_no_capability_and_no_git_of_an_engine(scene: Scene) -> None:
+    scene.commit(readme__md="x")
     done = scene.orchestrator("shell", "sh", "-c", "grep CapEff /proc/self/status; ls /var/run/docker.sock")
     assert "0000000000000000" in done.out
     assert done.exit_code != 0
@@ -37,3 +45,76 @@ def test_outside_a_repository_nothing_starts(scene: Scene) -> None:
     done = scene.orchestrator("shell", "true", cwd=scene.area)
     assert done.exit_code == 2
     assert "repository" in done.err
+
+
+@by_hand
+def test_at_a_terminal_it_is_a_shell(scene: Scene) -> None:
+    scene.commit(readme__md="x")
+    done = at_terminal(scene, "shell", typed={"/workspace": "test -t 1 && exit 5\n"})
+    assert done.exit_code == 5, done
+    assert state_of(NAME) == ""
+
+
+@by_hand
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda n: n.name)
+def test_a_signal_leaves_no_container(scene: Scene, number: signal.Signals) -> None:
+    scene.commit(readme__md="x")
+    with scene.start("shell", "sh", "-c", "touch started; exec sleep 600") as shell:
+        deadline = time.monotonic() + PATIENCE
+        while not (scene.folder / "started").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        if number is signal.SIGINT:  # as a terminal does: to the whole group
+            os.killpg(shell.pid, number)
+        else:
+            shell.send(number)
+        done = shell.finish()
+    assert done.exit_code == 130, done
+    assert state_of(NAME) == ""
+
+
+@by_hand
+def test_it_sees_what_an_agent_would_see(scene: Scene) -> None:
+    scene.commit(
+        **{
+            "requirements.txt": "",
+            ".gitignore": ".env\n.venv/\n",
+            "orchestrator.toml": "[masked]\nfiles = ['.env']\n[environment]\nvariables = {COLOUR = 'blue'}\n"
+            "[setup]\ncommands = ['mkdir .venv && touch .venv/made-by-setup']\n",
+            "plan.md": plan(task("1", "test -s made.txt")),
+            "agent.sh": f"{REPORT}\necho x > made.txt\nreport completed\n",
+        }
+    )
+    scene.write(".env", "canary\n")
+    look = ("shell", "sh", "-c", "cat .env; echo $COLOUR; ls .venv")
+    before = scene.orchestrator(*look)
+    assert before.out.splitlines() == ["blue"] and "not installed yet" in before.err, before
+    assert not (scene.folder / ".venv").exists()
+    assert scene.run(*AGENT).exit_code == 0
+    after = scene.orchestrator(*look)
+    assert after.out.splitlines() == ["blue", "made-by-setup"] and after.err == "", after
+    assert not (scene.folder / ".venv").exists()
+    assert (scene.folder / ".env").read_text() == "canary\n"
+
+
+@by_hand
+def test_not_beside_an_agent_at_work(scene: Scene) -> None:
+    agent = f"{REPORT}\n{waiting_for('go')}\necho x > made.txt\nreport completed\n"
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh=agent)
+    with scene.start("run", "plan.md", "--json", *AGENT) as run:
+        started = run.until("attempt_started")
+        refused = scene.orchestrator("shell", "true")
+        scene.write("go", "")
+        assert run.finish().exit_code == 0
+    assert refused.exit_code == 2 and str(started["container"]) in refused.err, refused
+    assert "orchestrator cancel" in refused.err
+
+
+def test_without_the_docker_command(scene: Scene) -> None:
+    scene.commit(readme__md="x")
+    tools = scene.area / "tools"
+    tools.mkdir()
+    for name in ("git", "sh"):
+        (tools / name).symlink_to(f"/usr/bin/{name}")
+    done = scene.orchestrator("shell", "true", PATH=str(tools))
+    assert done.exit_code == 2 and "docker.io" in done.err, done

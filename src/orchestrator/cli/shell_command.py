@@ -13,4 +13,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def shell(arguments: argparse.Namespace) -> int:
     from orchestrator.wiring import shell as shells
 
-    return asyncio.run(shells.shell(arguments.command))
+    try:
+        return asyncio.run(shells.shell(arguments.command))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None

@@ -27,12 +27,11 @@ from orchestrator.containers.profile import attempt_command
 from orchestrator.engine.agent_watch import Watched, watch
 from orchestrator.engine.chatter import Chatter
 from orchestrator.engine.context import RunContext, binds
-from orchestrator.engine.overlays import masks, remove_made, setup_volumes
+from orchestrator.engine.overlays import masks, remove_made
 from orchestrator.engine.run_folder import AttemptFolders
 from orchestrator.engine.sessions import carry_session, session_exists
-from orchestrator.engine.setup import For, setup_image
+from orchestrator.engine.setup import For, setup_image, volumes_of
 from orchestrator.events import InvalidOutcome, Outcome, plain
-from orchestrator.gates.setup_image import SetupImage
 from orchestrator.gateway.access import AttemptAccess, credential_kind
 from orchestrator.run.facts import AttemptEnded, AttemptStarted, TreeSaved
 from orchestrator.run.prompts import PromptParts, prompt
@@ -204,7 +203,7 @@ async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
     mounts = (
         *await _mounts(context, attempt, folders, token),
         *masks(context.workspace.folder, context.settings.masked.files, folders),
-        *await _setup_volumes(context, setup, folders),
+        *await volumes_of(setup, context.workspace, folders),
     )
     container = CodingAgentContainer(
         container_name=attempt_name(context.run, attempt.task, attempt.number),
@@ -251,15 +250,6 @@ async def _mounts(
         )
         mounts.append(Bind(source=socket_folder, target=GATEWAY_FOLDER, read_only=True))
     return tuple(mounts)
-
-
-async def _setup_volumes(
-    context: RunContext, setup: SetupImage, folders: AttemptFolders
-) -> tuple[Mount, ...]:
-    """Setup's own folders, where git ignores them: the user's, of the same name, are out of reach."""
-    ignored = await context.workspace.ignored(setup.folders)
-    hidden = [path for path in setup.folders if path in ignored or path in setup.self_ignored]
-    return setup_volumes(context.workspace.folder, context.workspace.owner, hidden, folders)
 
 
 def _announce(context: RunContext, attempt: AttemptPlan, prepared: _Prepared) -> None:

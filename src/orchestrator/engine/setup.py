@@ -5,10 +5,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.containers.base import Bind, ContainerSpec
+from orchestrator.containers.base import Bind, ContainerSpec, Mount
 from orchestrator.containers.names import setup_name
 from orchestrator.engine.context import RunContext, binds
-from orchestrator.engine.run_folder import give
+from orchestrator.engine.overlays import setup_volumes
+from orchestrator.engine.run_folder import AttemptFolders, give
 from orchestrator.errors import OrchestratorError, SetupFailed
 from orchestrator.events import plain
 from orchestrator.gates.setup_image import (
@@ -22,6 +23,7 @@ from orchestrator.gates.setup_image import (
     run_setup,
 )
 from orchestrator.run.facts import SetupEnded, SetupStarted
+from orchestrator.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,13 @@ async def setup_image(context: RunContext, commit: str, whose: For) -> SetupImag
     if found is not None and (whose.is_candidate or first_conflict(files, found) is None):
         return found
     return await _made(context, commit, plan, whose)
+
+
+async def volumes_of(setup: SetupImage, workspace: Workspace, folders: AttemptFolders) -> tuple[Mount, ...]:
+    """Setup's own folders, where git ignores them: the user's, of the same name, are out of reach."""
+    ignored = await workspace.ignored(setup.folders)
+    hidden = [path for path in setup.folders if path in ignored or path in setup.self_ignored]
+    return setup_volumes(workspace.folder, workspace.owner, hidden, folders)
 
 
 async def set_up_base(context: RunContext) -> None:

@@ -1,8 +1,13 @@
 """`shell`: a container by hand, with the profile, the image and the mounts that an attempt would get."""
 
+import asyncio
 import os
+import shutil
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from orchestrator.config import Settings, load_settings
 from orchestrator.containers.base import ContainerEngine
@@ -12,11 +17,16 @@ from orchestrator.containers.names import labels
 from orchestrator.engine.context import configured_mounts, limits_of
 from orchestrator.engine.environment import validate_environment
 from orchestrator.engine.machine import machine_of
+from orchestrator.engine.overlays import masks, remove_made
+from orchestrator.engine.run_folder import AttemptFolders
+from orchestrator.engine.setup import volumes_of
 from orchestrator.errors import EnvironmentInvalid
-from orchestrator.state_folder import open_state_folder
-from orchestrator.subprocesses import attached
+from orchestrator.gates.setup_image import SetupImage, find_setup, plan_setup
+from orchestrator.subprocesses import attached, own_environment
 from orchestrator.wiring.image import run_image
+from orchestrator.wiring.place import Place, check_living_containers, opened_place
 
+NAME = "ktrdr-coding-agent"
 HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
 WITHOUT_COMMAND = ("bash",)
 _IN_HOME = 'mkdir -p "$HOME" && exec "$@"'
@@ -26,43 +36,94 @@ async def shell(command: Sequence[str]) -> int:
     """Start a container on the code folder, run a command in it at our terminal, and stop it again.
 
     Gives the command's exit code. When the container of another shell of this folder runs, it is joined and
-    left running.
+    left running. A signal that ends us, or the end of the terminal, stops the container first and is then a
+    CancelledError. (^C at a terminal is none: docker passes it on as a key.)
     """
     folder = validate_environment()
-    settings = load_settings(folder, environ=os.environ).settings
-    state = open_state_folder(os.environ, outside=folder)
-    async with await connect_engine() as engine:
-        image = await run_image(engine, folder, settings, earlier_context=None, on_line=_say)
-        container = _container(engine, settings, image.id, state.id)
-        if await _runs_already(engine, container, str(folder)):
-            return await attached(_argv(container.container_name, command))
-        try:
-            await container.start(folder)
-            return await attached(_argv(container.container_name, command))
-        finally:
-            await container.stop()
+    if shutil.which("docker", path=own_environment().get("PATH")) is None:
+        raise EnvironmentInvalid(
+            "the docker command is missing, which joins your terminal with the container's",
+            hint="Install it: sudo apt-get install docker.io",
+        )
+    with _cancelled_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        async with await connect_engine() as engine:
+            if await _runs_already(engine, folder):
+                return await attached(_argv(command))
+            async with opened_place(folder) as place:
+                folders = AttemptFolders(root=place.state.path / "shell")
+                container = await _container(engine, place, folders)
+            try:
+                await container.start(folder)
+                return await attached(_argv(command))
+            finally:
+                try:
+                    await container.stop()
+                finally:
+                    remove_made(folder, folders)
 
 
-def _container(
-    engine: ContainerEngine, settings: Settings, image: str, state_id: str
-) -> CodingAgentContainer:
+@contextmanager
+def _cancelled_by(*signals: signal.Signals) -> Iterator[None]:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    for number in signals:
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def _container(engine: ContainerEngine, place: Place, folders: AttemptFolders) -> CodingAgentContainer:
+    """Everything but the agent and its gateway; nothing is in it that the agent would not see."""
+    await check_living_containers(engine, place, run="")
+    settings = load_settings(place.folder, environ=os.environ).settings
+    image = await run_image(engine, place.folder, settings, earlier_context=None, on_line=_say)
     machine = machine_of(os.environ)
+    variables = {**machine.proxies, **dict(settings.environment.variables)}
+    setup = await _setup(engine, place, settings, image.id, variables)
+    folders.root.mkdir(mode=0o700, exist_ok=True)
     return CodingAgentContainer(
-        image_name=image,
-        mounts=(*machine.mounts, *configured_mounts(settings)),
-        env={**machine.proxies, **dict(settings.environment.variables), "HOME": HOME},
-        labels=labels(kind="shell", state=state_id),
+        container_name=NAME,
+        image_name=setup.id,
+        mounts=(
+            *machine.mounts,
+            *configured_mounts(settings),
+            *masks(place.folder, settings.masked.files, folders),
+            *await volumes_of(setup, place.workspace, folders),
+        ),
+        env={**variables, "HOME": HOME},
+        labels=labels(kind="shell", state=place.state.id),
         limits=limits_of(settings),
         engine=engine,
     )
 
 
-async def _runs_already(engine: ContainerEngine, container: CodingAgentContainer, folder: str) -> bool:
+async def _setup(
+    engine: ContainerEngine, place: Place, settings: Settings, image: str, variables: dict[str, str]
+) -> SetupImage:
+    """The setup image of HEAD, if a run has made it: installing is a run's work."""
+    plan = plan_setup(
+        await place.workspace.files((await place.workspace.head()).commit),
+        commands=settings.setup.commands,
+        discovering=settings.setup.discover,
+        image=image,
+        owner=place.workspace.owner,
+        env=variables,
+    )
+    found = None if plan is None else await find_setup(engine, plan)
+    if plan is not None and found is None:
+        _say("The dependencies of this commit are not installed yet: a run does that before its first task.")
+    return found or SetupImage(id=image)
+
+
+async def _runs_already(engine: ContainerEngine, folder: Path) -> bool:
     """Whether a container of that name runs on this folder; one on another folder is not ours to stop."""
-    found = await engine.inspect(container.container_name)
+    found = await engine.inspect(NAME)
     if found is None or found.status != "running":
         return False
-    if folder not in found.mount_sources:
+    if str(folder) not in found.mount_sources:
         raise EnvironmentInvalid(
             f"the container {found.name} runs on another folder",
             hint=f"Leave that shell first, or: docker rm -f {found.name}",
@@ -70,10 +131,10 @@ async def _runs_already(engine: ContainerEngine, container: CodingAgentContainer
     return True
 
 
-def _argv(name: str, command: Sequence[str]) -> tuple[str, ...]:
+def _argv(command: Sequence[str]) -> tuple[str, ...]:
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     how = ("--interactive", "--tty") if at_terminal else ("--interactive",)
-    return ("docker", "exec", *how, name, "sh", "-c", _IN_HOME, "sh", *(command or WITHOUT_COMMAND))
+    return ("docker", "exec", *how, NAME, "sh", "-c", _IN_HOME, "sh", *(command or WITHOUT_COMMAND))
 
 
 def _say(line: str) -> None:
