@@ -126,3 +126,41 @@ def test_twice_the_size_takes_at_most_little_more_than_twice_the_work(make: Call
     small, large = calls(make(1_000)), calls(make(2_000))
     assert large <= 2.3 * small + 1_000
     read_plan(make(10_000), path="plan.md")
+
+
+IDS = {
+    "a slash": "a/b",
+    "a path": "../x",
+    "a leading dash": "-x",
+    "an option": "--help",
+    "a leading dot": ".1",
+    "two dots": "1..2",
+    "quotes": '"1"',
+    "an apostrophe": "it's",
+    "a command": "$(id)",
+    "words": "a b",
+    "one word": "done",
+    "a letter": "N",
+    "200 letters": "x" * 200,
+    "200 digits": "1" * 200,
+    "right to left": "שלום",
+}
+
+
+@pytest.mark.parametrize("label", ["**Acceptance Criteria:**", "### Acceptance criteria"])
+@pytest.mark.parametrize("id", IDS.values(), ids=IDS)
+def test_criteria_are_no_tasks_where_a_heading_has_no_usable_id(id: str, label: str) -> None:
+    text = f"# Milestone 1: T\n\n## Task {id}: Do it\n**Type:** CODING\n\n{label}\n- [ ] it is done\n"
+    with pytest.raises(PlanError) as caught:
+        read_plan(text, path="plan.md")
+    assert (caught.value.where or "").startswith("plan.md")
+    assert "3.1" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# Task List: today\n\n- [ ] one\n- [ ] two\n", "# Plan\n\n## Task group one\n\n- [ ] one\n- [ ] two\n"],
+    ids=["with a colon", "without"],
+)
+def test_a_checklist_below_the_word_task_stays_one(text: str) -> None:
+    assert [task.title for task in read_plan(text, path="plan.md").tasks] == ["one", "two"]

@@ -1,6 +1,7 @@
 """`shell`: the container of an attempt, by hand."""
 
 import os
+import secrets
 import signal
 import subprocess  # noqa: TID251 - starts the command as a person's shell does, without our own help
 import time
@@ -75,9 +76,10 @@ def test_a_signal_leaves_no_container(scene: Scene, number: signal.Signals) -> N
 
 @by_hand
 def test_it_sees_what_an_agent_would_see(scene: Scene) -> None:
+    fresh = secrets.token_hex(8)  # an image that an earlier session left would be found
     scene.commit(
         **{
-            "requirements.txt": "",
+            "requirements.txt": f"# {fresh}\n",
             ".gitignore": ".env\n.venv/\n",
             "orchestrator.toml": "[masked]\nfiles = ['.env']\n[environment]\nvariables = {COLOUR = 'blue'}\n"
             "[setup]\ncommands = ['mkdir .venv && touch .venv/made-by-setup']\n",

@@ -1,5 +1,6 @@
 """The milestone plan: headings that say "Task 3.1", with labelled fields under them."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,9 @@ from orchestrator.plan.values import (
     task_type,
 )
 
+_TASK_AND_COLON = re.compile(r"\W{0,9}task\s[^:\n]{1,300}:", re.IGNORECASE)
+_CRITERIA = re.compile(r"^\W{0,9}acceptance criteria\b", re.IGNORECASE | re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
@@ -58,8 +62,20 @@ def native_drafts(document: Document) -> tuple[list[Draft], list[Diagnostic]]:
 
 
 def has_native_tasks(document: Document) -> bool:
-    headings = (block for block in document.blocks if block.kind == "heading")
-    return any(isinstance(task_heading(block.text, block.level), TaskHeading) for block in headings)
+    """Headings with an id that is none count: their checkboxes are criteria, not a list of tasks.
+
+    So does "Task" with any word before a colon, where there are acceptance criteria.
+    """
+    headings = [block for block in document.blocks if block.kind == "heading"]
+    if any(_means_a_task(task_heading(block.text, block.level)) for block in headings):
+        return True
+    return any(_TASK_AND_COLON.match(block.text) for block in headings) and any(
+        _CRITERIA.search(block.text) for block in document.blocks if block.kind != "fence"
+    )
+
+
+def _means_a_task(found: TaskHeading | NoTask | None) -> bool:
+    return isinstance(found, TaskHeading) or (isinstance(found, NoTask) and found.code == "bad-task-id")
 
 
 def _drafts(document: Document, sections: Sequence[Section]) -> tuple[list[Draft], list[Diagnostic]]:

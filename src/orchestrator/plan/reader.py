@@ -1,7 +1,7 @@
 """A plan's bytes to a Plan. Pure: the same bytes give the same plan, nothing is run or fetched."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from orchestrator.errors import PlanError
 from orchestrator.plan.blocks import Document, read_blocks
@@ -55,7 +55,7 @@ def read_plan(data: bytes | str, *, path: str, format: str | None = None) -> Pla
     else:
         name, milestone = _markdown(text, path, format)
     if not milestone.drafts:
-        raise _no_task(path, [name])
+        raise _no_task(path, [name], milestone.diagnostics)
     return _plan(milestone, text, path, name)
 
 
@@ -88,7 +88,11 @@ def _recognised(document: Document) -> str | None:
     return "checklist" if has_checkboxes(document) else None
 
 
-def _no_task(path: str, tried: list[str]) -> PlanError:
+def _no_task(path: str, tried: list[str], diagnostics: Sequence[Diagnostic] = ()) -> PlanError:
+    """With the first error that was found, because it is why there is none."""
+    for found in diagnostics:
+        if found.severity == "error":
+            return PlanError(found.message, where=f"{path}:{found.line}", hint=found.hint)
     missing = "; ".join(f"{name}: {_MISSING[name]}" for name in tried)
     hint = f"Tried {missing}. `orchestrator plan new TITLE` writes a plan to start from."
     return PlanError("the plan holds no task", where=path, hint=hint)
