@@ -47,6 +47,29 @@ def test_secrets_are_hidden_at_once_and_all_else_is_a_comment() -> None:
     }  # fmt: skip
 
 
+def test_which_files_are_hidden() -> None:
+    hidden = {".env", ".env.production", "server.key", "secrets.yaml", "id_rsa", "Cert.PEM", ".npmrc"}
+    shown = {
+        ".env.example",
+        ".env.sample",
+        "id_rsa.pub",
+        "README.md",
+        ".environment",
+        "keyboard.py",
+        "secrets.py",
+    }
+    assert set(look(hidden | shown).secrets) == hidden
+    text = configuration(look(hidden | shown))
+    loaded = load_settings(None, environ={"HOME": "/nowhere"}, repository_file=text.encode())
+    assert set(loaded.settings.masked.files) == hidden
+
+
+def test_a_name_that_no_toml_would_take_as_it_stands() -> None:
+    name = ".env.\"odd'ü\\"
+    text = configuration(look({name}))
+    assert tomllib.loads(text)["masked"]["files"] == [name]
+
+
 def test_the_command_writes_once(scene: Scene) -> None:
     scene.commit(**{"Cargo.toml": "[package]\n"})
     done = scene.orchestrator("init")

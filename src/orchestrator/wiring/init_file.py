@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from orchestrator.gates.discovery import discover
 
@@ -26,7 +27,12 @@ TESTS = (
     ("Makefile", "make test"),
 )
 
-SECRETS = (".env", ".env.local", ".envrc", ".npmrc", ".pypirc", ".netrc", "secrets.toml", "credentials.json")
+SECRETS = (
+    *(".env", ".env.*", ".envrc", ".npmrc", ".pypirc", ".netrc", ".pgpass", "id_rsa", "id_ed25519"),
+    *("*.pem", "*.key", "*.p12", "credentials.json", "secrets.json", "secrets.toml", "secrets.y*ml"),
+)
+SAMPLES = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
+"""Shown to the agent, because others are meant to see them."""
 
 PACKAGES = (("Cargo.toml", ("cargo",)), ("go.mod", ("golang-go",)))
 """What the image does not bring."""
@@ -48,9 +54,17 @@ def look(names: Collection[str]) -> Found:
         languages=tuple(name for name, signs in LANGUAGES if any(sign in names for sign in signs)),
         managers=tuple(f"{manager.lock} ({manager.name})" for manager in discover(names)),
         test=next((command for sign, command in TESTS if sign in names), None),
-        secrets=tuple(name for name in SECRETS if name in names),
+        secrets=tuple(name for name in sorted(names) if _is_secret(name)),
         packages=tuple(package for sign, wanted in PACKAGES if sign in names for package in wanted),
     )
+
+
+def _is_secret(name: str) -> bool:
+    return name.isprintable() and _fits(name, SECRETS) and not _fits(name, SAMPLES)
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
 def configuration(found: Found) -> str:
@@ -76,7 +90,7 @@ def configuration(found: Found) -> str:
         "",
         "[masked]",
         "# Files that the agent sees empty.",
-        f"{'' if found.secrets else '# '}files = {json.dumps(list(found.secrets) or ['.env'])}",
+        f"{'' if found.secrets else '# '}files = {json.dumps(list(found.secrets) or ['.env'], ensure_ascii=False)}",
         "",
         "[limits]",
         "# attempts = 3",
