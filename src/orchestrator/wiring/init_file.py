@@ -70,6 +70,7 @@ def _fits(name: str, patterns: tuple[str, ...]) -> bool:
 def configuration(found: Found) -> str:
     """A commented orchestrator.toml; what was guessed is a comment, except the hiding of secrets."""
     languages = ", ".join(found.languages) or "no language that is known"
+    hidden = json.dumps(list(found.secrets) or [".env"], ensure_ascii=False)
     lines = [
         "# Settings of the orchestrator for this repository. `orchestrator doctor` shows all of them.",
         f"# Found: {languages}; lock files: {', '.join(found.managers) or 'none'}.",
@@ -90,7 +91,7 @@ def configuration(found: Found) -> str:
         "",
         "[masked]",
         "# Files that the agent sees empty.",
-        f"{'' if found.secrets else '# '}files = {json.dumps(list(found.secrets) or ['.env'], ensure_ascii=False)}",
+        f"{'' if found.secrets else '# '}files = {hidden}",
         "",
         "[limits]",
         "# attempts = 3",
