@@ -12,7 +12,7 @@ from e2e_kit import AGENT, PATIENCE, REPORT, MakeScene, Scene, plan, task, waiti
 
 pytestmark = pytest.mark.docker
 
-by_hand = pytest.mark.xdist_group("the container by hand")
+by_hand = pytest.mark.usefixtures("alone_by_hand")
 
 NAME = "ktrdr-coding-agent"
 

@@ -1,10 +1,10 @@
 """What lands is what was made a candidate, tree for tree, and the user's repository stays sound."""
 
 import asyncio
+import multiprocessing
 import os
 import shutil
 import signal
-import sys
 
 import pytest
 
@@ -202,24 +202,21 @@ async def test_several_commands_open_a_folder_at_once(project):
     }
 
 
-KILLED = """
-import asyncio, os, signal, sys
-from pathlib import Path
-from orchestrator.workspace import delivery
-from orchestrator.workspace.workspace import Workspace
+def _deliver_until(where, project, commit, expected):
+    """In a process of its own, as the same user: deliver, and die where that function would begin."""
 
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
 
-async def main(folder, repositories, commit, expected, where):
-    workspace = await Workspace.open(Path(folder), repositories=Path(repositories))
-    setattr(delivery, where, die)
-    await workspace.deliver(commit, branch="main", expected=expected)
+    async def deliver():
+        workspace = await project.open()
+        setattr(delivery, where, die)
+        await workspace.deliver(commit, branch="main", expected=expected)
 
-asyncio.run(main(*sys.argv[1:]))
-"""
+    asyncio.run(deliver())
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize(
     "where",
     ["send_objects", "_check_unmoved", "move_branch", "_write_documents", "replace_index", "_fill_lock"],
@@ -229,16 +226,12 @@ async def test_a_delivery_killed_anywhere_is_finished(project, where):
     workspace = await project.open()
     project.write("a.py", "print(2)\n")
     candidate = await candidate_of(project, workspace, overlay={"HANDOFF_x.md": b"text\n"})
-    if not os.access(sys.executable, os.X_OK, effective_ids=True):
-        pytest.skip("this user cannot run this Python")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        KILLED,
-        *(str(project.folder), str(project.repositories), candidate.commit, base, where),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+    killed = multiprocessing.get_context("fork").Process(
+        target=_deliver_until, args=(where, project, candidate.commit, base)
     )
-    assert await process.wait() == -signal.SIGKILL
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
     again = await project.open()
     await again.deliver(candidate.commit, branch="main", expected=base)
     assert await project.git("rev-parse", "main") == candidate.commit
