@@ -5,10 +5,11 @@ import secrets
 import signal
 import subprocess  # noqa: TID251 - starts the command as a person's shell does, without our own help
 import time
+from pathlib import Path
 
 import pytest
 from at_terminal_kit import at_terminal
-from e2e_kit import AGENT, PATIENCE, REPORT, MakeScene, Scene, plan, task, waiting_for
+from e2e_kit import AGENT, PATIENCE, REPORT, Living, MakeScene, Scene, docker, plan, task, waiting_for
 
 pytestmark = pytest.mark.docker
 
@@ -21,6 +22,15 @@ def state_of(name: str) -> str:
     """As the engine says, empty when there is no such container."""
     asked = ["docker", "ps", "--all", "--filter", f"name=^{name}$", "--format", "{{.State}}"]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _until_there(path: Path, shell: Living) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists():
+        if not shell.alive:
+            raise AssertionError(f"the shell ended before it made {path.name}: {shell.finish()}")
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @by_hand
@@ -61,10 +71,7 @@ def test_at_a_terminal_it_is_a_shell(scene: Scene) -> None:
 def test_a_signal_leaves_no_container(scene: Scene, number: signal.Signals) -> None:
     scene.commit(readme__md="x")
     with scene.start("shell", "sh", "-c", "touch started; exec sleep 600") as shell:
-        deadline = time.monotonic() + PATIENCE
-        while not (scene.folder / "started").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        _until_there(scene.folder / "started", shell)
         if number is signal.SIGINT:  # as a terminal does: to the whole group
             os.killpg(shell.pid, number)
         else:
@@ -92,11 +99,32 @@ def test_it_sees_what_an_agent_would_see(scene: Scene) -> None:
     before = scene.orchestrator(*look)
     assert before.out.splitlines() == ["blue"] and "not installed yet" in before.err, before
     assert not (scene.folder / ".venv").exists()
-    assert scene.run(*AGENT).exit_code == 0
+    done = scene.run(*AGENT)
+    assert done.exit_code == 0, done
     after = scene.orchestrator(*look)
     assert after.out.splitlines() == ["blue", "made-by-setup"] and after.err == "", after
     assert not (scene.folder / ".venv").exists()
     assert (scene.folder / ".env").read_text() == "canary\n"
+    (made,) = done.of("setup_ended")
+    _outlives_cleaning(scene, str(made["image"]))
+
+
+def _outlives_cleaning(scene: Scene, image: str) -> None:
+    """Its image was made by a run that is over; the container is not that run's."""
+    with scene.start("shell", "sh", "-c", "touch started; exec sleep 600") as shell:
+        _until_there(scene.folder / "started", shell)
+        cleaned = scene.orchestrator("clean")
+        assert cleaned.exit_code == 0 and f"kept the container {NAME}" in cleaned.out, cleaned
+        assert state_of(NAME) == "running"
+        shell.send(signal.SIGTERM)
+        shell.finish()
+    own = f"somebodys-{secrets.token_hex(4)}"
+    docker("create", "--name", own, image, "sleep", "600")
+    try:
+        cleaned = scene.orchestrator("clean")
+        assert own not in cleaned.out and state_of(own) == "created", cleaned
+    finally:
+        docker("rm", "-f", own)
 
 
 @by_hand

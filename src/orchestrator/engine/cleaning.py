@@ -34,6 +34,8 @@ async def look(engine: ContainerEngine, state_id: str, records: RunRecords) -> C
     runs: dict[str, RunState] = {state.run: state for state in records.all()}
     over, kept, foreign = [], [], []
     for container in await engine.list({LABEL_KIND: None}):
+        if not container.labels[LABEL_KIND]:
+            continue  # somebody's own, started from an image of ours
         if container.labels.get(LABEL_STATE) != state_id:
             foreign.append(container)
         elif is_over(_found(container), runs):

@@ -158,7 +158,9 @@ async def run_setup(engine: ContainerEngine, request: SetupRequest) -> SetupImag
         await engine.signal(container, "SIGKILL")
         await engine.wait(container)
         env = {**ENVIRONMENT, "PATH": _image_path(path, about["produced"])}
-        labels = {LABEL_SETUP: json.dumps({"key": request.plan.key, **about})}
+        # An image hands its labels on; what starts from this one must not pass for a container of this run.
+        blank = dict.fromkeys(request.spec.labels, "")
+        labels = {**blank, LABEL_SETUP: json.dumps({"key": request.plan.key, **about})}
         image = await engine.commit(container, name=request.plan.image, labels=labels, env=env)
         return _described(image, about)
     finally:

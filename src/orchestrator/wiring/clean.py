@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from orchestrator.containers.base import LABEL_RUN
 from orchestrator.containers.engine import connect_engine
 from orchestrator.engine import cleaning
 from orchestrator.engine.run_records import RunRecords
@@ -52,7 +53,8 @@ async def _clean_containers(state: StateFolder, records: RunRecords, *, dry_run:
         for container in found.over:
             say(f"{verb} the container {container.name}")
         for container in found.kept:
-            say(f"kept the container {container.name}: its run is not over")
+            whose = "its run is not over" if container.labels.get(LABEL_RUN) else "a shell by hand"
+            say(f"kept the container {container.name}: {whose}")
         for container in found.foreign:
             say(f"not ours: docker rm -f {container.name}")
         if not (found.over or found.kept or found.foreign):
