@@ -114,6 +114,19 @@ def test_a_setup_that_changes_tracked_files_is_reported_and_gates_have_them_as_t
     assert "changes tracked files" in done.out and "requirements.txt" in done.out
 
 
+def test_a_link_where_setup_has_a_folder_stays_and_is_told(scene: Scene) -> None:
+    start(scene, "test -L deps; echo x > made.txt; report completed", task("1", "test -s deps/installed"))
+    elsewhere = scene.area / "elsewhere"
+    elsewhere.mkdir()
+    (scene.folder / "deps").symlink_to(elsewhere)
+    scene.write(".gitignore", "/deps\n")
+    scene.git("commit", "-qam", "ignore the link too")
+    done = scene.run(*CONFIGURED, *VARIABLES, *AGENT)
+    assert done.exit_code == 0, done
+    assert [each["text"] for each in done.of("notice") if each["text"].startswith("deps/ is a link")]
+    assert (scene.folder / "deps").is_symlink() and list(elsewhere.iterdir()) == []
+
+
 def test_a_candidate_that_tracks_what_setup_made_does_not_land(scene: Scene) -> None:
     agent = "mkdir -p vendor/bin && echo exit 0 > vendor/bin/check; echo x > made.txt; report completed"
     start(scene, agent, task("1", "bash vendor/bin/check"))

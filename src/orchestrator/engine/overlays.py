@@ -25,7 +25,7 @@ def setup_volumes(
 ) -> tuple[Mount, ...]:
     """A volume over each of these folders (each ends with `/`), filled by the engine from the setup image.
 
-    One that would have to lie on a link or a file of the user's is left out.
+    One that is in the way by now is left out.
     """
     wanted = sorted(path.rstrip("/") for path in paths)
     wanted = [path for path in wanted if path.rpartition("/")[2] != _CACHES]
@@ -36,6 +36,11 @@ def setup_volumes(
     return tuple(
         AnonymousVolume(target=f"{WORKSPACE}/{path}") for path in wanted if _kind(folder, path) == "folder"
     )
+
+
+def in_the_way(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
+    """Which of these folders (each ends with `/`) cannot be there: a link or a file lies in their place."""
+    return tuple(path for path in paths if _kind(folder, path.rstrip("/")) not in (None, "folder"))
 
 
 def remove_made(folder: Path, folders: AttemptFolders) -> None:

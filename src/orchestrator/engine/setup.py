@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orchestrator.containers.base import Bind, ContainerSpec, Mount
 from orchestrator.containers.names import setup_name
 from orchestrator.engine.context import RunContext, binds
-from orchestrator.engine.overlays import setup_volumes
+from orchestrator.engine.overlays import in_the_way, setup_volumes
 from orchestrator.engine.run_folder import AttemptFolders, give
 from orchestrator.errors import OrchestratorError, SetupFailed
 from orchestrator.events import plain
@@ -22,7 +22,7 @@ from orchestrator.gates.setup_image import (
     plan_setup,
     run_setup,
 )
-from orchestrator.run.facts import SetupEnded, SetupStarted
+from orchestrator.run.facts import Notice, SetupEnded, SetupStarted
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -50,8 +50,10 @@ async def setup_image(context: RunContext, commit: str, whose: For) -> SetupImag
 
 async def volumes_of(setup: SetupImage, workspace: Workspace, folders: AttemptFolders) -> tuple[Mount, ...]:
     """Setup's own folders, where git ignores them: the user's, of the same name, are out of reach."""
-    ignored = await workspace.ignored(setup.folders)
-    hidden = [path for path in setup.folders if path in ignored or path in setup.self_ignored]
+    blocked = in_the_way(workspace.folder, setup.folders)
+    free = [path for path in setup.folders if path not in blocked]
+    ignored = await workspace.ignored(free)
+    hidden = [path for path in free if path in ignored or path in setup.self_ignored]
     return setup_volumes(workspace.folder, workspace.owner, hidden, folders)
 
 
@@ -64,6 +66,9 @@ async def set_up_base(context: RunContext) -> None:
     if plan is not None and context.journal.state.last_n == before:
         reused = SetupEnded(status="reused", image=made.id, seconds=0.0, changed=made.changed)
         context.journal.append(reused)
+    for path in in_the_way(context.workspace.folder, made.folders):
+        text = f"{path} is a link or a file in your folder: agents do not see what setup installed there"
+        context.journal.append(Notice(text=plain(text)))
 
 
 async def refuse_what_setup_made(context: RunContext, commit: str, parent: str, whose: For) -> str | None:
