@@ -13,7 +13,7 @@ demo: setup ## The example plan, by the real agent with a scripted model; LIVE=1
 
 test: ## The whole test suite; ARGS="tests/plan -x" for a part of it
 	@ENGINE_OPTIONAL=1 scripts/setup.sh
-	@.venv/bin/python -m pytest -n $(WORKERS) $(ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
 
 soak: ## The tests that get better with time: HISTORIES=200 random histories, MANY_FILES=100000
 	@ENGINE_OPTIONAL=1 scripts/setup.sh

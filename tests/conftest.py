@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import subprocess  # noqa: TID251 - before and after all tests, outside of any of them
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,31 @@ def _engine_missing() -> str | None:
         return asyncio.run(look())
     except OrchestratorError as error:
         return str(error).replace("\n", " ")
+
+
+_images_before = pytest.StashKey[set[str]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_images_before] = _setup_images()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Setup images of this session go; those with packages stay, because they take minutes.
+
+    Only when all workers have ended: one of them may work with what another one made.
+    """
+    if hasattr(session.config, "workerinput"):
+        return
+    for image in _setup_images() - session.config.stash[_images_before]:
+        subprocess.run(["docker", "image", "rm", image], capture_output=True, check=False)
+
+
+def _setup_images() -> set[str]:
+    if shutil.which("docker") is None:
+        return set()
+    asked = ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "ktrdr-setup"]
+    return set(subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split())
 
 
 @pytest.fixture(autouse=True)

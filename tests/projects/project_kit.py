@@ -1,9 +1,12 @@
 """Projects with dependencies; their lock files are made here, because they hold addresses."""
 
 import os
+import secrets
 
 from e2e_kit import IMAGE, ORDINARY, REPORT, Done, Scene, docker
 
+OWN_SETUP = ("-c", f'environment.variables={{SUITE="{secrets.token_hex(8)}"}}')
+"""Setup images of this session alone: one that an earlier session left would be reused."""
 AGENT_HEAD = f"set -e\n{REPORT}"
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from e2e_kit import Done, MakeScene, Scene, bash, outcome, plan, script, task
-from project_kit import lock, owner, verdicts
+from project_kit import OWN_SETUP, lock, owner, verdicts
 
 pytestmark = pytest.mark.docker
 
@@ -53,7 +53,7 @@ def carried_out(new_module_scene: MakeScene) -> tuple[Scene, Done]:
         scene.write(path, content)
     lock(scene, "npm install --package-lock-only --silent --no-fund --no-audit")
     scene.commit()
-    return scene, scene.run("-c", "gateway.scripted=model.json")
+    return scene, scene.run(*OWN_SETUP, "-c", "gateway.scripted=model.json")
 
 
 def test_it_lands(carried_out: tuple[Scene, Done]) -> None:

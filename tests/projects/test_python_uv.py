@@ -2,7 +2,7 @@
 
 import pytest
 from e2e_kit import AGENT, Done, MakeScene, Scene, plan, task
-from project_kit import AGENT_HEAD, lock, verdicts
+from project_kit import AGENT_HEAD, OWN_SETUP, lock, verdicts
 
 pytestmark = pytest.mark.docker
 
@@ -57,7 +57,7 @@ def carried_out(new_module_scene: MakeScene) -> tuple[Scene, Done]:
     lock(scene, "uv lock --quiet")
     scene.commit()
     scene.write(".venv/own", "the user's")
-    return scene, scene.run(*AGENT)
+    return scene, scene.run(*OWN_SETUP, *AGENT)
 
 
 def test_it_lands(carried_out: tuple[Scene, Done]) -> None:
@@ -95,7 +95,7 @@ def test_the_users_own_environment_stays_as_it_was(carried_out: tuple[Scene, Don
 
 def test_the_next_run_has_it_already(carried_out: tuple[Scene, Done]) -> None:
     scene, _ = carried_out
-    done = scene.run("--new", "--agent", "nop")
+    done = scene.run("--new", *OWN_SETUP, "--agent", "nop")
     assert done.exit_code == 0, done
     assert done.of("setup_started") == []
     assert [event["status"] for event in done.of("setup_ended")] == ["reused"]

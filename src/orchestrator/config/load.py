@@ -149,9 +149,10 @@ def _read(path: Path, name: str) -> bytes:
     """The content of a regular file of bounded size; never waits, whatever lies there."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ConfigurationError("is not a regular file", where=name, hint="Put a file in its place.")
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ConfigurationError("is not a regular file", where=name, hint="Put a file in its place.")
             content = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise ConfigurationError(f"cannot be read: {error.strerror}", where=name) from None
