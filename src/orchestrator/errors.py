@@ -11,11 +11,15 @@
     ├─ CodingAgentError          4   the container engine failed, in its own words
     │  ├─ CannotStart            2   (the same class: who starts a container need catch only this branch)
     │  └─ CodingAgentTimeout     4   a command in a container took longer than it may
-    └─ WorkspaceError            4   git or the folder changed under a run; nothing was delivered
+    ├─ WorkspaceError            4   git or the folder changed under a run; nothing was delivered
+    └─ StorageError              4   a disk is full, read-only or failing
 
 Anything else that escapes is our bug: exit code 70 and a report to paste.
 """
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -90,3 +94,26 @@ class WorkspaceError(OrchestratorError):
     """The repository or the folder is not as the run left it, or git refused; nothing was delivered."""
 
     exit_code = 4
+
+
+FREE_SPACE = (
+    "Free some space on the disk of the state folder and of the code folder, then: orchestrator resume"
+)
+
+
+class StorageError(OrchestratorError):
+    """What has to be kept cannot be written: the disk is full, read-only or failing."""
+
+    exit_code = 4
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Inside, a write that fails because of the disk is a StorageError; other failures stay what they are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        what = "a file" if error.filename is None else error.filename
+        raise StorageError(f"{what} cannot be written: {error.strerror}", hint=FREE_SPACE) from error

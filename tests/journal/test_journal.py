@@ -7,6 +7,7 @@ import stat
 import subprocess  # noqa: TID251 - processes of their own, to be killed
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from importlib import resources
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import EnvironmentInvalid
+from orchestrator.errors import EnvironmentInvalid, StorageError
 from orchestrator.events import Usage
 from orchestrator.journal import journal as module
 from orchestrator.journal.journal import Journal
@@ -319,3 +320,19 @@ def test_a_folder_in_its_place_is_an_error_with_a_next_step(path: Path) -> None:
     path.mkdir()
     with pytest.raises(EnvironmentInvalid):
         Journal.open(path)
+
+
+def test_a_full_disk_is_an_error_of_storage_and_loses_nothing(path: Path) -> None:
+    Journal.open(path).close()
+    with closing(sqlite3.connect(path)) as small:
+        pages = small.execute("PRAGMA page_count").fetchone()[0]
+    journal = Journal.open(path)
+    journal._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(StorageError, match="full"):
+        for _ in range(100):
+            journal.append("r", AgentText(text="x" * 1000))
+    stored = len(journal.facts("r"))
+    assert stored > 0
+    journal._connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    assert journal.append("r", AgentText(text="y")).n == stored + 1
+    journal.close()

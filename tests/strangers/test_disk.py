@@ -2,6 +2,7 @@
 
 import os
 import subprocess  # noqa: TID251 - mounts a small file system, as a person would
+from collections.abc import Callable, Iterator
 
 import pytest
 from e2e_kit import AGENT, REPORT, Scene, plan, task
@@ -16,19 +17,59 @@ def test_how_much_is_too_little(free: int, full: bool) -> None:
     assert disk_nearly_full(free) is full
 
 
-@pytest.mark.docker
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
-def test_a_state_folder_on_a_small_disk(scene: Scene) -> None:
-    scene.commit(plan__md=plan(task("1")), agent__sh=f"{REPORT}\nreport completed\n")
+@pytest.fixture
+def on_a_small_disk(scene: Scene) -> Iterator[Callable[[str], None]]:
+    """Puts the state folder on a file system of that size."""
     small = scene.state.parent
     small.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)], check=True)
-    try:
-        done = scene.run(*AGENT)
-        assert done.exit_code == 2, done
-        assert done.stdout == b""
-        assert "nearly full" in done.err
-        assert "XDG_STATE_HOME" in done.err
-        assert not scene.ever_started()
-    finally:
-        subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+    def mount(size: str) -> None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(small)], check=True)
+
+    yield mount
+    subprocess.run(["umount", "--lazy", str(small)], check=True)
+
+
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+
+
+@pytest.mark.docker
+@only_root
+def test_a_state_folder_on_a_small_disk(scene: Scene, on_a_small_disk: Callable[[str], None]) -> None:
+    scene.commit(plan__md=plan(task("1")), agent__sh=f"{REPORT}\nreport completed\n")
+    on_a_small_disk("64m")
+    done = scene.run(*AGENT)
+    assert done.exit_code == 2, done
+    assert done.stdout == b""
+    assert "nearly full" in done.err
+    assert "XDG_STATE_HOME" in done.err
+    assert not scene.ever_started()
+
+
+FILLING = f"""{REPORT}
+echo x > made-$ORCHESTRATOR_TASK.txt
+report completed
+fill=/run/orchestrator/out/fill
+if [ $ORCHESTRATOR_TASK = 2 ] && ! test -e again; then cat /dev/zero > $fill; echo more; fi
+"""
+
+
+@pytest.mark.docker
+@only_root
+def test_a_disk_that_an_agent_fills_parks_the_run(
+    scene: Scene, on_a_small_disk: Callable[[str], None]
+) -> None:
+    scene.commit(
+        plan__md=plan(task("1", "test -s made-1.txt"), task("2", "test -s made-2.txt")), agent__sh=FILLING
+    )
+    on_a_small_disk(f"{DISK_BYTES // 1_000_000 + 40}m")
+    done = scene.run(*AGENT)
+    assert done.exit_code == 4, done
+    assert "full" in done.err and "Free some space" in done.err and "bug" not in done.err, done
+    assert scene.containers() == []
+    (fill,) = scene.state.rglob("fill")
+    fill.unlink()
+    scene.write("again", "")
+    resumed = scene.orchestrator("resume", "--json")
+    assert resumed.exit_code == 0, resumed
+    assert len(scene.commits("work", since=done.events[0]["base"])) == 2

@@ -1,7 +1,9 @@
 """Every class of error, provoked through the command: its message and exit code, word for word."""
 
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from e2e_kit import AGENT, REPORT, Done, Scene, plan, task, waiting_for
@@ -74,6 +76,14 @@ def moved(scene: Scene) -> Done:
         return run.finish()
 
 
+def held_journal(scene: Scene) -> Done:
+    start(scene)
+    assert scene.run(*AGENT).exit_code == 0
+    with closing(sqlite3.connect(scene.state / "journal.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        return scene.run("--new", *AGENT)
+
+
 GOLDEN: dict[type[errors.OrchestratorError], tuple[Callable[[Scene], Done], int, str]] = {
     errors.UsageError: (usage, 2, r"error: plan\.md: there is no task 7\nThe plan's tasks: 1\n"),
     errors.PlanError: (no_plan, 2, r"error: plan\.md.*no task.*\n.+\n"),
@@ -100,6 +110,12 @@ GOLDEN: dict[type[errors.OrchestratorError], tuple[Callable[[Scene], Done], int,
         r"Change the setting that the engine names: `orchestrator doctor` shows them all\.\n",
     ),
     errors.WorkspaceError: (moved, 4, ""),
+    errors.StorageError: (
+        held_journal,
+        4,
+        r"error: the journal cannot be written: database is locked\n"
+        r"Another program holds it\. Once that has ended: orchestrator resume\n",
+    ),
 }  # fmt: skip
 
 
@@ -118,7 +134,7 @@ def test_message_and_exit_code(scene: Scene, kind: type[errors.OrchestratorError
     done = provoke(scene)
     assert done.exit_code == code, done
     said = done.err.replace(str(scene.folder), "FOLDER")
-    if code == 2:
+    if words:
         message = said[said.index("error: ") :].split("\n\n")[0]
         assert re.fullmatch(words, message), said
         return

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import __version__
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, storage_errors
 from orchestrator.events import plain
 
 BUG = 70
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser().parse_args(argv)
         if getattr(arguments, "json", False) and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
-        code: int = arguments.handler(arguments)
+        with storage_errors():
+            code: int = arguments.handler(arguments)
         sys.stdout.flush()
         return code
     except OrchestratorError as error:

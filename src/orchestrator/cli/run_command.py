@@ -117,7 +117,7 @@ def _show_progress(line: str) -> None:
 
 
 class _Output:
-    """Standard output, for as long as somebody reads it: a run does not end because its reader did."""
+    """Standard output, for as long as it takes anything: a run does not end because its reader did."""
 
     def __init__(self) -> None:
         self._read = True
@@ -127,6 +127,6 @@ class _Output:
             return
         try:
             print(line, flush=True)
-        except BrokenPipeError:
+        except OSError:
             self._read = False
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,7 +8,7 @@ from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.edits import take_edits
 from orchestrator.engine.stop_signals import StopSignals, stopped_by
-from orchestrator.errors import OrchestratorError, SetupFailed, WorkspaceError
+from orchestrator.errors import OrchestratorError, SetupFailed, WorkspaceError, storage_errors
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import (
     Body,
@@ -58,13 +58,15 @@ class MilestoneRunner:
     async def carry_out(self) -> RunState:
         """Go on from wherever the facts say the run stands, to its end; gives the state then.
 
-        Engine and workspace failures park the run, a signal interrupts it; both leave it resumable.
+        Failures of engine, workspace and disk park the run, a signal interrupts it; both leave it resumable.
+        Raises StorageError when not even its end can be stored.
         """
         await recovery.remove_leftover_containers(self._context)
         with StopSignals() as stop, stopped_by(self._context.journal.cancel_wish(), stop, CANCELLED):
             while not isinstance(action := decide(self.state, self._context.work), EndRun):
                 try:
-                    await stop.unless_stopped(self._do(action))
+                    with storage_errors():
+                        await stop.unless_stopped(self._do(action))
                 except asyncio.CancelledError:
                     status: RunStatus = "cancelled" if stop.reason == CANCELLED else "interrupted"
                     action = EndRun(status=status, exit_code=130, reason=stop.reason)

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.errors import EnvironmentInvalid
+from orchestrator.errors import FREE_SPACE, EnvironmentInvalid, StorageError
 from orchestrator.run.facts import BODIES, Body, Fact
 
 BUSY_SECONDS = 10.0
@@ -65,7 +65,8 @@ class Journal:
     ) -> Fact:
         """Store one fact durably and give it with its number.
 
-        Raises sqlite3.IntegrityError when a fact of this kind and `key` exists already.
+        Raises sqlite3.IntegrityError when a fact of this kind and `key` exists already, StorageError when
+        it cannot be stored.
         """
         at = utc_now()
         row = {
@@ -110,15 +111,20 @@ class Journal:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             yield
             self._connection.execute("COMMIT")
-        except BaseException:
+        except sqlite3.OperationalError as error:
+            held = error.sqlite_errorname.startswith("SQLITE_BUSY")
+            hint = (
+                "Another program holds it. Once that has ended: orchestrator resume" if held else FREE_SPACE
+            )
+            raise StorageError(f"the journal cannot be written: {error}", hint=hint) from error
+        finally:
             # A full disk has SQLite roll back by itself.
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            raise
 
 
 def _opened(path: Path) -> sqlite3.Connection:
