@@ -261,3 +261,30 @@ def test_a_signal_during_setup_stops_it_and_the_run_goes_on_later(scene: Scene) 
     resumed = scene.orchestrator("resume", "--json", "-c", quick)
     assert resumed.exit_code == 0, resumed
     assert [event["status"] for event in resumed.of("setup_ended")] == ["done"]
+
+
+def test_clean_removes_old_setup_images_that_no_run_needs(scene: Scene) -> None:
+    start(scene, "echo x > made.txt; report completed", task("1", "test -s made.txt"))
+    setup = ("-c", f'setup.commands=["mkdir deps; touch deps/x; : {secrets.token_hex(8)}"]')
+
+    def made_by(done: Done) -> str:
+        return str(done.of("setup_ended")[0]["image"])
+
+    def there(image: str) -> bool:
+        return image in docker("images", "--quiet", "--no-trunc").split()
+
+    failed = scene.run(*setup, "--agent", "nop")
+    assert failed.exit_code == 1, failed
+    assert "image" not in scene.orchestrator("clean", "--older-than", "0m").out
+    assert there(made_by(failed))
+    done = scene.run("--new", *setup, *AGENT)
+    assert done.exit_code == 0, done
+    assert scene.orchestrator("clean", "--older-than", "1d").exit_code == 0
+    assert (
+        "would remove the image ktrdr-setup:"
+        in scene.orchestrator("clean", "--dry-run", "--older-than", "0m").out
+    )
+    assert there(made_by(done))
+    assert "removed the image ktrdr-setup:" in scene.orchestrator("clean", "--older-than", "0m").out
+    assert not there(made_by(done))
+    assert scene.run("--new", *setup, *AGENT).exit_code == 0

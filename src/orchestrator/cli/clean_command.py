@@ -10,7 +10,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--older-than",
         metavar="AGE",
-        help="also candidates, saved trees and private folders of runs that ended so long ago: 12h, 30d, 2w",
+        help="also candidates, saved trees and private folders of runs that ended so long ago, and as old "
+        "setup images that no unfinished run needs: 12h, 30d, 2w",
     )
     parser.set_defaults(handler=clean)
 

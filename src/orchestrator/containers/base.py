@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -126,6 +127,16 @@ class ImageInfo:
     """Digests of its layers, lowest first: an image that builds on another one begins with all of its."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredImage:
+    """One image as the engine lists it."""
+
+    id: str
+    names: tuple[str, ...]
+    """None for one whose name has gone to a newer image."""
+    made: datetime
+
+
 class ContainerEngine(Protocol):
     """Every method raises CodingAgentError with the engine's own words when the engine fails."""
 
@@ -137,6 +148,14 @@ class ContainerEngine(Protocol):
 
     async def image(self, name: str) -> ImageInfo | None:
         """What is known of an image, or None when there is no such image."""
+        ...
+
+    async def images(self, labels: Mapping[str, str | None]) -> tuple[StoredImage, ...]:
+        """All images that carry these labels (None: any value)."""
+        ...
+
+    async def remove_image(self, image: str) -> bool:
+        """Take a name away, or remove by id; False when a container or another image needs it."""
         ...
 
     async def create(self, spec: ContainerSpec) -> str:

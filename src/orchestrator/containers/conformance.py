@@ -291,6 +291,24 @@ async def labels_and_removal(probe: Probe) -> None:
     _expect(await probe.engine.inspect(second) is None, "it is still there")
 
 
+@_case("an image made of a container is found by its labels, stays while a container needs it, and goes")
+async def images_and_removal(probe: Probe) -> None:
+    label = uuid.uuid4().hex
+    async with _running(probe, "true") as container:
+        await probe.engine.wait(container)
+        name = f"ktrdr-conformance:{label}"
+        made = await probe.engine.commit(container, name=name, labels={_OWN_LABEL: label}, env={})
+    user = await probe.engine.create(replace(_spec(probe, "true"), image=made))
+    found = await probe.engine.images({LABEL_KIND: None, _OWN_LABEL: label})
+    removed_in_use = await probe.engine.remove_image(made)
+    await probe.engine.remove(user)
+    removed = [await probe.engine.remove_image(name) for _ in range(2)]
+    _expect([(image.id, image.names) for image in found] == [(made, (name,))], f"{len(found)} were found")
+    _expect(not removed_in_use, "it was removed while a container needed it")
+    _expect(removed == [True, True], f"removing it twice gave {removed}")
+    _expect(await probe.engine.image(name) is None, "it is still there")
+
+
 def _expect(kept: bool, seen: str) -> None:
     if not kept:
         raise Unmet(seen)

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -22,6 +23,7 @@ from orchestrator.containers.base import (
     ExecResult,
     ImageInfo,
     LogChunk,
+    StoredImage,
 )
 from orchestrator.containers.execution import Execution, run_in_container, short
 from orchestrator.containers.profile import ENGINE_SOCKETS, create_body, refuse_engine_socket
@@ -90,6 +92,28 @@ class EngineClient:
             layers=tuple((found.get("RootFS") or {}).get("Layers") or ()),
         )
 
+    async def images(self, labels: Mapping[str, str | None]) -> tuple[StoredImage, ...]:
+        async with self._request("list images"):
+            found = await self._docker.images.list(filters={"label": _label_filter(labels)})
+        return tuple(
+            StoredImage(
+                id=each["Id"],
+                names=tuple(name for name in each.get("RepoTags") or () if name != "<none>:<none>"),
+                made=datetime.fromtimestamp(each["Created"], UTC),
+            )
+            for each in found
+        )
+
+    async def remove_image(self, image: str) -> bool:
+        async with self._request(f"remove the image {image}"):
+            try:
+                await self._docker.images.delete(quote(image, safe="/:@"))
+            except aiodocker.DockerError as error:
+                if error.status not in (404, 409):
+                    raise
+                return error.status == 404
+        return True
+
     async def create(self, spec: ContainerSpec) -> str:
         """Raises ConfigurationError, too: for a mount that would bring the engine's socket inside."""
         _refuse_sockets(spec, self._info.endpoint)
@@ -107,9 +131,9 @@ class EngineClient:
             return None if found is None else _state(found)
 
     async def list(self, labels: Mapping[str, str | None]) -> tuple[ContainerState, ...]:
-        wanted = [name if value is None else f"{name}={value}" for name, value in labels.items()]
+        filters = json.dumps({"label": _label_filter(labels)})
         async with self._request("list containers"):
-            found = await self._docker.containers.list(all=True, filters=json.dumps({"label": wanted}))
+            found = await self._docker.containers.list(all=True, filters=filters)
         states = [await self.inspect(container.id) for container in found]
         return tuple(state for state in states if state is not None)
 
@@ -275,6 +299,10 @@ def _state(found: Mapping[str, Any]) -> ContainerState:
 
 def _time(value: str | None) -> str | None:
     return None if not value or value.startswith("0001-") else value
+
+
+def _label_filter(labels: Mapping[str, str | None]) -> list[str]:
+    return [name if value is None else f"{name}={value}" for name, value in labels.items()]
 
 
 def _is_over(error: aiodocker.DockerError) -> bool:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator.containers.base import (
     LABEL_ATTEMPT,
@@ -12,9 +13,11 @@ from orchestrator.containers.base import (
     LABEL_TASK,
     ContainerEngine,
     ContainerState,
+    StoredImage,
 )
 from orchestrator.engine.run_folder import RunFolder
 from orchestrator.engine.run_records import RunRecords
+from orchestrator.gates.setup_image import LABEL_SETUP, REPOSITORY
 from orchestrator.run.state import RunState
 from orchestrator.supervision.cleanup import FoundContainer, is_over
 
@@ -62,16 +65,40 @@ def _found(container: ContainerState) -> FoundContainer:
     )
 
 
+async def old_images(
+    engine: ContainerEngine, state_id: str, records: RunRecords, before: datetime
+) -> tuple[StoredImage, ...]:
+    """Setup images of ours that were made before a moment and that no run needs to go on.
+
+    One to which somebody gave a name of their own is not among them.
+    """
+    needed = {image for state in records.all() if not _is_done(state) for image in records.images(state.run)}
+    found = await engine.images({LABEL_SETUP: None, LABEL_STATE: state_id})
+    return tuple(
+        image
+        for image in found
+        if image.made < before
+        and image.id not in needed
+        and all(name.startswith(f"{REPOSITORY}:") for name in image.names)
+    )
+
+
+async def remove_image(engine: ContainerEngine, image: StoredImage) -> bool:
+    """Whether nothing of it is left; what a container or another image needs stays."""
+    return all([await engine.remove_image(name) for name in image.names or (image.id,)])
+
+
 def old_runs(states: Iterable[RunState], before: str) -> tuple[RunState, ...]:
     """Runs that were completed or cancelled before a moment (ISO 8601, UTC)."""
     return tuple(
         state
         for state in states
-        if state.end is not None
-        and state.end.status in ("completed", "cancelled")
-        and state.ended_at is not None
-        and state.ended_at < before
+        if _is_done(state) and state.ended_at is not None and state.ended_at < before
     )
+
+
+def _is_done(state: RunState) -> bool:
+    return state.end is not None and state.end.status in ("completed", "cancelled")
 
 
 def remove_private_folders(folder: RunFolder) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.engine.run_folder import RunFolder
 from orchestrator.errors import UsageError
 from orchestrator.journal.journal import Journal
+from orchestrator.run.facts import SetupEnded
 from orchestrator.run.report import Owner
 from orchestrator.run.state import RunState, begin, fold
 from orchestrator.state_folder import state_folder
@@ -55,6 +56,12 @@ class RunRecords:
         what = f"several runs begin with {wanted}" if found else f"there is no run {wanted}"
         listed = "".join(f"\n  {state.run}  {state.start.plan}" for state in found[:5])
         raise UsageError(what + listed, hint="`orchestrator status` lists all runs.")
+
+    def images(self, run: str) -> frozenset[str]:
+        """Ids of the setup images that a run has used."""
+        facts = () if self.journal is None else self.journal.state_facts(run)
+        ended = [fact.body for fact in facts if isinstance(fact.body, SetupEnded)]
+        return frozenset(body.image for body in ended if body.image is not None)
 
     def owner(self, run: str) -> Owner | None:
         """The living process that carries the run out."""

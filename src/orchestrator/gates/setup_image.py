@@ -15,7 +15,7 @@ from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 
-from orchestrator.containers.base import KEEP_ALIVE, ContainerEngine, ContainerSpec, ExecResult
+from orchestrator.containers.base import KEEP_ALIVE, LABEL_STATE, ContainerEngine, ContainerSpec, ExecResult
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
 from orchestrator.events import plain
 from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file
@@ -158,13 +158,19 @@ async def run_setup(engine: ContainerEngine, request: SetupRequest) -> SetupImag
         await engine.signal(container, "SIGKILL")
         await engine.wait(container)
         env = {**ENVIRONMENT, "PATH": _image_path(path, about["produced"])}
-        # An image hands its labels on; what starts from this one must not pass for a container of this run.
-        blank = dict.fromkeys(request.spec.labels, "")
-        labels = {**blank, LABEL_SETUP: json.dumps({"key": request.plan.key, **about})}
+        labels = {**_blank(request.spec.labels), LABEL_SETUP: json.dumps({"key": request.plan.key, **about})}
         image = await engine.commit(container, name=request.plan.image, labels=labels, env=env)
         return _described(image, about)
     finally:
         await engine.remove(container)
+
+
+def _blank(labels: Iterable[str]) -> dict[str, str]:
+    """An image hands its labels on, and what starts from this one must not pass for a container of the run.
+
+    Whose state folder made it stays: that one may remove it again.
+    """
+    return {name: "" for name in labels if name != LABEL_STATE}
 
 
 class _Setup:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from orchestrator.containers.base import LABEL_RUN
+from orchestrator.containers.base import LABEL_RUN, ContainerEngine
 from orchestrator.containers.engine import connect_engine
 from orchestrator.engine import cleaning
 from orchestrator.engine.run_records import RunRecords
@@ -35,30 +35,52 @@ async def clean(*, dry_run: bool, older_than: timedelta | None, say: Say) -> Non
     journal = Journal.open(state.path / "journal.sqlite")
     try:
         records = RunRecords(state=state.path, journal=journal)
-        await _clean_containers(state, records, dry_run=dry_run, say=say)
-        if older_than is not None:
-            before = (datetime.now(UTC) - older_than).isoformat(timespec="milliseconds")
-            for run in cleaning.old_runs(records.all(), before.replace("+00:00", "Z")):
-                await _clean_run(state, records, run, dry_run=dry_run, say=say)
+        async with await connect_engine() as engine:
+            await _clean_containers(engine, state, records, dry_run=dry_run, say=say)
+            if older_than is not None:
+                before = datetime.now(UTC) - older_than
+                await _clean_old(engine, state, records, before, dry_run=dry_run, say=say)
     finally:
         journal.close()
 
 
-async def _clean_containers(state: StateFolder, records: RunRecords, *, dry_run: bool, say: Say) -> None:
-    async with await connect_engine() as engine:
-        found = await cleaning.look(engine, state.id, records)
-        verb = "would remove" if dry_run else "removed"
-        if not dry_run:
-            await cleaning.remove(engine, found.over)
-        for container in found.over:
-            say(f"{verb} the container {container.name}")
-        for container in found.kept:
-            whose = "its run is not over" if container.labels.get(LABEL_RUN) else "a shell by hand"
-            say(f"kept the container {container.name}: {whose}")
-        for container in found.foreign:
-            say(f"not ours: docker rm -f {container.name}")
-        if not (found.over or found.kept or found.foreign):
-            say("no containers")
+async def _clean_containers(
+    engine: ContainerEngine, state: StateFolder, records: RunRecords, *, dry_run: bool, say: Say
+) -> None:
+    found = await cleaning.look(engine, state.id, records)
+    verb = "would remove" if dry_run else "removed"
+    if not dry_run:
+        await cleaning.remove(engine, found.over)
+    for container in found.over:
+        say(f"{verb} the container {container.name}")
+    for container in found.kept:
+        whose = "its run is not over" if container.labels.get(LABEL_RUN) else "a shell by hand"
+        say(f"kept the container {container.name}: {whose}")
+    for container in found.foreign:
+        say(f"not ours: docker rm -f {container.name}")
+    if not (found.over or found.kept or found.foreign):
+        say("no containers")
+
+
+async def _clean_old(
+    engine: ContainerEngine,
+    state: StateFolder,
+    records: RunRecords,
+    before: datetime,
+    dry_run: bool,
+    say: Say,
+) -> None:
+    moment = before.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    for run in cleaning.old_runs(records.all(), moment):
+        await _clean_run(state, records, run, dry_run=dry_run, say=say)
+    for image in await cleaning.old_images(engine, state.id, records, before):
+        name = ", ".join(image.names) or image.id
+        if dry_run:
+            say(f"would remove the image {name}")
+        elif await cleaning.remove_image(engine, image):
+            say(f"removed the image {name}")
+        else:
+            say(f"kept the image {name}: something was made from it")
 
 
 async def _clean_run(
