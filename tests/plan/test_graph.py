@@ -43,7 +43,8 @@ def test_words_for_no_dependency(value: str) -> None:
         ("Task 1 to Task 3", "1 2 3"), ("1 through 3", "1 2 3"), ("1..3", "1 2 3"), ("1, 2 and 3", "1 2 3"),
         ("1, 2, and 3", "1 2 3"), ("1 & 2", "1 2"), ("1; 2", "1 2"), ("1/2", "1 2"), ("**1**, `2`", "1 2"),
         ("[Task 1](#t), [2](#t2)", "1 2"), ("\n- 1\n- Task 3: the last\n", "1 3"), ("1 - the greeter", "1"),
-        ("after Task 2 is done", "2"), ("3, 1", "3 1"), ("1, 1", "1"),
+        ("after Task 2 is done", "2"), ("3, 1", "3 1"), ("1, 1", "1"), ("TASK-2 (for its API)", "2"),
+        ("Complete TASK-3 first", "3"),
     ],
 )  # fmt: skip
 def test_ways_to_name_tasks(value: str, wanted: str) -> None:

@@ -309,3 +309,9 @@ def test_bold_words_inside_criteria_do_not_end_them() -> None:
 def test_html_right_before_a_task(between: str, ids: list[str]) -> None:
     plan = read(f"## Task 1: A\n\n{between}\n## Task 2: B\n\n</pre> -->\n")
     assert [task.id for task in plan.tasks] == ids
+
+
+def test_a_long_label_is_a_label() -> None:
+    label = "**Success Criteria (from section 11 of the design — both phases, combined as they stand):**"
+    (task,) = read(body(f"**Type:** CODING\n\n{label}\n- [ ] It greets.\n")).tasks
+    assert [entry.text for entry in task.acceptance] == ["It greets."]

@@ -79,10 +79,10 @@ _PLAIN = (
 
 _BOLD = re.compile(
     r"(?P<indent>\s*)(?P<bullet>[-*+]\s+)?(?P<mark>\*\*|__|\*|_)(?=\S)"
-    r"(?P<label>[^*\n]{1,60}?)(?P<inside>\s*:)?\s*(?P=mark)(?P<outside>\s*:)?(?P<value>.*)"
+    r"(?P<label>[^*\n]{1,120}?)(?P<inside>\s*:)?\s*(?P=mark)(?P<outside>\s*:)?(?P<value>.*)"
 )
 _BARE = re.compile(rf"(?P<bullet>[-*+]\s+)?(?P<label>{_PLAIN})\s*:(?P<value>.*)", re.IGNORECASE)
-_LONGEST = 80
+_LONGEST = 120
 _GATES = ("acceptance", "verify", "smoke")
 _MAY_BE_BOLD = frozenset("*_-+")
 _LISTS = frozenset(("files", "depends", "prerequisites", "builds_on"))

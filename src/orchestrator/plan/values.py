@@ -55,7 +55,7 @@ def says_nothing(value: str) -> bool:
 
 
 _REFERENCE = re.compile(
-    rf"(?P<word>\btasks?\s+)?[#`*_\[]*(?P<first>{ID})[`*_\]]*"
+    rf"(?P<word>\btasks?[\s-]+)?[#`*_\[]*(?P<first>{ID})[`*_\]]*"
     rf"(?:\s*(?:[-–—]|\.\.\.?|…|\bto\b|\bthrough\b)\s*(?:task\s+)?[#`*_\[]*(?P<last>{ID}))?",
     re.IGNORECASE,
 )
@@ -73,7 +73,7 @@ def references(lines: Iterable[Line], *, bare: bool) -> list[Reference]:
             match = _REFERENCE.match(piece.strip())
             listed = match is not None and (bare or match["word"] is not None or listed)
             if match is None:
-                match = re.search(r"\btasks?\s+", piece, re.IGNORECASE)
+                match = re.search(r"\btasks?[\s-]+", piece, re.IGNORECASE)
                 match = None if match is None else _REFERENCE.match(piece, match.start())
                 listed = match is not None
             if match is not None and listed:
