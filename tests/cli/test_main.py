@@ -10,10 +10,17 @@ import pytest
 from cli_kit import environment, orchestrate, remember
 from run_histories import READY, attempt, begun, run_ended
 
-from orchestrator.cli.main import main, print_error
+from orchestrator.cli.main import COMMANDS, main, print_error
 from orchestrator.errors import UsageError
 
-HEAVY = ("aiohttp", "aiodocker", "markdown_it", "orchestrator.gateway", "orchestrator.workspace.workspace")
+HEAVY = (
+    "asyncio",
+    "aiohttp",
+    "aiodocker",
+    "markdown_it",
+    "orchestrator.gateway",
+    "orchestrator.subprocesses",
+)
 
 
 def test_a_bug_of_ours_is_70_with_a_report_to_paste(tmp_path: Path) -> None:
@@ -58,7 +65,7 @@ def test_a_broken_pipe_of_our_own_is_a_bug(capfd: pytest.CaptureFixture[str]) ->
         "import argparse, sys\n"
         "from orchestrator.cli import main as module\n"
         "def broken(arguments): raise BrokenPipeError('a socket of the run')\n"
-        "def parser():\n"
+        "def parser(command):\n"
         "    found = argparse.ArgumentParser(); found.set_defaults(handler=broken); return found\n"
         "module.parser = parser\n"
         "sys.exit(module.main([]))\n"
@@ -114,6 +121,13 @@ def test_json_is_utf_8_whatever_the_terminal(tmp_path: Path, encoding: str) -> N
     remember((begun("é", "世"),))
     done = orchestrate("status", "trial-1", "--json", cwd=tmp_path, PYTHONIOENCODING=encoding)
     assert done.returncode == 0 and "Title of 世" in done.stdout.decode("utf-8")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_is_in_its_module_and_in_the_help(command: str, tmp_path: Path) -> None:
+    alone = orchestrate(command, "--help", cwd=tmp_path)
+    assert alone.returncode == 0 and f"usage: orchestrator {command} ".encode() in alone.stdout
+    assert re.search(rf"^ +{command} ", orchestrate("--help", cwd=tmp_path).stdout.decode(), re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """`clean`: remove containers that are over, and on request what old runs keep."""
 
 import argparse
-import asyncio
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -17,6 +16,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def clean(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     from orchestrator.wiring import clean as cleaning
 
     age = cleaning.parse_age(arguments.older_than) if arguments.older_than is not None else None

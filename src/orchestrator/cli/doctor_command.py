@@ -1,7 +1,6 @@
 """`doctor`: whether a run could start here, and every setting with its source."""
 
 import argparse
-import asyncio
 import json
 import os
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.tables import table
 from orchestrator.errors import UsageError
 from orchestrator.events import one_line
 
@@ -31,6 +29,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Exit code 1 when a check failed; a configuration that cannot be read is an error of its own."""
+    import asyncio
+
     from orchestrator.config import load_settings
     from orchestrator.doctor import CHECKS, Surroundings, examine
 
@@ -62,6 +62,8 @@ def described(checks: "Sequence[Check]") -> list[str]:
 
 def settings_table(rows: "Sequence[Row]") -> str:
     """Every setting with its source; what somebody chose comes before the defaults."""
+    from orchestrator.cli.tables import table
+
     ordered = sorted(rows, key=lambda row: row.source == "default")
     cells = [(row.key, one_line(_written(row.value), 60), one_line(row.source, 200)) for row in ordered]
     return table(("setting", "value", "from"), cells)

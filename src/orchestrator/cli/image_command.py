@@ -1,7 +1,6 @@
 """`image build`: the coding agent image from its Dockerfile."""
 
 import argparse
-import asyncio
 
 from orchestrator.events import plain
 
@@ -15,6 +14,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def image_build(arguments: argparse.Namespace) -> int:
+    import asyncio
     import os
 
     from orchestrator.config import load_settings

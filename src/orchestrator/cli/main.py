@@ -7,6 +7,7 @@ import select
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from orchestrator import __version__
@@ -15,13 +16,33 @@ from orchestrator.events import plain
 
 BUG = 70
 INTERRUPTED = 130
+COMMANDS = {
+    "init": "init_command",
+    "doctor": "doctor_command",
+    "trust": "trust_command",
+    "image": "image_command",
+    "plan": "plan_command",
+    "run": "run_command",
+    "task": "run_command",
+    "resume": "run_command",
+    "status": "status_command",
+    "history": "history_command",
+    "logs": "logs_command",
+    "shell": "shell_command",
+    "undo": "take_back_command",
+    "abandon": "take_back_command",
+    "cancel": "take_back_command",
+    "clean": "clean_command",
+}
+"""Every command with the module that knows it, in the order of the help."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; argparse itself leaves by SystemExit."""
     try:
         _write_anything(sys.stdout, sys.stderr)
-        arguments = parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        arguments = parser(next(iter(words), None)).parse_args(words)
         if getattr(arguments, "json", False) and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
         with storage_errors():
@@ -58,44 +79,19 @@ def _reader_is_gone() -> bool:
     return bool(output.poll(0))
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line; each command's module adds its own part."""
-    from orchestrator.cli import (
-        clean_command,
-        doctor_command,
-        history_command,
-        image_command,
-        init_command,
-        logs_command,
-        plan_command,
-        run_command,
-        shell_command,
-        status_command,
-        take_back_command,
-        trust_command,
-    )
+def parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The command line; with the name of a command, only that command's part of it.
 
+    Each command's module adds its own, and is imported for that: `status` does not pay for `run`.
+    """
     top = argparse.ArgumentParser(
         prog="orchestrator",
         description="Carry out a Markdown plan, unattended, with a coding agent in a disposable container.",
     )
     top.add_argument("--version", action="version", version=f"orchestrator {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (
-        init_command,
-        doctor_command,
-        trust_command,
-        image_command,
-        plan_command,
-        run_command,
-        status_command,
-        history_command,
-        logs_command,
-        shell_command,
-        take_back_command,
-        clean_command,
-    ):
-        module.add_parser(commands)
+    for module in dict.fromkeys([COMMANDS[command]] if command in COMMANDS else COMMANDS.values()):
+        import_module(f"orchestrator.cli.{module}").add_parser(commands)
     return top
 
 

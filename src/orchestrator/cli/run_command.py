@@ -1,7 +1,6 @@
 """`run`, `task` and `resume`: carry out a plan, one task of it, or what is left of a run."""
 
 import argparse
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -80,6 +79,8 @@ def resume_run(arguments: argparse.Namespace) -> int:
 def _carried_out(
     arguments: argparse.Namespace, start: Callable[[dict[str, Any]], Coroutine[Any, Any, RunReport]]
 ) -> int:
+    import asyncio
+
     if os.environ.get("ORCHESTRATOR_RUN"):
         raise UsageError(
             f"we are inside run {os.environ['ORCHESTRATOR_RUN']}; a run inside a run is not supported",

@@ -1,7 +1,6 @@
 """`shell`: look around, or run something, in the container an agent would get."""
 
 import argparse
-import asyncio
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -11,6 +10,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def shell(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     from orchestrator.wiring import shell as shells
 
     try:

@@ -1,7 +1,6 @@
 """`undo`, `abandon` and `cancel`: take work off the branch, or give a run up."""
 
 import argparse
-import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +21,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def undo_task(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     from orchestrator.wiring.take_back import undo
 
     _say(asyncio.run(undo(arguments.run, arguments.task)))
@@ -29,6 +30,8 @@ def undo_task(arguments: argparse.Namespace) -> int:
 
 
 def abandon_run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     from orchestrator.wiring.take_back import abandon
 
     taken = asyncio.run(abandon(arguments.run))
@@ -39,6 +42,8 @@ def abandon_run(arguments: argparse.Namespace) -> int:
 
 
 def cancel_run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
     from orchestrator.wiring.take_back import cancel
 
     state = asyncio.run(cancel(arguments.run))

@@ -4,8 +4,10 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchestrator.subprocesses import Identity
+if TYPE_CHECKING:  # whoever only looks at a run starts no process
+    from orchestrator.subprocesses import Identity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ class AttemptFolders:
         """The hand-off document as this attempt's candidate would leave it."""
         return self.root / "handoff.md"
 
-    def make(self, owner: Identity) -> None:
+    def make(self, owner: "Identity") -> None:
         """Make them anew; what a killed start left of this very attempt is replaced."""
         if self.root.exists():
             shutil.rmtree(self.root)
@@ -115,7 +117,7 @@ class RunFolder:
         return self.root / "gates" / name
 
 
-def give(path: Path, owner: Identity) -> None:
+def give(path: Path, owner: "Identity") -> None:
     """Hand a path of ours to the container's user; only root can, and only root needs to."""
     if os.geteuid() == 0:
         os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
