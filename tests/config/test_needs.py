@@ -5,8 +5,26 @@ import pytest
 from orchestrator.errors import ConfigurationError
 
 SECRETS = ["API_TOKEN", "github_token", "PGPASSWORD", "DB_PASS", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"]
-SECRETS += ["OPENAI_API_KEY", "apiKey", "GOOGLE_CREDENTIALS", "MY_SECRETS", "SSH_PASSPHRASE", "TOKEN2"]
-PLAIN = ["TZ", "KEYBOARD", "TOKENIZERS_PARALLELISM", "BYPASS", "DATABASE_URL", "A1", "_x"]
+SECRETS += [
+    "OPENAI_API_KEY",
+    "apiKey",
+    "GOOGLE_CREDENTIALS",
+    "MY_SECRETS",
+    "SSH_PASSPHRASE",
+    "TOKEN2",
+    "GH_PAT",
+]
+PLAIN = [
+    "TZ",
+    "KEYBOARD",
+    "MONKEY_PATCH",
+    "GIT_AUTHOR_NAME",
+    "TOKENIZERS_PARALLELISM",
+    "BYPASS",
+    "DATABASE_URL",
+    "A1",
+    "_x",
+]
 
 
 @pytest.mark.parametrize("name", SECRETS)

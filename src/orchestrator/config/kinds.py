@@ -213,7 +213,9 @@ def packages() -> Kind[tuple[str, ...]]:
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
-_SECRET_WORD = re.compile(r"(^PASS|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|KEY)S?")
+_SECRET_WORD = re.compile(
+    r"((PASS|PAT|JWT|BEARER)|.*(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(?<!MON)KEY))S?"
+)
 _OURS = ("HOME", "IS_SANDBOX")
 
 
@@ -252,7 +254,7 @@ def _variable_value(name: str, value: object) -> str:
 
 def looks_like_secret(name: str) -> bool:
     """Whether a variable of this name usually holds one: a word of it ends like API_TOKEN or PGPASSWORD."""
-    return any(re.search(rf"{_SECRET_WORD.pattern}$", word) for word in re.split(r"_|\d+", name.upper()))
+    return any(_SECRET_WORD.fullmatch(word) for word in re.split(r"_|\d+", name.upper()))
 
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
