@@ -102,3 +102,38 @@ def test_a_branch_that_is_gone_is_said_and_new_starts_over(scene: Scene) -> None
     assert (done.exit_code, done.stdout) == (2, b""), done
     assert "work" in done.err and "run --new plan.md" in done.err
     assert run(scene, "--new").exit_code == 1
+
+
+def one_of_two(scene: Scene) -> str:
+    """The first task has landed, the second one failed and would pass now; the commit of the first."""
+    scene.write(".git/info/exclude", ".go\n")
+    tasks = (task("1", "grep -q good a.txt"), task("2", "test -s b.txt"))
+    begin(scene, *tasks, t1="echo good > a.txt", t2="test ! -e .go || echo b > b.txt")
+    failed = run(scene)
+    assert failed.exit_code == 1, failed
+    scene.write(".go", "")
+    (landed,) = [event["commit"] for event in failed.of("task_finished") if event["task"] == "1"]
+    return str(landed)
+
+
+def test_a_task_whose_commit_was_taken_off_the_branch_is_done_again(scene: Scene) -> None:
+    landed = one_of_two(scene)
+    scene.git("reset", "-q", "--hard", "HEAD~1")
+    again = resume(scene)
+    assert again.exit_code == 0, again
+    assert any(landed in event["text"] and "task 1" in event["text"] for event in again.of("notice"))
+    made = scene.commits("work", since=f"{landed}~1")
+    assert {commit.trailers["Orchestrator-Task"] for commit in made} == {"1", "2"}
+    assert (scene.git("show", "work:a.txt"), scene.git("show", "work:b.txt")) == ("good", "b")
+
+
+@pytest.mark.parametrize("how", ["amended", "squashed"])
+def test_a_task_whose_commit_the_user_rewrote_stays_done(scene: Scene, how: str) -> None:
+    message = scene.git("show", "-s", "--format=%B", one_of_two(scene))
+    words = {"amended": f"Mine\n\n{message}", "squashed": f"Two as one\n\n{message}\n\nMine too"}
+    scene.git("commit", "-q", "--amend", "-m", words[how])
+    mine = scene.git("rev-parse", "HEAD")
+    again = resume(scene)
+    assert again.exit_code == 0, again
+    assert [event["task"] for event in again.of("task_finished")] == ["2"]
+    assert subjects(scene, mine) == ["2: Do it"]

@@ -1,10 +1,10 @@
-"""Carry out an undo that the journal has announced, and finish one that was killed."""
+"""Carry out an undo that the journal has announced, finish one that was killed, and see one by hand."""
 
 from dataclasses import dataclass
 
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.errors import EnvironmentInvalid
-from orchestrator.run.facts import Notice, UndoStarted, WorkUndone
+from orchestrator.run.facts import Notice, UndoneTask, UndoStarted, WorkUndone
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -76,3 +76,23 @@ async def _give_up(workspace: Workspace, journal: RunJournal, undo: UndoStarted,
         )
     )
     journal.append(WorkUndone(tasks=tuple(gone), folder_too=False))
+
+
+async def see_lost(workspace: Workspace, journal: RunJournal) -> None:
+    """Tasks whose commits somebody took off the branch are pending again: what is not there is not done."""
+    state, branch = journal.state, journal.state.start.branch
+    tip = await workspace.branch_commit(branch)
+    if not state.branch_ready or tip is None:
+        return
+    finished = [(id, task.finished.commit) for id, task in state.tasks.items() if task.finished is not None]
+    landed = [UndoneTask(task=id, commit=commit) for id, commit in finished if commit is not None]
+    lost = [task for task in landed if not await workspace.is_ancestor(task.commit, tip)]
+    if not lost:
+        return
+    rewritten = await workspace.find_landed(branch=branch, base=state.start.base, run=state.run)
+    gone = tuple(task for task in lost if task.task not in rewritten)
+    for task in gone:
+        text = f"task {task.task} is pending again: its commit {task.commit} is no longer on {branch}"
+        journal.append(Notice(text=text))
+    if gone:
+        journal.append(WorkUndone(tasks=gone, folder_too=False))

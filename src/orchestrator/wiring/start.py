@@ -28,7 +28,7 @@ from orchestrator.engine.environment import (
 )
 from orchestrator.engine.machine import machine_of
 from orchestrator.engine.run_journal import RunJournal
-from orchestrator.engine.undoing import finish_undo
+from orchestrator.engine.undoing import finish_undo, see_lost
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.graph import ordered
@@ -283,6 +283,7 @@ async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Te
         journal.append(RunResumed(options=terms.options))
         for text in terms.notices:
             journal.append(Notice(text=text))
+        await see_lost(place.workspace, journal)
         _answer_by_guidance(journal, terms.options.guidance)
         return journal
     folder = place.records.folder(terms.run)

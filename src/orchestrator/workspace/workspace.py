@@ -3,7 +3,7 @@
 import asyncio
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -376,16 +376,19 @@ class Workspace:
         return await git.run("cat-file", "blob", os.fsdecode(fields[2]))
 
     async def find_landed(self, *, branch: str, base: str, run: str) -> dict[str, str]:
-        """Commits of this run on the branch since `base`, by task id, as their trailers say."""
+        """Commits of this run on the branch since `base`, by task id, as their trailers say.
+
+        One that the user has rewritten or squashed counts too, as far as it still says whose it was.
+        """
         tip = await self.branch_commit(branch)
         if tip is None:
             return {}
-        trailers = [f"%(trailers:key=Orchestrator-{key},valueonly,separator=)" for key in ("Run", "Task")]
-        layout = "%x00".join(["%H", *trailers])
-        listing = await self.own.git.run("log", "-z", f"--format={layout}", tip, f"^{base}", "--")
-        fields = os.fsdecode(listing).split("\0")
-        found = zip(fields[::3], fields[1::3], fields[2::3], strict=False)
-        return {task: commit for commit, owner, task in found if owner == run}
+        listing = await self.own.git.run("log", "-z", "--format=%H%n%B", tip, f"^{base}", "--")
+        found = {}
+        for entry in os.fsdecode(listing).split("\0"):
+            commit, _, message = entry.partition("\n")
+            found.update(dict.fromkeys(_tasks_named(message, run), commit))
+        return found
 
     async def _pinned(self) -> list[str]:
         listing = await self.own.layout.users_git.text("rev-parse", "--glob=refs/ktrdr/*")
@@ -494,3 +497,14 @@ def _check_index_lock(layout: Layout) -> None:
 
 def _lines(count: str) -> int | None:
     return None if count == "-" else int(count)
+
+
+def _tasks_named(message: str, run: str) -> Iterator[str]:
+    """Tasks of a run in a commit's message: each `Orchestrator-Task` belongs to the run named before it."""
+    owner = None
+    for line in message.splitlines():
+        key, _, value = line.partition(": ")
+        if key == "Orchestrator-Run":
+            owner = value
+        elif key == "Orchestrator-Task" and owner == run:
+            yield value
