@@ -33,6 +33,21 @@ def test_levels_ids_and_separators(level: str, separator: str, id: str) -> None:
         ("## **Task 3.1: Write it**", "Write it"),
         ("## **Task 3.1**: Write it", "Write it"),
         ("## __Task 3.1__ - Write it", "Write it"),
+        ("## 3.1 Task 3.1: Write it", "Write it"),
+        ('## <a id="t31"></a>Task 3.1: Write it', "Write it"),
+        ("## (Optional) Task 3.1: Write it", "Write it"),
+        ("## :wrench: Task 3.1: Write it", "Write it"),
+        ("## M3 Task 3.1: Write it", "Write it"),
+        ("## Phase 1 - Task 3.1: Write it", "Write it"),
+        ("## [Task 3.1: Write it](it.md)", "Write it"),
+        ("## [Task 3.1](it.md): Write it", "Write it"),
+        ("## Task [3.1](it.md): Write it", "Write it"),
+        ("## Task 3.1：Write it", "Write it"),
+        ("## Task 3.1; Write it", "Write it"),
+        ("## Task 3.1 ‒ Write it", "Write it"),
+        ("## Task 3.1 - 404 page", "404 page"),
+        ("## Task 3.1 – 3D viewer", "3D viewer"),
+        ("## Task 3.1 - 2 new endpoints", "2 new endpoints"),
         ("## `Task 3.1`: Write `it`", "Write `it`"),
         ("## [Task 3.1] Write it", "Write it"),
         ("## Task [3.1]: Write it", "Write it"),
@@ -84,13 +99,13 @@ def test_nearly_a_task_is_reported_with_its_line(heading: str, code: str) -> Non
 @pytest.mark.parametrize(
     "heading",
     [
-        "Tasks 3.1-3.3",
         "Task List: all",
         "Task Overview",
         "Tasking 1",
         "3.1: x",
         "Taskforce 3",
-        "Phase 1: Task 3",
+        "3.1 Task runner",
+        "After Task 3.1 the cleanup",
     ],
 )
 def test_other_headings_are_left_alone(heading: str) -> None:
@@ -99,8 +114,26 @@ def test_other_headings_are_left_alone(heading: str) -> None:
     assert codes(plan) == {"no-acceptance", "no-verify"}
 
 
-def test_a_heading_with_several_tasks_is_the_first_and_an_error() -> None:
-    plan = read("## Task 3.1-3.3: All of them\n\nText.\n")
+@pytest.mark.parametrize("heading", ["Subtask 3.1: Foo", "Tasks 3.1-3.3: Foo", "Notes on Task 3.1: Foo"])
+def test_a_heading_that_names_a_task_elsewhere_is_told(heading: str) -> None:
+    plan = read(f"## Task 1: Real\n\nText.\n\n## {heading}\n\nText.\n")
+    assert [task.id for task in plan.tasks] == ["1"]
+    assert codes(plan) == {"no-acceptance", "no-verify", "not-a-task"}
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "Task 3.1-3.3: All of them",
+        "Task 3.1 - 3.3: All of them",
+        "Task 3.1, 3.2: Both",
+        "Task 3.1 and 3.2: Both",
+        "Task 3.1 & 3.2 complete: Both",
+        "Task 3.1 + Task 3.2",
+    ],
+)
+def test_a_heading_with_several_tasks_is_the_first_and_an_error(heading: str) -> None:
+    plan = read(f"## {heading}\n\nText.\n")
     assert [task.id for task in plan.tasks] == ["3.1"]
     assert "bad-task-id" in {entry.code for entry in plan.errors}
 
@@ -315,3 +348,31 @@ def test_a_long_label_is_a_label() -> None:
     label = "**Success Criteria (from section 11 of the design — both phases, combined as they stand):**"
     (task,) = read(body(f"**Type:** CODING\n\n{label}\n- [ ] It greets.\n")).tasks
     assert [entry.text for entry in task.acceptance] == ["It greets."]
+
+
+@pytest.mark.parametrize(
+    ("heading", "done"),
+    [
+        ("Task 3.1: Write it ✅", True),
+        ("Task 3.1: Write it ✅ DONE (yesterday)", True),
+        ("Task 3.1: ✅ Write it", True),
+        ("[DONE] Task 3.1: Write it", True),
+        ("[x] Task 3.1: Write it", True),
+        (":white_check_mark: Task 3.1: Write it", True),
+        ("Task 3.1: Parse `[x]` in lists", False),
+        ("Task 3.1: Parse `[x]`", False),
+        ("Task 3.1: Render a ✅ for what passed", False),
+        ("[ ] Task 3.1: Write it", False),
+        ("(Optional) Task 3.1: Write it", False),
+    ],
+)
+def test_a_mark_at_an_end_of_the_heading_says_done(heading: str, done: bool) -> None:
+    (task,) = read(f"## {heading}\n\nText.\n").tasks
+    assert (task.id, task.done) == ("3.1", done)
+
+
+@pytest.mark.parametrize("heading", ["Task M3.T2: Foo", "Task 3_1: Foo", "Task 3,1: Foo", "Task 3.E2E: Foo"])
+def test_an_id_that_goes_on_is_an_error_and_never_another_id(heading: str) -> None:
+    plan = read(f"## Task 1: Real\n\nText.\n\n## {heading}\n\nText.\n")
+    assert [task.id for task in plan.tasks] == ["1"]
+    assert "bad-task-id" in codes(plan)

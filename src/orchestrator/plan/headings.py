@@ -9,17 +9,47 @@ from orchestrator.plan.values import ID
 
 _LEVELS = range(2, 7)
 _LONGEST_LEAD = 300
-_LEAD = r"(?P<lead>(?:[^\w~]|_|\d{1,4}[.)]|(?<=\[)[xX](?=\]))*)"
+_MARK = r"(?:✅|✔|☑|\[[xX]\]|[\[(](?:done|completed?|finished)[\])]|:(?:white|heavy)_check_mark:)"
+# What may stand before the word "Task": the number of the section, a mark, a word in brackets, an emoji by its
+# name, an anchor, the milestone or phase, and all that is no word.
+_LEAD = (
+    r"(?P<lead>(?:"
+    + "|".join(
+        (
+            r"\d{1,4}(?:\.\d{1,4}){0,4}[.)]?(?=\s)",
+            r"\d{1,4}[.)]",
+            r"[\[(](?!task\b)[a-z][\w -]{0,20}[\])]",
+            r":\w{1,40}:",
+            r"<[^<>\n]{0,200}>",
+            r"m\d[\w.]{0,8}(?=\s)",
+            r"(?:phase|milestone|part|stage|epic|sprint)\s\w{1,8}(?=\s|[^\w\s])",
+            r"[^\w~]|_",
+        )
+    )
+    + r")*+)"
+)
 _TASK = re.compile(
-    rf"{_LEAD}task(?:\s+|\s*[:#]\s*|[-_]?)[\[(#`*_]*(?P<id>{ID})(?P<close>[\])`*_]*)\s*(?P<rest>.*)",
+    rf"{_LEAD}task(?:\s+|\s*[:#]\s*|[-_]?)[\[(#`*_]*(?P<id>{ID})(?P<close>[\])`*_]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _STRUCK = re.compile(rf"\W*~~\W*task\s+{ID}", re.IGNORECASE)
 _LIKE_A_TASK = re.compile(r"\W*task\s+(?P<token>[^\s:]+)\s*(?P<separator>:|[-–—]\s)", re.IGNORECASE)
-_SEVERAL = re.compile(rf"(?:[-–—/+]|&)\s*(?:task\s+)?{ID}", re.IGNORECASE)
-_MORE_ID = re.compile(r"[/\\]\S|\.(?:[/\\.\d]|\w(?!\w))")
-_SEPARATOR = re.compile(r"[:.\-–—|)>→]+\s*")
-_DONE = re.compile(r"✅|✔|☑|\[[xX]\]")
+_ELSEWHERE = re.compile(rf"\b(?:tasks|subtask)\s+{ID}\s*[^\w\s]|\btask\s+{ID}\s*:", re.IGNORECASE)
+# With spaces around it a dash separates a title, unless a second id stands there by itself.
+_SEVERAL = re.compile(
+    rf"(?P<joint>[-–—]|\s*(?:[/+&,]|and\b)|\s+[-–—])\s*(?:task\s+)?(?P<second>{ID})"
+    r"(?P<alone>\s*(?:[:/+&,]|[-–—]\s|and\b|$))?",
+    re.IGNORECASE,
+)
+_MORE_ID = re.compile(r"[/\\]\S|_[^\W_]|,\d|\.(?:[/\\.\d]|\w(?!\w)|[^\W\d]+\d)")
+_SEPARATOR = re.compile(r"[:：;.\-‒–—―−|)>→]+\s*")
+_LINKED = re.compile(r"([^\w\[]{0,20}(?:task\s+)?)\[([^\[\]\n]{1,300})\]\([^()\n]{0,300}\)", re.IGNORECASE)
+_CODE = re.compile(r"`[^`\n]*`")
+_DONE_BEFORE = re.compile(_MARK, re.IGNORECASE)
+_DONE_IN_TITLE = re.compile(
+    rf"\s*{_MARK}.*|.*?{_MARK}\W{{0,3}}(?:done|completed?|finished)?\W{{0,3}}(?:\([^()]*\))?\W{{0,3}}",
+    re.IGNORECASE | re.DOTALL,
+)
 _RAW = re.compile(r"#{2,6}[ \t]+(?P<text>.*)")
 _END_TO_END = re.compile(r"[\W\d]*(?:e2e|end[ -]to[ -]end)\b", re.IGNORECASE)
 _MILESTONE = re.compile(
@@ -46,19 +76,41 @@ class NoTask:
 
 @lru_cache(maxsize=4096)
 def task_heading(text: str, level: int) -> TaskHeading | NoTask | None:
+    text = _unlinked(text)
     match = _TASK.fullmatch(text)
     if match is None or _MORE_ID.match(match["close"] + match["rest"]):
-        return _nearly(text)
+        return _nearly(text, level)
     if level not in _LEVELS:
         return NoTask(code="not-a-task", message=f"a heading of level {level} is not read as a task")
-    rest = match["rest"]
-    title = _SEPARATOR.sub("", rest, count=1) if _SEPARATOR.match(rest) else rest
+    rest = match["rest"].lstrip()
+    title = rest[separator.end() :] if (separator := _SEPARATOR.match(rest)) is not None else rest
     return TaskHeading(
         id=match["id"],
         title=_unwrapped(title.strip(), match["lead"]),
-        done=_DONE.search(match["lead"] + rest) is not None,
-        several=_SEVERAL.match(rest) is not None,
+        done=_is_done(match["lead"], title),
+        several=_names_several(match["id"], match["rest"]),
     )
+
+
+def _unlinked(text: str) -> str:
+    """Without the target of a link that holds the task's name; one in the title stays."""
+    linked = _LINKED.match(text) if "](" in text else None
+    return text if linked is None else linked[1] + linked[2] + text[linked.end() :]
+
+
+def _is_done(lead: str, title: str) -> bool:
+    """A mark before the word "Task", or at the start or the end of the title, and not in code."""
+    without_code = _CODE.sub("code", title)
+    return _DONE_BEFORE.search(lead) is not None or _DONE_IN_TITLE.fullmatch(without_code) is not None
+
+
+def _names_several(first: str, rest: str) -> bool:
+    """Whether a second id of the same form follows; after a dash, or without dots, it must stand alone."""
+    match = _SEVERAL.match(rest)
+    if match is None or match["second"].count(".") != first.count("."):
+        return False
+    is_list = match["joint"].strip() not in ("-", "–", "—") and "." in first
+    return is_list or match["alone"] is not None
 
 
 def is_task_line(line: str) -> bool:
@@ -80,13 +132,15 @@ def milestone_id(text: str) -> str | None:
     return None if match is None else (match["id"] or match["short"]).strip(".")
 
 
-def _nearly(text: str) -> NoTask | None:
+def _nearly(text: str, level: int) -> NoTask | None:
     text = text[:_LONGEST_LEAD]
     if _STRUCK.match(text):
         return NoTask(code="left-out-task", message="the task is struck out and left out")
     match = _LIKE_A_TASK.match(text)
     if match is None:
-        return None
+        if level not in _LEVELS or _ELSEWHERE.search(text) is None:
+            return None
+        return NoTask(code="not-a-task", message="it names a task, and is not read as one")
     token = match["token"]
     if token.isalpha():
         is_id_shaped = len(token) == 1 and match["separator"] == ":"
