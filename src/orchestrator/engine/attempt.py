@@ -27,6 +27,7 @@ from orchestrator.containers.profile import attempt_command
 from orchestrator.engine.agent_watch import Watched, watch
 from orchestrator.engine.chatter import Chatter
 from orchestrator.engine.context import RunContext, binds
+from orchestrator.engine.ignored import ignored_before
 from orchestrator.engine.overlays import masks, remove_made
 from orchestrator.engine.run_folder import AttemptFolders
 from orchestrator.engine.sessions import carry_session, session_exists
@@ -164,6 +165,7 @@ async def save_tree(context: RunContext, task: str, number: int) -> None:
         ref,
         parent=last.start.parent,
         message=f"Tree of attempt {task}/{number}",
+        ignored_before=ignored_before(context.folder),
         base=context.journal.state.start.base,
     )
     context.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=number)
@@ -197,7 +199,7 @@ async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
     if attempt.session.resumed and attempt.previous is not None:
         home = attempt_folders(context, attempt.task, attempt.previous.number).home
         carry_session(home, folders.home, launch.session_files, owner)
-    baseline = await context.workspace.baseline()
+    baseline = await context.workspace.baseline(ignored_before=ignored_before(context.folder))
     folders.baseline.write_text(baseline.to_json(), "utf-8")
     setup = await setup_image(context, attempt.parent, For(task=attempt.task, attempt=attempt.number))
     mounts = (

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from orchestrator.engine.attempt import clear_oddities
 from orchestrator.engine.context import RunContext
+from orchestrator.engine.ignored import ignored_before
 from orchestrator.events import plain
 from orchestrator.run.facts import EditsCommitted, Notice
 from orchestrator.run.handoff import handoff_path
@@ -40,7 +41,7 @@ async def take_edits(context: RunContext, task: str, previous: AttemptState | No
     if previous is not None:
         baseline, _ = await clear_oddities(context, task, previous.number)
     else:
-        baseline = await context.workspace.baseline()
+        baseline = await context.workspace.baseline(ignored_before=ignored_before(context.folder))
     try:
         now = await context.workspace.snapshot(exclude=context.untracked, baseline=baseline)
     except TreeRefused:
@@ -124,6 +125,7 @@ async def _save_folder(context: RunContext, head: str) -> None:
         f"refs/ktrdr/edits/{context.run}/{state.last_n}-folder",
         parent=head,
         message="Folder before another attempt\n",
+        ignored_before=ignored_before(context.folder),
         base=state.start.base,
     )
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +106,10 @@ class RunFolder:
 
     def attempt(self, escaped_task: str, number: int) -> AttemptFolders:
         return AttemptFolders(root=self.root / "attempts" / escaped_task / str(number))
+
+    def baselines(self) -> Iterator[Path]:
+        """What was in the code folder before each attempt, of all attempts so far."""
+        return (self.root / "attempts").glob("*/*/baseline.json")
 
     def setup_log(self, name: str) -> Path:
         """Everything that the commands of a setup container printed."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from orchestrator.engine.ignored import ignored_before
+from orchestrator.engine.run_folder import RunFolder
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.run.facts import Notice, UndoneTask, UndoStarted, WorkUndone
@@ -34,7 +36,7 @@ class FinishedUndo:
 
 
 async def finish_undo(
-    workspace: Workspace, journal: RunJournal, untouched: frozenset[str]
+    workspace: Workspace, journal: RunJournal, folder: RunFolder, untouched: frozenset[str]
 ) -> FinishedUndo | None:
     """Go on with an undo that was killed, or give it up when the branch has gone its own way since.
 
@@ -56,7 +58,13 @@ async def finish_undo(
         )
     ref = f"refs/ktrdr/undo/{journal.state.run}/{journal.state.last_n}"
     message = "Folder before an undo was finished\n"
-    saved = await workspace.salvage(ref, parent=at, message=message, base=journal.state.start.base)
+    saved = await workspace.salvage(
+        ref,
+        parent=at,
+        message=message,
+        ignored_before=ignored_before(folder),
+        base=journal.state.start.base,
+    )
     again = UndoStarted(target=undo.target, expected=undo.expected, saved=saved, ref=ref, tasks=undo.tasks)
     journal.append(again)
     journal.append(Notice(text=f"an undo that was killed is finished; the folder before: git show {saved}"))

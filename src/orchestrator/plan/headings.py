@@ -10,8 +10,8 @@ from orchestrator.plan.values import ID
 _LEVELS = range(2, 7)
 _LONGEST_LEAD = 300
 _MARK = r"(?:✅|✔|☑|\[[xX]\]|[\[(](?:done|completed?|finished)[\])]|:(?:white|heavy)_check_mark:)"
-# What may stand before the word "Task": the number of the section, a mark, a word in brackets, an emoji by its
-# name, an anchor, the milestone or phase, and all that is no word.
+# What may stand before the word "Task": the number of the section, a mark, a word in brackets, an emoji by
+# its name, an anchor, the milestone or phase, and all that is no word.
 _LEAD = (
     r"(?P<lead>(?:"
     + "|".join(

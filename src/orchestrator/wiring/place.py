@@ -132,12 +132,12 @@ async def opened_place(folder: Path) -> AsyncIterator[Place]:
 async def check_living_containers(engine: ContainerEngine, place: Place, run: str) -> None:
     """No container of another run, or of another state folder, may be at work in this folder."""
     for container in await engine.list({LABEL_KIND: None}):
-        here = str(place.folder) in container.mount_sources
+        here = str(place.folder) in container.mount_sources and container.labels[LABEL_KIND]
         if not here or container.status != "running" or container.labels.get(LABEL_RUN) == run:
             continue
         other = container.labels.get(LABEL_RUN)
         hint = f"docker rm -f {container.name}"
-        if other is not None:
+        if other:
             hint = f"orchestrator resume {other}, or orchestrator cancel {other}; else {hint}"
         raise EnvironmentInvalid(
             f"the container {container.name} is at work in this folder", where=str(place.folder), hint=hint

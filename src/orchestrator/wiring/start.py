@@ -115,9 +115,11 @@ async def prepared(
         stack.enter_context(place.folder_lock(run))
         branch = await _branch_for(place, choice, read.plan)
         await _check_foreign_work(place, read.plan.path)
+        engine = await stack.enter_async_context(await connect_engine())
+        # Before the folder is judged: what is not committed may be an agent's that is at work.
+        await _check_containers(engine, place, run)
         untracked = await place.untracked(read.plan.path)
         dirty = await _dirty(place, choice, untracked, allow=request.allow_dirty)
-        engine = await stack.enter_async_context(await connect_engine())
         image = await run_image(
             engine,
             place.folder,
@@ -125,7 +127,6 @@ async def prepared(
             earlier_context=_earlier_context(place, choice),
             on_line=request.progress,
         )
-        await _check_containers(engine, place, run)
         probe = _probe(place, settings, image.id, run)
         await check_agent_program(engine, place.workspace, driver, settings, probe)
         stack.enter_context(place.run_lock(run))
@@ -279,7 +280,7 @@ async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Te
     """Write the run's first fact, or the one with which it goes on."""
     if isinstance(choice, GoOn):
         journal = RunJournal(place.journal, fold(place.journal.state_facts(terms.run)))
-        await finish_undo(place.workspace, journal, terms.untracked)
+        await finish_undo(place.workspace, journal, place.records.folder(terms.run), terms.untracked)
         journal.append(RunResumed(options=terms.options))
         for text in terms.notices:
             journal.append(Notice(text=text))

@@ -9,6 +9,7 @@ from sqlite3 import IntegrityError
 from orchestrator.containers.base import LABEL_RUN, LABEL_STATE
 from orchestrator.containers.engine import connect_engine
 from orchestrator.engine.environment import validate_environment
+from orchestrator.engine.ignored import ignored_before
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.engine.run_records import RunRecords
 from orchestrator.engine.undoing import FinishedUndo, carry_out_undo, finish_undo
@@ -70,7 +71,8 @@ async def _take_back(place: Place, run: str, task: str | None) -> TakenBack:
         await check_living_containers(engine, place, run)
     journal = RunJournal(place.journal, fold(place.journal.state_facts(run)))
     untouched = await place.untracked(journal.state.start.plan)
-    finished = await finish_undo(place.workspace, journal, untouched)
+    folder = place.records.folder(run)
+    finished = await finish_undo(place.workspace, journal, folder, untouched)
     if finished is not None and finished.given_up:
         raise _given_up(place, finished)
     if finished is not None and task in [entry.task for entry in finished.undo.tasks]:
@@ -93,6 +95,7 @@ async def _take_back(place: Place, run: str, task: str | None) -> TakenBack:
         ref,
         parent=head,
         message=f"Folder before work of run {run} was taken back\n",
+        ignored_before=ignored_before(folder),
         base=state.start.base,
     )
     undo = UndoStarted(target=target, expected=head, saved=saved, ref=ref, tasks=undone)

@@ -135,13 +135,17 @@ async def lay_over(own: OwnRepository, tree: str, overlay: Mapping[str, bytes]) 
         return await git.text("write-tree")
 
 
-async def salvage_tree(own: OwnRepository, parent: str) -> str:
+async def salvage_tree(own: OwnRepository, parent: str, *, ignored_before: frozenset[str]) -> str:
     """The folder as it is, as far as git takes it; if it refuses something, all that changed as a tar too."""
     folder = own.layout.folder
     with own.index_copy() as git:
         changed = await changed_and_untracked(git)
         loose = frozenset(await untracked(git))
-        left_out = {path for path in loose if _is_too_large(folder, path)}
+        left_out = {
+            path
+            for path in loose
+            if _is_too_large(folder, path) or _ignored_before(path, ignored_before) is not None
+        }
         taken = [path for path in changed if not path.endswith("/") and path not in left_out]
         refused = await _add_all(git, set(changed) - set(taken), keep_going=True)
         if refused is None:
@@ -210,11 +214,13 @@ async def _list_files(git: Git, *which: str) -> tuple[str, ...]:
 
 async def _left_out(own: OwnRepository, git: Git, *, exclude: frozenset[str], baseline: Baseline) -> _LeftOut:
     loose = await untracked(git)
-    nested = [path for path in loose if path.endswith("/") and _ignored_before(path, baseline) is None]
+    nested = [
+        path for path in loose if path.endswith("/") and _ignored_before(path, baseline.ignored) is None
+    ]
     if nested:
         raise TreeRefused("it is a repository of its own", where=nested[0])
-    unignored = {root for path in loose if (root := _ignored_before(path, baseline)) is not None}
-    others = [path for path in loose if _ignored_before(path, baseline) is None]
+    unignored = {root for path in loose if (root := _ignored_before(path, baseline.ignored)) is not None}
+    others = [path for path in loose if _ignored_before(path, baseline.ignored) is None]
     return _LeftOut(
         too_large=tuple(path for path in others if _is_too_large(own.layout.folder, path)),
         unignored=tuple(sorted(unignored)),
@@ -222,13 +228,13 @@ async def _left_out(own: OwnRepository, git: Git, *, exclude: frozenset[str], ba
     )
 
 
-def _ignored_before(path: str, baseline: Baseline) -> str | None:
+def _ignored_before(path: str, ignored: frozenset[str]) -> str | None:
     """The ignored path of before the attempt that this one is, or lies in."""
-    if path in baseline.ignored:
+    if path in ignored:
         return path
     end = path.find("/")
     while end >= 0:
-        if path[: end + 1] in baseline.ignored:
+        if path[: end + 1] in ignored:
             return path[: end + 1]
         end = path.find("/", end + 1)
     return None

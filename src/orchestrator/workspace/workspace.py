@@ -190,9 +190,13 @@ class Workspace:
         """Keep a commit from the user's `git gc`, by `refs/ktrdr/RUN` in their repository."""
         await self.own.layout.users_git.run("update-ref", f"refs/ktrdr/{run}", commit)
 
-    async def baseline(self) -> Baseline:
-        """What is in the folder before an attempt; store it, so that a later process knows it too."""
-        return await candidates.take_baseline(self.own)
+    async def baseline(self, *, ignored_before: frozenset[str] = frozenset()) -> Baseline:
+        """What is in the folder before an attempt; store it, so that a later process knows it too.
+
+        What was ignored before earlier attempts counts as ignored still, whatever became of `.gitignore`.
+        """
+        found = await candidates.take_baseline(self.own)
+        return replace(found, ignored=found.ignored | ignored_before)
 
     async def make_agent_git_dir(self, into: Path, *, branch: str) -> tuple[GitMount, ...]:
         return await container_git.make_agent_git_dir(self.own, into, branch=branch)
@@ -249,9 +253,20 @@ class Workspace:
         await git.run("prune-packed", "-q")
         await git.run("update-ref", ref, commit)
 
-    async def salvage(self, ref: str, *, parent: str, message: str, base: str | None = None) -> str:
-        """Save the folder as it is, as far as git takes it, as a commit under a ref of our repository."""
-        tree = await candidates.salvage_tree(self.own, parent)
+    async def salvage(
+        self,
+        ref: str,
+        *,
+        parent: str,
+        message: str,
+        ignored_before: frozenset[str] = frozenset(),
+        base: str | None = None,
+    ) -> str:
+        """Save the folder as it is, as far as git takes it, as a commit under a ref of our repository.
+
+        Ignored files are not in it, nor what is untracked and was ignored before an attempt.
+        """
+        tree = await candidates.salvage_tree(self.own, parent, ignored_before=ignored_before)
         commit = await candidates.commit_tree(self.own, tree, parent=parent, message=message)
         await self.keep(commit, ref, base=base)
         return commit
