@@ -28,7 +28,7 @@ def depends(plan: Plan) -> dict[str, str]:
         ('{"main": {"tasks": [{"id": 1, "title": "A"}]}}', "task-master"),
         ("### Task 1: A\n- [ ] x\n\n## Validation Commands\n- `make`\n", "ralphex"),
         ("- [ ] Create model\n", "checklist"),
-        ("- [ ] 3 times the same\n- [ ] x\n", "kiro"),
+        ("- [ ] 3 times the same\n- [ ] x\n", "checklist"),
     ],
 )
 def test_the_format_is_recognised(text: str, format: str) -> None:
@@ -174,3 +174,28 @@ def test_an_id_that_could_escape_is_an_error(id: str) -> None:
 def test_odd_objects_are_read_or_reported(task: dict[str, object]) -> None:
     plan = read(tasks_json({"id": "ok", "title": "OK"}, task))
     assert plan.tasks[0].id == "ok"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "404 page for unknown paths",
+        "2 retries on time-out",
+        "1.5 MB limit enforced",
+        "T1 line is ordered",
+        "Parse it\n  - [ ] 3 files in src\n  - [ ] 1.2 too",
+    ],
+)
+def test_one_line_with_a_number_makes_no_other_format_of_a_checklist(odd: str) -> None:
+    plan = read_plan(f"# Todo\n\n- [ ] Add the page\n- [ ] {odd}\n- [ ] Write the tests\n", path="t.md")
+    assert (plan.format, [task.id for task in plan.tasks]) == ("checklist", ["1", "2", "3"])
+    assert plan.tasks[1].title == odd.partition("\n")[0]
+
+
+def test_a_spec_kit_list_says_what_it_leaves_out() -> None:
+    listed = (
+        "- [ ] T001 One\n- [ ] T002 Two\n\n## Checklist\n\n- [ ] All done\n- [ ] Reviewed\n- [ ] Merged\n"
+    )
+    plan = read_plan(f"# Tasks\n\n{listed}", path="t.md")
+    assert (plan.format, [task.id for task in plan.tasks]) == ("spec-kit", ["T001", "T002"])
+    assert [entry.line for entry in plan.diagnostics if entry.code == "not-a-task"] == [8, 9, 10]

@@ -1,7 +1,7 @@
 """Task lists of other tools in Markdown: spec-kit, Kiro, ralphex and the bare checklist."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -22,6 +22,7 @@ MOST_TASKS = 3000
 _SPEC_KIT = re.compile(
     r"\**(?P<id>T\d{1,6}[A-Za-z]?)\b\**:?\s*(?P<marks>(?:\[[^\]\s]{1,20}\]\s*)*)(?P<title>.*)"
 )
+_THREE_DIGITS = re.compile(r"\**T\d{3}")
 _KIRO = re.compile(r"\**(?P<id>\d{1,6}(?:\.\d{1,6}){0,5})[.)]?(?P<star>\*?)\**\s+(?P<title>\S.*)")
 _DEPENDS = re.compile(r"(?<![A-Za-z])depends\s+on:?\s*(?P<what>[^)_\n]*)", re.IGNORECASE)
 _FILE = re.compile(
@@ -31,11 +32,21 @@ _VALIDATION = re.compile(r"\W*validation commands\W*", re.IGNORECASE)
 
 
 def has_spec_kit_tasks(document: Document) -> bool:
-    return bool(read_items(document, _is_spec_kit))
+    """One id of three digits tells; shorter ones only where most items of the list have them."""
+    found = read_items(document, _is_spec_kit)
+    return any(_THREE_DIGITS.match(item.box.text) for item in found) or _are_most(document, _is_spec_kit)
 
 
 def has_kiro_tasks(document: Document) -> bool:
-    return bool(read_items(document, _is_kiro))
+    """Where most items begin with a number; one such line in a list is only a line."""
+    return _are_most(document, _is_kiro)
+
+
+def _are_most(document: Document, is_of_format: Callable[[Checkbox], bool]) -> bool:
+    top = [item.box for item in read_items(document, _is_top)] or [
+        item.box for item in read_items(document, lambda box: box.text != "")
+    ]
+    return 2 * sum(is_of_format(box) for box in top) > len(top)
 
 
 def has_checkboxes(document: Document) -> bool:
@@ -51,6 +62,11 @@ def read_spec_kit(document: Document, front: FrontMatter, path: str) -> Mileston
     before.
     """
     items = read_items(document, _is_spec_kit)
+    findings = [
+        _without_number(item.box)
+        for item in read_items(document, lambda box: _is_spec_kit(box) or _is_top(box))
+        if not _is_spec_kit(item.box)
+    ]
     if len(items) > MOST_TASKS:
         raise PlanError(f"the list holds more than {MOST_TASKS} tasks", where=path, hint="Split the plan.")
     drafts: list[Draft] = []
@@ -59,7 +75,11 @@ def read_spec_kit(document: Document, front: FrontMatter, path: str) -> Mileston
         own = list(phase)
         drafts += _phase(document, own, before)
         before = tuple(_reference(item) for item in own)
-    return _milestone(document, front, drafts)
+    return _milestone(document, front, drafts, findings)
+
+
+def _without_number(box: Checkbox) -> Diagnostic:
+    return finding("not-a-task", box.line, f"`{box.text[:40]}` has no number and is left out")
 
 
 def _phase(document: Document, items: Sequence[Item], before: tuple[Reference, ...]) -> Iterator[Draft]:
@@ -81,8 +101,7 @@ def read_kiro(document: Document, front: FrontMatter) -> Milestone:
     for item in items:
         match = _KIRO.fullmatch(item.box.text)
         if match is None:
-            message = f"`{item.box.text[:40]}` has no number and is left out"
-            findings.append(finding("not-a-task", item.box.line, message))
+            findings.append(_without_number(item.box))
             continue
         explicit = _explicit(item.body)
         drafts.append(_draft(document, item, match["id"], match["title"], explicit or None))
