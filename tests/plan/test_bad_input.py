@@ -1,5 +1,6 @@
 """What is no plan is one clear error; what is hostile is read in time linear in its size."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -164,3 +165,29 @@ def test_criteria_are_no_tasks_where_a_heading_has_no_usable_id(id: str, label: 
 )
 def test_a_checklist_below_the_word_task_stays_one(text: str) -> None:
     assert [task.title for task in read_plan(text, path="plan.md").tasks] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"<div>\n## Task 3.{n}: x\n" for n in range(25_000)),
+        "<details>\n## Task 3.1: x\ntext\n</details>\n" * 12_000,
+        "## Task 1: x\n\n**Verify:**\n```bash\n" + '"\\' * 250_000 + "\n```\n",
+        "".join(f"{'`' * (n + 3)}\n## Task 1.{n}: x\n" for n in range(700)) + "```\n" * 60_000,
+    ],
+    ids=[
+        "html before headings",
+        "details around headings",
+        "quotes that never close",
+        "fences of every length",
+    ],
+)
+def test_half_a_megabyte_of_spite_is_read_in_the_end(text: str) -> None:
+    """Each took minutes in quadratic time; the limit for a test is what fails then."""
+    with contextlib.suppress(PlanError):
+        read_plan(f"# Milestone\n\n{text}", path="plan.md")
+
+
+@pytest.mark.parametrize("first", ["[Back](../DESIGN.md)", "[![ci](a.svg)](b)", "[TOC]", "{#top}", "[ ] x"])
+def test_a_plan_may_begin_with_a_bracket(first: str) -> None:
+    assert [task.id for task in read_plan(f"{first}\n\n## Task 1: A\n\nText.\n", path="p.md").tasks] == ["1"]

@@ -376,3 +376,31 @@ def test_an_id_that_goes_on_is_an_error_and_never_another_id(heading: str) -> No
     plan = read(f"## Task 1: Real\n\nText.\n\n## {heading}\n\nText.\n")
     assert [task.id for task in plan.tasks] == ["1"]
     assert "bad-task-id" in codes(plan)
+
+
+def test_a_sample_in_details_is_no_task() -> None:
+    sample = "<details>\n<summary>Sample</summary>\n```markdown\n## Task 2.1: Fake\n```\n</details>\n"
+    plan = read(f"## Task 1: A\n\nText.\n\n{sample}\n## Task 2: B\n\nText.\n")
+    assert [task.id for task in plan.tasks] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("verify", "commands"),
+    [
+        ("**Verify:** `make a`\n```bash\nmake b\n```", ("make a", "make b")),
+        ("**Verify command:** `make a`", ("make a",)),
+        ("### Verification Steps\n```bash\nmake a\n```", ("make a",)),
+        ("**Verify:** `make a`.", ("make a",)),
+        ("**Verify:**\n- `make a`\n- `make b`", ("make a", "make b")),
+        ("**Verify:**\n```{bash}\nmake a\n```", ("make a",)),
+    ],
+)
+def test_forms_of_a_verify_command(verify: str, commands: tuple[str, ...]) -> None:
+    (task,) = read(f"## Task 1: A\n\nText.\n\n{verify}\n").tasks
+    assert task.verify == commands
+
+
+def test_only_what_is_said_to_run_is_a_command_of_the_scenario() -> None:
+    body = "**Location:** `tests/test_it.py`\n**File:** `x.py`\n**Run:** `make demo`\n"
+    plan = read(f"## Task 1: A\n\nText.\n\n## E2E Validation\n\n{body}")
+    assert plan.end_to_end is not None and plan.end_to_end.commands == ("make demo",)

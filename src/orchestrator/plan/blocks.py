@@ -167,7 +167,7 @@ def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     reading.findings.extend(_fence_findings(start + 1, found))
     content = _dedented(reading.lines[start + 1 : found.end], opener.indent)
     state.line = min(found.end + (1 if found.closed else 0), end)
-    info = opener.info.split(" ")[0].lower()
+    info = opener.info.split(" ")[0].strip("{}.").lower()
     reading.blocks.append(Block("fence", start + 1, state.line, text=content, info=info))
     return True
 
@@ -244,19 +244,21 @@ def _plain(state: StateBlock, kind: Kind, start: int, end: int) -> None:
 
 
 def _html(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """HTML that lasts to the next blank line ends before a task that follows without one."""
-    if not html_block(state, start, end, silent):
-        return False
+    """HTML that lasts to the next blank line ends before a task, or a fence, that follows without one."""
     reading: _Reading = state.env["reading"]
     if silent or state.level > 0 or any(opens.match(reading.lines[start]) for opens, _ in _HTML_ENDS):
-        return True
-    token = state.tokens[-1]
-    for line in range(start + 1, state.line):
-        if reading.is_task_heading(reading.lines[line]):
-            state.line = line
-            token.map = [start, line]
-            break
-    return True
+        return html_block(state, start, end, silent)
+    # Looked for first: the library would go on to the next blank line, again and again.
+    last = next((n for n in range(start + 1, end) if _ends_html(state, reading, n)), end)
+    return html_block(state, start, last, silent)
+
+
+def _ends_html(state: StateBlock, reading: _Reading, line: int) -> bool:
+    return (
+        state.isEmpty(line)
+        or reading.fences.at(line) is not None
+        or reading.is_task_heading(reading.lines[line])
+    )
 
 
 def _hr(state: StateBlock, start: int, end: int, silent: bool) -> bool:

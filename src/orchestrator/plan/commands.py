@@ -10,13 +10,17 @@ from orchestrator.plan.fields import Field
 from orchestrator.plan.model import Diagnostic
 from orchestrator.plan.values import SHELLS, only_code
 
-_QUOTED = re.compile(r"'[^'\n]*'|\"(?:\\.|[^\"\\\n])*\"")
+# A quote that is never closed goes to the end of its line; looked for again from each one, it costs
+# quadratic time.
+_QUOTED = re.compile(r"'[^'\n]*+'?|\"(?:\\.|[^\"\\\n])*+\"?")
 _BETWEEN = re.compile(r"&&|\|\||[;\n]")
 _NOTHING = re.compile(
     r"\s*(?:(?:true|:|exit(?:\s+0)?|pwd)\s*|(?:echo|printf|cd|set|export|sleep)\b[^|<>]*|#.*)?", re.DOTALL
 )
 _FORGIVEN = re.compile(r"\|\|\s*(?:true|:|exit\s+0)\s*$|(?:^|[;\n])[ \t]*exit[ \t]+0\s*$")
 _COMMENT = re.compile(r"(?:^|\s)#.*$", re.MULTILINE)
+_RUNS = re.compile(r"\b(?:run|runs|commands?|cmd|execute)\b", re.IGNORECASE)
+_ITEM = re.compile(r"\s*[-*+]\s+(?:\[[ xX]\]\s+)?")
 _SHOWS_OUTPUT = re.compile(r"expect|output|result|example|response", re.IGNORECASE)
 
 
@@ -27,12 +31,11 @@ class Commands:
 
 
 def commands_of(fields: Iterable[Field], *, whose: str) -> Commands:
-    """One fenced block, or a value that is a single code span, is one command, as it stands."""
+    """One fenced block, or a value or list item that is a single code span, is one command, as it stands."""
     commands: list[str] = []
     findings: list[Diagnostic] = []
     for field in fields:
-        inline = None if field.fences else only_code(field.value)
-        if inline is not None:
+        for inline in _inline(field):
             commands.append(inline)
             findings += _vacuous(inline, field.line, whose)
         for block in field.fences:
@@ -42,6 +45,15 @@ def commands_of(fields: Iterable[Field], *, whose: str) -> Commands:
             if is_command(block):
                 commands.append(block.text.rstrip("\n"))
     return Commands(commands=tuple(commands), diagnostics=tuple(findings))
+
+
+def _inline(field: Field) -> list[str]:
+    """Under a label that names something else (a place, a file), a code span is no command."""
+    if field.label and field.meaning not in ("verify", "smoke") and not _RUNS.search(field.label):
+        return []
+    whole = only_code(field.value)
+    found = [whole] if whole is not None else [only_code(_ITEM.sub("", line.text)) for line in field.lines]
+    return [command for command in found if command is not None]
 
 
 def is_command(block: Block) -> bool:

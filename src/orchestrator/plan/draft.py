@@ -52,7 +52,10 @@ def assembled(drafts: Sequence[Draft]) -> tuple[tuple[Task, ...], list[Diagnosti
     tasks = []
     depends: tuple[str, ...]
     for number, draft in enumerate(drafts):
-        if draft.depends is None:
+        if draft.depends is None or _is_only_words(draft.depends, position):
+            if draft.depends is not None:
+                message = f"task {draft.id} says what it depends on, but names no task"
+                findings.append(finding("unreadable-dependency", draft.depends[0].line, message))
             before = drafts[max(number - 1, 0)].id
             depends = (before,) if before != draft.id else ()
         else:
@@ -76,6 +79,13 @@ def _id_findings(drafts: Sequence[Draft]) -> list[Diagnostic]:
     return findings
 
 
+def _is_only_words(depends: Sequence[Reference], position: dict[str, int]) -> bool:
+    """Whether the numbers in what a task says of dependencies are none of tasks."""
+    return bool(depends) and not any(
+        each.sure or _found(each.first, position) is not None for each in depends
+    )
+
+
 def _resolved(
     draft: Draft, drafts: Sequence[Draft], position: dict[str, int]
 ) -> tuple[tuple[str, ...], list[Diagnostic]]:
@@ -89,7 +99,7 @@ def _resolved(
         for name, place in ((reference.first, first), (reference.last, last)):
             if place is not None:
                 known[drafts[place].id] = None
-            elif name is not None:
+            elif name is not None and reference.sure:
                 message = f"task {draft.id} depends on {name}, which is not in this plan"
                 findings.append(finding("unknown-dependency", reference.line, message))
         if reference.last is not None:

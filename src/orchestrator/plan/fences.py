@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 _FENCE = re.compile(r"([ \t]*)((?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*)(`{3,}|~{3,})[ \t]*(.*)")
 _DOCUMENTS = frozenset(("", "markdown", "md", "mdx", "text", "txt", "plain"))
+_LONGEST = 12
+_DEEPEST = 12
 _WORK_PER_FENCE = 40
 """How many fence lines may be looked at per fence line of the document; then only the strict reading is
 made.
@@ -40,7 +42,16 @@ class FenceLine:
         return self.info != "" and self._within(opener)
 
     def _within(self, opener: "FenceLine") -> bool:
-        return self.mark == opener.mark and self.length >= opener.length and self.indent <= opener.indent + 3
+        return self.mark == opener.mark and self.size >= opener.size and self.depth <= opener.depth + 3
+
+    @property
+    def size(self) -> int:
+        """The length, as far as it tells fences apart: more of them would cost time for nobody's plan."""
+        return min(self.length, _LONGEST)
+
+    @property
+    def depth(self) -> int:
+        return min(self.indent, _DEEPEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +128,7 @@ class Fences:
 
     def _strict(self, start: int) -> int | None:
         opener = self._fences[start]
-        kind = (opener.mark, opener.length, opener.indent)
+        kind = (opener.mark, opener.size, opener.depth)
         asked_from, known = self._closing.get(kind, (start + 1, None))
         if asked_from <= start and (known is None or known > start):
             return known

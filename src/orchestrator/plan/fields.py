@@ -44,7 +44,10 @@ _LABELS: dict[str, Meaning] = {
     "definition of done": "acceptance",
     "verify": "verify",
     "verification": "verify",
+    "verify command": "verify",
     "verify commands": "verify",
+    "verification command": "verify",
+    "verification steps": "verify",
     "verification commands": "verify",
     "smoke test": "smoke",
     "smoke tests": "smoke",
@@ -89,6 +92,8 @@ _LISTS = frozenset(("files", "depends", "prerequisites", "builds_on"))
 _SHORT = _LISTS | {"type", "estimate", "status", "branch"}
 _BULLET = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s")
 _CHECKBOX = re.compile(r"\s*[-*+]\s+\[[ xX]\]")
+_GOES_ON = re.compile(r"(?:\b(?:and|or|plus)|[&+/]|\([^()]*)$", re.IGNORECASE)
+_NEXT_LABEL = re.compile(r"\s+[|·•]\s+(?=\*\*[^*\n]{1,60}\*\*)")
 
 
 class Line(NamedTuple):
@@ -153,14 +158,33 @@ def read_fields(document: Document, blocks: Iterable[Block]) -> Fields:
     found = [Field(meaning="text", label="", line=0)]
     for block in blocks:
         _add(found, block, document)
-    return Fields(found)
+    return Fields(_with_groups(found))
+
+
+def _with_groups(fields: list[Field]) -> list[Field]:
+    """Under acceptance criteria an unknown label with checkboxes under it names a group of them."""
+    kept: list[Field] = []
+    for entry in fields:
+        if kept and kept[-1].meaning == "acceptance" and _is_group(entry):
+            kept[-1].lines.append(Line(entry.line, ""))
+            kept[-1].lines.extend(entry.lines)
+        else:
+            kept.append(entry)
+    return kept
+
+
+def _is_group(entry: Field) -> bool:
+    unknown = entry.meaning == "other" and entry.label != "" and meaning_of(entry.label.strip(" :*_")) is None
+    first = next((line for line in entry.lines if line.text.strip()), None)
+    return unknown and first is not None and _CHECKBOX.match(first.text) is not None
 
 
 def _add(found: list[Field], block: Block, document: Document) -> None:
     match block.kind:
         case "text":
             for number, text in enumerate(document.lines[block.first - 1 : block.last], block.first):
-                _add_line(found, number, text)
+                for part in _labels_apart(text):
+                    _add_line(found, number, part)
         case "fence":
             found[-1].fences.append(block)
         case "heading":
@@ -178,6 +202,12 @@ def _add(found: list[Field], block: Block, document: Document) -> None:
             pass
 
 
+def _labels_apart(text: str) -> list[str]:
+    """`**Type:** CODING | **Effort:** 2 h` is two labels; a row of a table is none."""
+    is_table = text.lstrip().startswith("|")
+    return _NEXT_LABEL.split(text) if text.count("**") >= 4 and not is_table else [text]
+
+
 def _add_line(found: list[Field], number: int, text: str) -> None:
     label = _label(number, text, found[-1])
     if label is not None:
@@ -190,11 +220,17 @@ def _add_line(found: list[Field], number: int, text: str) -> None:
 
 
 def _continues(entry: Field, line: Line) -> bool:
-    """Whether a line still belongs to a short value: it is the first, an item of a list, or after a comma."""
+    """Whether a line still belongs to a short value: it is the first, an item of a list, or after a comma, an
+    "and" or an open parenthesis.
+    """
     if _CHECKBOX.match(line.text):
         return False
-    is_item = entry.meaning in _LISTS and _BULLET.match(line.text) is not None
-    return not entry.lines or is_item or entry.lines[-1].text.rstrip().endswith(",")
+    if not entry.lines:
+        return True
+    before = entry.lines[-1].text.rstrip()
+    if entry.meaning in _LISTS and (_BULLET.match(line.text) or _GOES_ON.search(before)):
+        return True
+    return before.endswith(",") or (entry.meaning == "files" and line.text.lstrip().startswith("`"))
 
 
 def _label(number: int, text: str, under: Field) -> Field | None:

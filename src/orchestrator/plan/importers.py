@@ -105,7 +105,7 @@ def read_kiro(document: Document, front: FrontMatter) -> Milestone:
             continue
         explicit = _explicit(item.body)
         drafts.append(_draft(document, item, match["id"], match["title"], explicit or None))
-        if item.box.optional or match["star"]:
+        if item.box.optional or (match["star"] and not item.box.text.startswith("**")):
             findings.append(
                 finding("optional-task", item.box.line, f"task {match['id']} is marked as optional")
             )

@@ -12,6 +12,7 @@ from orchestrator.plan.draft import Draft, Milestone
 from orchestrator.plan.model import Criterion, Diagnostic, Span
 from orchestrator.plan.values import Reference
 
+_BEGINS = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*(?:[\[{]\s*[\"{\[}\]]|\]\s*$))")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL)
 _DONE = ("done", "completed")
 _LEFT_OUT = ("cancelled", "deferred")
@@ -34,7 +35,8 @@ class _Entry:
 
 
 def looks_like_json(text: str) -> bool:
-    return text.lstrip()[:1] in ("{", "[")
+    """Not by the first character alone: a link, a badge or `[TOC]` may begin a Markdown plan."""
+    return _BEGINS.match(text) is not None
 
 
 def read_task_master(text: str, path: str) -> Milestone:
@@ -114,7 +116,8 @@ def _tasks(document: object) -> tuple[list[Any], list[Diagnostic]]:
         for name, value in document.items()
         if isinstance(value, dict) and isinstance(value.get("tasks"), list)
     }
-    name = "master" if "master" in tags else next(iter(tags), None)
+    filled = [tag for tag, found in tags.items() if found]
+    name = "master" if "master" in (filled or tags) else next(iter(filled or tags), None)
     if name is None:
         return [], []
     message = f"only the tasks under the tag `{_text(name)[:40]}` are read"

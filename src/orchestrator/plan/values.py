@@ -13,14 +13,23 @@ SHELLS = frozenset(("bash", "sh", "shell", "zsh"))
 
 _TYPE = re.compile(r"\b(coding|research|mixed|validation|verification)\b", re.IGNORECASE)
 _CODE = re.compile(r"`([^`\n]+)`")
-_VERB = re.compile(r"\w{1,20}:\s+")
+_VERB = re.compile(r"^\w{1,20}:\s+")
 _LINE_NUMBERS = re.compile(r":\d+(?:-\d+)?(?:,\s*\d+(?:-\d+)?)*$")
+_CODE_OR_PARENTHESES = re.compile(r"`([^`\n]+)`|\([^()\n]*\)")
+_JOINS = re.compile(r"\s*(?:[,;&+]|,?\s*and)?\s*", re.IGNORECASE)
+_LINKED = re.compile(r"\[([^\[\]\n]{0,300})\]\([^()\n]{0,300}\)")
+_FILE = re.compile(
+    r"[^\s`]*[^\s`.](?:/[^\s`]*|\.[^\s`.][^\s`]*)|\.[\w.-]+|[./]{1,3}[^\s`.][^\s`]*"
+    r"|(?:Make|Docker|Just|Proc|Gem|Rake|Vagrant|Jenkins|Pip|Brew)file|LICENSE|README|CODEOWNERS"
+)
+_LIKE_A_FILE = re.compile(r"/|\.\w|[A-Z]\w{2,8}file$|LICENSE|README|CODEOWNERS")
 _PARENTHESES = re.compile(r"\([^()\n]*\)")
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d{1,9}[.)])\s+")
 _CHECKBOX = re.compile(
     r"(?P<indent>\s*)(?:[-*+]|\d{1,9}[.)])\s+\[(?P<mark>[ xX~-])\](?P<star>\*?)\s*(?P<text>.*)"
 )
 _ITEM = re.compile(r"(?P<indent>\s*)(?:[-*+]|\d{1,9}[.)])\s+(?P<text>.*)")
+_GROUP = re.compile(r"\s*[*_]{1,2}[^*_\n]{1,80}[*_]{1,2}\s*:?\s*|[A-Z][\w &/-]{0,60}:\s*")
 _WORD = re.compile(r"[^\W_][\w/]*")
 _NOTHING = frozenset(("nothing", "none", "nil", "no", "n/a", "na"))
 
@@ -32,6 +41,8 @@ class Reference:
     first: str
     last: str | None
     line: int
+    sure: bool = True
+    """False: a number in a sentence, which counts where there is such a task, and is no mistake where not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,66 +65,132 @@ def says_nothing(value: str) -> bool:
     return value.strip(" -–—.*_`\n") == "" if first is None else first[0].lower() in _NOTHING
 
 
+_NAMED = rf"[#`*_\[]*(?P<first>{ID})[`*_\]]*"
+_RANGE = rf"(?:\s*(?:[-–—]|\.\.\.?|…|\bto\b|\bthrough\b)\s*(?:task\s+)?[#`*_\[]*(?P<last>{ID}))?"
+_TASK = r"(?P<word>\btasks?(?:\s+ids?)?[\s:#-]+)"
 _REFERENCE = re.compile(
-    rf"(?P<word>\btasks?[\s-]+)?[#`*_\[]*(?P<first>{ID})[`*_\]]*"
-    rf"(?:\s*(?:[-–—]|\.\.\.?|…|\bto\b|\bthrough\b)\s*(?:task\s+)?[#`*_\[]*(?P<last>{ID}))?",
-    re.IGNORECASE,
+    rf"(?:(?:both|after|requires?|needs?|all\s+of)\s+)?{_TASK}?{_NAMED}{_RANGE}", re.IGNORECASE
+)
+_TASK_REFERENCE = re.compile(_TASK + _NAMED + _RANGE, re.IGNORECASE)
+_DOTTED = re.compile(
+    r"(?<![\w.])(?:[A-Za-z]\.\d{1,9}|[A-Za-z]{0,2}\d{1,9})[A-Za-z]?(?:\.\d{1,9}[A-Za-z]?){1,7}(?![\w])(?!\.\d)"
 )
 _LINK = re.compile(r"\]\([^)\n]{0,300}\)")
-_SEPARATOR = re.compile(r"[,;&+/]|\band\b|\bor\b", re.IGNORECASE)
+_SEPARATOR = re.compile(r"[,;&+/→]|\b(?:and|or|plus|then|as well as|followed by)\b", re.IGNORECASE)
 
 
 def references(lines: Iterable[Line], *, bare: bool) -> list[Reference]:
     """Tasks named in a value; with `bare`, an id that leads its piece of the list needs no word "Task"."""
     found: list[Reference] = []
-    for line in lines:
+    for line in _paragraphs(lines):
         text = _PARENTHESES.sub(" ", _LINK.sub("]", _BULLET.sub("", line.text, count=1)))
         listed = False
         for piece in _SEPARATOR.split(text):
             match = _REFERENCE.match(piece.strip())
             listed = match is not None and (bare or match["word"] is not None or listed)
             if match is None:
-                match = re.search(r"\btasks?[\s-]+", piece, re.IGNORECASE)
-                match = None if match is None else _REFERENCE.match(piece, match.start())
+                match = _TASK_REFERENCE.search(piece)
                 listed = match is not None
             if match is not None and listed:
                 found.append(Reference(first=match["first"], last=match["last"], line=line.number))
+            if bare:
+                rest = piece if match is None or not listed else match.string[match.end() :]
+                found += [
+                    Reference(first=name, last=None, line=line.number, sure=False)
+                    for name in _DOTTED.findall(rest)
+                ]
     return found
 
 
+def _paragraphs(lines: Iterable[Line]) -> Iterator[Line]:
+    """Each item of a list, and each paragraph, as one line."""
+    whole: Line | None = None
+    for line in lines:
+        if whole is not None and line.text.strip() and _BULLET.match(line.text) is None:
+            whole = Line(whole.number, f"{whole.text} {line.text.strip()}")
+            continue
+        if whole is not None:
+            yield whole
+        whole = line if line.text.strip() else None
+    if whole is not None:
+        yield whole
+
+
 def file_names(lines: Sequence[Line]) -> tuple[str, ...]:
+    """What a list of files names: code spans, else bare words that look like files.
+
+    In an item, or a row of a table, only those that lead it: what follows explains.
+    """
     names: dict[str, None] = {}
     for line in lines:
-        text = _PARENTHESES.sub(" ", line.text)
-        is_item = _BULLET.match(text) is not None
-        text = _BULLET.sub("", text, count=1)
-        quoted = _CODE.findall(text)
-        if quoted:
-            names.update(dict.fromkeys(_path(name) for name in (quoted[:1] if is_item else quoted)))
-        else:
-            names.update(dict.fromkeys(_bare_names(text)))
+        text = _LINKED.sub(r"\1", line.text)
+        box = _CHECKBOX.fullmatch(text)
+        item = box or _ITEM.fullmatch(text)
+        text = text if item is None else item["text"]
+        is_row = text.lstrip().startswith("|")
+        if is_row:
+            text = text.strip().strip("|").split("|")[0].strip()
+        quoted = _leading_code(text) if item is not None or is_row else _code(text)
+        names.update(dict.fromkeys(_path(name) for name in quoted or _bare_names(text)))
     return tuple(name for name in names if name)
+
+
+def _code(text: str) -> list[str]:
+    """Code spans, outside parentheses; where some look like files, only those."""
+    spans = [match[1] for match in _CODE_OR_PARENTHESES.finditer(text) if match[1]]
+    return [span for span in spans if _LIKE_A_FILE.search(span)] or spans
+
+
+def _leading_code(text: str) -> list[str]:
+    """The first code span, and those that go on after a comma or an "and"."""
+    spans: list[str] = []
+    end = 0
+    for match in _CODE_OR_PARENTHESES.finditer(text):
+        between = text[end : match.start()]
+        if spans and _JOINS.fullmatch(between) is None:
+            break
+        if match[1]:
+            spans.append(match[1])
+        end = match.end()
+    return spans
 
 
 def _path(name: str) -> str:
     """Without the line numbers that some authors add: `main.py:12-40`."""
-    return _LINE_NUMBERS.sub("", name.strip())
+    return _LINE_NUMBERS.sub("", name.strip()).removesuffix("()")
 
 
 def _bare_names(text: str) -> Iterator[str]:
-    for piece in re.split(r"[,;]|\s[-–—]\s", text):
-        words = _VERB.sub("", piece.strip()).split()
-        if len(words) == 1 and re.search(r"[./]", words[0].strip(".")) and not says_nothing(words[0]):
-            yield _path(words[0].strip("*_\"'"))
+    for piece in re.split(r"[,;&]|\s[-–—]\s|\band\b", _PARENTHESES.sub(" ", text)):
+        words = _VERB.sub("", piece.strip()).partition(": ")[0].split()
+        word = words[0].strip("*_\"'") if len(words) == 1 else ""
+        if _FILE.fullmatch(word) and not says_nothing(word):
+            yield _path(word)
 
 
 _MINUTES = {"m": 1, "h": 60, "d": 8 * 60, "w": 5 * 8 * 60}
+_WORDS = {
+    "half an": 0.5,
+    "half a": 0.5,
+    "half": 0.5,
+    "an": 1.0,
+    "a": 1.0,
+    "one": 1.0,
+    "two": 2.0,
+    "three": 3.0,
+}
+_FRACTIONS = {"½": 0.5, "¼": 0.25, "¾": 0.75}
+_NUMBER = (
+    r"(?:\d{1,3}(?:[, ]\d{3})+|\d{1,6}(?:[.,]\d{1,2})?[½¼¾]?|[½¼¾]|half(?:\s+an?)?|an?|one|two|three)"
+    r"(?![\d.])"
+)
+_UNIT = r"(?:min(?:ute)?s?|m|h(?:ou)?rs?|h|days?|d|weeks?|w)(?![A-Za-z])"
 _AMOUNT = re.compile(
-    r"(?P<low>\d{1,6}(?:[.,]\d{1,3})?|half(?: an?)?)\s*"
-    r"(?:(?:-|–|—|to)\s*(?P<high>\d{1,6}(?:[.,]\d{1,3})?)\s*)?"
-    r"(?P<unit>min(?:ute)?s?|m|h(?:ou)?rs?|h|days?|d|weeks?|w)(?![A-Za-z])",
+    rf"(?:(?<![\w.-])|(?<=\d[hdHD]))(?P<low>\d{{1,3}}\s*/\s*\d{{1,3}}|{_NUMBER})\s*"
+    rf"(?:(?:-|–|—|to)\s*(?P<high>{_NUMBER})\s*)?(?P<unit>{_UNIT}|(?:h|d)(?=\d))(?P<rest>(?<=h)\d{{1,2}}(?!\w))?",
     re.IGNORECASE,
 )
+_RANGE_BETWEEN = re.compile(r"\s*(?:-|–|—|to)\s*", re.IGNORECASE)
 
 
 def minutes(value: str) -> int | None:
@@ -121,15 +198,31 @@ def minutes(value: str) -> int | None:
     total = 0.0
     end = None
     for match in _AMOUNT.finditer(value):
-        if end is not None and value[end : match.start()].strip(" ,") not in ("", "and"):
+        amount = _number(match["high"] or match["low"]) * _MINUTES[match["unit"][0].lower()]
+        amount += int(match["rest"] or 0)
+        between = "" if end is None else value[end : match.start()]
+        if _RANGE_BETWEEN.fullmatch(between):
+            total = amount  # the upper end, in another unit
+        elif between.strip(" ,+") in ("", "and"):
+            total += amount
+        else:
             break
-        total += _number(match["high"] or match["low"]) * _MINUTES[match["unit"][0].lower()]
         end = match.end()
     return None if end is None else round(total)
 
 
 def _number(text: str) -> float:
-    return 0.5 if text.lower().startswith("half") else float(text.replace(",", "."))
+    words = " ".join(text.lower().split())
+    if words in _WORDS:
+        return _WORDS[words]
+    if "/" in words:
+        above, below = words.split("/")
+        return int(above) / max(int(below), 1)
+    fraction = _FRACTIONS.get(words[-1], 0.0)
+    digits = words.rstrip("½¼¾")
+    if re.fullmatch(r"\d{1,3}(?:[, ]\d{3})+", digits):
+        return float(re.sub(r"[, ]", "", digits)) + fraction
+    return float(digits.replace(",", ".") or 0) + fraction
 
 
 def checkboxes(lines: Iterable[Line]) -> Iterator[Checkbox]:
@@ -145,15 +238,19 @@ def checkboxes(lines: Iterable[Line]) -> Iterator[Checkbox]:
 
 
 def criteria(lines: Sequence[Line]) -> tuple[Criterion, ...]:
-    """Each checkbox or list item is a criterion; what is indented below one belongs to it."""
+    """Each checkbox or list item is a criterion; what goes on below one, or is indented, belongs to it."""
     found: list[tuple[int, bool, list[str]]] = []
     boxed = any(_CHECKBOX.fullmatch(line.text) for line in lines)
+    apart = False
+    before = 0
     for line in lines:
+        apart, before = apart or line.number > before + 1, line.number
         box = _CHECKBOX.fullmatch(line.text)
         item = box or _ITEM.fullmatch(line.text)
         if item is None:
-            _continue(found, line.text, boxed)
+            apart = _continue(found, line.text, boxed, apart)
             continue
+        apart = False
         indent = len(item["indent"].expandtabs(4))
         if box is None and found and indent > found[-1][0]:
             found[-1][2].append(item["text"].strip())
@@ -162,16 +259,23 @@ def criteria(lines: Sequence[Line]) -> tuple[Criterion, ...]:
     return tuple(Criterion(text=" ".join(texts).strip(), done=done) for _, done, texts in found)
 
 
-def _continue(found: list[tuple[int, bool, list[str]]], text: str, boxed: bool) -> None:
+def _continue(found: list[tuple[int, bool, list[str]]], text: str, boxed: bool, apart: bool) -> bool:
+    """Whether what follows stands apart: after a blank line only what is indented goes on with an item."""
+    if not text.strip():
+        return True
+    is_group = _GROUP.fullmatch(text) is not None
+    if found and found[-1][0] >= 0 and (apart or is_group) and text[:1] not in " \t":
+        return True
     if found:
         found[-1][2].append(text.strip())
-    elif text.strip() and not boxed:
+    elif not boxed and not is_group:
         found.append((-1, False, [text.strip()]))
+    return False
 
 
 def only_code(value: str) -> str | None:
     """The text of a value that is one code span and nothing else."""
-    match = _CODE.fullmatch(value.strip())
+    match = _CODE.fullmatch(value.strip().removesuffix("."))
     return None if match is None else match[1].strip()
 
 
@@ -181,4 +285,4 @@ def first_word(value: str) -> str:
     if match is not None:
         return match[1].strip()
     words = value.split()
-    return words[0].strip("*_\"'") if words else ""
+    return words[0].strip("*_\"',;") if words else ""
