@@ -389,7 +389,7 @@ def test_a_sample_in_details_is_no_task() -> None:
     [
         ("**Verify:** `make a`\n```bash\nmake b\n```", ("make a", "make b")),
         ("**Verify command:** `make a`", ("make a",)),
-        ("### Verification Steps\n```bash\nmake a\n```", ("make a",)),
+        ("### Verification Steps\n```bash\nmake a\n```", ()),
         ("**Verify:** `make a`.", ("make a",)),
         ("**Verify:**\n- `make a`\n- `make b`", ("make a", "make b")),
         ("**Verify:**\n```{bash}\nmake a\n```", ("make a",)),

@@ -47,7 +47,6 @@ _LABELS: dict[str, Meaning] = {
     "verify command": "verify",
     "verify commands": "verify",
     "verification command": "verify",
-    "verification steps": "verify",
     "verification commands": "verify",
     "smoke test": "smoke",
     "smoke tests": "smoke",

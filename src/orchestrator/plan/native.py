@@ -8,7 +8,7 @@ from orchestrator.plan.blocks import Block, Document
 from orchestrator.plan.commands import commands_of
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Draft, Milestone
-from orchestrator.plan.fields import Field, Fields, meaning_of, read_fields
+from orchestrator.plan.fields import Fields, meaning_of, read_fields
 from orchestrator.plan.front_matter import FrontMatter
 from orchestrator.plan.headings import (
     NoTask,
@@ -164,7 +164,7 @@ def _task(document: Document, section: Section) -> tuple[Draft, tuple[Diagnostic
     fields = read_fields(document, section.blocks)
     id, line = section.task.id, section.heading.first
     span = _span(section)
-    verify = commands_of(_checks(fields), whose=f"task {id}")
+    verify = commands_of(fields.of("verify"), whose=f"task {id}")
     smoke = commands_of(fields.of("smoke"), whose=f"task {id}, smoke test")
     depends, unreadable = _depends(fields, id)
     draft = Draft(
@@ -183,13 +183,6 @@ def _task(document: Document, section: Section) -> tuple[Draft, tuple[Diagnostic
     )
     missing = _missing(draft, fields, line)
     return draft, (*missing, *unreadable, *verify.diagnostics, *smoke.diagnostics)
-
-
-def _checks(fields: Fields) -> list[Field]:
-    """A task that validates carries out the scenario under it, if it holds one."""
-    validates = _type(fields) in ("VALIDATION", "VERIFICATION")
-    scenario = [each for each in fields.all if validates and each.label and is_end_to_end(each.label, 2)]
-    return [*fields.of("verify"), *scenario]
 
 
 def _span(section: Section) -> Span:
