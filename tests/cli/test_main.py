@@ -149,3 +149,16 @@ def test_what_only_looks_loads_nothing_heavy(tmp_path: Path, words: tuple[str, .
     )
     assert done.stdout != b""
     assert done.stderr == b"[]\n"
+
+
+def test_a_closed_standard_output_is_no_bug(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "orchestrator.cli.main", "status"]
+    code = "import os, sys; os.close(1); os.execv(sys.argv[1], sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env=environment(),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr.decode()

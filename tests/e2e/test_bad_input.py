@@ -118,6 +118,7 @@ CONTRADICTIONS = {
     "an unknown agent": (["--agent", "claud-code"], ["claud-code", "claude-code"]),
     "an unknown setting": ([*AGENT, "-c", "limits.atempts=1"], ["limits.attempts"]),
     "a setting of the wrong type": ([*AGENT, "-c", "limits.attempts=many"], ["limits.attempts"]),
+    "an agent command without a program": (["--agent", "command"], ["agent", "command", "program"]),
     "a script that is not there": (["-c", "gateway.scripted=no.json"], ["no.json"]),
 }
 
@@ -154,15 +155,20 @@ def test_a_program_that_the_image_has_not(scene: Scene) -> None:
     assert scene.containers() == []
 
 
-def test_a_folder_that_vanished(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [("run", "plan.md", "--json", *AGENT), ("status",), ("status", "--json"), ("history",)],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_folder_that_vanished(scene: Scene, words: tuple[str, ...]) -> None:
     start(scene)
 
     def vanish() -> Done:
         gone = scene.area / "gone"
         gone.mkdir()
-        words = ['cd "$1" && rmdir "$1" && shift && exec "$@"', "sh", str(gone), *scene.caller.program]
+        vanishing = ['cd "$1" && rmdir "$1" && shift && exec "$@"', "sh", str(gone), *scene.caller.program]
         done = subprocess.run(
-            ["sh", "-c", *words, "run", "plan.md", "--json", *AGENT],
+            ["sh", "-c", *vanishing, *words],
             env=scene.environment({}),
             capture_output=True,
         )

@@ -8,6 +8,7 @@ import time
 import pytest
 from e2e_kit import (
     AGENT,
+    PATIENCE,
     REPORT,
     Done,
     Living,
@@ -90,6 +91,35 @@ def test_other_signals_stop_in_order_too(scene: Scene, number: signal.Signals) -
         command.until("attempt_started")
         command.send(number)
         check_stopped(scene, command.finish())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda n: n.name)
+def test_a_signal_before_there_is_a_run(scene: Scene, number: signal.Signals) -> None:
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh="exec tail -f /dev/null\n")
+    checking = scene.area / "checking"
+    check = f'environment.checks=[{{run="touch {checking}; exec sleep 600"}}]'
+    with scene.start("run", "plan.md", "--json", "-c", check, *AGENT) as command:
+        deadline = time.monotonic() + PATIENCE
+        while not checking.exists():
+            assert command.alive and time.monotonic() < deadline
+            time.sleep(0.05)
+        command.send(number)
+        stopped = command.finish()
+    assert (stopped.exit_code, stopped.stdout) == (130, b""), stopped
+    assert "interrupted" in stopped.err
+    assert scene.containers() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_signal_as_soon_as_there_is_a_run(scene: Scene, number: signal.Signals) -> None:
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh="exec tail -f /dev/null\n")
+    with scene.start("run", "plan.md", "--json", *AGENT) as command:
+        command.until("run_started")
+        command.send(number)
+        stopped = command.finish()
+    assert stopped.exit_code == 130, stopped
+    assert (stopped.end["status"], stopped.end["exit_code"]) == ("interrupted", 130)
+    assert scene.containers() == []
 
 
 def check_stopped(scene: Scene, stopped: Done) -> None:

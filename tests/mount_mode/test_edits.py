@@ -180,3 +180,18 @@ def test_what_was_mended_and_staged_lands(failed: Scene) -> None:
     assert done.exit_code == 0, done
     assert subjects(failed, "main") == ["1: Do it"]
     assert status(failed) == []
+
+
+def test_what_mends_the_scenario_by_hand_is_committed_before_it_runs_again(scene: Scene) -> None:
+    begin(scene, t1="echo made > made.txt")
+    scene.write(
+        "plan.md", (scene.folder / "plan.md").read_text() + "\n## E2E Test\n```bash\ntest -s e2e.txt\n```\n"
+    )
+    scene.git("commit", "-q", "-a", "-m", "a scenario")
+    assert run(scene).exit_code == 1
+    scene.write("e2e.txt", "by hand\n")
+    done = resume(scene)
+    assert done.exit_code == 0, done
+    assert [event["paths"] for event in done.of("edits_committed")] == [["e2e.txt"]]
+    assert subjects(scene, "main")[-1] == "Changes by hand before the end-to-end scenario"
+    assert status(scene) == []

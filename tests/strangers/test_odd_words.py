@@ -53,3 +53,10 @@ def test_a_state_folder_that_others_can_read(scene: Scene) -> None:
     assert done.exit_code == 2, done
     assert "chmod 700" in done.err
     assert not scene.ever_started()
+
+
+def test_titles_under_a_locale_that_is_not_utf_8(scene: Scene) -> None:
+    scene.commit(plan__md=plan(task("1", title="Zoë ☃")), agent__sh=WORKS)
+    done = scene.run(*AGENT, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert done.exit_code == 0, done
+    assert scene.git("log", "-1", "--format=%s", "work") == "1: Zoë ☃"

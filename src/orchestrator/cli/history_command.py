@@ -2,12 +2,12 @@
 
 import argparse
 import os
-from pathlib import Path
 
 from orchestrator.cli.tables import runs_table
 from orchestrator.engine.run_records import opened_records
 from orchestrator.run.report import run_json
 from orchestrator.run.state import RunState
+from orchestrator.user_folders import current_folder
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -20,7 +20,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def history(arguments: argparse.Namespace) -> int:
     with opened_records(os.environ) as runs:
-        found = [state for state in runs.around(Path.cwd()) if _fits(state, arguments.name)]
+        found = [state for state in runs.around(current_folder()) if _fits(state, arguments.name)]
         shown = [(state, runs.owner(state.run)) for state in found[: arguments.limit]]
     if arguments.json:
         import msgspec

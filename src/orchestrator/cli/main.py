@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.reconfigure(encoding="utf-8")
         with storage_errors():
             code: int = arguments.handler(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller: >&-
+            sys.stdout.flush()
         return code
     except OrchestratorError as error:
         print_error(error)

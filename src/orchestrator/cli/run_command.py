@@ -96,12 +96,23 @@ def _carried_out(
         "progress": _show_progress,
         "listeners": (_listener(as_json=arguments.json),),
     }
-    report = asyncio.run(start(options))
+    try:
+        report = asyncio.run(_stopped_by_signals(start(options)))
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     text = run_table(report.state)
     print(text, file=sys.stderr if arguments.json else sys.stdout)
     if report.exit_code == 2:
         print(f"error: {report.reason}", file=sys.stderr)
     return report.exit_code
+
+
+async def _stopped_by_signals(run: Coroutine[Any, Any, RunReport]) -> RunReport:
+    """Before its loop a run is cancelled by a signal; the loop itself listens in its own way."""
+    from orchestrator.engine.stop_signals import cancelled_by_signals
+
+    with cancelled_by_signals():
+        return await run
 
 
 def _listener(*, as_json: bool) -> Listener:

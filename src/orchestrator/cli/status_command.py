@@ -2,11 +2,11 @@
 
 import argparse
 import os
-from pathlib import Path
 
 from orchestrator.cli.tables import run_table, runs_table
 from orchestrator.engine.run_records import opened_records
 from orchestrator.run.report import run_json
+from orchestrator.user_folders import current_folder
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -18,7 +18,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def status(arguments: argparse.Namespace) -> int:
     with opened_records(os.environ) as runs:
-        states = runs.around(Path.cwd()) if arguments.run is None else (runs.named(arguments.run),)
+        states = runs.around(current_folder()) if arguments.run is None else (runs.named(arguments.run),)
         if arguments.json:
             import msgspec
 

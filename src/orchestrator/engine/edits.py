@@ -31,14 +31,15 @@ class _Told(NamedTuple):
     """What of it the attempt had touched too, and is in no commit yet."""
 
 
-async def take_edits(context: RunContext, task: str, previous: AttemptState | None) -> Edits:
+async def take_edits(context: RunContext, task: str | None, previous: AttemptState | None) -> Edits:
     """Compare the folder with what the last attempt left, or with the branch when there was none.
 
     Paths that the attempt had not touched become a commit of the user's own on the branch; those that it had
     touched become part of the task's commit. Where that cannot be told all of it is the task's, and is saved.
+    Without a task the end-to-end scenario comes next.
     """
     head = await context.workspace.commit_of_checked_out(context.journal.state.start.branch)
-    if previous is not None:
+    if task is not None and previous is not None:
         baseline, _ = await clear_oddities(context, task, previous.number)
     else:
         baseline = await context.workspace.baseline(ignored_before=ignored_before(context.folder))
@@ -102,7 +103,7 @@ async def _left_by(context: RunContext, previous: AttemptState) -> _Left | None:
     return None
 
 
-async def _set_staged_aside(context: RunContext, task: str, head: str, now: str) -> None:
+async def _set_staged_aside(context: RunContext, task: str | None, head: str, now: str) -> None:
     """Work lands on an index that is the branch's; what a person had staged is said where it is not the
     folder's too."""
     state = context.journal.state
@@ -131,14 +132,14 @@ async def _save_folder(context: RunContext, head: str) -> None:
 
 
 async def _keep_mixed(
-    context: RunContext, task: str, head: str, now: Snapshot, mixed: frozenset[str]
+    context: RunContext, task: str | None, head: str, now: Snapshot, mixed: frozenset[str]
 ) -> None:
     """What a person made of an attempt's files is kept before an agent may change them again."""
     state = context.journal.state
     kept = await context.workspace.commit(
         now,
         parent=head,
-        message=f"Folder by hand before task {plain(task)}\n",
+        message=f"Folder by hand before {_next(task)}\n",
         overlay={},
         ref=f"refs/ktrdr/edits/{context.run}/{state.last_n}-folder",
         base=state.start.base,
@@ -146,21 +147,23 @@ async def _keep_mixed(
     await _say_kept(context, task, kept.commit, mixed, "changes by hand become part of the task's commit")
 
 
-async def _say_kept(context: RunContext, task: str, commit: str, paths: frozenset[str], why: str) -> None:
+async def _say_kept(
+    context: RunContext, task: str | None, commit: str, paths: frozenset[str], why: str
+) -> None:
     shown = ", ".join(plain(path) for path in sorted(paths)[:5])
     where = context.workspace.own.git_dir
     text = f"{why} ({shown}); as they are now: git --git-dir={where} show {commit}:FILE"
     context.journal.append(Notice(text=text), task=task)
 
 
-async def _commit(context: RunContext, task: str, head: str, tree: str, paths: tuple[str, ...]) -> str:
+async def _commit(context: RunContext, task: str | None, head: str, tree: str, paths: tuple[str, ...]) -> str:
     start = context.journal.state.start
     number = context.journal.state.last_n
     commit = await context.workspace.commit_edits(
         tree=tree,
         paths=paths,
         parent=head,
-        message=f"Changes by hand before task {plain(task)}\n",
+        message=f"Changes by hand before {_next(task)}\n",
         ref=f"refs/ktrdr/edits/{context.run}/{number}",
         base=start.base,
     )
@@ -169,3 +172,7 @@ async def _commit(context: RunContext, task: str, head: str, tree: str, paths: t
         EditsCommitted(commit=commit, paths=tuple(plain(path) for path in paths)), task=task
     )
     return commit
+
+
+def _next(task: str | None) -> str:
+    return "the end-to-end scenario" if task is None else f"task {plain(task)}"

@@ -10,6 +10,7 @@ from orchestrator.config import CheckSetting, Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CannotStart, CodingAgentError, EnvironmentInvalid
 from orchestrator.events import one_line, plain
+from orchestrator.user_folders import current_folder
 from orchestrator.workspace.workspace import Workspace
 
 DISK_BYTES = 500_000_000
@@ -30,12 +31,7 @@ def validate_environment() -> Path:
 
 def code_folder() -> Path:
     """The current directory, when it is a repository's root. Raises EnvironmentInvalid with the next step."""
-    try:
-        folder = Path.cwd()
-    except FileNotFoundError:
-        raise EnvironmentInvalid(
-            "the current folder is gone", hint="Change to a folder that exists: cd FOLDER"
-        ) from None
+    folder = current_folder()
     if not os.path.lexists(folder / ".git"):
         raise EnvironmentInvalid("is not a repository's root", where=str(folder), hint=_root_hint(folder))
     return folder
@@ -104,7 +100,7 @@ async def check_agent_program(
 
     Raises EnvironmentInvalid. Starts a container of kind probe only for a word without a slash.
     """
-    if not settings.agent.command or driver.name != "command":
+    if driver.name != "command":
         return
     program = driver.program(settings.agent.command)
     if "/" in program:

@@ -42,6 +42,7 @@ from orchestrator.supervision.decide import (
 )
 
 CANCELLED = "cancelled"
+BY_CALLER = "stopped by its caller"
 
 
 class MilestoneRunner:
@@ -59,34 +60,33 @@ class MilestoneRunner:
         """Go on from wherever the facts say the run stands, to its end; gives the state then.
 
         Failures of engine, workspace and disk park the run, a signal interrupts it; both leave it resumable.
-        Raises StorageError when not even its end can be stored.
+        Raises StorageError when not even its end can be stored, and CancelledError when the caller cancels.
         """
-        await recovery.remove_leftover_containers(self._context)
         with StopSignals() as stop, stopped_by(self._context.journal.cancel_wish(), stop, CANCELLED):
-            while not isinstance(action := decide(self.state, self._context.work), EndRun):
-                try:
-                    with storage_errors():
-                        await stop.unless_stopped(self._do(action))
-                except asyncio.CancelledError:
-                    status: RunStatus = "cancelled" if stop.reason == CANCELLED else "interrupted"
-                    action = EndRun(status=status, exit_code=130, reason=stop.reason)
-                    break
-                except SetupFailed as error:
-                    action = await self._not_set_up(error)
-                    break
-                except OrchestratorError as error:
-                    action = EndRun(status="parked", exit_code=4, reason=str(error))
-                    break
-                except Exception as error:
-                    bug = f"a bug in the orchestrator: {type(error).__name__}"
-                    self._append(RunEnded(status="interrupted", exit_code=70, reason=bug))
-                    raise
-        self._append(
-            RunEnded(
-                status=action.status, exit_code=action.exit_code, reason=action.reason, until=action.until
-            )
-        )
+            end = await self._until_ended(stop)
+        self._append(RunEnded(status=end.status, exit_code=end.exit_code, reason=end.reason, until=end.until))
+        if end.reason == BY_CALLER:
+            raise asyncio.CancelledError(BY_CALLER)
         return self.state
+
+    async def _until_ended(self, stop: StopSignals) -> EndRun:
+        try:
+            with storage_errors():
+                await stop.unless_stopped(recovery.remove_leftover_containers(self._context))
+                while not isinstance(action := decide(self.state, self._context.work), EndRun):
+                    await stop.unless_stopped(self._do(action))
+            return action
+        except asyncio.CancelledError:
+            status: RunStatus = "cancelled" if stop.reason == CANCELLED else "interrupted"
+            return EndRun(status=status, exit_code=130, reason=stop.reason or BY_CALLER)
+        except SetupFailed as error:
+            return await self._not_set_up(error)
+        except OrchestratorError as error:
+            return EndRun(status="parked", exit_code=4, reason=str(error))
+        except Exception as error:
+            bug = f"a bug in the orchestrator: {type(error).__name__}"
+            self._append(RunEnded(status="interrupted", exit_code=70, reason=bug))
+            raise
 
     async def _not_set_up(self, error: SetupFailed) -> EndRun:
         """Before there is any work, a run that cannot be set up is over and leaves no trace."""
@@ -121,6 +121,7 @@ class MilestoneRunner:
             case AskPerson(task=task, attempt=attempt):
                 self._ask(task, attempt)
             case CheckEndToEnd():
+                await take_edits(context, None, None)
                 await checks.check_end_to_end(context)
             case EndRun():
                 raise AssertionError("the loop ends before this")

@@ -2,12 +2,27 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def cancelled_by_signals() -> Iterator[None]:
+    """Inside, a signal cancels the task that we are in, so that it cleans up."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    for number in SIGNALS:
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
 
 
 @contextmanager
@@ -32,10 +47,13 @@ class StopSignals:
     def __init__(self) -> None:
         self.reason: str | None = None
         self._stopped = asyncio.Event()
+        # Elsewhere than in the main thread Python hears no signals.
+        in_main = threading.current_thread() is threading.main_thread()
+        self._signals = SIGNALS if in_main else ()
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        for number in SIGNALS:
+        for number in self._signals:
             loop.add_signal_handler(number, self._stop, number)
         return self
 
@@ -43,7 +61,7 @@ class StopSignals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         loop = asyncio.get_running_loop()
-        for number in SIGNALS:
+        for number in self._signals:
             loop.remove_signal_handler(number)
 
     def _stop(self, number: signal.Signals) -> None:

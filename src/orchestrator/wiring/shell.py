@@ -1,12 +1,9 @@
 """`shell`: a container by hand, with the profile, the image and the mounts that an attempt would get."""
 
-import asyncio
 import os
 import shutil
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.config import Settings, load_settings
@@ -20,6 +17,7 @@ from orchestrator.engine.machine import machine_of
 from orchestrator.engine.overlays import masks, remove_made
 from orchestrator.engine.run_folder import AttemptFolders
 from orchestrator.engine.setup import volumes_of
+from orchestrator.engine.stop_signals import cancelled_by_signals
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.gates.setup_image import SetupImage, find_setup, plan_setup
 from orchestrator.subprocesses import attached, own_environment
@@ -45,7 +43,7 @@ async def shell(command: Sequence[str]) -> int:
             "the docker command is missing, which joins your terminal with the container's",
             hint="Install it: sudo apt-get install docker.io",
         )
-    with _cancelled_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    with cancelled_by_signals():
         async with await connect_engine() as engine:
             if await _runs_already(engine, folder):
                 return await attached(_argv(command))
@@ -60,19 +58,6 @@ async def shell(command: Sequence[str]) -> int:
                     await container.stop()
                 finally:
                     remove_made(folder, folders)
-
-
-@contextmanager
-def _cancelled_by(*signals: signal.Signals) -> Iterator[None]:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    for number in signals:
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        yield
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 async def _container(engine: ContainerEngine, place: Place, folders: AttemptFolders) -> CodingAgentContainer:

@@ -4,11 +4,12 @@ Everything that can be refused is refused here, in an order in which nothing has
 container started when it is.
 """
 
+import asyncio
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
 
@@ -146,13 +147,15 @@ async def prepared(
             notices=await notices(place, choice, read, settings, untracked),
         )
         journal = await _begin(place, choice, read, terms)
+        with _ended_when_cancelled(journal):
+            work = await _work(place, read.plan, settings, journal.state)
         yield RunContext(
             run=run,
             state_id=place.state.id,
             folder=place.records.folder(run),
             journal=journal,
             plan=read.plan,
-            work=await _work(place, read.plan, settings, journal.state),
+            work=work,
             settings=settings,
             driver=driver,
             engine=engine,
@@ -164,6 +167,16 @@ async def prepared(
             texts=prompt_texts(),
             untracked=untracked,
         )
+
+
+@contextmanager
+def _ended_when_cancelled(journal: RunJournal) -> Iterator[None]:
+    """A run that has begun ends by a fact, even before its loop."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        journal.append(RunEnded(status="interrupted", exit_code=130, reason="stopped before it got to work"))
+        raise
 
 
 def prompt_texts() -> dict[str, str]:

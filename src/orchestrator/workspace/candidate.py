@@ -169,7 +169,8 @@ async def staged_tree(own: OwnRepository) -> str | None:
 
 async def commit_tree(own: OwnRepository, tree: str, *, parent: str, message: str) -> str:
     """A commit by the user's name; nothing points to it yet."""
-    return await own.git.text("commit-tree", tree, "-p", parent, "-F", "-", stdin=os.fsencode(message))
+    content = message.encode("utf-8", "surrogateescape")  # whatever the locale
+    return await own.git.text("commit-tree", tree, "-p", parent, "-F", "-", stdin=content)
 
 
 async def refuse_conversions(git: Git, found: Survey) -> None:
