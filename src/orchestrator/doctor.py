@@ -15,7 +15,7 @@ from orchestrator.agents.registry import agent_driver
 from orchestrator.config import LoadedSettings
 from orchestrator.config.approval import Trusted
 from orchestrator.containers.engine import connect_engine
-from orchestrator.engine.environment import check_required_files
+from orchestrator.engine.environment import DISK_BYTES, check_required_files
 from orchestrator.errors import OrchestratorError
 from orchestrator.gateway.access import VARIABLES, Scripted
 from orchestrator.gateway.sockets import check_user_folder
@@ -25,7 +25,7 @@ from orchestrator.workspace.workspace import Findings, Workspace
 
 Status = Literal["ok", "warning", "failed", "skipped"]
 
-FREE_BYTES_FAILED = 200_000_000
+FREE_BYTES_FAILED = DISK_BYTES
 FREE_BYTES_WARNING = 2_000_000_000
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 

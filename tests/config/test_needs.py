@@ -13,11 +13,16 @@ SECRETS += [
     "SSH_PASSPHRASE",
     "TOKEN2",
     "GH_PAT",
+    "MYSQL_PWD",
+    "PGPASS",
+    "NPM_AUTH",
 ]
 PLAIN = [
     "TZ",
     "KEYBOARD",
     "MONKEY_PATCH",
+    "PUBLIC_KEY",
+    "PWD_SHOWN",
     "GIT_AUTHOR_NAME",
     "TOKENIZERS_PARALLELISM",
     "BYPASS",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.gates.discovery import discover, is_lock_file
+from orchestrator.gates.discovery import discover, is_lock_file, is_read_by
 
 FOUND = {
     "uv": (["uv.lock", "pyproject.toml", "requirements.txt"], ["uv"]),
@@ -31,6 +31,10 @@ def test_discovery(files: list[str], names: list[str]) -> None:
         ("web/package-lock.json", True),
         ("requirements-dev.txt", True),
         ("go.sum", True),
+        ("requirements/base.txt", True),
+        ("backend/requirements/dev.in", True),
+        (".yarnrc.yml", True),
+        ("docs/notes.txt", False),
         ("package.json", False),
         ("uv.lock.md", False),
         ("requirements.txt/README", False),
@@ -38,3 +42,11 @@ def test_discovery(files: list[str], names: list[str]) -> None:
 )
 def test_what_counts_as_a_lock_file(path: str, is_one: bool) -> None:
     assert is_lock_file(path) is is_one
+
+
+@pytest.mark.parametrize(
+    ("path", "is_read"),
+    [("deps.txt", True), ("ci/setup.sh", True), ("pyproject.toml", True), ("src/deps.py", False)],
+)
+def test_what_commands_of_a_projects_own_read(path: str, is_read: bool) -> None:
+    assert is_read_by(path, ["pip install -r deps.txt && bash ./ci/setup.sh"]) is is_read

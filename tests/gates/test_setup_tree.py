@@ -79,3 +79,34 @@ def test_a_copy_of_the_project_itself(tree: Path, about: dict[str, object], is_c
     write(tree, f"{place}/direct_url.json", text)
     found = conclude(str(tree), before, system=str(tree))["installed"]
     assert found == ([str(tree / place)] if is_copy else [])
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("pyproject.toml", '[project]\nname = "My.Shapes"\n'),
+        ("pyproject.toml", '[tool.poetry]\nname = "my-shapes"\n'),
+        ("setup.cfg", "[metadata]\nname = my_shapes\n"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("installed", "about", "is_copy"),
+    [
+        ("my_shapes-1", {"url": "file:///tmp/my_shapes-1.whl", "archive_info": {}}, True),
+        ("my_shapes-1", None, True),
+        ("my_shapes-1", {"url": "file://{root}", "dir_info": {"editable": True}}, False),
+        ("other_shapes-1", None, False),
+    ],
+    ids=["wheel", "from anywhere", "editable", "another"],
+)
+def test_a_copy_by_the_projects_name(
+    tree: Path, file: str, text: str, installed: str, about: dict[str, object] | None, is_copy: bool
+) -> None:
+    write(tree, file, text)
+    before = record(str(tree))
+    place = f".venv/lib/python3.11/site-packages/{installed}.dist-info"
+    write(tree, f"{place}/INSTALLER", "pip\n")
+    if about is not None:
+        write(tree, f"{place}/direct_url.json", json.dumps(about).replace("{root}", str(tree)))
+    found = conclude(str(tree), before, system=str(tree))["installed"]
+    assert found == ([str(tree / place)] if is_copy else [])

@@ -288,3 +288,31 @@ def test_clean_removes_old_setup_images_that_no_run_needs(scene: Scene) -> None:
     assert "removed the image ktrdr-setup:" in scene.orchestrator("clean", "--older-than", "0m").out
     assert not there(made_by(done))
     assert scene.run("--new", *setup, *AGENT).exit_code == 0
+
+
+def test_dependencies_that_lie_beside_the_lock_file_are_set_up_anew(scene: Scene) -> None:
+    agent = "echo two > requirements/base.txt; echo x > made.txt; report completed"
+    start(scene, agent, task("1", "grep -qx two deps/installed"))
+    scene.write("requirements.txt", "-r requirements/base.txt\n")
+    scene.write("requirements/base.txt", "one\n")
+    scene.git("add", "-A")
+    scene.git("commit", "-qm", "requirements apart")
+    setup = (
+        f'setup.commands=["mkdir deps; cp requirements/base.txt deps/installed; : {secrets.token_hex(8)}"]'
+    )
+    done = scene.run("-c", setup, *AGENT)
+    assert done.exit_code == 0, done
+    assert len(done.of("setup_started")) == 2
+
+
+def test_a_wheel_of_the_project_itself_is_refused(scene: Scene) -> None:
+    project = '[project]\nname = "shapes"\nversion = "1"\n[build-system]\nrequires = ["hatchling"]\n'
+    project += 'build-backend = "hatchling.build"\n'
+    start(scene, "report completed", task("1", "true"), pyproject__toml=project)
+    scene.write("shapes/__init__.py", "")
+    scene.git("add", "-A")
+    scene.git("commit", "-qm", "package")
+    wheel = "uv build -q --wheel -o /tmp/dist && uv venv -q && uv pip install -q /tmp/dist/*.whl"
+    done = scene.run("-c", f"setup.commands=['{wheel}']", *AGENT)
+    assert done.exit_code == 2, done
+    assert "setup installs a copy of the project" in done.err

@@ -115,3 +115,20 @@ def test_following_a_living_run_through_its_attempts(scene: Scene) -> None:
             assert seen == ["halfwhole", "2/1 begins", "halfwhole"]
             assert following.finish().exit_code == 0
         assert running.finish().exit_code == 0
+
+
+def test_an_attempt_that_there_is_not(two_runs: tuple[Scene, list[str]]) -> None:
+    scene, runs = two_runs
+    done = scene.orchestrator("logs", runs[0], "--attempt", "7")
+    assert (done.exit_code, done.stdout) == (2, b""), done
+
+
+def test_outside_a_repository_there_is_no_history(two_runs: tuple[Scene, list[str]]) -> None:
+    scene, _ = two_runs
+    assert json.loads(scene.orchestrator("history", "--json", cwd=scene.area).stdout)["runs"] == []
+
+
+def test_a_wrong_setting_is_said_even_when_all_is_done(two_runs: tuple[Scene, list[str]]) -> None:
+    scene, _ = two_runs
+    done = scene.run(*AGENT, "-c", "limits.atempts=2")
+    assert (done.exit_code, done.stdout) == (2, b""), done

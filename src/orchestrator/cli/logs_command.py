@@ -48,6 +48,11 @@ def logs(arguments: argparse.Namespace) -> int:
     if arguments.evidence is not None:
         return _evidence(folder, arguments.evidence)
     transcripts = list(_transcripts(state, folder, arguments.task, arguments.attempt))
+    if arguments.attempt is not None and not transcripts:
+        raise UsageError(
+            f"run {state.run} has no attempt {arguments.attempt} there",
+            hint=f"orchestrator status {state.run}",
+        )
     if arguments.raw:
         return _raw(transcripts)
     for transcript in transcripts:

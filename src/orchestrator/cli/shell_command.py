@@ -15,6 +15,7 @@ def shell(arguments: argparse.Namespace) -> int:
     from orchestrator.wiring import shell as shells
 
     try:
-        return asyncio.run(shells.shell(arguments.command))
+        words = arguments.command
+        return asyncio.run(shells.shell(words[1:] if words[:1] == ["--"] else words))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None

@@ -214,7 +214,8 @@ def packages() -> Kind[tuple[str, ...]]:
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _SECRET_WORD = re.compile(
-    r"((PASS|PAT|JWT|BEARER)|.*(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(?<!MON)KEY))S?"
+    r"((PAT|JWT|BEARER|CREDS)|(?!.*(BY|COM|TRES)PASS)"
+    r".*(PASS|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL|(?<!MON)KEY))S?"
 )
 _OURS = ("HOME", "IS_SANDBOX")
 
@@ -254,7 +255,13 @@ def _variable_value(name: str, value: object) -> str:
 
 def looks_like_secret(name: str) -> bool:
     """Whether a variable of this name usually holds one: a word of it ends like API_TOKEN or PGPASSWORD."""
-    return any(_SECRET_WORD.fullmatch(word) for word in re.split(r"_|\d+", name.upper()))
+    words = re.split(r"_|\d+", name.upper())
+    if words[-1] in ("PWD", "AUTH") and len(words) > 1:
+        return True
+    public = (
+        words[-2:-1] in (["PUBLIC"], ["SORT"], ["CACHE"], ["PRIMARY"], ["PARTITION"]) and words[-1] == "KEY"
+    )
+    return not public and any(_SECRET_WORD.fullmatch(word) for word in words)
 
 
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)

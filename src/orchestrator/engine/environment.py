@@ -104,7 +104,7 @@ async def check_agent_program(
         return
     program = driver.program(settings.agent.command)
     if "/" in program:
-        found = os.access(workspace.folder / program, os.X_OK)
+        found = _is_program(workspace.folder / program, program)
     else:
         found = await _in_image(engine, spec, program)
     if not found:
@@ -113,6 +113,12 @@ async def check_agent_program(
             where="code folder" if "/" in program else settings.image.name,
             hint="Name one that exists (--agent-command, agent.command), or an image that has it.",
         )
+
+
+def _is_program(path: Path, program: str) -> bool:
+    if path.is_file() and not os.access(path, os.X_OK):
+        raise EnvironmentInvalid(f"the agent's program {program} may not be run", hint=f"chmod +x {program}")
+    return path.is_file()
 
 
 async def _in_image(engine: ContainerEngine, spec: ContainerSpec, program: str) -> bool:

@@ -28,11 +28,11 @@ class RunRecords:
         return tuple(self._folded(start) for start in self._starts())
 
     def around(self, place: Path) -> tuple[RunState, ...]:
-        """Runs of the repository that a folder lies in, newest first; every run where it lies in none."""
+        """Runs of the repository that a folder lies in, newest first; none where it lies in none."""
         for folder in (place, *place.parents):
             if os.path.lexists(folder / ".git"):
                 return tuple(self.of(folder))
-        return self.all()
+        return ()
 
     def of(self, folder: Path, plan: str | None = None) -> list[RunState]:
         """Runs of a code folder, and of one plan of it, newest first."""

@@ -1,5 +1,6 @@
 """Which commands install what a project depends on, told by its lock files: pure."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -72,8 +73,33 @@ GROUPS: tuple[tuple[PackageManager, ...], ...] = (
     (PackageManager(name="go", lock="go.sum", command="go mod download"),),
 )
 
-LOCK_FILES = ("requirements*.txt", "constraints*.txt", "npm-shrinkwrap.json", "poetry.lock", "Pipfile.lock")
+LOCK_FILES = (
+    *("requirements*.txt", "requirements*.in", "constraints*.txt"),
+    *(
+        "npm-shrinkwrap.json",
+        "poetry.lock",
+        "Pipfile.lock",
+        "pdm.lock",
+        "bun.lock",
+        "bun.lockb",
+        "environment.yml",
+    ),
+    *("pnpm-workspace.yaml", ".npmrc", ".yarnrc", ".yarnrc.yml", "uv.toml", "pip.conf"),
+)
 """Besides those of GROUPS: patterns of file names whose change means another set of dependencies."""
+MANIFESTS = (
+    "pyproject.toml",
+    "setup.py",
+    "setup.cfg",
+    "package.json",
+    "Cargo.toml",
+    "go.mod",
+    "Gemfile.lock",
+)
+"""What commands of a project's own may read instead of a lock file."""
+_REQUIREMENTS_FOLDER = re.compile(
+    r"(?:^|/)(?:requirements|constraints|deps|dependencies)/[^/]+\.(?:txt|in|toml)$"
+)
 
 
 def discover(files: Iterable[str]) -> tuple[PackageManager, ...]:
@@ -86,4 +112,17 @@ def discover(files: Iterable[str]) -> tuple[PackageManager, ...]:
 def is_lock_file(path: str) -> bool:
     name = path.rpartition("/")[2]
     known = {each.lock for group in GROUPS for each in group}
-    return name in known or any(fnmatchcase(name, pattern) for pattern in LOCK_FILES)
+    if name in known or any(fnmatchcase(name, pattern) for pattern in LOCK_FILES):
+        return True
+    return _REQUIREMENTS_FOLDER.search(path) is not None
+
+
+def is_read_by(path: str, commands: Iterable[str]) -> bool:
+    """Whether commands of a project's own name a file, or may read it because it says what is needed."""
+    if path.rpartition("/")[2] in MANIFESTS:
+        return True
+    words = {word.removeprefix("./") for command in commands for word in _WORDS.split(command)}
+    return path in words
+
+
+_WORDS = re.compile(r"[\s;&|()<>'\"=]+")

@@ -18,7 +18,7 @@ from pathlib import Path
 from orchestrator.containers.base import KEEP_ALIVE, LABEL_STATE, ContainerEngine, ContainerSpec, ExecResult
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
 from orchestrator.events import plain
-from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file
+from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file, is_read_by
 from orchestrator.subprocesses import Identity
 
 REPOSITORY = "ktrdr-setup"
@@ -90,7 +90,10 @@ def plan_setup(
     commands = commands or tuple(manager.command for manager in managers)
     if not commands:
         return None
-    locks = sorted((path, blob) for path, blob in files.items() if is_lock_file(path))
+    own = commands if not managers else ()
+    locks = sorted(
+        (path, blob) for path, blob in files.items() if is_lock_file(path) or (own and is_read_by(path, own))
+    )
     environment = sorted({**ENVIRONMENT, **env}.items())
     content = [_FORMAT, image, commands, locks, owner.uid, owner.gid, environment]
     return SetupPlan(

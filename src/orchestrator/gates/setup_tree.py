@@ -4,11 +4,14 @@
 empty then, and prints what setup changed and made. Only the standard library is there, and nothing of ours.
 """
 
+import configparser
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
+import tomllib
 from collections.abc import Iterator
 
 ROOT = "/workspace"
@@ -26,6 +29,7 @@ def conclude(root: str, before: dict[str, str], *, system: str = "/") -> dict[st
     `installed`: where the project itself was installed as a copy.
     """
     changed = sorted(path for path, digest in before.items() if _digest(f"{root}/{path}") != digest)
+    names = _names_of_the_project(root)
     for path in before:
         _remove(root, path)
     produced = sorted(_produced(root, _folders_of(before)))
@@ -33,7 +37,7 @@ def conclude(root: str, before: dict[str, str], *, system: str = "/") -> dict[st
         "changed": changed,
         "produced": produced,
         "self_ignored": [path for path in produced if path.endswith("/") and _ignores_itself(root, path)],
-        "installed": sorted(_copies_of_the_project(root, system)),
+        "installed": sorted(_copies_of_the_project(root, system, names)),
     }
 
 
@@ -105,16 +109,43 @@ def _ignores_itself(root: str, folder: str) -> bool:
         return False
 
 
-def _copies_of_the_project(root: str, system: str) -> Iterator[str]:
-    """Python distributions that were installed from the tree and do not point back to it."""
-    for folder, inner, names in os.walk(system):
+def _copies_of_the_project(root: str, system: str, names: set[str]) -> Iterator[str]:
+    """Python distributions that came from the tree, or carry its name, and do not point back to it."""
+    for folder, inner, files in os.walk(system):
         inner[:] = [name for name in inner if f"{folder.rstrip('/')}/{name}" not in _ELSEWHERE]
-        if folder.endswith(".dist-info") and "direct_url.json" in names:
-            found = _direct_url(f"{folder}/direct_url.json")
-            url, about = str(found.get("url")), found.get("dir_info")
-            here = url == f"file://{root}" or url.startswith(f"file://{root}/")
-            if here and isinstance(about, dict) and not about.get("editable"):
-                yield folder
+        if not folder.endswith(".dist-info"):
+            continue
+        found = _direct_url(f"{folder}/direct_url.json")
+        url, about = str(found.get("url")), found.get("dir_info")
+        here = url == f"file://{root}" or url.startswith(f"file://{root}/")
+        from_here = here and isinstance(about, dict) and not about.get("editable")
+        is_editable = isinstance(about, dict) and bool(about.get("editable"))
+        # What a package manager keeps in its cache has no installer.
+        is_named = "INSTALLER" in files and _normal(os.path.basename(folder).split("-")[0]) in names  # noqa: PTH119
+        if from_here or (is_named and not is_editable):
+            yield folder
+
+
+def _names_of_the_project(root: str) -> set[str]:
+    """What its own distribution is called, by pyproject.toml or setup.cfg."""
+    found: list[object] = []
+    try:
+        with open(f"{root}/pyproject.toml", "rb") as file:  # noqa: PTH123
+            about = tomllib.load(file)
+        found += [about.get("project", {}).get("name"), about.get("tool", {}).get("poetry", {}).get("name")]
+    except (OSError, ValueError, AttributeError):
+        pass
+    settings = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        settings.read(f"{root}/setup.cfg", encoding="utf-8")
+        found.append(settings.get("metadata", "name", fallback=None))
+    except (configparser.Error, ValueError):
+        pass
+    return {_normal(name) for name in found if isinstance(name, str) and name}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _direct_url(path: str) -> dict[str, object]:

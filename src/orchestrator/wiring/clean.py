@@ -54,7 +54,11 @@ async def _clean_containers(
     for container in found.over:
         say(f"{verb} the container {container.name}")
     for container in found.kept:
-        whose = "its run is not over" if container.labels.get(LABEL_RUN) else "a shell by hand"
+        whose = (
+            "its run is not over"
+            if container.labels.get(LABEL_RUN)
+            else "a shell by hand (docker rm -f ends it)"
+        )
         say(f"kept the container {container.name}: {whose}")
     for container in found.foreign:
         say(f"not ours: docker rm -f {container.name}")

@@ -1,5 +1,7 @@
 """What a person should know about a run before it goes on; nothing here stops it."""
 
+import os
+
 from orchestrator.config import Settings
 from orchestrator.errors import UsageError
 from orchestrator.plan_files import read_plan_bytes
@@ -22,6 +24,16 @@ async def notices(
         f"the login volume {mount.source} is mounted into the agent's container, because your settings say so"
         for mount in settings.mounts
         if mount.target.startswith(CREDENTIALS_TARGET)
+    ]
+    found += [
+        f"masked.files: {name} masks nothing, there is no such file (patterns are not read)"
+        for name in settings.masked.files
+        if not os.path.lexists(place.folder / name)
+    ]
+    found += [
+        f"masked.files: {name} is tracked, so an agent can read what git's history holds of it"
+        for name in settings.masked.files
+        if await place.workspace.is_tracked(name)
     ]
     if isinstance(choice, GoOn) and _edited(place, read):
         found.append(

@@ -155,4 +155,7 @@ def plan_path(folder: Path, plan: str | Path) -> str:
         raise UsageError(
             "the plan is a link out of the code folder", where=str(plan), hint="Put the file itself there."
         )
-    return absolute.relative_to(folder).as_posix()
+    relative = absolute.relative_to(folder)
+    if ".git" in (part.lower() for part in relative.parts):
+        raise UsageError("the plan lies in a git directory", where=str(plan), hint="Put it beside the code.")
+    return relative.as_posix()

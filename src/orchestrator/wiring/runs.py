@@ -7,7 +7,7 @@ from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.run.report import RunReport, report_of
 from orchestrator.supervision.choose_run import DoneAlready, GoOn
 from orchestrator.wiring.place import opened_place, plan_path
-from orchestrator.wiring.request import RunRequest
+from orchestrator.wiring.request import RunRequest, options_for, settings_for
 from orchestrator.wiring.start import choose, prepared
 
 
@@ -22,6 +22,10 @@ async def run_milestone(plan: str | Path, **options: object) -> RunReport:
     async with opened_place(code_folder) as place:
         choice, read = await choose(place, plan_path(code_folder, plan), request)
         if isinstance(choice, DoneAlready):
+            done = GoOn(state=choice.state)
+            settings_for(
+                place, done, options_for(done, request)
+            )  # what is wrong with them is said all the same
             last = place.journal.state_facts(choice.state.run)[-1]
             for listener in request.listeners:
                 listener(last)
