@@ -24,6 +24,9 @@ PLAIN = [
     "PUBLIC_KEY",
     "PWD_SHOWN",
     "GIT_AUTHOR_NAME",
+    "NODE_ENV",
+    "PYTHONUNBUFFERED",
+    "RUST_LOG",
     "TOKENIZERS_PARALLELISM",
     "BYPASS",
     "DATABASE_URL",
@@ -89,3 +92,24 @@ def test_packages(place, package):
 def test_what_is_no_package(place, package):
     with pytest.raises(ConfigurationError, match="a list of Debian packages"):
         place.load(overrides=[f"image.packages={[package]!r}"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PATH",
+        "BASH_ENV",
+        "LD_PRELOAD",
+        "NODE_OPTIONS",
+        "PYTHONPATH",
+        "PYTEST_ADDOPTS",
+        "GIT_DIR",
+        "JAVA_TOOL_OPTIONS",
+    ],
+)
+def test_a_variable_that_steers_programs_needs_approval(place, write, name):
+    write("repository", f"[environment]\nvariables = {{ {name} = 'x' }}\n")
+    with pytest.raises(ConfigurationError, match="orchestrator trust"):
+        place.load()
+    write("repository", "")
+    assert place.load(overrides=[f"environment.variables={{{name}='x'}}"]).settings.environment.variables

@@ -19,7 +19,6 @@ FREE = {
     "setup.commands": "['make deps']",
     "setup.discover": "false",
     "verify.build": "['make']",
-    "environment.variables": "{TZ = 'UTC'}",
     "masked.files": "['.env']",
     "verify.task": "['make test']",
     "verify.milestone": "['make e2e']",
@@ -47,6 +46,7 @@ FREE_UP_TO = {
     "container.cpus": ("1.5", None),
     "container.pids": ("100", "513"),
     "gateway.scripted": ("'models/scripted.toml'", "'../scripted.toml'"),
+    "environment.variables": ("{TZ = 'UTC'}", "{BASH_ENV = '/workspace/.trap', TZ = 'UTC'}"),
 }
 
 
@@ -72,6 +72,7 @@ CHANGED = {
     "container.memory": "'6g'",
     "container.pids": "514",
     "gateway.scripted": "'../other.toml'",
+    "environment.variables": "{LD_PRELOAD = '/workspace/trap.so'}",
 }
 """Another value of each, that needs approval too."""
 

@@ -264,6 +264,22 @@ def looks_like_secret(name: str) -> bool:
     return not public and any(_SECRET_WORD.fullmatch(word) for word in words)
 
 
+_STEERING = re.compile(
+    r"PATH|IFS|BASH_\w+|SHELLOPTS|BASHOPTS|PS4|PROMPT_COMMAND|LD_\w+|GLIBC_TUNABLES"
+    r"|GIT_(?!AUTHOR_|COMMITTER_)\w+|MAKEFLAGS|MAKEFILES|VIRTUAL_ENV"
+    r"|PYTHON(?:PATH|STARTUP|HOME|WARNINGS|BREAKPOINT|USERBASE|PYCACHEPREFIX|INSPECT)|PYTEST_\w+|TOX_\w+|NOX_\w+"
+    r"|NODE_(?:OPTIONS|PATH)|NPM_CONFIG_(?:NODE_OPTIONS|SCRIPT_SHELL)|PERL5(?:OPT|LIB)|RUBY(?:OPT|LIB)|BUNDLE_\w+"
+    r"|\w*JAVA_\w*OPTIONS|MAVEN_OPTS|GRADLE_OPTS|GO(?:FLAGS|PATH|ROOT|ENV|BIN|TOOLCHAIN)|RUSTC\w*|RUSTFLAGS"
+    r"|CARGO_(?:HOME|BUILD_\w+|TARGET_\w+)|CC|CXX|LDFLAGS",
+    re.IGNORECASE,
+)
+
+
+def steers_programs(name: str) -> bool:
+    """Whether a variable can make the programs of a gate load, run or find something else."""
+    return _STEERING.fullmatch(name) is not None
+
+
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,6})?) ?([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SMALLEST_MEMORY = 6 << 20  # what the engine accepts

@@ -12,6 +12,7 @@ _WHEN = {
     "above the default": "up to the default; above it with approval",
     "below the default": "from the default on; below it with approval",
     "outside the folder": "inside the code folder; outside with approval",
+    "steers programs": "names that steer no program; others (`PATH`, `LD_PRELOAD`, …) with approval",
 }
 
 

@@ -28,6 +28,7 @@ from orchestrator.config.kinds import (
     packages,
     processors,
     seconds,
+    steers_programs,
     variables,
     web_address,
     whole,
@@ -42,7 +43,9 @@ T = TypeVar("T")
 class Trust:
     """When a value in the repository's file needs the user's approval, and why."""
 
-    when: Literal["never", "always", "above the default", "below the default", "outside the folder"]
+    when: Literal[
+        "never", "always", "above the default", "below the default", "outside the folder", "steers programs"
+    ]
     reason: str
 
 
@@ -79,6 +82,10 @@ def inside(reason: str) -> Trust:
     return Trust(when="outside the folder", reason=reason)
 
 
+def harmless(reason: str) -> Trust:
+    return Trust(when="steers programs", reason=reason)
+
+
 def needs_trust(setting: Setting, value: object) -> bool:
     """Whether this parsed value of the repository's file counts only with the user's approval."""
     if value == setting.default:
@@ -94,6 +101,9 @@ def needs_trust(setting: Setting, value: object) -> bool:
             return _size(value) < _size(setting.default)
         case "outside the folder":
             return not is_inside(str(value))
+        case "steers programs":
+            assert isinstance(value, tuple)
+            return any(steers_programs(name) for name, _ in value)
         case when:
             assert_never(when)
 
@@ -275,7 +285,7 @@ class Environment:
         {},
         variables(),
         "Environment variables of attempts, setup and gates; never a secret.",
-        never("they are set inside containers only"),
+        harmless("some of them make every program load or run something else, gates included"),
     )
     checks: tuple[CheckSetting, ...] = setting(
         [],
