@@ -186,6 +186,11 @@ async def _look_at_state(here: Surroundings) -> Sequence[Check]:
     except OrchestratorError as error:
         return [_refused("state", error), _skipped("disk", "no state folder")]
     made = next(place for place in (path, *path.parents) if place.exists())
+    if made != path and not (made.is_dir() and os.access(made, os.W_OK | os.X_OK)):
+        return [
+            _failed("state", f"{path} cannot be made in {made}", "set XDG_STATE_HOME to a folder of yours"),
+            _skipped("disk", "no state folder"),
+        ]
     there = _ok("state", str(path) if made == path else f"{path} (made by the first run)")
     return [there, disk_check(shutil.disk_usage(made).free, str(made))]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from doctor_kit import Patient
 
-from orchestrator.doctor import CHECKS
+from orchestrator.config import load_settings
+from orchestrator.doctor import CHECKS, Surroundings, examine
 
 KEY = "sk-ant-a-key-of-a-test"
 
@@ -271,3 +272,10 @@ def test_an_image_that_is_not_there(patient: Patient, monkeypatch: pytest.Monkey
     check = patient.diagnose("--json").check("image")
     assert check["status"] == "failed"
     assert check["mend"] == "orchestrator image build"
+
+
+async def test_a_state_folder_that_no_run_could_make(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path), "XDG_STATE_HOME": "/dev/null"}
+    loaded = load_settings(None, environ=environ)
+    (state, *_) = await examine(Surroundings(folder=tmp_path, environ=environ, loaded=loaded), "state")
+    assert state.status == "failed" and state.mend is not None

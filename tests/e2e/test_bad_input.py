@@ -232,3 +232,9 @@ def test_folders_of_any_name_work(new_scene: Callable[..., Scene], name: str) ->
     assert done.exit_code == 0, done
     assert scene.status("my plan ü's.md")["folder"] == str(scene.folder)
     assert len(scene.commits("work", since=done.events[0]["base"])) == 1
+
+
+def test_a_host_folder_to_mount_that_is_not_there(scene: Scene) -> None:
+    start(scene)
+    mounts = f'mounts=[{{source="{scene.area}/absent", target="/shared/data"}}]'
+    refused(scene, lambda: scene.run(*AGENT, "-c", mounts), "absent", "/shared/data", "mkdir -p")

@@ -195,3 +195,10 @@ def test_what_mends_the_scenario_by_hand_is_committed_before_it_runs_again(scene
     assert [event["paths"] for event in done.of("edits_committed")] == [["e2e.txt"]]
     assert subjects(scene, "main")[-1] == "Changes by hand before the end-to-end scenario"
     assert status(scene) == []
+
+
+def test_a_plan_that_an_attempt_replaces_is_told(scene: Scene) -> None:
+    begin(scene, t1="rm plan.md; ln -s /etc/passwd plan.md; echo made > made.txt")
+    done = run(scene)
+    assert done.exit_code == 0, done
+    assert any("the attempt changed plan.md" in event["text"] for event in done.of("notice"))

@@ -41,6 +41,22 @@ def test_what_is_written_can_be_read(names: tuple[str, ...], command: str | None
         assert tomllib.loads(uncommented(text))["verify"]["task"] == [command]
 
 
+@pytest.mark.parametrize(
+    ("names", "texts", "command"),
+    [
+        (("package.json",), {"package.json": '{"name": "x"}'}, None),
+        (("package.json",), {"package.json": '{"scripts": {"test": "node --test"}}'}, "npm test"),
+        (("pyproject.toml",), {"pyproject.toml": "[project]\n"}, None),
+        (("pyproject.toml", "Makefile"), {"pyproject.toml": "[project]\n"}, "make test"),
+        (("pyproject.toml", "uv.lock"), {"pyproject.toml": 'dev = ["pytest"]\n'}, "uv run pytest -q"),
+    ],
+)
+def test_no_test_command_that_cannot_work(
+    names: tuple[str, ...], texts: dict[str, str], command: str | None
+) -> None:
+    assert look(names, texts).test == command
+
+
 def test_secrets_are_hidden_at_once_and_all_else_is_a_comment() -> None:
     assert tomllib.loads(configuration(look((".env", "uv.lock")))) == {
         "verify": {}, "setup": {}, "image": {}, "masked": {"files": [".env"]}, "limits": {},
@@ -48,7 +64,16 @@ def test_secrets_are_hidden_at_once_and_all_else_is_a_comment() -> None:
 
 
 def test_which_files_are_hidden() -> None:
-    hidden = {".env", ".env.production", "server.key", "secrets.yaml", "id_rsa", "Cert.PEM", ".npmrc"}
+    hidden = {
+        ".env",
+        ".env.production",
+        "server.key",
+        "secrets.yaml",
+        "id_rsa",
+        "Cert.PEM",
+        ".npmrc",
+        "prod.env",
+    }
     shown = {
         ".env.example",
         ".env.sample",

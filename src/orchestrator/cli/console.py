@@ -74,7 +74,10 @@ def lines(fact: Fact) -> list[str]:
         case SetupEnded() as body:
             return _setup_lines(body)
         case BaseChecked() as body:
-            return [f"base    task {fact.task}: {body.gate} {BEFORE_WORDS[body.before]}"]
+            words = BEFORE_WORDS[body.before]
+            if body.gate.startswith("build-") and body.before == "red":
+                words = "fails on the base: mend it, unless the task is to"
+            return [f"base    task {fact.task}: {body.gate} {words}"]
         case BaseRunEnded() | AgentText(text=""):
             return []
         case BranchReady() as body:

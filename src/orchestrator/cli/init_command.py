@@ -2,8 +2,11 @@
 
 import argparse
 import os
+from pathlib import Path
 
 from orchestrator.errors import UsageError
+
+LARGEST = 1_000_000
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -13,11 +16,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def init(arguments: argparse.Namespace) -> int:
     from orchestrator.engine.environment import code_folder
-    from orchestrator.wiring.init_file import configuration, look
+    from orchestrator.wiring.init_file import TOLD_BY, configuration, look
 
     folder = code_folder()
     path = folder / "orchestrator.toml"
-    found = look({entry.name for entry in folder.iterdir()})
+    texts = {name: text for name in TOLD_BY if (text := _text(folder / name)) is not None}
+    found = look({entry.name for entry in folder.iterdir()}, texts)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(configuration(found))
@@ -35,3 +39,10 @@ def init(arguments: argparse.Namespace) -> int:
     if found.secrets:
         print(f"hidden from the agent: {', '.join(found.secrets)}")
     return 0
+
+
+def _text(path: Path) -> str | None:
+    """Of a regular file of a reasonable size."""
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        return None
+    return path.read_text("utf-8", "replace")

@@ -1,6 +1,7 @@
 """Whether the place we stand in is fit for a run, seen before any container of it is started."""
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -81,6 +82,17 @@ def check_disk(*places: Path) -> None:
                 f"the disk is nearly full: {free / 1e6:.0f} of the {DISK_BYTES / 1e6:.0f} MB needed are free",
                 where=str(place),
                 hint="Free some: orchestrator clean --older-than 30d; XDG_STATE_HOME moves the state folder.",
+            )
+
+
+def check_mounts(settings: Settings) -> None:
+    """Raises EnvironmentInvalid for a host path that is not there; missing volumes are made by the engine."""
+    for mount in settings.mounts:
+        if not mount.is_volume and not Path(mount.source).exists():
+            raise EnvironmentInvalid(
+                f"there is no {mount.source} to mount at {mount.target}",
+                where="mounts",
+                hint=f"mkdir -p {shlex.quote(mount.source)}",
             )
 
 

@@ -1,9 +1,11 @@
 """The configuration that `init` writes: what is found in a repository, and the rest as comments."""
 
 import json
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from orchestrator.gates.discovery import discover
 
@@ -28,9 +30,37 @@ TESTS = (
 )
 
 SECRETS = (
-    *(".env", ".env.*", ".envrc", ".npmrc", ".pypirc", ".netrc", ".pgpass", "id_rsa", "id_ed25519"),
-    *("*.pem", "*.key", "*.p12", "credentials.json", "secrets.json", "secrets.toml", "secrets.y*ml"),
+    *(".env", ".env.*", "*.env", ".envrc", ".npmrc", ".pypirc", ".netrc", ".pgpass", ".htpasswd"),
+    *(
+        "id_rsa",
+        "id_dsa",
+        "id_ecdsa",
+        "id_ed25519",
+        "*.pem",
+        "*.key",
+        "*.p12",
+        "*.pfx",
+        "*.jks",
+        "*.keystore",
+    ),
+    *(
+        "credentials.json",
+        "service-account*.json",
+        "secrets.json",
+        "secrets.toml",
+        "secrets.y*ml",
+        "*.tfvars",
+    ),
 )
+TOLD_BY = (
+    "pyproject.toml",
+    "requirements.txt",
+    "requirements-dev.txt",
+    "setup.cfg",
+    "tox.ini",
+    "package.json",
+)
+_SCRIPT = re.compile(r'"scripts"\s*:\s*\{[^{}]*"test"\s*:')
 SAMPLES = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
 """Shown to the agent, because others are meant to see them."""
 
@@ -48,15 +78,25 @@ class Found:
     packages: tuple[str, ...]
 
 
-def look(names: Collection[str]) -> Found:
-    """What the names at a repository's root tell."""
+def look(names: Collection[str], texts: Mapping[str, str] = MappingProxyType({})) -> Found:
+    """What the names at a repository's root tell, and the texts of those of TOLD_BY that are known."""
     return Found(
         languages=tuple(name for name, signs in LANGUAGES if any(sign in names for sign in signs)),
         managers=tuple(f"{manager.lock} ({manager.name})" for manager in discover(names)),
-        test=next((command for sign, command in TESTS if sign in names), None),
+        test=next((command for sign, command in TESTS if sign in names and _can_work(command, texts)), None),
         secrets=tuple(name for name in sorted(names) if _is_secret(name)),
         packages=tuple(package for sign, wanted in PACKAGES if sign in names for package in wanted),
     )
+
+
+def _can_work(command: str, texts: Mapping[str, str]) -> bool:
+    """Not where the project says nothing of pytest, or of a script called test; unknown texts say nothing."""
+    if "pytest" in command:
+        known = [text for name, text in texts.items() if name != "package.json"]
+        return not known or any("pytest" in text for text in known)
+    if command.split(maxsplit=1)[0] in ("npm", "pnpm", "yarn") and "package.json" in texts:
+        return _SCRIPT.search(texts["package.json"]) is not None
+    return True
 
 
 def _is_secret(name: str) -> bool:

@@ -24,6 +24,7 @@ from orchestrator.engine.context import RunContext, limits_of
 from orchestrator.engine.environment import (
     check_agent_program,
     check_disk,
+    check_mounts,
     check_required_files,
     run_checks,
 )
@@ -108,6 +109,7 @@ async def prepared(
     settings = loaded.settings
     check_required_files(place.folder, settings.environment.required_files)
     check_disk(place.state.path, place.folder)
+    check_mounts(settings)
     await run_checks(place.folder, settings.environment.checks)
     driver = agent_driver(settings.agent.name)
     model = model_for(place, driver, settings, os.environ)
