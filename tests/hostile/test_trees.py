@@ -78,6 +78,11 @@ TRICKS = {
     "links that lead nowhere and to themselves": Trick(
         script="ln -s /nonexistent a; ln -s b b; ln -s .git c"
     ),
+    "submodules that are none": Trick(
+        script="printf '[submodule \"../x\"]\\n\\tpath = -x\\n\\turl = --upload-pack=x\\n' > .gitmodules",
+        lands=False,
+        names="fsck",
+    ),
     "un-ignored secrets": Trick(script=": > .gitignore", status=("?? .env",), has_not=(".env",)),
     "a file over 50 MB": Trick(
         script="head -c 51000000 /dev/zero > big.bin", status=("?? big.bin",), has_not=("big.bin",)

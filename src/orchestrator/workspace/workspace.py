@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from orchestrator.errors import EnvironmentInvalid, WorkspaceError
+from orchestrator.events import plain
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace import candidate as candidates
 from orchestrator.workspace import container_git, delivery, restoration
@@ -24,9 +25,9 @@ from orchestrator.workspace.folder import (
     read_layout,
     read_settings,
 )
-from orchestrator.workspace.git import TREE_SECONDS
+from orchestrator.workspace.git import TREE_SECONDS, words_of
 from orchestrator.workspace.repository import Author, OwnRepository, open_repository, repository_folder
-from orchestrator.workspace.tree import Baseline, Oddity, Survey, survey
+from orchestrator.workspace.tree import Baseline, Oddity, Survey, TreeRefused, survey
 
 ChangeStatus = Literal["added", "modified", "deleted", "type_changed"]
 _STATUS: Mapping[str, ChangeStatus] = {"A": "added", "M": "modified", "D": "deleted", "T": "type_changed"}
@@ -231,12 +232,14 @@ class Workspace:
         """A commit of a snapshot with `overlay` laid over it, kept under `ref` of our repository.
 
         Files of the overlay are written into the folder when the commit is delivered. Raises LinkInPath for a
-        link, or a file, where a folder of theirs would have to be.
+        link, or a file, where a folder of theirs would have to be, and TreeRefused for content that git's own
+        check of a repository calls an error.
         """
         tree = await candidates.lay_over(self.own, snapshot.tree, overlay)
         commit = await candidates.commit_tree(self.own, tree, parent=parent, message=message)
         self.own.remember_documents(commit, overlay)
-        await self.keep(commit, ref, base=base)
+        await self._check_sound(await self._pack(commit, base))
+        await self.own.git.run("update-ref", ref, commit)
         return Candidate(commit=commit, tree=tree)
 
     async def keep(self, commit: str, ref: str, *, base: str | None = None) -> None:
@@ -245,13 +248,31 @@ class Workspace:
         Whole, because git does not store again what it finds in the user's repository, where a `gc` may take
         it away. Without `base`: over all that `pin_base` has pinned there.
         """
+        await self._pack(commit, base)
+        await self.own.git.run("update-ref", ref, commit)
+
+    async def _pack(self, commit: str, base: str | None) -> Path:
         known = [base] if base is not None else await self._pinned()
         packs = self.own.git_dir / "objects" / "pack" / "pack"
         wanted = "".join([f"{commit}\n", *(f"^{entry}\n" for entry in known)])
         git = self.own.git
-        await git.run("pack-objects", "--revs", "-q", str(packs), stdin=wanted.encode(), timeout=TREE_SECONDS)
+        name = await git.run(
+            "pack-objects", "--revs", "-q", str(packs), stdin=wanted.encode(), timeout=TREE_SECONDS
+        )
         await git.run("prune-packed", "-q")
-        await git.run("update-ref", ref, commit)
+        return Path(f"{packs}-{name.decode().strip()}.pack")
+
+    async def _check_sound(self, pack: Path) -> None:
+        """Raises TreeRefused when a `git fsck` of the user's would call something in it an error."""
+        index = pack.with_suffix(".checked")
+        done = await self.own.git.try_run(
+            "index-pack", "--strict", "-o", str(index), str(pack), timeout=TREE_SECONDS
+        )
+        index.unlink(missing_ok=True)
+        if done.exit_code != 0:
+            said = [line for line in os.fsdecode(done.stderr).splitlines() if line.startswith("error: ")]
+            why = said[0].removeprefix("error: ") if said else words_of(done)
+            raise TreeRefused(f"git fsck would call it damaged: {plain(why)}", where=str(self.folder))
 
     async def salvage(
         self,
