@@ -43,7 +43,17 @@ def said(entry: Entry) -> list[str]:
     return lines(fact)
 
 
+def red(gate: str) -> Entry:
+    body = BaseChecked(gate=gate, command="x", before="red", exit_code=1, evidence="e1", seconds=1)
+    return Entry(body, "1")
+
+
 WORDS = {
+    "red": (red("verify-1"), ["base    task 1: verify-1 fails before the work, as expected"]),
+    "a build": (
+        red("build-1"),
+        ["base    task 1: build-1 fails on the base: mend it, unless the task is to"],
+    ),
     "run": (
         begun(),
         [f"run {RUN}: A greeting (plans/greeting.md)", "branch milestone/greeting, from base0, agent nop"],

@@ -90,7 +90,15 @@ def test_a_setup_that_fails_costs_nothing(scene: Scene, command: str, words: lis
     assert mended.of("base_checked"), mended
 
 
-def test_a_copy_of_the_project_itself_is_refused_with_the_way_out(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    "install",
+    [
+        "uv venv -q && uv pip install -q .",
+        "uv build -q --wheel -o /tmp/dist && uv venv -q && uv pip install -q /tmp/dist/*.whl",
+    ],
+    ids=["folder", "wheel"],
+)
+def test_a_copy_of_the_project_itself_is_refused_with_the_way_out(scene: Scene, install: str) -> None:
     project = '[project]\nname = "shapes"\nversion = "1"\n[build-system]\nrequires = ["hatchling"]\n'
     project += 'build-backend = "hatchling.build"\n'
     start(scene, "report completed", task("1", "true"), pyproject__toml=project)
@@ -98,7 +106,7 @@ def test_a_copy_of_the_project_itself_is_refused_with_the_way_out(scene: Scene) 
     scene.git("add", "-A")
     scene.git("commit", "-qm", "package")
     before = scene.picture()
-    done = scene.run("-c", "setup.commands=['uv venv -q && uv pip install -q .']", *AGENT)
+    done = scene.run("-c", f"setup.commands=['{install}']", *AGENT)
     assert done.exit_code == 2, done
     assert "setup installs a copy of the project" in done.err
     assert "pip install -e ." in done.err and "verify.build" in done.err
@@ -303,16 +311,3 @@ def test_dependencies_that_lie_beside_the_lock_file_are_set_up_anew(scene: Scene
     done = scene.run("-c", setup, *AGENT)
     assert done.exit_code == 0, done
     assert len(done.of("setup_started")) == 2
-
-
-def test_a_wheel_of_the_project_itself_is_refused(scene: Scene) -> None:
-    project = '[project]\nname = "shapes"\nversion = "1"\n[build-system]\nrequires = ["hatchling"]\n'
-    project += 'build-backend = "hatchling.build"\n'
-    start(scene, "report completed", task("1", "true"), pyproject__toml=project)
-    scene.write("shapes/__init__.py", "")
-    scene.git("add", "-A")
-    scene.git("commit", "-qm", "package")
-    wheel = "uv build -q --wheel -o /tmp/dist && uv venv -q && uv pip install -q /tmp/dist/*.whl"
-    done = scene.run("-c", f"setup.commands=['{wheel}']", *AGENT)
-    assert done.exit_code == 2, done
-    assert "setup installs a copy of the project" in done.err

@@ -74,10 +74,7 @@ def lines(fact: Fact) -> list[str]:
         case SetupEnded() as body:
             return _setup_lines(body)
         case BaseChecked() as body:
-            words = BEFORE_WORDS[body.before]
-            if body.gate.startswith("build-") and body.before == "red":
-                words = "fails on the base: mend it, unless the task is to"
-            return [f"base    task {fact.task}: {body.gate} {words}"]
+            return [f"base    task {fact.task}: {body.gate} {_before(body)}"]
         case BaseRunEnded() | AgentText(text=""):
             return []
         case BranchReady() as body:
@@ -128,6 +125,13 @@ def lines(fact: Fact) -> list[str]:
             return [f"end to end: {body.status}"]
         case RunEnded() as body:
             return [_ended_line(fact, body)]
+
+
+def _before(body: BaseChecked) -> str:
+    """A check is expected to fail before the work; a build is not."""
+    if body.gate.startswith("build-") and body.before == "red":
+        return "fails on the base: mend it, unless the task is to"
+    return BEFORE_WORDS[body.before]
 
 
 def _setup_lines(body: SetupEnded) -> list[str]:
