@@ -39,7 +39,7 @@ TRICKS = {
     "a filter from an included file": Trick(
         settings=INCLUDED,
         script="printf '[filter \"x\"]\\nclean = touch %s; cat\\n' $MARK > settings; "
-        "echo '*.txt filter=x' > .gitattributes",
+        "echo '*.txt filter=x' > .gitattributes; echo more >> user.txt",
         naive=NAIVE,
         lands=False,
     ),

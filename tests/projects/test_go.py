@@ -17,12 +17,13 @@ from project_kit import AGENT_HEAD, owner, verdicts
 pytestmark = pytest.mark.docker
 
 SUITE = secrets.token_hex(8)
+"""Setup images of this session alone: one that an earlier session left would be reused."""
 GO = (
     *("-c", 'image.packages=["golang-go"]'),
     *("-c", 'verify.build=["go build -o bin/shapes ."]'),
     *(
         "-c",
-        'environment.variables={GOPROXY="file:///workspace/proxy", GOSUMDB="off"}',
+        f'environment.variables={{GOPROXY="file:///workspace/proxy", GOSUMDB="off", SUITE="{SUITE}"}}',
     ),
 )
 AGENT_PROGRAM = f"""{AGENT_HEAD}
