@@ -35,6 +35,7 @@ from orchestrator.run.facts import (
     LandingRefused,
     Notice,
     QuestionAnswered,
+    StillRunning,
 )
 
 
@@ -64,6 +65,11 @@ WORDS = {
     "attempt, again": (attempt(2), [f"attempt 1/2 in ktrdr-coding-agent-{RUN}-1-2 (session goes on)"]),
     "its end": (ended("needs_human", reason="Which?"), ["attempt 1/1 needs human: Which?"]),
     "tool": (Entry(AgentTool(name="Bash", summary="ls"), "1", 1), ["  does  Bash: ls"]),
+    "a sign of life": (
+        Entry(StillRunning(what="verify-1", seconds=10.2, text="a\tb")),
+        ["  runs  verify-1, 10 s: a b"],
+    ),
+    "a silent one": (Entry(StillRunning(what="setup", seconds=5, text="")), ["  runs  setup, 5 s"]),
     "text": (Entry(AgentText(text="one\ntwo"), "1", 1), ["  says  one two"]),
     "candidate": (candidate(), ["candidate candidate1.1"]),
     "unchanged": (candidate(changed=False), ["candidate candidate1.1, nothing changed"]),
@@ -123,6 +129,7 @@ FOREIGN: list[tuple[Entry, tuple[str, ...]]] = [
     (asked(), ("text", "options", "recommendation")),
     (Entry(QuestionAnswered(question="q1", by="x", text="x")), ("by", "text")),
     (looked(edited=("x",)), ("edited",)),
+    (Entry(StillRunning(what="setup", seconds=5, text=HOSTILE)), ("text",)),
     (Entry(EditsCommitted(commit="c", paths=("x",)), "1"), ("paths",)),
     (Entry(LandingRefused(reason="x"), "1", 1), ("reason",)),
     (Entry(Notice(text="x")), ("text",)),

@@ -45,6 +45,7 @@ class Gates:
     label: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: list[GateCommand] = field(default_factory=list)
     when_started: Callable[[GateCommand], object] = field(default=lambda command: None)
+    when_printed: Callable[[bytes], object] = field(default=lambda data: None)
 
     @property
     def spec(self) -> ContainerSpec:
@@ -78,22 +79,30 @@ class Gates:
             timeout=timeout,
             evidence=self.evidence,
         )
-        results: list[GateResult] = []
-
-        def started(command: GateCommand) -> None:
-            self.started.append(command)
-            self.when_started(command)
-
-        def ended(result: GateResult) -> None:
-            assert (self.evidence / result.evidence.id / "gate.json").exists()
-            results.append(result)
-
-        await run_gates(self.engine, request, started=started, ended=ended)
-        return results
+        watcher = Watcher(self)
+        await run_gates(self.engine, request, watcher)
+        return watcher.results
 
     async def one(self, block: str, **more: Any) -> Evidence:
         (result,) = await self.run(block, **more)
         return result.evidence
+
+
+@dataclass
+class Watcher:
+    gates: Gates
+    results: list[GateResult] = field(default_factory=list)
+
+    def started(self, command: GateCommand) -> None:
+        self.gates.started.append(command)
+        self.gates.when_started(command)
+
+    def printed(self, data: bytes) -> None:
+        self.gates.when_printed(data)
+
+    def ended(self, result: GateResult) -> None:
+        assert (self.gates.evidence / result.evidence.id / "gate.json").exists()
+        self.results.append(result)
 
 
 @pytest.fixture

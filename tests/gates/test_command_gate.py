@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.containers.base import Bind
 from orchestrator.gates import command_gate
 from orchestrator.gates.command_gate import GateCommand
 from orchestrator.gates.evidence import TAIL_CHARACTERS, tail
@@ -52,6 +53,22 @@ async def test_blocks_share_a_container_in_their_order_and_a_failed_one_ends_not
     assert [result.evidence.verdict for result in results] == ["fail", "pass"]
     assert results[1].output == "one\n"
     assert [command.gate for command in gates.started] == ["verify-1", "verify-2"]
+
+
+async def test_output_is_told_while_a_block_runs(gates: Gates) -> None:
+    heard: list[bytes] = []
+    flag = gates.folder / "heard"
+    flag.mkdir()
+
+    def printed(data: bytes) -> None:
+        heard.append(data)
+        (flag / "first").touch()
+
+    gates.when_printed = printed
+    here = Bind(source=flag, target="/flag")
+    block = "echo one; until test -e /flag/first; do sleep 0.1; done; echo two >&2"
+    (result,) = await gates.run(block, timeout=60, mounts=(here,))
+    assert (result.evidence.verdict, b"".join(heard)) == ("pass", b"one\ntwo\n")
 
 
 async def test_a_server_left_running_holds_up_nobody(gates: Gates) -> None:

@@ -29,6 +29,7 @@ from orchestrator.run.facts import (
     RunStarted,
     SetupEnded,
     SetupStarted,
+    StillRunning,
     TaskFinished,
     TaskStarted,
     TreeLookedAt,
@@ -73,6 +74,9 @@ def lines(fact: Fact) -> list[str]:
             return [f"setup   {one_line(command, 200)}{why}" for command in body.commands]
         case SetupEnded() as body:
             return _setup_lines(body)
+        case StillRunning() as body:
+            last = f": {one_line(body.text, 160)}" if body.text else ""
+            return [f"  runs  {body.what}, {body.seconds:.0f} s{last}"]
         case BaseChecked() as body:
             return [f"base    task {fact.task}: {body.gate} {_before(body)}"]
         case BaseRunEnded() | AgentText(text=""):

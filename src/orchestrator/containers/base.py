@@ -1,6 +1,6 @@
 """The contract of a container engine, and what travels over it."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -198,8 +198,12 @@ class ContainerEngine(Protocol):
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         output_limit: int = 100_000_000,
+        printed: Callable[[bytes], object] | None = None,
     ) -> ExecResult:
-        """Run a command to its end. Over `timeout` seconds what it began is killed: CodingAgentTimeout."""
+        """Run a command to its end. Over `timeout` seconds what it began is killed: CodingAgentTimeout.
+
+        `printed` gets what it prints, both streams, as it comes, up to the output limit.
+        """
         ...
 
     async def put_archive(self, container: str, path: str, tar: Path) -> None:

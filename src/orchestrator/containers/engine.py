@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,6 +187,7 @@ class EngineClient:
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         output_limit: int = 100_000_000,
+        printed: Callable[[bytes], object] | None = None,
     ) -> ExecResult:
         """A program that cannot be started is exit code 126 or 127, with the engine's words as its output.
 
@@ -200,6 +201,7 @@ class EngineClient:
             env=dict(env or {}),
             user=user or "",
             output_limit=output_limit,
+            printed=printed,
         )
         with _translated(f"run {argv[0]} in the container {short(container)}"):
             return await run_in_container(self._docker, execution, timeout)

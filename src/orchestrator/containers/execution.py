@@ -8,7 +8,7 @@ session of something that has it.
 import asyncio
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from aiodocker import Docker, DockerError
@@ -70,12 +70,14 @@ class Execution:
     """Empty: the container's own."""
     output_limit: int
     """Bytes, over both streams."""
+    printed: Callable[[bytes], object] | None = None
+    """Gets each piece of output that is within the limit when it comes."""
 
 
 async def run_in_container(docker: Docker, execution: Execution, timeout: float) -> ExecResult:
     """Raises CodingAgentTimeout after `timeout` seconds, when all that was begun has been killed."""
     mark = f"{MARK}={uuid.uuid4().hex}"
-    output = _Output(execution.output_limit)
+    output = _Output(execution.output_limit, execution.printed)
     deadline = asyncio.timeout(timeout)
     try:
         async with deadline:
@@ -93,8 +95,9 @@ async def run_in_container(docker: Docker, execution: Execution, timeout: float)
 class _Output:
     """What a command printed, up to a limit; the rest is read and dropped, so that the command goes on."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, printed: Callable[[bytes], object] | None = None) -> None:
         self._room = limit
+        self._printed = printed
         self._stdout = bytearray()
         self._stderr = bytearray()
         self.truncated = False
@@ -104,6 +107,8 @@ class _Output:
         self._room -= len(kept)
         self.truncated = self.truncated or len(kept) < len(message.data)
         (self._stderr if message.stream == _STDERR else self._stdout).extend(kept)
+        if kept and self._printed is not None:
+            self._printed(kept)
 
     @property
     def stdout(self) -> str:

@@ -1,12 +1,12 @@
 """Gates of a run: on the base before any agent, on a candidate, and the end-to-end scenario."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.containers.base import KEEP_ALIVE, ContainerKind, ContainerSpec
 from orchestrator.containers.names import gate_name
 from orchestrator.engine.context import RunContext, binds
+from orchestrator.engine.progress import Progress, progress_told
 from orchestrator.engine.setup import For, set_up_base, setup_image
 from orchestrator.errors import CodingAgentError
 from orchestrator.gates.command_gate import GateCommand, GateRequest, GateResult, run_gates
@@ -33,7 +33,7 @@ class _Place:
 
 
 class _Recorder:
-    """A gate watcher that writes facts."""
+    """Writes what gates say as facts."""
 
     def __init__(self, context: RunContext, place: _Place, candidate: str) -> None:
         self._context = context
@@ -64,12 +64,13 @@ class _Recorder:
             tail=tail(result.output) + (f"\n[{evidence.detail}]" if evidence.detail else ""),
             output_sha256=evidence.output_sha256,
             image=evidence.image,
+            detail=evidence.detail,
         )
         self._context.journal.append(body, task=self._place.task, attempt=self._place.attempt)
 
 
 class _BaseRecorder:
-    """A gate watcher for the base run: what a command says there is a finding, never a failure."""
+    """For the base run: what a command says there is a finding, never a failure."""
 
     def __init__(self, context: RunContext, task: str) -> None:
         self._context = context
@@ -91,6 +92,25 @@ class _BaseRecorder:
             seconds=evidence.seconds,
         )
         self._context.journal.append(body, task=self._task)
+
+
+class _Watcher:
+    """What is to be known of running gates: facts, and signs of life between them."""
+
+    def __init__(self, recorder: _Recorder | _BaseRecorder, progress: Progress) -> None:
+        self._recorder = recorder
+        self._progress = progress
+
+    def started(self, command: GateCommand) -> None:
+        self._recorder.started(command)
+        self._progress.begin(command.gate)
+
+    def printed(self, data: bytes) -> None:
+        self._progress.printed(data)
+
+    def ended(self, result: GateResult) -> None:
+        self._progress.end()
+        self._recorder.ended(result)
 
 
 def before_the_work(command: str, exit_code: int) -> Before:
@@ -124,7 +144,7 @@ async def _check_base_of(context: RunContext, item: WorkItem, base: str) -> None
     )
     place = _Place(kind="gate", task=item.id, attempt=None)
     recorder = _BaseRecorder(context, item.id)
-    await _run(context, place, base, commands, recorder.started, recorder.ended)
+    await _run(context, place, base, commands, recorder)
 
 
 async def check_candidate(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
@@ -139,7 +159,7 @@ async def check_candidate(context: RunContext, item: WorkItem, attempt: AttemptS
     )
     place = _Place(kind="gate", task=item.id, attempt=attempt.number)
     recorder = _Recorder(context, place, attempt.candidate.commit)
-    await _run(context, place, attempt.candidate.commit, commands, recorder.started, recorder.ended)
+    await _run(context, place, attempt.candidate.commit, commands, recorder)
 
 
 async def check_end_to_end(context: RunContext) -> None:
@@ -153,7 +173,7 @@ async def check_end_to_end(context: RunContext) -> None:
     )
     place = _Place(kind="e2e", task=None, attempt=None)
     recorder = _Recorder(context, place, commit)
-    await _run(context, place, commit, commands, recorder.started, recorder.ended)
+    await _run(context, place, commit, commands, recorder)
     verdicts = {result.evidence.verdict for result in recorder.results}
     context.journal.append(
         EndToEndEnded(
@@ -173,8 +193,7 @@ async def _run(
     place: _Place,
     commit: str,
     commands: tuple[GateCommand, ...],
-    started: Callable[[GateCommand], None],
-    ended: Callable[[GateResult], None],
+    recorder: _Recorder | _BaseRecorder,
 ) -> None:
     """Prepare the candidate for a fresh container, run the commands in it, and leave nothing behind."""
     setup = await setup_image(context, commit, For(task=place.task, attempt=place.attempt, is_candidate=True))
@@ -209,6 +228,7 @@ async def _run(
             timeout=context.settings.verify.timeout,
             evidence=context.folder.evidence,
         )
-        await run_gates(context.engine, request, started=started, ended=ended)
+        async with progress_told(context, task=place.task, attempt=place.attempt) as progress:
+            await run_gates(context.engine, request, _Watcher(recorder, progress))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

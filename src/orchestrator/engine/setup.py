@@ -9,6 +9,7 @@ from orchestrator.containers.base import Bind, ContainerSpec, Mount
 from orchestrator.containers.names import setup_name
 from orchestrator.engine.context import RunContext, binds
 from orchestrator.engine.overlays import in_the_way, setup_volumes
+from orchestrator.engine.progress import Progress, progress_told
 from orchestrator.engine.run_folder import AttemptFolders, give
 from orchestrator.errors import OrchestratorError, SetupFailed
 from orchestrator.events import plain
@@ -109,7 +110,9 @@ async def _made(context: RunContext, commit: str, plan: SetupPlan, whose: For) -
     started = SetupStarted(commands=plan.commands, found=plan.found, commit=commit)
     number = context.journal.append(started, task=whose.task, attempt=whose.attempt).n
     try:
-        made = await _carried_out(context, commit, plan, setup_name(context.run, number))
+        async with progress_told(context, task=whose.task, attempt=whose.attempt) as progress:
+            progress.begin("setup")
+            made = await _carried_out(context, commit, plan, setup_name(context.run, number), progress)
     except OrchestratorError as error:
         failed = SetupEnded(
             status="failed", image=None, seconds=round(time.monotonic() - begun, 3), reason=plain(error.what)
@@ -126,7 +129,9 @@ async def _made(context: RunContext, commit: str, plan: SetupPlan, whose: For) -
     return made
 
 
-async def _carried_out(context: RunContext, commit: str, plan: SetupPlan, name: str) -> SetupImage:
+async def _carried_out(
+    context: RunContext, commit: str, plan: SetupPlan, name: str, progress: Progress
+) -> SetupImage:
     """Put the tree into a fresh container, run the commands, and leave nothing behind but image and log."""
     owner = context.workspace.owner
     scratch = context.folder.gate(name)
@@ -149,7 +154,12 @@ async def _carried_out(context: RunContext, commit: str, plan: SetupPlan, name: 
             mounts=(*binds(git), Bind(source=home, target=HOME), *context.machine.mounts),
         )
         request = SetupRequest(
-            spec=spec, archive=archive, plan=plan, env=context.variables, log=context.folder.setup_log(name)
+            spec=spec,
+            archive=archive,
+            plan=plan,
+            env=context.variables,
+            log=context.folder.setup_log(name),
+            printed=progress.printed,
         )
         return await run_setup(context.engine, request)
     finally:

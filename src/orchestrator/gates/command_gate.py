@@ -5,10 +5,11 @@ gone, container taken away); that is never a pass and never charged to the agent
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
@@ -52,14 +53,18 @@ class GateResult:
     output: str
 
 
-async def run_gates(
-    engine: ContainerEngine,
-    request: GateRequest,
-    *,
-    started: Callable[[GateCommand], None],
-    ended: Callable[[GateResult], None],
-) -> None:
-    """Run every command, with a call before and after each; evidence is stored before `ended` is called.
+class GateWatcher(Protocol):
+    """Hears of every command: before it, of its output while it runs, and when its evidence is stored."""
+
+    def started(self, command: GateCommand) -> None: ...
+
+    def printed(self, data: bytes) -> None: ...
+
+    def ended(self, result: GateResult) -> None: ...
+
+
+async def run_gates(engine: ContainerEngine, request: GateRequest, watcher: GateWatcher) -> None:
+    """Run every command in one container.
 
     Engine failures are verdicts (unavailable), not exceptions.
     """
@@ -68,15 +73,15 @@ async def run_gates(
     try:
         async with _container(engine, spec, request.archive) as container:
             for command in request.commands:
-                started(command)
-                result = await _run_one(engine, container, command, request)
-                _conclude(request, result, ended)
+                watcher.started(command)
+                result = await _run_one(engine, container, command, request, watcher)
+                _conclude(request, result, watcher)
                 done += 1
     except CodingAgentError as error:
         for command in request.commands[done:]:
-            started(command)
+            watcher.started(command)
             unavailable = _result(command, request, "unavailable", None, 0.0, "", str(error))
-            _conclude(request, unavailable, ended)
+            _conclude(request, unavailable, watcher)
 
 
 @asynccontextmanager
@@ -91,13 +96,20 @@ async def _container(engine: ContainerEngine, spec: ContainerSpec, archive: Path
 
 
 async def _run_one(
-    engine: ContainerEngine, container: str, command: GateCommand, request: GateRequest
+    engine: ContainerEngine,
+    container: str,
+    command: GateCommand,
+    request: GateRequest,
+    watcher: GateWatcher,
 ) -> GateResult:
     begun = time.monotonic()
     too_long = f"took longer than {request.timeout:g} s (verify.timeout)"
     try:
         done = await engine.exec(
-            container, _argv(command.command, request.timeout), timeout=request.timeout + ENGINE_GRACE_SECONDS
+            container,
+            _argv(command.command, request.timeout),
+            timeout=request.timeout + ENGINE_GRACE_SECONDS,
+            printed=watcher.printed,
         )
     except CodingAgentTimeout as error:
         return _result(command, request, "fail", 124, time.monotonic() - begun, error.stdout, too_long)
@@ -159,6 +171,6 @@ def _result(
     return GateResult(evidence=evidence, output=output)
 
 
-def _conclude(request: GateRequest, result: GateResult, ended: Callable[[GateResult], None]) -> None:
+def _conclude(request: GateRequest, result: GateResult, watcher: GateWatcher) -> None:
     store(request.evidence, result.evidence, result.output)
-    ended(result)
+    watcher.ended(result)

@@ -9,7 +9,7 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import resources
@@ -73,7 +73,9 @@ class SetupRequest:
     plan: SetupPlan
     env: Mapping[str, str]
     log: Path
-    """Where the whole output goes."""
+    """Where the whole output goes, as it comes."""
+    printed: Callable[[bytes], object]
+    """Gets the output as well."""
 
 
 def plan_setup(
@@ -192,14 +194,18 @@ class _Setup:
     async def run(self, command: str, path: str) -> None:
         begun = time.monotonic()
         argv = ("bash", "-c", _SCRIPT, "setup", command)
-        try:
-            done = await self._exec(argv, SECONDS, env={**self._env, "PATH": path})
-        except CodingAgentTimeout as error:
-            raise self._failed(command, f"took longer than {SECONDS:g} s", error.stdout) from None
-        with self._request.log.open("a", encoding="utf-8", errors="replace") as log:
-            log.write(
-                f"$ {command}\n{done.stdout}[exit {done.exit_code}, {time.monotonic() - begun:.1f} s]\n"
-            )
+        with self._request.log.open("ab", buffering=0) as log:
+            log.write(f"$ {command}\n".encode("utf-8", "replace"))
+
+            def printed(data: bytes) -> None:
+                log.write(data)
+                self._request.printed(data)
+
+            try:
+                done = await self._exec(argv, SECONDS, env={**self._env, "PATH": path}, printed=printed)
+            except CodingAgentTimeout as error:
+                raise self._failed(command, f"took longer than {SECONDS:g} s", error.stdout) from None
+            log.write(f"[exit {done.exit_code}, {time.monotonic() - begun:.1f} s]\n".encode())
         if done.exit_code != 0:
             raise self._failed(command, f"failed with exit code {done.exit_code}", done.stdout)
 
@@ -215,9 +221,17 @@ class _Setup:
         return done.stdout.encode()
 
     async def _exec(
-        self, argv: tuple[str, ...], timeout: float, *, env: Mapping[str, str], stdin: bytes | None = None
+        self,
+        argv: tuple[str, ...],
+        timeout: float,
+        *,
+        env: Mapping[str, str],
+        stdin: bytes | None = None,
+        printed: Callable[[bytes], object] | None = None,
     ) -> ExecResult:
-        return await self._engine.exec(self._container, argv, timeout=timeout, env=env, stdin=stdin)
+        return await self._engine.exec(
+            self._container, argv, timeout=timeout, env=env, stdin=stdin, printed=printed
+        )
 
     def _failed(self, command: str, what: str, output: str) -> SetupFailed:
         lines = [line for line in plain(output).splitlines() if line.strip()][-SHOWN_LINES:]

@@ -82,6 +82,19 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StillRunning:
+    """A setup or a check takes its time; nothing follows from it."""
+
+    kind: ClassVar[str] = "still_running"
+    what: str
+    """setup, or the name of a gate."""
+    seconds: float
+    """Since it began."""
+    text: str
+    """The last line that it printed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetupStarted:
     """Dependencies are about to be installed for `commit`, in a container of their own."""
 
@@ -270,6 +283,8 @@ class GateEnded:
     """The end of its output, bounded."""
     output_sha256: str
     image: str
+    detail: str = ""
+    """Why, where the exit code alone does not say: the time-out, or what kept it from running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,6 +392,7 @@ Body = (
     | RunResumed
     | Notice
     | SetupStarted
+    | StillRunning
     | SetupEnded
     | BaseChecked
     | BaseRunEnded

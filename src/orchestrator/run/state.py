@@ -36,6 +36,7 @@ from orchestrator.run.facts import (
     RunStarted,
     SetupEnded,
     SetupStarted,
+    StillRunning,
     TaskEntry,
     TaskFinished,
     TaskStarted,
@@ -189,7 +190,7 @@ def _transition(state: RunState, fact: Fact) -> RunState:
             return replace(state, base_checked=True)
         case BranchReady():
             return replace(state, branch_ready=True)
-        case EditsCommitted() | Notice() | SetupStarted() | SetupEnded():
+        case EditsCommitted() | Notice() | SetupStarted() | SetupEnded() | StillRunning():
             return state
         case UndoStarted() as body:
             return replace(state, undo=body)

@@ -199,7 +199,8 @@ def judge(attempt: AttemptState, item: WorkItem) -> Passed | NotPassed:
     if item.must_change and not attempt.candidate.changed:
         return NotPassed(reason="nothing was changed, whatever the agent says")
     for gate in attempt.failed_gates:
-        return NotPassed(reason=f"{gate.gate} failed with exit code {gate.exit_code} ({gate.evidence})")
+        why = f": {gate.detail}" if gate.detail else ""
+        return NotPassed(reason=f"{gate.gate} failed with exit code {gate.exit_code}{why} ({gate.evidence})")
     return Passed()
 
 
