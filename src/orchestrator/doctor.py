@@ -1,6 +1,7 @@
 """Whether a run could start here: checks that look and change nothing, each with what mends it.
 
-No container is started and no file is made. What a check finds is a value; none of them raises for it.
+No container is started and no file is made; the commands of environment.checks are the user's own, and run as
+they do before a run. What a check finds is a value; none of them raises for it.
 """
 
 import os
@@ -15,8 +16,9 @@ from orchestrator.agents.registry import agent_driver
 from orchestrator.config import LoadedSettings
 from orchestrator.config.approval import Trusted
 from orchestrator.containers.engine import connect_engine
-from orchestrator.engine.environment import DISK_BYTES, check_required_files
+from orchestrator.engine.environment import DISK_BYTES, check_mounts, check_required_files, run_checks
 from orchestrator.errors import OrchestratorError
+from orchestrator.events import one_line
 from orchestrator.gateway.access import VARIABLES, Scripted
 from orchestrator.gateway.sockets import check_user_folder
 from orchestrator.gateway.source import chosen_model
@@ -136,6 +138,28 @@ async def _look_for_required_files(here: Surroundings) -> Sequence[Check]:
     return [_ok("required_files", ", ".join(required))]
 
 
+async def _run_own_checks(here: Surroundings) -> Sequence[Check]:
+    own = here.loaded.settings.environment.checks
+    if here.code_folder is None or not own:
+        return [_skipped("checks", "none are configured" if not own else "no repository to run them in")]
+    try:
+        await run_checks(here.code_folder, own)
+    except OrchestratorError as error:
+        return [_refused("checks", error)]
+    return [_ok("checks", "; ".join(one_line(check.run, 60) for check in own))]
+
+
+async def _look_at_mounts(here: Surroundings) -> Sequence[Check]:
+    settings = here.loaded.settings
+    if not settings.mounts:
+        return [_skipped("mounts", "none are configured")]
+    try:
+        check_mounts(settings)
+    except OrchestratorError as error:
+        return [_refused("mounts", error)]
+    return [_ok("mounts", ", ".join(f"{mount.source} at {mount.target}" for mount in settings.mounts))]
+
+
 async def _look_at_engine(here: Surroundings) -> Sequence[Check]:
     name = here.loaded.settings.image.name
     try:
@@ -240,6 +264,8 @@ CHECKS: Mapping[str, Look] = {
     "git_settings": _look_at_repository,
     "trust": _look_at_trust,
     "required_files": _look_for_required_files,
+    "checks": _run_own_checks,
+    "mounts": _look_at_mounts,
     "engine": _look_at_engine,
     "image": _look_at_engine,
     "agent": _look_at_agent,

@@ -49,6 +49,15 @@ def _required(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHESTRATOR_ENVIRONMENT_REQUIRED_FILES", '["a.txt", "b.txt"]')
 
 
+def _own_check(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = '[{run = "echo no database; exit 3", hint = "make database"}]'
+    monkeypatch.setenv("ORCHESTRATOR_ENVIRONMENT_CHECKS", check)
+
+
+def _nothing_to_mount(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_MOUNTS", '[{source = "/no/such/folder", target = "/shared/data"}]')
+
+
 def _unknown_agent(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHESTRATOR_AGENT_NAME", "claude")
 
@@ -81,6 +90,8 @@ FAILURES: list[tuple[str, Disorder, str, str, str]] = [
     ("state open to others", _state_open, "state", "mode 0755", "chmod 700"),
     ("state nowhere", _state_relative, "state", "not an absolute path", "XDG_STATE_HOME"),
     ("a required file is absent", _required, "required_files", "b.txt", "required_files|setting"),
+    ("a check of their own", _own_check, "checks", "no database", "make database"),
+    ("nothing to mount", _nothing_to_mount, "mounts", "/no/such/folder", "mkdir -p /no/such/folder"),
     ("no engine", _nothing, "engine", "no container engine answers", "systemctl start docker"),
     ("an unknown agent", _unknown_agent, "agent", "claude", "claude-code"),
     ("command without a program", _no_program, "agent", "program", "--agent-command"),
@@ -138,6 +149,23 @@ def test_in_a_folder_that_is_gone_it_completes(bare_folder: Patient) -> None:
     found = bare_folder.diagnose("--json")
     assert found.exit_code == 1
     assert found.check("repository")["detail"] == "the current folder is gone"
+
+
+def test_checks_of_their_own_run_in_the_code_folder(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_ENVIRONMENT_CHECKS", '[{run = "test -e .git"}, {run = "true"}]')
+    check = patient.diagnose("--json").check("checks")
+    assert (check["status"], check["detail"]) == ("ok", "test -e .git; true")
+
+
+def test_commands_that_nobody_approved_do_not_run(patient: Patient) -> None:
+    checks = "[[environment.checks]]\nrun = 'touch ran'\n"
+    (patient.folder / "orchestrator.toml").write_text(checks)
+    found = patient.diagnose("--json")
+    assert found.check("trust")["status"] == "failed"
+    assert found.check("checks")["status"] == "skipped"
+    assert not (patient.folder / "ran").exists()
 
 
 def test_it_makes_nothing(patient: Patient) -> None:
