@@ -19,7 +19,12 @@ FILES = [
     ("attempts = 1", 1, "unknown setting `attempts`", ""),
     ("limits = 1", 1, "`limits` is a section", "[limits] has `attempts`"),
     ("[mounts]\nsource = 'a'", 2, "`mounts` is a list of tables", "[[mounts]]"),
-    ("[limits]\nattempts = '3'", 2, "`limits.attempts` must be a whole number from 1 to 1000, not '3'", None),
+    (
+        "[limits]\nattempts = '3'",
+        2,
+        "`limits.attempts` must be a whole number from 1 to 1000, not '3'",
+        "Default: 3",
+    ),
     ("[limits]\nattempts = 0", 2, "not 0", None),
     ("[limits]\nattempts = -1", 2, "not -1", None),
     ("[limits]\nattempts = true", 2, "not true", None),

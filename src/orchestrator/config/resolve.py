@@ -1,5 +1,6 @@
 """From what the sources give to the settings in force. Pure: no file, no environment."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -128,8 +129,14 @@ def _value(setting: Setting, given: Given, host: Host) -> object:
         raise ConfigurationError(
             f"`{setting.key}` {error}",
             where=where,
-            hint="`orchestrator doctor` shows every setting and where its value comes from.",
+            hint=_about(setting, str(error)),
         ) from None
+
+
+def _about(setting: Setting, said: str) -> str:
+    takes = "" if setting.kind.text in said else f"It takes {setting.kind.text}. "
+    default = "" if setting.written is None else f" Default: {json.dumps(setting.written)}."
+    return f"{takes}{setting.text}{default}"
 
 
 def _weighed(setting: Setting, given: Given, approval: Approval, content: tuple[str, ...]) -> Trusted:
