@@ -83,6 +83,12 @@ TRICKS = {
         lands=False,
         names="fsck",
     ),
+    "git files that are links": Trick(
+        script="ln -s ../user.txt sub/.gitignore", lands=False, names="sub/.gitignore"
+    ),
+    "submodules that nobody can read": Trick(
+        script="echo '[sub' > .gitmodules", lands=False, names="gitmodulesParse"
+    ),
     "un-ignored secrets": Trick(script=": > .gitignore", status=("?? .env",), has_not=(".env",)),
     "a file over 50 MB": Trick(
         script="head -c 51000000 /dev/zero > big.bin", status=("?? big.bin",), has_not=("big.bin",)
@@ -127,6 +133,15 @@ def test_a_tree(scene: Scene, trick: Trick) -> None:
     base = scene.git("rev-parse", "HEAD")
     done = scene.run(*AGENT, "-c", "limits.attempts=1", plan="docs/plan.md")
     check(scene, trick, base, done)
+
+
+def test_a_link_that_git_warned_of_before_keeps_nobody_from_work(scene: Scene) -> None:
+    (scene.folder / ".gitignore").symlink_to("ignored")
+    write_agent(scene, MADE)
+    scene.commit(plan__md=plan(task("1")), ignored="build/\n")
+    done = scene.run(*AGENT)
+    assert done.exit_code == 0, done
+    assert len(scene.commits("work", since=done.events[0]["base"])) == 1
 
 
 def write_agent(scene: Scene, does: str) -> None:

@@ -7,25 +7,16 @@ ignored files stay, and what would be overwritten without having been saved is k
 
 import asyncio
 import os
-from typing import NamedTuple
 
 from orchestrator.errors import WorkspaceError
 from orchestrator.workspace import candidate as candidates
 from orchestrator.workspace.delivery import index_of_users, keep_replaced, move_branch, replace_index
+from orchestrator.workspace.differences import ABSENT, LINK, Difference, differences
 from orchestrator.workspace.git import TREE_SECONDS
 from orchestrator.workspace.repository import OwnRepository
 from orchestrator.workspace.tree import LinkInPath, TreeRefused, read_file, remove_file, write_file
 
 FILE_MAX_BYTES = 2_000_000_000
-
-
-class _Difference(NamedTuple):
-    path: str
-    mode: str
-    """As git writes it; 000000 where the target has no such path."""
-    blob: str
-    was_there: bool
-    """Whether the tree that was saved had it."""
 
 
 async def bring_back(
@@ -38,12 +29,13 @@ async def bring_back(
     async with index_of_users(own.layout):
         await _check_head(own, branch)
         await move_branch(own, branch, target, expected)
-        differences = await _differences(own, saved, target, untouched)
         # First what goes: a file may stand where a folder has to come.
-        for difference in sorted(differences, key=lambda each: each.mode != "000000"):
+        found = sorted(await differences(own, saved, target), key=lambda each: each.mode != ABSENT)
+        changed = [difference for difference in found if difference.path not in untouched]
+        for difference in changed:
             await _apply(own, difference)
         await replace_index(own, target)
-    return tuple(sorted(difference.path for difference in differences))
+    return tuple(sorted(difference.path for difference in changed))
 
 
 async def _check_head(own: OwnRepository, branch: str) -> None:
@@ -56,30 +48,15 @@ async def _check_head(own: OwnRepository, branch: str) -> None:
         )
 
 
-async def _differences(
-    own: OwnRepository, saved: str, target: str, untouched: frozenset[str]
-) -> list[_Difference]:
-    listing = await own.git.run(
-        "diff-tree", "-r", "-z", "--no-renames", "--raw", saved, target, timeout=TREE_SECONDS
-    )
-    fields = os.fsdecode(listing).split("\0")
-    found = []
-    for head, path in zip(fields[::2], fields[1::2], strict=False):
-        before, after, _, blob, _ = head.removeprefix(":").split(" ")
-        if path not in untouched:
-            found.append(_Difference(path, after, blob, was_there=before != "000000"))
-    return found
-
-
-async def _apply(own: OwnRepository, difference: _Difference) -> None:
+async def _apply(own: OwnRepository, difference: Difference) -> None:
     folder, owner = own.layout.folder, own.layout.owner
-    if difference.mode == "000000":
+    if difference.mode == ABSENT:
         await asyncio.to_thread(remove_file, folder, difference.path)
         return
-    if not difference.was_there:
+    if difference.before == ABSENT:
         await _keep_unsaved(own, difference.path)
     # A link's content is where it leads; a file's gets the line ends that the user's checkout would have.
-    how = ("blob",) if difference.mode == "120000" else ("--filters", f"--path={difference.path}")
+    how = ("blob",) if difference.mode == LINK else ("--filters", f"--path={difference.path}")
     content = await own.git.run("cat-file", *how, difference.blob, timeout=TREE_SECONDS)
     await asyncio.to_thread(write_file, folder, difference.path, content, owner, mode=difference.mode)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from orchestrator.errors import EnvironmentInvalid, WorkspaceError
-from orchestrator.events import plain
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace import candidate as candidates
 from orchestrator.workspace import container_git, delivery, restoration
@@ -25,9 +24,10 @@ from orchestrator.workspace.folder import (
     read_layout,
     read_settings,
 )
-from orchestrator.workspace.git import TREE_SECONDS, words_of
+from orchestrator.workspace.git import TREE_SECONDS
 from orchestrator.workspace.repository import Author, OwnRepository, open_repository, repository_folder
-from orchestrator.workspace.tree import Baseline, Oddity, Survey, TreeRefused, survey
+from orchestrator.workspace.soundness import check_sound
+from orchestrator.workspace.tree import Baseline, Oddity, Survey, survey
 
 ChangeStatus = Literal["added", "modified", "deleted", "type_changed"]
 _STATUS: Mapping[str, ChangeStatus] = {"A": "added", "M": "modified", "D": "deleted", "T": "type_changed"}
@@ -233,12 +233,13 @@ class Workspace:
 
         Files of the overlay are written into the folder when the commit is delivered. Raises LinkInPath for a
         link, or a file, where a folder of theirs would have to be, and TreeRefused for content that git's own
-        check of a repository calls an error.
+        check of a repository calls an error, or would only now warn of.
         """
         tree = await candidates.lay_over(self.own, snapshot.tree, overlay)
         commit = await candidates.commit_tree(self.own, tree, parent=parent, message=message)
         self.own.remember_documents(commit, overlay)
-        await self._check_sound(await self._pack(commit, base))
+        pack = await self._pack(commit, base)
+        await check_sound(self.own, pack, parent=parent, commit=commit)
         await self.own.git.run("update-ref", ref, commit)
         return Candidate(commit=commit, tree=tree)
 
@@ -261,18 +262,6 @@ class Workspace:
         )
         await git.run("prune-packed", "-q")
         return Path(f"{packs}-{name.decode().strip()}.pack")
-
-    async def _check_sound(self, pack: Path) -> None:
-        """Raises TreeRefused when a `git fsck` of the user's would call something in it an error."""
-        index = pack.with_suffix(".checked")
-        done = await self.own.git.try_run(
-            "index-pack", "--strict", "-o", str(index), str(pack), timeout=TREE_SECONDS
-        )
-        index.unlink(missing_ok=True)
-        if done.exit_code != 0:
-            said = [line for line in os.fsdecode(done.stderr).splitlines() if line.startswith("error: ")]
-            why = said[0].removeprefix("error: ") if said else words_of(done)
-            raise TreeRefused(f"git fsck would call it damaged: {plain(why)}", where=str(self.folder))
 
     async def salvage(
         self,

@@ -1,0 +1,33 @@
+"""What differs between two commits or trees, path by path."""
+
+import os
+from typing import NamedTuple
+
+from orchestrator.workspace.git import TREE_SECONDS
+from orchestrator.workspace.repository import OwnRepository
+
+ABSENT = "000000"
+LINK = "120000"
+
+
+class Difference(NamedTuple):
+    path: str
+    before: str
+    """The mode as git writes it; ABSENT where the first has no such path."""
+    mode: str
+    """The same of the second."""
+    blob: str
+    """The object that the second has there."""
+
+
+async def differences(own: OwnRepository, first: str, second: str) -> list[Difference]:
+    """A rename is a deletion and an addition."""
+    listing = await own.git.run(
+        "diff-tree", "-r", "-z", "--no-renames", "--raw", first, second, timeout=TREE_SECONDS
+    )
+    fields = os.fsdecode(listing).split("\0")
+    found = []
+    for head, path in zip(fields[::2], fields[1::2], strict=False):
+        before, after, _, blob, _ = head.removeprefix(":").split(" ")
+        found.append(Difference(path, before, after, blob))
+    return found
