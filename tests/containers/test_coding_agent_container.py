@@ -362,6 +362,20 @@ async def test_exec_over_its_time_raises(new: Any, code_folder: Path) -> None:
     await container.stop()
 
 
+@pytest.mark.parametrize("words", [[], "ls -l"], ids=["nothing", "a line"])
+async def test_a_command_that_is_no_list_of_words_is_refused(
+    new: Any, containers: Containers, code_folder: Path, words: Any
+) -> None:
+    container = new()
+    with pytest.raises(CodingAgentError, match="is no command"):
+        await container.start(code_folder, command=words)
+    assert container.container_name not in await containers.names()
+    await container.start(str(code_folder), command=FOREVER)
+    with pytest.raises(CodingAgentError, match="is no command"):
+        await container.exec(words, timeout=30)
+    await container.stop()
+
+
 async def printed(container: CodingAgentContainer, folder: Path) -> bytes:
     async def ignore(line: bytes) -> None:
         pass

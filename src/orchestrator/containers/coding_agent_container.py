@@ -60,13 +60,13 @@ class CodingAgentContainer:
     _id: str | None = field(default=None, init=False, repr=False)
     _stopped: bool = field(default=False, init=False, repr=False)
 
-    async def start(self, code_folder: Path, *, command: Sequence[str] | None = None) -> None:
+    async def start(self, code_folder: Path | str, *, command: Sequence[str] | None = None) -> None:
         """Make and start it, as the owner of `code_folder`; without `command` the image's own keeps it alive.
 
         Raises CannotStart (both an EnvironmentInvalid and a CodingAgentError) when folder, image or engine
         are not fit. Leaves no container behind when it fails.
         """
-        spec = self._spec(code_folder, command)
+        spec = self._spec(Path(code_folder), command)
         self._id, self._stopped = None, False
         try:
             engine = await self._engine()
@@ -100,8 +100,9 @@ class CodingAgentContainer:
 
         After `timeout` seconds what it began is killed: CodingAgentTimeout.
         """
+        words = _words(argv)
         engine = await self._engine()
-        return await engine.exec(self._container, argv, timeout=timeout, stdin=stdin)
+        return await engine.exec(self._container, words, timeout=timeout, stdin=stdin)
 
     async def follow(self, folder: Path, *, on_stdout_line: OnLine, limit_bytes: int) -> FollowResult:
         """Store its output under `folder` until it has ended; see `logs.follow`."""
@@ -164,13 +165,24 @@ class CodingAgentContainer:
             uid=owner.st_uid,
             gid=owner.st_gid,
             limits=self.limits,
-            command=None if command is None else tuple(command),
+            command=None if command is None else _words(command),
             working_dir=self.workspace_path,
             env=self.env,
             labels=self.labels,
             mounts=(Bind(source=code_folder, target=self.workspace_path), *self.mounts),
             network=self.network,
         )
+
+
+def _words(command: Sequence[str]) -> tuple[str, ...]:
+    """Raises CodingAgentError for a command that is no list of words, before anything is made for it."""
+    if isinstance(command, str) or not command:
+        raise CodingAgentError(
+            f"{command!r} is no command",
+            where="CodingAgentContainer",
+            hint="Give the program and its arguments as a list: ['ls', '-l'].",
+        )
+    return tuple(command)
 
 
 def _owner(code_folder: Path) -> os.stat_result:
