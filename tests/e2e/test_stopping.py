@@ -90,6 +90,7 @@ def test_other_signals_stop_in_order_too(scene: Scene, number: signal.Signals) -
     with scene.start("run", "plan.md", "--json", *AGENT) as command:
         command.until("attempt_started")
         command.send(number)
+        assert "has up to 20 s to end" in command.until("notice")["text"]
         check_stopped(scene, command.finish())
 
 

@@ -76,6 +76,16 @@ async def test_a_second_signal_while_cleaning_up_changes_nothing() -> None:
     assert stop.reason == "stopped by SIGINT"
 
 
+async def test_the_reason_is_told_before_what_is_under_way_is_cut_off() -> None:
+    log: list[str] = []
+    with StopSignals(log.append) as stop:
+        killing = asyncio.create_task(kill_when_begun(log, signal.SIGTERM))
+        with pytest.raises(asyncio.CancelledError):
+            await stop.unless_stopped(for_ever(log))
+        await killing
+    assert log == ["begun", "stopped by SIGTERM", "cleaned up"]
+
+
 async def test_after_a_signal_nothing_new_is_begun_to_its_end() -> None:
     log: list[str] = []
     with StopSignals() as stop:

@@ -4,6 +4,7 @@ import asyncio
 from typing import assert_never
 
 from orchestrator.engine import checks, landing, recovery
+from orchestrator.engine.agent_watch import PATIENCE_SECONDS
 from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.edits import take_edits
@@ -13,6 +14,7 @@ from orchestrator.plan.model import Task
 from orchestrator.run.facts import (
     Body,
     BranchReady,
+    Notice,
     QuestionAsked,
     RunEnded,
     RunStatus,
@@ -62,7 +64,8 @@ class MilestoneRunner:
         Failures of engine, workspace and disk park the run, a signal interrupts it; both leave it resumable.
         Raises StorageError when not even its end can be stored, and CancelledError when the caller cancels.
         """
-        with StopSignals() as stop, stopped_by(self._context.journal.cancel_wish(), stop, CANCELLED):
+        wish = self._context.journal.cancel_wish()
+        with StopSignals(self._say_what_is_cut_off) as stop, stopped_by(wish, stop, CANCELLED):
             end = await self._until_ended(stop)
         self._append(RunEnded(status=end.status, exit_code=end.exit_code, reason=end.reason, until=end.until))
         if end.reason == BY_CALLER:
@@ -87,6 +90,15 @@ class MilestoneRunner:
             bug = f"a bug in the orchestrator: {type(error).__name__}"
             self._append(RunEnded(status="interrupted", exit_code=70, reason=bug))
             raise
+
+    def _say_what_is_cut_off(self, reason: str) -> None:
+        """An agent is asked to end before it is made to, and nobody should wait in silence."""
+        at_work = [
+            task for task in self.state.tasks.values() if task.attempts and task.attempts[-1].end is None
+        ]
+        if at_work:
+            seconds = f"{2 * PATIENCE_SECONDS:g} s"
+            self._append(Notice(text=f"{reason}: the agent has up to {seconds} to end"))
 
     async def _not_set_up(self, error: SetupFailed) -> EndRun:
         """Before there is any work, a run that cannot be set up is over and leaves no trace."""

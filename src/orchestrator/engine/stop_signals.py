@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -44,8 +44,10 @@ def stopped_by(wish: Coroutine[Any, Any, None], stop: "StopSignals", reason: str
 class StopSignals:
     """Inside `with`, the signals are ours; further ones while stopping change nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, cutting_off: Callable[[str], object] = lambda reason: None) -> None:
+        """`cutting_off` is called with the reason before work that is under way is cancelled."""
         self.reason: str | None = None
+        self._cutting_off = cutting_off
         self._stopped = asyncio.Event()
         # Elsewhere than in the main thread Python hears no signals.
         in_main = threading.current_thread() is threading.main_thread()
@@ -79,6 +81,7 @@ class StopSignals:
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
+                self._cutting_off(self.reason or "stopped")
                 working.cancel()
             await working
             if self._stopped.is_set():
