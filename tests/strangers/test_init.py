@@ -7,7 +7,7 @@ import pytest
 from e2e_kit import Scene
 
 from orchestrator.config import load_settings
-from orchestrator.wiring.init_file import configuration, look
+from orchestrator.wiring.init_file import configuration, look, secrets_below
 
 SHAPES = {
     "nothing": ((), None),
@@ -61,6 +61,20 @@ def test_secrets_are_hidden_at_once_and_all_else_is_a_comment() -> None:
     assert tomllib.loads(configuration(look((".env", "uv.lock")))) == {
         "verify": {}, "setup": {}, "image": {}, "masked": {"files": [".env"]}, "limits": {},
     }  # fmt: skip
+
+
+def test_secrets_in_subfolders_are_found_and_those_of_others_are_not(tmp_path: Path) -> None:
+    shown = ["api/.env.example", "tests/server.key", "node_modules/x/.env", "a/b/c/d/e/.env"]
+    for path in ["api/.env", "infra/prod/main.tfvars", ".env", *shown]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    (tmp_path / "linked").symlink_to(tmp_path / "api")
+    assert secrets_below(tmp_path) == ("api/.env", "infra/prod/main.tfvars")
+    assert look((".env",), below=secrets_below(tmp_path)).secrets == (
+        ".env",
+        "api/.env",
+        "infra/prod/main.tfvars",
+    )
 
 
 def test_which_files_are_hidden() -> None:

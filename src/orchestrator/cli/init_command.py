@@ -16,12 +16,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def init(arguments: argparse.Namespace) -> int:
     from orchestrator.engine.environment import code_folder
-    from orchestrator.wiring.init_file import TOLD_BY, configuration, look
+    from orchestrator.wiring.init_file import TOLD_BY, configuration, look, secrets_below
 
     folder = code_folder()
     path = folder / "orchestrator.toml"
     texts = {name: text for name in TOLD_BY if (text := _text(folder / name)) is not None}
-    found = look({entry.name for entry in folder.iterdir()}, texts)
+    found = look({entry.name for entry in folder.iterdir()}, texts, secrets_below(folder))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(configuration(found))

@@ -1,10 +1,12 @@
 """The configuration that `init` writes: what is found in a repository, and the rest as comments."""
 
 import json
+import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from types import MappingProxyType
 
 from orchestrator.gates.discovery import discover
@@ -52,6 +54,16 @@ SECRETS = (
         "*.tfvars",
     ),
 )
+SECRETS_BELOW = (
+    *(".env", ".env.*", "*.env", ".envrc", ".npmrc", ".pypirc", "*.tfvars"),
+    *("credentials.json", "service-account*.json", "secrets.json", "secrets.toml", "secrets.y*ml"),
+)
+"""Below the root keys and certificates are mostly samples of tests."""
+_DEEPEST = 4
+_MOST_FILES = 50_000
+_NOT_THE_PROJECTS = frozenset(
+    {".git", ".venv", "venv", "node_modules", "target", "vendor", "site-packages", "dist", "build"}
+)
 TOLD_BY = (
     "pyproject.toml",
     "requirements.txt",
@@ -78,15 +90,37 @@ class Found:
     packages: tuple[str, ...]
 
 
-def look(names: Collection[str], texts: Mapping[str, str] = MappingProxyType({})) -> Found:
-    """What the names at a repository's root tell, and the texts of those of TOLD_BY that are known."""
+def look(
+    names: Collection[str],
+    texts: Mapping[str, str] = MappingProxyType({}),
+    below: Sequence[str] = (),
+) -> Found:
+    """What the names at a repository's root tell, and the texts of those of TOLD_BY that are known.
+
+    `below` are the paths of secrets in subfolders.
+    """
     return Found(
         languages=tuple(name for name, signs in LANGUAGES if any(sign in names for sign in signs)),
         managers=tuple(f"{manager.lock} ({manager.name})" for manager in discover(names)),
         test=next((command for sign, command in TESTS if sign in names and _can_work(command, texts)), None),
-        secrets=tuple(name for name in sorted(names) if _is_secret(name)),
+        secrets=(*(name for name in sorted(names) if _is_secret(name, SECRETS)), *below),
         packages=tuple(package for sign, wanted in PACKAGES if sign in names for package in wanted),
     )
+
+
+def secrets_below(folder: Path) -> tuple[str, ...]:
+    """Paths in subfolders, relative to `folder`; a bounded search that follows no link."""
+    found: list[str] = []
+    seen = 0
+    for place, folders, files in os.walk(folder):
+        above = Path(place).relative_to(folder)
+        folders[:] = sorted(set(folders) - _NOT_THE_PROJECTS) if len(above.parts) < _DEEPEST else []
+        seen += len(files)
+        if seen > _MOST_FILES:
+            break
+        if above.parts:
+            found += [str(above / name) for name in sorted(files) if _is_secret(name, SECRETS_BELOW)]
+    return tuple(path for path in found if path.isprintable())
 
 
 def _can_work(command: str, texts: Mapping[str, str]) -> bool:
@@ -99,8 +133,8 @@ def _can_work(command: str, texts: Mapping[str, str]) -> bool:
     return True
 
 
-def _is_secret(name: str) -> bool:
-    return name.isprintable() and _fits(name, SECRETS) and not _fits(name, SAMPLES)
+def _is_secret(name: str, patterns: tuple[str, ...]) -> bool:
+    return name.isprintable() and _fits(name, patterns) and not _fits(name, SAMPLES)
 
 
 def _fits(name: str, patterns: tuple[str, ...]) -> bool:
