@@ -34,6 +34,7 @@ from orchestrator.run.facts import (
     EditsCommitted,
     LandingRefused,
     Notice,
+    PlanTaken,
     QuestionAnswered,
     StillRunning,
 )
@@ -60,6 +61,10 @@ WORDS = {
         [f"run {RUN}: A greeting (plans/greeting.md)", "branch milestone/greeting, from base0, agent nop"],
     ),
     "resumed": (resumed(), [f"run {RUN} goes on"]),
+    "an edited plan": (
+        Entry(PlanTaken(plan_title="P", tasks=(), end_to_end=False, stored="p", redo=("1",))),
+        ["plan    taken as it is now, 0 tasks, done again: 1"],
+    ),
     "task": (task_started(), ["task    1: Title of 1"]),
     "attempt": (attempt(), [f"attempt 1/1 in ktrdr-coding-agent-{RUN}-1-1 (new session)"]),
     "attempt, again": (attempt(2), [f"attempt 1/2 in ktrdr-coding-agent-{RUN}-1-2 (session goes on)"]),

@@ -28,7 +28,7 @@ deeds: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("write"), st.sampled_from(PATHS)),
     st.tuples(st.just("write"), st.sampled_from(PATHS)),
     st.tuples(st.sampled_from(["delete", "move"]), st.sampled_from(PATHS)),
-    st.tuples(st.sampled_from(["stage", "commit", "tidy"])),
+    st.tuples(st.sampled_from(["stage", "commit", "tidy", "edit plan"])),
 )
 behaviours = st.sampled_from(sorted(BEHAVIOURS))
 first_command: Step = ("run", "plan.md", "--allow-dirty", *RUN)
@@ -91,5 +91,7 @@ def do(history: History, deed: Step) -> None:
             history.commit()
         case ("tidy",):
             history.tidy()
+        case ("edit plan",):
+            history.edit_plan()
         case _:
             raise AssertionError(deed)

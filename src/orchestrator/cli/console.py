@@ -22,6 +22,7 @@ from orchestrator.run.facts import (
     LandingRefused,
     LandingStarted,
     Notice,
+    PlanTaken,
     QuestionAnswered,
     QuestionAsked,
     RunEnded,
@@ -67,6 +68,9 @@ def lines(fact: Fact) -> list[str]:
             ]
         case RunResumed():
             return [f"run {fact.run} goes on"]
+        case PlanTaken() as body:
+            again = f", done again: {', '.join(body.redo)}" if body.redo else ""
+            return [f"plan    taken as it is now, {len(body.tasks)} tasks{again}"]
         case Notice() as body:
             return [f"note    {one_line(body.text, 400)}"]
         case SetupStarted() as body:

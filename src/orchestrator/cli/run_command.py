@@ -25,6 +25,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     task.set_defaults(handler=run_task)
     resume = commands.add_parser("resume", help="go on with a run that failed, waits, or was stopped")
     resume.add_argument("run", metavar="RUN|PLAN", nargs="?")
+    resume.add_argument(
+        "--keep",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="a finished task that was edited stays finished",
+    )
+    resume.add_argument(
+        "--redo", metavar="ID", action="append", default=[], help="a finished task is done again"
+    )
     resume.set_defaults(handler=resume_run)
     run.add_argument("--from", dest="first", metavar="ID", help="begin with this task")
     run.add_argument("--only", metavar="ID", action="append", default=[], help="only this task; repeatable")
@@ -73,7 +83,8 @@ def run_task(arguments: argparse.Namespace) -> int:
 def resume_run(arguments: argparse.Namespace) -> int:
     from orchestrator.wiring import runs
 
-    return _carried_out(arguments, lambda options: runs.resume_run(arguments.run, **options))
+    wanted = {"keep": tuple(arguments.keep), "redo": tuple(arguments.redo)}
+    return _carried_out(arguments, lambda options: runs.resume_run(arguments.run, **wanted, **options))
 
 
 def _carried_out(

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import uuid
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from orchestrator.agents.base import (
@@ -32,8 +33,10 @@ from orchestrator.engine.overlays import masks, remove_made
 from orchestrator.engine.run_folder import AttemptFolders
 from orchestrator.engine.sessions import carry_session, session_exists
 from orchestrator.engine.setup import For, setup_image, volumes_of
+from orchestrator.errors import UsageError
 from orchestrator.events import InvalidOutcome, Outcome, plain
 from orchestrator.gateway.access import AttemptAccess, credential_kind
+from orchestrator.plan_files import read_plan_bytes
 from orchestrator.run.facts import AttemptEnded, AttemptStarted, TreeSaved
 from orchestrator.run.prompts import PromptParts, prompt
 from orchestrator.run.state import AttemptState
@@ -65,8 +68,12 @@ class _Prepared:
 
 
 def choose_session(context: RunContext, task: str, previous: AttemptState | None) -> Session:
-    """The previous attempt's session when it can be continued, else a new one."""
-    if previous is not None and context.driver.capabilities.resume != "ignored":
+    """The previous attempt's session when it can be continued, else a new one.
+
+    What was told to a session is the task as it was written then, so an edited one begins anew.
+    """
+    text_is_new = previous is not None and previous.number <= context.journal.state.tasks[task].edited
+    if previous is not None and not text_is_new and context.driver.capabilities.resume != "ignored":
         session = Session(id=previous.start.session, resumed=True)
         launch = context.driver.launch(_request(context, task, previous.number, session, None))
         if session_exists(attempt_folders(context, task, previous.number).home, launch.session_files):
@@ -124,10 +131,19 @@ async def record_interrupted(context: RunContext, task: str, number: int, reason
             tool_calls=heard.tool_calls,
             session_kept=session_exists(folders.home, launch.session_files),
             usage=heard.usage,
+            plan_sha256=_plan_sha256(context),
         ),
         task=task,
         attempt=number,
     )
+
+
+def _plan_sha256(context: RunContext) -> str | None:
+    try:
+        content = read_plan_bytes(context.workspace.folder / context.plan.path, context.plan.path)
+    except UsageError:
+        return None
+    return sha256(content).hexdigest()
 
 
 def _heard(parser: Parser, transcript: Path) -> AgentReport:
@@ -310,6 +326,7 @@ def _record_end(context: RunContext, attempt: AttemptPlan, prepared: _Prepared, 
             session_kept=session_exists(prepared.folders.home, prepared.launch.session_files),
             usage=watched.report.usage,
             until=verdict.until,
+            plan_sha256=_plan_sha256(context),
         ),
         task=attempt.task,
         attempt=attempt.number,

@@ -80,10 +80,9 @@ class RunFolder:
     def lock(self) -> Path:
         return self.root / "lock"
 
-    @property
-    def plan(self) -> Path:
-        """The plan's bytes as they were when the run started."""
-        return self.root / "plan"
+    def stored_plan(self, name: str) -> Path:
+        """The plan's bytes by which the run goes; see `RunState.plan_stored`."""
+        return self.root / name
 
     @property
     def configuration(self) -> Path:

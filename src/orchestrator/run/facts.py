@@ -74,6 +74,20 @@ class RunResumed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlanTaken:
+    """From here on the run goes by the plan as a person edited it."""
+
+    kind: ClassVar[str] = "plan_taken"
+    plan_title: str
+    tasks: tuple[TaskEntry, ...]
+    end_to_end: bool
+    stored: str
+    """The file in the run's folder that holds its bytes."""
+    redo: tuple[str, ...] = ()
+    """Ids of finished tasks that are to be done again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """Something a person should know about the run; nothing follows from it."""
 
@@ -212,6 +226,8 @@ class AttemptEnded:
     usage: Usage = field(default_factory=Usage)
     until: str | None = None
     """When a usage limit is over, if the provider said so."""
+    plan_sha256: str | None = None
+    """Of the plan in the folder then: an edit that an attempt may have made is nobody's wish."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,6 +406,7 @@ class RunEnded:
 Body = (
     RunStarted
     | RunResumed
+    | PlanTaken
     | Notice
     | SetupStarted
     | StillRunning

@@ -28,6 +28,7 @@ from orchestrator.run.facts import (
     LandingRefused,
     LandingStarted,
     Notice,
+    PlanTaken,
     QuestionAnswered,
     QuestionAsked,
     RunEnded,
@@ -77,6 +78,9 @@ class AttemptState:
         return self.start.parent if self.looked is None else self.looked.head
 
 
+PLAN_AT_START = "plan"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionState:
     task: str | None
@@ -98,6 +102,10 @@ class TaskState:
     base: tuple[BaseChecked, ...] = ()
     undone: int = 0
     """How many of its attempts are history since the task was undone."""
+    edited: int = 0
+    """How many of its attempts went by an earlier text of it."""
+    redone: bool = False
+    """Whether a person had it done again: its work may be there already."""
 
     @property
     def last(self) -> AttemptState | None:
@@ -117,6 +125,8 @@ class RunState:
     options: RunOptions
     epoch: int = 0
     tasks: Mapping[str, TaskState] = field(default_factory=dict)
+    plan_stored: str = PLAN_AT_START
+    """The file in the run's folder that holds the plan it goes by."""
     base_checked: bool = False
     branch_ready: bool = False
     cancel_wished: bool = False
@@ -184,6 +194,8 @@ def _transition(state: RunState, fact: Fact) -> RunState:
             raise ValueError(f"fact {fact.n}: the run has begun before")
         case RunResumed() as body:
             return _resumed(state, body)
+        case PlanTaken() as body:
+            return _plan_taken(state, body)
         case BaseChecked() as body:
             return _base_checked(state, fact, body)
         case BaseRunEnded():
@@ -254,6 +266,32 @@ def _resumed(state: RunState, body: RunResumed) -> RunState:
         ended_at=None,
         end=None,
     )
+
+
+def _plan_taken(state: RunState, body: PlanTaken) -> RunState:
+    """Tasks that were never begun and are gone are forgotten; finished ones stay."""
+    tasks = {entry.id: _as_edited(state, entry, body.redo) for entry in body.tasks}
+    gone = {task_id: task for task_id, task in state.tasks.items() if task_id not in tasks and task.met}
+    return replace(
+        state,
+        start=replace(state.start, plan_title=body.plan_title, end_to_end=body.end_to_end),
+        tasks={**tasks, **gone},
+        plan_stored=body.stored,
+        base_checked=False,
+    )
+
+
+def _as_edited(state: RunState, entry: TaskEntry, redo: tuple[str, ...]) -> TaskState:
+    task = state.tasks.get(entry.id)
+    if task is None:
+        is_left_out = bool(state.options.only) and entry.id not in state.options.only
+        left_out = TaskFinished(status="skipped", reason="left out") if is_left_out else None
+        return TaskState(entry=entry, finished=left_out)
+    if entry.id in redo:
+        task = replace(task, parent=None, landing=None, finished=None, undone=len(task.attempts), redone=True)
+    if entry.hash != task.entry.hash and not task.met:
+        task = replace(task, base=(), edited=len(task.attempts))
+    return replace(task, entry=entry)
 
 
 def _with_task(state: RunState, fact: Fact, **changes: Any) -> RunState:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
+from orchestrator.run.facts import PlanTaken
 from orchestrator.run.state import RunState
 
 NOT_BEGUN = 2
@@ -39,6 +40,8 @@ class NewRun:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoOn:
     state: RunState
+    taken: PlanTaken | None = None
+    """The plan by which it goes from now on, where a person edited it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,8 @@ async def notices(
     ]
     if isinstance(choice, GoOn) and _edited(place, read):
         found.append(
-            f"{path} was edited since; the run goes on with it as it was (run --new takes the new one)"
+            f"{path} is not the plan of this run any more, by an attempt perhaps: the run goes on with its "
+            "own. Save a version of yours, and `orchestrator resume` takes it"
         )
     if isinstance(choice, NewRun):
         found += [f"task {task} is left out" for task in choice.skipped]

@@ -59,8 +59,8 @@ class Place:
         return frozenset(paths)
 
     def stored_plan(self, state: RunState) -> ReadPlan:
-        """The plan as it was when the run started."""
-        content = self.records.folder(state.run).plan.read_bytes()
+        """The plan by which the run goes: as it was when it started, or as it was taken since."""
+        content = self.records.folder(state.run).stored_plan(state.plan_stored).read_bytes()
         return ReadPlan(plan=read_plan(content, path=state.start.plan), content=content)
 
     def run_of_this_folder(self, wanted: str) -> RunState:

@@ -30,6 +30,10 @@ class RunRequest:
     """Ids of the tasks to carry out; empty: all."""
     first: str | None = None
     """Id of the task to begin with; those before it are left out."""
+    keep: tuple[str, ...] = ()
+    """Ids of finished tasks that stay so although their text was edited."""
+    redo: tuple[str, ...] = ()
+    """Ids of finished tasks that are to be done again."""
     new: bool = False
     """Start over, whatever earlier runs did."""
     allow_dirty: bool = False

@@ -7,6 +7,7 @@ from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.run.report import RunReport, report_of
 from orchestrator.supervision.choose_run import DoneAlready, GoOn
 from orchestrator.wiring.place import opened_place, plan_path
+from orchestrator.wiring.plan_edits import going_on
 from orchestrator.wiring.request import RunRequest, options_for, settings_for
 from orchestrator.wiring.start import choose, prepared
 
@@ -40,5 +41,6 @@ async def resume_run(wanted: str | None, **options: object) -> RunReport:
     request = RunRequest(**options)  # type: ignore[arg-type]
     async with opened_place(code_folder) as place:
         state = place.unfinished(wanted)
-        async with prepared(place, GoOn(state=state), place.stored_plan(state), request) as context:
+        choice, read = going_on(place, state, request)
+        async with prepared(place, choice, read, request) as context:
             return report_of(await MilestoneRunner(context).carry_out())

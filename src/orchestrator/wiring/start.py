@@ -43,11 +43,10 @@ from orchestrator.run.facts import (
     RunOptions,
     RunResumed,
     RunStarted,
-    TaskEntry,
     TaskFinished,
 )
 from orchestrator.run.prompts import TEXTS
-from orchestrator.run.state import RunState, begin, fold
+from orchestrator.run.state import PLAN_AT_START, RunState, begin, fold
 from orchestrator.supervision.choose_run import (
     Choice,
     GoOn,
@@ -58,9 +57,11 @@ from orchestrator.supervision.choose_run import (
     is_unfinished,
 )
 from orchestrator.supervision.decide import Work, WorkItem
+from orchestrator.supervision.plan_edits import entries_of
 from orchestrator.wiring.image import run_image
 from orchestrator.wiring.notices import notices
 from orchestrator.wiring.place import Place, ReadPlan, check_living_containers
+from orchestrator.wiring.plan_edits import going_on
 from orchestrator.wiring.request import RunRequest, model_for, options_for, settings_for
 
 PROBE_SECONDS = "120"
@@ -79,7 +80,7 @@ async def choose(place: Place, path: str, request: RunRequest) -> tuple[Choice, 
     selection = Selection(only=request.only, first=request.first, anew=request.new)
     choice = choose_run(records, plan, selection, on_branch=await place.on_branch(records))
     if isinstance(choice, GoOn):
-        return choice, place.stored_plan(choice.state)
+        return going_on(place, choice.state, request)
     return choice, ReadPlan(plan=plan, content=content)
 
 
@@ -296,14 +297,18 @@ async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Te
     if isinstance(choice, GoOn):
         journal = RunJournal(place.journal, fold(place.journal.state_facts(terms.run)))
         await finish_undo(place.workspace, journal, place.records.folder(terms.run), terms.untracked)
+        if choice.taken is not None:
+            place.records.folder(terms.run).stored_plan(choice.taken.stored).write_bytes(read.content)
         journal.append(RunResumed(options=terms.options))
+        if choice.taken is not None:
+            journal.append(choice.taken)
         for text in terms.notices:
             journal.append(Notice(text=text))
         await see_lost(place.workspace, journal)
         _answer_by_guidance(journal, terms.options.guidance)
         return journal
     folder = place.records.folder(terms.run)
-    folder.plan.write_bytes(read.content)
+    folder.stored_plan(PLAN_AT_START).write_bytes(read.content)
     folder.configuration.write_bytes(terms.loaded.repository_file or b"")
     folder.build_context.write_text(terms.build_context, "utf-8")
     started = await _started(place, read.plan, terms)
@@ -337,9 +342,7 @@ async def _started(place: Place, plan: Plan, terms: _Terms) -> RunStarted:
         branch=terms.branch,
         base=base,
         head=head,
-        tasks=tuple(
-            TaskEntry(id=task.id, title=task.title, type=task.type, hash=task.hash) for task in plan.tasks
-        ),
+        tasks=entries_of(plan),
         end_to_end=plan.end_to_end is not None,
         options=replace(terms.options, agent=terms.loaded.settings.agent.name),
     )
@@ -379,7 +382,8 @@ async def _work(place: Place, plan: Plan, settings: Settings, state: RunState) -
         if finished is not None and finished.status in ("imported", "skipped"):
             continue
         commands = commands_of(task, settings)
-        landed = earlier_commit(records, task.id, None, on_branch) is not None
+        landed = state.tasks[task.id].redone
+        landed = landed or earlier_commit(records, task.id, None, on_branch) is not None
         must_change = (task.writes_code or (task.type is None and not commands)) and not landed
         items.append(
             WorkItem(id=task.id, depends_on=task.depends_on, commands=commands, must_change=must_change)

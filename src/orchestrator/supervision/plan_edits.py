@@ -1,0 +1,67 @@
+"""What becomes of a run whose plan a person has edited: decided by the hashes of its tasks."""
+
+from orchestrator.errors import UsageError
+from orchestrator.plan.model import Plan
+from orchestrator.run.facts import PlanTaken, TaskEntry
+from orchestrator.run.state import RunState
+
+
+def entries_of(plan: Plan) -> tuple[TaskEntry, ...]:
+    """What a run remembers of the plan's tasks."""
+    return tuple(
+        TaskEntry(id=task.id, title=task.title, type=task.type, hash=task.hash) for task in plan.tasks
+    )
+
+
+def in_flight(state: RunState) -> bool:
+    """Whether an attempt or a landing has been begun and not ended: its plan is the one it began with."""
+    attempts = (task.last for task in state.tasks.values())
+    return any(attempt is not None and attempt.end is None for attempt in attempts) or any(
+        task.landing is not None and task.finished is None for task in state.tasks.values()
+    )
+
+
+def take_edited(
+    state: RunState, plan: Plan, *, keep: frozenset[str], redo: frozenset[str], stored: str
+) -> PlanTaken:
+    """The fact with which the run goes by `plan` from now on.
+
+    Finished tasks that read as before stay finished. Raises UsageError for one that reads otherwise and is
+    neither to be kept nor to be done again, and for one that was begun and is gone.
+    """
+    _check_named(state, plan, keep, redo)
+    entries = entries_of(plan)
+    for entry in entries:
+        before = state.tasks.get(entry.id)
+        if before is None or not before.met or before.entry.hash == entry.hash or entry.id in keep | redo:
+            continue
+        again = f"orchestrator resume {state.run}"
+        raise UsageError(
+            f"task {entry.id} is finished, and its text was edited since",
+            where=plan.path,
+            hint=f"It stays as it is: {again} --keep {entry.id}\nIt is done again: {again} --redo {entry.id}",
+        )
+    for task_id in state.tasks.keys() - {entry.id for entry in entries}:
+        task = state.tasks[task_id]
+        if task.last is not None and not task.met:
+            raise UsageError(
+                f"task {task_id} was begun, and is not in the plan any more",
+                where=plan.path,
+                hint=f"Put it back, or start over: orchestrator run --new {plan.path}",
+            )
+    return PlanTaken(
+        plan_title=plan.title,
+        tasks=entries,
+        end_to_end=plan.end_to_end is not None,
+        stored=stored,
+        redo=tuple(entry.id for entry in entries if entry.id in redo),
+    )
+
+
+def _check_named(state: RunState, plan: Plan, keep: frozenset[str], redo: frozenset[str]) -> None:
+    for task_id in sorted(keep | redo):
+        task = state.tasks.get(task_id)
+        if task is None or not task.met or plan.task(task_id) is None:
+            raise UsageError(f"{task_id} is no finished task of run {state.run}", where="--keep, --redo")
+        if task_id in keep & redo:
+            raise UsageError(f"task {task_id} is to be kept and to be done again", where="--keep, --redo")

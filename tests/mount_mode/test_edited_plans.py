@@ -1,0 +1,137 @@
+"""A plan that was edited while its run was not finished: a person's edit counts, an attempt's does not."""
+
+import signal
+
+import pytest
+from e2e_kit import AGENT, Done, Scene, task
+from mount_kit import agent, begin, check_sound, resume, run, status, subjects
+
+pytestmark = pytest.mark.docker
+
+MAKES = {f"t{n}": f"echo {n} >> {n}.txt" for n in (1, 2, 3)}
+
+
+def edit(scene: Scene, old: str, new: str) -> None:
+    plan = scene.folder / "plan.md"
+    text = plan.read_text()
+    assert old in text
+    plan.write_text(text.replace(old, new))
+
+
+def started(done: Done) -> list[tuple[str, int]]:
+    return [(event["task"], event["attempt"]) for event in done.of("attempt_started")]
+
+
+def statuses(scene: Scene) -> dict[str, str]:
+    return {shown["task"]: shown["status"] for shown in scene.status("plan.md")["tasks"]}
+
+
+def begin_with_a_wrong_command(scene: Scene) -> Done:
+    begin(scene, task("1"), task("2", "test -e wrong.txt"), **MAKES)
+    failed = run(scene)
+    assert (failed.exit_code, started(failed)) == (1, [("1", 1), ("2", 1)])
+    return failed
+
+
+@pytest.mark.parametrize("words", [("resume", "--json"), ("run", "plan.md", "--json")], ids=["resume", "run"])
+def test_a_corrected_command_is_asked_of_the_tree_as_it_is(scene: Scene, words: tuple[str, ...]) -> None:
+    failed = begin_with_a_wrong_command(scene)
+    edit(scene, "test -e wrong.txt", "test -s 2.txt")
+    done = scene.orchestrator(*words)
+    assert (done.exit_code, done.run, started(done)) == (0, failed.run, []), done
+    (taken,) = done.of("plan_taken")
+    assert [entry["id"] for entry in taken["tasks"]] == ["1", "2"]
+    assert [(each["task"], each["before"]) for each in done.of("base_checked")] == [("2", "red")]
+    assert subjects(scene, "main")[-1] == "2: Do it"
+    assert status(scene) == []
+    check_sound(scene)
+    again = run(scene)
+    assert (again.exit_code, again.events) == (0, again.of("run_ended"))
+
+
+def test_tasks_that_came_and_went_and_a_second_edit(scene: Scene) -> None:
+    begin(scene, task("1"), task("2", "test -e wrong.txt"), task("3"), **MAKES)
+    scene.write(
+        "agent.sh", agent({**{k.removeprefix("t"): v for k, v in MAKES.items()}, "4": "echo > 4.txt"})
+    )
+    scene.commit()
+    run(scene)
+    edit(scene, task("3"), task("4", "test -e 5.txt"))
+    first = resume(scene)
+    assert (first.exit_code, statuses(scene)) == (1, {"1": "completed", "2": "failed", "4": "pending"})
+    edit(scene, "test -e wrong.txt", "true")
+    edit(scene, "test -e 5.txt", "test -e 4.txt")
+    second = resume(scene)
+    assert (second.exit_code, statuses(scene)) == (0, dict.fromkeys(("1", "2", "4"), "completed")), second
+    assert started(second) == [("4", 1)]
+
+
+def test_a_finished_task_that_was_edited_is_kept_or_done_again(scene: Scene) -> None:
+    failed = begin_with_a_wrong_command(scene)
+    edit(scene, "Task 1: Do it", "Task 1: Do it well")
+    before = scene.picture()
+    doubt = resume(scene)
+    assert (doubt.exit_code, doubt.stdout) == (2, b"")
+    assert f"resume {failed.run} --keep 1" in doubt.err and "--redo 1" in doubt.err
+    assert scene.picture() == before
+    kept = resume(scene, "--keep", "1")
+    assert (kept.exit_code, started(kept)) == (1, [("2", 2)])
+    assert statuses(scene) == {"1": "completed", "2": "failed"}
+    edit(scene, "test -e wrong.txt", "true")
+    redone = resume(scene, "--redo", "1")
+    assert (redone.exit_code, started(redone)) == (0, [("1", 2)]), redone
+    assert subjects(scene, "main").count("1: Do it well") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--keep", "9"), "9 is no finished task"),
+        (("--redo", "2"), "2 is no finished task"),
+        (("--keep", "1", "--redo", "1"), "to be kept and to be done again"),
+    ],
+)
+def test_what_cannot_be_kept_or_done_again(scene: Scene, words: tuple[str, ...], says: str) -> None:
+    begin_with_a_wrong_command(scene)
+    refused = resume(scene, *words)
+    assert (refused.exit_code, refused.stdout) == (2, b"")
+    assert says in refused.err
+
+
+def test_a_begun_task_that_is_gone_and_a_plan_that_cannot_be_read_are_refused(scene: Scene) -> None:
+    begin_with_a_wrong_command(scene)
+    edit(scene, "## Task 2", "## Task 3")
+    gone = resume(scene)
+    assert (gone.exit_code, gone.stdout) == (2, b"")
+    assert "task 2 was begun, and is not in the plan any more" in gone.err
+    edit(scene, "## Task 3", "## Task 1")
+    twice = resume(scene)
+    assert (twice.exit_code, twice.stdout) == (2, b"")
+    assert "plan.md:" in twice.err
+
+
+def test_what_an_attempt_made_of_the_plan_is_not_taken_and_said(scene: Scene) -> None:
+    easy = "sed -i 's/test -e wrong.txt/true/' plan.md; echo 2 > 2.txt"
+    begin(scene, task("1"), task("2", "test -e wrong.txt"), t1="echo 1 > 1.txt", t2=easy)
+    assert run(scene).exit_code == 1
+    done = resume(scene)
+    assert done.exit_code == 1
+    assert done.of("plan_taken") == []
+    assert any("plan.md is not the plan of this run" in event["text"] for event in done.of("notice"))
+    edit(scene, "# Milestone 1", "# Milestone 2")
+    mine = resume(scene)
+    assert (mine.exit_code, len(mine.of("plan_taken"))) == (0, 1), mine
+
+
+def test_an_edit_while_an_attempt_was_cut_off_waits_for_the_next_resume(scene: Scene) -> None:
+    begin(scene, task("1", "test -e wrong.txt"), t1="echo 1 > 1.txt; test -e go || exec sleep 600")
+    with scene.start("run", "plan.md", "--json", *AGENT, "-c", "limits.attempts=1") as command:
+        command.until("attempt_started")
+        command.send(signal.SIGKILL)
+        command.finish()
+    edit(scene, "test -e wrong.txt", "test -s 1.txt")
+    scene.write("go", "")
+    first = resume(scene)
+    assert (first.exit_code, first.of("plan_taken")) == (1, []), first
+    edit(scene, "# Milestone 1", "# Milestone 2")
+    assert resume(scene).exit_code == 0

@@ -1,0 +1,100 @@
+"""An edited plan and a run's tasks: what stays, what is new, what leaves a doubt."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from run_histories import OPTIONS, Entry, attempt, begun, ended, finished, landing, numbered, task_started
+
+from orchestrator.errors import UsageError
+from orchestrator.plan.model import Plan, Span, Task
+from orchestrator.run.facts import PlanTaken, RunStarted
+from orchestrator.run.state import RunState, advance, fold
+from orchestrator.supervision.plan_edits import entries_of, in_flight, take_edited
+
+NONE = frozenset[str]()
+
+
+def plan(**hashes: str) -> Plan:
+    """Tasks by id (t1="hash of its text")."""
+    given: dict[str, Any] = {
+        "type": "CODING",
+        "files": (),
+        "depends_on": (),
+        "acceptance": (),
+        "verify": (),
+        "smoke_tests": (),
+        "estimate_minutes": None,
+        "done": False,
+        "lines": Span(first=1, last=2),
+        "section": "",
+    }
+    tasks = [Task(id=name[1:], title=f"Title of {name}", hash=text, **given) for name, text in hashes.items()]
+    about: dict[str, Any] = {"format": "native", "id": None, "branch": None, "builds_on": None, "goal": ""}
+    return Plan(path="p.md", title="P", tasks=tuple(tasks), end_to_end=None, diagnostics=(), **about)
+
+
+BEFORE = plan(t1="one", t2="two", t3="three")
+
+
+def record(*entries: Entry, only: tuple[str, ...] = ()) -> RunState:
+    start = begun("1", "2", "3").body
+    assert isinstance(start, RunStarted)
+    start = replace(start, tasks=entries_of(BEFORE), options=replace(OPTIONS, only=only))
+    return fold(numbered((Entry(start), *entries)))
+
+
+ONE_DONE = (finished(task="1"), task_started("2"), attempt(task="2"), ended("failed", task="2"))
+STATE = record(*ONE_DONE, finished("failed", task="2"))
+
+
+def after(state: RunState, taken: PlanTaken) -> RunState:
+    (fact,) = numbered([Entry(taken)], first=state.last_n + 1)
+    return advance(state, fact)
+
+
+def taken(edited: Plan, *, state: RunState = STATE, keep: str = "", redo: str = "") -> RunState:
+    made = take_edited(state, edited, keep=frozenset(keep.split()), redo=frozenset(redo.split()), stored="x")
+    return after(state, made)
+
+
+def test_finished_and_unchanged_tasks_stay_and_the_others_are_as_they_read_now() -> None:
+    state = taken(plan(t4="new", t1="one", t2="better"))
+    assert list(state.tasks) == ["4", "1", "2"]
+    assert state.tasks["1"].met
+    assert (state.tasks["2"].entry.hash, state.tasks["2"].edited, state.tasks["4"].edited) == ("better", 1, 0)
+    assert (state.plan_stored, state.start.plan_title, state.base_checked) == ("x", "P", False)
+
+
+def test_a_finished_task_that_is_gone_stays_finished() -> None:
+    assert taken(plan(t2="two")).tasks["1"].met
+
+
+@pytest.mark.parametrize(("keep", "redo", "met"), [("1", "", True), ("", "1", False)], ids=["keep", "redo"])
+def test_a_finished_task_that_was_edited(keep: str, redo: str, met: bool) -> None:
+    edited = plan(t1="one more", t2="two", t3="three")
+    with pytest.raises(UsageError, match="task 1 is finished, and its text was edited"):
+        taken(edited)
+    state = taken(edited, keep=keep, redo=redo)
+    assert (state.tasks["1"].met, state.tasks["1"].entry.hash) == (met, "one more")
+    assert state.tasks["1"].redone == bool(redo)
+    taken(edited, state=state)  # there is no doubt any more
+
+
+def test_a_task_that_was_begun_may_not_go_and_one_that_was_not_may() -> None:
+    with pytest.raises(UsageError, match="task 2 was begun"):
+        taken(plan(t1="one", t3="three"))
+    assert list(taken(plan(t1="one", t2="two")).tasks) == ["1", "2"]
+
+
+def test_new_tasks_of_a_run_with_some_tasks_only_are_left_out() -> None:
+    state = taken(plan(t1="one", t4="new"), state=record(only=("1",)))
+    left_out = state.tasks["4"].finished
+    assert left_out is not None
+    assert left_out.status == "skipped"
+
+
+def test_a_plan_is_not_exchanged_under_what_has_been_begun() -> None:
+    assert not in_flight(STATE)
+    assert in_flight(record(task_started(), attempt()))
+    assert in_flight(record(task_started(), attempt(), ended("completed"), landing()))
