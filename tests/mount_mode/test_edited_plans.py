@@ -83,6 +83,17 @@ def test_a_finished_task_that_was_edited_is_kept_or_done_again(scene: Scene) -> 
     assert subjects(scene, "main").count("1: Do it well") == 1
 
 
+def test_ticks_leave_no_doubt_and_a_task_called_done_is_not_begun(scene: Scene) -> None:
+    begin(scene, task("1"), task("2", "test -e wrong.txt"), task("3"), **MAKES)
+    run(scene)
+    edit(scene, "- [ ] done", "- [x] done")
+    edit(scene, "## Task 3: Do it", "## Task 3: Do it ✅")
+    edit(scene, "test -e wrong.txt", "true")
+    done = resume(scene)
+    assert (done.exit_code, started(done)) == (0, []), done
+    assert statuses(scene) == {"1": "completed", "2": "completed", "3": "imported"}
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

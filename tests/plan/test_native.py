@@ -215,6 +215,14 @@ def test_a_section_is_verbatim_and_ends_before_the_rule() -> None:
     assert (second.lines.first, second.lines.last) == (13, 13)
 
 
+@pytest.mark.parametrize("box", ["- [x] y", "  * [X] y", "1. [x] y"])
+def test_a_tick_changes_no_hash(box: str) -> None:
+    text = f"# M\n\n## Task 1: X\n\n{box}\n"
+    (ticked,) = read(text).tasks
+    (open_one,) = read(text.replace("[x]", "[ ]").replace("[X]", "[ ]")).tasks
+    assert ticked.hash == open_one.hash
+
+
 def test_a_hash_changes_with_the_section_and_with_nothing_else() -> None:
     one = read("## Task 1: A\n\nText.\n\n## Task 2: B\n").task("1")
     same = read("# Title\r\n\r\n## Task 1: A\r\n\r\nText.\r\n\r\n---\r\n\r\n## Task 3: C\r\n").task("1")

@@ -108,6 +108,9 @@ def _resolved(
     return tuple(known), findings
 
 
+_TICK = re.compile(r"^([ \t]{0,20}(?:[-*+]|\d{1,9}[.)])[ \t]{1,8})\[[xX]\]", re.MULTILINE)
+
+
 def _positions(drafts: Sequence[Draft]) -> dict[str, int]:
     """Where the first task of an id stands; a name in another case counts when nothing has it exactly."""
     backwards = list(reversed(list(enumerate(drafts))))
@@ -133,5 +136,10 @@ def _task(draft: Draft, depends: tuple[str, ...]) -> Task:
         done=draft.done,
         lines=draft.lines,
         section=draft.section,
-        hash=hashlib.sha256(draft.section.encode("utf-8")).hexdigest(),
+        hash=_hash(draft.section),
     )
+
+
+def _hash(section: str) -> str:
+    """Of the text as it stands, but for ticks: whoever ticks a box off asks for nothing else."""
+    return hashlib.sha256(_TICK.sub(r"\1[ ]", section).encode("utf-8")).hexdigest()

@@ -41,7 +41,7 @@ class Task:
     section: str
     """The verbatim Markdown of the task, its heading included."""
     hash: str
-    """SHA-256 of the section, hexadecimal."""
+    """SHA-256 of the section, hexadecimal; ticks of boxes do not change it."""
 
     @property
     def writes_code(self) -> bool:

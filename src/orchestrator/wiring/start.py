@@ -302,6 +302,7 @@ async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Te
         journal.append(RunResumed(options=terms.options))
         if choice.taken is not None:
             journal.append(choice.taken)
+            _import_ticked_off(journal, read.plan)
         for text in terms.notices:
             journal.append(Notice(text=text))
         await see_lost(place.workspace, journal)
@@ -320,6 +321,14 @@ async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Te
     for task in choice.skipped:
         journal.append(TaskFinished(status="skipped", reason="left out"), task=task)
     return journal
+
+
+def _import_ticked_off(journal: RunJournal, plan: Plan) -> None:
+    """What the person has called done since, and nobody has begun."""
+    for task in plan.tasks:
+        known = journal.state.tasks[task.id]
+        if task.done and known.finished is None and known.last is None and not known.redone:
+            journal.append(TaskFinished(status="imported", commit=None), task=task.id)
 
 
 def _give_up(place: Place, state: RunState) -> None:
