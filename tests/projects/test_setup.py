@@ -119,12 +119,13 @@ def test_long_setup_and_long_checks_show_that_they_live(scene: Scene) -> None:
     flag = f"echo {FRESH}; printf ' 1 of 2\\\\r 2 of 2'; sleep 6"
     done = scene.run("-c", f'setup.commands=["{flag}"]', *AGENT)
     assert done.exit_code == 0, done
-    signs = [(each["task"], each["attempt"], each["what"], each["text"]) for each in done.of("still_running")]
-    assert signs == [
+    signs = {(each["task"], each["attempt"], each["what"], each["text"]) for each in done.of("still_running")}
+    # On a slow machine there is one more, before anything was printed.
+    assert signs - {(None, None, "setup", "")} == {
         (None, None, "setup", "2 of 2"),
         ("1", None, "verify-1", "checking"),
         ("1", 1, "verify-1", "checking"),
-    ]
+    }
 
 
 def test_a_setup_that_changes_tracked_files_is_reported_and_gates_have_them_as_tracked(scene: Scene) -> None:
