@@ -3,7 +3,7 @@
 import signal
 
 import pytest
-from e2e_kit import AGENT, Done, Scene, task
+from e2e_kit import AGENT, Done, Scene, bash, outcome, plan, script, task
 from mount_kit import agent, begin, check_sound, resume, run, status, subjects
 
 pytestmark = pytest.mark.docker
@@ -81,6 +81,22 @@ def test_a_finished_task_that_was_edited_is_kept_or_done_again(scene: Scene) -> 
     redone = resume(scene, "--redo", "1")
     assert (redone.exit_code, started(redone)) == (0, [("1", 2)]), redone
     assert subjects(scene, "main").count("1: Do it well") == 1
+
+
+def test_the_agent_reads_an_edited_task_in_a_new_session(scene: Scene) -> None:
+    steps = [bash("echo again >> made.txt"), outcome()]
+    check = "test $(wc -l < made.txt) -ge 2"
+    scene.commit(plan__md=plan(task("1", check)), model__json=script(t1=steps))
+    first = scene.run("-c", "gateway.scripted=model.json", "-c", "limits.attempts=1")
+    assert first.exit_code == 1, first
+    edit(scene, "Do it", "Do it twice")
+    done = resume(scene)
+    assert done.exit_code == 0, done
+    (before,), (after,) = first.of("attempt_started"), done.of("attempt_started")
+    assert before["session"] != after["session"]
+    prompt = (scene.attempt(done.run, "1", 2) / "in" / "prompt.md").read_text()
+    assert "Task 1: Do it twice" in prompt
+    assert check in prompt
 
 
 def test_ticks_leave_no_doubt_and_a_task_called_done_is_not_begun(scene: Scene) -> None:
