@@ -10,12 +10,11 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
 from importlib import resources
 
 from orchestrator.agents.base import AgentDriver
 from orchestrator.agents.registry import agent_driver
-from orchestrator.config import LoadedSettings, Settings
+from orchestrator.config import Settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.engine import connect_engine
 from orchestrator.containers.names import labels
@@ -30,39 +29,30 @@ from orchestrator.engine.environment import (
 )
 from orchestrator.engine.machine import machine_of
 from orchestrator.engine.run_journal import RunJournal
-from orchestrator.engine.undoing import finish_undo, see_lost
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.gateway.client import GatewayClient
-from orchestrator.plan.graph import ordered
-from orchestrator.plan.model import Plan, Task
+from orchestrator.plan.model import Plan
 from orchestrator.plan_files import read_plan_file, require_runnable
 from orchestrator.run.facts import (
-    Notice,
-    QuestionAnswered,
     RunEnded,
-    RunOptions,
-    RunResumed,
-    RunStarted,
-    TaskFinished,
 )
 from orchestrator.run.prompts import TEXTS
-from orchestrator.run.state import PLAN_AT_START, RunState, begin, fold
+from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import (
     Choice,
     GoOn,
     NewRun,
     Selection,
     choose_run,
-    earlier_commit,
     is_unfinished,
 )
-from orchestrator.supervision.decide import Work, WorkItem
-from orchestrator.supervision.plan_edits import entries_of
+from orchestrator.wiring.beginning import Terms, begun, give_up
 from orchestrator.wiring.image import run_image
 from orchestrator.wiring.notices import notices
 from orchestrator.wiring.place import Place, ReadPlan, check_living_containers
 from orchestrator.wiring.plan_edits import going_on
 from orchestrator.wiring.request import RunRequest, model_for, options_for, settings_for
+from orchestrator.wiring.work import work_of
 
 PROBE_SECONDS = "120"
 """A probe ends by itself: nobody but its own process knows of it."""
@@ -82,22 +72,6 @@ async def choose(place: Place, path: str, request: RunRequest) -> tuple[Choice, 
     if isinstance(choice, GoOn):
         return going_on(place, choice.state, request)
     return choice, ReadPlan(plan=plan, content=content)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Terms:
-    """What is settled about a run before anything is touched."""
-
-    run: str
-    branch: str
-    options: RunOptions
-    loaded: LoadedSettings
-    untracked: frozenset[str]
-    build_context: str
-    """What the image was built from."""
-    dirty: bool
-    """Whether there are changes of the user's to be committed first."""
-    notices: tuple[str, ...]
 
 
 @asynccontextmanager
@@ -136,10 +110,10 @@ async def prepared(
         stack.enter_context(place.run_lock(run))
         gateway = await _gateway(stack, place, driver)
         if isinstance(choice, NewRun) and choice.replaces is not None:
-            _give_up(place, choice.replaces)  # no event of the run that is heard
+            give_up(place, choice.replaces)  # no event of the run that is heard
         for listener in request.listeners:
             place.journal.listen(listener)
-        terms = _Terms(
+        terms = Terms(
             run=run,
             branch=branch,
             options=options,
@@ -149,9 +123,9 @@ async def prepared(
             build_context=image.context,
             notices=await notices(place, choice, read, settings, untracked),
         )
-        journal = await _begin(place, choice, read, terms)
+        journal = await begun(place, choice, read, terms)
         with _ended_when_cancelled(journal):
-            work = await _work(place, read.plan, settings, journal.state)
+            work = await work_of(place, read.plan, settings, journal.state)
         yield RunContext(
             run=run,
             state_id=place.state.id,
@@ -290,126 +264,3 @@ def _earlier_context(place: Place, choice: NewRun | GoOn) -> str | None:
         return None
     recorded = place.records.folder(choice.state.run).build_context
     return recorded.read_text("utf-8") if recorded.exists() else None
-
-
-async def _begin(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: _Terms) -> RunJournal:
-    """Write the run's first fact, or the one with which it goes on."""
-    if isinstance(choice, GoOn):
-        journal = RunJournal(place.journal, fold(place.journal.state_facts(terms.run)))
-        await finish_undo(place.workspace, journal, place.records.folder(terms.run), terms.untracked)
-        if choice.taken is not None:
-            place.records.folder(terms.run).stored_plan(choice.taken.stored).write_bytes(read.content)
-        journal.append(RunResumed(options=terms.options))
-        if choice.taken is not None:
-            journal.append(choice.taken)
-            _import_ticked_off(journal, read.plan)
-        for text in terms.notices:
-            journal.append(Notice(text=text))
-        await see_lost(place.workspace, journal)
-        _answer_by_guidance(journal, terms.options.guidance)
-        return journal
-    folder = place.records.folder(terms.run)
-    folder.stored_plan(PLAN_AT_START).write_bytes(read.content)
-    folder.configuration.write_bytes(terms.loaded.repository_file or b"")
-    folder.build_context.write_text(terms.build_context, "utf-8")
-    started = await _started(place, read.plan, terms)
-    journal = RunJournal(place.journal, begin(place.journal.append(terms.run, started)))
-    for text in terms.notices:
-        journal.append(Notice(text=text))
-    for task, commit in choice.imported.items():
-        journal.append(TaskFinished(status="imported", commit=commit), task=task)
-    for task in choice.skipped:
-        journal.append(TaskFinished(status="skipped", reason="left out"), task=task)
-    return journal
-
-
-def _import_ticked_off(journal: RunJournal, plan: Plan) -> None:
-    """What the person has called done since, and nobody has begun."""
-    for task in plan.tasks:
-        known = journal.state.tasks[task.id]
-        if task.done and known.finished is None and known.last is None and not known.redone:
-            journal.append(TaskFinished(status="imported", commit=None), task=task.id)
-
-
-def _give_up(place: Place, state: RunState) -> None:
-    """The unfinished run that `--new` takes the place of is cancelled."""
-    with place.run_lock(state.run):
-        ended = RunEnded(status="cancelled", exit_code=130, reason="a new run was started instead")
-        place.journal.append(state.run, ended)
-
-
-async def _started(place: Place, plan: Plan, terms: _Terms) -> RunStarted:
-    head = (await place.workspace.head()).commit
-    await place.workspace.pin_base(terms.run, head)
-    base = head
-    if terms.dirty:
-        base = await _users_commit(place, head, terms)
-    return RunStarted(
-        plan=plan.path,
-        plan_title=plan.title,
-        folder=str(place.folder),
-        branch=terms.branch,
-        base=base,
-        head=head,
-        tasks=entries_of(plan),
-        end_to_end=plan.end_to_end is not None,
-        options=replace(terms.options, agent=terms.loaded.settings.agent.name),
-    )
-
-
-async def _users_commit(place: Place, head: str, terms: _Terms) -> str:
-    """The user's uncommitted changes as a commit in our repository; it lands when the branch is made."""
-    snapshot = await place.workspace.snapshot(
-        exclude=terms.untracked, baseline=await place.workspace.baseline()
-    )
-    made = await place.workspace.commit(
-        snapshot,
-        parent=head,
-        message=f"Changes before run {terms.run}\n",
-        overlay={},
-        ref=f"refs/ktrdr/edits/{terms.run}/0",
-    )
-    return made.commit
-
-
-def _answer_by_guidance(journal: RunJournal, guidance: str | None) -> None:
-    """Guidance given to `resume` is the answer when just one question is open."""
-    questions = journal.state.open_questions
-    if guidance is not None and len(questions) == 1:
-        asked = questions[0]
-        answer = QuestionAnswered(question=asked.asked.question, by="resume -g", text=guidance)
-        journal.append(answer, task=asked.task, attempt=asked.attempt)
-
-
-async def _work(place: Place, plan: Plan, settings: Settings, state: RunState) -> Work:
-    """The plan as the policy sees it: the tasks to carry out, in order, with their gates."""
-    records = [record for record in await place.records_here(plan.path) if record.run != state.run]
-    on_branch = await place.on_branch(records)
-    items = []
-    for task in ordered(plan):
-        finished = state.tasks[task.id].finished
-        if finished is not None and finished.status in ("imported", "skipped"):
-            continue
-        commands = commands_of(task, settings)
-        landed = state.tasks[task.id].redone
-        landed = landed or earlier_commit(records, task.id, None, on_branch) is not None
-        must_change = (task.writes_code or (task.type is None and not commands)) and not landed
-        items.append(
-            WorkItem(id=task.id, depends_on=task.depends_on, commands=commands, must_change=must_change)
-        )
-    scenario: tuple[str, ...] = ()
-    if not state.options.only:
-        own = plan.end_to_end.commands if plan.end_to_end is not None else ()
-        scenario = (*own, *settings.verify.milestone)
-    return Work(
-        items=tuple(items),
-        end_to_end=scenario,
-        attempts=settings.limits.attempts,
-        build=settings.verify.build,
-    )
-
-
-def commands_of(task: Task, settings: Settings) -> tuple[str, ...]:
-    """The gates of a task: its own, its smoke tests where they count, and those of every task."""
-    smoke = task.smoke_tests if settings.verify.smoke_tests else ()
-    return (*task.verify, *smoke, *settings.verify.task)

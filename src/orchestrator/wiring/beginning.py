@@ -1,0 +1,126 @@
+"""The first facts of a run, and those with which it goes on."""
+
+from dataclasses import dataclass, replace
+
+from orchestrator.config import LoadedSettings
+from orchestrator.engine.run_journal import RunJournal
+from orchestrator.engine.undoing import finish_undo, see_lost
+from orchestrator.plan.model import Plan
+from orchestrator.run.facts import (
+    Notice,
+    QuestionAnswered,
+    RunEnded,
+    RunOptions,
+    RunResumed,
+    RunStarted,
+    TaskFinished,
+)
+from orchestrator.run.state import PLAN_AT_START, RunState, begin, fold
+from orchestrator.supervision.choose_run import GoOn, NewRun
+from orchestrator.supervision.plan_edits import entries_of
+from orchestrator.wiring.place import Place, ReadPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What is settled about a run before anything is touched."""
+
+    run: str
+    branch: str
+    options: RunOptions
+    loaded: LoadedSettings
+    untracked: frozenset[str]
+    build_context: str
+    """What the image was built from."""
+    dirty: bool
+    """Whether there are changes of the user's to be committed first."""
+    notices: tuple[str, ...]
+
+
+async def begun(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: Terms) -> RunJournal:
+    """Write the run's first fact, or the one with which it goes on."""
+    if isinstance(choice, GoOn):
+        journal = RunJournal(place.journal, fold(place.journal.state_facts(terms.run)))
+        await finish_undo(place.workspace, journal, place.records.folder(terms.run), terms.untracked)
+        if choice.taken is not None:
+            place.records.folder(terms.run).stored_plan(choice.taken.stored).write_bytes(read.content)
+        journal.append(RunResumed(options=terms.options))
+        if choice.taken is not None:
+            journal.append(choice.taken)
+            _import_ticked_off(journal, read.plan)
+        for text in terms.notices:
+            journal.append(Notice(text=text))
+        await see_lost(place.workspace, journal)
+        _answer_by_guidance(journal, terms.options.guidance)
+        return journal
+    folder = place.records.folder(terms.run)
+    folder.stored_plan(PLAN_AT_START).write_bytes(read.content)
+    folder.configuration.write_bytes(terms.loaded.repository_file or b"")
+    folder.build_context.write_text(terms.build_context, "utf-8")
+    started = await _started(place, read.plan, terms)
+    journal = RunJournal(place.journal, begin(place.journal.append(terms.run, started)))
+    for text in terms.notices:
+        journal.append(Notice(text=text))
+    for task, commit in choice.imported.items():
+        journal.append(TaskFinished(status="imported", commit=commit), task=task)
+    for task in choice.skipped:
+        journal.append(TaskFinished(status="skipped", reason="left out"), task=task)
+    return journal
+
+
+def _import_ticked_off(journal: RunJournal, plan: Plan) -> None:
+    """What the person has called done since, and nobody has begun."""
+    for task in plan.tasks:
+        known = journal.state.tasks[task.id]
+        if task.done and known.finished is None and known.last is None and not known.redone:
+            journal.append(TaskFinished(status="imported", commit=None), task=task.id)
+
+
+def give_up(place: Place, state: RunState) -> None:
+    """The unfinished run that `--new` takes the place of is cancelled."""
+    with place.run_lock(state.run):
+        ended = RunEnded(status="cancelled", exit_code=130, reason="a new run was started instead")
+        place.journal.append(state.run, ended)
+
+
+async def _started(place: Place, plan: Plan, terms: Terms) -> RunStarted:
+    head = (await place.workspace.head()).commit
+    await place.workspace.pin_base(terms.run, head)
+    base = head
+    if terms.dirty:
+        base = await _users_commit(place, head, terms)
+    return RunStarted(
+        plan=plan.path,
+        plan_title=plan.title,
+        folder=str(place.folder),
+        branch=terms.branch,
+        base=base,
+        head=head,
+        tasks=entries_of(plan),
+        end_to_end=plan.end_to_end is not None,
+        options=replace(terms.options, agent=terms.loaded.settings.agent.name),
+    )
+
+
+async def _users_commit(place: Place, head: str, terms: Terms) -> str:
+    """The user's uncommitted changes as a commit in our repository; it lands when the branch is made."""
+    snapshot = await place.workspace.snapshot(
+        exclude=terms.untracked, baseline=await place.workspace.baseline()
+    )
+    made = await place.workspace.commit(
+        snapshot,
+        parent=head,
+        message=f"Changes before run {terms.run}\n",
+        overlay={},
+        ref=f"refs/ktrdr/edits/{terms.run}/0",
+    )
+    return made.commit
+
+
+def _answer_by_guidance(journal: RunJournal, guidance: str | None) -> None:
+    """Guidance given to `resume` is the answer when just one question is open."""
+    questions = journal.state.open_questions
+    if guidance is not None and len(questions) == 1:
+        asked = questions[0]
+        answer = QuestionAnswered(question=asked.asked.question, by="resume -g", text=guidance)
+        journal.append(answer, task=asked.task, attempt=asked.attempt)
