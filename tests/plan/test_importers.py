@@ -199,3 +199,9 @@ def test_a_spec_kit_list_says_what_it_leaves_out() -> None:
     plan = read_plan(f"# Tasks\n\n{listed}", path="t.md")
     assert (plan.format, [task.id for task in plan.tasks]) == ("spec-kit", ["T001", "T002"])
     assert [entry.line for entry in plan.diagnostics if entry.code == "not-a-task"] == [8, 9, 10]
+
+
+def test_more_validation_commands_than_any_plan_has_are_refused() -> None:
+    listed = "".join(f"- `make {n}`\n" for n in range(201))
+    with pytest.raises(PlanError, match="201 validation commands"):
+        read_plan(f"# P\n\n## Validation Commands\n{listed}\n### Task 1: Do\n- [ ] a\n".encode(), path="p.md")

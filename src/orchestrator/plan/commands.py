@@ -18,6 +18,7 @@ _NOTHING = re.compile(
     r"\s*(?:(?:true|:|exit(?:\s+0)?|pwd)\s*|(?:echo|printf|cd|set|export|sleep)\b[^|<>]*|#.*)?", re.DOTALL
 )
 _FORGIVEN = re.compile(r"\|\|\s*(?:true|:|exit\s+0)\s*$|(?:^|[;\n])[ \t]*exit[ \t]+0\s*$")
+_PROMPT = re.compile(r"\s{0,100}\$ +\S")
 _COMMENT = re.compile(r"(?:^|\s)#.*$", re.MULTILINE)
 _RUNS = re.compile(r"\b(?:run|runs|commands?|cmd|execute)\b", re.IGNORECASE)
 _ITEM = re.compile(r"\s*[-*+]\s+(?:\[[ xX]\]\s+)?")
@@ -37,7 +38,7 @@ def commands_of(fields: Iterable[Field], *, whose: str) -> Commands:
     for field in fields:
         for inline in _inline(field):
             commands.append(inline)
-            findings += _vacuous(inline, field.line, whose)
+            findings += [*_vacuous(inline, field.line, whose), *_prompted(inline, field.line, whose)]
         for block in field.fences:
             if block.info == "" and _SHOWS_OUTPUT.search(field.label):
                 continue
@@ -71,11 +72,17 @@ def is_vacuous(command: str) -> bool:
 def _block_findings(block: Block, whose: str) -> list[Diagnostic]:
     if block.info not in ("", *SHELLS):
         return [finding("not-a-command", block.first, f"{whose}: a block of `{block.info[:20]}` is not run")]
-    findings = _vacuous(block.text, block.first, whose)
+    findings = [*_vacuous(block.text, block.first, whose), *_prompted(block.text, block.first, whose)]
     if block.info == "" and block.text.strip():
         message = f"{whose}: a block without a language is read as a command"
         findings.append(finding("untagged-command", block.first, message))
     return findings
+
+
+def _prompted(command: str, line: int, whose: str) -> list[Diagnostic]:
+    if _PROMPT.match(command) is None:
+        return []
+    return [finding("shell-prompt", line, f"{whose}: the shell takes the prompt `$` for a program")]
 
 
 def _vacuous(command: str, line: int, whose: str) -> list[Diagnostic]:

@@ -41,6 +41,7 @@ RULES: dict[str, Rule] = {
     "not-a-command": Rule(
         severity="warning", hint="Put what is to be run in a ```bash block; other blocks are not run."
     ),
+    "shell-prompt": Rule(severity="warning", hint="Take the `$ ` away: a command runs as it stands."),
     "untagged-command": Rule(
         severity="warning", hint="Write ```bash when it is a command and ```text when it is not."
     ),

@@ -28,6 +28,7 @@ _DEPENDS = re.compile(r"(?<![A-Za-z])depends\s+on:?\s*(?P<what>[^)_\n]*)", re.IG
 _FILE = re.compile(
     r"`([^`\s]{0,200}[./][^`\s]{0,200})`|(?<![\w`/.@+-])([\w.@+-]{1,200}(?:/[\w.@+\[\]-]{1,200}){1,50})"
 )
+MOST_VALIDATION = 200
 _VALIDATION = re.compile(r"\W*validation commands\W*", re.IGNORECASE)
 
 
@@ -124,7 +125,9 @@ def read_ralphex(document: Document, front: FrontMatter) -> Milestone:
     validation, commands = _validation(document)
     done = [bool(draft.acceptance) and all(entry.done for entry in draft.acceptance) for draft in drafts]
     drafts = [
-        replace(draft, verify=(*draft.verify, *commands), done=draft.done or over)
+        replace(
+            draft, verify=(*draft.verify, *commands) if draft.verify else commands, done=draft.done or over
+        )
         for draft, over in zip(drafts, done, strict=True)
     ]
     if commands:
@@ -197,6 +200,12 @@ def _validation(document: Document) -> tuple[EndToEnd | None, tuple[str, ...]]:
     ends = (n for n in range(start + 1, len(blocks)) if blocks[n].kind in ("heading", "rule"))
     under = blocks[start + 1 : next(ends, len(blocks))]
     commands = tuple(command for block in under for command in _commands(block))
+    if len(commands) > MOST_VALIDATION:
+        raise PlanError(
+            f"there are {len(commands)} validation commands, and every task would run all of them",
+            where=f"line {heading.first}",
+            hint=f"Put them into a script; at most {MOST_VALIDATION} are taken.",
+        )
     span = Span(first=heading.first, last=(under or [heading])[-1].last)
     text = document.verbatim(span.first, span.last)
     return EndToEnd(commands=commands, text=text, lines=span), commands
