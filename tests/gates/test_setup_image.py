@@ -15,6 +15,7 @@ def planned(files: dict[str, str] = FILES, **changes: Any) -> SetupPlan | None:
         "commands": (),
         "discovering": True,
         "image": "sha256:1",
+        "repository": "one",
         "owner": Identity(uid=1000, gid=1000),
         "env": {},
     }
@@ -44,6 +45,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a lock file further down": {"files": FILES | {"web/package-lock.json": "other"}},
     "commands": {"commands": ("uv sync --frozen --all-groups",)},
     "image": {"image": "sha256:2"},
+    "repository": {"repository": "another"},
+    "what an editable install brings": {"files": FILES | {"pyproject.toml": "other"}},
     "owner": {"owner": Identity(uid=1001, gid=1000)},
     "variables": {"env": {"A": "1"}},
 }

@@ -100,6 +100,7 @@ def _plan(context: RunContext, files: Mapping[str, str]) -> SetupPlan | None:
         commands=settings.setup.commands,
         discovering=settings.setup.discover,
         image=context.image,
+        repository=context.workspace.own.git_dir.name,
         owner=context.workspace.owner,
         env=context.variables,
     )

@@ -96,7 +96,7 @@ MANIFESTS = (
     "go.mod",
     "Gemfile.lock",
 )
-"""What commands of a project's own may read instead of a lock file."""
+"""What says more than a lock file does: entry points, what an editable install brings."""
 _REQUIREMENTS_FOLDER = re.compile(
     r"(?:^|/)(?:requirements|constraints|deps|dependencies)/[^/]+\.(?:txt|in|toml)$"
 )
@@ -118,7 +118,7 @@ def is_lock_file(path: str) -> bool:
 
 
 def is_read_by(path: str, commands: Iterable[str]) -> bool:
-    """Whether commands of a project's own name a file, or may read it because it says what is needed."""
+    """Whether commands name a file, or may read it because it says what is needed or what is installed."""
     if path.rpartition("/")[2] in MANIFESTS:
         return True
     words = {word.removeprefix("./") for command in commands for word in _WORDS.split(command)}

@@ -30,7 +30,7 @@ INSPECTION_SECONDS = 600.0
 SHOWN_LINES = 5
 HOME = "/run/orchestrator/home"
 VENV = ".venv/"
-_FORMAT = 1
+_FORMAT = 2
 
 _SCRIPT = 'exec 2>&1; exec bash -eo pipefail -c "$1"'
 
@@ -84,20 +84,23 @@ def plan_setup(
     commands: tuple[str, ...],
     discovering: bool,
     image: str,
+    repository: str,
     owner: Identity,
     env: Mapping[str, str],
 ) -> SetupPlan | None:
-    """What has to be run for a tree, given as path → blob; None when there is nothing to set up. Pure."""
+    """What has to be run for a tree, given as path → blob; None when there is nothing to set up. Pure.
+
+    `repository` says whose it is: setup runs files of the tree, so what one repository made is for no other.
+    """
     managers = discover(files) if discovering and not commands else ()
     commands = commands or tuple(manager.command for manager in managers)
     if not commands:
         return None
-    own = commands if not managers else ()
     locks = sorted(
-        (path, blob) for path, blob in files.items() if is_lock_file(path) or (own and is_read_by(path, own))
+        (path, blob) for path, blob in files.items() if is_lock_file(path) or is_read_by(path, commands)
     )
     environment = sorted({**ENVIRONMENT, **env}.items())
-    content = [_FORMAT, image, commands, locks, owner.uid, owner.gid, environment]
+    content = [_FORMAT, image, repository, commands, locks, owner.uid, owner.gid, environment]
     return SetupPlan(
         commands=commands,
         found=tuple(manager.lock for manager in managers),
@@ -236,9 +239,12 @@ class _Setup:
     def _failed(self, command: str, what: str, output: str) -> SetupFailed:
         lines = [line for line in plain(output).splitlines() if line.strip()][-SHOWN_LINES:]
         first = command.strip().splitlines()[0]
+        mend = "Mend setup.commands or the lock files."
+        if "command not found" in output:
+            mend = "Name what brings the program: image.packages, image.dockerfile."
         return SetupFailed(
             "\n".join([f"setup {what}: {first}", *(f"  {line[:200]}" for line in lines)]),
-            hint=f"Mend setup.commands or the lock files. The whole output: {self._request.log}",
+            hint=f"{mend} The whole output: {self._request.log}",
         )
 
 

@@ -94,6 +94,7 @@ async def _setup(
         commands=settings.setup.commands,
         discovering=settings.setup.discover,
         image=image,
+        repository=place.workspace.own.git_dir.name,
         owner=place.workspace.owner,
         env=variables,
     )
