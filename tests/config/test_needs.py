@@ -105,6 +105,11 @@ def test_what_is_no_package(place, package):
         "PYTEST_ADDOPTS",
         "GIT_DIR",
         "JAVA_TOOL_OPTIONS",
+        "GNUMAKEFLAGS",
+        "PYTHONOPTIMIZE",
+        "https_proxy",
+        "npm_config_registry",
+        "SHELL",
     ],
 )
 def test_a_variable_that_steers_programs_needs_approval(place, write, name):
@@ -113,3 +118,12 @@ def test_a_variable_that_steers_programs_needs_approval(place, write, name):
         place.load()
     write("repository", "")
     assert place.load(overrides=[f"environment.variables={{{name}='x'}}"]).settings.environment.variables
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["TZ", "LC_ALL", "GREETING", "NODE_ENV", "PYTHONUNBUFFERED", "GIT_AUTHOR_NAME", "ENVIRONMENT", "GOAL"],
+)
+def test_a_variable_that_steers_none_needs_none(place, write, name):
+    write("repository", f"[environment]\nvariables = {{ {name} = 'x' }}\n")
+    assert dict(place.load().settings.environment.variables) == {name: "x"}

@@ -264,15 +264,63 @@ def looks_like_secret(name: str) -> bool:
     return not public and any(_SECRET_WORD.fullmatch(word) for word in words)
 
 
-_STEERING = re.compile(
-    r"PATH|IFS|BASH_\w+|SHELLOPTS|BASHOPTS|PS4|PROMPT_COMMAND|LD_\w+|GLIBC_TUNABLES"
-    r"|GIT_(?!AUTHOR_|COMMITTER_)\w+|MAKEFLAGS|MAKEFILES|VIRTUAL_ENV"
-    r"|PYTHON(?:PATH|STARTUP|HOME|WARNINGS|BREAKPOINT|USERBASE|PYCACHEPREFIX|INSPECT)|PYTEST_\w+|TOX_\w+|NOX_\w+"
-    r"|NODE_(?:OPTIONS|PATH)|NPM_CONFIG_(?:NODE_OPTIONS|SCRIPT_SHELL)|PERL5(?:OPT|LIB)|RUBY(?:OPT|LIB)|BUNDLE_\w+"
-    r"|\w*JAVA_\w*OPTIONS|MAVEN_OPTS|GRADLE_OPTS|GO(?:FLAGS|PATH|ROOT|ENV|BIN|TOOLCHAIN)|RUSTC\w*|RUSTFLAGS"
-    r"|CARGO_(?:HOME|BUILD_\w+|TARGET_\w+)|CC|CXX|LDFLAGS",
-    re.IGNORECASE,
+# Whole families, because tools keep adding to them; what only says how much they print, or who the user is,
+# stays free.
+_FAMILIES = (
+    *(
+        "PATH",
+        "IFS",
+        "ENV",
+        "SHELL",
+        r"BASH_\w+",
+        "SHELLOPTS",
+        "BASHOPTS",
+        "PS4",
+        "PROMPT_COMMAND",
+        r"XDG_\w+",
+    ),
+    *(
+        r"LD_\w+",
+        "GLIBC_TUNABLES",
+        "GCONV_PATH",
+        "LOCPATH",
+        "TMPDIR",
+        r"GIT_\w+",
+        r"(?:GNU)?MAKE(?:FLAGS|FILES)",
+    ),
+    *(r"\w+_PROXY", r"SSL_CERT_\w+", r"REQUESTS_CA_BUNDLE", r"CURL_\w+", r"WGETRC"),
+    *(
+        r"PYTHON\w+",
+        r"PYTEST_\w+",
+        r"TOX_\w+",
+        r"NOX_\w+",
+        r"COVERAGE_\w+",
+        r"PIP_\w+",
+        r"UV_\w+",
+        "VIRTUAL_ENV",
+    ),
+    *(r"NODE_\w+", r"NPM_\w+", r"YARN_\w+", r"PNPM_\w+", r"COREPACK_\w+", r"(?:MOCHA|JEST|VITEST)_\w+"),
+    *(r"PERL5\w+", r"RUBY(?:OPT|LIB)", r"BUNDLE_\w+", r"GEM_\w+", r"RAKE\w+", r"RSPEC\w*", r"SPEC_OPTS"),
+    *(
+        r"\w*JAVA_\w+",
+        r"MAVEN_\w+",
+        r"GRADLE_\w+",
+        r"DOTNET_\w+",
+        r"LUA_\w+",
+        "PHPRC",
+        r"PHP_\w+",
+        r"R_PROFILE\w*",
+    ),
+    *(
+        r"GO(?:FLAGS|PATH|ROOT|ENV|BIN|TOOLCHAIN|PROXY|(?:NO)?SUMDB|INSECURE|PRIVATE|NOPROXY|WORK|\w*CACHE|DEBUG|VCS)",
+    ),
+    *(r"RUST(?:C|UP|DOC|FLAGS)\w*", r"CARGO_\w+", r"(?:C|CXX|CPP|LD)FLAGS", "CC", "CXX", "LD", "AR"),
 )
+_FREE = (
+    *(r"GIT_(?:AUTHOR|COMMITTER)_\w+", "NODE_ENV", r"CARGO_TERM_\w+", "CARGO_INCREMENTAL"),
+    *(r"PYTHON(?:UNBUFFERED|DONTWRITEBYTECODE|HASHSEED|IOENCODING|UTF8|FAULTHANDLER)",),
+)
+_STEERING = re.compile(f"(?!(?:{'|'.join(_FREE)})$)(?:{'|'.join(_FAMILIES)})", re.IGNORECASE)
 
 
 def steers_programs(name: str) -> bool:
