@@ -45,6 +45,10 @@ def logs(arguments: argparse.Namespace) -> int:
         if arguments.follow:
             _follow(runs, state, arguments)
             return 0
+    if arguments.json and (arguments.evidence is not None or arguments.raw):
+        raise UsageError(
+            "--json is for what agents printed, line by line; --evidence and --raw give it whole"
+        )
     if arguments.evidence is not None:
         return _evidence(folder, arguments.evidence)
     transcripts = list(_transcripts(state, folder, arguments.task, arguments.attempt))
