@@ -77,10 +77,24 @@ def test_a_finished_task_that_was_edited_is_kept_or_done_again(scene: Scene) -> 
     kept = resume(scene, "--keep", "1")
     assert (kept.exit_code, started(kept)) == (1, [("2", 2)])
     assert statuses(scene) == {"1": "completed", "2": "failed"}
+    scene.git("stash", "-u")
     edit(scene, "test -e wrong.txt", "true")
     redone = resume(scene, "--redo", "1")
     assert (redone.exit_code, started(redone)) == (0, [("1", 2)]), redone
     assert subjects(scene, "main").count("1: Do it well") == 1
+
+
+def test_what_was_done_again_can_be_taken_back_with_what_was_done_before(scene: Scene) -> None:
+    begin_with_a_wrong_command(scene)
+    scene.git("stash", "-u")
+    redone = resume(scene, "--redo", "1")
+    assert (redone.exit_code, started(redone)) == (1, [("1", 2), ("2", 2)]), redone
+    assert subjects(scene, "main") == ["1: Do it", "1: Do it"]
+    undone = scene.orchestrator("undo", "plan.md", "1")
+    assert (undone.exit_code, subjects(scene, "main")) == (0, ["1: Do it"]), undone
+    abandoned = scene.orchestrator("abandon", "plan.md")
+    assert (abandoned.exit_code, subjects(scene, "main")) == (0, []), abandoned
+    check_sound(scene)
 
 
 def test_the_agent_reads_an_edited_task_in_a_new_session(scene: Scene) -> None:
@@ -162,3 +176,46 @@ def test_an_edit_while_an_attempt_was_cut_off_waits_for_the_next_resume(scene: S
     assert (first.exit_code, first.of("plan_taken")) == (1, []), first
     edit(scene, "# Milestone 1", "# Milestone 2")
     assert resume(scene).exit_code == 0
+
+
+@pytest.mark.parametrize("first", ["redone", "new"])
+def test_what_a_failed_attempt_left_is_neither_the_next_tasks_nor_the_persons(
+    scene: Scene, first: str
+) -> None:
+    begin_with_a_wrong_command(scene)
+    if first == "new":
+        edit(scene, "## Task 2", task("3") + "## Task 2")
+    stopped = resume(scene, *(["--redo", "1"] if first == "redone" else []))
+    assert (stopped.exit_code, started(stopped)) == (4, []), stopped
+    assert "2.txt: left by an attempt at task 2" in stopped.end["reason"]
+    assert "2.txt" not in scene.git("log", "--name-only", "--format=", "work")
+    assert (scene.folder / "2.txt").exists()
+    scene.git("stash", "-u")
+    done = resume(scene)
+    assert started(done) == [("1", 2) if first == "redone" else ("3", 1), ("2", 2)], done
+
+
+def test_nothing_is_done_again_while_an_attempt_has_no_end(scene: Scene) -> None:
+    begin(
+        scene, task("1"), task("2"), t1="echo 1 >> 1.txt", t2="echo 2 > 2.txt; test -e go || exec sleep 600"
+    )
+    with scene.start("run", "plan.md", "--json", *AGENT) as command:
+        command.until("attempt_started", task="2")
+        command.send(signal.SIGKILL)
+        command.finish()
+    refused = resume(scene, "--redo", "1")
+    assert (refused.exit_code, refused.stdout) == (2, b"")
+    assert "was cut off in the middle of a task" in refused.err
+    scene.write("go", "")
+    assert resume(scene).exit_code == 0
+
+
+def test_a_redone_commit_that_is_taken_off_is_not_replaced_by_the_one_before(scene: Scene) -> None:
+    begin(scene, task("1"), task("2", "test -e wrong.txt"), t1="echo 1 >> 1.txt", t2="true")
+    run(scene)
+    redone = resume(scene, "--redo", "1")
+    assert subjects(scene, "main") == ["1: Do it", "1: Do it"], redone
+    scene.git("reset", "--hard", "-q", "HEAD~1")
+    again = resume(scene)
+    assert any("task 1 is pending again" in event["text"] for event in again.of("notice")), again
+    assert ("1", 3) in started(again)

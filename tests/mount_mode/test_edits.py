@@ -202,3 +202,29 @@ def test_a_plan_that_an_attempt_replaces_is_told(scene: Scene) -> None:
     done = run(scene)
     assert done.exit_code == 0, done
     assert any("the attempt changed plan.md" in event["text"] for event in done.of("notice"))
+
+
+def test_a_configuration_that_an_attempt_makes_is_its_work_and_said(scene: Scene) -> None:
+    makes = "printf '[verify]\\nbuild = [\"true\"]\\n' > orchestrator.toml"
+    begin(scene, t1=makes)
+    done = run(scene)
+    assert done.exit_code == 0, done
+    assert any("the attempt changed orchestrator.toml" in event["text"] for event in done.of("notice"))
+    assert "orchestrator.toml" in scene.git("ls-tree", "--name-only", "work").splitlines()
+    assert status(scene) == []
+
+
+@pytest.mark.parametrize("content", ["gar[bage", "[environment]\nrequired_files = ['nope']\n"])
+def test_a_configuration_that_an_attempt_spoils_holds_up_neither_resume_nor_abandon(
+    scene: Scene, content: str
+) -> None:
+    spoils = f'echo 2 > 2.txt; printf "%s" "{content}" > orchestrator.toml; test -e ../mended && exit 1'
+    begin(scene, task("1"), task("2", "test -e wrong.txt"), t1="echo 1 > 1.txt", t2=spoils)
+    scene.write("orchestrator.toml", "[limits]\nattempts = 1\n")
+    scene.commit()
+    assert run(scene).exit_code == 1
+    resumed = resume(scene)
+    assert (resumed.exit_code, len(resumed.of("attempt_started"))) == (1, 1), resumed
+    abandoned = scene.orchestrator("abandon", "plan.md")
+    assert abandoned.exit_code == 0, abandoned
+    assert (scene.folder / "orchestrator.toml").read_text() == "[limits]\nattempts = 1\n"

@@ -37,7 +37,7 @@ from orchestrator.errors import UsageError
 from orchestrator.events import InvalidOutcome, Outcome, plain
 from orchestrator.gateway.access import AttemptAccess, credential_kind
 from orchestrator.plan_files import read_plan_bytes
-from orchestrator.run.facts import AttemptEnded, AttemptStarted, TreeSaved
+from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice, TreeSaved
 from orchestrator.run.prompts import PromptParts, prompt
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.classify import AgentReport, attempt_verdict
@@ -91,11 +91,13 @@ async def run_attempt(context: RunContext, attempt: AttemptPlan) -> None:
     The intent is in the journal before a container can exist, and no container is left behind. When the run
     is cancelled the agent is stopped in order, the tree saved and the attempt recorded as interrupted first.
     """
+    before = _in_force(context)
     try:
         prepared = await _prepare(context, attempt)
         _announce(context, attempt, prepared)
         watched = await _carry_out(context, attempt, prepared)
         _record_end(context, attempt, prepared, watched)
+        _say_what_is_not_in_force(context, attempt, before)
     except asyncio.CancelledError:
         await record_interrupted(context, attempt.task, attempt.number, "stopped by a signal")
         raise
@@ -131,19 +133,37 @@ async def record_interrupted(context: RunContext, task: str, number: int, reason
             tool_calls=heard.tool_calls,
             session_kept=session_exists(folders.home, launch.session_files),
             usage=heard.usage,
-            plan_sha256=_plan_sha256(context),
+            plan_sha256=_in_force(context)[context.plan.path],
         ),
         task=task,
         attempt=number,
     )
 
 
-def _plan_sha256(context: RunContext) -> str | None:
-    try:
-        content = read_plan_bytes(context.workspace.folder / context.plan.path, context.plan.path)
-    except UsageError:
-        return None
-    return sha256(content).hexdigest()
+def _in_force(context: RunContext) -> dict[str, str | None]:
+    """Hashes of the folder's plan and configuration, which the run has copies of; None for one not there."""
+    found: dict[str, str | None] = {}
+    for path in (context.plan.path, "orchestrator.toml"):
+        try:
+            found[path] = sha256(read_plan_bytes(context.workspace.folder / path, path)).hexdigest()
+        except UsageError:
+            found[path] = None
+    return found
+
+
+def _say_what_is_not_in_force(
+    context: RunContext, attempt: AttemptPlan, before: dict[str, str | None]
+) -> None:
+    copies = {
+        context.plan.path: context.folder.stored_plan(context.journal.state.plan_stored),
+        "orchestrator.toml": context.folder.configuration,
+    }
+    for path, digest in _in_force(context).items():
+        if digest != before[path]:
+            text = (
+                f"the attempt changed {path}; the run goes on with it as it was at its start: {copies[path]}"
+            )
+            context.journal.append(Notice(text=plain(text)), task=attempt.task, attempt=attempt.number)
 
 
 def _heard(parser: Parser, transcript: Path) -> AgentReport:
@@ -326,7 +346,7 @@ def _record_end(context: RunContext, attempt: AttemptPlan, prepared: _Prepared, 
             session_kept=session_exists(prepared.folders.home, prepared.launch.session_files),
             usage=watched.report.usage,
             until=verdict.until,
-            plan_sha256=_plan_sha256(context),
+            plan_sha256=_in_force(context)[context.plan.path],
         ),
         task=attempt.task,
         attempt=attempt.number,

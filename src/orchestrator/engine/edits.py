@@ -6,6 +6,7 @@ from typing import NamedTuple
 from orchestrator.engine.attempt import clear_oddities
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.ignored import ignored_before
+from orchestrator.errors import WorkspaceError
 from orchestrator.events import plain
 from orchestrator.run.facts import EditsCommitted, Notice
 from orchestrator.run.handoff import handoff_path
@@ -58,6 +59,40 @@ async def take_edits(context: RunContext, task: str | None, previous: AttemptSta
     if told.own:
         head = await _commit(context, task, head, now.tree, tuple(sorted(told.own)))
     return Edits(head=head, paths=tuple(plain(path) for path in sorted(told.edited)))
+
+
+async def refuse_what_others_left(context: RunContext, task: str) -> None:
+    """Raises WorkspaceError, naming it, when files that an attempt at another task left are in no commit yet.
+
+    They would become this task's work, or pass for the person's; only a person can say what they are.
+    """
+    others = [
+        (other, known.last)
+        for other, known in context.journal.state.tasks.items()
+        if other != task and known.last is not None and not known.met
+    ]
+    if not others:
+        return
+    head = await context.workspace.commit_of_checked_out(context.journal.state.start.branch)
+    baseline = await context.workspace.baseline(ignored_before=ignored_before(context.folder))
+    try:
+        now = await context.workspace.snapshot(exclude=context.untracked, baseline=baseline)
+    except TreeRefused:
+        return  # it cannot land either
+    uncommitted = await _paths(context, head, now.tree)
+    for other, attempt in others:
+        left = await _left_by(context, attempt)
+        if left is None:
+            continue
+        touched = await _paths(context, attempt.start.parent, left.tree)
+        lying = uncommitted & touched - await _paths(context, left.tree, now.tree)
+        if lying:
+            shown = plain(", ".join(sorted(lying)[:3])) + (" and more" if len(lying) > 3 else "")
+            raise WorkspaceError(
+                f"{shown}: left by an attempt at task {plain(other)}, and task {plain(task)} comes before it",
+                where=str(context.workspace.folder),
+                hint="Commit it as yours, or put it away (git stash -u); then: orchestrator resume",
+            )
 
 
 async def _tell_apart(

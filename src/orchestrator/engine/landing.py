@@ -14,7 +14,6 @@ from orchestrator.run.facts import (
     CandidateRefused,
     LandingRefused,
     LandingStarted,
-    Notice,
     TaskFinished,
 )
 from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, with_section
@@ -55,11 +54,6 @@ async def _made(
     snapshot = await workspace.snapshot(exclude=context.untracked, baseline=baseline)
     everything = await _changes(context, parent, snapshot.tree)
     changes = tuple(change for change in everything if change.path != document)
-    if any(change.path == context.plan.path for change in changes):
-        text = (
-            f"the attempt changed {context.plan.path}; the run goes on with the plan as it was at its start"
-        )
-        context.journal.append(Notice(text=plain(text)), task=item.id, attempt=attempt.number)
     section = _section(task, attempt, changes)
     text = with_section(await read_handoff(context, parent), context.plan.title, section)
     folders.handoff.write_text(text, "utf-8")

@@ -7,7 +7,7 @@ from orchestrator.engine import checks, landing, recovery
 from orchestrator.engine.agent_watch import PATIENCE_SECONDS
 from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.context import RunContext
-from orchestrator.engine.edits import take_edits
+from orchestrator.engine.edits import refuse_what_others_left, take_edits
 from orchestrator.engine.stop_signals import StopSignals, stopped_by
 from orchestrator.errors import OrchestratorError, SetupFailed, WorkspaceError, storage_errors
 from orchestrator.plan.model import Task
@@ -103,7 +103,7 @@ class MilestoneRunner:
     async def _not_set_up(self, error: SetupFailed) -> EndRun:
         """Before there is any work, a run that cannot be set up is over and leaves no trace."""
         if self.state.branch_ready:
-            return EndRun(status="parked", exit_code=4, reason=str(error))
+            return EndRun(status="parked", exit_code=error.exit_code, reason=str(error))
         await self._context.workspace.forget(self._context.run)
         return EndRun(status="failed", exit_code=error.exit_code, reason=str(error))
 
@@ -165,6 +165,7 @@ class MilestoneRunner:
             )
 
     async def _start_task(self, task: str) -> None:
+        await refuse_what_others_left(self._context, task)
         parent = (await take_edits(self._context, task, None)).head
         self._append(TaskStarted(title=self._plan_task(task).title, parent=parent), task=task)
 

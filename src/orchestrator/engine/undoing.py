@@ -97,7 +97,10 @@ async def see_lost(workspace: Workspace, journal: RunJournal) -> None:
     lost = [task for task in landed if not await workspace.is_ancestor(task.commit, tip)]
     if not lost:
         return
-    rewritten = await workspace.find_landed(branch=branch, base=state.start.base, run=state.run)
+    replaced = frozenset(commit for task in state.tasks.values() for commit in task.replaced)
+    rewritten = await workspace.find_landed(
+        branch=branch, base=state.start.base, run=state.run, besides=replaced
+    )
     gone = tuple(task for task in lost if task.task not in rewritten)
     for task in gone:
         text = f"task {task.task} is pending again: its commit {task.commit} is no longer on {branch}"

@@ -112,6 +112,12 @@ class TaskState:
         return self.attempts[-1] if len(self.attempts) > self.undone else None
 
     @property
+    def replaced(self) -> tuple[str, ...]:
+        """What it had come to before a person had it done again; such commits stay on the branch."""
+        history = self.attempts[: self.undone] if self.redone else ()
+        return tuple(attempt.candidate.commit for attempt in history if attempt.candidate is not None)
+
+    @property
     def met(self) -> bool:
         """Whether tasks that depend on this one may start."""
         return self.finished is not None and self.finished.status in ("completed", "imported")

@@ -61,7 +61,7 @@ def is_unfinished(state: RunState) -> bool:
         return True
     if state.end.status in ("completed", "cancelled"):
         return state.undo is not None and state.end.status == "completed"
-    return state.end.exit_code != NOT_BEGUN
+    return not (state.end.status == "failed" and state.end.exit_code == NOT_BEGUN)
 
 
 def choose_run(
@@ -73,6 +73,11 @@ def choose_run(
     that HEAD holds. Raises UsageError when a needed task is neither finished nor included, or when an
     unfinished run with other tasks stands in the way.
     """
+    if not _wanted(plan, selection):
+        raise UsageError(
+            f"no task is left: --only {', '.join(selection.only)} comes before --from {selection.first}",
+            where=plan.path,
+        )
     latest = records[0] if records else None
     unfinished = latest if latest is not None and is_unfinished(latest) else None
     if not selection.anew:

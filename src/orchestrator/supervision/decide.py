@@ -179,6 +179,10 @@ def decide(state: RunState, work: Work) -> Action:
         return CheckBase()
     if not state.branch_ready:
         return MakeBranch()
+    for item in work.items:  # before another task changes the folder
+        cut_off = state.tasks[item.id].last
+        if cut_off is not None and cut_off.end is None:
+            return RecoverAttempt(task=item.id, attempt=cut_off)
     for item in work.items:
         task = state.tasks[item.id]
         if task.finished is None:
@@ -210,8 +214,6 @@ def _next_of_task(state: RunState, task: TaskState, item: WorkItem, work: Work) 
     attempt = task.last
     if attempt is None:
         return StartAttempt(task=item.id, number=len(task.attempts) + 1, previous=None)
-    if attempt.end is None:
-        return RecoverAttempt(task=item.id, attempt=attempt)
     if task.landing is not None:
         return Land(task=item.id, attempt=attempt)
     if attempt.epoch < state.epoch:

@@ -19,6 +19,8 @@ from orchestrator.workspace.delivery import remove_own_stale_lock
 from orchestrator.workspace.locks import FolderLock, RunLock
 from orchestrator.workspace.workspace import Workspace
 
+CONFIGURATION = "orchestrator.toml"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPlan:
@@ -53,10 +55,15 @@ class Place:
         head = (await self.workspace.head()).commit
         return frozenset([commit for commit in commits if await self.workspace.is_ancestor(commit, head)])
 
-    async def untracked(self, plan: str) -> frozenset[str]:
-        """The plan and the configuration, where git does not track them: theirs, not the work's."""
-        paths = [path for path in (plan, "orchestrator.toml") if not await self.workspace.is_tracked(path)]
-        return frozenset(paths)
+    async def untracked(self, plan: str, *, run: str | None = None) -> frozenset[str]:
+        """The plan and the configuration, where git does not track them: theirs, not the work's.
+
+        A configuration that was not there when `run` started is no exception: an attempt may have written it.
+        """
+        configuration = self.folder / CONFIGURATION if run is None else self.records.folder(run).configuration
+        had_one = configuration.is_file() and configuration.stat().st_size > 0
+        paths = (plan, CONFIGURATION) if had_one else (plan,)
+        return frozenset([path for path in paths if not await self.workspace.is_tracked(path)])
 
     def stored_plan(self, state: RunState) -> ReadPlan:
         """The plan by which the run goes: as it was when it started, or as it was taken since."""

@@ -24,6 +24,12 @@ def going_on(place: Place, state: RunState, request: RunRequest) -> tuple[GoOn, 
     digest = sha256(content).hexdigest()
     if content != stored.content and (in_flight(state) or digest in _left_by_attempts(state)):
         content = stored.content
+    if keep | redo and in_flight(state):
+        raise UsageError(
+            f"run {state.run} was cut off in the middle of a task",
+            where="--keep, --redo",
+            hint=f"Let it end that first: orchestrator resume {state.run}",
+        )
     if content == stored.content and not keep | redo:
         return GoOn(state=state), stored
     plan = read_plan(content, path=path)

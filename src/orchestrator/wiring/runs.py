@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestrator.engine.environment import validate_environment
+from orchestrator.engine.environment import code_folder, validate_environment
 from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.run.report import RunReport, report_of
 from orchestrator.supervision.choose_run import DoneAlready, GoOn
@@ -18,10 +18,10 @@ async def run_milestone(plan: str | Path, **options: object) -> RunReport:
     `options` are the fields of RunRequest. Raises OrchestratorError when plan, configuration or environment
     are not fit, before anything is started; what happens later is in the report.
     """
-    code_folder = validate_environment()
+    folder = validate_environment()
     request = RunRequest(**options)  # type: ignore[arg-type]
-    async with opened_place(code_folder) as place:
-        choice, read = await choose(place, plan_path(code_folder, plan), request)
+    async with opened_place(folder) as place:
+        choice, read = await choose(place, plan_path(folder, plan), request)
         if isinstance(choice, DoneAlready):
             done = GoOn(state=choice.state)
             settings_for(
@@ -37,9 +37,8 @@ async def run_milestone(plan: str | Path, **options: object) -> RunReport:
 
 async def resume_run(wanted: str | None, **options: object) -> RunReport:
     """Go on with an unfinished run: named by id, unambiguous prefix or plan, else the only one here."""
-    code_folder = validate_environment()
     request = RunRequest(**options)  # type: ignore[arg-type]
-    async with opened_place(code_folder) as place:
+    async with opened_place(code_folder()) as place:
         state = place.unfinished(wanted)
         choice, read = going_on(place, state, request)
         async with prepared(place, choice, read, request) as context:

@@ -96,7 +96,8 @@ async def prepared(
         engine = await stack.enter_async_context(await connect_engine())
         # Before the folder is judged: what is not committed may be an agent's that is at work.
         await _check_containers(engine, place, run)
-        untracked = await place.untracked(read.plan.path)
+        begun_before = choice.state.run if isinstance(choice, GoOn) else None
+        untracked = await place.untracked(read.plan.path, run=begun_before)
         dirty = await _dirty(place, choice, untracked, allow=request.allow_dirty)
         image = await run_image(
             engine,

@@ -8,7 +8,7 @@ from sqlite3 import IntegrityError
 
 from orchestrator.containers.base import LABEL_RUN, LABEL_STATE
 from orchestrator.containers.engine import connect_engine
-from orchestrator.engine.environment import validate_environment
+from orchestrator.engine.environment import code_folder
 from orchestrator.engine.ignored import ignored_before
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.engine.run_records import RunRecords
@@ -42,7 +42,7 @@ class TakenBack:
 
 async def undo(wanted: str, task: str) -> TakenBack:
     """Take a task's commit and all later ones of the run off the branch; the tasks are pending again."""
-    async with opened_place(validate_environment()) as place:
+    async with opened_place(code_folder()) as place:
         state = place.run_of_this_folder(wanted)
         if task not in state.tasks:
             raise UsageError(f"run {state.run} has no task {task}", hint=f"It has: {', '.join(state.tasks)}")
@@ -52,7 +52,7 @@ async def undo(wanted: str, task: str) -> TakenBack:
 
 async def abandon(wanted: str) -> TakenBack | None:
     """Bring the branch back to the run's base; the run is cancelled. None: it had not got to its branch."""
-    async with opened_place(validate_environment()) as place:
+    async with opened_place(code_folder()) as place:
         state = place.run_of_this_folder(wanted)
         with place.folder_lock(state.run), place.run_lock(state.run):
             state = fold(place.journal.state_facts(state.run))
@@ -70,7 +70,7 @@ async def _take_back(place: Place, run: str, task: str | None) -> TakenBack:
     async with await connect_engine() as engine:
         await check_living_containers(engine, place, run)
     journal = RunJournal(place.journal, fold(place.journal.state_facts(run)))
-    untouched = await place.untracked(journal.state.start.plan)
+    untouched = await place.untracked(journal.state.start.plan, run=journal.state.run)
     folder = place.records.folder(run)
     finished = await finish_undo(place.workspace, journal, folder, untouched)
     if finished is not None and finished.given_up:
@@ -141,6 +141,8 @@ async def _landed(place: Place, state: RunState, head: str, task: str | None) ->
         for each in state.tasks.values()
         if each.finished is not None and each.finished.status == "completed" and each.finished.commit
     }
+    # What a task that was done again had brought before is the run's as well.
+    commits |= {commit: each.entry.id for each in state.tasks.values() for commit in each.replaced}
     # One whose landing was killed after the branch had moved is there too.
     commits |= {each.landing.candidate: each.entry.id for each in state.tasks.values() if each.landing}
     between = await place.workspace.commits_between(state.start.base, head)
@@ -149,11 +151,25 @@ async def _landed(place: Place, state: RunState, head: str, task: str | None) ->
         return tuple(landed)
     ids = [entry.task for entry in landed]
     if task not in ids:
-        raise UsageError(
-            f"task {task} of run {state.run} has no commit on {state.start.branch}",
-            hint=f"These have: {', '.join(ids) or 'none'}",
-        )
+        raise await _nothing_to_undo(place, state, task, ids)
     return tuple(landed[: ids.index(task) + 1])
+
+
+async def _nothing_to_undo(place: Place, state: RunState, task: str, ids: list[str]) -> UsageError:
+    known = state.tasks.get(task)
+    imported = known.finished.commit if known is not None and known.finished is not None else None
+    for other in await place.records_here(state.start.plan) if imported else []:
+        done = other.tasks.get(task)
+        end = done.finished if done is not None else None
+        if end is not None and (end.status, end.commit) == ("completed", imported):
+            return UsageError(
+                f"task {task} was done before run {state.run}, by run {other.run}",
+                hint=f"orchestrator undo {other.run} {task}",
+            )
+    return UsageError(
+        f"task {task} of run {state.run} has no commit on {state.start.branch}",
+        hint=f"These have: {', '.join(ids) or 'none'}",
+    )
 
 
 async def _refuse_foreign(place: Place, target: str, head: str, undone: tuple[UndoneTask, ...]) -> None:

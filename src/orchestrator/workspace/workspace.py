@@ -400,8 +400,10 @@ class Workspace:
             raise WorkspaceError(f"it is larger than {limit} bytes", where=path)
         return await git.run("cat-file", "blob", os.fsdecode(fields[2]))
 
-    async def find_landed(self, *, branch: str, base: str, run: str) -> dict[str, str]:
-        """Commits of this run on the branch since `base`, by task id, as their trailers say.
+    async def find_landed(
+        self, *, branch: str, base: str, run: str, besides: frozenset[str] = frozenset()
+    ) -> dict[str, str]:
+        """Commits of this run on the branch since `base`, without `besides`, by task id, as trailers say.
 
         One that the user has rewritten or squashed counts too, as far as it still says whose it was.
         """
@@ -412,7 +414,8 @@ class Workspace:
         found = {}
         for entry in os.fsdecode(listing).split("\0"):
             commit, _, message = entry.partition("\n")
-            found.update(dict.fromkeys(_tasks_named(message, run), commit))
+            if commit not in besides:
+                found.update(dict.fromkeys(_tasks_named(message, run), commit))
         return found
 
     async def _pinned(self) -> list[str]:
