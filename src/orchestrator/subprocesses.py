@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ENDING_SECONDS = 3.0
 """What a program at our terminal gets between being asked to end and being killed."""
@@ -92,6 +93,21 @@ async def run(
             raise ProcessTimeout(argv, timeout) from None
         assert process.returncode is not None
         return Completed(argv=tuple(argv), exit_code=process.returncode, stdout=stdout, stderr=stderr)
+
+
+async def run_alone(argv: Sequence[str], *, timeout: float, cwd: Path, output: IO[bytes]) -> int:
+    """Run to the end of the program itself, whatever it leaves running, and give the exit code.
+
+    Output and errors go into a file. Raises as `run` does.
+    """
+    async with _started(
+        argv, env=None, cwd=cwd, identity=None, stdout=output.fileno(), stderr=asyncio.subprocess.STDOUT
+    ) as process:
+        try:
+            async with asyncio.timeout(timeout):
+                return await process.wait()
+        except TimeoutError:
+            raise ProcessTimeout(argv, timeout) from None
 
 
 async def run_lines(
@@ -246,6 +262,8 @@ async def _started(
         yield process
     except BaseException:
         _kill_group(process)
+        # What left the group may hold our pipes for as long as it likes.
+        process._transport.close()  # type: ignore[attr-defined]
         await asyncio.shield(process.wait())
         raise
 

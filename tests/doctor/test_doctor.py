@@ -159,6 +159,21 @@ def test_checks_of_their_own_run_in_the_code_folder(
     assert (check["status"], check["detail"]) == ("ok", "test -e .git; true")
 
 
+@pytest.mark.parametrize(
+    ("run", "status"),
+    [("sleep 60 & exit 0", "ok"), ("setsid sleep 60 & sleep 50", "failed")],
+    ids=["in the background", "out of reach"],
+)
+def test_a_check_is_over_when_it_ends_or_at_its_time_out_whatever_it_leaves_running(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, run: str, status: str
+) -> None:
+    check = f'[{{run = "{run}", timeout = 3}}]'
+    monkeypatch.setenv("ORCHESTRATOR_ENVIRONMENT_CHECKS", check)
+    found = patient.diagnose("--json").check("checks")
+    assert found["status"] == status
+    assert ("took longer than 3 s" in found["detail"]) == (status == "failed")
+
+
 def test_commands_that_nobody_approved_do_not_run(patient: Patient) -> None:
     checks = "[[environment.checks]]\nrun = 'touch ran'\n"
     (patient.folder / "orchestrator.toml").write_text(checks)

@@ -46,6 +46,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "commands": {"commands": ("uv sync --frozen --all-groups",)},
     "image": {"image": "sha256:2"},
     "repository": {"repository": "another"},
+    "a candidate's own": {"candidate": "c1"},
     "what an editable install brings": {"files": FILES | {"pyproject.toml": "other"}},
     "owner": {"owner": Identity(uid=1001, gid=1000)},
     "variables": {"env": {"A": "1"}},

@@ -219,3 +219,10 @@ def test_a_redone_commit_that_is_taken_off_is_not_replaced_by_the_one_before(sce
     again = resume(scene)
     assert any("task 1 is pending again" in event["text"] for event in again.of("notice")), again
     assert ("1", 3) in started(again)
+
+
+def test_a_plan_that_an_attempt_left_is_told_when_a_new_run_takes_it(scene: Scene) -> None:
+    begin(scene, task("1", "test -s 1.txt"), t1="echo 1 > 1.txt; sed -i 's/test -s 1.txt/true/' plan.md")
+    assert run(scene).exit_code == 0
+    again = run(scene)
+    assert any("is as an attempt of run" in event["text"] for event in again.of("notice")), again

@@ -29,6 +29,19 @@ def saved_by(output: str) -> str:
     return found[1]
 
 
+def test_what_was_staged_and_is_nowhere_else_can_be_had_again(done: Scene) -> None:
+    done.write("mine.txt", "staged\n")
+    done.git("add", "mine.txt")
+    done.write("mine.txt", "newer\n")
+    taken = done.orchestrator("undo", "plan.md", "2")
+    assert taken.exit_code == 0, taken
+    staged = re.search(r"What was staged: git show ([0-9a-f]{40})", taken.out)
+    assert staged is not None, taken
+    assert done.git("show", f"{staged[1]}:mine.txt") == "staged"
+    assert done.git("show", f"{saved_by(taken.out)}:mine.txt") == "newer"
+    assert done.git("for-each-ref", "--contains", staged[1]) != ""
+
+
 def test_undo_takes_a_task_and_all_later_ones_back_and_resume_does_them_again(done: Scene) -> None:
     before = done.git("rev-parse", "work")
     done.write(".git/info/exclude", "ignored/\n")

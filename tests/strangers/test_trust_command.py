@@ -135,7 +135,7 @@ def test_resume_keeps_what_the_run_was_started_with(scene: Scene) -> None:
 CHECKS = {
     "fails": ("echo one; echo two >&2; exit 3", ["failed (exit 3)", "one", "two"]),
     "takes too long": ("sleep 60", ["longer than 1 s"]),
-    "leaves a process": ("sleep 60 &", ["longer than 1 s"]),
+    "leaves a process and takes too long": ("setsid sleep 60 & sleep 50", ["longer than 1 s"]),
     "prints much": ("seq 100000; false", ["99999", "100000"]),
     "prints codes": ('printf "\\033[31mred\\033[0m\\n"; false', ["[31mred"]),
     "asks": ("read answer", ["failed (exit 1)"]),

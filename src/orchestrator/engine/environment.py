@@ -3,6 +3,7 @@
 import os
 import shlex
 import shutil
+import tempfile
 from pathlib import Path
 
 from orchestrator import subprocesses
@@ -55,16 +56,19 @@ async def run_checks(folder: Path, checks: tuple[CheckSetting, ...]) -> None:
     Raises EnvironmentInvalid with the hint of the first that fails or takes too long.
     """
     for check in checks:
-        try:
-            done = await subprocesses.run(["bash", "-c", check.run], timeout=check.timeout, cwd=folder)
-        except subprocesses.ProcessTimeout:
-            raise _check_failed(check, f"took longer than {check.timeout:g} s", b"") from None
-        if done.exit_code != 0:
-            raise _check_failed(check, f"failed (exit {done.exit_code})", done.stdout + done.stderr)
+        with tempfile.TemporaryFile() as output:
+            argv = ["bash", "-c", check.run]
+            try:
+                status = await subprocesses.run_alone(argv, timeout=check.timeout, cwd=folder, output=output)
+            except subprocesses.ProcessTimeout:
+                raise _check_failed(check, f"took longer than {check.timeout:g} s", b"") from None
+            if status != 0:
+                output.seek(max(0, output.seek(0, os.SEEK_END) - 4000))
+                raise _check_failed(check, f"failed (exit {status})", output.read())
 
 
 def _check_failed(check: CheckSetting, how: str, output: bytes) -> EnvironmentInvalid:
-    lines = plain(output[-4000:].decode("utf-8", "replace")).strip().splitlines()
+    lines = plain(output.decode("utf-8", "replace")).strip().splitlines()
     shown = "".join(f"\n  {one_line(line, 200)}" for line in lines[-CHECK_LINES:])
     return EnvironmentInvalid(
         f"the check `{one_line(check.run, 200)}` {how}{shown}",

@@ -46,6 +46,13 @@ async def setup_image(context: RunContext, commit: str, whose: For) -> SetupImag
     found = await find_setup(context.engine, plan)
     if found is not None and (whose.is_candidate or first_conflict(files, found) is None):
         return found
+    if whose.is_candidate:
+        # Its files have a part in it, so nothing else starts from it; once it has landed, setup runs again.
+        plan = _plan(context, files, candidate=commit)
+        assert plan is not None
+        found = await find_setup(context.engine, plan)
+        if found is not None:
+            return found
     return await _made(context, commit, plan, whose)
 
 
@@ -93,7 +100,7 @@ async def refuse_what_setup_made(context: RunContext, commit: str, parent: str, 
     return None
 
 
-def _plan(context: RunContext, files: Mapping[str, str]) -> SetupPlan | None:
+def _plan(context: RunContext, files: Mapping[str, str], *, candidate: str | None = None) -> SetupPlan | None:
     settings = context.settings
     return plan_setup(
         files,
@@ -101,6 +108,7 @@ def _plan(context: RunContext, files: Mapping[str, str]) -> SetupPlan | None:
         discovering=settings.setup.discover,
         image=context.image,
         repository=context.workspace.own.git_dir.name,
+        candidate=candidate,
         owner=context.workspace.owner,
         env=context.variables,
     )

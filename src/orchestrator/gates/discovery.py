@@ -43,8 +43,9 @@ GROUPS: tuple[tuple[PackageManager, ...], ...] = (
         PackageManager(
             name="pip",
             lock="requirements.txt",
-            command="python3 -m venv .venv\n"
-            ".venv/bin/python -m pip install --disable-pip-version-check -r requirements.txt",
+            # Isolated: the code folder is no place to find pip in.
+            command="python3 -I -m venv .venv\n"
+            ".venv/bin/python -I -m pip install --disable-pip-version-check -r requirements.txt",
         ),
     ),
     (

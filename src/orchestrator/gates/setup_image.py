@@ -87,10 +87,12 @@ def plan_setup(
     repository: str,
     owner: Identity,
     env: Mapping[str, str],
+    candidate: str | None = None,
 ) -> SetupPlan | None:
     """What has to be run for a tree, given as path → blob; None when there is nothing to set up. Pure.
 
     `repository` says whose it is: setup runs files of the tree, so what one repository made is for no other.
+    `candidate` is the commit whose alone the result is to be.
     """
     managers = discover(files) if discovering and not commands else ()
     commands = commands or tuple(manager.command for manager in managers)
@@ -100,7 +102,7 @@ def plan_setup(
         (path, blob) for path, blob in files.items() if is_lock_file(path) or is_read_by(path, commands)
     )
     environment = sorted({**ENVIRONMENT, **env}.items())
-    content = [_FORMAT, image, repository, commands, locks, owner.uid, owner.gid, environment]
+    content = [_FORMAT, image, repository, candidate, commands, locks, owner.uid, owner.gid, environment]
     return SetupPlan(
         commands=commands,
         found=tuple(manager.lock for manager in managers),

@@ -21,6 +21,12 @@ def in_flight(state: RunState) -> bool:
     )
 
 
+def left_by_attempts(state: RunState) -> frozenset[str | None]:
+    """Hashes of the plan's file at the ends of attempts: such a file is nobody's wish."""
+    ends = (attempt.end for task in state.tasks.values() for attempt in task.attempts)
+    return frozenset(end.plan_sha256 for end in ends if end is not None)
+
+
 def take_edited(
     state: RunState, plan: Plan, *, keep: frozenset[str], redo: frozenset[str], stored: str
 ) -> PlanTaken:

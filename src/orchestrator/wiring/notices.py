@@ -1,12 +1,14 @@
 """What a person should know about a run before it goes on; nothing here stops it."""
 
 import os
+from hashlib import sha256
 
 from orchestrator.config import Settings
 from orchestrator.errors import UsageError
 from orchestrator.plan_files import read_plan_bytes
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import GoOn, NewRun, is_unfinished
+from orchestrator.supervision.plan_edits import left_by_attempts
 from orchestrator.wiring.place import Place, ReadPlan
 
 CREDENTIALS_TARGET = "/home/agent/.claude"
@@ -42,11 +44,21 @@ async def notices(
         )
     if isinstance(choice, NewRun):
         found += [f"task {task} is left out" for task in choice.skipped]
+        found += await _left_by_an_attempt(place, read)
         found += [
             f"HEAD holds work of the finished run {run.run} ({run.start.plan}), on which this one builds"
             for run in await _finished_below(place, path)
         ]
     return tuple(found)
+
+
+async def _left_by_an_attempt(place: Place, read: ReadPlan) -> list[str]:
+    path, digest = read.plan.path, sha256(read.content).hexdigest()
+    for record in await place.records_here(path):
+        own = place.records.folder(record.run).stored_plan(record.plan_stored)
+        if digest in left_by_attempts(record) and own.exists() and own.read_bytes() != read.content:
+            return [f"{path} is as an attempt of run {record.run} left it; that run's own is {own}"]
+    return []
 
 
 def _edited(place: Place, read: ReadPlan) -> bool:

@@ -7,7 +7,7 @@ from orchestrator.plan.reader import read_plan
 from orchestrator.plan_files import read_plan_bytes, require_runnable
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import GoOn
-from orchestrator.supervision.plan_edits import in_flight, take_edited
+from orchestrator.supervision.plan_edits import in_flight, left_by_attempts, take_edited
 from orchestrator.wiring.place import Place, ReadPlan
 from orchestrator.wiring.request import RunRequest
 
@@ -22,7 +22,7 @@ def going_on(place: Place, state: RunState, request: RunRequest) -> tuple[GoOn, 
     except UsageError:
         content = stored.content  # the notices say that it is gone
     digest = sha256(content).hexdigest()
-    if content != stored.content and (in_flight(state) or digest in _left_by_attempts(state)):
+    if content != stored.content and (in_flight(state) or digest in left_by_attempts(state)):
         content = stored.content
     if keep | redo and in_flight(state):
         raise UsageError(
@@ -37,8 +37,3 @@ def going_on(place: Place, state: RunState, request: RunRequest) -> tuple[GoOn, 
     name = f"plan-{digest[:16]}" if content != stored.content else state.plan_stored
     taken = take_edited(state, plan, keep=keep, redo=redo, stored=name)
     return GoOn(state=state, taken=taken), ReadPlan(plan=plan, content=content)
-
-
-def _left_by_attempts(state: RunState) -> frozenset[str | None]:
-    ends = (attempt.end for task in state.tasks.values() for attempt in task.attempts)
-    return frozenset(end.plan_sha256 for end in ends if end is not None)

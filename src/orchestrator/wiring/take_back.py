@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from sqlite3 import IntegrityError
 
@@ -38,6 +38,8 @@ class TakenBack:
     """Commits that hold the folder as it was: several when an undo had been killed."""
     undone: tuple[UndoneTask, ...]
     """What was taken off the branch, newest first."""
+    staged: str | None = None
+    """The commit that holds what was staged, where the folder had something else."""
 
 
 async def undo(wanted: str, task: str) -> TakenBack:
@@ -98,11 +100,22 @@ async def _take_back(place: Place, run: str, task: str | None) -> TakenBack:
         ignored_before=ignored_before(folder),
         base=state.start.base,
     )
+    staged = await _kept_staged(place, state, head, saved)
     undo = UndoStarted(target=target, expected=head, saved=saved, ref=ref, tasks=undone)
     journal.append(undo)
     await carry_out_undo(place.workspace, journal, undo, untouched)
     earlier = finished.saved if finished is not None else ()
-    return _taken_back(place, state, undo, (saved, *earlier))
+    return replace(_taken_back(place, state, undo, (saved, *earlier)), staged=staged)
+
+
+async def _kept_staged(place: Place, state: RunState, head: str, saved: str) -> str | None:
+    base = state.start.base
+    ref = f"refs/ktrdr/staged/{state.run}/{state.last_n}"
+    kept = await place.workspace.keep_staged(head=head, ref=ref, base=base)
+    if kept is None or await place.workspace.tree_of(kept) == await place.workspace.tree_of(saved):
+        return None
+    await place.workspace.hand_over(kept, run=state.run, base=base)
+    return kept
 
 
 def _taken_back(place: Place, state: RunState, undo: UndoStarted, saved: tuple[str, ...]) -> TakenBack:

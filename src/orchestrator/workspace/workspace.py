@@ -303,13 +303,18 @@ class Workspace:
 
     async def set_staged_aside(self, *, branch: str, head: str, ref: str, base: str) -> str | None:
         """Bring the index to `head`; what the user had staged is kept under `ref`. That commit, or None."""
+        kept = await self.keep_staged(head=head, ref=ref, base=base)
+        if kept is not None:
+            await delivery.reset_index(self.own, head, branch=branch)
+        return kept
+
+    async def keep_staged(self, *, head: str, ref: str, base: str) -> str | None:
+        """Keep what the user has staged under `ref`. That commit, or None when it is what `head` holds."""
         staged = await candidates.staged_tree(self.own)
-        if staged in (None, await self.tree_of(head)):
+        if staged is None or staged == await self.tree_of(head):
             return None
-        assert staged is not None
         kept = await candidates.commit_tree(self.own, staged, parent=head, message="Staged before\n")
         await self.keep(kept, ref, base=base)
-        await delivery.reset_index(self.own, head, branch=branch)
         return kept
 
     async def bring_back(
