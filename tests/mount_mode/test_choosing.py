@@ -103,3 +103,15 @@ def test_resume_goes_on_with_the_one_unfinished_run_and_lists_several(scene: Sce
     assert first.run in done.err and second.run in done.err
     scene.write("allowed", "yes\n")
     assert scene.orchestrator("resume", "plan.md", "--json", *ONCE).exit_code == 0
+
+
+def test_what_cannot_be_committed_is_refused_before_an_unfinished_run_is_given_up(scene: Scene) -> None:
+    begin(scene, task("1", "test -e never"), **MAKES)
+    unfinished = run(scene)
+    scene.write("s/git~1", "x\n")
+    refused = run(scene, "--new", "--allow-dirty")
+    assert (refused.exit_code, refused.stdout) == (2, b""), refused
+    assert "cannot become a commit" in refused.err and "git~1" in refused.err
+    assert scene.status(unfinished.run)["status"] == "failed"
+    (scene.folder / "s" / "git~1").unlink()
+    assert resume(scene).run == unfinished.run

@@ -112,3 +112,15 @@ def test_nothing_of_it_is_in_the_users_folder(carried_out: tuple[Project, Scene,
     project, scene, _ = carried_out
     assert not (scene.folder / project.folder).exists()
     assert set(scene.owners().values()) == {scene.owner}
+
+
+def test_folders_of_the_project_do_not_pass_for_programs_that_install(new_scene: MakeScene) -> None:
+    scene = new_scene(owner=owner())
+    for name in ("pip", "venv"):
+        scene.write(f"{name}/__init__.py", "")
+        scene.write(f"{name}/__main__.py", "raise SystemExit('not the program')\n")
+    scene.write("agent.sh", f"{AGENT_HEAD}echo x > made.txt\nreport completed\n")
+    check = "test -s made.txt && .venv/bin/python -c 'import six'"
+    scene.commit(plan__md=plan(task("1", check)), requirements__txt="six==1.17.0\n", __gitignore=".venv/\n")
+    done = scene.run(*OWN_SETUP, *AGENT)
+    assert done.exit_code == 0, done

@@ -328,3 +328,15 @@ def test_dependencies_that_lie_beside_the_lock_file_are_set_up_anew(scene: Scene
     done = scene.run("-c", setup, *AGENT)
     assert done.exit_code == 0, done
     assert len(done.of("setup_started")) == 2
+
+
+def test_what_a_rejected_candidate_brought_into_setup_is_not_in_the_next_ones(scene: Scene) -> None:
+    agent = """
+    echo two > requirements.txt
+    test "$ORCHESTRATOR_ATTEMPT" = 1 && echo x > planted || { rm planted; echo x > made.txt; }
+    report completed
+    """
+    start(scene, agent, task("1", "test -e made.txt", "test ! -e deps/planted"))
+    done = scene.run("-c", "setup.commands=['mkdir deps && cp * deps/ || true']", *VARIABLES, *AGENT)
+    assert done.exit_code == 0, done
+    assert [each["verdict"] for each in done.of("gate_ended")] == ["fail", "fail", "pass", "pass"]

@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from plan_makers import plan, task
 from run_histories import OPTIONS, Entry, begun, finished, numbered, run_ended
 
 from orchestrator.errors import UsageError
-from orchestrator.plan.model import Plan, Span, Task
+from orchestrator.plan.model import Plan
 from orchestrator.run.facts import RunStarted
 from orchestrator.run.state import RunState, fold
 from orchestrator.supervision.choose_run import (
@@ -21,41 +22,6 @@ from orchestrator.supervision.choose_run import (
 )
 
 ALL = Selection()
-
-
-def task(id: str, **changes: Any) -> Task:
-    given: dict[str, Any] = {
-        "id": id,
-        "title": f"Title of {id}",
-        "type": "CODING",
-        "files": (),
-        "depends_on": (),
-        "acceptance": (),
-        "verify": (),
-        "smoke_tests": (),
-        "estimate_minutes": None,
-        "done": False,
-        "lines": Span(first=1, last=2),
-        "section": f"## Task {id}",
-        "hash": f"hash of {id}",
-    }
-    return Task(**(given | changes))
-
-
-def plan(*tasks: Task) -> Plan:
-    return Plan(
-        path="plans/greeting.md",
-        format="native",
-        id=None,
-        title="A greeting",
-        branch=None,
-        builds_on=None,
-        goal="",
-        tasks=tasks or (task("1"), task("2"), task("3")),
-        end_to_end=None,
-        diagnostics=(),
-    )
-
 
 PLAN = plan()
 

@@ -1,13 +1,14 @@
 """An edited plan and a run's tasks: what stays, what is new, what leaves a doubt."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from plan_makers import plan as plan_of
+from plan_makers import task
 from run_histories import OPTIONS, Entry, attempt, begun, ended, finished, landing, numbered, task_started
 
 from orchestrator.errors import UsageError
-from orchestrator.plan.model import Plan, Span, Task
+from orchestrator.plan.model import Plan
 from orchestrator.run.facts import PlanTaken, RunStarted
 from orchestrator.run.state import RunState, advance, fold
 from orchestrator.supervision.plan_edits import entries_of, in_flight, take_edited
@@ -17,21 +18,7 @@ NONE = frozenset[str]()
 
 def plan(**hashes: str) -> Plan:
     """Tasks by id (t1="hash of its text")."""
-    given: dict[str, Any] = {
-        "type": "CODING",
-        "files": (),
-        "depends_on": (),
-        "acceptance": (),
-        "verify": (),
-        "smoke_tests": (),
-        "estimate_minutes": None,
-        "done": False,
-        "lines": Span(first=1, last=2),
-        "section": "",
-    }
-    tasks = [Task(id=name[1:], title=f"Title of {name}", hash=text, **given) for name, text in hashes.items()]
-    about: dict[str, Any] = {"format": "native", "id": None, "branch": None, "builds_on": None, "goal": ""}
-    return Plan(path="p.md", title="P", tasks=tuple(tasks), end_to_end=None, diagnostics=(), **about)
+    return plan_of(*(task(name[1:], hash=text) for name, text in hashes.items()))
 
 
 BEFORE = plan(t1="one", t2="two", t3="three")
@@ -63,7 +50,7 @@ def test_finished_and_unchanged_tasks_stay_and_the_others_are_as_they_read_now()
     assert list(state.tasks) == ["4", "1", "2"]
     assert state.tasks["1"].met
     assert (state.tasks["2"].entry.hash, state.tasks["2"].edited, state.tasks["4"].edited) == ("better", 1, 0)
-    assert (state.plan_stored, state.start.plan_title, state.base_checked) == ("x", "P", False)
+    assert (state.plan_stored, state.start.plan_title, state.base_checked) == ("x", "A greeting", False)
 
 
 def test_a_finished_task_that_is_gone_stays_finished() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from orchestrator.config import LoadedSettings
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.engine.undoing import finish_undo, see_lost
+from orchestrator.errors import EnvironmentInvalid
 from orchestrator.plan.model import Plan
 from orchestrator.run.facts import (
     Notice,
@@ -19,6 +20,7 @@ from orchestrator.run.state import PLAN_AT_START, RunState, begin, fold
 from orchestrator.supervision.choose_run import GoOn, NewRun
 from orchestrator.supervision.plan_edits import entries_of
 from orchestrator.wiring.place import Place, ReadPlan
+from orchestrator.workspace.tree import TreeRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,27 +39,29 @@ class Terms:
     notices: tuple[str, ...]
 
 
-async def begun(place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: Terms) -> RunJournal:
-    """Write the run's first fact, or the one with which it goes on."""
-    if isinstance(choice, GoOn):
-        journal = RunJournal(place.journal, fold(place.journal.state_facts(terms.run)))
-        await finish_undo(place.workspace, journal, place.records.folder(terms.run), terms.untracked)
-        if choice.taken is not None:
-            place.records.folder(terms.run).stored_plan(choice.taken.stored).write_bytes(read.content)
-        journal.append(RunResumed(options=terms.options))
-        if choice.taken is not None:
-            journal.append(choice.taken)
-            _import_ticked_off(journal, read.plan)
-        for text in terms.notices:
-            journal.append(Notice(text=text))
-        await see_lost(place.workspace, journal)
-        _answer_by_guidance(journal, terms.options.guidance)
-        return journal
+async def gone_on(place: Place, choice: GoOn, read: ReadPlan, terms: Terms) -> RunJournal:
+    """Write the fact with which a run goes on, and what has become of it meanwhile."""
+    journal = RunJournal(place.journal, fold(place.journal.state_facts(terms.run)))
+    await finish_undo(place.workspace, journal, place.records.folder(terms.run), terms.untracked)
+    if choice.taken is not None:
+        place.records.folder(terms.run).stored_plan(choice.taken.stored).write_bytes(read.content)
+    journal.append(RunResumed(options=terms.options))
+    if choice.taken is not None:
+        journal.append(choice.taken)
+        _import_ticked_off(journal, read.plan)
+    for text in terms.notices:
+        journal.append(Notice(text=text))
+    await see_lost(place.workspace, journal)
+    _answer_by_guidance(journal, terms.options.guidance)
+    return journal
+
+
+def begun(place: Place, choice: NewRun, read: ReadPlan, terms: Terms, started: RunStarted) -> RunJournal:
+    """Write a new run's first facts."""
     folder = place.records.folder(terms.run)
     folder.stored_plan(PLAN_AT_START).write_bytes(read.content)
     folder.configuration.write_bytes(terms.loaded.repository_file or b"")
     folder.build_context.write_text(terms.build_context, "utf-8")
-    started = await _started(place, read.plan, terms)
     journal = RunJournal(place.journal, begin(place.journal.append(terms.run, started)))
     for text in terms.notices:
         journal.append(Notice(text=text))
@@ -83,7 +87,8 @@ def give_up(place: Place, state: RunState) -> None:
         place.journal.append(state.run, ended)
 
 
-async def _started(place: Place, plan: Plan, terms: Terms) -> RunStarted:
+async def first_fact(place: Place, plan: Plan, terms: Terms) -> RunStarted:
+    """What a new run starts from. Raises EnvironmentInvalid when the user's changes cannot be committed."""
     head = (await place.workspace.head()).commit
     await place.workspace.pin_base(terms.run, head)
     base = head
@@ -104,16 +109,24 @@ async def _started(place: Place, plan: Plan, terms: Terms) -> RunStarted:
 
 async def _users_commit(place: Place, head: str, terms: Terms) -> str:
     """The user's uncommitted changes as a commit in our repository; it lands when the branch is made."""
-    snapshot = await place.workspace.snapshot(
-        exclude=terms.untracked, baseline=await place.workspace.baseline()
-    )
-    made = await place.workspace.commit(
-        snapshot,
-        parent=head,
-        message=f"Changes before run {terms.run}\n",
-        overlay={},
-        ref=f"refs/ktrdr/edits/{terms.run}/0",
-    )
+    try:
+        snapshot = await place.workspace.snapshot(
+            exclude=terms.untracked, baseline=await place.workspace.baseline()
+        )
+        made = await place.workspace.commit(
+            snapshot,
+            parent=head,
+            message=f"Changes before run {terms.run}\n",
+            overlay={},
+            ref=f"refs/ktrdr/edits/{terms.run}/0",
+        )
+    except TreeRefused as error:
+        await place.workspace.forget(terms.run)
+        raise EnvironmentInvalid(
+            f"what is not committed cannot become a commit: {error.what}",
+            where=error.where,
+            hint="Remove or rename it, or commit yourself what is to stay.",
+        ) from error
     return made.commit
 
 

@@ -31,6 +31,7 @@ from orchestrator.engine.machine import machine_of
 from orchestrator.engine.run_journal import RunJournal
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.gateway.client import GatewayClient
+from orchestrator.journal.journal import Listener
 from orchestrator.plan.model import Plan
 from orchestrator.plan_files import read_plan_file, require_runnable
 from orchestrator.run.facts import (
@@ -46,7 +47,7 @@ from orchestrator.supervision.choose_run import (
     choose_run,
     is_unfinished,
 )
-from orchestrator.wiring.beginning import Terms, begun, give_up
+from orchestrator.wiring.beginning import Terms, begun, first_fact, give_up, gone_on
 from orchestrator.wiring.image import run_image
 from orchestrator.wiring.notices import notices
 from orchestrator.wiring.place import Place, ReadPlan, check_living_containers
@@ -110,10 +111,6 @@ async def prepared(
         await check_agent_program(engine, place.workspace, driver, settings, probe)
         stack.enter_context(place.run_lock(run))
         gateway = await _gateway(stack, place, driver)
-        if isinstance(choice, NewRun) and choice.replaces is not None:
-            give_up(place, choice.replaces)  # no event of the run that is heard
-        for listener in request.listeners:
-            place.journal.listen(listener)
         terms = Terms(
             run=run,
             branch=branch,
@@ -124,7 +121,7 @@ async def prepared(
             build_context=image.context,
             notices=await notices(place, choice, read, settings, untracked),
         )
-        journal = await begun(place, choice, read, terms)
+        journal = await _begin(place, choice, read, terms, request.listeners)
         with _ended_when_cancelled(journal):
             work = await work_of(place, read.plan, settings, journal.state)
         yield RunContext(
@@ -145,6 +142,21 @@ async def prepared(
             texts=prompt_texts(),
             untracked=untracked,
         )
+
+
+async def _begin(
+    place: Place, choice: NewRun | GoOn, read: ReadPlan, terms: Terms, listeners: tuple[Listener, ...]
+) -> RunJournal:
+    """Everything that can fail comes before an unfinished run is given up for a new one."""
+    started = await first_fact(place, read.plan, terms) if isinstance(choice, NewRun) else None
+    if isinstance(choice, NewRun) and choice.replaces is not None:
+        give_up(place, choice.replaces)  # no event of the run that is heard
+    for listener in listeners:
+        place.journal.listen(listener)
+    if isinstance(choice, GoOn):
+        return await gone_on(place, choice, read, terms)
+    assert started is not None
+    return begun(place, choice, read, terms, started)
 
 
 @contextmanager
