@@ -8,7 +8,7 @@ from orchestrator.config import LoadedSettings, Override, load_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Project:
     """A code folder and a user with an empty home."""
 
     folder: Path
@@ -42,15 +42,15 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    place = Place(folder=tmp_path / "code folder", home=tmp_path / "home")
+def place(tmp_path: Path) -> Project:
+    place = Project(folder=tmp_path / "code folder", home=tmp_path / "home")
     place.folder.mkdir()
     place.user_file.parent.mkdir(parents=True)
     return place
 
 
 @pytest.fixture
-def write(place: Place) -> Callable[[str, str | bytes], None]:
+def write(place: Project) -> Callable[[str, str | bytes], None]:
     """Writes the repository's or the user's file."""
 
     def write(which: str, content: str | bytes) -> None:

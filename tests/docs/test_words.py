@@ -12,7 +12,7 @@ from docs_kit import ROOT, anchors, documents, links, name_of, rows, tracked
 
 from orchestrator import errors
 from orchestrator.cli import main, reference
-from orchestrator.doctor import CHECKS
+from orchestrator.preflight.checks import CHECKS
 
 PACKAGE = ROOT / "src" / "orchestrator"
 PUBLIC_HOSTS = frozenset(

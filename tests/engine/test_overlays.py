@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.containers.base import AnonymousVolume, Bind
 from orchestrator.engine.overlays import masks, remove_made, setup_volumes
-from orchestrator.engine.run_folder import AttemptFolders
+from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import Identity
 
 OTHER = Identity(uid=1234, gid=1234)

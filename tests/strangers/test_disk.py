@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from e2e_kit import AGENT, REPORT, Scene, plan, task
 
-from orchestrator.engine.environment import DISK_BYTES, disk_nearly_full
+from orchestrator.preflight.environment import DISK_BYTES, disk_nearly_full
 
 
 @pytest.mark.parametrize(

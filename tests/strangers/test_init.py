@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from e2e_kit import Scene
 
+from orchestrator.commands.init import configuration, look, secrets_below
 from orchestrator.config import load_settings
-from orchestrator.wiring.init_file import configuration, look, secrets_below
 
 SHAPES = {
     "nothing": ((), None),

@@ -13,8 +13,8 @@ from orchestrator.run.facts import RunStarted
 from orchestrator.run.state import RunState, fold
 from orchestrator.supervision.choose_run import (
     DoneAlready,
-    GoOn,
     NewRun,
+    ResumeRun,
     Selection,
     choose_run,
     earlier_commit,
@@ -63,8 +63,8 @@ def new(*selected: str, imported: dict[str, str | None] | None = None, **more: A
 
 CHOICES = {
     "never run": ([], PLAN, ALL, new("1", "2", "3")),
-    "unfinished": ([FAILED], PLAN, ALL, GoOn(state=FAILED)),
-    "killed": ([INTERRUPTED], PLAN, ALL, GoOn(state=INTERRUPTED)),
+    "unfinished": ([FAILED], PLAN, ALL, ResumeRun(state=FAILED)),
+    "killed": ([INTERRUPTED], PLAN, ALL, ResumeRun(state=INTERRUPTED)),
     "completed": ([COMPLETED], PLAN, ALL, DoneAlready(state=COMPLETED)),
     "over again": ([COMPLETED], PLAN, Selection(anew=True), new("1", "2", "3")),
     "unfinished, over again": (
@@ -134,7 +134,7 @@ def test_what_is_not_on_the_branch_any_more_is_not_done() -> None:
 def test_the_same_selection_goes_on_with_its_unfinished_run() -> None:
     run = record(run_ended("failed"), only=("2",))
     selection = Selection(only=("2",))
-    assert choose_run([run], PLAN, selection, on_branch=frozenset()) == GoOn(state=run)
+    assert choose_run([run], PLAN, selection, on_branch=frozenset()) == ResumeRun(state=run)
 
 
 def test_another_selection_than_the_unfinished_runs_is_refused_with_both_ways_out() -> None:

@@ -18,7 +18,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def clean(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from orchestrator.wiring import clean as cleaning
+    from orchestrator.commands import clean as cleaning
 
     age = cleaning.parse_age(arguments.older_than) if arguments.older_than is not None else None
     asyncio.run(cleaning.clean(dry_run=arguments.dry_run, older_than=age, say=print))

@@ -13,7 +13,7 @@ from orchestrator.events import one_line
 
 if TYPE_CHECKING:
     from orchestrator.config import Row
-    from orchestrator.doctor import Check
+    from orchestrator.preflight.checks import Check
 
 MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
 
@@ -32,7 +32,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     import asyncio
 
     from orchestrator.config import load_settings
-    from orchestrator.doctor import CHECKS, Surroundings, examine
+    from orchestrator.preflight.checks import CHECKS, Surroundings, examine
 
     if arguments.check is not None and arguments.check not in CHECKS:
         raise UsageError(f"there is no check {arguments.check}", hint=f"There are: {', '.join(CHECKS)}")

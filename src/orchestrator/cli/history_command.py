@@ -4,7 +4,7 @@ import argparse
 import os
 
 from orchestrator.cli.tables import runs_table
-from orchestrator.engine.run_records import opened_records
+from orchestrator.project.catalog import opened_catalog
 from orchestrator.run.report import run_json
 from orchestrator.run.state import RunState
 from orchestrator.user_folders import current_folder
@@ -19,7 +19,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def history(arguments: argparse.Namespace) -> int:
-    with opened_records(os.environ) as runs:
+    with opened_catalog(os.environ) as runs:
         found = [state for state in runs.around(current_folder()) if _fits(state, arguments.name)]
         shown = [(state, runs.owner(state.run)) for state in found[: arguments.limit]]
     if arguments.json:

@@ -15,8 +15,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def init(arguments: argparse.Namespace) -> int:
-    from orchestrator.engine.environment import code_folder
-    from orchestrator.wiring.init_file import TOLD_BY, configuration, look, secrets_below
+    from orchestrator.commands.init import TOLD_BY, configuration, look, secrets_below
+    from orchestrator.preflight.environment import code_folder
 
     folder = code_folder()
     path = folder / "orchestrator.toml"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from orchestrator.cli.visible import visible
-from orchestrator.engine.run_records import RunRecords, opened_records
 from orchestrator.errors import UsageError
+from orchestrator.project.catalog import RunCatalog, opened_catalog
 from orchestrator.run.state import RunState
 
 FOLLOW_SECONDS = 0.5
@@ -39,7 +39,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def logs(arguments: argparse.Namespace) -> int:
-    with opened_records(os.environ) as runs:
+    with opened_catalog(os.environ) as runs:
         state = runs.named(arguments.run)
         folder = runs.folder(state.run).root
         if arguments.follow:
@@ -64,7 +64,7 @@ def logs(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _follow(runs: RunRecords, state: RunState, arguments: argparse.Namespace) -> None:
+def _follow(runs: RunCatalog, state: RunState, arguments: argparse.Namespace) -> None:
     """Print what there is and what comes, until the run has ended or nobody carries it out."""
     folder = runs.folder(state.run).root
     readers: dict[_Transcript, _Reader] = {}

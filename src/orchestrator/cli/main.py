@@ -29,9 +29,9 @@ COMMANDS = {
     "history": "history_command",
     "logs": "logs_command",
     "shell": "shell_command",
-    "undo": "take_back_command",
-    "abandon": "take_back_command",
-    "cancel": "take_back_command",
+    "undo": "undo_command",
+    "abandon": "undo_command",
+    "cancel": "undo_command",
     "clean": "clean_command",
 }
 """Every command with the module that knows it, in the order of the help."""

@@ -43,7 +43,7 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    from orchestrator.plan_files import read_plan_file
+    from orchestrator.project.plan_files import read_plan_file
 
     plan, _ = read_plan_file(arguments.plan, arguments.format)
     if arguments.json:
@@ -60,7 +60,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def _check_one(path: Path, format: str | None, *, strict: bool) -> int:
-    from orchestrator.plan_files import read_plan_file
+    from orchestrator.project.plan_files import read_plan_file
 
     try:
         plan, _ = read_plan_file(path, format)

@@ -66,14 +66,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
-    from orchestrator.wiring.runs import run_milestone
+    from orchestrator.commands.run import run_milestone
 
     wanted = {"only": tuple(arguments.only), "first": arguments.first, "new": arguments.new}
     return _carried_out(arguments, lambda options: run_milestone(arguments.plan, **wanted, **options))
 
 
 def run_task(arguments: argparse.Namespace) -> int:
-    from orchestrator.wiring.runs import run_milestone
+    from orchestrator.commands.run import run_milestone
 
     return _carried_out(
         arguments, lambda options: run_milestone(arguments.plan, only=(arguments.task,), **options)
@@ -81,7 +81,7 @@ def run_task(arguments: argparse.Namespace) -> int:
 
 
 def resume_run(arguments: argparse.Namespace) -> int:
-    from orchestrator.wiring import runs
+    from orchestrator.commands import run as runs
 
     wanted = {"keep": tuple(arguments.keep), "redo": tuple(arguments.redo)}
     return _carried_out(arguments, lambda options: runs.resume_run(arguments.run, **wanted, **options))

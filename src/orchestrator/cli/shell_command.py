@@ -12,7 +12,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def shell(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from orchestrator.wiring import shell as shells
+    from orchestrator.commands import shell as shells
 
     try:
         words = arguments.command

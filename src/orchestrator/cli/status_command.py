@@ -4,7 +4,7 @@ import argparse
 import os
 
 from orchestrator.cli.tables import run_table, runs_table
-from orchestrator.engine.run_records import opened_records
+from orchestrator.project.catalog import opened_catalog
 from orchestrator.run.report import run_json
 from orchestrator.user_folders import current_folder
 
@@ -17,7 +17,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def status(arguments: argparse.Namespace) -> int:
-    with opened_records(os.environ) as runs:
+    with opened_catalog(os.environ) as runs:
         states = runs.around(current_folder()) if arguments.run is None else (runs.named(arguments.run),)
         if arguments.json:
             import msgspec

@@ -22,7 +22,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def trust(arguments: argparse.Namespace) -> int:
-    from orchestrator.wiring.trust import approve, look
+    from orchestrator.commands.trust import approve, look
 
     folder, loaded = look()
     _show(loaded)

@@ -9,7 +9,7 @@ from orchestrator.agents.base import Parser
 from orchestrator.containers.base import ContainerState
 from orchestrator.containers.coding_agent_container import CodingAgentContainer
 from orchestrator.containers.logs import OverLimit
-from orchestrator.engine.chatter import Chatter
+from orchestrator.engine.agent_output import AgentOutputRecorder
 from orchestrator.errors import CodingAgentError
 from orchestrator.events import Limit
 from orchestrator.supervision.classify import PARKING_LIMITS, AgentReport, Ending
@@ -29,7 +29,7 @@ class Watched:
 class _Listener:
     """Hears every line of standard output once; raises nothing that an agent can provoke."""
 
-    def __init__(self, parser: Parser, chatter: Chatter) -> None:
+    def __init__(self, parser: Parser, chatter: AgentOutputRecorder) -> None:
         self._parser = parser
         self._chatter = chatter
         self.report = AgentReport()
@@ -48,7 +48,7 @@ async def watch(
     *,
     transcript: Path,
     parser: Parser,
-    chatter: Chatter,
+    chatter: AgentOutputRecorder,
     output_bytes: int,
     limit_seconds: float,
 ) -> Watched:

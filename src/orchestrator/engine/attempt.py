@@ -25,18 +25,18 @@ from orchestrator.containers.coding_agent_container import CodingAgentContainer
 from orchestrator.containers.logs import LINE_MAX, STDOUT_FILE
 from orchestrator.containers.names import attempt_name, component
 from orchestrator.containers.profile import attempt_command
+from orchestrator.engine.agent_output import AgentOutputRecorder
 from orchestrator.engine.agent_watch import Watched, watch
-from orchestrator.engine.chatter import Chatter
 from orchestrator.engine.context import RunContext, binds
-from orchestrator.engine.ignored import ignored_before
 from orchestrator.engine.overlays import masks, remove_made
-from orchestrator.engine.run_folder import AttemptFolders
 from orchestrator.engine.sessions import carry_session, session_exists
 from orchestrator.engine.setup import For, setup_image, volumes_of
 from orchestrator.errors import UsageError
 from orchestrator.events import InvalidOutcome, Outcome, plain
 from orchestrator.gateway.access import AttemptAccess, credential_kind
-from orchestrator.plan_files import read_plan_bytes
+from orchestrator.project.ignored import ignored_before
+from orchestrator.project.plan_files import read_plan_bytes
+from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice, TreeSaved
 from orchestrator.run.prompts import PromptParts, prompt
 from orchestrator.run.state import AttemptState
@@ -309,7 +309,9 @@ async def _carry_out(context: RunContext, attempt: AttemptPlan, prepared: _Prepa
     command = attempt_command(
         prepared.launch.argv, limit_seconds=limits.attempt_seconds, prompt_file=PROMPT_FILE
     )
-    chatter = Chatter(lambda body: context.journal.append(body, task=attempt.task, attempt=attempt.number))
+    chatter = AgentOutputRecorder(
+        lambda body: context.journal.append(body, task=attempt.task, attempt=attempt.number)
+    )
     container = prepared.container
     try:
         await container.start(context.workspace.folder, command=command)

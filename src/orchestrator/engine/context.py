@@ -1,4 +1,4 @@
-"""Everything a run works with, put together once by the wiring."""
+"""Everything a run works with, put together once by the command."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from pathlib import Path
 from orchestrator.agents.base import AgentDriver
 from orchestrator.config import Settings
 from orchestrator.containers.base import Bind, ContainerEngine, ContainerKind, Limits, Mount, Volume
+from orchestrator.containers.machine import Machine
 from orchestrator.containers.names import labels
-from orchestrator.engine.machine import Machine
-from orchestrator.engine.run_folder import RunFolder
-from orchestrator.engine.run_journal import RunJournal
 from orchestrator.gateway.access import ModelSource
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.model import Plan
+from orchestrator.project.run_folder import RunFolder
+from orchestrator.project.run_journal import RunJournal
 from orchestrator.supervision.decide import Work
 from orchestrator.workspace.container_git import GitMount
 from orchestrator.workspace.workspace import Workspace

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from orchestrator.engine.attempt import clear_oddities
 from orchestrator.engine.context import RunContext
-from orchestrator.engine.ignored import ignored_before
 from orchestrator.errors import WorkspaceError
 from orchestrator.events import plain
+from orchestrator.project.ignored import ignored_before
 from orchestrator.run.facts import EditsCommitted, Notice
 from orchestrator.run.handoff import handoff_path
 from orchestrator.run.state import AttemptState

@@ -3,7 +3,7 @@
 import asyncio
 from typing import assert_never
 
-from orchestrator.engine import checks, landing, recovery
+from orchestrator.engine import gating, landing, recovery
 from orchestrator.engine.agent_watch import PATIENCE_SECONDS
 from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.context import RunContext
@@ -111,7 +111,7 @@ class MilestoneRunner:
         context = self._context
         match action:
             case CheckBase():
-                await checks.check_base(context)
+                await gating.check_base(context)
             case MakeBranch():
                 await self._make_branch()
             case StartTask(task=task):
@@ -125,7 +125,7 @@ class MilestoneRunner:
             case MakeCandidate(task=task, attempt=attempt, by_hand=by_hand):
                 await landing.make_candidate(context, self._items[task], attempt, by_hand=by_hand)
             case RunGates(task=task, attempt=attempt):
-                await checks.check_candidate(context, self._items[task], attempt)
+                await gating.check_candidate(context, self._items[task], attempt)
             case Land(task=task, attempt=attempt):
                 await landing.land(context, self._items[task], attempt)
             case FailTask(task=task, reason=reason):
@@ -134,7 +134,7 @@ class MilestoneRunner:
                 self._ask(task, attempt)
             case CheckEndToEnd():
                 await take_edits(context, None, None)
-                await checks.check_end_to_end(context)
+                await gating.check_end_to_end(context)
             case EndRun():
                 raise AssertionError("the loop ends before this")
             case _ as never:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orchestrator.containers.base import AnonymousVolume, Bind, Mount
-from orchestrator.engine.run_folder import AttemptFolders
 from orchestrator.errors import WorkspaceError
+from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace.container_git import WORKSPACE
 from orchestrator.workspace.tree import parent_of

@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from orchestrator.engine.run_folder import give
+from orchestrator.project.run_folder import give
 from orchestrator.subprocesses import Identity
 
 MAX_ENTRIES = 2_000

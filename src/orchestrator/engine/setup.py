@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from orchestrator.containers.base import Bind, ContainerSpec, Mount
 from orchestrator.containers.names import setup_name
 from orchestrator.engine.context import RunContext, binds
+from orchestrator.engine.heartbeat import Progress, progress_told
 from orchestrator.engine.overlays import in_the_way, setup_volumes
-from orchestrator.engine.progress import Progress, progress_told
-from orchestrator.engine.run_folder import AttemptFolders, give
 from orchestrator.errors import OrchestratorError, SetupFailed
 from orchestrator.events import plain
 from orchestrator.gates.setup_image import (
@@ -23,6 +22,7 @@ from orchestrator.gates.setup_image import (
     plan_setup,
     run_setup,
 )
+from orchestrator.project.run_folder import AttemptFolders, give
 from orchestrator.run.facts import Notice, SetupEnded, SetupStarted
 from orchestrator.workspace.workspace import Workspace
 

@@ -38,7 +38,7 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GoOn:
+class ResumeRun:
     state: RunState
     taken: PlanTaken | None = None
     """The plan by which it goes from now on, where a person edited it."""
@@ -49,7 +49,7 @@ class DoneAlready:
     state: RunState
 
 
-Choice = NewRun | GoOn | DoneAlready
+Choice = NewRun | ResumeRun | DoneAlready
 
 
 def is_unfinished(state: RunState) -> bool:
@@ -119,7 +119,7 @@ def _go_on(latest: RunState, plan: Plan, selection: Selection) -> Choice:
             f"run {latest.run} of this plan is not finished",
             hint=f"Go on with it (orchestrator resume {latest.run}), or start over (run --new).",
         )
-    return GoOn(state=latest)
+    return ResumeRun(state=latest)
 
 
 def _done_and_unchanged(latest: RunState, plan: Plan, on_branch: frozenset[str]) -> bool:

@@ -1,0 +1,63 @@
+"""`undo`, `abandon` and `cancel`: take work off the branch, or give a run up."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.commands.undo import UndoResult
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    undo = commands.add_parser("undo", help="take a task's commit, and all later ones of the run, back")
+    undo.add_argument("run", metavar="RUN")
+    undo.add_argument("task", metavar="TASK")
+    undo.set_defaults(handler=undo_task)
+    abandon = commands.add_parser("abandon", help="take all commits of a run back and give it up")
+    abandon.add_argument("run", metavar="RUN")
+    abandon.set_defaults(handler=abandon_run)
+    cancel = commands.add_parser("cancel", help="give a run up; what has landed stays")
+    cancel.add_argument("run", metavar="RUN")
+    cancel.set_defaults(handler=cancel_run)
+
+
+def undo_task(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from orchestrator.commands.undo import undo
+
+    _say(asyncio.run(undo(arguments.run, arguments.task)))
+    return 0
+
+
+def abandon_run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from orchestrator.commands.undo import abandon
+
+    taken = asyncio.run(abandon(arguments.run))
+    if taken is not None:
+        _say(taken)
+    print("The run is cancelled.")
+    return 0
+
+
+def cancel_run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from orchestrator.commands.undo import cancel
+
+    state = asyncio.run(cancel(arguments.run))
+    status = state.end.status if state.end is not None else "over"
+    print(f"run {state.run} is {status}")
+    return 0
+
+
+def _say(taken: "UndoResult") -> None:
+    """What was done, and one command for each thing that can be had back."""
+    print(f"{taken.branch} is back at {taken.target[:12]}.")
+    for saved in taken.saved:
+        print(f"The folder as it was: git show {saved} (a file: git restore --source={saved[:12]} FILE)")
+    if taken.staged is not None:
+        print(f"What was staged: git show {taken.staged}")
+    for entry in taken.undone:
+        print(f"task {entry.task} was {entry.commit}: git cherry-pick {entry.commit[:12]}")

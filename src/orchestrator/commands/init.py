@@ -1,0 +1,174 @@
+"""The configuration that `init` writes: what is found in a repository, and the rest as comments."""
+
+import json
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import MappingProxyType
+
+from orchestrator.gates.discovery import discover
+
+LANGUAGES = (
+    ("Python", ("pyproject.toml", "setup.py", "requirements.txt", "uv.lock")),
+    ("JavaScript or TypeScript", ("package.json",)),
+    ("Rust", ("Cargo.toml",)),
+    ("Go", ("go.mod",)),
+)
+
+# By what lies at the root, the first that fits.
+TESTS = (
+    ("uv.lock", "uv run pytest -q"),
+    ("requirements.txt", ".venv/bin/python -m pytest -q"),
+    ("pnpm-lock.yaml", "pnpm test"),
+    ("yarn.lock", "yarn test"),
+    ("package.json", "npm test"),
+    ("Cargo.toml", "cargo test"),
+    ("go.mod", "go test ./..."),
+    ("pyproject.toml", "python3 -m pytest -q"),
+    ("Makefile", "make test"),
+)
+
+SECRETS = (
+    *(".env", ".env.*", "*.env", ".envrc", ".npmrc", ".pypirc", ".netrc", ".pgpass", ".htpasswd"),
+    *(
+        "id_rsa",
+        "id_dsa",
+        "id_ecdsa",
+        "id_ed25519",
+        "*.pem",
+        "*.key",
+        "*.p12",
+        "*.pfx",
+        "*.jks",
+        "*.keystore",
+    ),
+    *(
+        "credentials.json",
+        "service-account*.json",
+        "secrets.json",
+        "secrets.toml",
+        "secrets.y*ml",
+        "*.tfvars",
+    ),
+)
+SECRETS_BELOW = (
+    *(".env", ".env.*", "*.env", ".envrc", ".npmrc", ".pypirc", "*.tfvars"),
+    *("credentials.json", "service-account*.json", "secrets.json", "secrets.toml", "secrets.y*ml"),
+)
+"""Below the root keys and certificates are mostly samples of tests."""
+_DEEPEST = 4
+_MOST_FILES = 50_000
+_NOT_THE_PROJECTS = frozenset(
+    {".git", ".venv", "venv", "node_modules", "target", "vendor", "site-packages", "dist", "build"}
+)
+TOLD_BY = (
+    "pyproject.toml",
+    "requirements.txt",
+    "requirements-dev.txt",
+    "setup.cfg",
+    "tox.ini",
+    "package.json",
+)
+_SCRIPT = re.compile(r'"scripts"\s*:\s*\{[^{}]*"test"\s*:')
+SAMPLES = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
+"""Shown to the agent, because others are meant to see them."""
+
+PACKAGES = (("Cargo.toml", ("cargo",)), ("go.mod", ("golang-go",)))
+"""What the image does not bring."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    languages: tuple[str, ...]
+    managers: tuple[str, ...]
+    """Lock files with their package managers."""
+    test: str | None
+    secrets: tuple[str, ...]
+    packages: tuple[str, ...]
+
+
+def look(
+    names: Collection[str],
+    texts: Mapping[str, str] = MappingProxyType({}),
+    below: Sequence[str] = (),
+) -> Found:
+    """What the names at a repository's root tell, and the texts of those of TOLD_BY that are known.
+
+    `below` are the paths of secrets in subfolders.
+    """
+    return Found(
+        languages=tuple(name for name, signs in LANGUAGES if any(sign in names for sign in signs)),
+        managers=tuple(f"{manager.lock} ({manager.name})" for manager in discover(names)),
+        test=next((command for sign, command in TESTS if sign in names and _can_work(command, texts)), None),
+        secrets=(*(name for name in sorted(names) if _is_secret(name, SECRETS)), *below),
+        packages=tuple(package for sign, wanted in PACKAGES if sign in names for package in wanted),
+    )
+
+
+def secrets_below(folder: Path) -> tuple[str, ...]:
+    """Paths in subfolders, relative to `folder`; a bounded search that follows no link."""
+    found: list[str] = []
+    seen = 0
+    for project, folders, files in os.walk(folder):
+        above = Path(project).relative_to(folder)
+        folders[:] = sorted(set(folders) - _NOT_THE_PROJECTS) if len(above.parts) < _DEEPEST else []
+        seen += len(files)
+        if seen > _MOST_FILES:
+            break
+        if above.parts:
+            found += [str(above / name) for name in sorted(files) if _is_secret(name, SECRETS_BELOW)]
+    return tuple(path for path in found if path.isprintable())
+
+
+def _can_work(command: str, texts: Mapping[str, str]) -> bool:
+    """Not where the project says nothing of pytest, or of a script called test; unknown texts say nothing."""
+    if "pytest" in command:
+        known = [text for name, text in texts.items() if name != "package.json"]
+        return not known or any("pytest" in text for text in known)
+    if command.split(maxsplit=1)[0] in ("npm", "pnpm", "yarn") and "package.json" in texts:
+        return _SCRIPT.search(texts["package.json"]) is not None
+    return True
+
+
+def _is_secret(name: str, patterns: tuple[str, ...]) -> bool:
+    return name.isprintable() and _fits(name, patterns) and not _fits(name, SAMPLES)
+
+
+def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
+
+
+def configuration(found: Found) -> str:
+    """A commented orchestrator.toml; what was guessed is a comment, except the hiding of secrets."""
+    languages = ", ".join(found.languages) or "no language that is known"
+    hidden = json.dumps(list(found.secrets) or [".env"], ensure_ascii=False)
+    lines = [
+        "# Settings of the orchestrator for this repository. `orchestrator doctor` shows all of them.",
+        f"# Found: {languages}; lock files: {', '.join(found.managers) or 'none'}.",
+        "",
+        "[verify]",
+        "# Commands that every task must pass besides its own.",
+        f"# task = {json.dumps([found.test or 'make test'])}",
+        "# Commands that the milestone must pass after its last task.",
+        "# milestone = []",
+        "",
+        "[setup]",
+        "# What installs the dependencies; without it, the lock files at the root say so.",
+        "# commands = []",
+        "",
+        "[image]",
+        "# Debian packages on top of the image. They need your approval: orchestrator trust",
+        f"# packages = {json.dumps(list(found.packages) or ['postgresql'])}",
+        "",
+        "[masked]",
+        "# Files that the agent sees empty.",
+        f"{'' if found.secrets else '# '}files = {hidden}",
+        "",
+        "[limits]",
+        "# attempts = 3",
+        "# attempt_seconds = 14400",
+    ]
+    return "\n".join(lines) + "\n"

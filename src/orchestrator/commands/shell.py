@@ -1,0 +1,129 @@
+"""`shell`: a container by hand, with the profile, the image and the mounts that an attempt would get."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.commands.image import run_image
+from orchestrator.config import Settings, load_settings
+from orchestrator.containers.base import ContainerEngine
+from orchestrator.containers.coding_agent_container import CodingAgentContainer
+from orchestrator.containers.engine import connect_engine
+from orchestrator.containers.machine import machine_of
+from orchestrator.containers.names import labels
+from orchestrator.engine.context import configured_mounts, limits_of
+from orchestrator.engine.overlays import masks, remove_made
+from orchestrator.engine.setup import volumes_of
+from orchestrator.engine.stop_signals import cancelled_by_signals
+from orchestrator.errors import EnvironmentInvalid
+from orchestrator.gates.setup_image import SetupImage, find_setup, plan_setup
+from orchestrator.preflight.environment import validate_environment
+from orchestrator.project.project import Project, check_living_containers, opened_project
+from orchestrator.project.run_folder import AttemptFolders
+from orchestrator.subprocesses import attached, own_environment
+
+NAME = "ktrdr-coding-agent"
+HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
+WITHOUT_COMMAND = ("bash",)
+_IN_HOME = 'mkdir -p "$HOME" && exec "$@"'
+
+
+async def shell(command: Sequence[str]) -> int:
+    """Start a container on the code folder, run a command in it at our terminal, and stop it again.
+
+    Gives the command's exit code. When the container of another shell of this folder runs, it is joined and
+    left running. A signal that ends us, or the end of the terminal, stops the container first and is then a
+    CancelledError. (^C at a terminal is none: docker passes it on as a key.)
+    """
+    folder = validate_environment()
+    if shutil.which("docker", path=own_environment().get("PATH")) is None:
+        raise EnvironmentInvalid(
+            "the docker command is missing, which joins your terminal with the container's",
+            hint="Install it: sudo apt-get install docker.io",
+        )
+    with cancelled_by_signals():
+        async with await connect_engine() as engine:
+            if await _runs_already(engine, folder):
+                return await attached(_argv(command))
+            async with opened_project(folder) as project:
+                folders = AttemptFolders(root=project.state.path / "shell")
+                container = await _container(engine, project, folders)
+            try:
+                await container.start(folder)
+                return await attached(_argv(command))
+            finally:
+                try:
+                    await container.stop()
+                finally:
+                    remove_made(folder, folders)
+
+
+async def _container(
+    engine: ContainerEngine, project: Project, folders: AttemptFolders
+) -> CodingAgentContainer:
+    """Everything but the agent and its gateway; nothing is in it that the agent would not see."""
+    await check_living_containers(engine, project, run="")
+    settings = load_settings(project.folder, environ=os.environ).settings
+    image = await run_image(engine, project.folder, settings, earlier_context=None, on_line=_say)
+    machine = machine_of(os.environ)
+    variables = {**machine.proxies, **dict(settings.environment.variables)}
+    setup = await _setup(engine, project, settings, image.id, variables)
+    folders.root.mkdir(mode=0o700, exist_ok=True)
+    return CodingAgentContainer(
+        container_name=NAME,
+        image_name=setup.id,
+        mounts=(
+            *machine.mounts,
+            *configured_mounts(settings),
+            *masks(project.folder, settings.masked.files, folders),
+            *await volumes_of(setup, project.workspace, folders),
+        ),
+        env={**variables, "HOME": HOME},
+        labels=labels(kind="shell", state=project.state.id),
+        limits=limits_of(settings),
+        engine=engine,
+    )
+
+
+async def _setup(
+    engine: ContainerEngine, project: Project, settings: Settings, image: str, variables: dict[str, str]
+) -> SetupImage:
+    """The setup image of HEAD, if a run has made it: installing is a run's work."""
+    plan = plan_setup(
+        await project.workspace.files((await project.workspace.head()).commit),
+        commands=settings.setup.commands,
+        discovering=settings.setup.discover,
+        image=image,
+        repository=project.workspace.own.git_dir.name,
+        owner=project.workspace.owner,
+        env=variables,
+    )
+    found = None if plan is None else await find_setup(engine, plan)
+    if plan is not None and found is None:
+        _say("The dependencies of this commit are not installed yet: a run does that before its first task.")
+    return found or SetupImage(id=image)
+
+
+async def _runs_already(engine: ContainerEngine, folder: Path) -> bool:
+    """Whether a container of that name runs on this folder; one on another folder is not ours to stop."""
+    found = await engine.inspect(NAME)
+    if found is None or found.status != "running":
+        return False
+    if str(folder) not in found.mount_sources:
+        raise EnvironmentInvalid(
+            f"the container {found.name} runs on another folder",
+            hint=f"Leave that shell first, or: docker rm -f {found.name}",
+        )
+    return True
+
+
+def _argv(command: Sequence[str]) -> tuple[str, ...]:
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    how = ("--interactive", "--tty") if at_terminal else ("--interactive",)
+    return ("docker", "exec", *how, NAME, "sh", "-c", _IN_HOME, "sh", *(command or WITHOUT_COMMAND))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,267 @@
+"""`undo`, `abandon` and `cancel`: take work off the branch, or give a run up. None of them loses anything."""
+
+import asyncio
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from sqlite3 import IntegrityError
+
+from orchestrator.containers.base import LABEL_RUN, LABEL_STATE
+from orchestrator.containers.engine import connect_engine
+from orchestrator.engine.undo import FinishedUndo, carry_out_undo, finish_undo
+from orchestrator.errors import EnvironmentInvalid, FolderBusy, OrchestratorError, UsageError
+from orchestrator.journal.journal import Journal
+from orchestrator.preflight.environment import code_folder
+from orchestrator.project.catalog import RunCatalog
+from orchestrator.project.ignored import ignored_before
+from orchestrator.project.locks import RunLock
+from orchestrator.project.project import Project, check_living_containers, opened_project
+from orchestrator.project.run_journal import RunJournal
+from orchestrator.run.facts import AttemptEnded, CancelWished, RunEnded, UndoneTask, UndoStarted
+from orchestrator.run.state import RunState, fold
+from orchestrator.state_folder import StateFolder, open_state_folder
+from orchestrator.supervision.choose_run import is_unfinished
+from orchestrator.workspace.workspace import Workspace
+
+OWNER_STOPS_SECONDS = 60.0
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoResult:
+    """What an undo or abandon did, and how to get everything back."""
+
+    run: str
+    branch: str
+    target: str
+    saved: tuple[str, ...]
+    """Commits that hold the folder as it was: several when an undo had been killed."""
+    undone: tuple[UndoneTask, ...]
+    """What was taken off the branch, newest first."""
+    staged: str | None = None
+    """The commit that holds what was staged, where the folder had something else."""
+
+
+async def undo(wanted: str, task: str) -> UndoResult:
+    """Take a task's commit and all later ones of the run off the branch; the tasks are pending again."""
+    async with opened_project(code_folder()) as project:
+        state = project.run_of_this_folder(wanted)
+        if task not in state.tasks:
+            raise UsageError(f"run {state.run} has no task {task}", hint=f"It has: {', '.join(state.tasks)}")
+        with project.folder_lock(state.run), project.run_lock(state.run):
+            return await _undo_commits(project, state.run, task)
+
+
+async def abandon(wanted: str) -> UndoResult | None:
+    """Bring the branch back to the run's base; the run is cancelled. None: it had not got to its branch."""
+    async with opened_project(code_folder()) as project:
+        state = project.run_of_this_folder(wanted)
+        with project.folder_lock(state.run), project.run_lock(state.run):
+            state = fold(project.journal.state_facts(state.run))
+            if state.branch_ready:
+                taken = await _undo_commits(project, state.run, None)
+            else:
+                taken = None
+                await _remove_containers(project.state, state.run)
+            project.journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="abandoned"))
+            return taken
+
+
+async def _undo_commits(project: Project, run: str, task: str | None) -> UndoResult:
+    """With both locks held: announce, bring everything back, and say how to return."""
+    async with await connect_engine() as engine:
+        await check_living_containers(engine, project, run)
+    journal = RunJournal(project.journal, fold(project.journal.state_facts(run)))
+    untouched = await project.untracked(journal.state.start.plan, run=journal.state.run)
+    folder = project.catalog.folder(run)
+    finished = await finish_undo(project.workspace, journal, folder, untouched)
+    if finished is not None and finished.given_up:
+        raise _given_up(project, finished)
+    if finished is not None and task in [entry.task for entry in finished.undo.tasks]:
+        return _undo_result(project, journal.state, finished.undo, finished.saved)
+    state = journal.state
+    head = await _head(project, state)
+    undone = await _landed(project, state, head, task)
+    target = state.start.base if task is None else await project.workspace.parent_of(undone[-1].commit)
+    if not await project.workspace.is_ancestor(target, head):
+        raise UsageError(
+            f"{state.start.branch} does not hold the commit {target[:12]}, on which the run began",
+            where=str(project.folder),
+            hint=f"There is nothing to take back. To give the run up: orchestrator cancel {run}",
+        )
+    await _refuse_foreign(project, target, head, undone)
+    await _remove_containers(project.state, run)
+    _close_attempts(journal)
+    ref = f"refs/ktrdr/undo/{run}/{state.last_n}"
+    saved = await project.workspace.salvage(
+        ref,
+        parent=head,
+        message=f"Folder before work of run {run} was taken back\n",
+        ignored_before=ignored_before(folder),
+        base=state.start.base,
+    )
+    staged = await _kept_staged(project, state, head, saved)
+    undo = UndoStarted(target=target, expected=head, saved=saved, ref=ref, tasks=undone)
+    journal.append(undo)
+    await carry_out_undo(project.workspace, journal, undo, untouched)
+    earlier = finished.saved if finished is not None else ()
+    return replace(_undo_result(project, state, undo, (saved, *earlier)), staged=staged)
+
+
+async def _kept_staged(project: Project, state: RunState, head: str, saved: str) -> str | None:
+    base = state.start.base
+    ref = f"refs/ktrdr/staged/{state.run}/{state.last_n}"
+    kept = await project.workspace.keep_staged(head=head, ref=ref, base=base)
+    if kept is None or await project.workspace.tree_of(kept) == await project.workspace.tree_of(saved):
+        return None
+    await project.workspace.hand_over(kept, run=state.run, base=base)
+    return kept
+
+
+def _undo_result(project: Project, state: RunState, undo: UndoStarted, saved: tuple[str, ...]) -> UndoResult:
+    return UndoResult(
+        run=state.run,
+        branch=state.start.branch,
+        target=undo.target,
+        saved=saved,
+        undone=undo.tasks,
+    )
+
+
+def _given_up(project: Project, finished: FinishedUndo) -> UsageError:
+    return UsageError(
+        "an earlier undo was killed, and the branch has moved since: it is given up, nothing was changed",
+        where=str(project.folder),
+        hint=f"The folder before it: git show {finished.undo.saved}",
+    )
+
+
+async def _head(project: Project, state: RunState) -> str:
+    head = await project.workspace.head()
+    if head.branch != state.start.branch and state.branch_ready:
+        raise EnvironmentInvalid(
+            f"HEAD is on {head.branch or 'a detached commit'}, not on {state.start.branch}",
+            where=str(project.folder),
+            hint=f"git switch {state.start.branch}",
+        )
+    return head.commit
+
+
+async def _landed(project: Project, state: RunState, head: str, task: str | None) -> tuple[UndoneTask, ...]:
+    """The run's tasks that are on the branch, newest first, down to `task`; all of them without one."""
+    commits = {
+        each.finished.commit: each.entry.id
+        for each in state.tasks.values()
+        if each.finished is not None and each.finished.status == "completed" and each.finished.commit
+    }
+    # What a task that was done again had brought before is the run's as well.
+    commits |= {commit: each.entry.id for each in state.tasks.values() for commit in each.replaced}
+    # One whose landing was killed after the branch had moved is there too.
+    commits |= {each.landing.candidate: each.entry.id for each in state.tasks.values() if each.landing}
+    between = await project.workspace.commits_between(state.start.base, head)
+    landed = [UndoneTask(task=commits[commit], commit=commit) for commit in between if commit in commits]
+    if task is None:
+        return tuple(landed)
+    ids = [entry.task for entry in landed]
+    if task not in ids:
+        raise await _nothing_to_undo(project, state, task, ids)
+    return tuple(landed[: ids.index(task) + 1])
+
+
+async def _nothing_to_undo(project: Project, state: RunState, task: str, ids: list[str]) -> UsageError:
+    known = state.tasks.get(task)
+    imported = known.finished.commit if known is not None and known.finished is not None else None
+    for other in await project.runs_of_plan(state.start.plan) if imported else []:
+        done = other.tasks.get(task)
+        end = done.finished if done is not None else None
+        if end is not None and (end.status, end.commit) == ("completed", imported):
+            return UsageError(
+                f"task {task} was done before run {state.run}, by run {other.run}",
+                hint=f"orchestrator undo {other.run} {task}",
+            )
+    return UsageError(
+        f"task {task} of run {state.run} has no commit on {state.start.branch}",
+        hint=f"These have: {', '.join(ids) or 'none'}",
+    )
+
+
+async def _refuse_foreign(project: Project, target: str, head: str, undone: tuple[UndoneTask, ...]) -> None:
+    ours = {entry.commit for entry in undone}
+    foreign = [c for c in await project.workspace.commits_between(target, head) if c not in ours]
+    if foreign:
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise UsageError(
+            f"commits that are not this run's stand above {target[:12]}: {foreign[0][:12]}{more}",
+            where=str(project.folder),
+            hint=f"Look at them with git log {target[:12]}.. and move them elsewhere first.",
+        )
+
+
+async def cancel(wanted: str) -> RunState:
+    """Give a run up for good: its living owner stops as with ^C, else its containers are removed here."""
+    state_folder = open_state_folder(os.environ)
+    journal = Journal.open(state_folder.path / "journal.sqlite")
+    try:
+        return await _cancel(state_folder, journal, wanted)
+    finally:
+        journal.close()
+
+
+async def _cancel(state_folder: StateFolder, journal: Journal, wanted: str) -> RunState:
+    catalog = RunCatalog(state=state_folder.path, journal=journal)
+    state = catalog.named(wanted)
+    if not is_unfinished(state):
+        return state
+    try:
+        journal.append(state.run, CancelWished(), key=f"{state.epoch}")
+    except IntegrityError:
+        pass  # somebody wished it before
+    lock = await _lock_in_time(catalog, state.run)
+    try:
+        state = fold(journal.state_facts(state.run))
+        if state.end is None or state.end.status != "cancelled":
+            await _remove_containers(state_folder, state.run)
+            await _free_index(state_folder, journal, state)
+            _close_attempts(RunJournal(journal, state))
+            journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="cancelled"))
+    finally:
+        lock.release()
+    return fold(journal.state_facts(state.run))
+
+
+async def _lock_in_time(catalog: RunCatalog, run: str) -> RunLock:
+    """The run's lock, once its living owner has stopped."""
+    for _ in range(int(OWNER_STOPS_SECONDS / POLL_SECONDS)):
+        lock = RunLock.take(catalog.folder(run).lock)
+        if lock is not None:
+            return lock
+        await asyncio.sleep(POLL_SECONDS)
+    owner = catalog.owner(run)
+    who = "its owner" if owner is None else f"process {owner.pid}"
+    raise FolderBusy(
+        f"{who} has not stopped for {OWNER_STOPS_SECONDS:g} s", hint="The wish stays; try again, or end it."
+    )
+
+
+async def _free_index(state_folder: StateFolder, journal: Journal, state: RunState) -> None:
+    """A lock on the index that the killed owner left would stop every git command of the user's."""
+    try:
+        folder = Path(state.start.folder)
+        workspace = await Workspace.open(folder, repositories=state_folder.path / "repositories")
+        project = Project(folder=folder, state=state_folder, journal=journal, workspace=workspace)
+        project.folder_lock(state.run).release()
+    except OrchestratorError:
+        pass  # the folder is gone, or somebody else works there
+
+
+def _close_attempts(journal: RunJournal) -> None:
+    for task in journal.state.tasks.values():
+        if task.last is not None and task.last.end is None:
+            ended = AttemptEnded(status="interrupted", reason="cancelled", exit_code=None)
+            journal.append(ended, task=task.entry.id, attempt=task.last.number)
+
+
+async def _remove_containers(state_folder: StateFolder, run: str) -> None:
+    async with await connect_engine() as engine:
+        for container in await engine.list({LABEL_STATE: state_folder.id, LABEL_RUN: run}):
+            await engine.remove(container.id)

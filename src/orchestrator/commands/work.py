@@ -1,0 +1,43 @@
+"""The plan as the policy sees it."""
+
+from orchestrator.config import Settings
+from orchestrator.plan.graph import ordered
+from orchestrator.plan.model import Plan, Task
+from orchestrator.project.project import Project
+from orchestrator.run.state import RunState
+from orchestrator.supervision.choose_run import earlier_commit
+from orchestrator.supervision.decide import Work, WorkItem
+
+
+async def work_of(project: Project, plan: Plan, settings: Settings, state: RunState) -> Work:
+    """The tasks to carry out, in order, with their gates."""
+    records = [record for record in await project.runs_of_plan(plan.path) if record.run != state.run]
+    on_branch = await project.on_branch(records)
+    items = []
+    for task in ordered(plan):
+        finished = state.tasks[task.id].finished
+        if finished is not None and finished.status in ("imported", "skipped"):
+            continue
+        commands = _commands_of(task, settings)
+        landed = state.tasks[task.id].redone
+        landed = landed or earlier_commit(records, task.id, None, on_branch) is not None
+        must_change = (task.writes_code or (task.type is None and not commands)) and not landed
+        items.append(
+            WorkItem(id=task.id, depends_on=task.depends_on, commands=commands, must_change=must_change)
+        )
+    scenario: tuple[str, ...] = ()
+    if not state.options.only:
+        own = plan.end_to_end.commands if plan.end_to_end is not None else ()
+        scenario = (*own, *settings.verify.milestone)
+    return Work(
+        items=tuple(items),
+        end_to_end=scenario,
+        attempts=settings.limits.attempts,
+        build=settings.verify.build,
+    )
+
+
+def _commands_of(task: Task, settings: Settings) -> tuple[str, ...]:
+    """The gates of a task: its own, its smoke tests where they count, and those of every task."""
+    smoke = task.smoke_tests if settings.verify.smoke_tests else ()
+    return (*task.verify, *smoke, *settings.verify.task)

@@ -1,0 +1,234 @@
+"""Gates of a run: on the base before any agent, on a candidate, and the end-to-end scenario."""
+
+import shutil
+from dataclasses import dataclass
+
+from orchestrator.containers.base import KEEP_ALIVE, ContainerKind, ContainerSpec
+from orchestrator.containers.names import gate_name
+from orchestrator.engine.context import RunContext, binds
+from orchestrator.engine.heartbeat import Progress, progress_told
+from orchestrator.engine.setup import For, set_up_base, setup_image
+from orchestrator.errors import CodingAgentError
+from orchestrator.gates.command_gate import GateCommand, GateRequest, GateResult, run_gates
+from orchestrator.gates.evidence import tail
+from orchestrator.run.facts import BaseChecked, BaseRunEnded, Before, EndToEndEnded, GateEnded, GateStarted
+from orchestrator.run.state import AttemptState
+from orchestrator.supervision.decide import BUILD, WorkItem
+
+NOT_THERE_EXITS = frozenset({126, 127})
+PYTEST_NOT_THERE_EXITS = frozenset({4, 5})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a gate belongs, for names, labels and facts."""
+
+    kind: ContainerKind
+    task: str | None
+    attempt: int | None
+
+    @property
+    def number(self) -> int:
+        return self.attempt or 0
+
+
+class _Recorder:
+    """Writes what gates say as facts."""
+
+    def __init__(self, context: RunContext, place: _Place, candidate: str) -> None:
+        self._context = context
+        self._place = place
+        self._candidate = candidate
+        self.results: list[GateResult] = []
+
+    def started(self, command: GateCommand) -> None:
+        body = GateStarted(
+            gate=command.gate,
+            command=command.command,
+            evidence=command.evidence,
+            candidate=self._candidate,
+        )
+        self._context.journal.append(body, task=self._place.task, attempt=self._place.attempt)
+
+    def ended(self, result: GateResult) -> None:
+        self.results.append(result)
+        evidence = result.evidence
+        body = GateEnded(
+            gate=evidence.gate,
+            command=evidence.command,
+            verdict=evidence.verdict,
+            exit_code=evidence.exit_code,
+            evidence=evidence.id,
+            seconds=evidence.seconds,
+            candidate=evidence.candidate,
+            tail=tail(result.output) + (f"\n[{evidence.detail}]" if evidence.detail else ""),
+            output_sha256=evidence.output_sha256,
+            image=evidence.image,
+            detail=evidence.detail,
+        )
+        self._context.journal.append(body, task=self._place.task, attempt=self._place.attempt)
+
+
+class _BaseRecorder:
+    """For the base run: what a command says there is a finding, never a failure."""
+
+    def __init__(self, context: RunContext, task: str) -> None:
+        self._context = context
+        self._task = task
+
+    def started(self, command: GateCommand) -> None:
+        pass
+
+    def ended(self, result: GateResult) -> None:
+        evidence = result.evidence
+        if evidence.exit_code is None:
+            raise CodingAgentError(f"the base run of task {self._task} could not be done: {evidence.detail}")
+        body = BaseChecked(
+            gate=evidence.gate,
+            command=evidence.command,
+            before=before_the_work(evidence.command, evidence.exit_code),
+            exit_code=evidence.exit_code,
+            evidence=evidence.id,
+            seconds=evidence.seconds,
+        )
+        self._context.journal.append(body, task=self._task)
+
+
+class _Watcher:
+    """What is to be known of running gates: facts, and signs of life between them."""
+
+    def __init__(self, recorder: _Recorder | _BaseRecorder, progress: Progress) -> None:
+        self._recorder = recorder
+        self._progress = progress
+
+    def started(self, command: GateCommand) -> None:
+        self._recorder.started(command)
+        self._progress.begin(command.gate)
+
+    def printed(self, data: bytes) -> None:
+        self._progress.printed(data)
+
+    def ended(self, result: GateResult) -> None:
+        self._progress.end()
+        self._recorder.ended(result)
+
+
+def before_the_work(command: str, exit_code: int) -> Before:
+    """What the exit code of a verify command means on the base."""
+    if exit_code == 0:
+        return "already_green"
+    if exit_code in NOT_THERE_EXITS or ("pytest" in command and exit_code in PYTEST_NOT_THERE_EXITS):
+        return "absent"
+    return "red"
+
+
+async def check_base(context: RunContext) -> None:
+    """Set the project up, then run every verify command of the run's tasks on the base.
+
+    Raises SetupFailed, and CodingAgentError when a command cannot be run.
+    """
+    base = context.journal.state.start.base
+    await set_up_base(context)
+    for item in context.work.items:
+        task = context.journal.state.tasks[item.id]
+        if item.commands and task.finished is None and len(task.base) < len(context.work.gates_of(item)):
+            await _check_base_of(context, item, base)
+    context.journal.append(BaseRunEnded())
+
+
+async def _check_base_of(context: RunContext, item: WorkItem, base: str) -> None:
+    given = context.journal.state.evidence_given
+    commands = tuple(
+        GateCommand(gate=gate.name, command=gate.command, evidence=f"e{given + number}")
+        for number, gate in enumerate(context.work.gates_of(item), 1)
+    )
+    place = _Place(kind="gate", task=item.id, attempt=None)
+    recorder = _BaseRecorder(context, item.id)
+    await _run(context, place, base, commands, recorder)
+
+
+async def check_candidate(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
+    """Run the task's gates that have not spoken yet on this attempt's candidate; builds in any case."""
+    assert attempt.candidate is not None
+    heard = {gate.evidence for gate in attempt.gates if gate.verdict != "unavailable"}
+    numbered = zip(context.work.gates_of(item), attempt.candidate.evidence, strict=True)
+    commands = tuple(
+        GateCommand(gate=gate.name, command=gate.command, evidence=evidence)
+        for gate, evidence in numbered
+        if evidence not in heard or gate.name.startswith(BUILD)
+    )
+    place = _Place(kind="gate", task=item.id, attempt=attempt.number)
+    recorder = _Recorder(context, place, attempt.candidate.commit)
+    await _run(context, place, attempt.candidate.commit, commands, recorder)
+
+
+async def check_end_to_end(context: RunContext) -> None:
+    """Run the scenario on what has landed; all commands share one container, in order."""
+    commit = await context.workspace.branch_commit(context.journal.state.start.branch)
+    assert commit is not None
+    given = context.journal.state.evidence_given
+    commands = tuple(
+        GateCommand(gate=gate.name, command=gate.command, evidence=f"e{given + number}")
+        for number, gate in enumerate(context.work.scenario, 1)
+    )
+    place = _Place(kind="e2e", task=None, attempt=None)
+    recorder = _Recorder(context, place, commit)
+    await _run(context, place, commit, commands, recorder)
+    verdicts = {result.evidence.verdict for result in recorder.results}
+    context.journal.append(
+        EndToEndEnded(
+            status="unavailable"
+            if "unavailable" in verdicts
+            else "failed"
+            if "fail" in verdicts
+            else "passed",
+            commit=commit,
+            evidence=tuple(command.evidence for command in commands),
+        )
+    )
+
+
+async def _run(
+    context: RunContext,
+    place: _Place,
+    commit: str,
+    commands: tuple[GateCommand, ...],
+    recorder: _Recorder | _BaseRecorder,
+) -> None:
+    """Prepare the candidate for a fresh container, run the commands in it, and leave nothing behind."""
+    setup = await setup_image(context, commit, For(task=place.task, attempt=place.attempt, is_candidate=True))
+    owner = context.workspace.owner
+    number = int(commands[0].evidence.removeprefix("e"))
+    name = gate_name(context.run, place.task, place.number, number)
+    scratch = context.folder.gate(name)
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True, mode=0o700)
+    try:
+        archive = scratch / "candidate.tar"
+        await context.workspace.write_gate_archive(commit, archive, uid=owner.uid, gid=owner.gid)
+        branch = context.journal.state.start.branch
+        mounts = await context.workspace.make_gate_git_dir(scratch / "git", commit=commit, branch=branch)
+        spec = ContainerSpec(
+            name=name,
+            image=setup.id,
+            command=KEEP_ALIVE,
+            uid=owner.uid,
+            gid=owner.gid,
+            limits=context.limits,
+            labels=context.labels(place.kind, place.task, place.attempt),
+            env=context.variables,
+            mounts=(*binds(mounts), *context.machine.mounts),
+        )
+        request = GateRequest(
+            spec=spec,
+            archive=archive,
+            candidate=commit,
+            image=setup.id,
+            commands=commands,
+            timeout=context.settings.verify.timeout,
+            evidence=context.folder.evidence,
+        )
+        async with progress_told(context, task=place.task, attempt=place.attempt) as progress:
+            await run_gates(context.engine, request, _Watcher(recorder, progress))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Checks that decide whether a run can start here; `doctor` reports them."""

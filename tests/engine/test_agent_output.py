@@ -1,0 +1,91 @@
+"""What an agent says, as facts of bounded size and number."""
+
+import asyncio
+
+import pytest
+
+from orchestrator.engine.agent_output import GATHER_SECONDS, MAX_CHARACTERS, AgentOutputRecorder
+from orchestrator.events import AgentEvent, SessionStarted, Text, ToolCall, ToolResult, Unknown
+from orchestrator.run.facts import AgentText, AgentTool
+
+Facts = list[AgentText | AgentTool]
+
+
+def heard(*events: AgentEvent) -> Facts:
+    """Facts after all these events at once."""
+
+    async def hear() -> Facts:
+        facts: Facts = []
+        chatter = AgentOutputRecorder(facts.append)
+        for event in events:
+            chatter.hear(event)
+        chatter.flush()
+        return facts
+
+    return asyncio.run(hear())
+
+
+def call(summary: str = "ls", name: str = "Bash") -> ToolCall:
+    return ToolCall(id="1", name=name, summary=summary)
+
+
+def test_texts_are_gathered_until_the_next_tool() -> None:
+    facts = heard(Text(text="one"), Text(text="two"), call(), Unknown(line="three"))
+    assert facts == [
+        AgentText(text="one\ntwo"),
+        AgentTool(name="Bash", summary="ls"),
+        AgentText(text="three"),
+    ]
+
+
+def test_what_says_nothing_is_no_fact() -> None:
+    assert (
+        heard(
+            Text(text=" \n"), Unknown(line=""), SessionStarted(session="s"), ToolResult(id="1", is_error=True)
+        )
+        == []
+    )
+
+
+def test_a_million_lines_are_one_bounded_fact() -> None:
+    (fact,) = heard(*(Text(text="x" * 99) for _ in range(10_000)))
+    assert isinstance(fact, AgentText)
+    assert len(fact.text) < MAX_CHARACTERS + 100
+    assert fact.text.endswith(f"… and {10_000 * 100 - 1 - MAX_CHARACTERS} more characters")
+
+
+def test_control_codes_and_lines_end_here() -> None:
+    facts = heard(Text(text="\x1b[2Jgone\ud800"), call(summary="rm\n\x1b[1A" + "x" * 1000, name="Ba\nsh"))
+    text, tool = facts
+    assert text == AgentText(text="[2Jgone?")
+    assert isinstance(tool, AgentTool)
+    assert tool.name == "Ba sh" and tool.summary.startswith("rm [1Axx") and len(tool.summary) == 300
+
+
+async def test_gathered_text_is_written_by_itself() -> None:
+    written = asyncio.Event()
+    facts: Facts = []
+
+    def append(fact: AgentText | AgentTool) -> None:
+        facts.append(fact)
+        written.set()
+
+    chatter = AgentOutputRecorder(append)
+    chatter.hear(Text(text="a"))
+    chatter.hear(Text(text="b"))
+    assert facts == []
+    await asyncio.wait_for(written.wait(), 60 * GATHER_SECONDS)
+    assert facts == [AgentText(text="a\nb")]
+    chatter.flush()
+    assert len(facts) == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_flush_leaves_no_timer_behind(times: int) -> None:
+    facts: Facts = []
+    chatter = AgentOutputRecorder(facts.append)
+    chatter.hear(Text(text="a"))
+    for _ in range(times):
+        chatter.flush()
+    await asyncio.sleep(2 * GATHER_SECONDS)
+    assert facts == [AgentText(text="a")]
