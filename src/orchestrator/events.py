@@ -159,19 +159,3 @@ def parse_outcome(value: object) -> Outcome | InvalidOutcome:
         recommendation=value.get("recommendation") or None,
         extra={key: entry for key, entry in value.items() if key not in known},
     )
-
-
-_CONTROL = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-# Bidirectional marks, overrides and isolates can make a terminal show text in another order than it has.
-_CONTROL |= dict.fromkeys((0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
-
-
-def plain(text: str) -> str:
-    """Text of an agent as text: no control codes, no lone surrogates; newlines and tabs stay."""
-    return text.translate(_CONTROL).encode("utf-8", "replace").decode("utf-8")
-
-
-def one_line(text: str, width: int = 120) -> str:
-    """`plain` text folded onto one line of at most `width` characters."""
-    folded = " ".join(plain(text).split())
-    return folded if len(folded) <= width else folded[: width - 1] + "…"

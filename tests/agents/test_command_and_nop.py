@@ -13,8 +13,9 @@ from orchestrator.agents.command import Command
 from orchestrator.agents.nop import Nop
 from orchestrator.agents.outcomes import read_outcome_file
 from orchestrator.errors import UsageError
-from orchestrator.events import Outcome, Text, plain
+from orchestrator.events import Outcome, Text
 from orchestrator.subprocesses import run
+from orchestrator.text import plain
 
 REQUEST = LaunchRequest(
     run="a-run",

@@ -1,38 +1,11 @@
 """`logs`: what an agent printed, its control codes made visible."""
 
 import json
-import unicodedata
 from pathlib import Path
 
 import pytest
 from cli_kit import orchestrate, remember
-from hypothesis import given
-from hypothesis import strategies as st
 from run_histories import READY, RUN, attempt
-
-from orchestrator.cli.logs_command import visible
-
-VISIBLE = {
-    "letters": ("Grüße 世界", "Grüße 世界"),
-    "newline and tab": ("a\n\tb", "a\n\tb"),
-    "escape": ("\x1b[31m", "␛[31m"),
-    "bell, return, backspace, null": ("\x07\r\b\0", "␇␍␈␀"),
-    "delete": ("\x7f", "\\x7f"),
-    "one-byte escape": ("\x9b", "\\x9b"),
-    "direction": ("\u202e\u200f\u061c", "\\u202e\\u200f\\u061c"),
-    "markup": ("[bold]", "[bold]"),
-}
-
-
-@pytest.mark.parametrize(("text", "expected"), VISIBLE.values(), ids=VISIBLE)
-def test_visible(text: str, expected: str) -> None:
-    assert visible(text) == expected
-
-
-@given(st.text())
-def test_nothing_visible_moves_a_cursor(text: str) -> None:
-    assert not [c for c in visible(text) if unicodedata.category(c) == "Cc" and c not in "\n\t"]
-
 
 STDOUT = b"one\n\x1b[2Jtwo\xff\nno newline"
 

@@ -32,10 +32,9 @@ from orchestrator.events import (
     Unknown,
     Usage,
     UsageReported,
-    one_line,
     parse_outcome,
-    plain,
 )
+from orchestrator.text import one_line, plain
 
 _OUTCOME_TOOL: Final = "StructuredOutput"
 

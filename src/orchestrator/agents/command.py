@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from orchestrator.agents.base import OUTCOME_FILE, Capabilities, Launch, LaunchRequest
 from orchestrator.errors import UsageError
-from orchestrator.events import AgentEvent, Text, plain
+from orchestrator.events import AgentEvent, Text
+from orchestrator.text import plain
 
 OUTCOME_BY_FILE = Capabilities(
     resume="ignored",

@@ -20,7 +20,8 @@ from orchestrator.agents.base import (
     Session,
     Support,
 )
-from orchestrator.events import AgentEvent, Finished, SessionStarted, Text, ToolCall, Unknown, plain
+from orchestrator.events import AgentEvent, Finished, SessionStarted, Text, ToolCall, Unknown
+from orchestrator.text import plain
 
 Check = Callable[[AgentDriver], Iterator[str]]
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from orchestrator.events import one_line, plain
 from orchestrator.run.facts import (
     AgentText,
     AgentTool,
@@ -38,6 +37,7 @@ from orchestrator.run.facts import (
     UndoStarted,
     WorkUndone,
 )
+from orchestrator.text import one_line, plain
 
 BEFORE_WORDS = {
     "red": "fails before the work, as expected",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import UsageError
-from orchestrator.events import one_line
+from orchestrator.text import one_line
 
 if TYPE_CHECKING:
     from orchestrator.config import Row

@@ -2,7 +2,7 @@
 
 import argparse
 
-from orchestrator.events import plain
+from orchestrator.text import plain
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from orchestrator.cli.visible import visible
 from orchestrator.errors import UsageError
 from orchestrator.project.catalog import RunCatalog, opened_catalog
 from orchestrator.run.state import RunState
+from orchestrator.text import visible
 
 FOLLOW_SECONDS = 0.5
 

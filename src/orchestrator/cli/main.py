@@ -12,7 +12,7 @@ from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError, storage_errors
-from orchestrator.events import plain
+from orchestrator.text import plain
 
 BUG = 70
 INTERRUPTED = 130

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import PlanError, UsageError
-from orchestrator.events import one_line, plain
 from orchestrator.plan.model import FORMATS, Diagnostic, EndToEnd, Plan, Severity, Task
+from orchestrator.text import one_line, plain
 
 _WIDEST_TITLE = 60
 

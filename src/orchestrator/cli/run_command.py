@@ -10,9 +10,9 @@ from orchestrator.cli.console import Console
 from orchestrator.cli.json_events import event_line
 from orchestrator.cli.tables import run_table
 from orchestrator.errors import UsageError
-from orchestrator.events import plain
 from orchestrator.journal.journal import Listener
 from orchestrator.run.report import RunReport
+from orchestrator.text import plain
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

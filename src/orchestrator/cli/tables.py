@@ -3,9 +3,9 @@
 import unicodedata
 from collections.abc import Sequence
 
-from orchestrator.events import one_line
 from orchestrator.run.report import Owner, run_status, task_status
 from orchestrator.run.state import RunState, TaskState
+from orchestrator.text import one_line
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,8 +4,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.visible import visible
 from orchestrator.errors import UsageError
+from orchestrator.text import visible
 
 if TYPE_CHECKING:
     from orchestrator.config import LoadedSettings, Trusted

@@ -7,8 +7,9 @@ second, so that an agent that prints a million lines does not write a million fa
 import asyncio
 from collections.abc import Callable
 
-from orchestrator.events import AgentEvent, Text, ToolCall, Unknown, one_line, plain
+from orchestrator.events import AgentEvent, Text, ToolCall, Unknown
 from orchestrator.run.facts import AgentText, AgentTool
+from orchestrator.text import one_line, plain
 
 GATHER_SECONDS = 0.5
 MAX_CHARACTERS = 4_000

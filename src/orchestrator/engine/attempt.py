@@ -32,7 +32,7 @@ from orchestrator.engine.overlays import masks, remove_made
 from orchestrator.engine.sessions import carry_session, session_exists
 from orchestrator.engine.setup import For, setup_image, volumes_of
 from orchestrator.errors import UsageError
-from orchestrator.events import InvalidOutcome, Outcome, plain
+from orchestrator.events import InvalidOutcome, Outcome
 from orchestrator.gateway.access import AttemptAccess, credential_kind
 from orchestrator.project.ignored import ignored_before
 from orchestrator.project.plan_files import read_plan_bytes
@@ -41,6 +41,7 @@ from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice, TreeSav
 from orchestrator.run.prompts import PromptParts, prompt
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.classify import AgentReport, attempt_verdict
+from orchestrator.text import plain
 from orchestrator.workspace.tree import Baseline
 
 

@@ -6,11 +6,11 @@ from typing import NamedTuple
 from orchestrator.engine.attempt import clear_oddities
 from orchestrator.engine.context import RunContext
 from orchestrator.errors import WorkspaceError
-from orchestrator.events import plain
 from orchestrator.project.ignored import ignored_before
 from orchestrator.run.facts import EditsCommitted, Notice
 from orchestrator.run.handoff import handoff_path
 from orchestrator.run.state import AttemptState
+from orchestrator.text import plain
 from orchestrator.workspace.candidate import Snapshot
 from orchestrator.workspace.tree import TreeRefused
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from orchestrator.engine.context import RunContext
-from orchestrator.events import plain
 from orchestrator.run.facts import StillRunning
+from orchestrator.text import plain
 
 FIRST_SECONDS = 5.0
 MOST_SECONDS = 60.0

@@ -7,7 +7,6 @@ from orchestrator.engine.attempt import attempt_folders, clear_oddities, save_tr
 from orchestrator.engine.context import RunContext
 from orchestrator.engine.setup import For, refuse_what_setup_made
 from orchestrator.errors import WorkspaceError
-from orchestrator.events import one_line, plain
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import (
     CandidateMade,
@@ -19,6 +18,7 @@ from orchestrator.run.facts import (
 from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, with_section
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.decide import WorkItem
+from orchestrator.text import one_line, plain
 from orchestrator.workspace.tree import TreeRefused
 
 HANDOFF_LIMIT_BYTES = 4_000_000

@@ -11,7 +11,6 @@ from orchestrator.engine.context import RunContext, binds
 from orchestrator.engine.heartbeat import Progress, progress_told
 from orchestrator.engine.overlays import in_the_way, setup_volumes
 from orchestrator.errors import OrchestratorError, SetupFailed
-from orchestrator.events import plain
 from orchestrator.gates.setup_image import (
     HOME,
     SetupImage,
@@ -24,6 +23,7 @@ from orchestrator.gates.setup_image import (
 )
 from orchestrator.project.run_folder import AttemptFolders, give
 from orchestrator.run.facts import Notice, SetupEnded, SetupStarted
+from orchestrator.text import plain
 from orchestrator.workspace.workspace import Workspace
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from orchestrator.events import plain
 from orchestrator.run.facts import Verdict
+from orchestrator.text import plain
 
 TAIL_CHARACTERS = 4_000
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from orchestrator.containers.base import KEEP_ALIVE, LABEL_STATE, ContainerEngine, ContainerSpec, ExecResult
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
-from orchestrator.events import plain
 from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file, is_read_by
 from orchestrator.subprocesses import Identity
+from orchestrator.text import plain
 
 REPOSITORY = "ktrdr-setup"
 LABEL_SETUP = "ktrdr.setup"

@@ -17,12 +17,12 @@ from orchestrator.config import LoadedSettings
 from orchestrator.config.approval import Trusted
 from orchestrator.containers.engine import connect_engine
 from orchestrator.errors import OrchestratorError
-from orchestrator.events import one_line
 from orchestrator.gateway.access import VARIABLES, Scripted
 from orchestrator.gateway.sockets import check_user_folder
 from orchestrator.gateway.source import chosen_model
 from orchestrator.preflight.environment import DISK_BYTES, check_mounts, check_required_files, run_checks
 from orchestrator.state_folder import check_state_folder, state_folder
+from orchestrator.text import one_line
 from orchestrator.workspace.workspace import Findings, Workspace
 
 Status = Literal["ok", "warning", "failed", "skipped"]

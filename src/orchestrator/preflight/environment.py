@@ -11,7 +11,7 @@ from orchestrator.agents.base import AgentDriver
 from orchestrator.config import CheckSetting, Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CannotStart, CodingAgentError, EnvironmentInvalid
-from orchestrator.events import one_line, plain
+from orchestrator.text import one_line, plain
 from orchestrator.user_folders import current_folder
 from orchestrator.workspace.workspace import Workspace
 

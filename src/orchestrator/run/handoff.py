@@ -7,7 +7,7 @@ agent wrote into it. What the agent wrote cannot end or begin a section: such li
 import re
 from dataclasses import dataclass
 
-from orchestrator.events import plain
+from orchestrator.text import plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

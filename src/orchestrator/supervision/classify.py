@@ -17,9 +17,9 @@ from orchestrator.events import (
     Unknown,
     Usage,
     UsageReported,
-    one_line,
 )
 from orchestrator.run.facts import AttemptStatus, Claim
+from orchestrator.text import one_line
 
 PARKING_LIMITS = frozenset({"usage_limit", "billing", "credential_refused"})
 MAX_CLAIM_TEXT = 20_000

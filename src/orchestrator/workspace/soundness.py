@@ -5,7 +5,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from orchestrator.events import plain
+from orchestrator.text import plain
 from orchestrator.workspace.differences import LINK, differences
 from orchestrator.workspace.git import TREE_SECONDS, words_of
 from orchestrator.workspace.repository import OwnRepository

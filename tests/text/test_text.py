@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.events import one_line, plain
+from orchestrator.text import one_line, plain, visible
 
 PLAIN = {
     "letters": ("Grüße, 世界 🎉", "Grüße, 世界 🎉"),
@@ -51,3 +51,25 @@ def test_what_is_cut_says_so() -> None:
     assert one_line("abcdef", 6) == "abcdef"
     assert one_line("abcdefg", 6) == "abcde…"
     assert one_line("  a \n\n b\tc ") == "a b c"
+
+
+VISIBLE = {
+    "letters": ("Grüße 世界", "Grüße 世界"),
+    "newline and tab": ("a\n\tb", "a\n\tb"),
+    "escape": ("\x1b[31m", "␛[31m"),
+    "bell, return, backspace, null": ("\x07\r\b\0", "␇␍␈␀"),
+    "delete": ("\x7f", "\\x7f"),
+    "one-byte escape": ("\x9b", "\\x9b"),
+    "direction": ("\u202e\u200f\u061c", "\\u202e\\u200f\\u061c"),
+    "markup": ("[bold]", "[bold]"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), VISIBLE.values(), ids=VISIBLE)
+def test_visible(text: str, expected: str) -> None:
+    assert visible(text) == expected
+
+
+@given(ANY)
+def test_nothing_visible_moves_a_cursor(text: str) -> None:
+    assert not [c for c in visible(text) if unicodedata.category(c) == "Cc" and c not in "\n\t"]
