@@ -6,10 +6,9 @@ The names below are imported when they are used, so that a command pays only for
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.commands.run import run_milestone
+    from orchestrator.cli.api import run_milestone, validate_environment
     from orchestrator.containers.coding_agent_container import CodingAgentContainer
     from orchestrator.errors import CodingAgentError, CodingAgentTimeout
-    from orchestrator.preflight.environment import validate_environment
 
 __version__ = "0.1.0"
 
@@ -25,8 +24,8 @@ _PLACES = {
     "CodingAgentContainer": "orchestrator.containers.coding_agent_container",
     "CodingAgentError": "orchestrator.errors",
     "CodingAgentTimeout": "orchestrator.errors",
-    "run_milestone": "orchestrator.commands.run",
-    "validate_environment": "orchestrator.preflight.environment",
+    "run_milestone": "orchestrator.cli.api",
+    "validate_environment": "orchestrator.cli.api",
 }
 
 

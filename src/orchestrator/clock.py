@@ -1,6 +1,5 @@
 """Time as a thing that is passed in, so that a test can be at any time and never waits for it."""
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -28,6 +27,8 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
+        import asyncio  # whoever only asks for the time does not pay for it
+
         await asyncio.sleep(seconds)
 
 

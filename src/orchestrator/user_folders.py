@@ -1,4 +1,4 @@
-"""Where the user is, and keeps configuration and state (by the XDG base directory specification)."""
+"""Where the user keeps configuration and state (by the XDG base directory specification)."""
 
 import os
 import pwd
@@ -8,16 +8,6 @@ from pathlib import Path
 from orchestrator.errors import EnvironmentInvalid
 
 PROGRAM = "ktrdr-orchestrator"
-
-
-def current_folder() -> Path:
-    """Where the command was typed. Raises EnvironmentInvalid when that is gone."""
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        raise EnvironmentInvalid(
-            "the current folder is gone", hint="Change to a folder that exists: cd FOLDER"
-        ) from None
 
 
 def home_folder(environ: Mapping[str, str]) -> Path:

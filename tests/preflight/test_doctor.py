@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from doctor_kit import Patient
 
+from orchestrator.cli.host import this_host
 from orchestrator.config import load_settings
 from orchestrator.preflight.checks import CHECKS, Surroundings, examine
 
@@ -320,5 +322,6 @@ def test_an_image_that_is_not_there(patient: Patient, monkeypatch: pytest.Monkey
 async def test_a_state_folder_that_no_run_could_make(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "XDG_STATE_HOME": "/dev/null"}
     loaded = load_settings(None, environ=environ)
-    (state, *_) = await examine(Surroundings(folder=tmp_path, environ=environ, loaded=loaded), "state")
+    host = replace(this_host(), environ=environ, folder=tmp_path)
+    (state, *_) = await examine(Surroundings(host=host, loaded=loaded), "state")
     assert state.status == "failed" and state.mend is not None

@@ -2,6 +2,8 @@
 
 import argparse
 
+from orchestrator.cli.host import this_host
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("clean", help="remove containers that are over, and what old runs keep")
@@ -21,5 +23,5 @@ def clean(arguments: argparse.Namespace) -> int:
     from orchestrator.commands import clean as cleaning
 
     age = cleaning.parse_age(arguments.older_than) if arguments.older_than is not None else None
-    asyncio.run(cleaning.clean(dry_run=arguments.dry_run, older_than=age, say=print))
+    asyncio.run(cleaning.clean(this_host(), dry_run=arguments.dry_run, older_than=age, say=print))
     return 0

@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.host import this_host
 from orchestrator.errors import UsageError
 from orchestrator.text import one_line
 
@@ -36,9 +35,9 @@ def doctor(arguments: argparse.Namespace) -> int:
 
     if arguments.check is not None and arguments.check not in CHECKS:
         raise UsageError(f"there is no check {arguments.check}", hint=f"There are: {', '.join(CHECKS)}")
-    folder = _current_folder()
-    loaded = load_settings(folder, environ=os.environ, leave_out_untrusted=True)
-    here = Surroundings(folder=folder, environ=os.environ, loaded=loaded)
+    host = this_host()
+    loaded = load_settings(host.folder, environ=host.environ, leave_out_untrusted=True)
+    here = Surroundings(host=host, loaded=loaded)
     checks = asyncio.run(examine(here, arguments.check))
     healthy = all(check.status != "failed" for check in checks)
     if arguments.json:
@@ -79,13 +78,6 @@ def as_json(checks: "Sequence[Check]", rows: "Sequence[Row]", *, ok: bool) -> st
     # A path whose name is not UTF-8 is shown with replaced bytes.
     text = json.dumps(found, ensure_ascii=False, default=str)
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _current_folder() -> Path | None:
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        return None
 
 
 def _written(value: object) -> str:

@@ -1,13 +1,12 @@
 """`history`: the runs of the repository we are in, newest first, without their tasks."""
 
 import argparse
-import os
 
+from orchestrator.cli.host import this_host
 from orchestrator.cli.tables import runs_table
 from orchestrator.project.catalog import opened_catalog
 from orchestrator.run.report import run_json
 from orchestrator.run.state import RunState
-from orchestrator.user_folders import current_folder
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,8 +18,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def history(arguments: argparse.Namespace) -> int:
-    with opened_catalog(os.environ) as runs:
-        found = [state for state in runs.around(current_folder()) if _fits(state, arguments.name)]
+    host = this_host()
+    with opened_catalog(host) as runs:
+        found = [state for state in runs.around(host.current_folder()) if _fits(state, arguments.name)]
         shown = [(state, runs.owner(state.run)) for state in found[: arguments.limit]]
     if arguments.json:
         import msgspec

@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from orchestrator.cli.host import this_host
 from orchestrator.errors import UsageError
 
 LARGEST = 1_000_000
@@ -16,9 +17,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def init(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.init import TOLD_BY, configuration, look, secrets_below
-    from orchestrator.preflight.environment import code_folder
 
-    folder = code_folder()
+    folder = this_host().code_folder()
     path = folder / "orchestrator.toml"
     texts = {name: text for name in TOLD_BY if (text := _text(folder / name)) is not None}
     found = look({entry.name for entry in folder.iterdir()}, texts, secrets_below(folder))

@@ -1,7 +1,6 @@
 """`logs`: what the agent printed, or everything a gate printed."""
 
 import argparse
-import os
 import shutil
 import sys
 import time
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from orchestrator.cli.host import this_host
 from orchestrator.errors import UsageError
 from orchestrator.project.catalog import RunCatalog, opened_catalog
 from orchestrator.run.state import RunState
@@ -39,7 +39,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def logs(arguments: argparse.Namespace) -> int:
-    with opened_catalog(os.environ) as runs:
+    with opened_catalog(this_host()) as runs:
         state = runs.named(arguments.run)
         folder = runs.folder(state.run).root
         if arguments.follow:

@@ -3,16 +3,21 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.console import Console
+from orchestrator.cli.host import this_host
 from orchestrator.cli.json_events import event_line
 from orchestrator.cli.tables import run_table
 from orchestrator.errors import UsageError
 from orchestrator.journal.journal import Listener
 from orchestrator.run.report import RunReport
 from orchestrator.text import plain
+
+if TYPE_CHECKING:
+    from orchestrator.commands.request import RunRequest
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -68,47 +73,51 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 def run_plan(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.run import run_milestone
 
-    wanted = {"only": tuple(arguments.only), "first": arguments.first, "new": arguments.new}
-    return _carried_out(arguments, lambda options: run_milestone(arguments.plan, **wanted, **options))
+    request = replace(
+        _request(arguments), only=tuple(arguments.only), first=arguments.first, new=arguments.new
+    )
+    return _carry_out(arguments, run_milestone(this_host(), arguments.plan, request))
 
 
 def run_task(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.run import run_milestone
 
-    return _carried_out(
-        arguments, lambda options: run_milestone(arguments.plan, only=(arguments.task,), **options)
-    )
+    request = replace(_request(arguments), only=(arguments.task,))
+    return _carry_out(arguments, run_milestone(this_host(), arguments.plan, request))
 
 
 def resume_run(arguments: argparse.Namespace) -> int:
     from orchestrator.commands import run as runs
 
-    wanted = {"keep": tuple(arguments.keep), "redo": tuple(arguments.redo)}
-    return _carried_out(arguments, lambda options: runs.resume_run(arguments.run, **wanted, **options))
+    request = replace(_request(arguments), keep=tuple(arguments.keep), redo=tuple(arguments.redo))
+    return _carry_out(arguments, runs.resume_run(this_host(), arguments.run, request))
 
 
-def _carried_out(
-    arguments: argparse.Namespace, start: Callable[[dict[str, Any]], Coroutine[Any, Any, RunReport]]
-) -> int:
-    import asyncio
+def _request(arguments: argparse.Namespace) -> "RunRequest":
+    from orchestrator.commands.request import RunRequest
 
     if os.environ.get("ORCHESTRATOR_RUN"):
         raise UsageError(
             f"we are inside run {os.environ['ORCHESTRATOR_RUN']}; a run inside a run is not supported",
             hint="An agent does its task itself; a person unsets ORCHESTRATOR_RUN.",
         )
-    options = {
-        "agent": arguments.agent,
-        "agent_command": arguments.agent_command,
-        "model": arguments.model,
-        "guidance": arguments.guidance,
-        "config": tuple(arguments.config),
-        "allow_dirty": arguments.allow_dirty,
-        "progress": _show_progress,
-        "listeners": (_listener(as_json=arguments.json),),
-    }
+    return RunRequest(
+        agent=arguments.agent,
+        agent_command=arguments.agent_command,
+        model=arguments.model,
+        guidance=arguments.guidance,
+        config=tuple(arguments.config),
+        allow_dirty=arguments.allow_dirty,
+        progress=_show_progress,
+        listeners=(_listener(as_json=arguments.json),),
+    )
+
+
+def _carry_out(arguments: argparse.Namespace, run: Coroutine[Any, Any, RunReport]) -> int:
+    import asyncio
+
     try:
-        report = asyncio.run(_stopped_by_signals(start(options)))
+        report = asyncio.run(_stopped_by_signals(run))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     text = run_table(report.state)

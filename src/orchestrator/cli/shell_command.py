@@ -2,6 +2,8 @@
 
 import argparse
 
+from orchestrator.cli.host import this_host
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser("shell", help="a shell, or a command, in a container like an attempt's")
@@ -16,6 +18,6 @@ def shell(arguments: argparse.Namespace) -> int:
 
     try:
         words = arguments.command
-        return asyncio.run(shells.shell(words[1:] if words[:1] == ["--"] else words))
+        return asyncio.run(shells.shell(this_host(), words[1:] if words[:1] == ["--"] else words))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None

@@ -1,12 +1,11 @@
 """`status`: the runs of the repository we are in, newest first, or one run with its tasks."""
 
 import argparse
-import os
 
+from orchestrator.cli.host import this_host
 from orchestrator.cli.tables import run_table, runs_table
 from orchestrator.project.catalog import opened_catalog
 from orchestrator.run.report import run_json
-from orchestrator.user_folders import current_folder
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -17,8 +16,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def status(arguments: argparse.Namespace) -> int:
-    with opened_catalog(os.environ) as runs:
-        states = runs.around(current_folder()) if arguments.run is None else (runs.named(arguments.run),)
+    host = this_host()
+    with opened_catalog(host) as runs:
+        states = runs.around(host.current_folder()) if arguments.run is None else (runs.named(arguments.run),)
         if arguments.json:
             import msgspec
 

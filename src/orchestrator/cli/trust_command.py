@@ -4,6 +4,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.host import this_host
 from orchestrator.errors import UsageError
 from orchestrator.text import visible
 
@@ -24,7 +25,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def trust(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.trust import approve, look
 
-    folder, loaded = look()
+    host = this_host()
+    folder, loaded = look(host)
     _show(loaded)
     if not loaded.untrusted:
         print("Nothing to approve.")
@@ -32,7 +34,7 @@ def trust(arguments: argparse.Namespace) -> int:
     if not arguments.yes and not _agreed():
         print("Nothing was approved.")
         return DECLINED
-    approve(folder, loaded)
+    approve(host, folder, loaded)
     print(f"Approved for {folder}.")
     return 0
 

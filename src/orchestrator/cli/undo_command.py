@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from orchestrator.cli.host import this_host
+
 if TYPE_CHECKING:
     from orchestrator.commands.undo import UndoResult
 
@@ -25,7 +27,7 @@ def undo_task(arguments: argparse.Namespace) -> int:
 
     from orchestrator.commands.undo import undo
 
-    _say(asyncio.run(undo(arguments.run, arguments.task)))
+    _say(asyncio.run(undo(this_host(), arguments.run, arguments.task)))
     return 0
 
 
@@ -34,7 +36,7 @@ def abandon_run(arguments: argparse.Namespace) -> int:
 
     from orchestrator.commands.undo import abandon
 
-    taken = asyncio.run(abandon(arguments.run))
+    taken = asyncio.run(abandon(this_host(), arguments.run))
     if taken is not None:
         _say(taken)
     print("The run is cancelled.")
@@ -46,7 +48,7 @@ def cancel_run(arguments: argparse.Namespace) -> int:
 
     from orchestrator.commands.undo import cancel
 
-    state = asyncio.run(cancel(arguments.run))
+    state = asyncio.run(cancel(this_host(), arguments.run))
     status = state.end.status if state.end is not None else "over"
     print(f"run {state.run} is {status}")
     return 0

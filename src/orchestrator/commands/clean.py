@@ -1,17 +1,17 @@
 """`clean`: containers that are over, and on request what old runs keep so that it can be had back."""
 
-import os
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from orchestrator.clock import utc_text
 from orchestrator.containers.base import LABEL_RUN, ContainerEngine
-from orchestrator.containers.engine import connect_engine
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.journal.journal import Journal
 from orchestrator.preflight import leftovers
 from orchestrator.project.catalog import RunCatalog
+from orchestrator.project.host import Host
 from orchestrator.run.state import RunState
 from orchestrator.state_folder import StateFolder, open_state_folder
 from orchestrator.workspace.workspace import Workspace
@@ -29,16 +29,16 @@ def parse_age(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-async def clean(*, dry_run: bool, older_than: timedelta | None, say: Say) -> None:
+async def clean(host: Host, *, dry_run: bool, older_than: timedelta | None, say: Say) -> None:
     """Remove what is over and say each thing; with `dry_run` say it only."""
-    state = open_state_folder(os.environ)
+    state = open_state_folder(host.environ)
     journal = Journal.open(state.path / "journal.sqlite")
     try:
-        catalog = RunCatalog(state=state.path, journal=journal)
-        async with await connect_engine() as engine:
+        catalog = RunCatalog(state=state.path, journal=journal, here=host.folder)
+        async with host.connect_engine() as engine:
             await _clean_containers(engine, state, catalog, dry_run=dry_run, say=say)
             if older_than is not None:
-                before = datetime.now(UTC) - older_than
+                before = host.clock.now() - older_than
                 await _clean_old(engine, state, catalog, before, dry_run=dry_run, say=say)
     finally:
         journal.close()
@@ -74,8 +74,7 @@ async def _clean_old(
     dry_run: bool,
     say: Say,
 ) -> None:
-    moment = before.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    for run in leftovers.old_runs(catalog.all(), moment):
+    for run in leftovers.old_runs(catalog.all(), utc_text(before)):
         await _clean_run(state, catalog, run, dry_run=dry_run, say=say)
     for image in await leftovers.old_images(engine, state.id, catalog, before):
         name = ", ".join(image.names) or image.id

@@ -1,8 +1,7 @@
 """What a person asked for, and the options and settings that follow from it."""
 
-import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from orchestrator.agents.base import AgentDriver
@@ -88,13 +87,13 @@ def settings_for(project: Project, choice: NewRun | ResumeRun, options: RunOptio
     stored = None
     if isinstance(choice, ResumeRun):
         stored = project.catalog.folder(choice.state.run).configuration.read_bytes()
-    return load_settings(project.folder, environ=os.environ, overrides=overrides, repository_file=stored)
+    return load_settings(
+        project.folder, environ=project.host.environ, overrides=overrides, repository_file=stored
+    )
 
 
-def model_for(
-    project: Project, driver: AgentDriver, settings: Settings, environ: Mapping[str, str]
-) -> ModelSource | None:
+def model_for(project: Project, driver: AgentDriver, settings: Settings) -> ModelSource | None:
     """The model of an agent that needs one. Raises as `chosen_model` does."""
     if not driver.needs_model:
         return None
-    return chosen_model(project.folder, settings, environ, driver)
+    return chosen_model(project.folder, settings, project.host.environ, driver)

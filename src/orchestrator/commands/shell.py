@@ -1,6 +1,5 @@
 """`shell`: a container by hand, with the profile, the image and the mounts that an attempt would get."""
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,6 @@ from orchestrator.commands.image import run_image
 from orchestrator.config import Settings, load_settings
 from orchestrator.containers.base import ContainerEngine
 from orchestrator.containers.coding_agent_container import CodingAgentContainer
-from orchestrator.containers.engine import connect_engine
 from orchestrator.containers.machine import machine_of
 from orchestrator.containers.names import labels
 from orchestrator.engine.context import configured_mounts, limits_of
@@ -20,6 +18,7 @@ from orchestrator.engine.stop_signals import cancelled_by_signals
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.gates.setup_image import SetupImage, find_setup, plan_setup
 from orchestrator.preflight.environment import validate_environment
+from orchestrator.project.host import Host
 from orchestrator.project.project import Project, check_living_containers, opened_project
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import attached, own_environment
@@ -30,24 +29,24 @@ WITHOUT_COMMAND = ("bash",)
 _IN_HOME = 'mkdir -p "$HOME" && exec "$@"'
 
 
-async def shell(command: Sequence[str]) -> int:
+async def shell(host: Host, command: Sequence[str]) -> int:
     """Start a container on the code folder, run a command in it at our terminal, and stop it again.
 
     Gives the command's exit code. When the container of another shell of this folder runs, it is joined and
     left running. A signal that ends us, or the end of the terminal, stops the container first and is then a
     CancelledError. (^C at a terminal is none: docker passes it on as a key.)
     """
-    folder = validate_environment()
+    folder = validate_environment(host)
     if shutil.which("docker", path=own_environment().get("PATH")) is None:
         raise EnvironmentInvalid(
             "the docker command is missing, which joins your terminal with the container's",
             hint="Install it: sudo apt-get install docker.io",
         )
     with cancelled_by_signals():
-        async with await connect_engine() as engine:
+        async with host.connect_engine() as engine:
             if await _runs_already(engine, folder):
                 return await attached(_argv(command))
-            async with opened_project(folder) as project:
+            async with opened_project(host) as project:
                 folders = AttemptFolders(root=project.state.path / "shell")
                 container = await _container(engine, project, folders)
             try:
@@ -65,9 +64,9 @@ async def _container(
 ) -> CodingAgentContainer:
     """Everything but the agent and its gateway; nothing is in it that the agent would not see."""
     await check_living_containers(engine, project, run="")
-    settings = load_settings(project.folder, environ=os.environ).settings
+    settings = load_settings(project.folder, environ=project.host.environ).settings
     image = await run_image(engine, project.folder, settings, earlier_context=None, on_line=_say)
-    machine = machine_of(os.environ)
+    machine = machine_of(project.host.environ)
     variables = {**machine.proxies, **dict(settings.environment.variables)}
     setup = await _setup(engine, project, settings, image.id, variables)
     folders.root.mkdir(mode=0o700, exist_ok=True)

@@ -5,7 +5,6 @@ container started when it is.
 """
 
 import asyncio
-import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +20,6 @@ from orchestrator.commands.run_facts import Terms, begun, give_up, record_resume
 from orchestrator.commands.work import work_of
 from orchestrator.config import Settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
-from orchestrator.containers.engine import connect_engine
 from orchestrator.containers.machine import machine_of
 from orchestrator.containers.names import labels
 from orchestrator.engine.context import RunContext, limits_of
@@ -88,13 +86,13 @@ async def prepared(
     check_mounts(settings)
     await run_checks(project.folder, settings.environment.checks)
     driver = agent_driver(settings.agent.name)
-    model = model_for(project, driver, settings, os.environ)
+    model = model_for(project, driver, settings)
     run = choice.state.run if isinstance(choice, ResumeRun) else _new_run_id(read.plan)
     async with AsyncExitStack() as stack:
         stack.enter_context(project.folder_lock(run))
         branch = await _branch_for(project, choice, read.plan)
         await _check_foreign_work(project, read.plan.path)
-        engine = await stack.enter_async_context(await connect_engine())
+        engine = await stack.enter_async_context(project.host.connect_engine())
         # Before the folder is judged: what is not committed may be an agent's that is at work.
         await _check_containers(engine, project, run)
         begun_before = choice.state.run if isinstance(choice, ResumeRun) else None
@@ -138,7 +136,7 @@ async def prepared(
             image=image.id,
             gateway=gateway,
             model_source=model,
-            machine=machine_of(os.environ),
+            machine=machine_of(project.host.environ),
             texts=prompt_texts(),
             untracked=untracked,
         )

@@ -1,23 +1,22 @@
 """Approving what a repository's file may not choose by itself."""
 
-import os
 from pathlib import Path
 
 from orchestrator.config import LoadedSettings, load_settings, write_approval
 from orchestrator.errors import EnvironmentInvalid
-from orchestrator.preflight.environment import code_folder
+from orchestrator.project.host import Host
 from orchestrator.state_folder import open_state_folder
 
 
-def look() -> tuple[Path, LoadedSettings]:
+def look(host: Host) -> tuple[Path, LoadedSettings]:
     """The code folder we stand in, and its settings with everything that needs approval."""
-    folder = code_folder()
-    return folder, load_settings(folder, environ=os.environ, leave_out_untrusted=True)
+    folder = host.code_folder()
+    return folder, load_settings(folder, environ=host.environ, leave_out_untrusted=True)
 
 
-def approve(folder: Path, loaded: LoadedSettings) -> None:
+def approve(host: Host, folder: Path, loaded: LoadedSettings) -> None:
     """Let exactly the values that were looked at count from now on. Raises EnvironmentInvalid."""
-    state = open_state_folder(os.environ, outside=folder)
+    state = open_state_folder(host.environ, outside=folder)
     try:
         write_approval(state.path, folder, {each.key: each.value for each in loaded.trusted})
     except OSError as error:

@@ -1,18 +1,16 @@
 """`undo`, `abandon` and `cancel`: take work off the branch, or give a run up. None of them loses anything."""
 
 import asyncio
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from sqlite3 import IntegrityError
 
 from orchestrator.containers.base import LABEL_RUN, LABEL_STATE
-from orchestrator.containers.engine import connect_engine
 from orchestrator.engine.undo import FinishedUndo, carry_out_undo, finish_undo
 from orchestrator.errors import EnvironmentInvalid, FolderBusy, OrchestratorError, UsageError
 from orchestrator.journal.journal import Journal
-from orchestrator.preflight.environment import code_folder
 from orchestrator.project.catalog import RunCatalog
+from orchestrator.project.host import Host
 from orchestrator.project.ignored import ignored_before
 from orchestrator.project.locks import RunLock
 from orchestrator.project.project import Project, check_living_containers, opened_project
@@ -42,9 +40,9 @@ class UndoResult:
     """The commit that holds what was staged, where the folder had something else."""
 
 
-async def undo(wanted: str, task: str) -> UndoResult:
+async def undo(host: Host, wanted: str, task: str) -> UndoResult:
     """Take a task's commit and all later ones of the run off the branch; the tasks are pending again."""
-    async with opened_project(code_folder()) as project:
+    async with opened_project(host) as project:
         state = project.run_of_this_folder(wanted)
         if task not in state.tasks:
             raise UsageError(f"run {state.run} has no task {task}", hint=f"It has: {', '.join(state.tasks)}")
@@ -52,9 +50,9 @@ async def undo(wanted: str, task: str) -> UndoResult:
             return await _undo_commits(project, state.run, task)
 
 
-async def abandon(wanted: str) -> UndoResult | None:
+async def abandon(host: Host, wanted: str) -> UndoResult | None:
     """Bring the branch back to the run's base; the run is cancelled. None: it had not got to its branch."""
-    async with opened_project(code_folder()) as project:
+    async with opened_project(host) as project:
         state = project.run_of_this_folder(wanted)
         with project.folder_lock(state.run), project.run_lock(state.run):
             state = fold(project.journal.state_facts(state.run))
@@ -62,14 +60,14 @@ async def abandon(wanted: str) -> UndoResult | None:
                 taken = await _undo_commits(project, state.run, None)
             else:
                 taken = None
-                await _remove_containers(project.state, state.run)
+                await _remove_containers(project.host, project.state, state.run)
             project.journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="abandoned"))
             return taken
 
 
 async def _undo_commits(project: Project, run: str, task: str | None) -> UndoResult:
     """With both locks held: announce, bring everything back, and say how to return."""
-    async with await connect_engine() as engine:
+    async with project.host.connect_engine() as engine:
         await check_living_containers(engine, project, run)
     journal = RunJournal(project.journal, fold(project.journal.state_facts(run)))
     untouched = await project.untracked(journal.state.start.plan, run=journal.state.run)
@@ -90,7 +88,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
             hint=f"There is nothing to take back. To give the run up: orchestrator cancel {run}",
         )
     await _refuse_foreign(project, target, head, undone)
-    await _remove_containers(project.state, run)
+    await _remove_containers(project.host, project.state, run)
     _close_attempts(journal)
     ref = f"refs/ktrdr/undo/{run}/{state.last_n}"
     saved = await project.workspace.salvage(
@@ -197,18 +195,18 @@ async def _refuse_foreign(project: Project, target: str, head: str, undone: tupl
         )
 
 
-async def cancel(wanted: str) -> RunState:
+async def cancel(host: Host, wanted: str) -> RunState:
     """Give a run up for good: its living owner stops as with ^C, else its containers are removed here."""
-    state_folder = open_state_folder(os.environ)
+    state_folder = open_state_folder(host.environ)
     journal = Journal.open(state_folder.path / "journal.sqlite")
     try:
-        return await _cancel(state_folder, journal, wanted)
+        return await _cancel(host, state_folder, journal, wanted)
     finally:
         journal.close()
 
 
-async def _cancel(state_folder: StateFolder, journal: Journal, wanted: str) -> RunState:
-    catalog = RunCatalog(state=state_folder.path, journal=journal)
+async def _cancel(host: Host, state_folder: StateFolder, journal: Journal, wanted: str) -> RunState:
+    catalog = RunCatalog(state=state_folder.path, journal=journal, here=host.folder)
     state = catalog.named(wanted)
     if not is_unfinished(state):
         return state
@@ -220,8 +218,8 @@ async def _cancel(state_folder: StateFolder, journal: Journal, wanted: str) -> R
     try:
         state = fold(journal.state_facts(state.run))
         if state.end is None or state.end.status != "cancelled":
-            await _remove_containers(state_folder, state.run)
-            await _free_index(state_folder, journal, state)
+            await _remove_containers(host, state_folder, state.run)
+            await _free_index(host, state_folder, journal, state)
             _close_attempts(RunJournal(journal, state))
             journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="cancelled"))
     finally:
@@ -243,12 +241,12 @@ async def _lock_in_time(catalog: RunCatalog, run: str) -> RunLock:
     )
 
 
-async def _free_index(state_folder: StateFolder, journal: Journal, state: RunState) -> None:
+async def _free_index(host: Host, state_folder: StateFolder, journal: Journal, state: RunState) -> None:
     """A lock on the index that the killed owner left would stop every git command of the user's."""
     try:
         folder = Path(state.start.folder)
         workspace = await Workspace.open(folder, repositories=state_folder.path / "repositories")
-        project = Project(folder=folder, state=state_folder, journal=journal, workspace=workspace)
+        project = Project(host=host, folder=folder, state=state_folder, journal=journal, workspace=workspace)
         project.folder_lock(state.run).release()
     except OrchestratorError:
         pass  # the folder is gone, or somebody else works there
@@ -261,7 +259,7 @@ def _close_attempts(journal: RunJournal) -> None:
             journal.append(ended, task=task.entry.id, attempt=task.last.number)
 
 
-async def _remove_containers(state_folder: StateFolder, run: str) -> None:
-    async with await connect_engine() as engine:
+async def _remove_containers(host: Host, state_folder: StateFolder, run: str) -> None:
+    async with host.connect_engine() as engine:
         for container in await engine.list({LABEL_STATE: state_folder.id, LABEL_RUN: run}):
             await engine.remove(container.id)

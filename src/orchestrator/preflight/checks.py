@@ -15,12 +15,12 @@ from typing import Literal
 from orchestrator.agents.registry import agent_driver
 from orchestrator.config import LoadedSettings
 from orchestrator.config.approval import Trusted
-from orchestrator.containers.engine import connect_engine
 from orchestrator.errors import OrchestratorError
 from orchestrator.gateway.access import VARIABLES, Scripted
 from orchestrator.gateway.sockets import check_user_folder
 from orchestrator.gateway.source import chosen_model
 from orchestrator.preflight.environment import DISK_BYTES, check_mounts, check_required_files, run_checks
+from orchestrator.project.host import Host
 from orchestrator.state_folder import check_state_folder, state_folder
 from orchestrator.text import one_line
 from orchestrator.workspace.workspace import Findings, Workspace
@@ -43,16 +43,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    folder: Path | None
-    """Where we stand; None when that folder is gone."""
-    environ: Mapping[str, str]
+    host: Host
     loaded: LoadedSettings
 
     @property
     def code_folder(self) -> Path | None:
         """Where we stand, if it looks like the root of a repository."""
-        there = self.folder is not None and os.path.lexists(self.folder / ".git")
-        return self.folder if there else None
+        folder = self.host.folder
+        return folder if folder is not None and os.path.lexists(folder / ".git") else None
 
 
 Look = Callable[[Surroundings], Awaitable[Sequence[Check]]]
@@ -66,15 +64,15 @@ async def examine(here: Surroundings, only: str | None = None) -> tuple[Check, .
 
 
 async def _look_at_repository(here: Surroundings) -> Sequence[Check]:
-    if here.folder is None:
+    if here.host.folder is None:
         gone = _failed("repository", "the current folder is gone", "cd FOLDER")
         return [gone, *_without_repository()]
     try:
-        repositories = state_folder(here.environ) / "repositories"
-        findings = await Workspace.inspect(here.folder, repositories=repositories)
+        repositories = state_folder(here.host.environ) / "repositories"
+        findings = await Workspace.inspect(here.host.folder, repositories=repositories)
     except OrchestratorError as error:
         return [_refused("repository", error), *_without_repository()]
-    return [_ok("repository", str(here.folder)), *about_repository(findings)]
+    return [_ok("repository", str(here.host.folder)), *about_repository(findings)]
 
 
 def about_repository(findings: Findings) -> Sequence[Check]:
@@ -129,10 +127,10 @@ def trust_check(needing: Sequence[str], untrusted: Sequence[Trusted]) -> Check:
 
 async def _look_for_required_files(here: Surroundings) -> Sequence[Check]:
     required = here.loaded.settings.environment.required_files
-    if here.folder is None or not required:
+    if here.host.folder is None or not required:
         return [_skipped("required_files", "none are configured" if not required else "no folder")]
     try:
-        check_required_files(here.folder, required)
+        check_required_files(here.host.folder, required)
     except OrchestratorError as error:
         return [_refused("required_files", error)]
     return [_ok("required_files", ", ".join(required))]
@@ -163,7 +161,7 @@ async def _look_at_mounts(here: Surroundings) -> Sequence[Check]:
 async def _look_at_engine(here: Surroundings) -> Sequence[Check]:
     name = here.loaded.settings.image.name
     try:
-        async with await connect_engine() as client:
+        async with here.host.connect_engine() as client:
             info = await client.info()
             digest = await client.image_digest(name)
     except OrchestratorError as error:
@@ -192,7 +190,7 @@ def credential_check(here: Surroundings) -> Check:
     settings = here.loaded.settings
     driver = agent_driver(settings.agent.name)
     try:
-        model = chosen_model(here.folder or Path("/"), settings, here.environ, driver)
+        model = chosen_model(here.host.folder or Path("/"), settings, here.host.environ, driver)
     except OrchestratorError as error:
         if driver.needs_model:
             return _refused("credential", error)
@@ -205,7 +203,7 @@ def credential_check(here: Surroundings) -> Check:
 
 async def _look_at_state(here: Surroundings) -> Sequence[Check]:
     try:
-        path = state_folder(here.environ)
+        path = state_folder(here.host.environ)
         check_state_folder(path, outside=here.code_folder)
     except OrchestratorError as error:
         return [_refused("state", error), _skipped("disk", "no state folder")]
@@ -238,7 +236,7 @@ async def _look_at_sockets(here: Surroundings) -> Sequence[Check]:
 
 
 async def _look_at_proxy(here: Surroundings) -> Sequence[Check]:
-    return [proxy_check(here.environ)]
+    return [proxy_check(here.host.environ)]
 
 
 def proxy_check(environ: Mapping[str, str]) -> Check:

@@ -11,31 +11,22 @@ from orchestrator.agents.base import AgentDriver
 from orchestrator.config import CheckSetting, Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CannotStart, CodingAgentError, EnvironmentInvalid
+from orchestrator.project.host import Host
 from orchestrator.text import one_line, plain
-from orchestrator.user_folders import current_folder
 from orchestrator.workspace.workspace import Workspace
 
 DISK_BYTES = 500_000_000
 CHECK_LINES = 5  # of a failed check's output, so that the whole message stays within ten
 
 
-def validate_environment() -> Path:
-    """The code folder: the current directory, which is a repository's root and holds the required files.
+def validate_environment(host: Host) -> Path:
+    """The code folder, which is a repository's root and holds the required files.
 
     Raises EnvironmentInvalid with the next step. No container is started and nothing is changed.
     """
-    folder = code_folder()
-    check_required_files(
-        folder, load_settings(folder, environ=os.environ).settings.environment.required_files
-    )
-    return folder
-
-
-def code_folder() -> Path:
-    """The current directory, when it is a repository's root. Raises EnvironmentInvalid with the next step."""
-    folder = current_folder()
-    if not os.path.lexists(folder / ".git"):
-        raise EnvironmentInvalid("is not a repository's root", where=str(folder), hint=_root_hint(folder))
+    folder = host.code_folder()
+    settings = load_settings(folder, environ=host.environ).settings
+    check_required_files(folder, settings.environment.required_files)
     return folder
 
 
@@ -151,10 +142,3 @@ async def _in_image(engine: ContainerEngine, spec: ContainerSpec, program: str) 
         return done.exit_code == 0
     finally:
         await engine.remove(container)
-
-
-def _root_hint(folder: Path) -> str:
-    for parent in folder.parents:
-        if os.path.lexists(parent / ".git"):
-            return f"Run it at the root: cd {parent}"
-    return "Make one: git init && git add -A && git commit -m 'start'"

@@ -1,13 +1,14 @@
 """The runs that a state folder remembers, for whoever looks: reads the journal, makes nothing."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import UsageError
 from orchestrator.journal.journal import Journal
+from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.run.facts import SetupEnded
@@ -22,6 +23,8 @@ class RunCatalog:
     """The state folder."""
     journal: Journal | None
     """None: there is none yet."""
+    here: Path | None
+    """What a plan's path is relative to; None when the current folder is gone."""
 
     def all(self) -> tuple[RunState, ...]:
         """Every run, newest first."""
@@ -48,8 +51,8 @@ class RunCatalog:
         found = [state for state in starts if state.run == wanted] or [
             state for state in starts if state.run.startswith(wanted)
         ]
-        if not found:
-            path = _normal(Path(wanted))
+        if not found and self.here is not None:
+            path = _normal(self.here / wanted)
             found = [s for s in starts if _normal(Path(s.start.folder) / s.start.plan) == path][:1]
         if len(found) == 1:
             return self._folded(found[0])
@@ -80,18 +83,18 @@ class RunCatalog:
 
 
 @contextmanager
-def opened_catalog(environ: Mapping[str, str]) -> Iterator[RunCatalog]:
+def opened_catalog(host: Host) -> Iterator[RunCatalog]:
     """The records of the caller's state folder; empty when there is no journal yet."""
-    state = state_folder(environ)
+    state = state_folder(host.environ)
     path = state / "journal.sqlite"
     journal = Journal.open(path) if path.exists() else None
     try:
-        yield RunCatalog(state=state, journal=journal)
+        yield RunCatalog(state=state, journal=journal, here=host.folder)
     finally:
         if journal is not None:
             journal.close()
 
 
 def _normal(path: Path) -> str:
-    """Absolute and without `..`; links stay, because a code folder may be one."""
-    return os.path.normpath(Path.cwd() / path)
+    """Without `..`; links stay, because a code folder may be one."""
+    return os.path.normpath(path)

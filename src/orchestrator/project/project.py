@@ -12,6 +12,7 @@ from orchestrator.journal.journal import Journal
 from orchestrator.plan.model import Plan
 from orchestrator.plan.reader import read_plan
 from orchestrator.project.catalog import RunCatalog
+from orchestrator.project.host import Host
 from orchestrator.project.locks import FolderLock, RunLock
 from orchestrator.run.state import RunState
 from orchestrator.state_folder import StateFolder, open_state_folder
@@ -30,6 +31,7 @@ class ReadPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
+    host: Host
     folder: Path
     state: StateFolder
     journal: Journal
@@ -37,7 +39,7 @@ class Project:
 
     @property
     def catalog(self) -> RunCatalog:
-        return RunCatalog(state=self.state.path, journal=self.journal)
+        return RunCatalog(state=self.state.path, journal=self.journal, here=self.host.folder)
 
     async def runs_of_plan(self, plan: str) -> list[RunState]:
         """Runs of this plan in this very repository; one that stood here before is another story."""
@@ -125,13 +127,14 @@ class Project:
 
 
 @asynccontextmanager
-async def opened_project(folder: Path) -> AsyncIterator[Project]:
+async def opened_project(host: Host) -> AsyncIterator[Project]:
     """Check the folder and open its records. Raises EnvironmentInvalid before anything is changed."""
-    state = open_state_folder(os.environ, outside=folder)
+    folder = host.code_folder()
+    state = open_state_folder(host.environ, outside=folder)
     workspace = await Workspace.open(folder, repositories=state.path / "repositories")
     journal = Journal.open(state.path / "journal.sqlite")
     try:
-        yield Project(folder=folder, state=state, journal=journal, workspace=workspace)
+        yield Project(host=host, folder=folder, state=state, journal=journal, workspace=workspace)
     finally:
         journal.close()
 

@@ -1,0 +1,60 @@
+"""What `from orchestrator import …` offers to programs; it works where the caller's process stands."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestrator.cli.host import this_host
+from orchestrator.commands import run
+from orchestrator.commands.request import RunRequest
+from orchestrator.journal.journal import Listener
+from orchestrator.preflight import environment
+from orchestrator.run.report import RunReport
+
+
+async def run_milestone(
+    plan: str | Path,
+    *,
+    agent: str | None = None,
+    agent_command: str | None = None,
+    model: str | None = None,
+    guidance: str | None = None,
+    config: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
+    first: str | None = None,
+    keep: tuple[str, ...] = (),
+    redo: tuple[str, ...] = (),
+    new: bool = False,
+    allow_dirty: bool = False,
+    listeners: tuple[Listener, ...] = (),
+    progress: Callable[[str], None] = lambda line: None,
+) -> RunReport:
+    """Carry out a plan in the current folder, or continue its unfinished run.
+
+    The options are those of `orchestrator run`; `listeners` get each fact of the run, `progress` each line of
+    what takes long before there is a run. Raises OrchestratorError when plan, configuration or environment
+    cannot be used, before anything is started; what happens later is in the report.
+    """
+    request = RunRequest(
+        agent=agent,
+        agent_command=agent_command,
+        model=model,
+        guidance=guidance,
+        config=config,
+        only=only,
+        first=first,
+        keep=keep,
+        redo=redo,
+        new=new,
+        allow_dirty=allow_dirty,
+        listeners=listeners,
+        progress=progress,
+    )
+    return await run.run_milestone(this_host(), plan, request)
+
+
+def validate_environment() -> Path:
+    """The code folder: the current folder, which is a repository's root and holds the required files.
+
+    Raises EnvironmentInvalid with the next step. No container is started and nothing is changed.
+    """
+    return environment.validate_environment(this_host())

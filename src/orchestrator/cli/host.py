@@ -1,0 +1,34 @@
+"""Where this process stands: the only place that looks up environment, current folder, engine and clock."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.clock import SystemClock
+from orchestrator.project.host import Host
+
+if TYPE_CHECKING:
+    from orchestrator.containers.base import ContainerEngine
+
+
+def this_host() -> Host:
+    return Host(
+        environ=os.environ, folder=_current_folder(), connect_engine=_connected_engine, clock=SystemClock()
+    )
+
+
+def _current_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
+@asynccontextmanager
+async def _connected_engine() -> "AsyncIterator[ContainerEngine]":
+    from orchestrator.containers.engine import connect_engine
+
+    async with await connect_engine() as engine:
+        yield engine

@@ -1,0 +1,49 @@
+"""What a command knows of its caller.
+
+The command line makes it; nothing below the command line looks any of this up by itself.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.clock import Clock
+from orchestrator.errors import EnvironmentInvalid
+
+if TYPE_CHECKING:  # `status` talks to no engine
+    from orchestrator.containers.base import ContainerEngine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    environ: Mapping[str, str]
+    folder: Path | None
+    """The caller's current folder; None when that folder is gone."""
+    connect_engine: "Callable[[], AbstractAsyncContextManager[ContainerEngine]]"
+    """Connects on entering, and closes the connection on leaving. Entering raises CannotStart."""
+    clock: Clock
+
+    def current_folder(self) -> Path:
+        """Raises EnvironmentInvalid when it is gone."""
+        if self.folder is None:
+            raise EnvironmentInvalid(
+                "the current folder is gone", hint="Change to a folder that exists: cd FOLDER"
+            )
+        return self.folder
+
+    def code_folder(self) -> Path:
+        """The current folder, which has to be a repository's root. Raises EnvironmentInvalid."""
+        folder = self.current_folder()
+        if not os.path.lexists(folder / ".git"):
+            raise EnvironmentInvalid("is not a repository's root", where=str(folder), hint=_root_hint(folder))
+        return folder
+
+
+def _root_hint(folder: Path) -> str:
+    for parent in folder.parents:
+        if os.path.lexists(parent / ".git"):
+            return f"Run it at the root: cd {parent}"
+    return "Make one: git init && git add -A && git commit -m 'start'"

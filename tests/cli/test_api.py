@@ -1,0 +1,24 @@
+"""What programs import, before anything is started."""
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from orchestrator import run_milestone
+from orchestrator.commands.request import RunRequest
+
+
+async def test_a_misspelt_option_is_an_error_that_the_caller_sees() -> None:
+    misspelt: dict[str, Any] = {"agent_comand": "bash agent.sh"}
+    with pytest.raises(TypeError, match="agent_comand"):
+        await run_milestone("plan.md", **misspelt)
+
+
+def test_every_option_of_a_run_is_a_keyword_with_the_same_default() -> None:
+    plan, *options = inspect.signature(run_milestone).parameters.values()
+    assert plan.name == "plan"
+    assert all(option.kind is option.KEYWORD_ONLY for option in options)
+    defaults = {option.name: option.default for option in options if option.name != "progress"}
+    assert defaults == {each.name: each.default for each in fields(RunRequest) if each.name != "progress"}
