@@ -1,16 +1,16 @@
 """What a coding agent says while it works: one vocabulary for every agent, and the outcome it claims."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 OutcomeStatus = Literal["completed", "failed", "needs_human"]
 OUTCOME_MAX_BYTES = 1_000_000
 OUTCOME_MAX_OPTIONS = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+class Usage(Struct, frozen=True, kw_only=True):
     """Tokens and US dollars; what an agent does not report is zero."""
 
     input_tokens: int = 0
@@ -29,8 +29,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What the agent says happened: a claim, never proof."""
 
     status: OutcomeStatus
@@ -42,26 +41,22 @@ class Outcome:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InvalidOutcome:
+class InvalidOutcome(Struct, frozen=True, kw_only=True):
     """The agent reported something that is not an outcome; `reason` says what is wrong with it."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionStarted:
+class SessionStarted(Struct, frozen=True, kw_only=True):
     session: str
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class Text(Struct, frozen=True, kw_only=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True, kw_only=True):
     """A tool the agent used. `summary` is one line in words, control codes removed.
 
     The call that reports the outcome is not a tool call; drivers leave it out.
@@ -72,14 +67,12 @@ class ToolCall:
     summary: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolResult:
+class ToolResult(Struct, frozen=True, kw_only=True):
     id: str
     is_error: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageReported:
+class UsageReported(Struct, frozen=True, kw_only=True):
     """Tokens used since the last such event of this process (a difference, not a total)."""
 
     usage: Usage
@@ -88,8 +81,7 @@ class UsageReported:
 LimitKind = Literal["usage_limit", "rate_limit", "overloaded", "billing", "credential_refused"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limit:
+class Limit(Struct, frozen=True, kw_only=True):
     """A structured sign that the model's provider refuses; `until` is seconds since the epoch."""
 
     kind: LimitKind
@@ -97,8 +89,7 @@ class Limit:
     until: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(Struct, frozen=True, kw_only=True):
     """A final result of the agent; the last one of a stream counts.
 
     `outcome` is None when the stream carries none (an agent that reports by file, or did not report).
@@ -109,15 +100,13 @@ class Finished:
     outcome: Outcome | InvalidOutcome | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentFault:
+class AgentFault(Struct, frozen=True, kw_only=True):
     """The agent's CLI reports an error of its own (not of a tool)."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
+class Unknown(Struct, frozen=True, kw_only=True):
     """A line that the driver does not know, kept as it came (invalid UTF-8 replaced)."""
 
     line: str

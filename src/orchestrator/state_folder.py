@@ -5,8 +5,8 @@ import re
 import shlex
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.user_folders import user_folder
@@ -24,8 +24,7 @@ _ID = re.compile(r"[0-9a-f]{8}")
 _HINT_MOVE = "Set XDG_STATE_HOME to a folder of yours on a local disk."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateFolder:
+class StateFolder(NamedTuple):
     path: Path
     id: str
     """Tells our containers and sockets from those of another state folder; eight hexadecimal digits."""

@@ -1,9 +1,9 @@
 """Claude Code's stream: what the real CLI printed, and what it must never be able to do to us."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -437,7 +437,7 @@ JSON = st.recursive(
 
 def assert_storable(event: AgentEvent) -> None:
     """Neither a lone surrogate nor a number that JSON or the journal does not have."""
-    json.dumps(asdict(event), ensure_ascii=False, allow_nan=False).encode()
+    json.dumps(msgspec.to_builtins(event), ensure_ascii=False, allow_nan=False).encode()
 
 
 @pytest.mark.parametrize("kind", ["system", "assistant", "user", "rate_limit_event", "result"])

@@ -1,10 +1,10 @@
 """Lines for a person: every kind of fact has its words, and agents' text stays text."""
 
 import re
-from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from msgspec.structs import fields, replace
 from run_histories import (
     READY,
     RUN,

@@ -1,10 +1,10 @@
 """Facts as events: each kind has the fields that other programs rely on."""
 
 import json
-from dataclasses import fields
 from typing import Any
 
 import pytest
+from msgspec.structs import fields
 from run_histories import (
     RUN,
     Entry,

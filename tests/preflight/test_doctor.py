@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from doctor_kit import Patient
+from msgspec.structs import replace
 
 from orchestrator.cli.host import this_host
 from orchestrator.config import load_settings

@@ -1,8 +1,8 @@
 """The fold: facts in, state out; what cannot follow is refused."""
 
-import dataclasses
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,7 +103,7 @@ def _value(kind: Any) -> Any:
     simple: dict[Any, Any] = {str: "x", int: 1, float: 1.0, bool: True}
     if kind in simple:
         return simple[kind]
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, msgspec.StructMeta):
         return _some(kind)
     if get_origin(kind) is tuple:
         return (_value(get_args(kind)[0]),) if get_args(kind)[0] is not UndoneTask else ()
@@ -112,7 +112,7 @@ def _value(kind: Any) -> Any:
 
 def _some(kind: Any) -> Any:
     hints = get_type_hints(kind)
-    return kind(**{field.name: _value(hints[field.name]) for field in dataclasses.fields(kind)})
+    return kind(**{field.name: _value(hints[field.name]) for field in msgspec.structs.fields(kind)})
 
 
 @pytest.mark.parametrize("kind", sorted(set(BODIES) - {"run_started"}))

@@ -1,9 +1,9 @@
 """Which run a command means, by the runs that were, the plan, and what stands on the branch."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from plan_makers import plan, task
 from run_histories import OPTIONS, Entry, begun, finished, numbered, run_ended
 

@@ -1,8 +1,7 @@
 """An edited plan and a run's tasks: what stays, what is new, what leaves a doubt."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from plan_makers import plan as plan_of
 from plan_makers import task
 from run_histories import OPTIONS, Entry, attempt, begun, ended, finished, landing, numbered, task_started

@@ -2,7 +2,9 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from orchestrator.agents.base import AgentDriver
 from orchestrator.config import LoadedSettings, Override, Settings, load_settings

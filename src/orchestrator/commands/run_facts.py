@@ -1,6 +1,8 @@
 """The first facts of a run, and those with which it goes on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from orchestrator.config import LoadedSettings
 from orchestrator.engine.undo import finish_undo, see_lost

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from orchestrator.errors import UsageError
 from orchestrator.journal.journal import Journal
@@ -17,8 +18,7 @@ from orchestrator.run.state import RunState, begin, fold
 from orchestrator.state_folder import state_folder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunCatalog:
+class RunCatalog(Struct, frozen=True, kw_only=True):
     state: Path
     """The state folder."""
     journal: Journal | None

@@ -6,9 +6,10 @@ The command line makes it; nothing below the command line looks any of this up b
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from orchestrator.clock import Clock
 from orchestrator.errors import EnvironmentInvalid
@@ -17,8 +18,7 @@ if TYPE_CHECKING:  # `status` talks to no engine
     from orchestrator.containers.base import ContainerEngine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(Struct, frozen=True, kw_only=True):
     environ: Mapping[str, str]
     folder: Path | None
     """The caller's current folder; None when that folder is gone."""

@@ -9,17 +9,18 @@ import json
 import os
 import socket
 import time
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from msgspec import Struct
+from msgspec.structs import asdict
+
 from orchestrator.errors import FolderBusy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(Struct, frozen=True, kw_only=True):
     run: str | None
     pid: int
     host: str

@@ -3,16 +3,16 @@
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:  # whoever only looks at a run starts no process
     from orchestrator.subprocesses import Identity
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptFolders:
+class AttemptFolders(Struct, frozen=True, kw_only=True):
     """The folders of one attempt; those the container writes to belong to its user."""
 
     root: Path
@@ -72,8 +72,7 @@ class AttemptFolders:
             give(folder, owner)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFolder:
+class RunFolder(Struct, frozen=True, kw_only=True):
     root: Path
 
     @property

@@ -11,8 +11,9 @@ An intent is written before its side effect, with what is needed to find out lat
     run_ended         nobody works on the run any more         reopened by run_resumed, work_undone
 """
 
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+
+from msgspec import Struct, field
 
 from orchestrator.events import Usage
 
@@ -26,8 +27,7 @@ Before = Literal["red", "already_green", "absent"]
 Verification = Literal["verified", "unverified"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskEntry:
+class TaskEntry(Struct, frozen=True, kw_only=True):
     """What a run remembers of a task of its plan."""
 
     id: str
@@ -36,8 +36,7 @@ class TaskEntry:
     hash: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(Struct, frozen=True, kw_only=True):
     """How the run was asked for; `resume` starts from these."""
 
     agent: str
@@ -50,8 +49,7 @@ class RunOptions:
     """Ids of the tasks to carry out; empty: all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run_started"
     plan: str
     """Path relative to the code folder."""
@@ -67,14 +65,12 @@ class RunStarted:
     options: RunOptions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResumed:
+class RunResumed(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run_resumed"
     options: RunOptions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanTaken:
+class PlanTaken(Struct, frozen=True, kw_only=True):
     """From here on the run goes by the plan as a person edited it."""
 
     kind: ClassVar[str] = "plan_taken"
@@ -87,16 +83,14 @@ class PlanTaken:
     """Ids of finished tasks that are to be done again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class Notice(Struct, frozen=True, kw_only=True):
     """Something a person should know about the run; nothing follows from it."""
 
     kind: ClassVar[str] = "notice"
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StillRunning:
+class StillRunning(Struct, frozen=True, kw_only=True):
     """A setup or a check takes its time; nothing follows from it."""
 
     kind: ClassVar[str] = "still_running"
@@ -108,8 +102,7 @@ class StillRunning:
     """The last line that it printed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetupStarted:
+class SetupStarted(Struct, frozen=True, kw_only=True):
     """Dependencies are about to be installed for `commit`, in a container of their own."""
 
     kind: ClassVar[str] = "setup_started"
@@ -119,8 +112,7 @@ class SetupStarted:
     commit: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetupEnded:
+class SetupEnded(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "setup_ended"
     status: Literal["done", "reused", "failed"]
     """reused: an earlier setup with the same lock files, commands and image."""
@@ -131,8 +123,7 @@ class SetupEnded:
     """Tracked files that setup changed; checks and agents have them as they are tracked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseChecked:
+class BaseChecked(Struct, frozen=True, kw_only=True):
     """A verify command ran on the base, before any agent."""
 
     kind: ClassVar[str] = "base_checked"
@@ -144,13 +135,11 @@ class BaseChecked:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseRunEnded:
+class BaseRunEnded(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "base_run_ended"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BranchReady:
+class BranchReady(Struct, frozen=True, kw_only=True):
     """HEAD stands on the run's branch, at `commit`."""
 
     kind: ClassVar[str] = "branch_ready"
@@ -158,8 +147,7 @@ class BranchReady:
     commit: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EditsCommitted:
+class EditsCommitted(Struct, frozen=True, kw_only=True):
     """What a person changed between attempts, as a commit of its own on the branch."""
 
     kind: ClassVar[str] = "edits_committed"
@@ -167,16 +155,14 @@ class EditsCommitted:
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskStarted:
+class TaskStarted(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "task_started"
     title: str
     parent: str
     """The commit on which the task's first attempt starts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptStarted:
+class AttemptStarted(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "attempt_started"
     container: str
     session: str
@@ -188,21 +174,18 @@ class AttemptStarted:
     """Where transcript and per-attempt folders lie, relative to the run's folder."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentText:
+class AgentText(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "agent_text"
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentTool:
+class AgentTool(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "agent_tool"
     name: str
     summary: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
+class Claim(Struct, frozen=True, kw_only=True):
     """The agent's outcome as the journal keeps it: bounded text, a claim."""
 
     status: Literal["completed", "failed", "needs_human"]
@@ -213,8 +196,7 @@ class Claim:
     recommendation: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptEnded:
+class AttemptEnded(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "attempt_ended"
     status: AttemptStatus
     reason: str | None
@@ -230,8 +212,7 @@ class AttemptEnded:
     """Of the plan in the folder then: an edit that an attempt may have made is nobody's wish."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeSaved:
+class TreeSaved(Struct, frozen=True, kw_only=True):
     """The folder as it was, kept as a commit under `ref` in our own repository."""
 
     kind: ClassVar[str] = "tree_saved"
@@ -239,8 +220,7 @@ class TreeSaved:
     commit: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TreeLookedAt:
+class TreeLookedAt(Struct, frozen=True, kw_only=True):
     """A resumed run has compared the folder with what the attempt had left."""
 
     kind: ClassVar[str] = "tree_looked_at"
@@ -250,8 +230,7 @@ class TreeLookedAt:
     """Paths that a person changed since."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CandidateMade:
+class CandidateMade(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "candidate_made"
     by_hand: bool = False
     """Whether it is the folder as a person left it, after the attempt; its gates alone decide."""
@@ -268,16 +247,14 @@ class CandidateMade:
     """Whether the folder had another hand-off document than the parent; the candidate has ours."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CandidateRefused:
+class CandidateRefused(Struct, frozen=True, kw_only=True):
     """No commit can be made of the folder; the reason names the path."""
 
     kind: ClassVar[str] = "candidate_refused"
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateStarted:
+class GateStarted(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "gate_started"
     gate: str
     command: str
@@ -285,8 +262,7 @@ class GateStarted:
     candidate: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateEnded:
+class GateEnded(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "gate_ended"
     gate: str
     command: str
@@ -303,8 +279,7 @@ class GateEnded:
     """Why, where the exit code alone does not say: the time-out, or what kept it from running."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LandingStarted:
+class LandingStarted(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "landing_started"
     candidate: str
     branch: str
@@ -312,16 +287,14 @@ class LandingStarted:
     """Where the branch stands before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LandingRefused:
+class LandingRefused(Struct, frozen=True, kw_only=True):
     """Branch, HEAD or index were not where the candidate was made; nothing was delivered."""
 
     kind: ClassVar[str] = "landing_refused"
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskFinished:
+class TaskFinished(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "task_finished"
     status: Literal["completed", "failed", "skipped", "imported"]
     commit: str | None = None
@@ -330,8 +303,7 @@ class TaskFinished:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionAsked:
+class QuestionAsked(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "question_asked"
     question: str
     text: str
@@ -339,16 +311,14 @@ class QuestionAsked:
     recommendation: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionAnswered:
+class QuestionAnswered(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "question_answered"
     question: str
     by: str
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndToEndEnded:
+class EndToEndEnded(Struct, frozen=True, kw_only=True):
     """All commands of the end-to-end scenario ran on this commit."""
 
     kind: ClassVar[str] = "end_to_end_ended"
@@ -357,14 +327,12 @@ class EndToEndEnded:
     evidence: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UndoneTask:
+class UndoneTask(Struct, frozen=True, kw_only=True):
     task: str
     commit: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UndoStarted:
+class UndoStarted(Struct, frozen=True, kw_only=True):
     """The branch is about to go back to `target`; the folder as it was is kept as `saved`."""
 
     kind: ClassVar[str] = "undo_started"
@@ -377,8 +345,7 @@ class UndoStarted:
     """What is taken off the branch, newest first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkUndone:
+class WorkUndone(Struct, frozen=True, kw_only=True):
     """The commits are off the branch, and their tasks pending again."""
 
     kind: ClassVar[str] = "work_undone"
@@ -387,15 +354,13 @@ class WorkUndone:
     """Whether the files were brought back; not when the branch had gone its own way before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CancelWished:
+class CancelWished(Struct, frozen=True, kw_only=True):
     """Somebody wants the run cancelled; its owner, if one lives, stops."""
 
     kind: ClassVar[str] = "cancel_wished"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunEnded:
+class RunEnded(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run_ended"
     status: RunStatus
     exit_code: int
@@ -441,8 +406,7 @@ Body = (
 BODIES: dict[str, type[Any]] = {body.kind: body for body in Body.__args__}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Fact(Struct, frozen=True, kw_only=True):
     run: str
     n: int
     """Ascending within the run, over restarts; never used twice."""

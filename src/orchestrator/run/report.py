@@ -1,15 +1,16 @@
 """A run as `status` shows it: the JSON that other programs read, made from the folded state."""
 
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from orchestrator.events import Usage
 from orchestrator.run.facts import RunStatus, TaskStatus
 from orchestrator.run.state import AttemptState, QuestionState, RunState, TaskState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class Owner(Struct, frozen=True, kw_only=True):
     """The living process that carries a run out."""
 
     pid: int
@@ -17,8 +18,7 @@ class Owner:
     since: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport:
+class RunReport(Struct, frozen=True, kw_only=True):
     """What a command that ran has to tell."""
 
     run: str

@@ -5,8 +5,10 @@ damaged, or a newer version wrote it) raises ValueError naming it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from orchestrator.events import Usage
 from orchestrator.run.facts import (
@@ -48,8 +50,7 @@ from orchestrator.run.facts import (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptState:
+class AttemptState(Struct, frozen=True, kw_only=True):
     number: int
     epoch: int
     """How often the run had been resumed when it started; limits count within one epoch."""
@@ -81,8 +82,7 @@ class AttemptState:
 PLAN_AT_START = "plan"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionState:
+class QuestionState(Struct, frozen=True, kw_only=True):
     task: str | None
     attempt: int | None
     asked_at: str
@@ -91,8 +91,7 @@ class QuestionState:
     answer: QuestionAnswered | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskState:
+class TaskState(Struct, frozen=True, kw_only=True):
     entry: TaskEntry
     parent: str | None = None
     """The commit its first attempt started on; None before."""
@@ -123,8 +122,7 @@ class TaskState:
         return self.finished is not None and self.finished.status in ("completed", "imported")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunState:
+class RunState(Struct, frozen=True, kw_only=True):
     run: str
     started_at: str
     start: RunStarted
