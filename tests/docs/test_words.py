@@ -73,7 +73,7 @@ def test_the_page_of_commands_is_as_the_parsers_have_it() -> None:
 
 
 def test_commands_that_documents_name_exist() -> None:
-    known = {name.split()[0] for name, _, _ in reference.commands(main.parser())}
+    known = {name.split()[0] for name, _, _ in reference.commands()}
     for document in documents():
         for name in re.findall(r"`orchestrator ([a-z-]+)", document.read_text("utf-8")):
             assert name in known, f"{name_of(document)}: orchestrator {name}"

@@ -5,8 +5,7 @@ import argparse
 from orchestrator.cli.host import this_host
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("clean", help="remove containers that are over, and what old runs keep")
+def add_clean(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     parser.add_argument(
         "--older-than",

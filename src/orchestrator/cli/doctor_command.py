@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser(
-        "doctor", help="check folder, engine, image and credential; show the settings"
-    )
+def add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", metavar="NAME", help="only this check")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(handler=doctor)

@@ -9,8 +9,7 @@ from orchestrator.run.report import run_json
 from orchestrator.run.state import RunState
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("history", help="the runs of this repository, newest first")
+def add_history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="TEXT", help="only those with this in run id, plan or title")
     parser.add_argument("--limit", metavar="N", type=_count, help="at most so many")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")

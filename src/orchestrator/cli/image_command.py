@@ -5,8 +5,7 @@ import argparse
 from orchestrator.text import plain
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("image", help="the image that attempts and gates start from")
+def add_image(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="build it")
     build.add_argument("--base", metavar="IMAGE", help="what it is built on, instead of the default")

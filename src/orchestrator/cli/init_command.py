@@ -10,8 +10,7 @@ from orchestrator.errors import UsageError
 LARGEST = 1_000_000
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("init", help="write a commented orchestrator.toml with what is found here")
+def add_init(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=init)
 
 

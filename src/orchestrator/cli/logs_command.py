@@ -23,8 +23,7 @@ class _Transcript(NamedTuple):
     folder: Path
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("logs", help="what the agent printed, or a gate's whole output")
+def add_logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--task", metavar="ID")
     parser.add_argument("--attempt", metavar="N", type=int)

@@ -3,9 +3,7 @@
 import argparse
 import io
 import os
-import select
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -14,27 +12,28 @@ from orchestrator import __version__
 from orchestrator.errors import OrchestratorError, storage_errors
 from orchestrator.text import plain
 
+PROGRAM = "orchestrator"
 BUG = 70
 INTERRUPTED = 130
 COMMANDS = {
-    "init": "init_command",
-    "doctor": "doctor_command",
-    "trust": "trust_command",
-    "image": "image_command",
-    "plan": "plan_command",
-    "run": "run_command",
-    "task": "run_command",
-    "resume": "run_command",
-    "status": "status_command",
-    "history": "history_command",
-    "logs": "logs_command",
-    "shell": "shell_command",
-    "undo": "undo_command",
-    "abandon": "undo_command",
-    "cancel": "undo_command",
-    "clean": "clean_command",
+    "init": ("init_command", "write a commented orchestrator.toml with what is found here"),
+    "doctor": ("doctor_command", "check folder, engine, image and credential; show the settings"),
+    "trust": ("trust_command", "show and approve what the repository's file may not choose alone"),
+    "image": ("image_command", "the image that attempts and gates start from"),
+    "plan": ("plan_command", "look at a plan, check it, or start a new one"),
+    "run": ("run_command", "carry out a plan, or go on with its unfinished run"),
+    "task": ("run_command", "carry out one task of a plan"),
+    "resume": ("run_command", "go on with a run that failed, waits, or was stopped"),
+    "status": ("status_command", "show the runs of this repository, or one run with its tasks"),
+    "history": ("history_command", "the runs of this repository, newest first"),
+    "logs": ("logs_command", "what the agent printed, or a gate's whole output"),
+    "shell": ("shell_command", "a shell, or a command, in a container like an attempt's"),
+    "undo": ("undo_command", "take a task's commit, and all later ones of the run, back"),
+    "abandon": ("undo_command", "take all commits of a run back and give it up"),
+    "cancel": ("undo_command", "give a run up; what has landed stays"),
+    "clean": ("clean_command", "remove containers that are over, and what old runs keep"),
 }
-"""Every command with the module that knows it, in the order of the help."""
+"""Every command in the order of the help: its module, where `add_NAME` adds its options, and what it does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _write_anything(sys.stdout, sys.stderr)
         words = sys.argv[1:] if argv is None else argv
-        arguments = parser(next(iter(words), None)).parse_args(words)
+        arguments = parser(next((word for word in words if word != "--"), None)).parse_args(words)
         if getattr(arguments, "json", False) and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
         with storage_errors():
@@ -58,12 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         if not _reader_is_gone():
-            return report_bug(traceback.format_exc())
+            return report_bug()
         # Whoever read our output has gone; Python would complain again while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:
-        return report_bug(traceback.format_exc())
+        return report_bug()
 
 
 def _write_anything(*streams: object) -> None:
@@ -75,24 +74,29 @@ def _write_anything(*streams: object) -> None:
 
 def _reader_is_gone() -> bool:
     """Whether it was our standard output that broke, and not a pipe or socket of a run's."""
+    import select
+
     output = select.poll()
     output.register(sys.stdout.fileno(), 0)
     return bool(output.poll(0))
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The command line; with the name of a command, only that command's part of it.
+    """The command line of one command, or without its name the list of all, which is what `--help` shows.
 
-    Each command's module adds its own, and is imported for that: `status` does not pay for `run`.
+    Only the module of that command is imported: `status` does not pay for `run`, and `--help` for none.
     """
     top = argparse.ArgumentParser(
-        prog="orchestrator",
+        prog=PROGRAM,
         description="Carry out a Markdown plan, unattended, with a coding agent in a disposable container.",
     )
-    top.add_argument("--version", action="version", version=f"orchestrator {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in dict.fromkeys([COMMANDS[command]] if command in COMMANDS else COMMANDS.values()):
-        import_module(f"orchestrator.cli.{module}").add_parser(commands)
+    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, prog=PROGRAM)
+    for name in [command] if command in COMMANDS else COMMANDS:
+        module, summary = COMMANDS[name]
+        part = commands.add_parser(name, help=summary)
+        if name == command:
+            getattr(import_module(f"orchestrator.cli.{module}"), f"add_{name}")(part)
     return top
 
 
@@ -104,9 +108,12 @@ def print_error(error: OrchestratorError) -> None:
     print("\n".join(shown), file=sys.stderr)
 
 
-def report_bug(trace: str) -> int:
-    """Write a report that can be pasted and say where it lies."""
-    text = f"orchestrator {__version__}, Python {sys.version.split()[0]}, {sys.platform}\n\n{trace}"
+def report_bug() -> int:
+    """Write a report of the exception at hand that can be pasted, and say where it is."""
+    import traceback
+
+    where = f"{PROGRAM} {__version__}, Python {sys.version.split()[0]}, {sys.platform}"
+    text = f"{where}\n\n{traceback.format_exc()}"
     print(f"This is a bug in the orchestrator, not in your plan.\n\n{text}", file=sys.stderr)
     try:
         from orchestrator.state_folder import open_state_folder

@@ -17,8 +17,7 @@ from orchestrator.text import one_line, plain
 _WIDEST_TITLE = 60
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = subparsers.add_parser("plan", help="look at a plan, check it, or start a new one")
+def add_plan(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="plan_command", required=True, metavar="COMMAND")
     show_parser = commands.add_parser("show", help="show the tasks of a plan and their order")
     show_parser.add_argument("plan", metavar="PLAN", type=Path)

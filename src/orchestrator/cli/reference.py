@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 
-from orchestrator.cli.main import parser
+from orchestrator.cli.main import COMMANDS, parser
 
 _INTRODUCTION = """\
 # Commands
@@ -17,20 +17,25 @@ RUN is a run's id, an unambiguous beginning of it, or a plan's path (its latest 
 
 def render() -> str:
     """The page as Markdown."""
-    parts = [_described(name, text, command) for name, text, command in commands(parser())]
+    parts = [_described(name, text, command) for name, text, command in commands()]
     return "\n".join([_INTRODUCTION, *parts])
 
 
-def commands(
+def commands() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
+    """Every command that does something: name, help and parser, in the order of `--help`."""
+    for name in COMMANDS:
+        yield from _commands_of(parser(name))
+
+
+def _commands_of(
     group: argparse.ArgumentParser, prefix: str = ""
 ) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
-    """Every command that does something: name, help and parser, in the order of `--help`."""
     for action in group._actions:
         if not isinstance(action, argparse._SubParsersAction):
             continue
         help_of = {choice.dest: choice.help or "" for choice in action._choices_actions}
         for name, command in action.choices.items():
-            inner = list(commands(command, f"{prefix}{name} "))
+            inner = list(_commands_of(command, f"{prefix}{name} "))
             yield from inner or [(f"{prefix}{name}", help_of[name], command)]
 
 

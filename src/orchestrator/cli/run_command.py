@@ -20,32 +20,38 @@ if TYPE_CHECKING:
     from orchestrator.commands.request import RunRequest
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    run = commands.add_parser("run", help="carry out a plan, or go on with its unfinished run")
-    run.add_argument("plan", metavar="PLAN")
-    run.set_defaults(handler=run_plan)
-    task = commands.add_parser("task", help="carry out one task of a plan")
-    task.add_argument("plan", metavar="PLAN")
-    task.add_argument("task", metavar="ID")
-    task.set_defaults(handler=run_task)
-    resume = commands.add_parser("resume", help="go on with a run that failed, waits, or was stopped")
-    resume.add_argument("run", metavar="RUN|PLAN", nargs="?")
-    resume.add_argument(
+def add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", metavar="PLAN")
+    parser.add_argument("--from", dest="first", metavar="ID", help="begin with this task")
+    parser.add_argument(
+        "--only", metavar="ID", action="append", default=[], help="only this task; repeatable"
+    )
+    parser.add_argument("--new", action="store_true", help="start over; an unfinished run is cancelled")
+    _add_options(parser)
+    parser.set_defaults(handler=run_plan)
+
+
+def add_task(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", metavar="PLAN")
+    parser.add_argument("task", metavar="ID")
+    _add_options(parser)
+    parser.set_defaults(handler=run_task)
+
+
+def add_resume(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN|PLAN", nargs="?")
+    parser.add_argument(
         "--keep",
         metavar="ID",
         action="append",
         default=[],
         help="a finished task that was edited stays finished",
     )
-    resume.add_argument(
+    parser.add_argument(
         "--redo", metavar="ID", action="append", default=[], help="a finished task is done again"
     )
-    resume.set_defaults(handler=resume_run)
-    run.add_argument("--from", dest="first", metavar="ID", help="begin with this task")
-    run.add_argument("--only", metavar="ID", action="append", default=[], help="only this task; repeatable")
-    run.add_argument("--new", action="store_true", help="start over; an unfinished run is cancelled")
-    for each in (run, task, resume):
-        _add_options(each)
+    _add_options(parser)
+    parser.set_defaults(handler=resume_run)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

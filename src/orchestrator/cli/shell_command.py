@@ -5,8 +5,7 @@ import argparse
 from orchestrator.cli.host import this_host
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("shell", help="a shell, or a command, in a container like an attempt's")
+def add_shell(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("command", metavar="CMD", nargs=argparse.REMAINDER, help="default: bash")
     parser.set_defaults(handler=shell)
 

@@ -8,8 +8,7 @@ from orchestrator.project.catalog import opened_catalog
 from orchestrator.run.report import run_json
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("status", help="show the runs of this repository, or one run with its tasks")
+def add_status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", nargs="?")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(handler=status)

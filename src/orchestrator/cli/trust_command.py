@@ -14,10 +14,7 @@ if TYPE_CHECKING:
 DECLINED = 1
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser(
-        "trust", help="show and approve what the repository's file may not choose alone"
-    )
+def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="ask nothing and approve")
     parser.set_defaults(handler=trust)
 

@@ -9,17 +9,20 @@ if TYPE_CHECKING:
     from orchestrator.commands.undo import UndoResult
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    undo = commands.add_parser("undo", help="take a task's commit, and all later ones of the run, back")
-    undo.add_argument("run", metavar="RUN")
-    undo.add_argument("task", metavar="TASK")
-    undo.set_defaults(handler=undo_task)
-    abandon = commands.add_parser("abandon", help="take all commits of a run back and give it up")
-    abandon.add_argument("run", metavar="RUN")
-    abandon.set_defaults(handler=abandon_run)
-    cancel = commands.add_parser("cancel", help="give a run up; what has landed stays")
-    cancel.add_argument("run", metavar="RUN")
-    cancel.set_defaults(handler=cancel_run)
+def add_undo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("task", metavar="TASK")
+    parser.set_defaults(handler=undo_task)
+
+
+def add_abandon(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN")
+    parser.set_defaults(handler=abandon_run)
+
+
+def add_cancel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN")
+    parser.set_defaults(handler=cancel_run)
 
 
 def undo_task(arguments: argparse.Namespace) -> int:
