@@ -5,17 +5,21 @@ FULL. Batches alternate, so that what else the disk does weighs on both. No cont
 Run: python benchmarks/journal.py [FACTS]
 """
 
+import asyncio
 import sqlite3
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from orchestrator.journal.journal import Journal
+from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import AgentTool, BaseRunEnded, RunOptions, RunStarted, TaskEntry
 from orchestrator.run.state import fold
+
+Work = Callable[[], Awaitable[None]]
 
 BATCH = 100
 OLD_FACTS = 100_000
@@ -33,14 +37,14 @@ STARTED = RunStarted(
 )
 
 
-def bare(path: Path) -> Callable[[], None]:
+def bare(path: Path) -> Work:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("CREATE TABLE rows (n INTEGER PRIMARY KEY, body TEXT)")
     body = "x" * 200
 
-    def insert() -> None:
+    async def insert() -> None:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("INSERT INTO rows (body) VALUES (?)", (body,))
         connection.execute("COMMIT")
@@ -48,17 +52,17 @@ def bare(path: Path) -> Callable[[], None]:
     return insert
 
 
-def journal_in(path: Path) -> tuple[Journal, Callable[[], None]]:
+async def journal_in(path: Path) -> tuple[Journal, Work]:
     journal = Journal.open(path)
-    journal.append("run", STARTED)
-    return journal, lambda: _discard(journal)
+    run = await RunJournal.begin(journal, "run", STARTED)
+
+    async def append() -> None:
+        await run.append(TOOL, task="1", attempt=1)
+
+    return journal, append
 
 
-def _discard(journal: Journal) -> None:
-    journal.append("run", TOOL, task="1", attempt=1)
-
-
-def fill(journal: Journal, path: Path) -> None:
+async def fill(journal: Journal, path: Path) -> None:
     """An old journal: many facts of another run, written in one go."""
     with sqlite3.connect(path) as raw:
         raw.executemany(
@@ -66,23 +70,23 @@ def fill(journal: Journal, path: Path) -> None:
             ((n, '{"text": "' + "x" * 150 + '"}') for n in range(OLD_FACTS)),
         )
     raw.close()
-    journal.append("old", BaseRunEnded())
+    await journal.append("old", BaseRunEnded())
 
 
-def rate(work: Callable[[], None]) -> float:
+async def rate(work: Work) -> float:
     begun = time.perf_counter()
     for _ in range(BATCH):
-        work()
+        await work()
     return BATCH / (time.perf_counter() - begun)
 
 
-def main() -> None:
+async def main() -> None:
     facts = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000
     with tempfile.TemporaryDirectory() as area:
         folder = Path(area)
-        young, append = journal_in(folder / "young.sqlite")
-        old, append_old = journal_in(folder / "old.sqlite")
-        fill(old, folder / "old.sqlite")
+        young, append = await journal_in(folder / "young.sqlite")
+        old, append_old = await journal_in(folder / "old.sqlite")
+        await fill(old, folder / "old.sqlite")
         sides = {
             "bare SQLite": bare(folder / "bare.sqlite"),
             "journal": append,
@@ -91,7 +95,7 @@ def main() -> None:
         rates: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(max(3, facts // BATCH)):
             for name, work in sides.items():
-                rates[name].append(rate(work))
+                rates[name].append(await rate(work))
         report(rates)
         reading(young)
         young.close()
@@ -118,4 +122,4 @@ def reading(journal: Journal) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

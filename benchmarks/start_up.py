@@ -5,6 +5,7 @@ as they are on a user's machine. `status` reads a journal with as many runs as s
 Run: python benchmarks/start_up.py [ROUNDS] [RUNS]
 """
 
+import asyncio
 import os
 import statistics
 import subprocess  # noqa: TID251 - the command is timed as a shell starts it
@@ -23,7 +24,7 @@ COMMAND = (sys.executable, "-c", "import sys; from orchestrator.cli.main import 
 FLOOR = (sys.executable, "-c", "pass")
 
 
-def fill(environ: dict[str, str], folder: Path, runs: int) -> None:
+async def fill(environ: dict[str, str], folder: Path, runs: int) -> None:
     """A journal with so many runs of this folder, five tasks each."""
     journal = Journal.open(open_state_folder(environ).path / "journal.sqlite")
     tasks = tuple(TaskEntry(id=str(n), title=f"Task {n}", type="CODING", hash="h") for n in range(5))
@@ -39,8 +40,8 @@ def fill(environ: dict[str, str], folder: Path, runs: int) -> None:
             end_to_end=False,
             options=RunOptions(agent="nop"),
         )
-        journal.append(f"run-{number}", started)
-        journal.append(f"run-{number}", RunEnded(status="failed", exit_code=1))
+        await journal.append(f"run-{number}", started)
+        await journal.append(f"run-{number}", RunEnded(status="failed", exit_code=1))
     journal.close()
 
 
@@ -64,7 +65,7 @@ def main() -> None:
             "PYTHONPYCACHEPREFIX": f"{area}/compiled",
         }
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
-        fill(environ, folder, runs)
+        asyncio.run(fill(environ, folder, runs))
         commands = {"--help": (*COMMAND, "--help"), f"status, {runs} runs": (*COMMAND, "status")}
         print("containers started: 0")
         for name, argv in commands.items():

@@ -1,5 +1,6 @@
 """The command as a process of its own, with a state folder of the test's."""
 
+import asyncio
 import os
 import subprocess  # noqa: TID251 - the command is started as a person's shell does
 import sys
@@ -29,10 +30,14 @@ def orchestrate(*words: str, cwd: Path, **extra: str) -> Done:
 def remember(entries: Iterable[Entry], run: str = RUN) -> Path:
     """Put these facts into the journal of the caller's state folder; gives the run's folder."""
     state = open_state_folder(os.environ).path
-    journal = Journal.open(state / "journal.sqlite")
-    for entry in entries:
-        journal.append(run, entry.body, task=entry.task, attempt=entry.attempt)
-    journal.close()
+    asyncio.run(append(state / "journal.sqlite", entries, run))
     folder = state / "runs" / run
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+async def append(path: Path, entries: Iterable[Entry], run: str) -> None:
+    journal = Journal.open(path)
+    for entry in entries:
+        await journal.append(run, entry.body, task=entry.task, attempt=entry.attempt)
+    journal.close()

@@ -11,15 +11,22 @@ from orchestrator.run.facts import AgentText, AgentTool
 Facts = list[AgentText | AgentTool]
 
 
+def recorder(facts: Facts) -> AgentOutputRecorder:
+    async def append(fact: AgentText | AgentTool) -> None:
+        facts.append(fact)
+
+    return AgentOutputRecorder(append)
+
+
 def heard(*events: AgentEvent) -> Facts:
     """Facts after all these events at once."""
 
     async def hear() -> Facts:
         facts: Facts = []
-        chatter = AgentOutputRecorder(facts.append)
+        chatter = recorder(facts)
         for event in events:
-            chatter.hear(event)
-        chatter.flush()
+            await chatter.hear(event)
+        await chatter.flush()
         return facts
 
     return asyncio.run(hear())
@@ -66,26 +73,26 @@ async def test_gathered_text_is_written_by_itself() -> None:
     written = asyncio.Event()
     facts: Facts = []
 
-    def append(fact: AgentText | AgentTool) -> None:
+    async def append(fact: AgentText | AgentTool) -> None:
         facts.append(fact)
         written.set()
 
     chatter = AgentOutputRecorder(append)
-    chatter.hear(Text(text="a"))
-    chatter.hear(Text(text="b"))
+    await chatter.hear(Text(text="a"))
+    await chatter.hear(Text(text="b"))
     assert facts == []
     await asyncio.wait_for(written.wait(), 60 * GATHER_SECONDS)
     assert facts == [AgentText(text="a\nb")]
-    chatter.flush()
+    await chatter.flush()
     assert len(facts) == 1
 
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_flush_leaves_no_timer_behind(times: int) -> None:
     facts: Facts = []
-    chatter = AgentOutputRecorder(facts.append)
-    chatter.hear(Text(text="a"))
+    chatter = recorder(facts)
+    await chatter.hear(Text(text="a"))
     for _ in range(times):
-        chatter.flush()
+        await chatter.flush()
     await asyncio.sleep(2 * GATHER_SECONDS)
     assert facts == [AgentText(text="a")]

@@ -78,7 +78,11 @@ async def test_a_second_signal_while_cleaning_up_changes_nothing() -> None:
 
 async def test_the_reason_is_told_before_what_is_under_way_is_cut_off() -> None:
     log: list[str] = []
-    with StopSignals(log.append) as stop:
+
+    async def tell(reason: str) -> None:
+        log.append(reason)
+
+    with StopSignals(tell) as stop:
         killing = asyncio.create_task(kill_when_begun(log, signal.SIGTERM))
         with pytest.raises(asyncio.CancelledError):
             await stop.unless_stopped(for_ever(log))

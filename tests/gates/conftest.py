@@ -93,14 +93,14 @@ class Watcher:
     gates: Gates
     results: list[GateResult] = field(default_factory=list)
 
-    def started(self, command: GateCommand) -> None:
+    async def started(self, command: GateCommand) -> None:
         self.gates.started.append(command)
         self.gates.when_started(command)
 
     def printed(self, data: bytes) -> None:
         self.gates.when_printed(data)
 
-    def ended(self, result: GateResult) -> None:
+    async def ended(self, result: GateResult) -> None:
         assert (self.gates.evidence / result.evidence.id / "gate.json").exists()
         self.results.append(result)
 

@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess  # noqa: TID251 - processes of their own, to be killed
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import closing
 from importlib import resources
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import EnvironmentInvalid, StorageError
 from orchestrator.events import Usage
 from orchestrator.journal import journal as module
+from orchestrator.journal import reader
 from orchestrator.journal.journal import Journal
 from orchestrator.run.facts import (
     AgentText,
@@ -62,7 +64,7 @@ def texts(facts: tuple[Fact, ...]) -> list[str]:
     return [fact.body.text for fact in facts if isinstance(fact.body, Notice)]
 
 
-def test_facts_come_back_as_they_went_in(journal: Journal, path: Path) -> None:
+async def test_facts_come_back_as_they_went_in(journal: Journal, path: Path) -> None:
     end = AttemptEnded(
         status="failed",
         reason="näh\n\x00",
@@ -71,9 +73,9 @@ def test_facts_come_back_as_they_went_in(journal: Journal, path: Path) -> None:
         usage=Usage(input_tokens=1, cost_usd=0.1),
     )
     written = (
-        journal.append("r", STARTED),
-        journal.append("r", end, task="1", attempt=2),
-        journal.append("r", BaseRunEnded()),
+        await journal.append("r", STARTED),
+        await journal.append("r", end, task="1", attempt=2),
+        await journal.append("r", BaseRunEnded()),
     )
     again = Journal.open(path)
     assert again.facts("r") == written
@@ -83,71 +85,59 @@ def test_facts_come_back_as_they_went_in(journal: Journal, path: Path) -> None:
 
 @settings(max_examples=30)
 @given(st.text(max_size=200))
-def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+async def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     journal = Journal.open(tmp_path_factory.mktemp("j") / "journal.sqlite")
-    journal.append("r", Notice(text=text))
+    await journal.append("r", Notice(text=text))
     assert texts(journal.facts("r")) == [text]
     journal.close()
 
 
-def test_runs_are_numbered_apart(journal: Journal) -> None:
-    numbers = [journal.append(run, BaseRunEnded()).n for run in ("a", "b", "a", "b", "b")]
+async def test_runs_are_numbered_apart(journal: Journal) -> None:
+    numbers = [(await journal.append(run, BaseRunEnded())).n for run in ("a", "b", "a", "b", "b")]
     assert numbers == [1, 1, 2, 2, 3]
 
 
-def test_facts_after_a_number(journal: Journal) -> None:
+async def test_facts_after_a_number(journal: Journal) -> None:
     for text in "abc":
-        journal.append("r", Notice(text=text))
+        await journal.append("r", Notice(text=text))
     assert texts(journal.facts("r", after=1)) == ["b", "c"]
     assert journal.facts("r", after=3) == () == journal.facts("other")
 
 
-def test_a_state_is_folded_without_chatter(journal: Journal) -> None:
-    journal.append("r", STARTED)
-    journal.append("r", AgentText(text="a"), task="1", attempt=1)
-    journal.append("r", AgentTool(name="n", summary="s"), task="1", attempt=1)
-    journal.append("r", BaseRunEnded())
+async def test_a_state_is_folded_without_chatter(journal: Journal) -> None:
+    await journal.append("r", STARTED)
+    await journal.append("r", AgentText(text="a"), task="1", attempt=1)
+    await journal.append("r", AgentTool(name="n", summary="s"), task="1", attempt=1)
+    await journal.append("r", BaseRunEnded())
     assert [fact.n for fact in journal.state_facts("r")] == [1, 4]
     assert len(journal.facts("r")) == 4
 
 
-def test_starts_are_newest_first(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_starts_are_newest_first(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter(["2025-01-02T00:00:00.000Z", "2025-01-03T00:00:00.000Z", "2025-01-01T00:00:00.000Z"])
     monkeypatch.setattr(module, "utc_now", lambda: next(moments))
     for run in ("b", "c", "a"):
-        journal.append(run, STARTED)
+        await journal.append(run, STARTED)
     assert [fact.run for fact in journal.starts()] == ["c", "b", "a"]
 
 
-def test_the_first_of_a_kind_and_key_wins(journal: Journal) -> None:
-    journal.append("r", Notice(text="first"), key="k")
+async def test_the_first_of_a_kind_and_key_wins(journal: Journal) -> None:
+    await journal.append("r", Notice(text="first"), key="k")
     with pytest.raises(sqlite3.IntegrityError):
-        journal.append("r", Notice(text="second"), key="k")
-    journal.append("r", Notice(text="another key"), key="l")
-    journal.append("r", BaseRunEnded(), key="k")
-    journal.append("other", Notice(text="another run"), key="k")
-    journal.append("r", Notice(text="no key"))
-    journal.append("r", Notice(text="no key"))
+        await journal.append("r", Notice(text="second"), key="k")
+    await journal.append("r", Notice(text="another key"), key="l")
+    await journal.append("r", BaseRunEnded(), key="k")
+    await journal.append("other", Notice(text="another run"), key="k")
+    await journal.append("r", Notice(text="no key"))
+    await journal.append("r", Notice(text="no key"))
     assert texts(journal.facts("r")) == ["first", "another key", "no key", "no key"]
     assert [fact.n for fact in journal.facts("r")] == [1, 2, 3, 4, 5]
 
 
-def test_listeners_hear_what_is_stored_and_nothing_else(journal: Journal, path: Path) -> None:
-    reader = Journal.open(path)
-    heard: list[tuple[Fact, int]] = []
-    journal.listen(lambda fact: heard.append((fact, len(reader.facts("r")))))
-    first = journal.append("r", Notice(text="a"), key="k")
-    with pytest.raises(sqlite3.IntegrityError):
-        journal.append("r", Notice(text="b"), key="k")
-    assert heard == [(first, 1)]
-    reader.close()
-
-
-def test_another_process_is_noticed(journal: Journal, path: Path) -> None:
+async def test_another_process_is_noticed(journal: Journal, path: Path) -> None:
     before = journal.data_version()
-    journal.append("r", Notice(text="mine"))
     assert journal.data_version() == before
-    python("journal.append('r', Notice(text='other'))", path)
+    python("await journal.append('r', Notice(text='other'))", path)
     assert journal.data_version() != before
     assert journal.has("r", "notice") and not journal.has("r", "base_run_ended")
 
@@ -162,22 +152,25 @@ def writer(code: str, path: Path) -> "subprocess.Popen[str]":
     """A process of its own with the journal open; what it prints comes back line by line."""
     head = (
         "import sys; from pathlib import Path\n"
+        "import asyncio\n"
         "from orchestrator.journal.journal import Journal\n"
         "from orchestrator.run.facts import Notice\n"
         "journal = Journal.open(Path(sys.argv[1]))\n"
+        "async def main():\n"
     )
+    body = textwrap.indent(f"{code}\njournal.close()", "    ")
     return subprocess.Popen(
-        [sys.executable, "-c", head + code, str(path)],
+        [sys.executable, "-c", f"{head}{body}\nasyncio.run(main())", str(path)],
         env={**os.environ, "PYTHONPATH": SOURCE},
         stdout=subprocess.PIPE,
         text=True,
     )
 
 
-def test_kill_9_loses_nothing_that_was_appended(path: Path) -> None:
+async def test_kill_9_loses_nothing_that_was_appended(path: Path) -> None:
     code = (
         "for number in range(10**6):\n"
-        "    fact = journal.append('r', Notice(text=str(number)))\n"
+        "    fact = await journal.append('r', Notice(text=str(number)))\n"
         "    print(fact.n, flush=True)\n"
     )
     with writer(code, path) as child:
@@ -189,19 +182,21 @@ def test_kill_9_loses_nothing_that_was_appended(path: Path) -> None:
     found = [fact.n for fact in journal.facts("r")]
     assert found[: len(said)] == said == list(range(1, len(said) + 1))
     assert len(found) <= len(said) + 1
-    assert journal.append("r", Notice(text="more")).n == len(found) + 1
+    assert (await journal.append("r", Notice(text="more"))).n == len(found) + 1
     journal.close()
 
 
 @pytest.mark.parametrize(
     "runs", [("r", "r", "r"), ("a", "b", "c")], ids=["the same run", "runs of their own"]
 )
-def test_processes_that_append_at_once_get_numbers_of_their_own(path: Path, runs: tuple[str, ...]) -> None:
+async def test_processes_that_append_at_once_get_numbers_of_their_own(
+    path: Path, runs: tuple[str, ...]
+) -> None:
     each = 100
     code = (
         "run = {run!r}\n"
         "for number in range({each}):\n"
-        "    print(journal.append(run, Notice(text='x')).n, flush=True)\n"
+        "    print((await journal.append(run, Notice(text='x'))).n, flush=True)\n"
     )
     children = [writer(code.format(run=run, each=each), path) for run in runs]
     numbers: dict[str, list[int]] = {run: [] for run in runs}
@@ -216,7 +211,7 @@ def test_processes_that_append_at_once_get_numbers_of_their_own(path: Path, runs
 
 
 def test_processes_that_open_a_new_journal_at_once_all_can(path: Path) -> None:
-    children = [writer("journal.append('r', Notice(text='x'))\n", path) for _ in range(8)]
+    children = [writer("await journal.append('r', Notice(text='x'))\n", path) for _ in range(8)]
     for child in children:
         child.communicate(timeout=120)
     assert [child.returncode for child in children] == [0] * 8
@@ -225,8 +220,8 @@ def test_processes_that_open_a_new_journal_at_once_all_can(path: Path) -> None:
     journal.close()
 
 
-def test_only_its_owner_can_read_it(journal: Journal, path: Path) -> None:
-    journal.append("r", STARTED)
+async def test_only_its_owner_can_read_it(journal: Journal, path: Path) -> None:
+    await journal.append("r", STARTED)
     files = sorted(path.parent.glob("journal.sqlite*"))
     assert len(files) == 3  # with -wal and -shm
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
@@ -243,8 +238,8 @@ def test_it_is_never_readable_by_others_not_even_while_it_is_made(tmp_path: Path
     assert stat.S_IMODE((tmp_path / "a" / "journal.sqlite").stat().st_mode) == 0o600
 
 
-def test_a_newer_version_is_refused_and_left_alone(journal: Journal, path: Path) -> None:
-    journal.append("r", STARTED)
+async def test_a_newer_version_is_refused_and_left_alone(journal: Journal, path: Path) -> None:
+    await journal.append("r", STARTED)
     journal.close()
     with sqlite3.connect(path) as raw:
         raw.execute("PRAGMA user_version = 99")
@@ -264,7 +259,7 @@ MIGRATIONS = sorted(
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
-def test_a_file_of_every_version_is_brought_up_to_date(path: Path, version: int) -> None:
+async def test_a_file_of_every_version_is_brought_up_to_date(path: Path, version: int) -> None:
     with sqlite3.connect(path) as raw:
         for script in MIGRATIONS[:version]:
             raw.executescript(script)
@@ -275,7 +270,7 @@ def test_a_file_of_every_version_is_brought_up_to_date(path: Path, version: int)
     raw.close()
     journal = Journal.open(path)
     assert texts(journal.facts("r")) == ["old"]
-    assert journal.append("r", Notice(text="new")).n == 2
+    assert (await journal.append("r", Notice(text="new"))).n == 2
     journal.close()
 
 
@@ -283,6 +278,7 @@ def test_a_new_migration_is_carried_out_once(path: Path, monkeypatch: pytest.Mon
     Journal.open(path).close()
     more = (*MIGRATIONS, "CREATE TABLE more (x);\nINSERT INTO more VALUES (1);\n")
     monkeypatch.setattr(module, "_migrations", lambda: more)
+    monkeypatch.setattr(reader, "VERSION", len(more))
     for _ in range(2):
         Journal.open(path).close()
     with sqlite3.connect(path) as raw:
@@ -291,7 +287,7 @@ def test_a_new_migration_is_carried_out_once(path: Path, monkeypatch: pytest.Mon
     raw.close()
 
 
-def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Journal.open(path).close()
     broken = (*MIGRATIONS, "CREATE TABLE more (x);\nINSERT INTO nowhere VALUES (1);\n")
     with monkeypatch.context() as patched:
@@ -299,7 +295,7 @@ def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.
         with pytest.raises(EnvironmentInvalid, match="nowhere"):
             Journal.open(path)
     journal = Journal.open(path)
-    assert journal.append("r", Notice(text="goes on")).n == 1
+    assert (await journal.append("r", Notice(text="goes on"))).n == 1
     journal.close()
 
 
@@ -322,17 +318,21 @@ def test_a_folder_in_its_place_is_an_error_with_a_next_step(path: Path) -> None:
         Journal.open(path)
 
 
-def test_a_full_disk_is_an_error_of_storage_and_loses_nothing(path: Path) -> None:
+async def test_a_full_disk_is_an_error_of_storage_and_loses_nothing(path: Path) -> None:
     Journal.open(path).close()
     with closing(sqlite3.connect(path)) as small:
         pages = small.execute("PRAGMA page_count").fetchone()[0]
     journal = Journal.open(path)
-    journal._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+
+    async def limit(count: int) -> None:
+        await journal.transact(lambda held: held._connection.execute(f"PRAGMA max_page_count = {count}"))
+
+    await limit(pages + 2)
     with pytest.raises(StorageError, match="full"):
         for _ in range(100):
-            journal.append("r", AgentText(text="x" * 1000))
+            await journal.append("r", AgentText(text="x" * 1000))
     stored = len(journal.facts("r"))
     assert stored > 0
-    journal._connection.execute(f"PRAGMA max_page_count = {pages + 1000}")
-    assert journal.append("r", AgentText(text="y")).n == stored + 1
+    await limit(pages + 1000)
+    assert (await journal.append("r", AgentText(text="y"))).n == stored + 1
     journal.close()

@@ -6,8 +6,8 @@ from pathlib import Path
 from orchestrator.cli.host import this_host
 from orchestrator.commands import run
 from orchestrator.commands.request import RunRequest
-from orchestrator.journal.journal import Listener
 from orchestrator.preflight import environment
+from orchestrator.run.facts import Listener
 from orchestrator.run.report import RunReport
 
 

@@ -12,7 +12,7 @@ from orchestrator.cli.host import this_host
 from orchestrator.cli.json_events import event_line
 from orchestrator.cli.tables import run_table
 from orchestrator.errors import UsageError
-from orchestrator.journal.journal import Listener
+from orchestrator.run.facts import Listener
 from orchestrator.run.report import RunReport
 from orchestrator.text import plain
 

@@ -11,9 +11,8 @@ from orchestrator.config import LoadedSettings, Override, Settings, load_setting
 from orchestrator.errors import UsageError
 from orchestrator.gateway.access import ModelSource
 from orchestrator.gateway.source import chosen_model
-from orchestrator.journal.journal import Listener
 from orchestrator.project.project import Project
-from orchestrator.run.facts import RunOptions
+from orchestrator.run.facts import Listener, RunOptions
 from orchestrator.supervision.choose_run import NewRun, ResumeRun
 
 

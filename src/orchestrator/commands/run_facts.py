@@ -11,6 +11,7 @@ from orchestrator.plan.model import Plan
 from orchestrator.project.project import Project, ReadPlan
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import (
+    Listener,
     Notice,
     QuestionAnswered,
     RunEnded,
@@ -19,7 +20,7 @@ from orchestrator.run.facts import (
     RunStarted,
     TaskFinished,
 )
-from orchestrator.run.state import PLAN_AT_START, RunState, begin, fold
+from orchestrator.run.state import PLAN_AT_START, RunState
 from orchestrator.supervision.choose_run import NewRun, ResumeRun
 from orchestrator.supervision.plan_edits import entries_of
 from orchestrator.workspace.tree import TreeRefused
@@ -41,52 +42,59 @@ class Terms:
     notices: tuple[str, ...]
 
 
-async def record_resume(project: Project, choice: ResumeRun, read: ReadPlan, terms: Terms) -> RunJournal:
+async def record_resume(
+    project: Project, choice: ResumeRun, read: ReadPlan, terms: Terms, listeners: tuple[Listener, ...]
+) -> RunJournal:
     """Write the fact with which a run goes on, and what has become of it meanwhile."""
-    journal = RunJournal(project.journal, fold(project.journal.state_facts(terms.run)))
+    journal = RunJournal.open(project.journal, terms.run, listeners)
     await finish_undo(project.workspace, journal, project.catalog.folder(terms.run), terms.untracked)
     if choice.taken is not None:
         project.catalog.folder(terms.run).stored_plan(choice.taken.stored).write_bytes(read.content)
-    journal.append(RunResumed(options=terms.options))
+    await journal.append(RunResumed(options=terms.options))
     if choice.taken is not None:
-        journal.append(choice.taken)
-        _import_ticked_off(journal, read.plan)
+        await journal.append(choice.taken)
+        await _import_ticked_off(journal, read.plan)
     for text in terms.notices:
-        journal.append(Notice(text=text))
+        await journal.append(Notice(text=text))
     await see_lost(project.workspace, journal)
-    _answer_by_guidance(journal, terms.options.guidance)
+    await _answer_by_guidance(journal, terms.options.guidance)
     return journal
 
 
-def begun(project: Project, choice: NewRun, read: ReadPlan, terms: Terms, started: RunStarted) -> RunJournal:
+async def begun(
+    project: Project,
+    choice: NewRun,
+    read: ReadPlan,
+    terms: Terms,
+    started: RunStarted,
+    listeners: tuple[Listener, ...],
+) -> RunJournal:
     """Write a new run's first facts."""
     folder = project.catalog.folder(terms.run)
     folder.stored_plan(PLAN_AT_START).write_bytes(read.content)
     folder.configuration.write_bytes(terms.loaded.repository_file or b"")
     folder.build_context.write_text(terms.build_context, "utf-8")
-    journal = RunJournal(project.journal, begin(project.journal.append(terms.run, started)))
-    for text in terms.notices:
-        journal.append(Notice(text=text))
-    for task, commit in choice.imported.items():
-        journal.append(TaskFinished(status="imported", commit=commit), task=task)
-    for task in choice.skipped:
-        journal.append(TaskFinished(status="skipped", reason="left out"), task=task)
-    return journal
+    notices = [Notice(text=text) for text in terms.notices]
+    imported = {id: TaskFinished(status="imported", commit=commit) for id, commit in choice.imported.items()}
+    skipped = {id: TaskFinished(status="skipped", reason="left out") for id in choice.skipped}
+    return await RunJournal.begin(
+        project.journal, terms.run, started, notices, {**imported, **skipped}, listeners
+    )
 
 
-def _import_ticked_off(journal: RunJournal, plan: Plan) -> None:
+async def _import_ticked_off(journal: RunJournal, plan: Plan) -> None:
     """What the person has called done since, and nobody has begun."""
     for task in plan.tasks:
         known = journal.state.tasks[task.id]
         if task.done and known.finished is None and known.last is None and not known.redone:
-            journal.append(TaskFinished(status="imported", commit=None), task=task.id)
+            await journal.append(TaskFinished(status="imported", commit=None), task=task.id)
 
 
-def give_up(project: Project, state: RunState) -> None:
+async def give_up(project: Project, state: RunState) -> None:
     """The unfinished run that `--new` takes the place of is cancelled."""
     with project.run_lock(state.run):
         ended = RunEnded(status="cancelled", exit_code=130, reason="a new run was started instead")
-        project.journal.append(state.run, ended)
+        await project.journal.append(state.run, ended)
 
 
 async def run_started_fact(project: Project, plan: Plan, terms: Terms) -> RunStarted:
@@ -132,10 +140,10 @@ async def _users_commit(project: Project, head: str, terms: Terms) -> str:
     return made.commit
 
 
-def _answer_by_guidance(journal: RunJournal, guidance: str | None) -> None:
+async def _answer_by_guidance(journal: RunJournal, guidance: str | None) -> None:
     """Guidance given to `resume` is the answer when just one question is open."""
     questions = journal.state.open_questions
     if guidance is not None and len(questions) == 1:
         asked = questions[0]
         answer = QuestionAnswered(question=asked.asked.question, by="resume -g", text=guidance)
-        journal.append(answer, task=asked.task, attempt=asked.attempt)
+        await journal.append(answer, task=asked.task, attempt=asked.attempt)

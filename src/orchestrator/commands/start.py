@@ -7,8 +7,8 @@ container started when it is.
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
 
 from orchestrator.agents.base import AgentDriver
@@ -25,7 +25,6 @@ from orchestrator.containers.names import labels
 from orchestrator.engine.context import RunContext, limits_of
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.gateway.client import GatewayClient
-from orchestrator.journal.journal import Listener
 from orchestrator.plan.model import Plan
 from orchestrator.preflight import leftovers
 from orchestrator.preflight.environment import (
@@ -40,7 +39,9 @@ from orchestrator.project.plan_files import read_plan_file, require_runnable
 from orchestrator.project.project import Project, ReadPlan, check_living_containers
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import (
+    Listener,
     RunEnded,
+    RunStarted,
 )
 from orchestrator.run.prompts import TEXTS
 from orchestrator.run.state import RunState
@@ -119,8 +120,8 @@ async def prepared(
             build_context=image.context,
             notices=await notices(project, choice, read, settings, untracked),
         )
-        journal = await _begin(project, choice, read, terms, request.listeners)
-        with _ended_when_cancelled(journal):
+        async with _ended_when_cancelled(project, run, request.listeners):
+            journal = await _begin(project, choice, read, terms, request.listeners)
             work = await work_of(project, read.plan, settings, journal.state)
         yield RunContext(
             run=run,
@@ -152,22 +153,26 @@ async def _begin(
     """Everything that can fail comes before an unfinished run is given up for a new one."""
     started = await run_started_fact(project, read.plan, terms) if isinstance(choice, NewRun) else None
     if isinstance(choice, NewRun) and choice.replaces is not None:
-        give_up(project, choice.replaces)  # no event of the run that is heard
-    for listener in listeners:
-        project.journal.listen(listener)
+        await give_up(project, choice.replaces)  # no event of the run that is heard
     if isinstance(choice, ResumeRun):
-        return await record_resume(project, choice, read, terms)
+        return await record_resume(project, choice, read, terms, listeners)
     assert started is not None
-    return begun(project, choice, read, terms, started)
+    return await begun(project, choice, read, terms, started, listeners)
 
 
-@contextmanager
-def _ended_when_cancelled(journal: RunJournal) -> Iterator[None]:
+@asynccontextmanager
+async def _ended_when_cancelled(
+    project: Project, run: str, listeners: tuple[Listener, ...]
+) -> AsyncIterator[None]:
     """A run that has begun ends by a fact, even before its loop."""
     try:
         yield
     except asyncio.CancelledError:
-        journal.append(RunEnded(status="interrupted", exit_code=130, reason="stopped before it got to work"))
+        if project.journal.has(run, RunStarted.kind):
+            journal = RunJournal.open(project.journal, run, listeners)
+            if journal.state.end is None:
+                reason = "stopped before it got to work"
+                await journal.append(RunEnded(status="interrupted", exit_code=130, reason=reason))
         raise
 
 

@@ -61,7 +61,8 @@ async def abandon(host: Host, wanted: str) -> UndoResult | None:
             else:
                 taken = None
                 await _remove_containers(project.host, project.state, state.run)
-            project.journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="abandoned"))
+            ended = RunEnded(status="cancelled", exit_code=130, reason="abandoned")
+            await project.journal.append(state.run, ended)
             return taken
 
 
@@ -69,7 +70,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     """With both locks held: announce, bring everything back, and say how to return."""
     async with project.host.connect_engine() as engine:
         await check_living_containers(engine, project, run)
-    journal = RunJournal(project.journal, fold(project.journal.state_facts(run)))
+    journal = RunJournal.open(project.journal, run)
     untouched = await project.untracked(journal.state.start.plan, run=journal.state.run)
     folder = project.catalog.folder(run)
     finished = await finish_undo(project.workspace, journal, folder, untouched)
@@ -89,7 +90,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
         )
     await _refuse_foreign(project, target, head, undone)
     await _remove_containers(project.host, project.state, run)
-    _close_attempts(journal)
+    await _close_attempts(journal)
     ref = f"refs/ktrdr/undo/{run}/{state.last_n}"
     saved = await project.workspace.salvage(
         ref,
@@ -100,7 +101,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     )
     staged = await _kept_staged(project, state, head, saved)
     undo = UndoStarted(target=target, expected=head, saved=saved, ref=ref, tasks=undone)
-    journal.append(undo)
+    await journal.append(undo)
     await carry_out_undo(project.workspace, journal, undo, untouched)
     earlier = finished.saved if finished is not None else ()
     return replace(_undo_result(project, state, undo, (saved, *earlier)), staged=staged)
@@ -211,7 +212,7 @@ async def _cancel(host: Host, state_folder: StateFolder, journal: Journal, wante
     if not is_unfinished(state):
         return state
     try:
-        journal.append(state.run, CancelWished(), key=f"{state.epoch}")
+        await journal.append(state.run, CancelWished(), key=f"{state.epoch}")
     except IntegrityError:
         pass  # somebody wished it before
     lock = await _lock_in_time(catalog, state.run)
@@ -220,8 +221,8 @@ async def _cancel(host: Host, state_folder: StateFolder, journal: Journal, wante
         if state.end is None or state.end.status != "cancelled":
             await _remove_containers(host, state_folder, state.run)
             await _free_index(host, state_folder, journal, state)
-            _close_attempts(RunJournal(journal, state))
-            journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="cancelled"))
+            await _close_attempts(RunJournal(journal, state))
+            await journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="cancelled"))
     finally:
         lock.release()
     return fold(journal.state_facts(state.run))
@@ -252,11 +253,11 @@ async def _free_index(host: Host, state_folder: StateFolder, journal: Journal, s
         pass  # the folder is gone, or somebody else works there
 
 
-def _close_attempts(journal: RunJournal) -> None:
+async def _close_attempts(journal: RunJournal) -> None:
     for task in journal.state.tasks.values():
         if task.last is not None and task.last.end is None:
             ended = AttemptEnded(status="interrupted", reason="cancelled", exit_code=None)
-            journal.append(ended, task=task.entry.id, attempt=task.last.number)
+            await journal.append(ended, task=task.entry.id, attempt=task.last.number)
 
 
 async def _remove_containers(host: Host, state_folder: StateFolder, run: str) -> None:

@@ -5,7 +5,7 @@ second, so that an agent that prints a million lines does not write a million fa
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from orchestrator.events import AgentEvent, Text, ToolCall, Unknown
 from orchestrator.run.facts import AgentText, AgentTool
@@ -16,35 +16,47 @@ MAX_CHARACTERS = 4_000
 
 
 class AgentOutputRecorder:
-    def __init__(self, append: Callable[[AgentText | AgentTool], object]) -> None:
+    def __init__(self, append: Callable[[AgentText | AgentTool], Awaitable[object]]) -> None:
         self._append = append
         self._text = ""
         self._left_out = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Task[None] | None = None
 
-    def hear(self, event: AgentEvent) -> None:
+    async def hear(self, event: AgentEvent) -> None:
         match event:
             case ToolCall():
-                self.flush()
-                self._append(AgentTool(name=one_line(event.name), summary=one_line(event.summary, 300)))
+                await self.flush()
+                await self._append(AgentTool(name=one_line(event.name), summary=one_line(event.summary, 300)))
             case Text(text=text) | Unknown(line=text) if text.strip():
                 self._gather(text)
             case _:
                 pass
 
-    def flush(self) -> None:
+    async def flush(self) -> None:
         """Write down what has been gathered."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._text:
-            more = f"\n… and {self._left_out} more characters" if self._left_out else ""
-            self._append(AgentText(text=plain(self._text) + more))
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+            # A journal that takes no facts any more says so with the next one.
+            await asyncio.gather(timer, return_exceptions=True)
+        await self._write()
+
+    async def _write_later(self) -> None:
+        while self._text:
+            await asyncio.sleep(GATHER_SECONDS)
+            await self._write()
+        self._timer = None
+
+    async def _write(self) -> None:
+        text, left_out = self._text, self._left_out
         self._text, self._left_out = "", 0
+        if text:
+            more = f"\n… and {left_out} more characters" if left_out else ""
+            await self._append(AgentText(text=plain(text) + more))
 
     def _gather(self, text: str) -> None:
         joined = f"{self._text}\n{text}" if self._text else text
         self._text = joined[:MAX_CHARACTERS]
         self._left_out += len(joined) - len(self._text)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self.flush)
+            self._timer = asyncio.create_task(self._write_later())

@@ -38,7 +38,7 @@ class _Listener:
     async def hear(self, line: bytes) -> None:
         for event in self._parser.feed(line):
             self.report = self.report.after(event)
-            self._chatter.hear(event)
+            await self._chatter.hear(event)
             if isinstance(event, Limit) and event.kind in PARKING_LIMITS:
                 self.refused.set()
 

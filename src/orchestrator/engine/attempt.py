@@ -95,10 +95,10 @@ async def run_attempt(context: RunContext, attempt: AttemptPlan) -> None:
     before = _in_force(context)
     try:
         prepared = await _prepare(context, attempt)
-        _announce(context, attempt, prepared)
+        await _announce(context, attempt, prepared)
         watched = await _carry_out(context, attempt, prepared)
-        _record_end(context, attempt, prepared, watched)
-        _say_what_is_not_in_force(context, attempt, before)
+        await _record_end(context, attempt, prepared, watched)
+        await _say_what_is_not_in_force(context, attempt, before)
     except asyncio.CancelledError:
         await record_interrupted(context, attempt.task, attempt.number, "stopped by a signal")
         raise
@@ -126,7 +126,7 @@ async def record_interrupted(context: RunContext, task: str, number: int, reason
     session = Session(id=last.start.session, resumed=True)
     launch = context.driver.launch(_request(context, task, number, session, None))
     heard = _heard(context.driver.parser(), folders.transcript)
-    context.journal.append(
+    await context.journal.append(
         AttemptEnded(
             status="interrupted",
             reason=reason,
@@ -152,7 +152,7 @@ def _in_force(context: RunContext) -> dict[str, str | None]:
     return found
 
 
-def _say_what_is_not_in_force(
+async def _say_what_is_not_in_force(
     context: RunContext, attempt: AttemptPlan, before: dict[str, str | None]
 ) -> None:
     copies = {
@@ -164,7 +164,7 @@ def _say_what_is_not_in_force(
             text = (
                 f"the attempt changed {path}; the run goes on with it as it was at its start: {copies[path]}"
             )
-            context.journal.append(Notice(text=plain(text)), task=attempt.task, attempt=attempt.number)
+            await context.journal.append(Notice(text=plain(text)), task=attempt.task, attempt=attempt.number)
 
 
 def _heard(parser: Parser, transcript: Path) -> AgentReport:
@@ -205,7 +205,7 @@ async def save_tree(context: RunContext, task: str, number: int) -> None:
         ignored_before=ignored_before(context.folder),
         base=context.journal.state.start.base,
     )
-    context.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=number)
+    await context.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=number)
 
 
 def _request(
@@ -291,8 +291,8 @@ async def _mounts(
     return tuple(mounts)
 
 
-def _announce(context: RunContext, attempt: AttemptPlan, prepared: _Prepared) -> None:
-    context.journal.append(
+async def _announce(context: RunContext, attempt: AttemptPlan, prepared: _Prepared) -> None:
+    await context.journal.append(
         AttemptStarted(
             container=prepared.container.container_name,
             session=attempt.session.id,
@@ -325,11 +325,15 @@ async def _carry_out(context: RunContext, attempt: AttemptPlan, prepared: _Prepa
             limit_seconds=limits.attempt_seconds,
         )
     finally:
-        chatter.flush()
-        await container.stop()
+        try:
+            await chatter.flush()
+        finally:
+            await container.stop()
 
 
-def _record_end(context: RunContext, attempt: AttemptPlan, prepared: _Prepared, watched: Watched) -> None:
+async def _record_end(
+    context: RunContext, attempt: AttemptPlan, prepared: _Prepared, watched: Watched
+) -> None:
     capabilities = context.driver.capabilities
     counts_calls = capabilities.tool_events != "ignored" and attempt.must_change
     verdict = attempt_verdict(
@@ -339,7 +343,7 @@ def _record_end(context: RunContext, attempt: AttemptPlan, prepared: _Prepared, 
         calls_in_session=attempt.earlier_calls + watched.report.tool_calls,
         min_tool_calls=context.settings.agent.min_tool_calls if counts_calls else 0,
     )
-    context.journal.append(
+    await context.journal.append(
         AttemptEnded(
             status=verdict.status,
             reason=verdict.reason,

@@ -188,7 +188,7 @@ async def _say_kept(
     shown = ", ".join(plain(path) for path in sorted(paths)[:5])
     where = context.workspace.own.git_dir
     text = f"{why} ({shown}); as they are now: git --git-dir={where} show {commit}:FILE"
-    context.journal.append(Notice(text=text), task=task)
+    await context.journal.append(Notice(text=text), task=task)
 
 
 async def _commit(context: RunContext, task: str | None, head: str, tree: str, paths: tuple[str, ...]) -> str:
@@ -203,7 +203,7 @@ async def _commit(context: RunContext, task: str | None, head: str, tree: str, p
         base=start.base,
     )
     await context.workspace.deliver(commit, branch=start.branch, expected=head)
-    context.journal.append(
+    await context.journal.append(
         EditsCommitted(commit=commit, paths=tuple(plain(path) for path in paths)), task=task
     )
     return commit

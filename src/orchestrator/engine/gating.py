@@ -41,16 +41,16 @@ class _Recorder:
         self._candidate = candidate
         self.results: list[GateResult] = []
 
-    def started(self, command: GateCommand) -> None:
+    async def started(self, command: GateCommand) -> None:
         body = GateStarted(
             gate=command.gate,
             command=command.command,
             evidence=command.evidence,
             candidate=self._candidate,
         )
-        self._context.journal.append(body, task=self._place.task, attempt=self._place.attempt)
+        await self._context.journal.append(body, task=self._place.task, attempt=self._place.attempt)
 
-    def ended(self, result: GateResult) -> None:
+    async def ended(self, result: GateResult) -> None:
         self.results.append(result)
         evidence = result.evidence
         body = GateEnded(
@@ -66,7 +66,7 @@ class _Recorder:
             image=evidence.image,
             detail=evidence.detail,
         )
-        self._context.journal.append(body, task=self._place.task, attempt=self._place.attempt)
+        await self._context.journal.append(body, task=self._place.task, attempt=self._place.attempt)
 
 
 class _BaseRecorder:
@@ -76,10 +76,10 @@ class _BaseRecorder:
         self._context = context
         self._task = task
 
-    def started(self, command: GateCommand) -> None:
+    async def started(self, command: GateCommand) -> None:
         pass
 
-    def ended(self, result: GateResult) -> None:
+    async def ended(self, result: GateResult) -> None:
         evidence = result.evidence
         if evidence.exit_code is None:
             raise CodingAgentError(f"the base run of task {self._task} could not be done: {evidence.detail}")
@@ -91,7 +91,7 @@ class _BaseRecorder:
             evidence=evidence.id,
             seconds=evidence.seconds,
         )
-        self._context.journal.append(body, task=self._task)
+        await self._context.journal.append(body, task=self._task)
 
 
 class _Watcher:
@@ -101,16 +101,16 @@ class _Watcher:
         self._recorder = recorder
         self._progress = progress
 
-    def started(self, command: GateCommand) -> None:
-        self._recorder.started(command)
+    async def started(self, command: GateCommand) -> None:
+        await self._recorder.started(command)
         self._progress.begin(command.gate)
 
     def printed(self, data: bytes) -> None:
         self._progress.printed(data)
 
-    def ended(self, result: GateResult) -> None:
+    async def ended(self, result: GateResult) -> None:
         self._progress.end()
-        self._recorder.ended(result)
+        await self._recorder.ended(result)
 
 
 def before_the_work(command: str, exit_code: int) -> Before:
@@ -133,7 +133,7 @@ async def check_base(context: RunContext) -> None:
         task = context.journal.state.tasks[item.id]
         if item.commands and task.finished is None and len(task.base) < len(context.work.gates_of(item)):
             await _check_base_of(context, item, base)
-    context.journal.append(BaseRunEnded())
+    await context.journal.append(BaseRunEnded())
 
 
 async def _check_base_of(context: RunContext, item: WorkItem, base: str) -> None:
@@ -175,7 +175,7 @@ async def check_end_to_end(context: RunContext) -> None:
     recorder = _Recorder(context, place, commit)
     await _run(context, place, commit, commands, recorder)
     verdicts = {result.evidence.verdict for result in recorder.results}
-    context.journal.append(
+    await context.journal.append(
         EndToEndEnded(
             status="unavailable"
             if "unavailable" in verdicts

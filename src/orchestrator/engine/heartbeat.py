@@ -72,4 +72,4 @@ async def _tell(context: RunContext, progress: Progress, task: str | None, attem
         await asyncio.sleep(_LOOK_SECONDS)
         sign = progress.sign(time.monotonic())
         if sign is not None:
-            context.journal.append(sign, task=task, attempt=attempt)
+            await context.journal.append(sign, task=task, attempt=attempt)

@@ -39,7 +39,7 @@ async def make_candidate(
         # What the attempt left is known by it: without it, the next look would take all of it for a person's.
         await save_tree(context, item.id, attempt.number)
     fact = made if refused is None else CandidateRefused(reason=plain(refused))
-    context.journal.append(fact, task=item.id, attempt=attempt.number)
+    await context.journal.append(fact, task=item.id, attempt=attempt.number)
 
 
 async def _made(
@@ -107,7 +107,7 @@ async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> No
     branch = context.journal.state.start.branch
     task = context.journal.state.tasks[item.id]
     if task.landing is None:
-        context.journal.append(
+        await context.journal.append(
             LandingStarted(candidate=candidate, branch=branch, expected=expected),
             task=item.id,
             attempt=attempt.number,
@@ -116,9 +116,9 @@ async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> No
         await _deliver(context, candidate, expected)
     except WorkspaceError as error:
         refused = LandingRefused(reason=plain(str(error)))
-        context.journal.append(refused, task=item.id, attempt=attempt.number)
+        await context.journal.append(refused, task=item.id, attempt=attempt.number)
         return
-    context.journal.append(
+    await context.journal.append(
         TaskFinished(
             status="completed",
             commit=candidate,

@@ -67,7 +67,9 @@ class MilestoneRunner:
         wish = self._context.journal.cancel_wish()
         with StopSignals(self._say_what_is_cut_off) as stop, stopped_by(wish, stop, CANCELLED):
             end = await self._until_ended(stop)
-        self._append(RunEnded(status=end.status, exit_code=end.exit_code, reason=end.reason, until=end.until))
+        await self._append(
+            RunEnded(status=end.status, exit_code=end.exit_code, reason=end.reason, until=end.until)
+        )
         if end.reason == BY_CALLER:
             raise asyncio.CancelledError(BY_CALLER)
         return self.state
@@ -88,17 +90,17 @@ class MilestoneRunner:
             return EndRun(status="parked", exit_code=4, reason=str(error))
         except Exception as error:
             bug = f"a bug in the orchestrator: {type(error).__name__}"
-            self._append(RunEnded(status="interrupted", exit_code=70, reason=bug))
+            await self._append(RunEnded(status="interrupted", exit_code=70, reason=bug))
             raise
 
-    def _say_what_is_cut_off(self, reason: str) -> None:
+    async def _say_what_is_cut_off(self, reason: str) -> None:
         """An agent is asked to end before it is made to, and nobody should wait in silence."""
         at_work = [
             task for task in self.state.tasks.values() if task.attempts and task.attempts[-1].end is None
         ]
         if at_work:
             seconds = f"{2 * PATIENCE_SECONDS:g} s"
-            self._append(Notice(text=f"{reason}: the agent has up to {seconds} to end"))
+            await self._append(Notice(text=f"{reason}: the agent has up to {seconds} to end"))
 
     async def _not_set_up(self, error: SetupFailed) -> EndRun:
         """Before there is any work, a run that cannot be set up is over and leaves no trace."""
@@ -129,9 +131,9 @@ class MilestoneRunner:
             case Land(task=task, attempt=attempt):
                 await landing.land(context, self._items[task], attempt)
             case FailTask(task=task, reason=reason):
-                self._append(TaskFinished(status="failed", reason=reason), task=task)
+                await self._append(TaskFinished(status="failed", reason=reason), task=task)
             case AskPerson(task=task, attempt=attempt):
-                self._ask(task, attempt)
+                await self._ask(task, attempt)
             case CheckEndToEnd():
                 await take_edits(context, None, None)
                 await gating.check_end_to_end(context)
@@ -152,7 +154,7 @@ class MilestoneRunner:
             await workspace.set_staged_aside(branch=start.branch, head=at, ref=staged, base=at)
             await workspace.deliver(start.base, branch=start.branch, expected=at)
             at = start.base
-        self._append(BranchReady(branch=start.branch, commit=at))
+        await self._append(BranchReady(branch=start.branch, commit=at))
 
     async def _check_head_unmoved(self) -> None:
         """A branch at the old HEAD under files of a newer one would show the newer work as changes."""
@@ -167,11 +169,13 @@ class MilestoneRunner:
     async def _start_task(self, task: str) -> None:
         await refuse_what_others_left(self._context, task)
         parent = (await take_edits(self._context, task, None)).head
-        self._append(TaskStarted(title=self._plan_task(task).title, parent=parent), task=task)
+        await self._append(TaskStarted(title=self._plan_task(task).title, parent=parent), task=task)
 
     async def _look_at_tree(self, task: str, attempt: AttemptState) -> None:
         edits = await take_edits(self._context, task, attempt)
-        self._append(TreeLookedAt(head=edits.head, edited=edits.paths), task=task, attempt=attempt.number)
+        await self._append(
+            TreeLookedAt(head=edits.head, edited=edits.paths), task=task, attempt=attempt.number
+        )
 
     async def _attempt_plan(self, task: str, number: int, previous: AttemptState | None) -> AttemptPlan:
         context = self._context
@@ -207,10 +211,10 @@ class MilestoneRunner:
         assert task is not None
         return task
 
-    def _ask(self, task: str, attempt: AttemptState) -> None:
+    async def _ask(self, task: str, attempt: AttemptState) -> None:
         claim = attempt.end.claim if attempt.end is not None else None
         assert claim is not None and claim.question is not None
-        self._append(
+        await self._append(
             QuestionAsked(
                 question=f"q{len(self.state.questions) + 1}",
                 text=claim.question,
@@ -221,5 +225,5 @@ class MilestoneRunner:
             attempt=attempt.number,
         )
 
-    def _append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
-        self._context.journal.append(body, task=task, attempt=attempt)
+    async def _append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
+        await self._context.journal.append(body, task=task, attempt=attempt)

@@ -73,10 +73,10 @@ async def set_up_base(context: RunContext) -> None:
     made = await setup_image(context, base, For())
     if plan is not None and context.journal.state.last_n == before:
         reused = SetupEnded(status="reused", image=made.id, seconds=0.0, changed=made.changed)
-        context.journal.append(reused)
+        await context.journal.append(reused)
     for path in in_the_way(context.workspace.folder, made.folders):
         text = f"{path} is a link or a file in your folder: agents do not see what setup installed there"
-        context.journal.append(Notice(text=plain(text)))
+        await context.journal.append(Notice(text=plain(text)))
 
 
 async def refuse_what_setup_made(context: RunContext, commit: str, parent: str, whose: For) -> str | None:
@@ -117,7 +117,7 @@ def _plan(context: RunContext, files: Mapping[str, str], *, candidate: str | Non
 async def _made(context: RunContext, commit: str, plan: SetupPlan, whose: For) -> SetupImage:
     begun = time.monotonic()
     started = SetupStarted(commands=plan.commands, found=plan.found, commit=commit)
-    number = context.journal.append(started, task=whose.task, attempt=whose.attempt).n
+    number = (await context.journal.append(started, task=whose.task, attempt=whose.attempt)).n
     try:
         async with progress_told(context, task=whose.task, attempt=whose.attempt) as progress:
             progress.begin("setup")
@@ -126,7 +126,7 @@ async def _made(context: RunContext, commit: str, plan: SetupPlan, whose: For) -
         failed = SetupEnded(
             status="failed", image=None, seconds=round(time.monotonic() - begun, 3), reason=plain(error.what)
         )
-        context.journal.append(failed, task=whose.task, attempt=whose.attempt)
+        await context.journal.append(failed, task=whose.task, attempt=whose.attempt)
         raise
     done = SetupEnded(
         status="done",
@@ -134,7 +134,7 @@ async def _made(context: RunContext, commit: str, plan: SetupPlan, whose: For) -
         seconds=round(time.monotonic() - begun, 3),
         changed=tuple(plain(path) for path in made.changed),
     )
-    context.journal.append(done, task=whose.task, attempt=whose.attempt)
+    await context.journal.append(done, task=whose.task, attempt=whose.attempt)
     return made
 
 

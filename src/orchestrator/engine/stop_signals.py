@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -44,8 +44,8 @@ def stopped_by(wish: Coroutine[Any, Any, None], stop: "StopSignals", reason: str
 class StopSignals:
     """Inside `with`, the signals are ours; further ones while stopping change nothing."""
 
-    def __init__(self, cutting_off: Callable[[str], object] = lambda reason: None) -> None:
-        """`cutting_off` is called with the reason before work that is under way is cancelled."""
+    def __init__(self, cutting_off: Callable[[str], Awaitable[None]] | None = None) -> None:
+        """`cutting_off` is awaited with the reason before work that is under way is cancelled."""
         self.reason: str | None = None
         self._cutting_off = cutting_off
         self._stopped = asyncio.Event()
@@ -81,7 +81,8 @@ class StopSignals:
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
-                self._cutting_off(self.reason or "stopped")
+                if self._cutting_off is not None:
+                    await self._cutting_off(self.reason or "stopped")
                 working.cancel()
             await working
             if self._stopped.is_set():

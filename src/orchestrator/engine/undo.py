@@ -22,7 +22,7 @@ async def carry_out_undo(
         saved=undo.saved,
         untouched=untouched,
     )
-    journal.append(WorkUndone(tasks=undo.tasks))
+    await journal.append(WorkUndone(tasks=undo.tasks))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +66,10 @@ async def finish_undo(
         base=journal.state.start.base,
     )
     again = UndoStarted(target=undo.target, expected=undo.expected, saved=saved, ref=ref, tasks=undo.tasks)
-    journal.append(again)
-    journal.append(Notice(text=f"an undo that was killed is finished; the folder before: git show {saved}"))
+    await journal.append(again)
+    await journal.append(
+        Notice(text=f"an undo that was killed is finished; the folder before: git show {saved}")
+    )
     await carry_out_undo(workspace, journal, again, untouched)
     return FinishedUndo(undo=again, saved=(saved, undo.saved), given_up=False)
 
@@ -77,13 +79,13 @@ async def _give_up(workspace: Workspace, journal: RunJournal, undo: UndoStarted,
     await workspace.hand_over(undo.saved, run=journal.state.run, base=journal.state.start.base)
     gone = [task for task in undo.tasks if at is None or not await workspace.is_ancestor(task.commit, at)]
     branch = journal.state.start.branch
-    journal.append(
+    await journal.append(
         Notice(
             text=f"an undo that was killed is given up, because {branch} is at {at or 'no commit'} now; "
             f"the folder before it: git show {undo.saved}"
         )
     )
-    journal.append(WorkUndone(tasks=tuple(gone), folder_too=False))
+    await journal.append(WorkUndone(tasks=tuple(gone), folder_too=False))
 
 
 async def see_lost(workspace: Workspace, journal: RunJournal) -> None:
@@ -104,6 +106,6 @@ async def see_lost(workspace: Workspace, journal: RunJournal) -> None:
     gone = tuple(task for task in lost if task.task not in rewritten)
     for task in gone:
         text = f"task {task.task} is pending again: its commit {task.commit} is no longer on {branch}"
-        journal.append(Notice(text=text))
+        await journal.append(Notice(text=text))
     if gone:
-        journal.append(WorkUndone(tasks=gone, folder_too=False))
+        await journal.append(WorkUndone(tasks=gone, folder_too=False))

@@ -56,11 +56,11 @@ class GateResult:
 class GateWatcher(Protocol):
     """Hears of every command: before it, of its output while it runs, and when its evidence is stored."""
 
-    def started(self, command: GateCommand) -> None: ...
+    async def started(self, command: GateCommand) -> None: ...
 
     def printed(self, data: bytes) -> None: ...
 
-    def ended(self, result: GateResult) -> None: ...
+    async def ended(self, result: GateResult) -> None: ...
 
 
 async def run_gates(engine: ContainerEngine, request: GateRequest, watcher: GateWatcher) -> None:
@@ -73,15 +73,15 @@ async def run_gates(engine: ContainerEngine, request: GateRequest, watcher: Gate
     try:
         async with _container(engine, spec, request.archive) as container:
             for command in request.commands:
-                watcher.started(command)
+                await watcher.started(command)
                 result = await _run_one(engine, container, command, request, watcher)
-                _conclude(request, result, watcher)
+                await _conclude(request, result, watcher)
                 done += 1
     except CodingAgentError as error:
         for command in request.commands[done:]:
-            watcher.started(command)
+            await watcher.started(command)
             unavailable = _result(command, request, "unavailable", None, 0.0, "", str(error))
-            _conclude(request, unavailable, watcher)
+            await _conclude(request, unavailable, watcher)
 
 
 @asynccontextmanager
@@ -171,6 +171,6 @@ def _result(
     return GateResult(evidence=evidence, output=output)
 
 
-def _conclude(request: GateRequest, result: GateResult, watcher: GateWatcher) -> None:
+async def _conclude(request: GateRequest, result: GateResult, watcher: GateWatcher) -> None:
     store(request.evidence, result.evidence, result.output)
-    watcher.ended(result)
+    await watcher.ended(result)

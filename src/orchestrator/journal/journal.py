@@ -1,27 +1,30 @@
 """One SQLite file per state folder, in WAL mode; short IMMEDIATE transactions.
 
-Only the holder of a run's lock appends facts of that run's state. A file of a newer version is refused,
-an older one is migrated by the numbered files beside this module. Measured rates: `benchmarks/journal.py`.
+A file of a newer version is refused, an older one is migrated by the numbered files beside this module.
+Measured rates: `benchmarks/journal.py`.
+
+Writing can wait up to BUSY_SECONDS for another process and always waits for the disk, so it happens in one
+thread that belongs to the journal and has a connection of its own.
 """
 
-import re
+import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
-from orchestrator.errors import FREE_SPACE, EnvironmentInvalid, StorageError
-from orchestrator.run.facts import BODIES, Body, Fact
+from orchestrator.errors import FREE_SPACE, StorageError
+from orchestrator.journal.reader import JournalReader, connect, facts_by, query, unusable_journals, version_of
+from orchestrator.run.facts import Body, Fact
 
-BUSY_SECONDS = 10.0
-
-Listener = Callable[[Fact], None]
+T = TypeVar("T")
 
 
 def utc_now() -> str:
@@ -29,32 +32,62 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class Journal:
-    """Append and read facts. Listeners are told of every fact this process appends, after it is stored."""
+class Transaction:
+    """Reading and writing with the journal locked: nobody appends in between."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._listeners: list[Listener] = []
+
+    def facts(self, run: str, *, after: int) -> tuple[Fact, ...]:
+        return facts_by(self._connection, "of_run", run=run, after=after)
+
+    def append(
+        self,
+        run: str,
+        body: Body,
+        *,
+        task: str | None = None,
+        attempt: int | None = None,
+        key: str | None = None,
+    ) -> Fact:
+        at = utc_now()
+        row = {
+            "run": run,
+            "at": at,
+            "kind": body.kind,
+            "task": task,
+            "attempt": attempt,
+            "key": key,
+            "body": msgspec.json.encode(body).decode(),
+        }
+        n = self._connection.execute(query("append"), row).fetchone()[0]
+        return Fact(run=run, n=n, at=at, task=task, attempt=attempt, body=body)
+
+
+class Journal(JournalReader):
+    """Append and read facts."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._writing: sqlite3.Connection | None = None
+        """Used in the thread only."""
 
     @classmethod
     def open(cls, path: Path) -> "Journal":
         """Open or make the journal; raises EnvironmentInvalid when it is damaged or of a newer version."""
-        try:
-            return cls(_opened(path))
-        except sqlite3.DatabaseError as error:
-            raise EnvironmentInvalid(
-                f"the journal cannot be used: {error}",
-                where=str(path),
-                hint="Is the disk full, or the file damaged? Move it away to start with an empty one.",
-            ) from error
+        with unusable_journals(path):
+            return cls(path, _opened(path))
 
     def close(self) -> None:
-        self._connection.close()
+        """Finish what is being written, then close."""
+        self._thread.shutdown()
+        if self._writing is not None:
+            self._writing.close()
+        super().close()
 
-    def listen(self, listener: Listener) -> None:
-        self._listeners.append(listener)
-
-    def append(
+    async def append(
         self,
         run: str,
         body: Body,
@@ -68,71 +101,64 @@ class Journal:
         Raises sqlite3.IntegrityError when a fact of this kind and `key` exists already, StorageError when
         it cannot be stored.
         """
-        at = utc_now()
-        row = {
-            "run": run,
-            "at": at,
-            "kind": body.kind,
-            "task": task,
-            "attempt": attempt,
-            "key": key,
-            "body": msgspec.json.encode(body).decode(),
-        }
-        with self._transaction():
-            n = self._connection.execute(_query("append"), row).fetchone()[0]
-        fact = Fact(run=run, n=n, at=at, task=task, attempt=attempt, body=body)
-        for listener in self._listeners:
-            listener(fact)
-        return fact
-
-    def has(self, run: str, kind: str) -> bool:
-        """Whether the run has a fact of this kind, whoever wrote it."""
-        found = self._connection.execute(_query("has"), {"run": run, "kind": kind})
-        return found.fetchone() is not None
-
-    def data_version(self) -> int:
-        """Changes when another process has written; asking costs microseconds."""
-        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        return version
-
-    def facts(self, run: str, *, after: int = 0) -> tuple[Fact, ...]:
-        rows = self._connection.execute(_query("of_run"), {"run": run, "after": after})
-        return tuple(_fact(row) for row in rows)
-
-    def state_facts(self, run: str) -> tuple[Fact, ...]:
-        """All facts that a state is folded from: without what the agent said while it worked."""
-        return tuple(
-            _fact(row) for row in self._connection.execute(_query("of_run_without_chatter"), {"run": run})
+        return await self.transact(
+            lambda transaction: transaction.append(run, body, task=task, attempt=attempt, key=key)
         )
 
-    def starts(self) -> tuple[Fact, ...]:
-        """The first fact of every run, newest first."""
-        return tuple(_fact(row) for row in self._connection.execute(_query("starts_newest_first")))
+    async def transact(
+        self, work: Callable[[Transaction], T], *, stored: Callable[[T], None] = lambda result: None
+    ) -> T:
+        """Do `work` in a transaction, in the journal's thread; `stored` gets its result back in the loop.
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield
-            self._connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            held = error.sqlite_errorname.startswith("SQLITE_BUSY")
-            hint = (
-                "Another program holds it. Once that has ended: orchestrator resume" if held else FREE_SPACE
-            )
-            raise StorageError(f"the journal cannot be written: {error}", hint=hint) from error
-        finally:
-            # A full disk has SQLite roll back by itself.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+        Transactions take place in the order in which they are asked for. One that was asked for takes place
+        and is reported to `stored` even when the waiting task is cancelled; CancelledError is raised after
+        that, so that whoever cleans up finds the journal and what was folded from it in step.
+        """
+
+        def report(done: asyncio.Future[T]) -> None:
+            if done.exception() is None:
+                stored(done.result())
+
+        doing = asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
+        doing.add_done_callback(report)
+        cancelled: asyncio.CancelledError | None = None
+        while not doing.done():
+            try:
+                await asyncio.wait((doing,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+        return doing.result()
+
+    def _do(self, work: Callable[[Transaction], T]) -> T:
+        if self._writing is None:
+            self._writing = connect(self._path)
+        with _transaction(self._writing):
+            return work(Transaction(self._writing))
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        held = error.sqlite_errorname.startswith("SQLITE_BUSY")
+        hint = "Another program holds it. Once that has ended: orchestrator resume" if held else FREE_SPACE
+        raise StorageError(f"the journal cannot be written: {error}", hint=hint) from error
+    finally:
+        # A full disk has SQLite roll back by itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    connection = connect(path)
     try:
         path.chmod(0o600)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
         _migrate(connection, path)
     except BaseException:
         # An open one would keep its locks on the file.
@@ -143,20 +169,11 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     migrations = _migrations()
-    newest = len(migrations)
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > newest:
-        raise EnvironmentInvalid(
-            f"the journal is of version {version}, this program knows {newest}",
-            where=str(path),
-            hint="Use the newer orchestrator, or another state folder (XDG_STATE_HOME).",
-        )
-    if version == newest:
+    if version_of(connection, path) == len(migrations):
         return
     connection.execute("BEGIN IMMEDIATE")
     # Read again under the lock: another process may have migrated in between.
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    for number in range(version + 1, newest + 1):
+    for number in range(version_of(connection, path) + 1, len(migrations) + 1):
         for statement in _statements(migrations[number - 1]):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {number}")
@@ -178,21 +195,3 @@ def _migrations() -> tuple[str, ...]:
     folder = resources.files(__package__) / "sql" / "migrations"
     files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda e: e.name)
     return tuple(entry.read_text("utf-8") for entry in files)
-
-
-@cache
-def _queries() -> dict[str, str]:
-    text = (resources.files(__package__) / "sql" / "queries.sql").read_text("utf-8")
-    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
-
-
-def _query(name: str) -> str:
-    return _queries()[name]
-
-
-def _fact(row: tuple[Any, ...]) -> Fact:
-    run, n, at, kind, task, attempt, body = row
-    return Fact(
-        run=run, n=n, at=at, task=task, attempt=attempt, body=msgspec.json.decode(body, type=BODIES[kind])
-    )

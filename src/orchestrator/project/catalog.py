@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from orchestrator.errors import UsageError
-from orchestrator.journal.journal import Journal
+from orchestrator.journal.reader import JournalReader
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
 from orchestrator.project.run_folder import RunFolder
@@ -21,7 +21,7 @@ from orchestrator.state_folder import state_folder
 class RunCatalog(Struct, frozen=True, kw_only=True):
     state: Path
     """The state folder."""
-    journal: Journal | None
+    journal: JournalReader | None
     """None: there is none yet."""
     here: Path | None
     """What a plan's path is relative to; None when the current folder is gone."""
@@ -87,7 +87,7 @@ def opened_catalog(host: Host) -> Iterator[RunCatalog]:
     """The records of the caller's state folder; empty when there is no journal yet."""
     state = state_folder(host.environ)
     path = state / "journal.sqlite"
-    journal = Journal.open(path) if path.exists() else None
+    journal = JournalReader.open_existing(path)
     try:
         yield RunCatalog(state=state, journal=journal, here=host.folder)
     finally:

@@ -11,6 +11,7 @@ An intent is written before its side effect, with what is needed to find out lat
     run_ended         nobody works on the run any more         reopened by run_resumed, work_undone
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 from msgspec import Struct, field
@@ -415,3 +416,6 @@ class Fact(Struct, frozen=True, kw_only=True):
     task: str | None
     attempt: int | None
     body: Body
+
+
+Listener = Callable[[Fact], None]

@@ -8,7 +8,9 @@ SELECT run, n, at, kind, task, attempt, body FROM facts WHERE run = :run AND n >
 
 -- name: of_run_without_chatter
 SELECT run, n, at, kind, task, attempt, body FROM facts
-WHERE run = :run AND kind NOT IN ('agent_text', 'agent_tool') ORDER BY n;
+WHERE run = :run
+    AND (kind NOT IN ('agent_text', 'agent_tool') OR n = (SELECT max(n) FROM facts WHERE run = :run))
+ORDER BY n;
 
 -- name: starts_newest_first
 SELECT run, n, at, kind, task, attempt, body FROM facts WHERE kind = 'run_started' ORDER BY at DESC, run;

@@ -1,0 +1,117 @@
+"""Reading the journal: facts as they were stored, by query. Reading never waits for a writer (WAL)."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from orchestrator.errors import EnvironmentInvalid
+from orchestrator.run.facts import BODIES, Fact
+
+VERSION = 1
+"""The newest version of a journal that this program reads, and the one that it writes."""
+BUSY_SECONDS = 10.0
+
+
+class JournalReader:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open_existing(cls, path: Path) -> Self | None:
+        """The journal as it is, never migrated; None when there is none yet. Raises EnvironmentInvalid."""
+        if not path.exists():
+            return None
+        with unusable_journals(path):
+            connection = connect(path)
+            try:
+                if version_of(connection, path) > 0:
+                    return cls(connection)
+            except BaseException:
+                connection.close()
+                raise
+        connection.close()
+        return None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def has(self, run: str, kind: str) -> bool:
+        """Whether the run has a fact of this kind, whoever wrote it."""
+        found = self._connection.execute(query("has"), {"run": run, "kind": kind})
+        return found.fetchone() is not None
+
+    def data_version(self) -> int:
+        """Changes when another process has written; asking costs microseconds."""
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def facts(self, run: str, *, after: int = 0) -> tuple[Fact, ...]:
+        return facts_by(self._connection, "of_run", run=run, after=after)
+
+    def state_facts(self, run: str) -> tuple[Fact, ...]:
+        """All facts that a state is folded from: without what the agent said before the last fact."""
+        return facts_by(self._connection, "of_run_without_chatter", run=run)
+
+    def starts(self) -> tuple[Fact, ...]:
+        """The first fact of every run, newest first."""
+        return facts_by(self._connection, "starts_newest_first")
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+@contextmanager
+def unusable_journals(path: Path) -> Iterator[None]:
+    """Inside, what SQLite says of the file is an error with a next step."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise EnvironmentInvalid(
+            f"the journal cannot be used: {error}",
+            where=str(path),
+            hint="Is the disk full, or the file damaged? Move it away to start with an empty one.",
+        ) from error
+
+
+def version_of(connection: sqlite3.Connection, path: Path) -> int:
+    """0: nothing is stored yet. Raises EnvironmentInvalid when a newer program wrote it."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise EnvironmentInvalid(
+            f"the journal is of version {version}, this program knows {VERSION}",
+            where=str(path),
+            hint="Use the newer orchestrator, or another state folder (XDG_STATE_HOME).",
+        )
+    return version
+
+
+@cache
+def _queries() -> dict[str, str]:
+    text = (resources.files(__package__) / "sql" / "queries.sql").read_text("utf-8")
+    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def query(name: str) -> str:
+    return _queries()[name]
+
+
+def facts_by(connection: sqlite3.Connection, name: str, **values: str | int) -> tuple[Fact, ...]:
+    return tuple(_fact(row) for row in connection.execute(query(name), values))
+
+
+def _fact(row: tuple[Any, ...]) -> Fact:
+    run, n, at, kind, task, attempt, body = row
+    return Fact(
+        run=run, n=n, at=at, task=task, attempt=attempt, body=msgspec.json.decode(body, type=BODIES[kind])
+    )

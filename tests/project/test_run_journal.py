@@ -1,0 +1,208 @@
+"""A run's journal: the state and the listeners follow every fact, whoever appends it, in order, once."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import StorageError
+from orchestrator.journal import reader
+from orchestrator.journal.journal import Journal
+from orchestrator.project.run_journal import RunJournal
+from orchestrator.run.facts import (
+    AgentText,
+    AttemptStarted,
+    Fact,
+    Notice,
+    QuestionAnswered,
+    QuestionAsked,
+    RunOptions,
+    RunStarted,
+    TaskEntry,
+    TaskFinished,
+    TaskStarted,
+)
+from orchestrator.run.state import fold
+
+STARTED = RunStarted(
+    plan="plan.md",
+    plan_title="A greeting",
+    folder="/code",
+    branch="work",
+    base="b",
+    head="b",
+    tasks=tuple(TaskEntry(id=id, title=id, type=None, hash="h") for id in ("1", "2")),
+    end_to_end=False,
+    options=RunOptions(agent="nop"),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    opened = Journal.open(path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(path: Path, journal: Journal) -> Iterator[Journal]:
+    """The journal as another process has it open."""
+    opened = Journal.open(path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def heard() -> list[Fact]:
+    return []
+
+
+@pytest.fixture
+async def run(journal: Journal, heard: list[Fact]) -> RunJournal:
+    return await RunJournal.begin(journal, "r", STARTED, listeners=(heard.append,))
+
+
+async def test_a_runs_first_facts_are_stored_and_heard_in_order(journal: Journal) -> None:
+    heard: list[Fact] = []
+    skipped = TaskFinished(status="skipped", reason="left out")
+    run = await RunJournal.begin(journal, "r", STARTED, [Notice(text="a")], {"2": skipped}, (heard.append,))
+    assert [fact.body for fact in heard] == [STARTED, Notice(text="a"), skipped]
+    assert journal.facts("r") == tuple(heard)
+    assert run.state == fold(heard)
+
+
+async def test_what_others_append_is_folded_and_heard_in_its_place(
+    run: RunJournal, journal: Journal, other: Journal, heard: list[Fact]
+) -> None:
+    await run.append(QuestionAsked(question="q1", text="which?"), task="1", attempt=1)
+    await other.append("r", QuestionAnswered(question="q1", by="somebody", text="this"), task="1")
+    await other.append("another run", Notice(text="not ours"))
+    mine = await run.append(Notice(text="mine"))
+    assert mine.n == 4
+    assert not run.state.open_questions
+    assert [fact.n for fact in heard] == [1, 2, 3, 4]
+    assert tuple(heard) == journal.facts("r")
+    assert run.state == fold(heard)
+
+
+async def test_a_run_that_is_opened_hears_nothing_of_before(run: RunJournal, journal: Journal) -> None:
+    await run.append(AgentText(text="the last word"), task="1", attempt=1)
+    heard: list[Fact] = []
+    again = RunJournal.open(journal, "r", (heard.append,))
+    fact = await again.append(Notice(text="new"))
+    assert heard == [fact]
+
+
+async def test_a_fact_that_cannot_follow_is_not_stored(run: RunJournal, journal: Journal) -> None:
+    before = run.state
+    with pytest.raises(ValueError, match="cannot follow"):
+        await run.append(TaskStarted(title="t", parent="p"), task="no such task")
+    assert run.state == before
+    assert len(journal.facts("r")) == 1
+
+
+async def test_appends_at_the_same_time_keep_their_order(
+    run: RunJournal, other: Journal, heard: list[Fact]
+) -> None:
+    foreign = [other.append("r", Notice(text=f"foreign {number}")) for number in range(20)]
+    mine = [run.append(Notice(text=f"mine {number}")) for number in range(20)]
+    facts = await asyncio.gather(*(one for pair in zip(mine, foreign, strict=True) for one in pair))
+    await run.append(Notice(text="last"))
+    assert [fact.n for fact in heard] == list(range(1, 43))
+    own = [fact.n for fact in facts if isinstance(fact.body, Notice) and fact.body.text.startswith("mine")]
+    assert own == sorted(own)
+
+
+async def test_a_listener_that_fails_is_logged_and_the_others_hear_everything(
+    journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[Fact] = []
+
+    def fails(fact: Fact) -> None:
+        raise LookupError("mine")
+
+    with caplog.at_level(logging.ERROR):
+        run = await RunJournal.begin(journal, "r", STARTED, listeners=(fails, heard.append))
+        await run.append(Notice(text="a"))
+    assert [fact.n for fact in heard] == [1, 2] and run.state.last_n == 2
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["listener_failed"] * 2
+
+
+async def held(path: Path, seconds: float) -> None:
+    """Another process is in the middle of writing for that long."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        await asyncio.sleep(seconds)
+        connection.execute("ROLLBACK")
+
+
+async def test_the_loop_goes_on_while_another_process_holds_the_journal(run: RunJournal, path: Path) -> None:
+    holding = asyncio.create_task(held(path, 0.5))
+    await asyncio.sleep(0.05)
+    appending = asyncio.create_task(run.append(Notice(text="waits")))
+    ticks = 0
+    while not appending.done():
+        await asyncio.sleep(0.01)
+        ticks += 1
+    assert ticks > 20
+    await holding
+
+
+async def test_an_append_that_is_cancelled_is_stored_and_folded_all_the_same(
+    run: RunJournal, journal: Journal, heard: list[Fact], path: Path
+) -> None:
+    holding = asyncio.create_task(held(path, 0.3))
+    await asyncio.sleep(0.05)
+    started = AttemptStarted(container="c", session="s", resumed=False, parent="p", folder="f")
+    appending = asyncio.create_task(run.append(started, task="1", attempt=1))
+    for _ in range(3):  # once is not enough to get away
+        await asyncio.sleep(0.05)
+        appending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await appending
+    await holding
+    assert run.state.tasks["1"].last is not None
+    assert [fact.n for fact in heard] == [1, 2]
+    assert tuple(heard) == journal.facts("r")
+
+
+async def test_cancelled_at_every_turn_of_the_loop_state_and_journal_agree(
+    run: RunJournal, journal: Journal, heard: list[Fact]
+) -> None:
+    for turns in range(12):
+        appending = asyncio.create_task(run.append(Notice(text=str(turns))))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        appending.cancel()
+        await asyncio.gather(appending, return_exceptions=True)
+        assert tuple(heard) == journal.facts("r")
+        assert run.state.last_n == len(heard)
+
+
+async def test_one_that_is_cancelled_and_cannot_be_stored_raises_cancelled_and_the_next_works(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "BUSY_SECONDS", 0.2)
+    journal = Journal.open(path)
+    run = await RunJournal.begin(journal, "r", STARTED)
+    holding = asyncio.create_task(held(path, 0.6))
+    await asyncio.sleep(0.05)
+    with pytest.raises(StorageError, match="locked"):
+        await run.append(Notice(text="lost"))
+    appending = asyncio.create_task(run.append(Notice(text="lost as well")))
+    await asyncio.sleep(0.05)
+    appending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await appending
+    await holding
+    assert (await run.append(Notice(text="stored"))).n == 2
+    journal.close()
