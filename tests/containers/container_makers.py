@@ -4,12 +4,12 @@ import os
 import uuid
 from typing import Any
 
-from orchestrator.containers.base import LABEL_KIND, ContainerSpec, Limits
+from orchestrator.containers.base import LABEL_KIND, ContainerLimits, ContainerSpec
 from orchestrator.containers.engine import EngineClient
 
 IMAGE = os.environ.get("KTRDR_TEST_IMAGE", "debian:bookworm-slim")
 LABEL_TEST = "ktrdr.test"
-SMALL = Limits(memory_bytes=256 * 1024**2, cpus=None, pids=128)
+SMALL = ContainerLimits(memory_bytes=256 * 1024**2, cpus=None, pids=128)
 
 
 class Containers:

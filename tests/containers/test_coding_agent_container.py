@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from container_makers import SMALL, Containers, FarEngine
 
-from orchestrator.containers.base import Bind, Limits
+from orchestrator.containers.base import Bind, ContainerLimits
 from orchestrator.containers.coding_agent_container import CodingAgentContainer
 from orchestrator.containers.engine import EngineClient
 from orchestrator.containers.logs import Followed
@@ -72,7 +72,7 @@ async def test_defaults_and_signatures_are_the_published_ones() -> None:
     assert container.container_name == "ktrdr-coding-agent"
     assert container.image_name == "ktrdr-coding-agent:latest"
     assert container.workspace_path == "/workspace"
-    assert container.limits == Limits(memory_bytes=4 * 1024**3, cpus=None, pids=512)
+    assert container.limits == ContainerLimits(memory_bytes=4 * 1024**3, cpus=None, pids=512)
     assert container.labels == {"ktrdr.kind": "shell"}
     assert list(inspect.signature(container.start).parameters) == ["code_folder", "command"]
     assert list(inspect.signature(container.exec).parameters) == ["argv", "timeout", "stdin"]

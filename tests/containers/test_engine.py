@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from container_makers import LABEL_TEST, SMALL, Containers
 
-from orchestrator.containers.base import AnonymousVolume, Bind, Limits, Volume
+from orchestrator.containers.base import AnonymousVolume, Bind, ContainerLimits, Volume
 from orchestrator.containers.engine import EngineClient, connect_engine
 from orchestrator.errors import (
     CannotStart,
@@ -356,7 +356,7 @@ async def test_a_folder_that_is_not_there_takes_no_archive(
 
 async def test_out_of_memory_is_told_from_a_kill(engine: EngineClient, containers: Containers) -> None:
     hungry = ("sh", "-c", "head -c 200000000 /dev/zero | tail")
-    limits = Limits(memory_bytes=32 * 1024**2, cpus=None, pids=64)
+    limits = ContainerLimits(memory_bytes=32 * 1024**2, cpus=None, pids=64)
     assert (await engine.wait(await containers.run(*hungry, limits=limits))).oom_killed
     killed = await containers.run()
     await engine.signal(killed, "SIGKILL")

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.containers.base import Bind, ContainerSpec, Limits, Volume
+from orchestrator.containers.base import Bind, ContainerLimits, ContainerSpec, Volume
 from orchestrator.containers.profile import (
     DEFAULT_LIMITS,
     ENGINE_SOCKETS,
@@ -53,7 +53,9 @@ def test_what_would_open_a_wall_is_never_sent(key: str) -> None:
 
 
 def test_tmp_allows_programs_and_has_half_of_the_memory() -> None:
-    options = host_config(limits=Limits(memory_bytes=1000, cpus=None, pids=1))["Tmpfs"]["/tmp"].split(",")
+    options = host_config(limits=ContainerLimits(memory_bytes=1000, cpus=None, pids=1))["Tmpfs"][
+        "/tmp"
+    ].split(",")
     assert {"exec", "nosuid", "nodev", "mode=1777", "size=500"} <= set(options)
 
 
@@ -65,7 +67,7 @@ def test_nothing_of_the_log_is_left_to_the_daemon() -> None:
 
 
 def test_cpus_and_network_none() -> None:
-    config = host_config(limits=Limits(memory_bytes=1000, cpus=1.5, pids=1), network="none")
+    config = host_config(limits=ContainerLimits(memory_bytes=1000, cpus=1.5, pids=1), network="none")
     assert (config["NanoCpus"], config["NetworkMode"]) == (1_500_000_000, "none")
 
 

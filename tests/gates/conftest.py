@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.containers.base import LABEL_KIND, ContainerSpec, Limits
+from orchestrator.containers.base import LABEL_KIND, ContainerLimits, ContainerSpec
 from orchestrator.containers.engine import EngineClient, connect_engine
 from orchestrator.gates.command_gate import GateCommand, GateRequest, GateResult, run_gates
 from orchestrator.gates.evidence import Evidence
@@ -54,7 +54,7 @@ class Gates:
             image=IMAGE,
             uid=UID,
             gid=UID,
-            limits=Limits(memory_bytes=512 * 1024**2, cpus=None, pids=128),
+            limits=ContainerLimits(memory_bytes=512 * 1024**2, cpus=None, pids=128),
             labels={LABEL_KIND: "gate", LABEL_TEST: self.label},
         )
 

@@ -48,7 +48,7 @@ Mount = Bind | Volume | AnonymousVolume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ContainerLimits:
     memory_bytes: int
     """Memory and swap together."""
     cpus: float | None
@@ -64,7 +64,7 @@ class ContainerSpec:
     image: str
     uid: int
     gid: int
-    limits: Limits
+    limits: ContainerLimits
     command: tuple[str, ...] | None = None
     """None: the image's own command, which keeps the container alive."""
     working_dir: str = "/workspace"

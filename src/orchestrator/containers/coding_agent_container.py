@@ -1,32 +1,25 @@
 """The disposable container that a coding agent works in, with the code folder mounted at /workspace."""
 
-import asyncio
 import os
-import sys
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from orchestrator.containers.base import (
     LABEL_KIND,
     Bind,
     ContainerEngine,
+    ContainerLimits,
     ContainerSpec,
     ContainerState,
     ExecResult,
-    Limits,
     Mount,
 )
 from orchestrator.containers.logs import FollowResult, OnLine, follow
 from orchestrator.containers.profile import DEFAULT_LIMITS
+from orchestrator.containers.start import remove_container, start_container
 from orchestrator.errors import CannotStart, CodingAgentError
-
-T = TypeVar("T")
-
-ALIVE_SECONDS = 30.0
-_LOG_TAIL = 2_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,7 +43,7 @@ class CodingAgentContainer:
     """In addition to the code folder."""
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=lambda: {LABEL_KIND: "shell"})
-    limits: Limits = DEFAULT_LIMITS
+    limits: ContainerLimits = DEFAULT_LIMITS
     network: Literal["open", "none"] = "open"
     replace_existing: bool = True
     """Whether `start` removes a left-over of the same name: right by hand, never for an attempt."""
@@ -72,11 +65,10 @@ class CodingAgentContainer:
             engine = await self._engine()
             if self.replace_existing:
                 await engine.remove(self.container_name)
-            await _to_the_end(self._create(engine, spec))
-            await engine.start(self._container)
-            await _prove_alive(engine, self._container, spec)
+            self._id = await start_container(engine, spec)
         except BaseException:
-            await self._take_back()
+            self._stopped = True
+            await self._disconnect()
             raise
 
     async def stop(self) -> None:
@@ -84,16 +76,11 @@ class CodingAgentContainer:
 
         Never hides the error that led here: while one is on its way, a failure to remove is a note on it.
         """
-        leading = sys.exc_info()[1]
-        if self._stopped:
-            await self._disconnect()  # a call after the first stop may have connected again
-            return
         try:
-            await _to_the_end(self._remove())
-        except CodingAgentError as error:
-            if leading is None:
-                raise
-            leading.add_note(f"The container {self.container_name} was not removed: {error}")
+            if not self._stopped:
+                self._stopped = await remove_container(await self._engine(), self._container)
+        finally:
+            await self._disconnect()  # a call after the first stop may have connected again
 
     async def exec(self, argv: Sequence[str], *, timeout: float, stdin: bytes | None = None) -> ExecResult:
         """Run a command to its end; a non-zero exit is a value, not an error.
@@ -134,23 +121,6 @@ class CodingAgentContainer:
 
             self._connected = await connect_engine()
         return self._connected
-
-    async def _create(self, engine: ContainerEngine, spec: ContainerSpec) -> None:
-        self._id = await _created(engine, spec)
-
-    async def _take_back(self) -> None:
-        """After a start that failed: what has our name and was not made by us is not ours to remove."""
-        if self._id is not None:
-            await self.stop()
-        self._stopped = True
-        await self._disconnect()
-
-    async def _remove(self) -> None:
-        try:
-            await (await self._engine()).remove(self._container)
-            self._id, self._stopped = None, True
-        finally:
-            await self._disconnect()
 
     async def _disconnect(self) -> None:
         if self._connected is not None:
@@ -208,54 +178,3 @@ def _owner(code_folder: Path) -> os.stat_result:
             hint="Run as its owner, or use a folder of your own: the container works as the folder's owner.",
         )
     return found
-
-
-async def _created(engine: ContainerEngine, spec: ContainerSpec) -> str:
-    try:
-        return await engine.create(spec)
-    except CodingAgentError as error:
-        if await engine.image_digest(spec.image) is not None:
-            raise
-        raise CannotStart(error.what, hint="Build the image: `orchestrator image build`.") from error
-
-
-async def _prove_alive(engine: ContainerEngine, container: str, spec: ContainerSpec) -> None:
-    """A command of the caller's may be short; the image's own has to keep the container alive for others."""
-    if spec.command is None:
-        try:
-            await engine.exec(container, ("true",), timeout=ALIVE_SECONDS)
-        except CodingAgentError:
-            if not await _has_ended(engine, container):
-                raise
-    state = await engine.inspect(container)
-    if state is None:
-        raise CodingAgentError("the container was removed while it started", where=spec.name)
-    if state.error:
-        raise CodingAgentError(f"the container did not start: {state.error}", where=spec.name)
-    if spec.command is None and state.exit_code is not None:
-        printed = await _tail(engine, container)
-        what = f"the container ended at once with exit code {state.exit_code}"
-        raise CodingAgentError(f"{what}: {printed or 'it printed nothing'}", where=spec.name)
-
-
-async def _has_ended(engine: ContainerEngine, container: str) -> bool:
-    state = await engine.inspect(container)
-    return state is None or state.exit_code is not None
-
-
-async def _tail(engine: ContainerEngine, container: str) -> str:
-    printed = b""
-    async with aclosing(engine.logs(container, follow=False)) as chunks:
-        async for chunk in chunks:
-            printed = (printed + chunk.data)[-_LOG_TAIL:]
-    return printed.decode("utf-8", "replace").strip()
-
-
-async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Done even when the caller is cancelled meanwhile; the cancellation goes on afterwards."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise

@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.containers.base import LABEL_KIND, Bind, ContainerEngine, ContainerSpec, Limits
+from orchestrator.containers.base import LABEL_KIND, Bind, ContainerEngine, ContainerLimits, ContainerSpec
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
 
 MEGABYTE = 1024**2
@@ -323,7 +323,7 @@ def _spec(
         image=probe.image,
         uid=owner.st_uid,
         gid=owner.st_gid,
-        limits=Limits(memory_bytes=memory, cpus=None, pids=pids),
+        limits=ContainerLimits(memory_bytes=memory, cpus=None, pids=pids),
         command=("sh", "-c", script),
         labels={LABEL_KIND: "probe"},
         mounts=(Bind(source=probe.folder, target="/workspace"),),

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from orchestrator.containers.base import AnonymousVolume, Bind, ContainerSpec, Limits, Mount
+from orchestrator.containers.base import AnonymousVolume, Bind, ContainerLimits, ContainerSpec, Mount
 from orchestrator.errors import ConfigurationError
 
 GIGABYTE = 1024**3
-DEFAULT_LIMITS = Limits(memory_bytes=4 * GIGABYTE, cpus=None, pids=512)
+DEFAULT_LIMITS = ContainerLimits(memory_bytes=4 * GIGABYTE, cpus=None, pids=512)
 KILL_AFTER_SECONDS = 30
 
 ENGINE_SOCKETS = (
@@ -103,7 +103,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
     }
 
 
-def _tmp_options(limits: Limits) -> str:
+def _tmp_options(limits: ContainerLimits) -> str:
     # Its pages count as the container's memory: a full /tmp says "no space" before anything is killed.
     return f"rw,exec,nosuid,nodev,mode=1777,size={limits.memory_bytes // 2}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.agents.base import AgentDriver
 from orchestrator.config import Settings
-from orchestrator.containers.base import Bind, ContainerEngine, ContainerKind, Limits, Mount, Volume
+from orchestrator.containers.base import Bind, ContainerEngine, ContainerKind, ContainerLimits, Mount, Volume
 from orchestrator.containers.machine import Machine
 from orchestrator.containers.names import labels
 from orchestrator.gateway.access import ModelSource
@@ -19,9 +19,9 @@ from orchestrator.workspace.container_git import GitMount
 from orchestrator.workspace.workspace import Workspace
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings) -> ContainerLimits:
     container = settings.container
-    return Limits(memory_bytes=container.memory, cpus=container.cpus, pids=container.pids)
+    return ContainerLimits(memory_bytes=container.memory, cpus=container.cpus, pids=container.pids)
 
 
 def configured_mounts(settings: Settings) -> tuple[Mount, ...]:
@@ -73,7 +73,7 @@ class RunContext:
         return {**self.machine.proxies, **dict(self.settings.environment.variables)}
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ContainerLimits:
         return limits_of(self.settings)
 
     @property
