@@ -85,7 +85,7 @@ async def run(
 
     Raises ProcessTimeout after `timeout` seconds and FileNotFoundError when there is no such program.
     """
-    async with _started(argv, env=env, cwd=cwd, identity=identity, stdin=stdin is not None) as process:
+    async with started(argv, env=env, cwd=cwd, identity=identity, stdin=stdin is not None) as process:
         try:
             async with asyncio.timeout(timeout):
                 stdout, stderr = await process.communicate(stdin)
@@ -100,7 +100,7 @@ async def run_alone(argv: Sequence[str], *, timeout: float, cwd: Path, output: I
 
     Output and errors go into a file. Raises as `run` does.
     """
-    async with _started(
+    async with started(
         argv, env=None, cwd=cwd, identity=None, stdout=output.fileno(), stderr=asyncio.subprocess.STDOUT
     ) as process:
         try:
@@ -122,7 +122,7 @@ async def run_lines(
 
     Bytes that are not UTF-8 are replaced. Raises as `run` does.
     """
-    async with _started(argv, env=env, cwd=cwd, identity=None, stderr=asyncio.subprocess.STDOUT) as process:
+    async with started(argv, env=env, cwd=cwd, identity=None, stderr=asyncio.subprocess.STDOUT) as process:
         try:
             async with asyncio.timeout(timeout):
                 assert process.stdout is not None
@@ -157,7 +157,7 @@ async def pipe(
     """Run `producer | consumer`, each under its own identity, and give both results."""
     read_end, write_end = os.pipe()
     try:
-        async with _started(
+        async with started(
             producer,
             env=producer_env,
             cwd=cwd,
@@ -167,7 +167,7 @@ async def pipe(
         ) as first:
             os.close(write_end)
             write_end = -1
-            async with _started(
+            async with started(
                 consumer, env=consumer_env, cwd=cwd, identity=consumer_identity, stdin_from=read_end
             ) as second:
                 os.close(read_end)
@@ -234,7 +234,7 @@ async def start_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Pa
 
 
 @asynccontextmanager
-async def _started(
+async def started(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None,

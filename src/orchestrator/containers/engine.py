@@ -116,7 +116,7 @@ class EngineClient:
 
     async def create(self, spec: ContainerSpec) -> str:
         """Raises ConfigurationError, too: for a mount that would bring the engine's socket inside."""
-        _refuse_sockets(spec, self._info.endpoint)
+        refuse_sockets(spec, self._info.endpoint)
         async with self._request(f"create the container {spec.name}"):
             container = await self._docker.containers.create(create_body(spec), name=spec.name)
             return container.id
@@ -270,7 +270,7 @@ def _info(version: Mapping[str, Any], docker: aiodocker.Docker) -> EngineInfo:
     )
 
 
-def _refuse_sockets(spec: ContainerSpec, endpoint: str) -> None:
+def refuse_sockets(spec: ContainerSpec, endpoint: str) -> None:
     sources = [str(mount.source) for mount in spec.mounts if isinstance(mount, Bind)]
     sockets = [*ENGINE_SOCKETS]
     if endpoint.startswith("unix://"):

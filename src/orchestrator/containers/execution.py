@@ -10,10 +10,11 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from aiodocker import Docker, DockerError
 from aiodocker.execs import Exec
-from aiodocker.stream import Message, Stream
+from aiodocker.stream import Stream
 from aiohttp import ClientError
 
 from orchestrator.containers.base import ExecResult
@@ -77,7 +78,7 @@ class Execution:
 async def run_in_container(docker: Docker, execution: Execution, timeout: float) -> ExecResult:
     """Raises CodingAgentTimeout after `timeout` seconds, when all that was begun has been killed."""
     mark = f"{MARK}={uuid.uuid4().hex}"
-    output = _Output(execution.output_limit, execution.printed)
+    output = Output(execution.output_limit, execution.printed)
     deadline = asyncio.timeout(timeout)
     try:
         async with deadline:
@@ -85,14 +86,14 @@ async def run_in_container(docker: Docker, execution: Execution, timeout: float)
     except BaseException as error:
         killed = await asyncio.shield(_kill(docker, execution, mark))
         if isinstance(error, TimeoutError) and deadline.expired():
-            raise _too_long(execution, timeout, output, killed) from None
+            raise too_long(execution, timeout, output, killed) from None
         raise
     return ExecResult(
         exit_code=exit_code, stdout=output.stdout, stderr=output.stderr, truncated=output.truncated
     )
 
 
-class _Output:
+class Output:
     """What a command printed, up to a limit; the rest is read and dropped, so that the command goes on."""
 
     def __init__(self, limit: int, printed: Callable[[bytes], object] | None = None) -> None:
@@ -102,11 +103,11 @@ class _Output:
         self._stderr = bytearray()
         self.truncated = False
 
-    def add(self, message: Message) -> None:
-        kept = message.data[: self._room]
+    def add(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
+        kept = data[: self._room]
         self._room -= len(kept)
-        self.truncated = self.truncated or len(kept) < len(message.data)
-        (self._stderr if message.stream == _STDERR else self._stdout).extend(kept)
+        self.truncated = self.truncated or len(kept) < len(data)
+        (self._stderr if stream == "stderr" else self._stdout).extend(kept)
         if kept and self._printed is not None:
             self._printed(kept)
 
@@ -119,7 +120,7 @@ class _Output:
         return self._stderr.decode("utf-8", "replace")
 
 
-async def _run(docker: Docker, execution: Execution, mark: str, output: _Output) -> int:
+async def _run(docker: Docker, execution: Execution, mark: str, output: Output) -> int:
     name, _, value = mark.partition("=")
     command = await docker.containers.container(execution.container).exec(
         _argv(execution),
@@ -138,11 +139,11 @@ def _argv(execution: Execution) -> list[str]:
     return ["sh", "-c", _FEED, "sh", str(len(execution.stdin)), *execution.argv]
 
 
-async def _exchange(stream: Stream, stdin: bytes | None, output: _Output) -> None:
+async def _exchange(stream: Stream, stdin: bytes | None, output: Output) -> None:
     feeding = asyncio.create_task(_feed(stream, stdin or b""))
     try:
         while (message := await stream.read_out()) is not None:
-            output.add(message)
+            output.add("stderr" if message.stream == _STDERR else "stdout", message.data)
     finally:
         if not feeding.done():
             _abort(stream)
@@ -178,12 +179,12 @@ async def _kill(docker: Docker, execution: Execution, mark: str) -> bool:
     killer = Execution(container=execution.container, argv=argv, user=execution.user, output_limit=0)
     try:
         async with asyncio.timeout(KILL_SECONDS):
-            return await _run(docker, killer, f"{MARK}=", _Output(0)) == 0
+            return await _run(docker, killer, f"{MARK}=", Output(0)) == 0
     except (DockerError, ClientError, CodingAgentError, TimeoutError, OSError):
         return False
 
 
-def _too_long(execution: Execution, timeout: float, output: _Output, killed: bool) -> CodingAgentTimeout:
+def too_long(execution: Execution, timeout: float, output: Output, killed: bool) -> CodingAgentTimeout:
     end = "and was killed" if killed else "and could not be killed: it ends when the container is removed"
     error = CodingAgentTimeout(
         f"{_shown(execution)} took longer than {timeout:g} s {end}", where=short(execution.container)

@@ -1,0 +1,424 @@
+"""A container engine in memory, whose containers run functions or commands of this machine."""
+
+import asyncio
+import codecs
+import shutil
+import tarfile
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from orchestrator.clock import Clock
+from orchestrator.containers.base import (
+    KEEP_ALIVE,
+    AnonymousVolume,
+    Bind,
+    ContainerSpec,
+    ContainerState,
+    EngineInfo,
+    ExecResult,
+    ImageInfo,
+    LogChunk,
+    Mount,
+    StoredImage,
+    Volume,
+)
+from orchestrator.containers.engine import refuse_sockets
+from orchestrator.containers.execution import Execution, Output, short, too_long
+from orchestrator.errors import CodingAgentError
+from orchestrator.testing.processes import Process, Program, Running
+
+IMAGE = "ktrdr-coding-agent:latest"
+Status = Literal["created", "running", "exited"]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Image:
+    id: str
+    made: datetime
+    files: Path
+    """What it has in addition to the files of the machine."""
+    names: set[str] = field(default_factory=set)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Container:
+    """A Box that the engine keeps."""
+
+    id: str
+    spec: ContainerSpec
+    image: _Image
+    base: Path
+    mounts: tuple[tuple[Path, str, bool], ...]
+    status: Status = "created"
+    exit_code: int | None = None
+    oom_killed: bool = False
+    started_at: str | None = None
+    finished_at: str | None = None
+    leader: int | None = None
+    main: Running | None = None
+    execs: set[Running] = field(default_factory=set)
+    log: list[LogChunk] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, and replaced by a new one, at each change of log or status."""
+    is_removed: bool = False
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**self.image.env, **self.spec.env}
+
+    def tell(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def path(self, inside: str) -> Path:
+        if self.leader is not None:
+            return Path(f"/proc/{self.leader}/root{self.base}/root{inside}")
+        above = [mount for mount in self.mounts if f"{inside}/".startswith(f"{mount[1]}/")]
+        source, target, _ = max(
+            above, key=lambda mount: len(mount[1]), default=(self.base / "layer", "", False)
+        )
+        return source / inside.removeprefix(target).lstrip("/")
+
+    def state(self) -> ContainerState:
+        return ContainerState(
+            id=self.id,
+            name=self.spec.name,
+            labels={**self.image.labels, **self.spec.labels},
+            status=self.status,
+            exit_code=self.exit_code,
+            oom_killed=self.oom_killed,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            error="",
+            mount_sources=tuple(str(mount.source) for mount in self.spec.mounts if isinstance(mount, Bind)),
+        )
+
+
+class FakeEngine:
+    """A ContainerEngine for tests. `run` is what every process of its containers does.
+
+    With Scripts that is a table of functions, and time is the clock's alone; with `sandbox.run_on_host` they
+    are real commands. Like Docker with its json-file driver it keeps output as text, each stream by itself.
+    """
+
+    def __init__(self, folder: Path, run: Program, *, clock: Clock, images: Iterable[str] = (IMAGE,)) -> None:
+        """`folder` is for files of containers and images; `images` are there from the start, and empty."""
+        self._folder = folder
+        self.run = run
+        self._clock = clock
+        self._images: dict[str, _Image] = {}
+        self._containers: dict[str, _Container] = {}
+        self.is_away = False
+        """While true nothing answers; containers go on."""
+        for name in images:
+            self._new_image(name)
+
+    async def info(self) -> EngineInfo:
+        return EngineInfo(name="docker", version="fake", endpoint=f"fake://{self._folder}")
+
+    async def image_digest(self, name: str) -> str | None:
+        found = await self.image(name)
+        return None if found is None else found.id
+
+    async def image(self, name: str) -> ImageInfo | None:
+        with self._request(f"look up the image {name}"):
+            found = self._image(name)
+            if found is None:
+                return None
+            return ImageInfo(id=found.id, labels=found.labels, layers=found.layers)
+
+    async def images(self, labels: Mapping[str, str | None]) -> tuple[StoredImage, ...]:
+        with self._request("list images"):
+            found = [image for image in self._images.values() if _has(image.labels, labels)]
+        return tuple(
+            StoredImage(id=each.id, names=tuple(sorted(each.names)), made=each.made) for each in found
+        )
+
+    async def remove_image(self, image: str) -> bool:
+        with self._request(f"remove the image {image}"):
+            found = self._image(image)
+            if found is None:
+                return True
+            if found.names - {image}:
+                found.names.discard(image)
+                return image != found.id
+            if self._is_needed(found):
+                return False
+            del self._images[found.id]
+            shutil.rmtree(found.files)
+            return True
+
+    async def create(self, spec: ContainerSpec) -> str:
+        refuse_sockets(spec, "")
+        with self._request(f"create the container {spec.name}"):
+            image = self._image(spec.image)
+            if image is None:
+                raise _Refused(f"No such image: {spec.image}")
+            if self._find(spec.name) is not None:
+                raise _Refused(f'Conflict. The container name "/{spec.name}" is already in use')
+            missing = [m.source for m in spec.mounts if isinstance(m, Bind) and not m.source.exists()]
+            if missing:
+                raise _Refused(f"bind source path does not exist: {missing[0]}")
+            number = uuid.uuid4().hex * 2
+            base = self._folder / "containers" / number[:12]
+            shutil.copytree(image.files, base / "layer", symlinks=True)
+            (base / "tmp").mkdir()
+            mounts = ((base / "tmp", "/tmp", False), *self._mounts(spec, base))  # noqa: S108
+            container = _Container(id=number, spec=spec, image=image, base=base, mounts=mounts)
+            self._containers[number] = container
+            return number
+
+    async def start(self, container: str) -> None:
+        with self._request(f"start the container {short(container)}"):
+            found = self._found(container)
+            found.status, found.started_at = "running", self._time()
+            found.main = self._begin(found, found.spec.command or KEEP_ALIVE, _Log(found).write, is_main=True)
+            found.main.task.add_done_callback(lambda _: self._end(found))
+            await found.main.has_begun()
+            found.tell()
+
+    async def inspect(self, container: str) -> ContainerState | None:
+        with self._request(f"inspect the container {short(container)}"):
+            found = self._find(container)
+            return None if found is None else found.state()
+
+    async def list(self, labels: Mapping[str, str | None]) -> tuple[ContainerState, ...]:
+        with self._request("list containers"):
+            states = [container.state() for container in self._containers.values()]
+        return tuple(state for state in reversed(states) if _has(state.labels, labels))
+
+    async def wait(self, container: str) -> ContainerState:
+        doing = f"wait for the container {short(container)}"
+        with self._request(doing):
+            found = self._found(container)
+            while found.status == "running":
+                await found.changed.wait()
+                self._check_is_there(found)
+            return found.state()
+
+    async def signal(self, container: str, name: str) -> None:
+        with self._request(f"send {name} to the container {short(container)}"):
+            found = self._find(container)
+            if found is not None and found.status == "running" and found.main is not None:
+                found.main.signal(name)
+
+    async def remove(self, container: str) -> None:
+        with self._request(f"remove the container {short(container)}"):
+            found = self._find(container)
+            if found is not None:
+                await self._take_away(found)
+
+    async def logs(self, container: str, *, follow: bool) -> AsyncGenerator[LogChunk, None]:
+        given = 0
+        with self._request(f"read the output of the container {short(container)}"):
+            found = self._found(container)
+            while True:
+                for chunk in found.log[given:]:
+                    given += 1
+                    yield chunk
+                if given == len(found.log):
+                    if not follow or found.status == "exited":
+                        return
+                    await found.changed.wait()
+                    self._check_is_there(found)
+
+    async def exec(
+        self,
+        container: str,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        output_limit: int = 100_000_000,
+        printed: Callable[[bytes], object] | None = None,
+    ) -> ExecResult:
+        execution = Execution(container=container, argv=tuple(argv), output_limit=output_limit)
+        output = Output(output_limit, printed)
+        with self._request(f"run {argv[0]} in the container {short(container)}"):
+            found = self._found(container)
+            if found.status != "running":
+                raise _Refused(f"container {found.id} is not running")
+            running = self._begin(found, argv, output.add, stdin=stdin, env=env or {})
+        found.execs.add(running)
+        try:
+            if not await running.ended_within(timeout):
+                await _killed(running)
+                raise too_long(execution, timeout, output, killed=True)
+            exit_code = await running.task
+        finally:
+            await _killed(running)
+            found.execs.discard(running)
+        return ExecResult(
+            exit_code=exit_code, stdout=output.stdout, stderr=output.stderr, truncated=output.truncated
+        )
+
+    async def put_archive(self, container: str, path: str, tar: Path) -> None:
+        with self._request(f"copy into the container {short(container)}"):
+            await asyncio.to_thread(_unpack, tar, self._found(container).path(path))
+
+    async def commit(
+        self, container: str, *, name: str, labels: Mapping[str, str], env: Mapping[str, str]
+    ) -> str:
+        with self._request(f"make an image of the container {short(container)}"):
+            found = self._found(container)
+            image = self._new_image(name, found.image)
+            shutil.copytree(found.base / "layer", image.files, symlinks=True, dirs_exist_ok=True)
+            image.labels = {**found.image.labels, **found.spec.labels, **labels}
+            image.env = {**found.env, **env}
+            return image.id
+
+    async def close(self) -> None:
+        """It stays for the next one who connects."""
+
+    async def take_away(self, container: str) -> None:
+        """Remove a container as somebody else would: nobody is asked, whoever waits for it is told."""
+        await self._take_away(self._found(container))
+
+    @contextmanager
+    def _request(self, doing: str) -> Iterator[None]:
+        try:
+            self._check_is_there()
+            yield
+        except _Refused as error:
+            raise CodingAgentError(f"the container engine could not {doing}: {error}") from None
+
+    def _check_is_there(self, container: _Container | None = None) -> None:
+        if self.is_away:
+            raise _Refused("Cannot connect to the engine: it is away")
+        if container is not None and container.is_removed:
+            raise _Refused(f"the container {short(container.id)} was removed meanwhile")
+
+    def _find(self, wanted: str) -> _Container | None:
+        known = self._containers.values()
+        return next((each for each in known if wanted in (each.id, each.spec.name)), None)
+
+    def _found(self, wanted: str) -> _Container:
+        found = self._find(wanted)
+        if found is None:
+            raise _Refused(f"No such container: {wanted}")
+        return found
+
+    def _image(self, wanted: str) -> _Image | None:
+        known = self._images.values()
+        return next((each for each in known if wanted == each.id or wanted in each.names), None)
+
+    def _new_image(self, name: str, below: _Image | None = None) -> _Image:
+        previous = self._image(name)
+        if previous is not None:
+            previous.names.discard(name)
+        number = f"sha256:{uuid.uuid4().hex * 2}"
+        files = self._folder / "images" / number[-12:]
+        files.mkdir(parents=True)
+        layers = (*(below.layers if below is not None else ()), number)
+        image = _Image(id=number, made=self._clock.now(), names={name}, files=files, layers=layers)
+        self._images[number] = image
+        return image
+
+    def _is_needed(self, image: _Image) -> bool:
+        images = [each for each in self._images.values() if each is not image and image.id in each.layers]
+        return bool(images) or any(each.image is image for each in self._containers.values())
+
+    def _mounts(self, spec: ContainerSpec, base: Path) -> Iterator[tuple[Path, str, bool]]:
+        for number, mount in enumerate(spec.mounts):
+            source = self._source(mount, base, number)
+            if isinstance(mount, AnonymousVolume):
+                filling = base / "layer" / mount.target.lstrip("/")
+                if filling.is_dir():
+                    shutil.copytree(filling, source, symlinks=True)
+            if not isinstance(mount, Bind):
+                source.mkdir(parents=True, exist_ok=True)
+            yield source, mount.target, not isinstance(mount, AnonymousVolume) and mount.read_only
+
+    def _source(self, mount: Mount, base: Path, number: int) -> Path:
+        match mount:
+            case Bind(source=source):
+                return source
+            case Volume(name=name):
+                return self._folder / "volumes" / name
+            case AnonymousVolume():
+                return base / f"volume-{number}"
+
+    def _begin(
+        self,
+        container: _Container,
+        argv: Sequence[str],
+        write: Callable[[Literal["stdout", "stderr"], bytes], object],
+        *,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        is_main: bool = False,
+    ) -> Running:
+        process = Process(
+            box=container,
+            argv=tuple(argv),
+            env={**container.env, **(env or {})},
+            write=write,
+            clock=self._clock,
+            stdin=stdin,
+            is_main=is_main,
+        )
+        return Running(self.run, process)
+
+    def _end(self, container: _Container) -> None:
+        """Its main process has ended, and with it everything else."""
+        main = container.main
+        assert main is not None
+        container.status, container.finished_at, container.leader = "exited", self._time(), None
+        container.oom_killed = main.out_of_memory
+        container.exit_code = None if main.task.cancelled() else main.task.result()
+        for running in container.execs:
+            running.signal("SIGKILL")
+        container.tell()
+
+    async def _take_away(self, container: _Container) -> None:
+        del self._containers[container.id]
+        if container.main is not None:
+            await _killed(container.main)
+        container.is_removed = True
+        container.tell()
+        await asyncio.to_thread(shutil.rmtree, container.base, ignore_errors=True)
+
+    def _time(self) -> str:
+        return self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+
+
+class _Refused(Exception):
+    """What the engine answers instead of doing it."""
+
+
+class _Log:
+    """Output on its way into a container's log: text, so what is not UTF-8 is replaced."""
+
+    def __init__(self, container: _Container) -> None:
+        self._container = container
+        decoder = codecs.getincrementaldecoder("utf-8")
+        self._decoders = {stream: decoder("replace") for stream in ("stdout", "stderr")}
+
+    def write(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
+        text = self._decoders[stream].decode(data)
+        self._container.log.append(LogChunk(stream=stream, data=text.encode()))
+        self._container.tell()
+
+
+async def _killed(running: Running) -> None:
+    running.signal("SIGKILL")
+    await asyncio.wait({running.task})
+
+
+def _has(labels: Mapping[str, str], wanted: Mapping[str, str | None]) -> bool:
+    return all(name in labels and value in (None, labels[name]) for name, value in wanted.items())
+
+
+def _unpack(tar: Path, folder: Path) -> None:
+    with tarfile.open(tar) as archive:
+        archive.extractall(folder, numeric_owner=True, filter="fully_trusted")  # noqa: S202

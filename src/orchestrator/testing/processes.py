@@ -1,0 +1,185 @@
+"""What runs in a container of FakeEngine: programs that are functions, and the shell lines around them."""
+
+import asyncio
+import inspect
+import re
+import shlex
+import signal
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from orchestrator.clock import Clock
+from orchestrator.containers.base import ContainerSpec
+
+Program = Callable[["Process"], Awaitable[int | None] | int | None]
+"""Gives the exit code; None is 0. It prints, reads and writes through its process."""
+
+KILLED = 137
+_TIMED_OUT = 124
+_NOT_FOUND = 127
+
+
+class OutOfMemory(Exception):
+    """Raised by a program that is to be killed for its use of memory."""
+
+
+class Box(Protocol):
+    """The container that a process is in."""
+
+    spec: ContainerSpec
+    base: Path
+    """A folder of the host for what belongs to the container."""
+    mounts: tuple[tuple[Path, str, bool], ...]
+    """Source, target, read-only."""
+    leader: int | None
+    """The process of the host that keeps the container's namespaces, where it has any."""
+
+    def path(self, inside: str) -> Path:
+        """Where the host has what is at this absolute path in the container."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Process:
+    """One process of a container, as its program sees it."""
+
+    box: Box
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    write: Callable[[Literal["stdout", "stderr"], bytes], object]
+    clock: Clock
+    stdin: bytes | None = None
+    is_main: bool = False
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by whatever runs it, when others can see it and enter its container."""
+    handlers: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """By the signal's name; a signal without a handler ends the program."""
+
+    def path(self, inside: str) -> Path:
+        """Where the host has what is at this path in the container."""
+        return self.box.path(inside if inside.startswith("/") else f"{self.box.spec.working_dir}/{inside}")
+
+    def print(self, text: str) -> None:
+        """A line on standard output."""
+        self.write("stdout", f"{text}\n".encode())
+
+
+class Running:
+    """A program that has been started."""
+
+    def __init__(self, program: Program, process: Process) -> None:
+        self.process = process
+        self.out_of_memory = False
+        self._ended_by: int | None = None
+        self.task: asyncio.Task[int] = asyncio.ensure_future(self._run(program))
+
+    async def _run(self, program: Program) -> int:
+        try:
+            return await _result_of(program, self.process)
+        except OutOfMemory:
+            self.out_of_memory = True
+            return KILLED
+        except asyncio.CancelledError:
+            if self._ended_by is None:
+                raise
+            return 128 + self._ended_by
+        except Exception:
+            self.process.write("stderr", traceback.format_exc().encode())
+            return 1
+
+    def signal(self, name: str) -> None:
+        handler = self.process.handlers.get(name) if name != "SIGKILL" else None
+        if handler is not None:
+            handler()
+        elif not self.task.done():
+            self._ended_by = signal.Signals[name].value
+            self.task.cancel()
+
+    async def has_begun(self) -> None:
+        """Returns when it can be seen, or has ended already."""
+        begun = asyncio.ensure_future(self.process.begun.wait())
+        either: set[asyncio.Future[Any]] = {self.task, begun}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        begun.cancel()
+
+    async def ended_within(self, seconds: float) -> bool:
+        """Whether it ends in this time, by its own clock."""
+        sleeping = asyncio.ensure_future(self.process.clock.sleep(seconds))
+        either: set[asyncio.Future[Any]] = {self.task, sleeping}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            return self.task.done()
+        finally:
+            sleeping.cancel()
+
+
+class Scripts:
+    """All programs of an image, as one: functions by the name, or the shell text, that starts them.
+
+    `timeout` and the shell lines that the orchestrator puts around a command do what the real ones do;
+    `true`, `sleep` and the look-up of a program are there, too. Anything else is not found: exit code 127.
+    """
+
+    def __init__(self, programs: Mapping[str, Program]) -> None:
+        self._programs: dict[str, Program] = {
+            "true": lambda process: 0,
+            "sleep": _sleep,
+            "timeout": self._with_a_limit,
+            'command -v -- "$1"': lambda process: 0 if process.argv[-1] in self._programs else 1,
+            **programs,
+        }
+
+    async def __call__(self, process: Process) -> int:
+        process.begun.set()
+        name, *words = _shell_words(process.argv) or process.argv
+        program = self._programs.get(name)
+        if program is not None:
+            return await _result_of(program, process)
+        inner = _started_by(name, words, process)
+        if inner is not None:
+            return await self(inner)
+        process.write("stderr", f"{name}: not found\n".encode())
+        return _NOT_FOUND
+
+    async def _with_a_limit(self, process: Process) -> int:
+        """timeout -k SECONDS LIMIT COMMAND: SIGTERM after the limit, SIGKILL when that was not enough."""
+        _, kill_after, limit, *command = [word for word in process.argv[1:] if word != "--foreground"]
+        running = Running(self, replace(process, argv=tuple(command)))
+        try:
+            if await running.ended_within(float(limit)):
+                return await running.task
+            running.signal("SIGTERM")
+            return _TIMED_OUT if await running.ended_within(float(kill_after)) else KILLED
+        finally:
+            running.signal("SIGKILL")
+
+
+async def _result_of(program: Program, process: Process) -> int:
+    found = program(process)
+    return (await found if inspect.isawaitable(found) else found) or 0
+
+
+async def _sleep(process: Process) -> None:
+    seconds = process.argv[1]
+    await process.clock.sleep(1e9 if seconds == "infinity" else float(seconds))
+
+
+def _shell_words(argv: Sequence[str]) -> Sequence[str] | None:
+    """Of a shell with `-c`: the script, then `$0`, `$1`, …"""
+    options = [place for place, word in enumerate(argv) if re.fullmatch(r"-[a-z]*c", word)]
+    return argv[options[0] + 1 :] if argv[0] in ("sh", "bash") and options else None
+
+
+def _started_by(script: str, words: Sequence[str], process: Process) -> Process | None:
+    """What a script turns its shell into with its last `exec`; what comes before that is not done."""
+    _, exec_, line = script.rpartition("exec ")
+    if not exec_:
+        return None
+    command, _, file = line.partition(" < ")
+    given = {f"${place}": (word,) for place, word in enumerate(words)} | {"$@": tuple(words[1:])}
+    argv = [inner for word in shlex.split(command) for inner in given.get(word, (word,))]
+    stdin = process.path(*shlex.split(file)).read_bytes() if file else process.stdin
+    return replace(process, argv=tuple(argv), stdin=stdin)
