@@ -12,9 +12,9 @@ from orchestrator.containers.base import (
     KEEP_ALIVE,
     AnonymousVolume,
     Bind,
+    ContainerLimits,
     ContainerSpec,
     ContainerState,
-    Limits,
     Volume,
 )
 from orchestrator.containers.logs import Followed, Vanished, follow
@@ -40,7 +40,7 @@ def _in_fake_time(folder: Path, programs: dict[str, Program], body: Body) -> Fak
 
 
 def _spec(*command: str, name: str = "ktrdr-probe-1", image: str = IMAGE, **more: Any) -> ContainerSpec:
-    limits = Limits(memory_bytes=1_000_000, cpus=None, pids=10)
+    limits = ContainerLimits(memory_bytes=1_000_000, cpus=None, pids=10)
     return ContainerSpec(name=name, image=image, uid=0, gid=0, limits=limits, command=command, **more)
 
 
