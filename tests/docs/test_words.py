@@ -1,6 +1,5 @@
 """What the documents say about the code is so, links lead somewhere, and nothing tells of one machine."""
 
-import ast
 import os
 import pwd
 import re
@@ -13,6 +12,7 @@ from docs_kit import ROOT, anchors, documents, links, name_of, rows, tracked
 from orchestrator import errors
 from orchestrator.cli import main, reference
 from orchestrator.preflight.checks import CHECKS
+from orchestrator.run import endings
 
 PACKAGE = ROOT / "src" / "orchestrator"
 PUBLIC_HOSTS = frozenset(
@@ -55,16 +55,8 @@ def test_exit_codes_of_the_readme_are_those_of_the_code() -> None:
     given = {int(row[0]) for row in rows(ROOT / "README.md", "## Exit codes")}
     classes = [each for each in vars(errors).values() if isinstance(each, type)]
     expected = {each.exit_code for each in classes if issubclass(each, errors.OrchestratorError)}
-    expected |= {main.BUG, main.INTERRUPTED}
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.keyword) and node.arg == "exit_code":
-                expected |= _whole(node.value)
+    expected |= {main.BUG, main.INTERRUPTED, endings.BUG, endings.NOT_BEGUN, *endings.EXIT_CODES.values()}
     assert given == expected
-
-
-def _whole(node: ast.expr) -> set[int]:
-    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, int) else set()
 
 
 def test_the_page_of_commands_is_as_the_parsers_have_it() -> None:

@@ -32,7 +32,8 @@ from run_histories import (
     task_started,
 )
 
-from orchestrator.run.facts import AttemptStatus, Fact, RunEnded, Verdict
+from orchestrator.run.endings import run_ended
+from orchestrator.run.facts import AttemptStatus, Fact, Verdict
 from orchestrator.run.state import AttemptState, RunState, advance, begin, fold
 from orchestrator.supervision.decide import (
     CHARGED,
@@ -58,7 +59,7 @@ from orchestrator.supervision.decide import (
 Draw = Callable[[str, int], int]
 """A name for the shrunk example, and how many sides the die has."""
 
-ENDS = tuple(status for status in get_args(AttemptStatus) if status != "running")
+ENDS: tuple[AttemptStatus, ...] = get_args(AttemptStatus)
 
 
 class Killed(Exception):
@@ -103,7 +104,7 @@ class World:
             action = decide(self.state, self.work)
             if isinstance(action, EndRun):
                 self.append(
-                    Entry(RunEnded(status=action.status, exit_code=action.exit_code, reason=action.reason)),
+                    Entry(run_ended(action.status, action.reason)),
                     killable=False,
                 )
                 return action

@@ -47,13 +47,14 @@ def taken(edited: Plan, *, state: RunState = STATE, keep: str = "", redo: str = 
 def test_finished_and_unchanged_tasks_stay_and_the_others_are_as_they_read_now() -> None:
     state = taken(plan(t4="new", t1="one", t2="better"))
     assert list(state.tasks) == ["4", "1", "2"]
-    assert state.tasks["1"].met
-    assert (state.tasks["2"].entry.hash, state.tasks["2"].edited, state.tasks["4"].edited) == ("better", 1, 0)
+    assert state.tasks["1"].is_done
+    assert state.tasks["2"].entry.hash == "better"
+    assert [state.tasks[task].attempts_before_edit for task in ("2", "4")] == [1, 0]
     assert (state.plan_stored, state.start.plan_title, state.base_checked) == ("x", "A greeting", False)
 
 
 def test_a_finished_task_that_is_gone_stays_finished() -> None:
-    assert taken(plan(t2="two")).tasks["1"].met
+    assert taken(plan(t2="two")).tasks["1"].is_done
 
 
 @pytest.mark.parametrize(("keep", "redo", "met"), [("1", "", True), ("", "1", False)], ids=["keep", "redo"])
@@ -62,8 +63,8 @@ def test_a_finished_task_that_was_edited(keep: str, redo: str, met: bool) -> Non
     with pytest.raises(UsageError, match="task 1 is finished, and its text was edited"):
         taken(edited)
     state = taken(edited, keep=keep, redo=redo)
-    assert (state.tasks["1"].met, state.tasks["1"].entry.hash) == (met, "one more")
-    assert state.tasks["1"].redone == bool(redo)
+    assert (state.tasks["1"].is_done, state.tasks["1"].entry.hash) == (met, "one more")
+    assert state.tasks["1"].was_redone == bool(redo)
     taken(edited, state=state)  # there is no doubt any more
 
 

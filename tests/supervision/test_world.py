@@ -49,4 +49,4 @@ def test_every_world_keeps_the_promises(work: Work, lives: int, data: st.DataObj
     assert world.state == fold(world.facts)
     everything = len(world.branch) == len(work.items)
     assert (end.status == "completed") <= everything
-    assert everything or end.exit_code in (1, 3, 4)
+    assert everything or end.status in ("failed", "waiting", "parked")

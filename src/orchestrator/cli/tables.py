@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 
+from orchestrator.run.endings import failed_before_it_began
 from orchestrator.run.report import Owner, run_status, task_status
 from orchestrator.run.state import RunState, TaskState
 from orchestrator.text import one_line
@@ -83,6 +84,6 @@ def _ending(state: RunState) -> str:
     line = f"run {state.run} {status}{reason}, branch {state.start.branch}"
     if status in ("completed", "cancelled"):
         return line
-    if end is not None and end.exit_code == 2:
-        return f"{line}\nnext: mend it, then orchestrator run {state.start.plan}"
+    if failed_before_it_began(state):
+        return f"{line}\nnext: fix it, then orchestrator run {state.start.plan}"
     return f"{line}\nnext: orchestrator logs {state.run}, then orchestrator resume {state.run}"

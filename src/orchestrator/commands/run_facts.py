@@ -10,11 +10,11 @@ from orchestrator.errors import EnvironmentInvalid
 from orchestrator.plan.model import Plan
 from orchestrator.project.project import Project, ReadPlan
 from orchestrator.project.run_journal import RunJournal
+from orchestrator.run.endings import run_ended
 from orchestrator.run.facts import (
     Listener,
     Notice,
     QuestionAnswered,
-    RunEnded,
     RunOptions,
     RunResumed,
     RunStarted,
@@ -86,15 +86,14 @@ async def _import_ticked_off(journal: RunJournal, plan: Plan) -> None:
     """What the person has called done since, and nobody has begun."""
     for task in plan.tasks:
         known = journal.state.tasks[task.id]
-        if task.done and known.finished is None and known.last is None and not known.redone:
+        if task.done and known.finished is None and known.last is None and not known.was_redone:
             await journal.append(TaskFinished(status="imported", commit=None), task=task.id)
 
 
 async def give_up(project: Project, state: RunState) -> None:
     """The unfinished run that `--new` takes the place of is cancelled."""
     with project.run_lock(state.run):
-        ended = RunEnded(status="cancelled", exit_code=130, reason="a new run was started instead")
-        await project.journal.append(state.run, ended)
+        await project.journal.append(state.run, run_ended("cancelled", "a new run was started instead"))
 
 
 async def run_started_fact(project: Project, plan: Plan, terms: Terms) -> RunStarted:

@@ -38,11 +38,8 @@ from orchestrator.preflight.notices import notices
 from orchestrator.project.plan_files import read_plan_file, require_runnable
 from orchestrator.project.project import Project, ReadPlan, check_living_containers
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.run.facts import (
-    Listener,
-    RunEnded,
-    RunStarted,
-)
+from orchestrator.run.endings import run_ended
+from orchestrator.run.facts import Listener, RunStarted
 from orchestrator.run.prompts import TEXTS
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import (
@@ -171,8 +168,7 @@ async def _ended_when_cancelled(
         if project.journal.has(run, RunStarted.kind):
             journal = RunJournal.open(project.journal, run, listeners)
             if journal.state.end is None:
-                reason = "stopped before it got to work"
-                await journal.append(RunEnded(status="interrupted", exit_code=130, reason=reason))
+                await journal.append(run_ended("interrupted", "stopped before it got to work"))
         raise
 
 

@@ -15,7 +15,9 @@ from orchestrator.project.ignored import ignored_before
 from orchestrator.project.locks import RunLock
 from orchestrator.project.project import Project, check_living_containers, opened_project
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.run.facts import AttemptEnded, CancelWished, RunEnded, UndoneTask, UndoStarted
+from orchestrator.run.endings import run_ended
+from orchestrator.run.facts import AttemptEnded, CancelWished, UndoneTask, UndoStarted
+from orchestrator.run.phase import Working, phase
 from orchestrator.run.state import RunState, fold
 from orchestrator.state_folder import StateFolder, open_state_folder
 from orchestrator.supervision.choose_run import is_unfinished
@@ -61,8 +63,7 @@ async def abandon(host: Host, wanted: str) -> UndoResult | None:
             else:
                 taken = None
                 await _remove_containers(project.host, project.state, state.run)
-            ended = RunEnded(status="cancelled", exit_code=130, reason="abandoned")
-            await project.journal.append(state.run, ended)
+            await project.journal.append(state.run, run_ended("cancelled", "abandoned"))
             return taken
 
 
@@ -222,7 +223,7 @@ async def _cancel(host: Host, state_folder: StateFolder, journal: Journal, wante
             await _remove_containers(host, state_folder, state.run)
             await _free_index(host, state_folder, journal, state)
             await _close_attempts(RunJournal(journal, state))
-            await journal.append(state.run, RunEnded(status="cancelled", exit_code=130, reason="cancelled"))
+            await journal.append(state.run, run_ended("cancelled", "cancelled"))
     finally:
         lock.release()
     return fold(journal.state_facts(state.run))
@@ -255,9 +256,10 @@ async def _free_index(host: Host, state_folder: StateFolder, journal: Journal, s
 
 async def _close_attempts(journal: RunJournal) -> None:
     for task in journal.state.tasks.values():
-        if task.last is not None and task.last.end is None:
-            ended = AttemptEnded(status="interrupted", reason="cancelled", exit_code=None)
-            await journal.append(ended, task=task.entry.id, attempt=task.last.number)
+        match phase(journal.state, task):
+            case Working(attempt=attempt):
+                ended = AttemptEnded(status="interrupted", reason="cancelled", exit_code=None)
+                await journal.append(ended, task=task.entry.id, attempt=attempt.number)
 
 
 async def _remove_containers(host: Host, state_folder: StateFolder, run: str) -> None:

@@ -19,7 +19,7 @@ async def work_of(project: Project, plan: Plan, settings: Settings, state: RunSt
         if finished is not None and finished.status in ("imported", "skipped"):
             continue
         commands = _commands_of(task, settings)
-        landed = state.tasks[task.id].redone
+        landed = state.tasks[task.id].was_redone
         landed = landed or earlier_commit(records, task.id, None, on_branch) is not None
         must_change = (task.writes_code or (task.type is None and not commands)) and not landed
         items.append(

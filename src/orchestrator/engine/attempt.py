@@ -73,7 +73,8 @@ def choose_session(context: RunContext, task: str, previous: AttemptState | None
 
     What was told to a session is the task as it was written then, so an edited one begins anew.
     """
-    text_is_new = previous is not None and previous.number <= context.journal.state.tasks[task].edited
+    before_edit = context.journal.state.tasks[task].attempts_before_edit
+    text_is_new = previous is not None and previous.number <= before_edit
     if previous is not None and not text_is_new and context.driver.capabilities.resume != "ignored":
         session = Session(id=previous.start.session, resumed=True)
         launch = context.driver.launch(_request(context, task, previous.number, session, None))

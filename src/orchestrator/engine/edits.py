@@ -69,7 +69,7 @@ async def refuse_what_others_left(context: RunContext, task: str) -> None:
     others = [
         (other, known.last)
         for other, known in context.journal.state.tasks.items()
-        if other != task and known.last is not None and not known.met
+        if other != task and known.last is not None and not known.is_done
     ]
     if not others:
         return

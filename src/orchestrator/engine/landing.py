@@ -95,7 +95,7 @@ async def _changes(context: RunContext, old: str, new: str) -> tuple[ChangedFile
 def _by_hand(context: RunContext, task: str, changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
     """What of these changes a person had a hand in, since the task was begun."""
     state = context.journal.state.tasks[task]
-    looks = [attempt.looked for attempt in state.attempts[state.undone :] if attempt.looked is not None]
+    looks = [attempt.looked for attempt in state.current_attempts if attempt.looked is not None]
     edited = {path for look in looks for path in look.edited}
     return tuple(change.path for change in changes if change.path in edited)
 

@@ -11,6 +11,7 @@ from orchestrator.engine.edits import refuse_what_others_left, take_edits
 from orchestrator.engine.stop_signals import StopSignals, stopped_by
 from orchestrator.errors import OrchestratorError, SetupFailed, WorkspaceError, storage_errors
 from orchestrator.plan.model import Task
+from orchestrator.run.endings import BUG, NOT_BEGUN, run_ended
 from orchestrator.run.facts import (
     Body,
     BranchReady,
@@ -23,6 +24,7 @@ from orchestrator.run.facts import (
     TreeLookedAt,
 )
 from orchestrator.run.handoff import handoff_path
+from orchestrator.run.phase import Working, phase
 from orchestrator.run.prompts import PromptParts
 from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision.decide import (
@@ -67,47 +69,43 @@ class MilestoneRunner:
         wish = self._context.journal.cancel_wish()
         with StopSignals(self._say_what_is_cut_off) as stop, stopped_by(wish, stop, CANCELLED):
             end = await self._until_ended(stop)
-        await self._append(
-            RunEnded(status=end.status, exit_code=end.exit_code, reason=end.reason, until=end.until)
-        )
+        await self._append(end)
         if end.reason == BY_CALLER:
             raise asyncio.CancelledError(BY_CALLER)
         return self.state
 
-    async def _until_ended(self, stop: StopSignals) -> EndRun:
+    async def _until_ended(self, stop: StopSignals) -> RunEnded:
         try:
             with storage_errors():
                 await stop.unless_stopped(recovery.remove_leftover_containers(self._context))
                 while not isinstance(action := decide(self.state, self._context.work), EndRun):
                     await stop.unless_stopped(self._do(action))
-            return action
+            return run_ended(action.status, action.reason, action.until)
         except asyncio.CancelledError:
             status: RunStatus = "cancelled" if stop.reason == CANCELLED else "interrupted"
-            return EndRun(status=status, exit_code=130, reason=stop.reason or BY_CALLER)
+            return run_ended(status, stop.reason or BY_CALLER)
         except SetupFailed as error:
             return await self._not_set_up(error)
         except OrchestratorError as error:
-            return EndRun(status="parked", exit_code=4, reason=str(error))
+            return run_ended("parked", str(error))
         except Exception as error:
             bug = f"a bug in the orchestrator: {type(error).__name__}"
-            await self._append(RunEnded(status="interrupted", exit_code=70, reason=bug))
+            await self._append(RunEnded(status="interrupted", exit_code=BUG, reason=bug))
             raise
 
     async def _say_what_is_cut_off(self, reason: str) -> None:
         """An agent is asked to end before it is made to, and nobody should wait in silence."""
-        at_work = [
-            task for task in self.state.tasks.values() if task.attempts and task.attempts[-1].end is None
-        ]
+        at_work = [task for task in self.state.tasks.values() if isinstance(phase(self.state, task), Working)]
         if at_work:
             seconds = f"{2 * PATIENCE_SECONDS:g} s"
             await self._append(Notice(text=f"{reason}: the agent has up to {seconds} to end"))
 
-    async def _not_set_up(self, error: SetupFailed) -> EndRun:
+    async def _not_set_up(self, error: SetupFailed) -> RunEnded:
         """Before there is any work, a run that cannot be set up is over and leaves no trace."""
         if self.state.branch_ready:
-            return EndRun(status="parked", exit_code=error.exit_code, reason=str(error))
+            return run_ended("parked", str(error))
         await self._context.workspace.forget(self._context.run)
-        return EndRun(status="failed", exit_code=error.exit_code, reason=str(error))
+        return RunEnded(status="failed", exit_code=NOT_BEGUN, reason=str(error))
 
     async def _do(self, action: Action) -> None:
         context = self._context

@@ -18,6 +18,7 @@ from orchestrator.containers.base import (
 from orchestrator.gates.setup_image import LABEL_SETUP, REPOSITORY
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.run_folder import RunFolder
+from orchestrator.run.phase import has_ended_for_good
 from orchestrator.run.state import RunState
 from orchestrator.supervision.cleanup import FoundContainer, is_over
 
@@ -72,7 +73,8 @@ async def old_images(
 
     One to which somebody gave a name of their own is not among them.
     """
-    needed = {image for state in catalog.all() if not _is_done(state) for image in catalog.images(state.run)}
+    unfinished = (state.run for state in catalog.all() if not has_ended_for_good(state))
+    needed = {image for run in unfinished for image in catalog.images(run)}
     found = await engine.images({LABEL_SETUP: None, LABEL_STATE: state_id})
     return tuple(
         image
@@ -93,12 +95,8 @@ def old_runs(states: Iterable[RunState], before: str) -> tuple[RunState, ...]:
     return tuple(
         state
         for state in states
-        if _is_done(state) and state.ended_at is not None and state.ended_at < before
+        if has_ended_for_good(state) and state.ended_at is not None and state.ended_at < before
     )
-
-
-def _is_done(state: RunState) -> bool:
-    return state.end is not None and state.end.status in ("completed", "cancelled")
 
 
 def remove_private_folders(folder: RunFolder) -> None:

@@ -18,9 +18,7 @@ from msgspec import Struct, field
 
 from orchestrator.events import Usage
 
-AttemptStatus = Literal[
-    "running", "completed", "failed", "needs_human", "unclear", "interrupted", "timed_out", "parked"
-]
+AttemptStatus = Literal["completed", "failed", "needs_human", "unclear", "interrupted", "timed_out", "parked"]
 TaskStatus = Literal["pending", "running", "waiting", "completed", "failed", "skipped", "imported"]
 RunStatus = Literal["running", "interrupted", "waiting", "parked", "completed", "failed", "cancelled"]
 Verdict = Literal["pass", "fail", "unavailable"]

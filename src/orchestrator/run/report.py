@@ -1,12 +1,13 @@
 """A run as `status` shows it: the JSON that other programs read, made from the folded state."""
 
-from typing import Any
+from typing import Any, assert_never
 
 from msgspec import Struct
 from msgspec.structs import asdict
 
 from orchestrator.events import Usage
 from orchestrator.run.facts import RunStatus, TaskStatus
+from orchestrator.run.phase import Asked, Begun, Done, Failed, NotStarted, Started, phase
 from orchestrator.run.state import AttemptState, QuestionState, RunState, TaskState
 
 
@@ -48,11 +49,17 @@ def run_status(state: RunState, owner: Owner | None) -> RunStatus:
 
 
 def task_status(state: RunState, task: TaskState) -> TaskStatus:
-    if task.finished is not None:
-        return task.finished.status
-    if any(question.task == task.entry.id for question in state.open_questions):
-        return "waiting"
-    return "pending" if task.parent is None or state.end is not None else "running"
+    match phase(state, task):
+        case Done(finished=finished) | Failed(finished=finished):
+            return finished.status
+        case Asked():
+            return "waiting"
+        case NotStarted():
+            return "pending"
+        case Started() | Begun():
+            return "running" if state.end is None else "pending"
+        case _ as never:
+            assert_never(never)
 
 
 def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:

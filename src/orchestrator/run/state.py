@@ -74,6 +74,13 @@ class AttemptState(Struct, frozen=True, kw_only=True):
         return tuple(gate for gate in self.gates if gate.verdict == "fail")
 
     @property
+    def owed_evidence(self) -> tuple[str, ...]:
+        """Ids of the candidate's gates that have not spoken."""
+        spoken = {gate.evidence for gate in self.gates if gate.verdict != "unavailable"}
+        given = () if self.candidate is None else self.candidate.evidence
+        return tuple(evidence for evidence in given if evidence not in spoken)
+
+    @property
     def parent(self) -> str:
         """The commit its next candidate stands on."""
         return self.start.parent if self.looked is None else self.looked.head
@@ -99,25 +106,29 @@ class TaskState(Struct, frozen=True, kw_only=True):
     landing: LandingStarted | None = None
     finished: TaskFinished | None = None
     base: tuple[BaseChecked, ...] = ()
-    undone: int = 0
-    """How many of its attempts are history since the task was undone."""
-    edited: int = 0
-    """How many of its attempts went by an earlier text of it."""
-    redone: bool = False
-    """Whether a person had it done again: its work may be there already."""
+    attempts_before_undo: int = 0
+    """How many of its attempts are history, because the task was undone or redone after them."""
+    attempts_before_edit: int = 0
+    """How many of its attempts were made with an earlier text of the task."""
+    was_redone: bool = False
+    """Whether the user asked for a redo: its work may be on the branch already."""
+
+    @property
+    def current_attempts(self) -> tuple[AttemptState, ...]:
+        return self.attempts[self.attempts_before_undo :]
 
     @property
     def last(self) -> AttemptState | None:
-        return self.attempts[-1] if len(self.attempts) > self.undone else None
+        return self.current_attempts[-1] if self.current_attempts else None
 
     @property
     def replaced(self) -> tuple[str, ...]:
-        """What it had come to before a person had it done again; such commits stay on the branch."""
-        history = self.attempts[: self.undone] if self.redone else ()
+        """Commits from before the user asked for a redo; they stay on the branch."""
+        history = self.attempts[: self.attempts_before_undo] if self.was_redone else ()
         return tuple(attempt.candidate.commit for attempt in history if attempt.candidate is not None)
 
     @property
-    def met(self) -> bool:
+    def is_done(self) -> bool:
         """Whether tasks that depend on this one may start."""
         return self.finished is not None and self.finished.status in ("completed", "imported")
 
@@ -275,7 +286,7 @@ def _resumed(state: RunState, body: RunResumed) -> RunState:
 def _plan_taken(state: RunState, body: PlanTaken) -> RunState:
     """Tasks that were never begun and are gone are forgotten; finished ones stay."""
     tasks = {entry.id: _as_edited(state, entry, body.redo) for entry in body.tasks}
-    gone = {task_id: task for task_id, task in state.tasks.items() if task_id not in tasks and task.met}
+    gone = {task_id: task for task_id, task in state.tasks.items() if task_id not in tasks and task.is_done}
     return replace(
         state,
         start=replace(state.start, plan_title=body.plan_title, end_to_end=body.end_to_end),
@@ -292,9 +303,9 @@ def _as_edited(state: RunState, entry: TaskEntry, redo: tuple[str, ...]) -> Task
         left_out = TaskFinished(status="skipped", reason="left out") if is_left_out else None
         return TaskState(entry=entry, finished=left_out)
     if entry.id in redo:
-        task = replace(task, parent=None, landing=None, finished=None, undone=len(task.attempts), redone=True)
-    if entry.hash != task.entry.hash and not task.met:
-        task = replace(task, base=(), edited=len(task.attempts))
+        task = replace(_made_pending(task), was_redone=True)
+    if entry.hash != task.entry.hash and not task.is_done:
+        task = replace(task, base=(), attempts_before_edit=len(task.attempts))
     return replace(task, entry=entry)
 
 
@@ -338,15 +349,16 @@ def _undone(state: RunState, body: WorkUndone) -> RunState:
     if body.folder_too:
         undone |= {task_id for task_id, task in state.tasks.items() if not _is_settled(task)}
     tasks = {
-        task_id: replace(task, parent=None, landing=None, finished=None, undone=len(task.attempts))
-        if task_id in undone
-        else task
-        for task_id, task in state.tasks.items()
+        task_id: _made_pending(task) if task_id in undone else task for task_id, task in state.tasks.items()
     }
     state = replace(state, tasks=tasks, undo=None, end_to_end=None)
     if state.end is not None and state.end.status == "cancelled":
         return state  # for good
     return replace(state, end=None, ended_at=None)
+
+
+def _made_pending(task: TaskState) -> TaskState:
+    return replace(task, parent=None, landing=None, finished=None, attempts_before_undo=len(task.attempts))
 
 
 def _is_settled(task: TaskState) -> bool:

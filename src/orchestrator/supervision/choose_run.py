@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
+from orchestrator.run.endings import failed_before_it_began
 from orchestrator.run.facts import PlanTaken
+from orchestrator.run.phase import has_ended_for_good
 from orchestrator.run.state import RunState
-
-NOT_BEGUN = 2
-"""The exit code of a run that could not be set up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +52,10 @@ Choice = NewRun | ResumeRun | DoneAlready
 
 
 def is_unfinished(state: RunState) -> bool:
-    """Whether `resume` can go on with it: failed, waiting, parked, interrupted, or about to be undone.
-
-    Not when it failed before it began (2): what has to be mended is what it would go on with.
-    """
-    if state.end is None:
-        return True
-    if state.end.status in ("completed", "cancelled"):
-        return state.undo is not None and state.end.status == "completed"
-    return not (state.end.status == "failed" and state.end.exit_code == NOT_BEGUN)
+    """Whether it can be resumed. A completed run can when its undo was killed."""
+    if has_ended_for_good(state):
+        return state.undo is not None and state.end is not None and state.end.status == "completed"
+    return not failed_before_it_began(state)
 
 
 def choose_run(

@@ -5,8 +5,19 @@ A run that only lost its owner keeps everything: whoever goes on with it decides
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
-from orchestrator.run.state import RunState
+from orchestrator.run.phase import (
+    Begun,
+    Done,
+    Failed,
+    NotStarted,
+    Started,
+    Working,
+    has_ended_for_good,
+    phase,
+)
+from orchestrator.run.state import RunState, TaskState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +38,22 @@ def is_over(container: FoundContainer, runs: Mapping[str, RunState]) -> bool:
     if container.run is None or container.run not in runs:
         return False
     state = runs[container.run]
-    if state.end is not None and state.end.status in ("completed", "cancelled"):
+    if has_ended_for_good(state):
         return True
     task = state.tasks.get(container.task) if container.task is not None else None
-    if task is None:
-        return False
-    if task.finished is not None:
-        return True
-    attempt = next((a for a in task.attempts if a.number == container.attempt), None)
-    if attempt is None:
-        return False
-    if container.kind == "attempt":
-        return attempt.end is not None
-    return attempt is not task.last
+    return task is not None and _is_over_for_task(container, state, task)
+
+
+def _is_over_for_task(container: FoundContainer, state: RunState, task: TaskState) -> bool:
+    is_known = any(attempt.number == container.attempt for attempt in task.attempts)
+    match phase(state, task):
+        case Done() | Failed():
+            return True
+        case NotStarted() | Started():
+            return is_known
+        case Working(attempt=attempt):
+            return is_known and attempt.number != container.attempt
+        case Begun(attempt=attempt):
+            return is_known and (container.kind == "attempt" or attempt.number != container.attempt)
+        case _ as never:
+            assert_never(never)

@@ -5,16 +5,40 @@ over the same facts, so there is no second path for resume.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, assert_never
+from typing import NamedTuple, assert_never
 
 from orchestrator.run.facts import AttemptStatus, RunStatus
-from orchestrator.run.state import AttemptState, QuestionState, RunState, TaskState
+from orchestrator.run.phase import (
+    Answered,
+    Asked,
+    Claimed,
+    Compared,
+    Done,
+    Doubtful,
+    Failed,
+    Gated,
+    Gating,
+    Landing,
+    Limited,
+    NotLanded,
+    NotStarted,
+    Refused,
+    Started,
+    Stopped,
+    Uncompared,
+    Ungated,
+    Working,
+    ends_that_count,
+    phase,
+    scenario_that_counts,
+)
+from orchestrator.run.state import AttemptState, RunState, TaskState
 
 CHARGED: frozenset[AttemptStatus] = frozenset({"completed", "failed", "unclear", "timed_out"})
-"""Attempt ends that count against `limits.attempts`; the others were nobody's fault or are not over."""
+"""Attempt ends that count against `limits.attempts`; the others were not the agent's fault."""
 
 MAX_INTERRUPTIONS = 3
-"""Attempts of one task that may be cut off from outside, within one epoch, before the run parks."""
+"""Attempts of one task that may be interrupted between two resumes before the run parks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +165,6 @@ class CheckEndToEnd:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndRun:
     status: RunStatus
-    exit_code: int
     reason: str | None = None
     until: str | None = None
 
@@ -180,15 +203,13 @@ def decide(state: RunState, work: Work) -> Action:
     if not state.branch_ready:
         return MakeBranch()
     for item in work.items:  # before another task changes the folder
-        cut_off = state.tasks[item.id].last
-        if cut_off is not None and cut_off.end is None:
-            return RecoverAttempt(task=item.id, attempt=cut_off)
+        match phase(state, state.tasks[item.id]):
+            case Working(attempt=attempt):
+                return RecoverAttempt(task=item.id, attempt=attempt)
     for item in work.items:
-        task = state.tasks[item.id]
-        if task.finished is None:
-            return _next_of_task(state, task, item, work)
-        if task.finished.status == "failed":
-            return EndRun(status="failed", exit_code=1, reason=f"task {item.id}: {task.finished.reason}")
+        action = _next_of_task(state, state.tasks[item.id], item, work)
+        if action is not None:
+            return action
     return _after_the_tasks(state, work)
 
 
@@ -208,100 +229,78 @@ def judge(attempt: AttemptState, item: WorkItem) -> Passed | NotPassed:
     return Passed()
 
 
-def _next_of_task(state: RunState, task: TaskState, item: WorkItem, work: Work) -> Action:
-    if task.parent is None:
-        return StartTask(task=item.id)
-    attempt = task.last
-    if attempt is None:
-        return StartAttempt(task=item.id, number=len(task.attempts) + 1, previous=None)
-    if task.landing is not None:
-        return Land(task=item.id, attempt=attempt)
-    if attempt.epoch < state.epoch:
-        return _next_of_resumed(state, task, item, attempt, work)
-    return _next_of_ended(state, task, item, attempt, work)
-
-
-def _next_of_ended(
-    state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
-) -> Action:
-    assert attempt.end is not None
-    match attempt.end.status:
-        case "completed" | "failed" | "unclear":
-            return _next_of_candidate(state, task, item, attempt, work)
-        case "needs_human":
-            return _next_of_question(state, item, attempt)
-        case "parked":
-            return EndRun(
-                status="parked",
-                exit_code=4,
-                reason=f"task {item.id}: {attempt.end.reason}",
-                until=attempt.end.until,
-            )
-        case "interrupted" | "timed_out":
-            return _another_attempt(state, task, attempt.end.reason or attempt.end.status, work)
-        case "running":
-            raise ValueError(f"task {item.id}: an attempt cannot end as running")
+def _next_of_task(state: RunState, task: TaskState, item: WorkItem, work: Work) -> Action | None:
+    """What the task needs; None: nothing any more."""
+    match phase(state, task):
+        case NotStarted():
+            return StartTask(task=item.id)
+        case Started():
+            return StartAttempt(task=item.id, number=len(task.attempts) + 1, previous=None)
+        case Working(attempt=attempt):
+            return RecoverAttempt(task=item.id, attempt=attempt)
+        case Uncompared(attempt=attempt):
+            return LookAtTree(task=item.id, attempt=attempt)
+        case Compared(attempt=attempt):
+            return _next_of_compared(state, task, item, attempt, work)
+        case Stopped(reason=reason) | Refused(reason=reason):
+            return _another_attempt(state, task, reason, work)
+        case Limited(end=end):
+            return EndRun(status="parked", reason=f"task {item.id}: {end.reason}", until=end.until)
+        case Doubtful(attempt=attempt):
+            return AskPerson(task=item.id, attempt=attempt)
+        case Asked(question=question):
+            return EndRun(status="waiting", reason=f"task {item.id} asks: {question.asked.text}")
+        case Answered(attempt=attempt):
+            return StartAttempt(task=item.id, number=attempt.number + 1, previous=attempt)
+        case Claimed(attempt=attempt):
+            return MakeCandidate(task=item.id, attempt=attempt, by_hand=False)
+        case Gating(attempt=attempt):
+            return RunGates(task=item.id, attempt=attempt)
+        case Ungated():
+            return EndRun(status="parked", reason=f"task {item.id}: a gate could not be run")
+        case Gated(attempt=attempt):
+            return _next_of_gated(state, task, item, attempt, work)
+        case NotLanded(reason=reason):
+            return EndRun(status="parked", reason=f"task {item.id}: {reason}")
+        case Landing(attempt=attempt):
+            return Land(task=item.id, attempt=attempt)
+        case Failed(finished=finished):
+            return EndRun(status="failed", reason=f"task {item.id}: {finished.reason}")
+        case Done():
+            return None
         case _ as never:
             assert_never(never)
 
 
-def _next_of_resumed(
+def _next_of_compared(
     state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
 ) -> Action:
-    """What a run makes of the last attempt before it was resumed.
+    """After a resume: the gates are asked before an agent is, because the user may have fixed the folder.
 
-    A person may have mended the folder: gates are asked before an agent is. What had passed and could not
-    land is made anew on the branch as it is now.
+    Work that had passed and could not land becomes a new candidate on the branch as it is now.
     """
-    question = question_of(state, item.id, attempt.number)
-    if question is not None and question.answer is None:
-        return _waiting(item, question)
-    if attempt.looked_epoch < state.epoch or attempt.looked is None:
-        return LookAtTree(task=item.id, attempt=attempt)
-    if attempt.candidate_epoch == state.epoch or attempt.refused is not None:
-        return _next_of_candidate(state, task, item, attempt, work)
-    mended = bool(attempt.looked.edited) or bool(attempt.failed_gates)
-    if item.commands and mended:
+    is_edited = attempt.looked is not None and bool(attempt.looked.edited)
+    if item.commands and (is_edited or attempt.failed_gates):
         return MakeCandidate(task=item.id, attempt=attempt, by_hand=True)
-    if _had_passed(attempt, item) or _gates_owed(attempt):
+    if _is_unjudged(attempt) or _has_passed(attempt, item):
         return MakeCandidate(task=item.id, attempt=attempt, by_hand=False)
     return _another_attempt(state, task, "resumed", work)
 
 
-def _had_passed(attempt: AttemptState, item: WorkItem) -> bool:
-    return (
-        attempt.candidate is not None
-        and not _gates_owed(attempt)
-        and isinstance(judge(attempt, item), Passed)
-    )
-
-
-def _gates_owed(attempt: AttemptState) -> bool:
-    """Whether the agent had finished and its gates, or some of them, have not spoken."""
-    if attempt.end is None or attempt.end.status != "completed" or attempt.refused is not None:
+def _is_unjudged(attempt: AttemptState) -> bool:
+    """Whether the agent says it has finished and not all gates have spoken."""
+    if attempt.end is None or attempt.end.status != "completed":
         return False
-    if attempt.candidate is None:
-        return True
-    return _heard(attempt) < len(attempt.candidate.evidence)
+    return attempt.candidate is None or bool(attempt.owed_evidence)
 
 
-def _heard(attempt: AttemptState) -> int:
-    return sum(gate.verdict != "unavailable" for gate in attempt.gates)
+def _has_passed(attempt: AttemptState, item: WorkItem) -> bool:
+    return attempt.candidate is not None and isinstance(judge(attempt, item), Passed)
 
 
-def _next_of_candidate(
+def _next_of_gated(
     state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
 ) -> Action:
-    if attempt.refused is not None:
-        return _another_attempt(state, task, attempt.refused, work)
-    if attempt.candidate is None:
-        return MakeCandidate(task=item.id, attempt=attempt, by_hand=False)
-    if any(gate.verdict == "unavailable" for gate in attempt.gates):
-        return EndRun(status="parked", exit_code=4, reason=f"task {item.id}: a gate could not be run")
-    if _heard(attempt) < len(attempt.candidate.evidence):
-        return RunGates(task=item.id, attempt=attempt)
-    if attempt.landing_refused is not None:
-        return EndRun(status="parked", exit_code=4, reason=f"task {item.id}: {attempt.landing_refused}")
     match judge(attempt, item):
         case Passed():
             return Land(task=item.id, attempt=attempt)
@@ -310,49 +309,29 @@ def _next_of_candidate(
 
 
 def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) -> Action:
-    previous = task.attempts[-1]
-    counted = task.attempts[task.undone :]
-    ends = [a.end.status for a in counted if a.epoch == state.epoch and a.end is not None]
+    ends = ends_that_count(state, task)
     if sum(status in CHARGED for status in ends) >= work.attempts:
         return FailTask(
             task=task.entry.id, reason=f"{reason}; {work.attempts} of {work.attempts} attempts used"
         )
     if ends.count("interrupted") >= MAX_INTERRUPTIONS:
-        return EndRun(status="parked", exit_code=4, reason=f"task {task.entry.id}: {reason}")
+        return EndRun(status="parked", reason=f"task {task.entry.id}: {reason}")
+    previous = task.attempts[-1]
     return StartAttempt(task=task.entry.id, number=previous.number + 1, previous=previous)
-
-
-def _next_of_question(state: RunState, item: WorkItem, attempt: AttemptState) -> Action:
-    question = question_of(state, item.id, attempt.number)
-    if question is None:
-        return AskPerson(task=item.id, attempt=attempt)
-    if question.answer is None:
-        return _waiting(item, question)
-    return StartAttempt(task=item.id, number=attempt.number + 1, previous=attempt)
-
-
-def _waiting(item: WorkItem, question: QuestionState) -> EndRun:
-    return EndRun(status="waiting", exit_code=3, reason=f"task {item.id} asks: {question.asked.text}")
-
-
-def question_of(state: RunState, task: str, attempt: int) -> QuestionState | None:
-    """The question that this attempt asked, if it has been asked."""
-    return next((q for q in state.questions if q.task == task and q.attempt == attempt), None)
 
 
 def _after_the_tasks(state: RunState, work: Work) -> Action:
     if not work.end_to_end:
-        return EndRun(status="completed", exit_code=0)
-    ended = state.end_to_end
-    if ended is None or (ended.status != "passed" and state.end_to_end_epoch < state.epoch):
+        return EndRun(status="completed")
+    ended = scenario_that_counts(state)
+    if ended is None:
         return CheckEndToEnd()
-    status: Literal["passed", "failed", "unavailable"] = ended.status
-    match status:
+    match ended.status:
         case "passed":
-            return EndRun(status="completed", exit_code=0)
+            return EndRun(status="completed")
         case "failed":
-            return EndRun(status="failed", exit_code=1, reason="the end-to-end scenario failed")
+            return EndRun(status="failed", reason="the end-to-end scenario failed")
         case "unavailable":
-            return EndRun(status="parked", exit_code=4, reason="the end-to-end scenario could not be run")
+            return EndRun(status="parked", reason="the end-to-end scenario could not be run")
         case _ as never:
             assert_never(never)

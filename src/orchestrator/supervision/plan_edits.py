@@ -3,6 +3,7 @@
 from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
 from orchestrator.run.facts import PlanTaken, TaskEntry
+from orchestrator.run.phase import Landing, Working, phase
 from orchestrator.run.state import RunState
 
 
@@ -15,10 +16,7 @@ def entries_of(plan: Plan) -> tuple[TaskEntry, ...]:
 
 def in_flight(state: RunState) -> bool:
     """Whether an attempt or a landing has been begun and not ended: its plan is the one it began with."""
-    attempts = (task.last for task in state.tasks.values())
-    return any(attempt is not None and attempt.end is None for attempt in attempts) or any(
-        task.landing is not None and task.finished is None for task in state.tasks.values()
-    )
+    return any(isinstance(phase(state, task), Working | Landing) for task in state.tasks.values())
 
 
 def left_by_attempts(state: RunState) -> frozenset[str | None]:
@@ -39,7 +37,7 @@ def take_edited(
     entries = entries_of(plan)
     for entry in entries:
         before = state.tasks.get(entry.id)
-        if before is None or not before.met or before.entry.hash == entry.hash or entry.id in keep | redo:
+        if before is None or not before.is_done or before.entry.hash == entry.hash or entry.id in keep | redo:
             continue
         again = f"orchestrator resume {state.run}"
         raise UsageError(
@@ -49,7 +47,7 @@ def take_edited(
         )
     for task_id in state.tasks.keys() - {entry.id for entry in entries}:
         task = state.tasks[task_id]
-        if task.last is not None and not task.met:
+        if task.last is not None and not task.is_done:
             raise UsageError(
                 f"task {task_id} was begun, and is not in the plan any more",
                 where=plan.path,
@@ -67,7 +65,7 @@ def take_edited(
 def _check_named(state: RunState, plan: Plan, keep: frozenset[str], redo: frozenset[str]) -> None:
     for task_id in sorted(keep | redo):
         task = state.tasks.get(task_id)
-        if task is None or not task.met or plan.task(task_id) is None:
+        if task is None or not task.is_done or plan.task(task_id) is None:
             raise UsageError(f"{task_id} is no finished task of run {state.run}", where="--keep, --redo")
         if task_id in keep & redo:
             raise UsageError(f"task {task_id} is to be kept and to be done again", where="--keep, --redo")

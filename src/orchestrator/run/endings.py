@@ -1,0 +1,35 @@
+"""How a run ends: the exit code of each status, and which of several ends counts."""
+
+from collections.abc import Sequence
+
+from orchestrator.run.facts import RunEnded, RunStatus
+from orchestrator.run.state import RunState
+
+EXIT_CODES: dict[RunStatus, int] = {
+    "completed": 0,
+    "failed": 1,
+    "waiting": 3,
+    "parked": 4,
+    "interrupted": 130,
+    "cancelled": 130,
+}
+NOT_BEGUN = 2
+"""Of a run whose project could not be set up, so that it failed before it began."""
+BUG = 70
+"""Of a run that a bug of ours interrupted."""
+_WORST_FIRST = (BUG, 130, NOT_BEGUN, 3, 4, 1, 0)
+
+
+def run_ended(status: RunStatus, reason: str | None = None, until: str | None = None) -> RunEnded:
+    """The fact that ends a run, with the exit code of its status."""
+    return RunEnded(status=status, exit_code=EXIT_CODES[status], reason=reason, until=until)
+
+
+def worst_of(ends: Sequence[RunEnded]) -> RunEnded:
+    """The end that counts where there are several causes; the first of equally bad ones."""
+    return min(ends, key=lambda end: _WORST_FIRST.index(end.exit_code))
+
+
+def failed_before_it_began(state: RunState) -> bool:
+    """Whether there is nothing to resume: a resumed run would use the very settings that have to be fixed."""
+    return state.end is not None and state.end.status == "failed" and state.end.exit_code == NOT_BEGUN
