@@ -2,7 +2,6 @@
 
 import os
 import re
-import shlex
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,6 +118,8 @@ def _refuse_foreign(path: Path) -> None:
 def _refuse_open(path: Path) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077 or mode & 0o700 != 0o700:
+        import shlex
+
         reach = "is open to other users" if mode & 0o077 else "is closed to its owner"
         raise EnvironmentInvalid(
             f"the state folder {reach} (mode {mode:04o})",

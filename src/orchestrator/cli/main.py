@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError, storage_errors
@@ -41,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _write_anything(sys.stdout, sys.stderr)
         words = sys.argv[1:] if argv is None else argv
-        arguments = parser(next((word for word in words if word != "--"), None)).parse_args(words)
+        command = next((word for word in words if word != "--"), None)
+        if command in COMMANDS:
+            _import_msgspec()
+        arguments = parser(command).parse_args(words)
         if getattr(arguments, "json", False) and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
         with storage_errors():
@@ -72,6 +76,21 @@ def _write_anything(*streams: object) -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _import_msgspec() -> None:
+    """Import msgspec, which every command needs, without typing_extensions.
+
+    msgspec takes three names from typing_extensions if that is installed, else the same ones from typing. To
+    import typing_extensions, and with it `inspect`, takes as long as the interpreter needs to start.
+    """
+    if "typing_extensions" in sys.modules:
+        return
+    sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # as if not installed
+    try:
+        import_module("msgspec")
+    finally:
+        del sys.modules["typing_extensions"]
+
+
 def _reader_is_gone() -> bool:
     """Whether it was our standard output that broke, and not a pipe or socket of a run's."""
     import select
@@ -86,7 +105,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
 
     Only the module of that command is imported: `status` does not pay for `run`, and `--help` for none.
     """
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog=PROGRAM,
         description="Carry out a Markdown plan, unattended, with a coding agent in a disposable container.",
     )
@@ -98,6 +117,22 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
         if name == command:
             getattr(import_module(f"orchestrator.cli.{module}"), f"add_{name}")(part)
     return top
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Formatter, **options)
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Asks for the terminal's width itself: argparse would import shutil and its three compressors."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+        except (OSError, ValueError):
+            columns = 80
+        super().__init__(prog, width=columns - 2)
 
 
 def print_error(error: OrchestratorError) -> None:

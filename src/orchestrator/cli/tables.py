@@ -1,6 +1,5 @@
 """Tables for people: columns as wide as what is in them, no markup."""
 
-import unicodedata
 from collections.abc import Sequence
 
 from orchestrator.run.endings import failed_before_it_began
@@ -21,10 +20,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def width(text: str) -> int:
     """Columns a terminal needs: wide characters take two, combining ones none."""
-    return sum(_columns(character) for character in text)
+    return len(text) if text.isascii() else sum(_columns(character) for character in text)
 
 
 def _columns(character: str) -> int:
+    import unicodedata
+
     if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
@@ -97,7 +96,7 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
 
 @cache
 def _queries() -> dict[str, str]:
-    text = (resources.files(__package__) / "sql" / "queries.sql").read_text("utf-8")
+    text = (Path(__file__).parent / "sql" / "queries.sql").read_text("utf-8")
     parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)[1:]
     return dict(zip(parts[::2], parts[1::2], strict=True))
 

@@ -5,22 +5,19 @@ a process id can be reused, a lock cannot.
 """
 
 import fcntl
-import json
 import os
-import socket
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from msgspec import Struct
-from msgspec.structs import asdict
+import msgspec
 
 from orchestrator.errors import FolderBusy
 
 
-class Holder(Struct, frozen=True, kw_only=True):
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
     run: str | None
     pid: int
     host: str
@@ -135,20 +132,20 @@ def _busy(git_dir: Path, descriptor: int, holder_file: Path) -> FolderBusy:
 
 
 def _record(run: str | None, pid: int) -> bytes:
-    return json.dumps(asdict(Holder(run=run, pid=pid, host=socket.gethostname(), since=_now()))).encode()
+    return msgspec.json.encode(Holder(run=run, pid=pid, host=os.uname().nodename, since=_now()))
 
 
 def _holder(content: bytes) -> Holder | None:
     try:
-        return Holder(**json.loads(content))
-    except (ValueError, TypeError):
+        return msgspec.json.decode(content, type=Holder)
+    except ValueError:
         return None
 
 
 def _unnamed(descriptor: int) -> Holder | None:
     """A holder that has the lock and has not written its name yet."""
     pid = _pid_of_lock(descriptor)
-    return Holder(run=None, pid=pid or 0, host=socket.gethostname(), since=_now())
+    return Holder(run=None, pid=pid or 0, host=os.uname().nodename, since=_now())
 
 
 def _now() -> str:

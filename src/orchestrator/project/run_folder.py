@@ -1,7 +1,6 @@
 """Where a run keeps its files, in the state folder and out of the agent's reach."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +61,8 @@ class AttemptFolders(Struct, frozen=True, kw_only=True):
     def make(self, owner: "Identity") -> None:
         """Make them anew; what a killed start left of this very attempt is replaced."""
         if self.root.exists():
+            import shutil
+
             shutil.rmtree(self.root)
         self.root.mkdir(parents=True, mode=0o700)
         self.transcript.mkdir(mode=0o700)
