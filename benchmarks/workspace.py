@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.subprocesses import run
+from orchestrator.workspace import container_git, history
 from orchestrator.workspace.workspace import Workspace
 
 SIZES = (10, 1_000, 10_000)
@@ -69,23 +70,29 @@ async def plain(steps: Steps, folder: Path, round_: int) -> None:
 
 async def task(steps: Steps, workspace: Workspace, area: Path, base: str, round_: int) -> None:
     """The steps of one task with a gate, in the engine's order."""
-    folder, head, scratch = workspace.folder, (await workspace.head()).commit, area / f"round-{round_}"
+    folder, head, scratch = (
+        workspace.tree.folder,
+        (await workspace.user.head()).commit,
+        area / f"round-{round_}",
+    )
     scratch.mkdir()
     with timed(steps, "edits by hand, looked for twice"):
         for _ in range(2):
-            before = await workspace.baseline()
-            now = await workspace.snapshot(exclude=frozenset(), baseline=before)
-            await workspace.changes(head, now.tree)
-            await workspace.set_staged_aside(branch=BRANCH, head=head, ref="refs/ktrdr/staged/b/1", base=base)
+            before = await workspace.tree.baseline()
+            now = await workspace.tree.snapshot(exclude=frozenset(), baseline=before)
+            await history.changes(workspace.store, head, now.tree)
+            await workspace.user.set_staged_aside(
+                branch=BRANCH, head=head, ref="refs/ktrdr/staged/b/1", base=base
+            )
     with timed(steps, "baseline and the agent's git directory"):
-        baseline = await workspace.baseline()
-        await workspace.make_agent_git_dir(scratch / "git", branch=BRANCH)
+        baseline = await workspace.tree.baseline()
+        await workspace.tree.make_git_dir(scratch / "git", branch=BRANCH)
     edit(folder, round_)
     with timed(steps, "candidate"):
-        await workspace.clear_oddities(baseline, scratch / "moved-away")
-        snapshot = await workspace.snapshot(exclude=frozenset(), baseline=baseline)
-        await workspace.changes(head, snapshot.tree)
-        made = await workspace.commit(
+        await workspace.tree.clear_oddities(baseline, scratch / "moved-away")
+        snapshot = await workspace.tree.snapshot(exclude=frozenset(), baseline=baseline)
+        await history.changes(workspace.store, head, snapshot.tree)
+        made = await workspace.tree.build_candidate(
             snapshot,
             parent=head,
             message=f"round {round_}\n",
@@ -94,10 +101,14 @@ async def task(steps: Steps, workspace: Workspace, area: Path, base: str, round_
             base=base,
         )
     with timed(steps, "archive and git directory of the gate"):
-        await workspace.write_gate_archive(made.commit, scratch / "gate.tar", uid=0, gid=0)
-        await workspace.make_gate_git_dir(scratch / "gate.git", commit=made.commit, branch=BRANCH)
+        await container_git.write_gate_archive(
+            workspace.store, made.commit, scratch / "gate.tar", uid=0, gid=0
+        )
+        await container_git.make_gate_git_dir(
+            workspace.store, scratch / "gate.git", commit=made.commit, branch=BRANCH
+        )
     with timed(steps, "delivery"):
-        await workspace.deliver(made.commit, branch=BRANCH, expected=head)
+        await workspace.tree.land(made.commit, branch=BRANCH, expected=head)
     shutil.rmtree(scratch)
 
 
@@ -107,8 +118,8 @@ async def measure(area: Path, files: int, rounds: int) -> Steps:
         await make_repository(area / name, files)
     steps: Steps = {}
     workspace = await Workspace.open(area / "ours", repositories=area / "state")
-    base = (await workspace.head()).commit
-    await workspace.pin_base("b", base)
+    base = (await workspace.user.head()).commit
+    await workspace.user.pin_base("b", base)
     for round_ in range(rounds):
         await plain(steps, area / "plain", round_)
         await task(steps, workspace, area, base, round_)

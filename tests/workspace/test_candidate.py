@@ -10,15 +10,18 @@ import pytest
 
 from orchestrator.errors import WorkspaceError
 from orchestrator.workspace import candidate as candidates
+from orchestrator.workspace import history
 from orchestrator.workspace.tree import Baseline, LinkInPath, TreeRefused
 
 
 async def snapshot_of(workspace, baseline=None, exclude=frozenset()):
-    return await workspace.snapshot(exclude=exclude, baseline=baseline or await workspace.baseline())
+    return await workspace.tree.snapshot(
+        exclude=exclude, baseline=baseline or await workspace.tree.baseline()
+    )
 
 
 async def paths_of(workspace, tree):
-    listing = await workspace.own.git.run("ls-tree", "-r", "-z", "--name-only", tree)
+    listing = await workspace.store.git.run("ls-tree", "-r", "-z", "--name-only", tree)
     return set(os.fsdecode(listing).split("\0")) - {""}
 
 
@@ -45,14 +48,16 @@ async def test_names_of_every_kind_land_as_they_are(project):
     snapshot = await snapshot_of(workspace)
     expected = {f"odd/{name}" for name in (*names, "link", "broken")}
     assert await paths_of(workspace, snapshot.tree) >= expected
-    made = await workspace.commit(snapshot, parent=base, message="m\n", overlay={}, ref="refs/c/1")
-    changes = {change.path: change for change in await workspace.changes(base, made.commit)}
+    made = await workspace.tree.build_candidate(
+        snapshot, parent=base, message="m\n", overlay={}, ref="refs/c/1", base=base
+    )
+    changes = {change.path: change for change in await history.changes(workspace.store, base, made.commit)}
     assert set(changes) == expected | {"a.py"}
     assert changes["a.py"].status == "modified"
-    assert await workspace.read_blob(made.commit, "odd/*", 100) == b"*"
-    assert await workspace.read_blob(made.commit, "odd/link", 100) is None
-    assert await workspace.read_blob(made.commit, "odd/none", 100) is None
-    await workspace.deliver(made.commit, branch="main", expected=base)
+    assert await history.read_blob(workspace.store, made.commit, "odd/*", 100) == b"*"
+    assert await history.read_blob(workspace.store, made.commit, "odd/link", 100) is None
+    assert await history.read_blob(workspace.store, made.commit, "odd/none", 100) is None
+    await workspace.tree.land(made.commit, branch="main", expected=base)
     assert await project.git("status", "--porcelain") == ""
     assert await project.fsck() == ""
 
@@ -71,14 +76,16 @@ async def test_kinds_that_change(project):
     project.own()
     snapshot = await snapshot_of(workspace)
     assert await paths_of(workspace, snapshot.tree) == {"a.py/inner", "src/deep", ".GitIgnore"}
-    made = await workspace.commit(snapshot, parent=base, message="m\n", overlay={}, ref="refs/c/1")
-    await workspace.deliver(made.commit, branch="main", expected=base)
+    made = await workspace.tree.build_candidate(
+        snapshot, parent=base, message="m\n", overlay={}, ref="refs/c/1", base=base
+    )
+    await workspace.tree.land(made.commit, branch="main", expected=base)
     assert await project.git("status", "--porcelain") == ""
 
 
 async def test_pipes_sockets_and_repositories_are_moved_away_without_blocking(project, area):
     workspace = await project.open()
-    baseline = await workspace.baseline()
+    baseline = await workspace.tree.baseline()
     for name in (".gitignore", ".gitattributes", "src/.gitattributes", "queue"):
         (project.folder / name).unlink(missing_ok=True)
         os.mkfifo(project.folder / name)
@@ -90,7 +97,7 @@ async def test_pipes_sockets_and_repositories_are_moved_away_without_blocking(pr
     await project.git("init", "-q", cwd=project.folder / "lib")
     await project.git("init", "-q", str(project.folder / "empty"))
     await project.git("init", "-q", str(project.folder / "src"))
-    moved = await workspace.clear_oddities(baseline, area / "evidence")
+    moved = await workspace.tree.clear_oddities(baseline, area / "evidence")
     assert {(oddity.path, oddity.kind) for oddity in moved} == {
         (".gitignore", "pipe"),
         (".gitattributes", "pipe"),
@@ -104,7 +111,7 @@ async def test_pipes_sockets_and_repositories_are_moved_away_without_blocking(pr
     assert all(oddity.kept is not None and os.path.lexists(oddity.kept) for oddity in moved)
     snapshot = await snapshot_of(workspace, baseline)
     assert await paths_of(workspace, snapshot.tree) == {"a.py", "src/deep/b.py", "lib/x.py"}
-    assert await workspace.clear_oddities(baseline, area / "evidence") == ()
+    assert await workspace.tree.clear_oddities(baseline, area / "evidence") == ()
 
 
 async def test_what_was_there_before_stays(project, area):
@@ -112,10 +119,10 @@ async def test_what_was_there_before_stays(project, area):
     project.write("build/x")
     await project.git("init", "-q", str(project.folder / "build"))
     workspace = await project.open()
-    baseline = await workspace.baseline()
-    assert await workspace.clear_oddities(baseline, area / "evidence") == ()
+    baseline = await workspace.tree.baseline()
+    assert await workspace.tree.clear_oddities(baseline, area / "evidence") == ()
     await project.git("init", "-q", str(project.folder / "build/new"))
-    assert await workspace.clear_oddities(baseline, area / "evidence") == ()
+    assert await workspace.tree.clear_oddities(baseline, area / "evidence") == ()
     assert (project.folder / "build/new/.git").is_dir()
     assert stat.S_ISFIFO((project.folder / "mine.pipe").stat().st_mode)
     snapshot = await snapshot_of(workspace, baseline)
@@ -128,11 +135,11 @@ async def test_links_are_not_followed_when_things_are_moved(project, area):
     (outside / ".git").mkdir(parents=True)
     os.mkfifo(outside / "pipe")
     workspace = await project.open()
-    baseline = await workspace.baseline()
+    baseline = await workspace.tree.baseline()
     (project.folder / "way").symlink_to(outside)
     (project.folder / "lib").mkdir()
     (project.folder / "lib/.git").symlink_to(outside / ".git")
-    moved = await workspace.clear_oddities(baseline, area / "evidence")
+    moved = await workspace.tree.clear_oddities(baseline, area / "evidence")
     assert [oddity.path for oddity in moved] == ["lib/.git"]
     assert sorted(path.name for path in outside.iterdir()) == [".git", "pipe"]
 
@@ -141,7 +148,7 @@ async def test_what_was_ignored_and_there_before_is_never_committed(project):
     project.write(".env", "SECRET=1\n")
     project.write("build/out.bin")
     workspace = await project.open()
-    baseline = Baseline.from_json((await workspace.baseline()).to_json())
+    baseline = Baseline.from_json((await workspace.tree.baseline()).to_json())
     project.write(".gitignore", "")
     project.write("fresh.log")
     snapshot = await snapshot_of(workspace, baseline)
@@ -152,7 +159,7 @@ async def test_what_was_ignored_and_there_before_is_never_committed(project):
 async def test_a_folder_with_only_ignored_files_can_get_files_of_the_agents(project):
     project.write("logs/x.log")
     workspace = await project.open()
-    baseline = await workspace.baseline()
+    baseline = await workspace.tree.baseline()
     project.write("logs/README.md")
     snapshot = await snapshot_of(workspace, baseline)
     assert snapshot.left_out == ()
@@ -161,7 +168,7 @@ async def test_a_folder_with_only_ignored_files_can_get_files_of_the_agents(proj
 
 async def test_baselines_survive_being_stored(own_project):
     own_project.write(os.fsdecode(b"\xff.log"))
-    baseline = await (await own_project.open()).baseline()
+    baseline = await (await own_project.open()).tree.baseline()
     assert baseline.ignored == {os.fsdecode(b"\xff.log")}
     assert Baseline.from_json(baseline.to_json()) == baseline
 
@@ -178,7 +185,7 @@ async def test_excluded_and_large_files_stay_out(project, monkeypatch):
     assert snapshot.left_out == ("big.bin",)
     paths = await paths_of(workspace, snapshot.tree)
     assert not paths & {"plan.md", "big.bin"}
-    assert await workspace.own.git.text("cat-file", "-s", f"{snapshot.tree}:tracked.bin") == "1001"
+    assert await workspace.store.git.text("cat-file", "-s", f"{snapshot.tree}:tracked.bin") == "1001"
 
 
 def dot_git_in_capitals(project):
@@ -210,7 +217,7 @@ def encoding_in_attributes(project):
 async def test_trees_that_are_refused_are_named_and_can_be_saved(project, spoil, names):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
-    baseline = await workspace.baseline()
+    baseline = await workspace.tree.baseline()
     before = set(project.folder.rglob("*"))
     project.write("good.py")
     spoil(project)
@@ -222,7 +229,7 @@ async def test_trees_that_are_refused_are_named_and_can_be_saved(project, spoil,
     with pytest.raises(TreeRefused) as failure:
         await snapshot_of(workspace, baseline)
     assert names in str(failure.value)
-    saved = await workspace.salvage("refs/salvage/1", parent=base, message="as it was\n")
+    saved = await workspace.tree.salvage("refs/salvage/1", parent=base, message="as it was\n", base=base)
     assert await saved_in(workspace, saved) >= planted
 
 
@@ -231,7 +238,7 @@ async def saved_in(workspace, saved):
     paths = await paths_of(workspace, saved)
     if candidates.SALVAGED_TAR not in paths:
         return paths
-    content = await workspace.own.git.run("cat-file", "blob", f"{saved}:{candidates.SALVAGED_TAR}")
+    content = await workspace.store.git.run("cat-file", "blob", f"{saved}:{candidates.SALVAGED_TAR}")
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         return paths | set(tar.getnames())
 
@@ -246,14 +253,13 @@ not_as_root = pytest.mark.parametrize(
 @pytest.mark.parametrize("path", ["a.py", "src/deep"], ids=["file", "folder"])
 async def test_what_cannot_be_read_is_refused_by_name(project, path):
     workspace = await project.open()
-    baseline = await workspace.baseline()
+    baseline = await workspace.tree.baseline()
     (project.folder / path).chmod(0)
     try:
         with pytest.raises(TreeRefused, match=path):
             await snapshot_of(workspace, baseline)
-        await workspace.salvage(
-            "refs/salvage/1", parent=await project.git("rev-parse", "HEAD"), message="m\n"
-        )
+        base = await project.git("rev-parse", "HEAD")
+        await workspace.tree.salvage("refs/salvage/1", parent=base, message="m\n", base=base)
     finally:
         (project.folder / path).chmod(0o755)
 
@@ -270,8 +276,8 @@ async def test_a_link_in_the_way_of_a_document_is_refused(project, area, kind):
         (project.folder / "docs/H.md").symlink_to(area / "target" / "file")
     snapshot = await snapshot_of(workspace)
     with pytest.raises(LinkInPath, match=r"docs/H\.md"):
-        await workspace.commit(
-            snapshot, parent=base, message="m\n", overlay={"docs/H.md": b"x"}, ref="refs/c/1"
+        await workspace.tree.build_candidate(
+            snapshot, parent=base, message="m\n", overlay={"docs/H.md": b"x"}, ref="refs/c/1", base=base
         )
     assert list((area / "target").iterdir()) == []
 
@@ -280,13 +286,13 @@ async def test_a_link_put_in_the_way_after_the_gates_is_not_followed(project, ar
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     snapshot = await snapshot_of(workspace)
-    made = await workspace.commit(
-        snapshot, parent=base, message="m\n", overlay={"docs/H.md": b"x"}, ref="refs/c/1"
+    made = await workspace.tree.build_candidate(
+        snapshot, parent=base, message="m\n", overlay={"docs/H.md": b"x"}, ref="refs/c/1", base=base
     )
     (area / "target").mkdir()
     (project.folder / "docs").symlink_to(area / "target")
     with pytest.raises(LinkInPath):
-        await workspace.deliver(made.commit, branch="main", expected=base)
+        await workspace.tree.land(made.commit, branch="main", expected=base)
     assert list((area / "target").iterdir()) == []
     assert await project.git("rev-parse", "main") == base
 
@@ -294,13 +300,15 @@ async def test_a_link_put_in_the_way_after_the_gates_is_not_followed(project, ar
 async def test_everything_deleted(project):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
-    baseline = await workspace.baseline()
+    baseline = await workspace.tree.baseline()
     for path in ("a.py", "src/deep/b.py", ".gitignore"):
         (project.folder / path).unlink()
     snapshot = await snapshot_of(workspace, baseline)
     assert await paths_of(workspace, snapshot.tree) == set()
-    made = await workspace.commit(snapshot, parent=base, message="m\n", overlay={}, ref="refs/c/1")
-    await workspace.deliver(made.commit, branch="main", expected=base)
+    made = await workspace.tree.build_candidate(
+        snapshot, parent=base, message="m\n", overlay={}, ref="refs/c/1", base=base
+    )
+    await workspace.tree.land(made.commit, branch="main", expected=base)
     assert await project.git("status", "--porcelain") == ""
     again = await snapshot_of(workspace)
     assert again.tree == snapshot.tree
@@ -309,12 +317,12 @@ async def test_everything_deleted(project):
 @not_as_root
 async def test_a_folder_closed_by_the_agent_is_a_named_failure(project):
     workspace = await project.open()
-    baseline = await workspace.baseline()
+    baseline = await workspace.tree.baseline()
     project.folder.chmod(0)
     try:
         with pytest.raises(TreeRefused, match="cannot be read"):
             await snapshot_of(workspace, baseline)
         with pytest.raises(WorkspaceError, match="cannot be entered"):
-            await workspace.dirty_paths()
+            await workspace.user.dirty_paths()
     finally:
         project.folder.chmod(0o755)

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from orchestrator.subprocesses import Identity
+from orchestrator.workspace import container_git
 from orchestrator.workspace.container_git import GIT_TARGET, OBJECTS_TARGET
 
 
@@ -17,7 +18,7 @@ async def test_an_agents_repository_is_clean_and_its_commits_stay_in_it(project,
     base = await project.git("rev-parse", "HEAD")
     before = sorted(str(path) for path in (project.folder / ".git").rglob("*"))
     workspace = await project.open()
-    mounts = await workspace.make_agent_git_dir(area / "agent" / "git", branch="main")
+    mounts = await workspace.tree.make_git_dir(area / "agent" / "git", branch="main")
     assert [(mount.target, mount.read_only) for mount in mounts] == [
         (GIT_TARGET, False),
         (f"{OBJECTS_TARGET}/0", True),
@@ -39,21 +40,25 @@ async def test_an_agents_repository_is_clean_and_its_commits_stay_in_it(project,
 
 async def test_it_belongs_to_the_containers_user(project, area):
     workspace = await project.open()
-    await workspace.make_agent_git_dir(area / "git", branch="main")
+    await workspace.tree.make_git_dir(area / "git", branch="main")
     owners = {path.lstat().st_uid for path in (area / "git").rglob("*")}
-    assert owners == {workspace.owner.uid}
+    assert owners == {workspace.tree.owner.uid}
 
 
 async def test_a_gates_repository_holds_the_candidate_and_is_clean(project, area):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     project.write("a.py", "print(2)\n")
-    snapshot = await workspace.snapshot(exclude=frozenset(), baseline=await workspace.baseline())
-    made = await workspace.commit(
-        snapshot, parent=base, message="m\n", overlay={"H.md": b"x\n"}, ref="refs/c/1"
+    snapshot = await workspace.tree.snapshot(exclude=frozenset(), baseline=await workspace.tree.baseline())
+    made = await workspace.tree.build_candidate(
+        snapshot, parent=base, message="m\n", overlay={"H.md": b"x\n"}, ref="refs/c/1", base=base
     )
-    await workspace.write_gate_archive(made.commit, area / "gate.tar", uid=os.geteuid(), gid=os.getegid())
-    mounts = await workspace.make_gate_git_dir(area / "gate.git", commit=made.commit, branch="main")
+    await container_git.write_gate_archive(
+        workspace.store, made.commit, area / "gate.tar", uid=os.geteuid(), gid=os.getegid()
+    )
+    mounts = await container_git.make_gate_git_dir(
+        workspace.store, area / "gate.git", commit=made.commit, branch="main"
+    )
     with tarfile.open(area / "gate.tar") as tar:
         tar.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
         tar.extractall(area / "unpacked")
@@ -85,7 +90,7 @@ async def test_the_archive_is_the_whole_tree_of_the_owner_and_new(project, area,
     commit = await project.commit()
     workspace = await project.open()
     started = int(time.time())
-    await workspace.write_gate_archive(commit, area / "gate.tar", uid=uid, gid=gid)
+    await container_git.write_gate_archive(workspace.store, commit, area / "gate.tar", uid=uid, gid=gid)
     with tarfile.open(area / "gate.tar", errors="surrogateescape") as tar:
         members = tar.getmembers()
         content = tar.extractfile("workspace/v.txt")

@@ -9,27 +9,33 @@ import signal
 import pytest
 
 from orchestrator.errors import WorkspaceError
-from orchestrator.workspace import delivery
+from orchestrator.workspace import delivery, history, user_index
 from orchestrator.workspace.candidate import Candidate
+from orchestrator.workspace.user_repository import UserRepository
 
 
 async def candidate_of(project, workspace, *, overlay=None, message="task 1\n") -> Candidate:
-    snapshot = await workspace.snapshot(exclude=frozenset(), baseline=await workspace.baseline())
+    snapshot = await workspace.tree.snapshot(exclude=frozenset(), baseline=await workspace.tree.baseline())
     parent = await project.git("rev-parse", "HEAD")
-    return await workspace.commit(
-        snapshot, parent=parent, message=message, overlay=overlay or {}, ref="refs/candidates/r/1/1"
+    return await workspace.tree.build_candidate(
+        snapshot,
+        parent=parent,
+        message=message,
+        overlay=overlay or {},
+        ref="refs/candidates/r/1/1",
+        base=parent,
     )
 
 
 async def test_what_lands_is_the_candidate_and_status_is_clean(project):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
-    await workspace.make_branch("milestone/one", base)
+    await workspace.user.make_branch("milestone/one", base)
     project.write("a.py", "print(2)\n")
     project.write("new/c.py", "c = 1\n")
     (project.folder / "src/deep/b.py").unlink()
     candidate = await candidate_of(project, workspace, overlay={"docs/HANDOFF_x.md": b"# Hand-off\n"})
-    await workspace.deliver(candidate.commit, branch="milestone/one", expected=base)
+    await workspace.tree.land(candidate.commit, branch="milestone/one", expected=base)
     assert await project.git("rev-parse", "HEAD") == candidate.commit
     assert await project.git("rev-parse", "HEAD^{tree}") == candidate.tree
     assert await project.git("symbolic-ref", "HEAD") == "refs/heads/milestone/one"
@@ -58,7 +64,7 @@ async def test_many_files_arrive_as_a_pack(project):
         (project.folder / f"f{number}").write_text(f"{number}\n")
     project.own()
     candidate = await candidate_of(project, workspace)
-    await workspace.deliver(candidate.commit, branch="main", expected=base)
+    await workspace.tree.land(candidate.commit, branch="main", expected=base)
     assert "packs: 1" in await project.git("count-objects", "-v")
     assert await project.git("status", "--porcelain") == ""
     assert await project.fsck() == ""
@@ -69,11 +75,11 @@ async def test_a_killed_delivery_is_finished_by_doing_it_again(project):
     workspace = await project.open()
     project.write("a.py", "print(2)\n")
     candidate = await candidate_of(project, workspace, overlay={"HANDOFF_x.md": b"text\n"})
-    await delivery.send_objects(workspace.own, candidate.commit, base)
-    await delivery.move_branch(workspace.own, "main", candidate.commit, base)
+    await delivery.send_objects(workspace.user, candidate.commit, base)
+    await workspace.user.move_branch("main", to=candidate.commit, expected=base)
     assert await project.git("status", "--porcelain") != ""
     for _ in range(2):
-        await workspace.deliver(candidate.commit, branch="main", expected=base)
+        await workspace.tree.land(candidate.commit, branch="main", expected=base)
         assert await project.git("status", "--porcelain") == ""
         assert (project.folder / "HANDOFF_x.md").read_bytes() == b"text\n"
 
@@ -87,15 +93,15 @@ async def test_a_lock_that_a_killed_delivery_left_is_removed_and_a_foreign_one_i
     (git_dir / "orchestrator-index").touch()
     os.link(git_dir / "orchestrator-index", git_dir / "index.lock")
     await project.open()
-    await workspace.deliver(candidate.commit, branch="main", expected=base)
+    await workspace.tree.land(candidate.commit, branch="main", expected=base)
     assert sorted(path.name for path in git_dir.glob("*index*")) == ["index"]
 
     project.write("a.py", "print(3)\n")
     later = await candidate_of(project, workspace)
     (git_dir / "index.lock").touch()
-    monkeypatch.setattr(delivery, "LOCK_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(user_index, "LOCK_WAIT_SECONDS", 0.2)
     with pytest.raises(WorkspaceError, match=r"index\.lock"):
-        await workspace.deliver(later.commit, branch="main", expected=candidate.commit)
+        await workspace.tree.land(later.commit, branch="main", expected=candidate.commit)
     assert (git_dir / "index.lock").exists()
     assert await project.git("rev-parse", "main") == candidate.commit
 
@@ -119,7 +125,7 @@ async def test_nothing_is_delivered_when_the_user_moved(project, move, names):
     await project.git(*move)
     moved_to = await project.git("rev-parse", "main")
     with pytest.raises(WorkspaceError) as failure:
-        await workspace.deliver(candidate.commit, branch="main", expected=base)
+        await workspace.tree.land(candidate.commit, branch="main", expected=base)
     assert names.format(base=base) in str(failure.value)
     assert candidate.commit in str(failure.value)
     assert await project.git("rev-parse", "main") == moved_to
@@ -135,11 +141,13 @@ async def test_flags_of_the_users_index_survive_and_hidden_edits_are_not_committ
     project.write("hidden.cfg", "secret\n")
     project.write("assumed.cfg", "secret\n")
     workspace = await project.open()
-    assert await workspace.dirty_paths() == ()
+    assert await workspace.user.dirty_paths() == ()
     project.write("a.py", "print(2)\n")
     candidate = await candidate_of(project, workspace)
-    assert [change.path for change in await workspace.changes(base, candidate.commit)] == ["a.py"]
-    await workspace.deliver(candidate.commit, branch="main", expected=base)
+    assert [change.path for change in await history.changes(workspace.store, base, candidate.commit)] == [
+        "a.py"
+    ]
+    await workspace.tree.land(candidate.commit, branch="main", expected=base)
     flags = await project.git("ls-files", "-v", "hidden.cfg", "assumed.cfg")
     assert flags.splitlines() == ["h assumed.cfg", "S hidden.cfg"]
     assert (project.folder / "hidden.cfg").read_text() == "secret\n"
@@ -152,7 +160,7 @@ async def test_edits_of_the_user_during_the_gates_stay_edits(project):
     project.write("a.py", "print(2)\n")
     candidate = await candidate_of(project, workspace)
     project.write("a.py", "print(3)\n")
-    await workspace.deliver(candidate.commit, branch="main", expected=base)
+    await workspace.tree.land(candidate.commit, branch="main", expected=base)
     assert await project.git("show", "HEAD:a.py") == "print(2)"
     assert await project.git("status", "--porcelain") == " M a.py"
 
@@ -162,44 +170,54 @@ async def test_what_stood_in_a_documents_place_can_be_had_again(project):
     workspace = await project.open()
     candidate = await candidate_of(project, workspace, overlay={"HANDOFF_x.md": b"ours\n"})
     project.write("HANDOFF_x.md", "the user's\n")
-    await workspace.deliver(candidate.commit, branch="main", expected=base)
+    await workspace.tree.land(candidate.commit, branch="main", expected=base)
     assert (project.folder / "HANDOFF_x.md").read_text() == "ours\n"
-    kept = await workspace.own.git.text("for-each-ref", "--format=%(objectname)", "refs/replaced")
-    assert await workspace.own.git.text("cat-file", "blob", kept) == "the user's"
+    kept = await workspace.store.git.text("for-each-ref", "--format=%(objectname)", "refs/replaced")
+    assert await workspace.store.git.text("cat-file", "blob", kept) == "the user's"
 
 
 async def test_a_kept_commit_outlives_the_users_gc(project):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
-    await workspace.pin_base("r1", base)
+    await workspace.user.pin_base("r1", base)
     project.write("a.py", "print(2)\n")
     lost = await project.commit()
     await project.git("reset", "-q", "--soft", base)
-    saved = await workspace.salvage("refs/salvage/r1/1/1", parent=base, message="as it was\n")
-    assert await workspace.tree_of(saved) == await project.git("rev-parse", f"{lost}^{{tree}}")
+    saved = await workspace.tree.salvage("refs/salvage/r1/1/1", parent=base, message="as it was\n", base=base)
+    assert await history.tree_of(workspace.store, saved) == await project.git("rev-parse", f"{lost}^{{tree}}")
     await project.git("reset", "-q", "--hard", base)
     await project.git("reflog", "expire", "--expire=now", "--all")
     await project.git("gc", "-q", "--prune=now")
     assert (await project.try_git("cat-file", "-e", lost)).exit_code != 0
-    assert await workspace.read_blob(saved, "a.py", 100) == b"print(2)\n"
-    await workspace.own.git.run("fsck", "--strict")
+    assert await history.read_blob(workspace.store, saved, "a.py", 100) == b"print(2)\n"
+    await workspace.store.git.run("fsck", "--strict")
 
 
 async def test_our_repository_is_reused(project):
     workspace = await project.open()
     again = await project.open()
-    assert workspace.own.git_dir == again.own.git_dir
-    shutil.rmtree(workspace.own.git_dir)
-    assert (await project.open()).own.git_dir.is_dir()
+    assert workspace.store.git_dir == again.store.git_dir
+    shutil.rmtree(workspace.store.git_dir)
+    assert (await project.open()).store.git_dir.is_dir()
 
 
 async def test_several_commands_open_a_folder_at_once(project):
     workspaces = await asyncio.gather(*(project.open() for _ in range(4)))
-    assert len({workspace.own.git_dir for workspace in workspaces}) == 1
-    names = {path.name for path in workspaces[0].own.git_dir.iterdir()}
+    assert len({workspace.store.git_dir for workspace in workspaces}) == 1
+    names = {path.name for path in workspaces[0].store.git_dir.iterdir()}
     assert names == {"HEAD", "config", "description", "info", "objects", "refs", "user-attributes"} - {
         "description"
     }
+
+
+KILLED_AT = {
+    "send_objects": delivery,
+    "_check_unmoved": delivery,
+    "move_branch": UserRepository,
+    "_write_documents": delivery,
+    "replace_index": delivery,
+    "_fill_lock": user_index,
+}
 
 
 def _deliver_until(where, project, commit, expected):
@@ -210,17 +228,14 @@ def _deliver_until(where, project, commit, expected):
 
     async def deliver():
         workspace = await project.open()
-        setattr(delivery, where, die)
-        await workspace.deliver(commit, branch="main", expected=expected)
+        setattr(KILLED_AT[where], where, die)
+        await workspace.tree.land(commit, branch="main", expected=expected)
 
     asyncio.run(deliver())
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-@pytest.mark.parametrize(
-    "where",
-    ["send_objects", "_check_unmoved", "move_branch", "_write_documents", "replace_index", "_fill_lock"],
-)
+@pytest.mark.parametrize("where", KILLED_AT)
 async def test_a_delivery_killed_anywhere_is_finished(project, where):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
@@ -233,7 +248,7 @@ async def test_a_delivery_killed_anywhere_is_finished(project, where):
     killed.join(60)
     assert killed.exitcode == -signal.SIGKILL
     again = await project.open()
-    await again.deliver(candidate.commit, branch="main", expected=base)
+    await again.tree.land(candidate.commit, branch="main", expected=base)
     assert await project.git("rev-parse", "main") == candidate.commit
     assert await project.git("status", "--porcelain") == ""
     assert (project.folder / "HANDOFF_x.md").read_bytes() == b"text\n"

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.containers.base import Bind
 from orchestrator.containers.coding_agent_container import CodingAgentContainer
+from orchestrator.workspace import container_git
 
 pytestmark = pytest.mark.docker
 
@@ -47,7 +48,7 @@ async def test_the_agent_works_in_a_repository_of_its_own(project, area, started
     users = sorted((path, path.lstat().st_mtime_ns) for path in (project.folder / ".git").rglob("*"))
     workspace = await project.open()
     container = await started(
-        project.folder, await workspace.make_agent_git_dir(area / "agent.git", branch="main")
+        project.folder, await workspace.tree.make_git_dir(area / "agent.git", branch="main")
     )
     assert await sh(container, "git status --porcelain; git describe; git log --format=%an") == (0, "v1\nAda")
     assert await sh(container, "echo 2 > a.py; git commit -qam mine; git rev-parse HEAD~1") == (0, base)
@@ -58,7 +59,7 @@ async def test_the_agent_works_in_a_repository_of_its_own(project, area, started
     assert sorted((path, path.lstat().st_mtime_ns) for path in (project.folder / ".git").rglob("*")) == users
     assert await project.git("status", "--porcelain") == " M a.py"
     assert await project.fsck() == ""
-    assert project.owners() == {workspace.owner.uid}
+    assert project.owners() == {workspace.tree.owner.uid}
 
 
 async def test_a_worktrees_agent_has_one_too(own_project, area, started):
@@ -68,7 +69,7 @@ async def test_a_worktrees_agent_has_one_too(own_project, area, started):
     )
     workspace = await side.open()
     container = await started(
-        side.folder, await workspace.make_agent_git_dir(area / "agent.git", branch="side")
+        side.folder, await workspace.tree.make_git_dir(area / "agent.git", branch="side")
     )
     assert await sh(container, "git status --porcelain; git symbolic-ref HEAD") == (0, "refs/heads/side")
     assert (await sh(container, "rm -f .git"))[0] != 0
@@ -81,13 +82,17 @@ async def test_a_gate_sees_the_candidate_and_a_clean_repository(project, area, s
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     project.write("a.py", "print(2)\n")
-    snapshot = await workspace.snapshot(exclude=frozenset(), baseline=await workspace.baseline())
-    made = await workspace.commit(
-        snapshot, parent=base, message="m\n", overlay={"H.md": b"x\n"}, ref="refs/c/1"
+    snapshot = await workspace.tree.snapshot(exclude=frozenset(), baseline=await workspace.tree.baseline())
+    made = await workspace.tree.build_candidate(
+        snapshot, parent=base, message="m\n", overlay={"H.md": b"x\n"}, ref="refs/c/1", base=base
     )
-    owner = workspace.owner
-    await workspace.write_gate_archive(made.commit, area / "gate.tar", uid=owner.uid, gid=owner.gid)
-    mounts = await workspace.make_gate_git_dir(area / "gate.git", commit=made.commit, branch="main")
+    owner = workspace.tree.owner
+    await container_git.write_gate_archive(
+        workspace.store, made.commit, area / "gate.tar", uid=owner.uid, gid=owner.gid
+    )
+    mounts = await container_git.make_gate_git_dir(
+        workspace.store, area / "gate.git", commit=made.commit, branch="main"
+    )
     files = area / "files"
     (files / ".git").mkdir(parents=True)
     os.chown(files, owner.uid, owner.gid)

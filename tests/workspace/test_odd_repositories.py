@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.workspace import container_git
+
 
 async def plain(project):
     pass
@@ -161,28 +163,30 @@ async def test_a_task_in_every_kind(project, kind):
 async def a_whole_task(project):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
-    assert await workspace.dirty_paths() == ()
-    await workspace.pin_base("r1", base)
-    assert await workspace.check_branch("milestone/x")
-    await workspace.make_branch("milestone/x", base)
+    assert await workspace.user.dirty_paths() == ()
+    await workspace.user.pin_base("r1", base)
+    assert await workspace.user.check_branch("milestone/x")
+    await workspace.user.make_branch("milestone/x", base)
     area = project.folder.parent
-    agent = await workspace.make_agent_git_dir(area / "agent.git", branch="milestone/x")
+    agent = await workspace.tree.make_git_dir(area / "agent.git", branch="milestone/x")
     assert await project.inside(agent, "status", "--porcelain") == (0, "")
-    baseline = await workspace.baseline()
+    baseline = await workspace.tree.baseline()
     work(project)
     await project.git("gc", "-q", "--prune=now")
-    assert await workspace.clear_oddities(baseline, area / "evidence") == ()
+    assert await workspace.tree.clear_oddities(baseline, area / "evidence") == ()
     expected = await naive_tree(project)
-    snapshot = await workspace.snapshot(exclude=frozenset(), baseline=baseline)
+    snapshot = await workspace.tree.snapshot(exclude=frozenset(), baseline=baseline)
     assert snapshot.tree == expected
     assert snapshot.left_out == ()
-    made = await workspace.commit(
-        snapshot, parent=base, message="m\n", overlay={"H.md": b"# One\n\ntwo\n"}, ref="refs/c/1"
+    made = await workspace.tree.build_candidate(
+        snapshot, parent=base, message="m\n", overlay={"H.md": b"# One\n\ntwo\n"}, ref="refs/c/1", base=base
     )
-    await workspace.write_gate_archive(made.commit, area / "gate.tar", uid=1, gid=1)
-    gate = await workspace.make_gate_git_dir(area / "gate.git", commit=made.commit, branch="milestone/x")
+    await container_git.write_gate_archive(workspace.store, made.commit, area / "gate.tar", uid=1, gid=1)
+    gate = await container_git.make_gate_git_dir(
+        workspace.store, area / "gate.git", commit=made.commit, branch="milestone/x"
+    )
     assert (await project.inside(gate, "rev-parse", "HEAD"))[1] == made.commit
-    await workspace.deliver(made.commit, branch="milestone/x", expected=base)
+    await workspace.tree.land(made.commit, branch="milestone/x", expected=base)
     assert await project.git("rev-parse", "HEAD^{tree}") == made.tree
     assert await project.git("status", "--porcelain") == ""
     assert await project.git("diff", "HEAD") == ""
@@ -240,16 +244,18 @@ async def test_a_worktree(project, area):
     await project.git("worktree", "add", "-q", "-b", "side", str(linked))
     side = replace(project, folder=linked)
     workspace = await side.open()
-    assert workspace.git_dir == project.folder / ".git/worktrees/linked"
-    mounts = await workspace.make_agent_git_dir(area / "agent.git", branch="side")
+    assert workspace.user.git_dir == project.folder / ".git/worktrees/linked"
+    mounts = await workspace.tree.make_git_dir(area / "agent.git", branch="side")
     pointer = next(mount for mount in mounts if mount.target == "/workspace/.git")
     repository = next(mount for mount in mounts if mount.target == "/run/orchestrator/git")
     assert pointer.source.read_text() == "gitdir: /run/orchestrator/git\n"
     assert repository.source == area / "agent.git"
     side.write("a.py", "print('side')\n")
-    snapshot = await workspace.snapshot(exclude=frozenset(), baseline=await workspace.baseline())
-    made = await workspace.commit(snapshot, parent=before, message="m\n", overlay={}, ref="refs/c/1")
-    await workspace.deliver(made.commit, branch="side", expected=before)
+    snapshot = await workspace.tree.snapshot(exclude=frozenset(), baseline=await workspace.tree.baseline())
+    made = await workspace.tree.build_candidate(
+        snapshot, parent=before, message="m\n", overlay={}, ref="refs/c/1", base=before
+    )
+    await workspace.tree.land(made.commit, branch="side", expected=before)
     assert await side.git("status", "--porcelain") == ""
     assert await side.git("rev-parse", "side") == made.commit
     assert await project.git("rev-parse", "HEAD") == before
@@ -260,30 +266,30 @@ async def test_a_worktree(project, area):
 async def test_two_tasks_with_the_users_commit_between(project):
     workspace = await project.open()
     base = await project.git("rev-parse", "HEAD")
-    await workspace.pin_base("r1", base)
+    await workspace.user.pin_base("r1", base)
     for number in range(2):
         parent = await project.git("rev-parse", "HEAD")
-        baseline = await workspace.baseline()
+        baseline = await workspace.tree.baseline()
         project.write("task.py", f"n = {number}\n")
-        snapshot = await workspace.snapshot(exclude=frozenset(), baseline=baseline)
-        made = await workspace.commit(
-            snapshot, parent=parent, message="m\n", overlay={}, ref=f"refs/c/{number}"
+        snapshot = await workspace.tree.snapshot(exclude=frozenset(), baseline=baseline)
+        made = await workspace.tree.build_candidate(
+            snapshot, parent=parent, message="m\n", overlay={}, ref=f"refs/c/{number}", base=base
         )
-        await workspace.deliver(made.commit, branch="main", expected=parent)
+        await workspace.tree.land(made.commit, branch="main", expected=parent)
         project.write("mine.py", f"m = {number}\n")
         await project.commit("mine")
     await project.git("gc", "-q", "--prune=now")
     assert await project.git("log", "--format=%s", f"{base}..HEAD") == "mine\nm\nmine\nm"
     assert await project.fsck() == ""
-    await workspace.own.git.run("fsck", "--strict")
+    await workspace.store.git.run("fsck", "--strict")
 
 
 async def test_a_git_directory_kept_apart(own_project, area):
     """`.git` is a file that names it, without a worktree."""
     await own_project.git("init", "-q", "--separate-git-dir", str(area / "apart.git"))
     workspace = await own_project.open()
-    assert workspace.git_dir == area / "apart.git"
-    mounts = await workspace.make_agent_git_dir(area / "agent.git", branch="main")
+    assert workspace.user.git_dir == area / "apart.git"
+    mounts = await workspace.tree.make_git_dir(area / "agent.git", branch="main")
     assert {mount.target: mount.source.is_file() for mount in mounts} == {
         "/workspace/.git": True,
         "/run/orchestrator/git": False,

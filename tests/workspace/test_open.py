@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.errors import EnvironmentInvalid
+from orchestrator.workspace import history
 from orchestrator.workspace.workspace import Workspace
 
 
 async def refused(project, *, folder=None) -> str:
     with pytest.raises(EnvironmentInvalid) as failure:
         workspace = await Workspace.open(folder or project.folder, repositories=project.repositories)
-        await workspace.check_files()
+        await workspace.user.check_files()
         pytest.fail("it was taken")
     return str(failure.value)
 
@@ -188,25 +189,27 @@ async def test_folder_names_of_every_kind_work(make_project, name):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     project.write("b.py")
-    snapshot = await workspace.snapshot(exclude=frozenset(), baseline=await workspace.baseline())
-    made = await workspace.commit(snapshot, parent=base, message="m\n", overlay={}, ref="refs/c/1")
-    await workspace.deliver(made.commit, branch="main", expected=base)
+    snapshot = await workspace.tree.snapshot(exclude=frozenset(), baseline=await workspace.tree.baseline())
+    made = await workspace.tree.build_candidate(
+        snapshot, parent=base, message="m\n", overlay={}, ref="refs/c/1", base=base
+    )
+    await workspace.tree.land(made.commit, branch="main", expected=base)
     assert await project.git("status", "--porcelain") == ""
 
 
 async def test_dirty_paths_are_those_of_git_status(project):
     workspace = await project.open()
-    assert await workspace.dirty_paths() == ()
+    assert await workspace.user.dirty_paths() == ()
     project.write("ignored.log")
     project.write("plan.md")
-    assert await workspace.dirty_paths(frozenset({"plan.md"})) == ()
-    assert await workspace.dirty_paths() == ("plan.md",)
+    assert await workspace.user.dirty_paths(frozenset({"plan.md"})) == ()
+    assert await workspace.user.dirty_paths() == ("plan.md",)
     await project.git("add", "plan.md")
     project.write("a.py", "print(2)\n")
     (project.folder / "src/deep/b.py").unlink()
-    assert await workspace.dirty_paths(frozenset({"plan.md"})) == ("a.py", "plan.md", "src/deep/b.py")
-    assert await workspace.is_tracked("plan.md")
-    assert not await workspace.is_tracked("*.log")
+    assert await workspace.user.dirty_paths(frozenset({"plan.md"})) == ("a.py", "plan.md", "src/deep/b.py")
+    assert await workspace.user.is_tracked("plan.md")
+    assert not await workspace.user.is_tracked("*.log")
 
 
 async def test_a_staged_change_that_was_undone_in_the_file_is_dirty(project):
@@ -214,24 +217,24 @@ async def test_a_staged_change_that_was_undone_in_the_file_is_dirty(project):
     project.write("a.py", "print(2)\n")
     await project.git("add", "a.py")
     project.write("a.py", "print(1)\n")
-    assert await workspace.dirty_paths() == ("a.py",)
+    assert await workspace.user.dirty_paths() == ("a.py",)
 
 
 async def test_branches(project):
     workspace = await project.open()
     base = await project.git("rev-parse", "HEAD")
-    assert await workspace.head() == (await workspace.head())
-    assert await workspace.check_branch("main") is False
-    assert await workspace.check_branch("milestone/a/b") is True
-    await workspace.make_branch("milestone/a/b", base)
-    await workspace.make_branch("milestone/a/b", base)
-    assert (await workspace.head()).branch == "milestone/a/b"
-    assert await workspace.commit_of_checked_out("milestone/a/b") == base
+    assert await workspace.user.head() == (await workspace.user.head())
+    assert await workspace.user.check_branch("main") is False
+    assert await workspace.user.check_branch("milestone/a/b") is True
+    await workspace.user.make_branch("milestone/a/b", base)
+    await workspace.user.make_branch("milestone/a/b", base)
+    assert (await workspace.user.head()).branch == "milestone/a/b"
+    assert await workspace.user.commit_of_checked_out("milestone/a/b") == base
     with pytest.raises(EnvironmentInvalid, match="git switch main"):
-        await workspace.check_branch("main")
+        await workspace.user.check_branch("main")
     for name in ("milestone/a", "milestone/a/b/c"):
         with pytest.raises(EnvironmentInvalid, match="beside the branch milestone/a/b"):
-            await workspace.check_branch(name)
+            await workspace.user.check_branch(name)
     assert await project.git("status", "--porcelain") == ""
 
 
@@ -239,15 +242,15 @@ async def test_branches(project):
 async def test_names_that_no_branch_can_have(own_project, name):
     workspace = await own_project.open()
     with pytest.raises(EnvironmentInvalid, match="cannot be the name of a branch"):
-        await workspace.check_branch(name)
+        await workspace.user.check_branch(name)
 
 
 async def test_a_detached_head_gets_a_branch(project):
     await project.git("checkout", "-q", "--detach")
     workspace = await project.open()
-    assert (await workspace.head()).branch is None
-    assert await workspace.check_branch("milestone/x") is True
-    await workspace.make_branch("milestone/x", (await workspace.head()).commit)
+    assert (await workspace.user.head()).branch is None
+    assert await workspace.user.check_branch("milestone/x") is True
+    await workspace.user.make_branch("milestone/x", (await workspace.user.head()).commit)
     assert await project.git("symbolic-ref", "HEAD") == "refs/heads/milestone/x"
 
 
@@ -256,7 +259,7 @@ async def test_a_branch_of_another_worktree_is_refused(project, area):
     await project.git("worktree", "add", "-q", "-f", str(area / "project" / "build" / "tree"), "work")
     workspace = await project.open()
     with pytest.raises(EnvironmentInvalid, match="another worktree too"):
-        await workspace.check_branch("work")
+        await workspace.user.check_branch("work")
 
 
 async def test_commits_of_a_run_are_found_by_their_trailers(project):
@@ -266,8 +269,7 @@ async def test_commits_of_a_run_are_found_by_their_trailers(project):
     await project.commit("mine\n\nOrchestrator-Run: r2\nOrchestrator-Task: 1.3\n")
     await project.commit("plain")
     workspace = await project.open()
-    assert await workspace.find_landed(branch="main", base=base, run="r1") == {"1.2": first}
-    assert await workspace.find_landed(branch="none", base=base, run="r1") == {}
-    assert await workspace.is_ancestor(base, first)
-    assert not await workspace.is_ancestor(first, base)
-    assert not await workspace.is_ancestor("0" * 40, first)
+    assert await history.find_landed(workspace.store, tip=first, base=base, run="r1") == {"1.2": first}
+    assert await history.is_ancestor(workspace.store, base, first)
+    assert not await history.is_ancestor(workspace.store, first, base)
+    assert not await history.is_ancestor(workspace.store, "0" * 40, first)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import orchestrator
+from orchestrator.workspace import container_git, history
 
 
 @pytest.fixture
@@ -89,25 +90,29 @@ async def test_no_program_runs(project, program, marker, trick):
 async def everything(project, base):
     """A whole task, from opening to landing, with a branch, a saved tree and what containers get."""
     workspace = await project.open()
-    await workspace.dirty_paths()
-    await workspace.pin_base("r1", base)
-    await workspace.check_branch("work")
-    await workspace.make_branch("work", base)
-    baseline = await workspace.baseline()
-    await workspace.make_agent_git_dir(project.folder.parent / "agent.git", branch="work")
+    await workspace.user.dirty_paths()
+    await workspace.user.pin_base("r1", base)
+    await workspace.user.check_branch("work")
+    await workspace.user.make_branch("work", base)
+    baseline = await workspace.tree.baseline()
+    await workspace.tree.make_git_dir(project.folder.parent / "agent.git", branch="work")
     project.write("a.py", "print('task')\n")
     project.write("n/new.py", "print('new')\n")
-    await workspace.clear_oddities(baseline, project.folder.parent / "evidence")
-    await workspace.salvage("refs/trees/1", parent=base, message="m\n")
-    snapshot = await workspace.snapshot(exclude=frozenset(), baseline=baseline)
-    made = await workspace.commit(
-        snapshot, parent=base, message="m\n", overlay={"H.md": b"x\n"}, ref="refs/c/1"
+    await workspace.tree.clear_oddities(baseline, project.folder.parent / "evidence")
+    await workspace.tree.salvage("refs/trees/1", parent=base, message="m\n", base=base)
+    snapshot = await workspace.tree.snapshot(exclude=frozenset(), baseline=baseline)
+    made = await workspace.tree.build_candidate(
+        snapshot, parent=base, message="m\n", overlay={"H.md": b"x\n"}, ref="refs/c/1", base=base
     )
-    await workspace.changes(base, made.commit)
-    await workspace.write_gate_archive(made.commit, project.folder.parent / "gate.tar", uid=1, gid=1)
-    await workspace.make_gate_git_dir(project.folder.parent / "gate.git", commit=made.commit, branch="work")
-    await workspace.deliver(made.commit, branch="work", expected=base)
-    await workspace.find_landed(branch="work", base=base, run="r1")
+    await history.changes(workspace.store, base, made.commit)
+    await container_git.write_gate_archive(
+        workspace.store, made.commit, project.folder.parent / "gate.tar", uid=1, gid=1
+    )
+    await container_git.make_gate_git_dir(
+        workspace.store, project.folder.parent / "gate.git", commit=made.commit, branch="work"
+    )
+    await workspace.tree.land(made.commit, branch="work", expected=base)
+    await history.find_landed(workspace.store, tip=made.commit, base=base, run="r1")
 
 
 # A shell takes back the rights of the user who is ordinary for the test only.
@@ -132,16 +137,16 @@ async def test_filters_and_converters_do_not_run(project, program, marker):
     await clean_filter(project, program)
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
-    baseline = await workspace.baseline()
+    baseline = await workspace.tree.baseline()
     project.write(".gitattributes", "*.py filter=evil diff=evil\n")
     project.write("a.py", "print('naive')\n")
     await project.git("diff")
     assert marker.exists(), "the trick does not work against a naive git"
     marker.unlink()
-    await workspace.salvage("refs/trees/1", parent=base, message="m\n")
+    await workspace.tree.salvage("refs/trees/1", parent=base, message="m\n", base=base)
     with pytest.raises(Exception, match="filter=evil"):
-        await workspace.snapshot(exclude=frozenset(), baseline=baseline)
-    await workspace.changes(base, await workspace.own.git.text("rev-parse", "refs/trees/1"))
+        await workspace.tree.snapshot(exclude=frozenset(), baseline=baseline)
+    await history.changes(workspace.store, base, await workspace.store.git.text("rev-parse", "refs/trees/1"))
     assert not marker.exists()
 
 
@@ -180,10 +185,10 @@ async def test_settings_from_the_tree_are_not_taken_over_and_are_announced(proje
     await project.git("config", "core.excludesFile", "ignored")
     assert await project.git("config", "user.name") == "Mallory"
     workspace = await project.open()
-    assert workspace.author.name == "Ada"
-    assert dict(workspace.own.taken_over).get("core.autocrlf") is None
-    assert any("include.path = ../settings" in notice for notice in workspace.notices)
-    assert any("core.excludesfile = ignored" in notice for notice in workspace.notices)
+    assert workspace.store.author.name == "Ada"
+    assert dict(workspace.store.taken_over).get("core.autocrlf") is None
+    assert any("include.path = ../settings" in notice for notice in workspace.user.notices)
+    assert any("core.excludesfile = ignored" in notice for notice in workspace.user.notices)
 
 
 @pytest.mark.parametrize("inherited", ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY"])
@@ -192,7 +197,7 @@ async def test_the_callers_git_variables_do_not_reach_git(project, monkeypatch, 
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.bare")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", "true")
-    assert (await (await project.open()).head()).branch == "main"
+    assert (await (await project.open()).user.head()).branch == "main"
 
 
 def test_only_one_module_starts_git():

@@ -98,8 +98,8 @@ async def give_up(project: Project, state: RunState) -> None:
 
 async def run_started_fact(project: Project, plan: Plan, terms: Terms) -> RunStarted:
     """What a new run starts from. Raises EnvironmentInvalid when the user's changes cannot be committed."""
-    head = (await project.workspace.head()).commit
-    await project.workspace.pin_base(terms.run, head)
+    head = (await project.workspace.user.head()).commit
+    await project.workspace.user.pin_base(terms.run, head)
     base = head
     if terms.dirty:
         base = await _users_commit(project, head, terms)
@@ -119,15 +119,16 @@ async def run_started_fact(project: Project, plan: Plan, terms: Terms) -> RunSta
 async def _users_commit(project: Project, head: str, terms: Terms) -> str:
     """The user's uncommitted changes as a commit in our repository; it lands when the branch is made."""
     try:
-        snapshot = await project.workspace.snapshot(
-            exclude=terms.untracked, baseline=await project.workspace.baseline()
+        snapshot = await project.workspace.tree.snapshot(
+            exclude=terms.untracked, baseline=await project.workspace.tree.baseline()
         )
-        made = await project.workspace.commit(
+        made = await project.workspace.tree.build_candidate(
             snapshot,
             parent=head,
             message=f"Changes before run {terms.run}\n",
             overlay={},
             ref=f"refs/ktrdr/edits/{terms.run}/0",
+            base=head,
         )
     except TreeRefused as error:
         await project.workspace.forget(terms.run)

@@ -22,6 +22,7 @@ from orchestrator.project.host import Host
 from orchestrator.project.project import Project, check_living_containers, opened_project
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import attached, own_environment
+from orchestrator.workspace import history
 
 NAME = "ktrdr-coding-agent"
 HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
@@ -91,12 +92,12 @@ async def _setup(
 ) -> SetupImage:
     """The setup image of HEAD, if a run has made it: installing is a run's work."""
     plan = plan_setup(
-        await project.workspace.files((await project.workspace.head()).commit),
+        await history.files(project.workspace.store, (await project.workspace.user.head()).commit),
         commands=settings.setup.commands,
         discovering=settings.setup.discover,
         image=image,
-        repository=project.workspace.own.git_dir.name,
-        owner=project.workspace.owner,
+        repository=project.workspace.store.name,
+        owner=project.workspace.tree.owner,
         env=variables,
     )
     found = None if plan is None else await find_setup(engine, plan)

@@ -195,9 +195,9 @@ async def _branch_for(project: Project, choice: NewRun | ResumeRun, plan: Plan) 
     """The run's branch; raises EnvironmentInvalid when a run cannot work on it."""
     if isinstance(choice, NewRun):
         branch = branch_of(plan)
-        await project.workspace.check_branch(branch)
+        await project.workspace.user.check_branch(branch)
         return branch
-    to_be_made = await project.workspace.check_branch(choice.state.start.branch)
+    to_be_made = await project.workspace.user.check_branch(choice.state.start.branch)
     if to_be_made and choice.state.branch_ready:
         raise _branch_gone(project, choice.state)
     return choice.state.start.branch
@@ -225,10 +225,10 @@ async def _dirty(
     """
     if isinstance(choice, ResumeRun) and choice.state.branch_ready:
         return False
-    await project.workspace.check_files()
+    await project.workspace.user.check_files()
     if isinstance(choice, ResumeRun) and choice.state.start.base != choice.state.start.head:
         return True  # they were allowed when it began
-    dirty = await project.workspace.dirty_paths(untracked)
+    dirty = await project.workspace.user.dirty_paths(untracked)
     if dirty and not allow:
         more = f" and {len(dirty) - 3} more" if len(dirty) > 3 else ""
         raise EnvironmentInvalid(
@@ -263,9 +263,9 @@ async def _check_foreign_work(project: Project, plan: str) -> None:
 
 def _probe(project: Project, settings: Settings, image: str, run: str) -> ContainerSpec:
     """A container that only looks something up in the image; called after the folder, whose lock is ours."""
-    owner = project.workspace.owner
+    owner = project.workspace.tree.owner
     return ContainerSpec(
-        name=f"ktrdr-probe-{project.workspace.own.git_dir.name}",
+        name=f"ktrdr-probe-{project.workspace.store.name}",
         image=image,
         uid=owner.uid,
         gid=owner.gid,

@@ -21,6 +21,8 @@ from orchestrator.run.phase import Working, phase
 from orchestrator.run.state import RunState, fold
 from orchestrator.state_folder import StateFolder, open_state_folder
 from orchestrator.supervision.choose_run import is_unfinished
+from orchestrator.workspace import history
+from orchestrator.workspace.delivery import export_to_user_repository
 from orchestrator.workspace.workspace import Workspace
 
 OWNER_STOPS_SECONDS = 60.0
@@ -82,8 +84,9 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     state = journal.state
     head = await _head(project, state)
     undone = await _landed(project, state, head, task)
-    target = state.start.base if task is None else await project.workspace.parent_of(undone[-1].commit)
-    if not await project.workspace.is_ancestor(target, head):
+    store = project.workspace.store
+    target = state.start.base if task is None else await history.parent_of(store, undone[-1].commit)
+    if not await history.is_ancestor(store, target, head):
         raise UsageError(
             f"{state.start.branch} does not hold the commit {target[:12]}, on which the run began",
             where=str(project.folder),
@@ -93,7 +96,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     await _remove_containers(project.host, project.state, run)
     await _close_attempts(journal)
     ref = f"refs/ktrdr/undo/{run}/{state.last_n}"
-    saved = await project.workspace.salvage(
+    saved = await project.workspace.tree.salvage(
         ref,
         parent=head,
         message=f"Folder before work of run {run} was taken back\n",
@@ -111,10 +114,11 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
 async def _kept_staged(project: Project, state: RunState, head: str, saved: str) -> str | None:
     base = state.start.base
     ref = f"refs/ktrdr/staged/{state.run}/{state.last_n}"
-    kept = await project.workspace.keep_staged(head=head, ref=ref, base=base)
-    if kept is None or await project.workspace.tree_of(kept) == await project.workspace.tree_of(saved):
+    store, user = project.workspace.store, project.workspace.user
+    kept = await user.keep_staged(head=head, ref=ref, base=base)
+    if kept is None or await history.tree_of(store, kept) == await history.tree_of(store, saved):
         return None
-    await project.workspace.hand_over(kept, run=state.run, base=base)
+    await export_to_user_repository(user, kept, run=state.run, base=base)
     return kept
 
 
@@ -137,7 +141,7 @@ def _given_up(project: Project, finished: FinishedUndo) -> UsageError:
 
 
 async def _head(project: Project, state: RunState) -> str:
-    head = await project.workspace.head()
+    head = await project.workspace.user.head()
     if head.branch != state.start.branch and state.branch_ready:
         raise EnvironmentInvalid(
             f"HEAD is on {head.branch or 'a detached commit'}, not on {state.start.branch}",
@@ -158,7 +162,7 @@ async def _landed(project: Project, state: RunState, head: str, task: str | None
     commits |= {commit: each.entry.id for each in state.tasks.values() for commit in each.replaced}
     # One whose landing was killed after the branch had moved is there too.
     commits |= {each.landing.candidate: each.entry.id for each in state.tasks.values() if each.landing}
-    between = await project.workspace.commits_between(state.start.base, head)
+    between = await history.commits_between(project.workspace.store, state.start.base, head)
     landed = [UndoneTask(task=commits[commit], commit=commit) for commit in between if commit in commits]
     if task is None:
         return tuple(landed)
@@ -187,7 +191,8 @@ async def _nothing_to_undo(project: Project, state: RunState, task: str, ids: li
 
 async def _refuse_foreign(project: Project, target: str, head: str, undone: tuple[UndoneTask, ...]) -> None:
     ours = {entry.commit for entry in undone}
-    foreign = [c for c in await project.workspace.commits_between(target, head) if c not in ours]
+    between = await history.commits_between(project.workspace.store, target, head)
+    foreign = [commit for commit in between if commit not in ours]
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise UsageError(

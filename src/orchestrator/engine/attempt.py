@@ -104,7 +104,7 @@ async def run_attempt(context: RunContext, attempt: AttemptPlan) -> None:
         await record_interrupted(context, attempt.task, attempt.number, "stopped by a signal")
         raise
     finally:
-        remove_made(context.workspace.folder, attempt_folders(context, attempt.task, attempt.number))
+        remove_made(context.workspace.tree.folder, attempt_folders(context, attempt.task, attempt.number))
         if context.gateway is not None:
             await context.gateway.close_attempt(context.run, attempt.task, attempt.number)
     last = context.journal.state.tasks[attempt.task].last
@@ -122,7 +122,7 @@ async def record_interrupted(context: RunContext, task: str, number: int, reason
     if last is None or last.number != number or last.end is not None:
         return
     folders = attempt_folders(context, task, number)
-    remove_made(context.workspace.folder, folders)
+    remove_made(context.workspace.tree.folder, folders)
     await save_tree(context, task, number)
     session = Session(id=last.start.session, resumed=True)
     launch = context.driver.launch(_request(context, task, number, session, None))
@@ -147,7 +147,7 @@ def _in_force(context: RunContext) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for path in (context.plan.path, "orchestrator.toml"):
         try:
-            found[path] = sha256(read_plan_bytes(context.workspace.folder / path, path)).hexdigest()
+            found[path] = sha256(read_plan_bytes(context.workspace.tree.folder / path, path)).hexdigest()
         except UsageError:
             found[path] = None
     return found
@@ -189,7 +189,7 @@ async def clear_oddities(context: RunContext, task: str, number: int) -> tuple[B
     """
     folders = attempt_folders(context, task, number)
     baseline = Baseline.from_json(folders.baseline.read_text("utf-8"))
-    moved = await context.workspace.clear_oddities(baseline, folders.moved_away)
+    moved = await context.workspace.tree.clear_oddities(baseline, folders.moved_away)
     return baseline, tuple(plain(oddity.path) for oddity in moved)
 
 
@@ -199,7 +199,7 @@ async def save_tree(context: RunContext, task: str, number: int) -> None:
     assert last is not None
     await clear_oddities(context, task, number)
     ref = f"refs/ktrdr/trees/{context.run}/{component(task)}/{number}"
-    commit = await context.workspace.salvage(
+    commit = await context.workspace.tree.salvage(
         ref,
         parent=last.start.parent,
         message=f"Tree of attempt {task}/{number}",
@@ -222,13 +222,13 @@ def _request(
         token=token,
         credential=credential_kind(context.model_source),
         command=context.settings.agent.command,
-        as_root=context.workspace.owner.uid == 0,
+        as_root=context.workspace.tree.owner.uid == 0,
     )
 
 
 async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
     """Make folders, inbox, session and socket; nothing here is seen outside the state folder."""
-    owner = context.workspace.owner
+    owner = context.workspace.tree.owner
     folders = attempt_folders(context, attempt.task, attempt.number)
     folders.make(owner)
     token = secrets.token_urlsafe(32) if context.gateway is not None else None
@@ -237,12 +237,12 @@ async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
     if attempt.session.resumed and attempt.previous is not None:
         home = attempt_folders(context, attempt.task, attempt.previous.number).home
         carry_session(home, folders.home, launch.session_files, owner)
-    baseline = await context.workspace.baseline(ignored_before=ignored_before(context.folder))
+    baseline = await context.workspace.tree.baseline(ignored_before=ignored_before(context.folder))
     folders.baseline.write_text(baseline.to_json(), "utf-8")
     setup = await setup_image(context, attempt.parent, For(task=attempt.task, attempt=attempt.number))
     mounts = (
         *await _mounts(context, attempt, folders, token),
-        *masks(context.workspace.folder, context.settings.masked.files, folders),
+        *masks(context.workspace.tree.folder, context.settings.masked.files, folders),
         *await volumes_of(setup, context.workspace, folders),
     )
     container = CodingAgentContainer(
@@ -270,7 +270,7 @@ async def _mounts(
 ) -> tuple[Mount, ...]:
     branch = context.journal.state.start.branch
     mounts: list[Mount] = [
-        *binds(await context.workspace.make_agent_git_dir(folders.git, branch=branch)),
+        *binds(await context.workspace.tree.make_git_dir(folders.git, branch=branch)),
         Bind(source=folders.inbox, target=IN_FOLDER, read_only=True),
         Bind(source=folders.outbox, target=OUT_FOLDER),
         Bind(source=folders.home, target=HOME_FOLDER),
@@ -283,8 +283,8 @@ async def _mounts(
                 task=attempt.task,
                 attempt=attempt.number,
                 token=token,
-                uid=context.workspace.owner.uid,
-                gid=context.workspace.owner.gid,
+                uid=context.workspace.tree.owner.uid,
+                gid=context.workspace.tree.owner.gid,
                 model=context.model_source,
             )
         )
@@ -316,7 +316,7 @@ async def _carry_out(context: RunContext, attempt: AttemptPlan, prepared: _Prepa
     )
     container = prepared.container
     try:
-        await container.start(context.workspace.folder, command=command)
+        await container.start(context.workspace.tree.folder, command=command)
         return await watch(
             container,
             transcript=prepared.folders.transcript,

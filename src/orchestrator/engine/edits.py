@@ -11,6 +11,7 @@ from orchestrator.run.facts import EditsCommitted, Notice
 from orchestrator.run.handoff import handoff_path
 from orchestrator.run.state import AttemptState
 from orchestrator.text import plain
+from orchestrator.workspace import history
 from orchestrator.workspace.candidate import Snapshot
 from orchestrator.workspace.tree import TreeRefused
 
@@ -39,13 +40,13 @@ async def take_edits(context: RunContext, task: str | None, previous: AttemptSta
     touched become part of the task's commit. Where that cannot be told all of it is the task's, and is saved.
     Without a task the end-to-end scenario comes next.
     """
-    head = await context.workspace.commit_of_checked_out(context.journal.state.start.branch)
+    head = await context.workspace.user.commit_of_checked_out(context.journal.state.start.branch)
     if task is not None and previous is not None:
         baseline, _ = await clear_oddities(context, task, previous.number)
     else:
-        baseline = await context.workspace.baseline(ignored_before=ignored_before(context.folder))
+        baseline = await context.workspace.tree.baseline(ignored_before=ignored_before(context.folder))
     try:
-        now = await context.workspace.snapshot(exclude=context.untracked, baseline=baseline)
+        now = await context.workspace.tree.snapshot(exclude=context.untracked, baseline=baseline)
     except TreeRefused:
         await _save_folder(context, head)
         return Edits(head=head, paths=())
@@ -73,10 +74,10 @@ async def refuse_what_others_left(context: RunContext, task: str) -> None:
     ]
     if not others:
         return
-    head = await context.workspace.commit_of_checked_out(context.journal.state.start.branch)
-    baseline = await context.workspace.baseline(ignored_before=ignored_before(context.folder))
+    head = await context.workspace.user.commit_of_checked_out(context.journal.state.start.branch)
+    baseline = await context.workspace.tree.baseline(ignored_before=ignored_before(context.folder))
     try:
-        now = await context.workspace.snapshot(exclude=context.untracked, baseline=baseline)
+        now = await context.workspace.tree.snapshot(exclude=context.untracked, baseline=baseline)
     except TreeRefused:
         return  # it cannot land either
     uncommitted = await _paths(context, head, now.tree)
@@ -90,7 +91,7 @@ async def refuse_what_others_left(context: RunContext, task: str) -> None:
             shown = plain(", ".join(sorted(lying)[:3])) + (" and more" if len(lying) > 3 else "")
             raise WorkspaceError(
                 f"{shown}: left by an attempt at task {plain(other)}, and task {plain(task)} comes before it",
-                where=str(context.workspace.folder),
+                where=str(context.workspace.tree.folder),
                 hint="Commit it as yours, or put it away (git stash -u); then: orchestrator resume",
             )
 
@@ -117,7 +118,7 @@ async def _tell_apart(
 
 
 async def _paths(context: RunContext, old: str, new: str) -> frozenset[str]:
-    changes = await context.workspace.changes(old, new)
+    changes = await history.changes(context.workspace.store, old, new)
     return frozenset(change.path for change in changes) - context.untracked
 
 
@@ -132,9 +133,11 @@ async def _left_by(context: RunContext, previous: AttemptState) -> _Left | None:
     """The folder as an attempt left it, as it was kept; None when nothing was."""
     saved, candidate = previous.saved, previous.candidate
     if saved is not None and (candidate is None or previous.refused is not None):
-        return _Left(await context.workspace.tree_of(saved.commit), None)
+        return _Left(await history.tree_of(context.workspace.store, saved.commit), None)
     if candidate is not None:
-        return _Left(await context.workspace.tree_of(candidate.commit), candidate.wrote_handoff)
+        return _Left(
+            await history.tree_of(context.workspace.store, candidate.commit), candidate.wrote_handoff
+        )
     return None
 
 
@@ -142,7 +145,7 @@ async def _set_staged_aside(context: RunContext, task: str | None, head: str, no
     """Work lands on an index that is the branch's; what a person had staged is said where it is not the
     folder's too."""
     state = context.journal.state
-    kept = await context.workspace.set_staged_aside(
+    kept = await context.workspace.user.set_staged_aside(
         branch=state.start.branch,
         head=head,
         ref=f"refs/ktrdr/staged/{context.run}/{state.last_n}",
@@ -157,7 +160,7 @@ async def _set_staged_aside(context: RunContext, task: str | None, head: str, no
 
 async def _save_folder(context: RunContext, head: str) -> None:
     state = context.journal.state
-    await context.workspace.salvage(
+    await context.workspace.tree.salvage(
         f"refs/ktrdr/edits/{context.run}/{state.last_n}-folder",
         parent=head,
         message="Folder before another attempt\n",
@@ -171,7 +174,7 @@ async def _keep_mixed(
 ) -> None:
     """What a person made of an attempt's files is kept before an agent may change them again."""
     state = context.journal.state
-    kept = await context.workspace.commit(
+    kept = await context.workspace.tree.build_candidate(
         now,
         parent=head,
         message=f"Folder by hand before {_next(task)}\n",
@@ -186,7 +189,7 @@ async def _say_kept(
     context: RunContext, task: str | None, commit: str, paths: frozenset[str], why: str
 ) -> None:
     shown = ", ".join(plain(path) for path in sorted(paths)[:5])
-    where = context.workspace.own.git_dir
+    where = context.workspace.store.git_dir
     text = f"{why} ({shown}); as they are now: git --git-dir={where} show {commit}:FILE"
     await context.journal.append(Notice(text=text), task=task)
 
@@ -194,7 +197,7 @@ async def _say_kept(
 async def _commit(context: RunContext, task: str | None, head: str, tree: str, paths: tuple[str, ...]) -> str:
     start = context.journal.state.start
     number = context.journal.state.last_n
-    commit = await context.workspace.commit_edits(
+    commit = await context.workspace.store.commit_paths(
         tree=tree,
         paths=paths,
         parent=head,
@@ -202,7 +205,7 @@ async def _commit(context: RunContext, task: str | None, head: str, tree: str, p
         ref=f"refs/ktrdr/edits/{context.run}/{number}",
         base=start.base,
     )
-    await context.workspace.deliver(commit, branch=start.branch, expected=head)
+    await context.workspace.tree.land(commit, branch=start.branch, expected=head)
     await context.journal.append(
         EditsCommitted(commit=commit, paths=tuple(plain(path) for path in paths)), task=task
     )

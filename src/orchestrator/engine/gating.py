@@ -14,6 +14,7 @@ from orchestrator.gates.evidence import tail
 from orchestrator.run.facts import BaseChecked, BaseRunEnded, Before, EndToEndEnded, GateEnded, GateStarted
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.decide import BUILD, WorkItem
+from orchestrator.workspace import container_git
 
 NOT_THERE_EXITS = frozenset({126, 127})
 PYTEST_NOT_THERE_EXITS = frozenset({4, 5})
@@ -164,7 +165,7 @@ async def check_candidate(context: RunContext, item: WorkItem, attempt: AttemptS
 
 async def check_end_to_end(context: RunContext) -> None:
     """Run the scenario on what has landed; all commands share one container, in order."""
-    commit = await context.workspace.branch_commit(context.journal.state.start.branch)
+    commit = await context.workspace.user.branch_commit(context.journal.state.start.branch)
     assert commit is not None
     given = context.journal.state.evidence_given
     commands = tuple(
@@ -197,7 +198,7 @@ async def _run(
 ) -> None:
     """Prepare the candidate for a fresh container, run the commands in it, and leave nothing behind."""
     setup = await setup_image(context, commit, For(task=place.task, attempt=place.attempt, is_candidate=True))
-    owner = context.workspace.owner
+    owner = context.workspace.tree.owner
     number = int(commands[0].evidence.removeprefix("e"))
     name = gate_name(context.run, place.task, place.number, number)
     scratch = context.folder.gate(name)
@@ -205,9 +206,13 @@ async def _run(
     scratch.mkdir(parents=True, mode=0o700)
     try:
         archive = scratch / "candidate.tar"
-        await context.workspace.write_gate_archive(commit, archive, uid=owner.uid, gid=owner.gid)
+        await container_git.write_gate_archive(
+            context.workspace.store, commit, archive, uid=owner.uid, gid=owner.gid
+        )
         branch = context.journal.state.start.branch
-        mounts = await context.workspace.make_gate_git_dir(scratch / "git", commit=commit, branch=branch)
+        mounts = await container_git.make_gate_git_dir(
+            context.workspace.store, scratch / "git", commit=commit, branch=branch
+        )
         spec = ContainerSpec(
             name=name,
             image=setup.id,

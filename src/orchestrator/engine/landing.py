@@ -1,6 +1,7 @@
 """From the folder an attempt left to a commit on the branch: candidate, hand-off, delivery."""
 
 import shutil
+from dataclasses import replace
 
 from orchestrator.containers.names import component
 from orchestrator.engine.attempt import attempt_folders, clear_oddities, save_tree
@@ -19,6 +20,7 @@ from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, 
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.decide import WorkItem
 from orchestrator.text import one_line, plain
+from orchestrator.workspace import history
 from orchestrator.workspace.tree import TreeRefused
 
 HANDOFF_LIMIT_BYTES = 4_000_000
@@ -51,14 +53,14 @@ async def _made(
     baseline, moved_away = await clear_oddities(context, item.id, attempt.number)
     parent = attempt.parent
     document = handoff_path(context.plan.path)
-    snapshot = await workspace.snapshot(exclude=context.untracked, baseline=baseline)
+    snapshot = await workspace.tree.snapshot(exclude=context.untracked, baseline=baseline)
     everything = await _changes(context, parent, snapshot.tree)
     changes = tuple(change for change in everything if change.path != document)
     section = _section(task, attempt, changes)
     text = with_section(await read_handoff(context, parent), context.plan.title, section)
     folders.handoff.write_text(text, "utf-8")
     evidence = _evidence_ids(context, item)
-    candidate = await workspace.commit(
+    candidate = await workspace.tree.build_candidate(
         snapshot,
         parent=parent,
         message=_message(context, task, attempt, evidence, _by_hand(context, item.id, changes)),
@@ -81,15 +83,8 @@ async def _made(
 
 
 async def _changes(context: RunContext, old: str, new: str) -> tuple[ChangedFile, ...]:
-    return tuple(
-        ChangedFile(
-            path=plain(change.path),
-            status=change.status.replace("_", " "),
-            added=change.added,
-            deleted=change.deleted,
-        )
-        for change in await context.workspace.changes(old, new)
-    )
+    changes = await history.changes(context.workspace.store, old, new)
+    return tuple(replace(change, path=plain(change.path)) for change in changes)
 
 
 def _by_hand(context: RunContext, task: str, changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
@@ -135,10 +130,11 @@ async def land(context: RunContext, item: WorkItem, attempt: AttemptState) -> No
 async def _deliver(context: RunContext, candidate: str, expected: str) -> None:
     """Land it, unless it landed before we were killed and somebody has built on it since."""
     branch = context.journal.state.start.branch
-    at = await context.workspace.branch_commit(branch)
-    if at not in (None, candidate, expected) and await context.workspace.is_ancestor(candidate, at):
+    workspace = context.workspace
+    at = await workspace.user.branch_commit(branch)
+    if at not in (None, candidate, expected) and await history.is_ancestor(workspace.store, candidate, at):
         return
-    await context.workspace.deliver(candidate, branch=branch, expected=expected)
+    await workspace.tree.land(candidate, branch=branch, expected=expected)
 
 
 async def read_handoff(context: RunContext, commit: str) -> str:
@@ -146,7 +142,7 @@ async def read_handoff(context: RunContext, commit: str) -> str:
     if not context.settings.handoff.commit:
         return context.folder.handoff.read_text("utf-8") if context.folder.handoff.exists() else ""
     path = handoff_path(context.plan.path)
-    blob = await context.workspace.read_blob(commit, path, limit=HANDOFF_LIMIT_BYTES)
+    blob = await history.read_blob(context.workspace.store, commit, path, limit=HANDOFF_LIMIT_BYTES)
     return "" if blob is None else blob.decode("utf-8", "replace")
 
 

@@ -142,25 +142,25 @@ class MilestoneRunner:
 
     async def _make_branch(self) -> None:
         workspace, start = self._context.workspace, self.state.start
-        if await workspace.branch_commit(start.branch) is None:
+        if await workspace.user.branch_commit(start.branch) is None:
             await self._check_head_unmoved()
-            await workspace.make_branch(start.branch, start.head)
-        at = await workspace.commit_of_checked_out(start.branch)
+            await workspace.user.make_branch(start.branch, start.head)
+        at = await workspace.user.commit_of_checked_out(start.branch)
         if start.base != start.head and at == start.head:
             # The user's uncommitted changes, on which the run stands, become the branch's first commit.
             staged = f"refs/ktrdr/staged/{self._context.run}/0"
-            await workspace.set_staged_aside(branch=start.branch, head=at, ref=staged, base=at)
-            await workspace.deliver(start.base, branch=start.branch, expected=at)
+            await workspace.user.set_staged_aside(branch=start.branch, head=at, ref=staged, base=at)
+            await workspace.tree.land(start.base, branch=start.branch, expected=at)
             at = start.base
         await self._append(BranchReady(branch=start.branch, commit=at))
 
     async def _check_head_unmoved(self) -> None:
         """A branch at the old HEAD under files of a newer one would show the newer work as changes."""
-        start, head = self.state.start, (await self._context.workspace.head()).commit
+        start, head = self.state.start, (await self._context.workspace.user.head()).commit
         if head != start.head:
             raise WorkspaceError(
                 f"HEAD has moved from {start.head} to {head} since the run began",
-                where=str(self._context.workspace.folder),
+                where=str(self._context.workspace.tree.folder),
                 hint=f"Start over from here: orchestrator run --new {start.plan}",
             )
 

@@ -24,6 +24,7 @@ from orchestrator.gates.setup_image import (
 from orchestrator.project.run_folder import AttemptFolders, give
 from orchestrator.run.facts import Notice, SetupEnded, SetupStarted
 from orchestrator.text import plain
+from orchestrator.workspace import container_git, history
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -39,7 +40,7 @@ class For:
 
 async def setup_image(context: RunContext, commit: str, whose: For) -> SetupImage:
     """What attempts on this commit, and gates of it, start from. Raises SetupFailed."""
-    files = await context.workspace.files(commit)
+    files = await history.files(context.workspace.store, commit)
     plan = _plan(context, files)
     if plan is None:
         return SetupImage(id=context.image)
@@ -58,23 +59,23 @@ async def setup_image(context: RunContext, commit: str, whose: For) -> SetupImag
 
 async def volumes_of(setup: SetupImage, workspace: Workspace, folders: AttemptFolders) -> tuple[Mount, ...]:
     """Setup's own folders, where git ignores them: the user's, of the same name, are out of reach."""
-    blocked = in_the_way(workspace.folder, setup.folders)
+    blocked = in_the_way(workspace.tree.folder, setup.folders)
     free = [path for path in setup.folders if path not in blocked]
-    ignored = await workspace.ignored(free)
+    ignored = await workspace.user.ignored(free)
     hidden = [path for path in free if path in ignored or path in setup.self_ignored]
-    return setup_volumes(workspace.folder, workspace.owner, hidden, folders)
+    return setup_volumes(workspace.tree.folder, workspace.tree.owner, hidden, folders)
 
 
 async def set_up_base(context: RunContext) -> None:
     """Have the base's image there before anything is paid for, and say so. Raises SetupFailed."""
     base = context.journal.state.start.base
-    plan = _plan(context, await context.workspace.files(base))
+    plan = _plan(context, await history.files(context.workspace.store, base))
     before = context.journal.state.last_n
     made = await setup_image(context, base, For())
     if plan is not None and context.journal.state.last_n == before:
         reused = SetupEnded(status="reused", image=made.id, seconds=0.0, changed=made.changed)
         await context.journal.append(reused)
-    for path in in_the_way(context.workspace.folder, made.folders):
+    for path in in_the_way(context.workspace.tree.folder, made.folders):
         text = f"{path} is a link or a file in your folder: agents do not see what setup installed there"
         await context.journal.append(Notice(text=plain(text)))
 
@@ -84,8 +85,8 @@ async def refuse_what_setup_made(context: RunContext, commit: str, parent: str, 
 
     A tracked `.venv/bin/pytest` would take the place of the one that setup installed.
     """
-    files = await context.workspace.files(commit)
-    known = await context.workspace.files(parent)
+    files = await history.files(context.workspace.store, commit)
+    known = await history.files(context.workspace.store, parent)
     before = await setup_image(context, parent, For())
     try:
         after = await setup_image(context, commit, whose)
@@ -107,9 +108,9 @@ def _plan(context: RunContext, files: Mapping[str, str], *, candidate: str | Non
         commands=settings.setup.commands,
         discovering=settings.setup.discover,
         image=context.image,
-        repository=context.workspace.own.git_dir.name,
+        repository=context.workspace.store.name,
         candidate=candidate,
-        owner=context.workspace.owner,
+        owner=context.workspace.tree.owner,
         env=context.variables,
     )
 
@@ -142,7 +143,7 @@ async def _carried_out(
     context: RunContext, commit: str, plan: SetupPlan, name: str, progress: Progress
 ) -> SetupImage:
     """Put the tree into a fresh container, run the commands, and leave nothing behind but image and log."""
-    owner = context.workspace.owner
+    owner = context.workspace.tree.owner
     scratch = context.folder.gate(name)
     shutil.rmtree(scratch, ignore_errors=True)
     home = scratch / "home"
@@ -150,9 +151,13 @@ async def _carried_out(
     give(home, owner)
     try:
         archive = scratch / "tree.tar"
-        await context.workspace.write_gate_archive(commit, archive, uid=owner.uid, gid=owner.gid)
+        await container_git.write_gate_archive(
+            context.workspace.store, commit, archive, uid=owner.uid, gid=owner.gid
+        )
         branch = context.journal.state.start.branch
-        git = await context.workspace.make_gate_git_dir(scratch / "git", commit=commit, branch=branch)
+        git = await container_git.make_gate_git_dir(
+            context.workspace.store, scratch / "git", commit=commit, branch=branch
+        )
         spec = ContainerSpec(
             name=name,
             image=context.image,

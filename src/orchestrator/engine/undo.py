@@ -7,6 +7,9 @@ from orchestrator.project.ignored import ignored_before
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import Notice, UndoneTask, UndoStarted, WorkUndone
+from orchestrator.workspace import history
+from orchestrator.workspace.delivery import export_to_user_repository
+from orchestrator.workspace.restoration import undo_to
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -14,8 +17,11 @@ async def carry_out_undo(
     workspace: Workspace, journal: RunJournal, undo: UndoStarted, untouched: frozenset[str]
 ) -> None:
     """Bring branch, index and files back, then close the intent. `undo.saved` is the folder as it is."""
-    await workspace.hand_over(undo.saved, run=journal.state.run, base=journal.state.start.base)
-    await workspace.bring_back(
+    await export_to_user_repository(
+        workspace.user, undo.saved, run=journal.state.run, base=journal.state.start.base
+    )
+    await undo_to(
+        workspace.user,
         undo.target,
         branch=journal.state.start.branch,
         expected=undo.expected,
@@ -46,19 +52,19 @@ async def finish_undo(
     if undo is None:
         return None
     branch = journal.state.start.branch
-    at = await workspace.branch_commit(branch)
+    at = await workspace.user.branch_commit(branch)
     if at not in (undo.expected, undo.target):
         await _give_up(workspace, journal, undo, at)
         return FinishedUndo(undo=undo, saved=(undo.saved,), given_up=True)
-    if (await workspace.head()).branch != branch:
+    if (await workspace.user.head()).branch != branch:
         raise EnvironmentInvalid(
             f"an undo of run {journal.state.run} is to be finished, and HEAD is not on {branch}",
-            where=str(workspace.folder),
+            where=str(workspace.tree.folder),
             hint=f"git switch {branch}",
         )
     ref = f"refs/ktrdr/undo/{journal.state.run}/{journal.state.last_n}"
     message = "Folder before an undo was finished\n"
-    saved = await workspace.salvage(
+    saved = await workspace.tree.salvage(
         ref,
         parent=at,
         message=message,
@@ -76,8 +82,10 @@ async def finish_undo(
 
 async def _give_up(workspace: Workspace, journal: RunJournal, undo: UndoStarted, at: str | None) -> None:
     """Files and branch stay as they are now; what is off the branch all the same is pending again."""
-    await workspace.hand_over(undo.saved, run=journal.state.run, base=journal.state.start.base)
-    gone = [task for task in undo.tasks if at is None or not await workspace.is_ancestor(task.commit, at)]
+    await export_to_user_repository(
+        workspace.user, undo.saved, run=journal.state.run, base=journal.state.start.base
+    )
+    gone = [task for task in undo.tasks if at is None or not await _is_on(workspace, task, at)]
     branch = journal.state.start.branch
     await journal.append(
         Notice(
@@ -91,17 +99,17 @@ async def _give_up(workspace: Workspace, journal: RunJournal, undo: UndoStarted,
 async def see_lost(workspace: Workspace, journal: RunJournal) -> None:
     """Tasks whose commits somebody took off the branch are pending again: what is not there is not done."""
     state, branch = journal.state, journal.state.start.branch
-    tip = await workspace.branch_commit(branch)
+    tip = await workspace.user.branch_commit(branch)
     if not state.branch_ready or tip is None:
         return
     finished = [(id, task.finished.commit) for id, task in state.tasks.items() if task.finished is not None]
     landed = [UndoneTask(task=id, commit=commit) for id, commit in finished if commit is not None]
-    lost = [task for task in landed if not await workspace.is_ancestor(task.commit, tip)]
+    lost = [task for task in landed if not await _is_on(workspace, task, tip)]
     if not lost:
         return
     replaced = frozenset(commit for task in state.tasks.values() for commit in task.replaced)
-    rewritten = await workspace.find_landed(
-        branch=branch, base=state.start.base, run=state.run, besides=replaced
+    rewritten = await history.find_landed(
+        workspace.store, tip=tip, base=state.start.base, run=state.run, besides=replaced
     )
     gone = tuple(task for task in lost if task.task not in rewritten)
     for task in gone:
@@ -109,3 +117,7 @@ async def see_lost(workspace: Workspace, journal: RunJournal) -> None:
         await journal.append(Notice(text=text))
     if gone:
         await journal.append(WorkUndone(tasks=gone, folder_too=False))
+
+
+async def _is_on(workspace: Workspace, task: UndoneTask, tip: str) -> bool:
+    return await history.is_ancestor(workspace.store, task.commit, tip)

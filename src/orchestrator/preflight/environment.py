@@ -111,7 +111,7 @@ async def check_agent_program(
         return
     program = driver.program(settings.agent.command)
     if "/" in program:
-        found = _is_program(workspace.folder / program, program)
+        found = _is_program(workspace.tree.folder / program, program)
     else:
         found = await _in_image(engine, spec, program)
     if not found:

@@ -22,7 +22,7 @@ async def notices(
     settings: Settings,
     untracked: frozenset[str],
 ) -> tuple[str, ...]:
-    found = list(project.workspace.notices)
+    found = list(project.workspace.user.notices)
     path = read.plan.path
     if path in untracked:
         found.append(f"{path} is not tracked by git: it stays so, and gates do not see it")
@@ -39,7 +39,7 @@ async def notices(
     found += [
         f"masked.files: {name} is tracked, so an agent can read what git's history holds of it"
         for name in settings.masked.files
-        if await project.workspace.is_tracked(name)
+        if await project.workspace.user.is_tracked(name)
     ]
     if isinstance(choice, ResumeRun) and _edited(project, read):
         found.append(

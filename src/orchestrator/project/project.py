@@ -17,7 +17,8 @@ from orchestrator.project.locks import FolderLock, RunLock
 from orchestrator.run.state import RunState
 from orchestrator.state_folder import StateFolder, open_state_folder
 from orchestrator.supervision.choose_run import is_unfinished
-from orchestrator.workspace.delivery import remove_own_stale_lock
+from orchestrator.workspace import history
+from orchestrator.workspace.user_index import remove_own_stale_lock
 from orchestrator.workspace.workspace import Workspace
 
 CONFIGURATION = "orchestrator.toml"
@@ -44,7 +45,8 @@ class Project:
     async def runs_of_plan(self, plan: str) -> list[RunState]:
         """Runs of this plan in this very repository; one that stood here before is another story."""
         records = self.catalog.of(self.folder, plan)
-        return [record for record in records if await self.workspace.has_commit(record.start.base)]
+        store = self.workspace.store
+        return [record for record in records if await history.has_commit(store, record.start.base)]
 
     async def on_branch(self, records: list[RunState]) -> frozenset[str]:
         """Which of these runs' commits HEAD holds."""
@@ -54,8 +56,8 @@ class Project:
             for task in record.tasks.values()
             if task.finished is not None and task.finished.commit is not None
         }
-        head = (await self.workspace.head()).commit
-        return frozenset([commit for commit in commits if await self.workspace.is_ancestor(commit, head)])
+        store, head = self.workspace.store, (await self.workspace.user.head()).commit
+        return frozenset([commit for commit in commits if await history.is_ancestor(store, commit, head)])
 
     async def untracked(self, plan: str, *, run: str | None = None) -> frozenset[str]:
         """The plan and the configuration, where git does not track them: theirs, not the work's.
@@ -65,7 +67,7 @@ class Project:
         configuration = self.folder / CONFIGURATION if run is None else self.catalog.folder(run).configuration
         had_one = configuration.is_file() and configuration.stat().st_size > 0
         paths = (plan, CONFIGURATION) if had_one else (plan,)
-        return frozenset([path for path in paths if not await self.workspace.is_tracked(path)])
+        return frozenset([path for path in paths if not await self.workspace.user.is_tracked(path)])
 
     def stored_plan(self, state: RunState) -> ReadPlan:
         """The plan by which the run goes: as it was when it started, or as it was taken since."""
@@ -103,8 +105,8 @@ class Project:
         """The right to change the code folder; raises FolderBusy naming who holds it."""
         holders = self.state.path / "holders"
         holders.mkdir(mode=0o700, exist_ok=True)
-        lock = FolderLock.take(self.workspace.git_dir, holders / self.workspace.own.git_dir.name, run=run)
-        remove_own_stale_lock(self.workspace.git_dir)
+        lock = FolderLock.take(self.workspace.user.git_dir, holders / self.workspace.store.name, run=run)
+        remove_own_stale_lock(self.workspace.user.git_dir)
         return lock
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""From the code folder as it is to a commit in our repository."""
+"""From the files of a checkout, as they are, to a commit in our repository."""
 
 import asyncio
 import os
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.workspace.checkout import Checkout
+from orchestrator.workspace.fsck import check_objects
 from orchestrator.workspace.git import TREE_SECONDS, Git, refusal, words_of
-from orchestrator.workspace.repository import USER_ATTRIBUTES, OwnRepository
+from orchestrator.workspace.store import USER_ATTRIBUTES
 from orchestrator.workspace.tree import (
     Baseline,
     Oddity,
@@ -57,9 +59,9 @@ class _LeftOut(NamedTuple):
         return (*self.too_large, *self.unignored, *self.excluded)
 
 
-async def take_baseline(own: OwnRepository) -> Baseline:
-    found = await asyncio.to_thread(survey, own.layout.folder)
-    with own.index_copy() as git:
+async def take_baseline(checkout: Checkout) -> Baseline:
+    found = await asyncio.to_thread(survey, checkout.folder)
+    with checkout.index_copy() as git:
         ignored = await ignored_paths(git)
     return Baseline(ignored=ignored, specials=found.specials, repositories=found.repositories)
 
@@ -89,56 +91,88 @@ async def untracked(git: Git) -> tuple[str, ...]:
     return await _list_files(git, "-o", "--exclude-standard")
 
 
-async def clear_oddities(own: OwnRepository, baseline: Baseline, into: Path) -> tuple[Oddity, ...]:
+async def clear_oddities(checkout: Checkout, baseline: Baseline, into: Path) -> tuple[Oddity, ...]:
     """Move away what git cannot take and was not there before the attempt: specials and nested `.git`s.
 
     Specials go first, because a pipe called `.gitignore` blocks every git command that reads it.
     """
-    folder = own.layout.folder
+    folder = checkout.folder
     found = await asyncio.to_thread(survey, folder)
     specials = sorted(found.specials - baseline.specials)
     moved = await asyncio.to_thread(_move_all, folder, specials, into)
     nested = sorted(found.repositories - baseline.repositories)
-    with own.index_copy() as git:
+    with checkout.index_copy() as git:
         inside_ignored = await in_ignored_folders(git, nested)
     repositories = [path for path in nested if path not in inside_ignored]
     return (*moved, *await asyncio.to_thread(_move_all, folder, repositories, into))
 
 
-async def take_snapshot(own: OwnRepository, *, exclude: frozenset[str], baseline: Baseline) -> Snapshot:
+async def take_snapshot(checkout: Checkout, *, exclude: frozenset[str], baseline: Baseline) -> Snapshot:
     """The folder as it is. Raises TreeRefused, naming the path, when git refuses it."""
-    found = await asyncio.to_thread(survey, own.layout.folder)
+    found = await asyncio.to_thread(survey, checkout.folder)
     if found.unreadable:
-        raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(own.layout.folder))
-    with own.index_copy() as git:
+        raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(checkout.folder))
+    with checkout.index_copy() as git:
         # First of all, because an encoding already changes how git reads the files.
         await refuse_conversions(git, found)
-        left_out = await _left_out(own, git, exclude=exclude, baseline=baseline)
+        left_out = await _left_out(checkout.folder, git, exclude=exclude, baseline=baseline)
         refused = await _add_all(git, left_out.paths)
         if refused is not None:
-            raise TreeRefused(f"git refuses the tree: {refused}", where=str(own.layout.folder))
+            raise TreeRefused(f"git refuses the tree: {refused}", where=str(checkout.folder))
         await _refuse_links_to_repositories(git)
         tree = await git.text("write-tree")
     return Snapshot(tree=tree, too_large=left_out.too_large, unignored=left_out.unignored)
 
 
-async def lay_over(own: OwnRepository, tree: str, overlay: Mapping[str, bytes]) -> str:
+async def build_candidate(
+    checkout: Checkout,
+    snapshot: Snapshot,
+    *,
+    parent: str,
+    message: str,
+    overlay: Mapping[str, bytes],
+    ref: str,
+    base: str,
+) -> Candidate:
+    """See `Worktree.build_candidate`."""
+    store = checkout.store
+    tree = await _lay_over(checkout, snapshot.tree, overlay)
+    commit = await store.commit_tree(tree, parent=parent, message=message)
+    store.remember_documents(commit, overlay)
+    pack = await store.pack(commit, base)
+    await check_objects(store, pack, parent=parent, commit=commit)
+    await store.git.run("update-ref", ref, commit)
+    return Candidate(commit=commit, tree=tree)
+
+
+async def salvage(
+    checkout: Checkout, ref: str, *, parent: str, message: str, ignored_before: frozenset[str], base: str
+) -> str:
+    """See `Worktree.salvage`."""
+    tree = await _salvage_tree(checkout, parent, ignored_before=ignored_before)
+    commit = await checkout.store.commit_tree(tree, parent=parent, message=message)
+    await checkout.store.keep(commit, ref, base=base)
+    return commit
+
+
+async def _lay_over(checkout: Checkout, tree: str, overlay: Mapping[str, bytes]) -> str:
     """The tree with further files. Raises LinkInPath when a link stands in the way in the folder."""
     if not overlay:
         return tree
-    with own.empty_index() as git:
+    with checkout.store.scratch_index() as index:
+        git = checkout.git.with_index(index)
         await git.run("read-tree", tree, timeout=TREE_SECONDS)
         for path, content in overlay.items():
-            await asyncio.to_thread(check_free_of_links, own.layout.folder, path)
+            await asyncio.to_thread(check_free_of_links, checkout.folder, path)
             blob = await git.text("hash-object", "-w", "--stdin", f"--path={path}", stdin=content)
             await git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
         return await git.text("write-tree")
 
 
-async def salvage_tree(own: OwnRepository, parent: str, *, ignored_before: frozenset[str]) -> str:
+async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: frozenset[str]) -> str:
     """The folder as it is, as far as git takes it; if it refuses something, all that changed as a tar too."""
-    folder = own.layout.folder
-    with own.index_copy() as git:
+    folder = checkout.folder
+    with checkout.index_copy() as git:
         changed = await changed_and_untracked(git)
         loose = frozenset(await untracked(git))
         left_out = {
@@ -154,23 +188,18 @@ async def salvage_tree(own: OwnRepository, parent: str, *, ignored_before: froze
         written = await git.try_run("write-tree")
     if written.exit_code == 0:
         return os.fsdecode(written.stdout).strip()
-    with own.empty_index() as git:
+    with checkout.store.scratch_index() as index:
+        git = checkout.git.with_index(index)
         await git.run("read-tree", parent, timeout=TREE_SECONDS)
         await _add_tar(git, folder, taken)
         return await git.text("write-tree")
 
 
-async def staged_tree(own: OwnRepository) -> str | None:
+async def staged_tree(checkout: Checkout) -> str | None:
     """What the user's index holds; None when it is no tree (a merge has conflicts there)."""
-    with own.index_copy() as git:
+    with checkout.index_copy() as git:
         done = await git.try_run("write-tree")
     return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
-
-
-async def commit_tree(own: OwnRepository, tree: str, *, parent: str, message: str) -> str:
-    """A commit by the user's name; nothing points to it yet."""
-    content = message.encode("utf-8", "surrogateescape")  # whatever the locale
-    return await own.git.text("commit-tree", tree, "-p", parent, "-F", "-", stdin=content)
 
 
 async def refuse_conversions(git: Git, found: Survey) -> None:
@@ -213,7 +242,7 @@ async def _list_files(git: Git, *which: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in os.fsdecode(listing).split("\0") if path))
 
 
-async def _left_out(own: OwnRepository, git: Git, *, exclude: frozenset[str], baseline: Baseline) -> _LeftOut:
+async def _left_out(folder: Path, git: Git, *, exclude: frozenset[str], baseline: Baseline) -> _LeftOut:
     loose = await untracked(git)
     nested = [
         path for path in loose if path.endswith("/") and _ignored_before(path, baseline.ignored) is None
@@ -223,7 +252,7 @@ async def _left_out(own: OwnRepository, git: Git, *, exclude: frozenset[str], ba
     unignored = {root for path in loose if (root := _ignored_before(path, baseline.ignored)) is not None}
     others = [path for path in loose if _ignored_before(path, baseline.ignored) is None]
     return _LeftOut(
-        too_large=tuple(path for path in others if _is_too_large(own.layout.folder, path)),
+        too_large=tuple(path for path in others if _is_too_large(folder, path)),
         unignored=tuple(sorted(unignored)),
         excluded=tuple(path for path in others if path in exclude),
     )

@@ -1,10 +1,9 @@
-"""What differs between two commits or trees, path by path."""
+"""How two commits or trees differ, path by path."""
 
 import os
 from typing import NamedTuple
 
-from orchestrator.workspace.git import TREE_SECONDS
-from orchestrator.workspace.repository import OwnRepository
+from orchestrator.workspace.git import TREE_SECONDS, Git
 
 ABSENT = "000000"
 LINK = "120000"
@@ -13,16 +12,16 @@ LINK = "120000"
 class Difference(NamedTuple):
     path: str
     before: str
-    """The mode as git writes it; ABSENT where the first has no such path."""
+    """The mode as git writes it; ABSENT when the first does not have the path."""
     mode: str
-    """The same of the second."""
+    """The mode in the second."""
     blob: str
-    """The object that the second has there."""
+    """The object at this path in the second."""
 
 
-async def differences(own: OwnRepository, first: str, second: str) -> list[Difference]:
+async def differences(git: Git, first: str, second: str) -> list[Difference]:
     """A rename is a deletion and an addition."""
-    listing = await own.git.run(
+    listing = await git.run(
         "diff-tree", "-r", "-z", "--no-renames", "--raw", first, second, timeout=TREE_SECONDS
     )
     fields = os.fsdecode(listing).split("\0")

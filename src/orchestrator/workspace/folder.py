@@ -1,6 +1,6 @@
-"""What kind of folder and repository the user stands in, and whether a run can be trusted with it.
+"""What kind of folder and repository this is, and whether a run can work in it.
 
-Everything here only looks; nothing is made or changed. What is not fit is EnvironmentInvalid, by name.
+Everything here only reads. A folder that cannot be used is EnvironmentInvalid, with the reason.
 """
 
 import os
@@ -54,13 +54,13 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class GitSettings:
     """What the user's own git would see, in order; later entries win."""
 
     entries: tuple[tuple[str, str, str], ...]
     """(origin file, name in lower case but for subsections, value)"""
     notices: tuple[str, ...] = ()
-    """Settings that point into the code folder, where an agent could write what they name."""
+    """GitSettings that point into the code folder, where an agent could write what they name."""
 
     def get(self, name: str) -> str | None:
         return next((value for _, key, value in reversed(self.entries) if key == name.lower()), None)
@@ -87,10 +87,12 @@ async def read_layout(folder: Path) -> Layout:
     return await _with_object_format(layout)
 
 
-async def read_settings(layout: Layout) -> Settings:
-    """The user's configuration, without what an agent could have written into it.
+async def read_settings(layout: Layout) -> GitSettings:
+    """The user's configuration, without anything that an agent could have written.
 
-    One include that leads into the code folder, and no included file is read.
+    A configuration may include a file of the code folder, where an agent can write any setting. If one
+    include leads there, no included file is read at all: what an included file includes in turn is not known
+    before git has read it.
     """
     own = layout.owner.uid == os.geteuid()
     home = _home_of(layout.owner)
@@ -108,10 +110,10 @@ async def read_settings(layout: Layout) -> Settings:
     pointing = ("core.hookspath", "core.attributesfile", "core.excludesfile")
     into_folder += [entry for entry in outside if entry[1] in pointing and _leads_into(layout, home, entry)]
     notices = tuple(f"{name} = {value} (set in {origin})" for origin, name, value in into_folder)
-    return Settings(entries=outside, notices=notices)
+    return GitSettings(entries=outside, notices=notices)
 
 
-def configured_patterns(layout: Layout, settings: Settings, *, setting: str, default: str) -> bytes:
+def configured_patterns(layout: Layout, settings: GitSettings, *, setting: str, default: str) -> bytes:
     """The user's own patterns (to ignore, or of attributes) from the file that a setting names."""
     own = layout.owner.uid == os.geteuid()
     home = _home_of(layout.owner)
@@ -128,7 +130,7 @@ def repository_patterns(layout: Layout, name: str) -> bytes:
     return _small_file(layout.common_dir / "info" / name) + b"\n"
 
 
-def check_settings(layout: Layout, settings: Settings) -> None:
+def check_settings(layout: Layout, settings: GitSettings) -> None:
     where = str(layout.folder)
     if settings.true("core.bare"):
         raise EnvironmentInvalid("the repository is bare", where=where, hint="Run from a checkout of it.")

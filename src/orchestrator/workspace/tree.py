@@ -226,6 +226,14 @@ def give_to(descriptor: int, owner: Identity) -> None:
         os.fchown(descriptor, owner.uid, owner.gid)
 
 
+def give_tree(top: Path, owner: Identity) -> None:
+    """Make a folder of ours that root has just filled another user's."""
+    for parent, folders, files in os.walk(top):
+        for name in (*folders, *files):
+            os.chown(Path(parent) / name, owner.uid, owner.gid, follow_symlinks=False)
+    os.chown(top, owner.uid, owner.gid)
+
+
 def _entries(folder: Path, parent: str) -> Iterator[tuple[str, bool, bool]]:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(folder / parent if parent else folder, flags)

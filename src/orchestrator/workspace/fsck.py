@@ -1,4 +1,4 @@
-"""Whether a `git fsck` of the user's would have nothing to say about what a candidate brings."""
+"""Refuse a candidate about whose objects a later `git fsck` of the user would complain."""
 
 import os
 import re
@@ -8,34 +8,37 @@ from pathlib import Path
 from orchestrator.text import plain
 from orchestrator.workspace.differences import LINK, differences
 from orchestrator.workspace.git import TREE_SECONDS, words_of
-from orchestrator.workspace.repository import OwnRepository
+from orchestrator.workspace.store import Store
 from orchestrator.workspace.tree import TreeRefused
 
-# git takes no such link for what its name says, and warns of it for ever (git-fsck(1): gitignoreSymlink, …).
+# Git does not read these through a link, and warns of the link forever (git-fsck(1): gitignoreSymlink, …).
 _READ_BY_GIT = frozenset({".gitignore", ".gitattributes", ".mailmap"})
 _WARNING = re.compile(r"warning: object (?P<id>[0-9a-f]+): (?P<words>.*)")
 
 
-async def check_sound(own: OwnRepository, pack: Path, *, parent: str, commit: str) -> None:
-    """Raises TreeRefused for content that git calls an error, and for what it would only now warn of.
+async def check_objects(store: Store, pack: Path, *, parent: str, commit: str) -> None:
+    """Raises TreeRefused for objects of a pack that are an error for git, and for new warnings.
 
-    A warning that the parent earned already is the user's own business.
+    Once landed, such an object is in the user's history: every `git fsck` reports it, and a server that
+    checks what it receives refuses the push. A warning that `parent` causes already does not count.
     """
     index = pack.with_suffix(".checked")
-    done = await own.git.try_run("index-pack", "--strict", "-o", str(index), str(pack), timeout=TREE_SECONDS)
+    done = await store.git.try_run(
+        "index-pack", "--strict", "-o", str(index), str(pack), timeout=TREE_SECONDS
+    )
     index.unlink(missing_ok=True)
     said = os.fsdecode(done.stderr).splitlines()
     if done.exit_code != 0:
         errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
         why = errors[0] if errors else words_of(done)
-        raise TreeRefused(f"git fsck would call it damaged: {plain(why)}", where=str(own.layout.folder))
+        raise TreeRefused(f"git fsck would call it damaged: {plain(why)}", where=str(store.layout.folder))
     warnings = {found["id"]: found["words"] for found in map(_WARNING.match, said) if found}
     if warnings:
-        await _check_new(own, warnings, parent, commit)
+        await _check_new(store, warnings, parent, commit)
 
 
-async def _check_new(own: OwnRepository, warnings: dict[str, str], parent: str, commit: str) -> None:
-    for new in await differences(own, parent, commit):
+async def _check_new(store: Store, warnings: dict[str, str], parent: str, commit: str) -> None:
+    for new in await differences(store.git, parent, commit):
         if new.blob in warnings:
             raise TreeRefused(f"git fsck would warn of it: {plain(warnings[new.blob])}", where=new.path)
         if new.mode == LINK and new.before != LINK and _is_read_by_git(new.path):
@@ -43,7 +46,7 @@ async def _check_new(own: OwnRepository, warnings: dict[str, str], parent: str, 
 
 
 def _is_read_by_git(path: str) -> bool:
-    """Also by the names that some file systems take for the same: other case, invisible letters, 8.3."""
+    """Also under a name that some file systems treat as equal: other case, invisible letters, 8.3 names."""
     name = path.rpartition("/")[2]
     seen = "".join(character for character in name if unicodedata.category(character) != "Cf")
     return seen.casefold().rstrip(" .") in _READ_BY_GIT or "~" in seen

@@ -1,0 +1,102 @@
+"""Questions about commits and trees, answered from objects of our repository and the user's.
+
+All run in our repository. Attributes decide only which differences are counted as binary.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from orchestrator.errors import WorkspaceError
+from orchestrator.run.handoff import ChangedFile
+from orchestrator.workspace.git import TREE_SECONDS
+from orchestrator.workspace.store import Store
+
+_STATUS = {"A": "added", "M": "modified", "D": "deleted", "T": "type changed"}
+
+
+async def tree_of(store: Store, commit: str) -> str:
+    return await store.git.text("rev-parse", "--verify", f"{commit}^{{tree}}")
+
+
+async def parent_of(store: Store, commit: str) -> str:
+    """The commit's first parent."""
+    return await store.git.text("rev-parse", "--verify", f"{commit}^1")
+
+
+async def has_commit(store: Store, commit: str) -> bool:
+    return (await store.git.try_run("cat-file", "-e", f"{commit}^{{commit}}")).exit_code == 0
+
+
+async def is_ancestor(store: Store, commit: str, of: str) -> bool:
+    """Whether `of` builds on `commit`. False too when one of them no longer exists."""
+    return (await store.git.try_run("merge-base", "--is-ancestor", commit, of)).exit_code == 0
+
+
+async def commits_between(store: Store, base: str, tip: str) -> tuple[str, ...]:
+    """Commits that `tip` has over `base`, newest first."""
+    return tuple((await store.git.text("rev-list", tip, f"^{base}", "--")).split())
+
+
+async def files(store: Store, commit: str) -> Mapping[str, str]:
+    """Every path that a commit tracks, with its blob."""
+    listing = await store.git.run("ls-tree", "-r", "-z", "--full-tree", commit, timeout=TREE_SECONDS)
+    entries = [entry.split("\t", 1) for entry in os.fsdecode(listing).split("\0") if entry]
+    return {path: about.split(" ")[2] for about, path in entries}
+
+
+async def changes(store: Store, old: str, new: str) -> tuple[ChangedFile, ...]:
+    """How two commits or trees differ, by path. A rename is a deletion and an addition."""
+    plain = ("-r", "-z", "--no-renames", "--no-ext-diff", "--no-textconv")
+    names = await store.git.run("diff-tree", *plain, "--name-status", old, new, timeout=TREE_SECONDS)
+    counts = await store.git.run("diff-tree", *plain, "--numstat", old, new, timeout=TREE_SECONDS)
+    fields = os.fsdecode(names).split("\0")
+    status = dict(zip(fields[1::2], fields[::2], strict=False))
+    rows = [row.split("\t", 2) for row in os.fsdecode(counts).split("\0") if row]
+    return tuple(
+        ChangedFile(path=path, status=_STATUS[status[path]], added=_lines(added), deleted=_lines(deleted))
+        for added, deleted, path in rows
+    )
+
+
+async def read_blob(store: Store, commit: str, path: str, limit: int) -> bytes | None:
+    """A regular file of a commit; None when the commit has none there. WorkspaceError over `limit` bytes."""
+    literal = replace(store.git, env={**store.git.env, "GIT_LITERAL_PATHSPECS": "1"})
+    entry = await literal.run("ls-tree", "-z", "-l", "--full-tree", commit, "--", path)
+    fields = entry.split(maxsplit=4)
+    if len(fields) < 4 or not fields[0].startswith(b"100"):
+        return None
+    if int(fields[3]) > limit:
+        raise WorkspaceError(f"it is larger than {limit} bytes", where=path)
+    return await store.git.run("cat-file", "blob", os.fsdecode(fields[2]))
+
+
+async def find_landed(
+    store: Store, *, tip: str, base: str, run: str, besides: frozenset[str] = frozenset()
+) -> dict[str, str]:
+    """Commits of a run that `tip` has over `base`, by task id, as their trailers say; without `besides`.
+
+    A commit that the user has rewritten or squashed counts too, as long as its message keeps the trailers.
+    """
+    listing = await store.git.run("log", "-z", "--format=%H%n%B", tip, f"^{base}", "--")
+    found = {}
+    for entry in os.fsdecode(listing).split("\0"):
+        commit, _, message = entry.partition("\n")
+        if commit not in besides:
+            found.update(dict.fromkeys(_tasks_named(message, run), commit))
+    return found
+
+
+def _tasks_named(message: str, run: str) -> Iterator[str]:
+    """Tasks of a run in a commit's message: each `Orchestrator-Task` belongs to the run named before it."""
+    owner = None
+    for line in message.splitlines():
+        key, _, value = line.partition(": ")
+        if key == "Orchestrator-Run":
+            owner = value
+        elif key == "Orchestrator-Task" and owner == run:
+            yield value
+
+
+def _lines(count: str) -> int | None:
+    return None if count == "-" else int(count)

@@ -1,0 +1,263 @@
+"""Our own repository of a code folder: all that a run makes of the folder's contents is stored here.
+
+It is in the state folder, out of an agent's reach, and its configuration is written by us. Git never works on
+the code folder with the user's configuration: a `.gitattributes` that an agent wrote can name a filter, and a
+filter is a program. Here no filter is defined, so there is none to run.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
+
+from orchestrator.workspace.folder import GitSettings, Layout, configured_patterns, repository_patterns
+from orchestrator.workspace.git import TREE_SECONDS, Git
+
+FALLBACK_AUTHOR = ("KTRDR Orchestrator", "orchestrator@localhost")
+
+# The user's settings that decide whether a file counts as changed. All others are left out.
+_TAKEN_OVER = (
+    "core.fileMode",
+    "core.ignoreCase",
+    "core.precomposeUnicode",
+    "core.symlinks",
+    "core.autocrlf",
+    "core.eol",
+)
+
+USER_ATTRIBUTES = "user-attributes"
+"""The attributes file of the user's settings, in our repository and in those for containers."""
+
+# An archive holds the whole tree, unchanged, whatever its attributes say. This line comes last, so it wins.
+_ARCHIVE_WHOLE = b"* -export-ignore -export-subst\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    name: str
+    email: str
+
+    def env(self) -> dict[str, str]:
+        return {
+            "GIT_AUTHOR_NAME": self.name,
+            "GIT_AUTHOR_EMAIL": self.email,
+            "GIT_COMMITTER_NAME": self.name,
+            "GIT_COMMITTER_EMAIL": self.email,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    layout: Layout
+    """Of the user's repository, whose objects are borrowed."""
+    git_dir: Path
+    author: Author
+    taken_over: tuple[tuple[str, str], ...]
+    shared: str | None
+    """The user's core.sharedRepository: who may write the objects that we put into their repository."""
+
+    @property
+    def name(self) -> str:
+        """Stands for the code folder in names of locks, images and containers."""
+        return self.git_dir.name
+
+    @property
+    def git(self) -> Git:
+        """Git over this repository; attributes are those of the user's folder. Has no index."""
+        return Git(
+            git_dir=self.git_dir,
+            folder=self.layout.folder,
+            work_tree=self.layout.folder,
+            index=self.git_dir / "index",
+            alternates=self.layout.object_stores,
+            env=self.author.env(),
+        )
+
+    @contextmanager
+    def scratch_index(self) -> Iterator[Path]:
+        """Where one operation may keep an index of its own; empty at first."""
+        with tempfile.TemporaryDirectory(prefix="index-", dir=self.git_dir) as scratch:
+            yield Path(scratch) / "index"
+
+    async def commit_tree(self, tree: str, *, parent: str, message: str) -> str:
+        """A commit in the user's name. No ref points to it yet."""
+        content = message.encode("utf-8", "surrogateescape")  # whatever the locale
+        return await self.git.text("commit-tree", tree, "-p", parent, "-F", "-", stdin=content)
+
+    async def commit_paths(
+        self, paths: tuple[str, ...], *, tree: str, parent: str, message: str, ref: str, base: str
+    ) -> str:
+        """A commit on `parent` that takes these paths from `tree`, kept under `ref`.
+
+        A path that `tree` does not have is removed.
+        """
+        listing = await self.git.run("ls-tree", "-r", "-z", "--full-tree", tree, timeout=TREE_SECONDS)
+        rows = [row.partition("\t") for row in os.fsdecode(listing).split("\0") if row]
+        entries = {path: entry for entry, _, path in rows}
+        removed = f"000000 {'0' * len(parent)}"
+        lines = [f"{entries.get(path, removed)}\t{path}\0" for path in paths]
+        with self.scratch_index() as index:
+            git = self.git.with_index(index)
+            await git.run("read-tree", parent, timeout=TREE_SECONDS)
+            await git.run("update-index", "-z", "--index-info", stdin=os.fsencode("".join(lines)))
+            combined = await git.text("write-tree")
+        commit = await self.commit_tree(combined, parent=parent, message=message)
+        await self.keep(commit, ref, base=base)
+        return commit
+
+    async def keep(self, commit: str, ref: str, *, base: str) -> None:
+        """Keep a commit under a ref, with every object that it has over `base`, which must be pinned.
+
+        Git does not write an object that it finds in the user's repository, but the user's own `git gc` may
+        delete that object there tomorrow. So the objects are packed here, and only those of `base` are left
+        out: a ref of ours keeps `base` in the user's repository.
+        """
+        await self.pack(commit, base)
+        await self.git.run("update-ref", ref, commit)
+
+    async def pack(self, commit: str, base: str) -> Path:
+        """Store what `commit` has over `base` as a pack, and give its path."""
+        packs = self.git_dir / "objects" / "pack" / "pack"
+        wanted = f"{commit}\n^{base}\n".encode()
+        name = await self.git.text(
+            "pack-objects", "--revs", "-q", str(packs), stdin=wanted, timeout=TREE_SECONDS
+        )
+        await self.git.run("prune-packed", "-q")
+        return Path(f"{packs}-{name}.pack")
+
+    async def keep_replaced(self, content: bytes) -> None:
+        """Keep the content of a file before we overwrite it: it may be the user's work."""
+        blob = await self.git.text("hash-object", "-w", "--stdin", stdin=content)
+        await self.git.run("update-ref", f"refs/replaced/{blob}", blob)
+
+    async def forget(self, run: str) -> None:
+        """Remove every ref of a run."""
+        listing = await self.git.text("for-each-ref", "--format=%(refname)", "refs/ktrdr/")
+        for ref in listing.split("\n"):
+            if ref.split("/")[3:4] == [run]:
+                await self.git.run("update-ref", "-d", ref)
+
+    def remember_documents(self, commit: str, paths: Iterable[str]) -> None:
+        """Store which files of a commit are to be written into the folder when the commit lands.
+
+        A later process may have to land it, after this one was killed.
+        """
+        folder = self.git_dir / "documents"
+        folder.mkdir(exist_ok=True)
+        _write(folder / commit, json.dumps(sorted(paths)).encode())
+
+    def documents(self, commit: str) -> tuple[str, ...]:
+        try:
+            return tuple(json.loads((self.git_dir / "documents" / commit).read_bytes()))
+        except FileNotFoundError:
+            return ()
+
+
+def store_folder(repositories: Path, layout: Layout) -> Path:
+    return repositories / sha256(os.fsencode(layout.git_dir.resolve())).hexdigest()[:24]
+
+
+def author_of(settings: GitSettings) -> Author:
+    name, email = settings.get("user.name"), settings.get("user.email")
+    if not name or not email:
+        name, email = FALLBACK_AUTHOR
+    return Author(name=name, email=email)
+
+
+async def open_store(repositories: Path, layout: Layout, settings: GitSettings) -> Store:
+    """Make our repository of this folder, or update the existing one to the user's settings."""
+    git_dir = store_folder(repositories, layout)
+    taken = [(name, settings.get(name)) for name in _TAKEN_OVER]
+    store = Store(
+        layout=layout,
+        git_dir=git_dir,
+        author=author_of(settings),
+        taken_over=tuple((name, value) for name, value in taken if value is not None),
+        shared=settings.get("core.sharedRepository"),
+    )
+    await _make_unless_there(store)
+    await asyncio.to_thread(_remove_stale_scratch, git_dir)
+    _configure(store, settings)
+    return store
+
+
+async def _make_unless_there(store: Store) -> None:
+    if store.git_dir.exists():
+        return
+    store.git_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(prefix="new-", dir=store.git_dir.parent) as scratch:
+        fresh = Path(scratch) / "repository"
+        await init_repository(fresh, store.layout)
+        try:
+            fresh.replace(store.git_dir)
+        except OSError:
+            # Another command of the user's made it first.
+            if not store.git_dir.is_dir():
+                raise
+
+
+async def init_repository(git_dir: Path, layout: Layout) -> None:
+    git = Git(git_dir=git_dir, folder=layout.folder, cwd=git_dir.parent)
+    await git.run("init", "--quiet", "--bare", "--template=", f"--object-format={layout.object_format}")
+    (git_dir / "info").mkdir()
+
+
+def _remove_stale_scratch(git_dir: Path) -> None:
+    """Remove indexes of processes that were killed. A day is longer than any git command may take."""
+    for scratch in git_dir.glob("index-*"):
+        if scratch.stat().st_mtime < time.time() - 86_400:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _configure(store: Store, settings: GitSettings) -> None:
+    layout = store.layout
+    attributes = store.git_dir / USER_ATTRIBUTES
+    core = {"bare": "false", "logAllRefUpdates": "false", "safecrlf": "false"}
+    core |= {name.removeprefix("core."): value for name, value in store.taken_over}
+    core["attributesFile"] = str(attributes)
+    write_config(store.git_dir / "config", layout.object_format, {"core": core})
+    ignored = configured_patterns(layout, settings, setting="core.excludesFile", default="ignore")
+    _write(store.git_dir / "info" / "exclude", ignored + repository_patterns(layout, "exclude"))
+    # A repository's info/attributes win over those of the tree, the configured file's lose to them.
+    named = configured_patterns(layout, settings, setting="core.attributesFile", default="attributes")
+    _write(attributes, named)
+    whole = repository_patterns(layout, "attributes") + _ARCHIVE_WHOLE
+    _write(store.git_dir / "info" / "attributes", whole)
+    copy_shallow(layout, store.git_dir)
+
+
+def copy_shallow(layout: Layout, git_dir: Path) -> None:
+    source = layout.common_dir / "shallow"
+    if source.exists():
+        _write(git_dir / "shallow", source.read_bytes())
+    else:
+        (git_dir / "shallow").unlink(missing_ok=True)
+
+
+def write_config(path: Path, object_format: str, sections: dict[str, dict[str, str]]) -> None:
+    version = "0" if object_format == "sha1" else "1"
+    lines = ["[core]", f"\trepositoryformatversion = {version}"]
+    if object_format != "sha1":
+        lines += ["[extensions]", f"\tobjectFormat = {object_format}"]
+    for section, values in sections.items():
+        lines += [f"[{section}]", *(f"\t{name} = {_config_value(value)}" for name, value in values.items())]
+    _write(path, os.fsencode("\n".join(lines) + "\n"))
+
+
+def _config_value(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{escaped}"'
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}")
+    temporary.write_bytes(content)
+    temporary.replace(path)

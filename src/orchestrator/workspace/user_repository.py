@@ -1,0 +1,254 @@
+"""The user's own repository: what is asked of it, and the little that is written into it.
+
+Once an agent has worked in the folder, any file there may be the agent's. The user's configuration may
+include one of those files; git reads it at each start, and a setting can name a program. So after the first
+attempt only `rev-parse`, `symbolic-ref` and `update-ref` run in this repository, as the folder's owner: they
+start no program that a setting could name. Everything else (index, ignored paths, attributes, differences) is
+asked of our own repository, over a copy of the user's index.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.errors import EnvironmentInvalid, WorkspaceError
+from orchestrator.subprocesses import Identity
+from orchestrator.workspace import candidate as candidates
+from orchestrator.workspace.checkout import Checkout
+from orchestrator.workspace.folder import Layout
+from orchestrator.workspace.git import TREE_SECONDS, Git
+from orchestrator.workspace.history import tree_of
+from orchestrator.workspace.store import Store
+from orchestrator.workspace.tree import survey
+from orchestrator.workspace.user_index import hold_index, replace_index
+
+SAVED_REFS = "refs/ktrdr-saved"
+"""Commits that hold work of the user's, by run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    commit: str
+    branch: str | None
+    """None when HEAD is detached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRepository:
+    store: Store
+    """Ours, in which index and files are read."""
+    notices: tuple[str, ...]
+    """The user's settings that point into the code folder; to be announced."""
+
+    @property
+    def folder(self) -> Path:
+        return self.store.layout.folder
+
+    @property
+    def git_dir(self) -> Path:
+        return self.store.layout.git_dir
+
+    @property
+    def owner(self) -> Identity:
+        return self.store.layout.owner
+
+    @property
+    def git(self) -> Git:
+        """Only for `rev-parse`, `symbolic-ref` and `update-ref`."""
+        return self.store.layout.users_git
+
+    @property
+    def checkout(self) -> Checkout:
+        return Checkout(store=self.store, folder=self.folder, git_dir=self.git_dir)
+
+    async def head(self) -> Head:
+        return await read_head(self.store.layout)
+
+    async def checked_out_branch(self) -> str | None:
+        """The branch that HEAD names, even if it no longer exists; None when HEAD is detached."""
+        return await _branch_of_head(self.git)
+
+    async def branch_commit(self, branch: str) -> str | None:
+        done = await self.git.try_run("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}")
+        return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
+
+    async def commit_of_checked_out(self, branch: str) -> str:
+        """The branch's commit. WorkspaceError when HEAD is not on this branch."""
+        head = await self.head()
+        if head.branch != branch:
+            raise WorkspaceError(
+                f"HEAD is on {head.branch or 'a detached commit'}, not on {branch}",
+                where=str(self.folder),
+                hint=f"git switch {branch}",
+            )
+        return head.commit
+
+    async def check_branch(self, branch: str) -> bool:
+        """Whether the branch still has to be made. EnvironmentInvalid when a run cannot work on it."""
+        await self._check_name(branch)
+        head = await self.head()
+        if head.branch == branch:
+            self._check_not_elsewhere(branch)
+            return False
+        if await self.branch_commit(branch) is not None:
+            raise EnvironmentInvalid(
+                f"the branch {branch} exists, and HEAD is on {head.branch or 'a detached commit'}",
+                where=str(self.folder),
+                hint=f"git switch {branch}",
+            )
+        await self._check_room_for(branch)
+        return True
+
+    async def make_branch(self, branch: str, at: str) -> None:
+        """Make the branch at a commit and put HEAD on it. No file changes; may be repeated."""
+        if await self.branch_commit(branch) != at:
+            await self._update_ref("begin", f"refs/heads/{branch}", at, "0" * len(at))
+        if (await self.head()).branch != branch:
+            git = replace(self.git, env=self.store.author.env())
+            await git.run("symbolic-ref", "-m", "orchestrator: begin", "HEAD", f"refs/heads/{branch}")
+
+    async def move_branch(self, branch: str, *, to: str, expected: str) -> None:
+        """Move the branch if it is still at `expected`; may be repeated."""
+        if await self.branch_commit(branch) != to:
+            await self._update_ref("land", f"refs/heads/{branch}", to, expected)
+
+    async def _update_ref(self, why: str, *args: str) -> None:
+        git = replace(self.git, env=self.store.author.env())
+        await git.run("update-ref", "-m", f"orchestrator: {why}", *args)
+
+    async def pin_base(self, run: str, commit: str) -> None:
+        """Keep a commit from the user's `git gc`, by `refs/ktrdr/RUN` in their repository."""
+        await self.git.run("update-ref", f"refs/ktrdr/{run}", commit)
+
+    async def forget(self, run: str) -> None:
+        """Remove a run's refs: the base it pinned, and the user's work that it saved."""
+        saved = await self.git.text("rev-parse", "--symbolic-full-name", f"--glob={SAVED_REFS}/{run}/*")
+        for ref in (*saved.split(), f"refs/ktrdr/{run}"):
+            await self.git.run("update-ref", "-d", ref)
+        with suppress(OSError):  # does not exist, or holds refs of other runs
+            (self.store.layout.common_dir / "refs" / "ktrdr").rmdir()
+
+    async def is_tracked(self, path: str) -> bool:
+        """Whether the path is in the user's index."""
+        with self.checkout.index_copy() as git:
+            literal = replace(git, env={**git.env, "GIT_LITERAL_PATHSPECS": "1"})
+            return bool(await literal.run("ls-files", "-z", "--", path))
+
+    async def ignored(self, paths: Iterable[str]) -> frozenset[str]:
+        """Those of these paths that git ignores here, existing or not; folders end with `/`."""
+        with self.checkout.index_copy() as git:
+            return await candidates.ignored_of(git, paths)
+
+    async def dirty_paths(self, apart_from: frozenset[str] = frozenset()) -> tuple[str, ...]:
+        """Paths where HEAD, index and files differ, and untracked ones that are not ignored; sorted.
+
+        A path of `apart_from` is left out while it is untracked.
+        """
+        head = await self.head()
+        with self.checkout.index_copy() as git:
+            differing = ("diff-index", "--cached", "-z", "--name-only", "--no-renames", head.commit)
+            staged = await git.run(*differing, timeout=TREE_SECONDS)
+            changed = await candidates.changed_and_untracked(git)
+            loose = frozenset(await candidates.untracked(git))
+        found = {path for path in os.fsdecode(staged).split("\0") if path} | set(changed)
+        return tuple(sorted(found - (apart_from & loose)))
+
+    async def check_files(self) -> None:
+        """EnvironmentInvalid, by name, for files that a run cannot start on.
+
+        Not for a tree that an attempt left: there, what git cannot store is moved away (`clear_oddities`).
+        """
+        found = await asyncio.to_thread(survey, self.folder)
+        for path in sorted(found.specials):
+            # Git reads these on every command, and reading a pipe never returns.
+            if path.rpartition("/")[2] in (".gitignore", ".gitattributes"):
+                raise EnvironmentInvalid("this is not a regular file", where=str(self.folder / path))
+        with self.checkout.index_copy() as git:
+            inside_ignored = await candidates.in_ignored_folders(git, found.repositories)
+            named = await candidates.conversions(git, found)
+        nested = sorted(found.repositories - inside_ignored)
+        if nested:
+            raise EnvironmentInvalid(
+                "repositories inside the repository are supported in ignored folders only",
+                where=str(self.folder / nested[0]),
+                hint="Move it out, or ignore its folder.",
+            )
+        if named is not None:
+            path, attribute, value = named
+            raise EnvironmentInvalid(
+                f"attributes with filters or encodings are not supported yet ({attribute}={value})",
+                where=str(self.folder / path),
+            )
+
+    async def keep_staged(self, *, head: str, ref: str, base: str) -> str | None:
+        """Keep what the user has staged under `ref`. That commit, or None when it equals `head`."""
+        staged = await candidates.staged_tree(self.checkout)
+        if staged is None or staged == await tree_of(self.store, head):
+            return None
+        kept = await self.store.commit_tree(staged, parent=head, message="Staged before\n")
+        await self.store.keep(kept, ref, base=base)
+        return kept
+
+    async def set_staged_aside(self, *, branch: str, head: str, ref: str, base: str) -> str | None:
+        """Make the index that of `head`, which is checked out; what the user had staged is kept under `ref`.
+
+        That commit, or None when nothing was staged.
+        """
+        kept = await self.keep_staged(head=head, ref=ref, base=base)
+        if kept is not None:
+            async with hold_index(self.checkout, self.owner):
+                if (await self.checked_out_branch(), await self.branch_commit(branch)) != (branch, head):
+                    raise WorkspaceError(
+                        f"{branch} is no longer checked out at {head}",
+                        where=str(self.folder),
+                        hint=f"Look with: git log {head}..{branch}",
+                    )
+                await replace_index(self.checkout, head)
+        return kept
+
+    async def _check_name(self, branch: str) -> None:
+        done = await self.store.git.try_run("check-ref-format", f"refs/heads/{branch}")
+        if done.exit_code != 0 or branch.startswith("-") or branch == "HEAD":
+            raise EnvironmentInvalid(
+                f"{branch!r} cannot be the name of a branch",
+                hint="Give the plan another **Branch:**, or rename its file.",
+            )
+
+    async def _check_room_for(self, branch: str) -> None:
+        listing = await self.git.text("rev-parse", "--symbolic-full-name", "--branches")
+        for name in (line.removeprefix("refs/heads/") for line in listing.splitlines()):
+            if name.startswith(f"{branch}/") or branch.startswith(f"{name}/"):
+                raise EnvironmentInvalid(
+                    f"there cannot be a branch {branch} beside the branch {name}",
+                    where=str(self.folder),
+                    hint="Give the plan another **Branch:**, or rename the branch there is.",
+                )
+
+    def _check_not_elsewhere(self, branch: str) -> None:
+        common_dir = self.store.layout.common_dir
+        heads = {common_dir / "HEAD", *common_dir.glob("worktrees/*/HEAD")}
+        for head in heads - {self.git_dir / "HEAD"}:
+            if head.read_bytes().strip() == os.fsencode(f"ref: refs/heads/{branch}"):
+                raise EnvironmentInvalid(
+                    f"the branch {branch} is checked out in another worktree too",
+                    where=str(head.parent),
+                    hint="Switch that worktree to another branch.",
+                )
+
+
+async def read_head(layout: Layout) -> Head:
+    git = layout.users_git
+    commit = await git.try_run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    if commit.exit_code != 0:
+        raise EnvironmentInvalid(
+            "the repository has no commit yet", where=str(layout.folder), hint="Make a first commit."
+        )
+    return Head(commit=os.fsdecode(commit.stdout).strip(), branch=await _branch_of_head(git))
+
+
+async def _branch_of_head(git: Git) -> str | None:
+    name = await git.try_run("symbolic-ref", "--quiet", "HEAD")
+    return os.fsdecode(name.stdout).strip().removeprefix("refs/heads/") if name.exit_code == 0 else None
