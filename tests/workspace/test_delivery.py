@@ -223,7 +223,7 @@ KILLED_AT = {
 def _deliver_until(where, project, commit, expected):
     """In a process of its own, as the same user: deliver, and die where that function would begin."""
 
-    def die(*_):
+    def die(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)
 
     async def deliver():
