@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.errors import EnvironmentInvalid
+from orchestrator.files import open_regular, write_atomically
 from orchestrator.user_folders import user_folder
 
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -135,7 +136,8 @@ def _read_or_make_id(path: Path) -> str:
     try:
         if not os.path.lexists(file):
             _publish(file, os.urandom(4).hex())
-        text = _read(file).strip()
+        with open_regular(file) as content:
+            text = content.read(64).decode("ascii", "replace").strip()
     except OSError as error:
         raise EnvironmentInvalid(f"cannot be used: {error.strerror}", where=str(file)) from None
     if _ID.fullmatch(text) is None:
@@ -148,22 +150,8 @@ def _read_or_make_id(path: Path) -> str:
 
 
 def _publish(file: Path, text: str) -> None:
-    """Make the file whole or not at all; when another process was first, its content stays."""
-    draft = file.with_name(f".id.{os.getpid()}.{os.urandom(4).hex()}")
+    """Make the file; when another process was first, its content stays."""
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as out:
-            out.write(f"{text}\n")
-            out.flush()
-            os.fsync(descriptor)
-        os.link(draft, file)
+        write_atomically(file, f"{text}\n".encode(), replace=False)
     except FileExistsError:
         pass
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _read(file: Path) -> str:
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as content:
-        return content.read(64).decode("ascii", "replace")

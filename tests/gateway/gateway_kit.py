@@ -19,6 +19,7 @@ from orchestrator.gateway.access import AttemptKey, Credential, Provider
 from orchestrator.gateway.endpoint import Endpoint, Serving
 from orchestrator.gateway.passing import upstream_session
 from orchestrator.gateway.script import Script
+from orchestrator.subprocesses import Identity
 
 TOKEN = "attempt-token-4711"
 CANARY = "sk-canary-0815"
@@ -72,7 +73,7 @@ async def endpoint(folder: Path, model: Script | Provider) -> AsyncIterator[Path
     """An attempt's endpoint in this process; gives its socket."""
     async with upstream_session() as session:
         served = Endpoint(serving(model), session)
-        await served.listen(folder, uid=os.geteuid(), gid=os.getegid())
+        await served.listen(folder, Identity(uid=os.geteuid(), gid=os.getegid()))
         try:
             yield folder / "api.sock"
         finally:

@@ -13,6 +13,7 @@ from gateway_kit import ASK, CANARY, TOKEN, endpoint, post, provider, serving, t
 from orchestrator.gateway.access import Credential, Provider
 from orchestrator.gateway.endpoint import Endpoint
 from orchestrator.gateway.passing import upstream_session
+from orchestrator.subprocesses import Identity
 
 REFUSALS = {
     401: {"type": "error", "error": {"type": "authentication_error", "message": "invalid x-api-key"}},
@@ -174,7 +175,7 @@ async def test_a_fault_of_our_own_is_503_and_quotes_nothing(
     async with upstream_session() as session:
         pass  # closed: using it is a fault
     served = Endpoint(serving(provider("http://127.0.0.1:9")), session)
-    await served.listen(sockets / "a", uid=os.geteuid(), gid=os.getegid())
+    await served.listen(sockets / "a", Identity(uid=os.geteuid(), gid=os.getegid()))
     got = await post(sockets / "a" / "api.sock")
     await served.close()
     assert got.status == 503 and got.json["error"]["type"] == "api_error"

@@ -4,15 +4,12 @@ The agent chose everything about this file: its kind, size and content. Nothing 
 for a writer or reads more than the contract allows.
 """
 
-import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.agents.json_object import decode_object
 from orchestrator.events import OUTCOME_MAX_BYTES, OUTCOME_MAX_OPTIONS, InvalidOutcome, Outcome, parse_outcome
+from orchestrator.files import NotRegular, TooLarge, read_regular
 
 OUTCOME_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -46,41 +43,16 @@ OUTCOME_SCHEMA: Final[dict[str, Any]] = {
 def read_outcome_file(path: Path) -> Outcome | InvalidOutcome | None:
     """The outcome an agent wrote, or None without a file; never raises for what an agent can write."""
     try:
-        raw = _read_regular(path)
+        raw = read_regular(path, limit=OUTCOME_MAX_BYTES)
     except FileNotFoundError:
         return None
+    except (NotRegular, TooLarge) as error:
+        return InvalidOutcome(reason=f"the outcome file is {error.strerror}")
     except OSError as error:
         return InvalidOutcome(reason=f"the outcome file cannot be read: {error.strerror}")
-    if raw is None:
-        return InvalidOutcome(reason="the outcome file is not a regular file")
-    if len(raw) > OUTCOME_MAX_BYTES:
-        return InvalidOutcome(reason=f"the outcome file is larger than {OUTCOME_MAX_BYTES} bytes")
     try:
         return parse_outcome(decode_object(raw))
     except UnicodeDecodeError:
         return InvalidOutcome(reason="the outcome file is not UTF-8")
     except ValueError as error:
         return InvalidOutcome(reason=f"the outcome file is not a JSON object: {error}")
-
-
-def _read_regular(path: Path) -> bytes | None:
-    """At most one byte more than allowed; None when it is something else than a regular file."""
-    # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    with (
-        _opened(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) as folder,
-        _opened(path.name, flags, folder) as descriptor,
-    ):
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(OUTCOME_MAX_BYTES + 1)
-
-
-@contextmanager
-def _opened(path: Path | str, flags: int, folder: int | None = None) -> Iterator[int]:
-    descriptor = os.open(path, flags, dir_fd=folder)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,6 @@
 """`init`: write a commented orchestrator.toml with what the repository tells."""
 
 import argparse
-import os
 from pathlib import Path
 
 from orchestrator.cli.host import this_host
@@ -16,6 +15,8 @@ def add_init(parser: argparse.ArgumentParser) -> None:
 
 def init(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.init import TOLD_BY, configuration, look, secrets_below
+    from orchestrator.files import give_to
+    from orchestrator.subprocesses import Identity
 
     folder = this_host().code_folder()
     path = folder / "orchestrator.toml"
@@ -24,9 +25,8 @@ def init(arguments: argparse.Namespace) -> int:
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(configuration(found))
-            if os.geteuid() == 0:
-                owner = folder.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+            owner = folder.stat()
+            give_to(file.fileno(), Identity(uid=owner.st_uid, gid=owner.st_gid))
     except FileExistsError:
         raise UsageError(
             "it is there already", where=str(path), hint="`orchestrator doctor` shows what it says."

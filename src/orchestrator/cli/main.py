@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _reader_is_gone():
             return report_bug()
         # Whoever read our output has gone; Python would complain again while it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 0
     except Exception:
         return report_bug()

@@ -167,4 +167,5 @@ class _Output:
             print(line, flush=True)
         except OSError:
             self._read = False
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -8,11 +8,12 @@ for nothing.
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from orchestrator.files import open_regular, write_atomically
 
 SCHEMA = 1
 LARGEST_RECORD = 1_000_000  # bytes
@@ -58,14 +59,12 @@ def read_approval(state: Path, folder: Path) -> Approval:
     if not all(_only_ours(place) for place in (state, path.parent)):
         return Approval()
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_regular(path) as file:
+            if not _private(os.fstat(file.fileno())):
+                return Approval()
+            return _parsed(file.read(LARGEST_RECORD), _identity(folder))
     except OSError:
         return Approval()
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or not _private(found):
-            return Approval()
-        return _parsed(file.read(LARGEST_RECORD), _identity(folder))
 
 
 def write_approval(state: Path, folder: Path, values: Mapping[str, object]) -> None:
@@ -73,13 +72,7 @@ def write_approval(state: Path, folder: Path, values: Mapping[str, object]) -> N
     path = _record(state, folder)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     record = {"schema": SCHEMA, "repository": _identity(folder), "values": dict(values)}
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(canonical(record) + "\n")
-        file.flush()
-        os.fsync(descriptor)
-    draft.replace(path)
+    write_atomically(path, f"{canonical(record)}\n".encode())
 
 
 def _identity(folder: Path) -> str:

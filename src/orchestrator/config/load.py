@@ -1,7 +1,6 @@
 """Reads the sources of settings, in the order in which later ones win."""
 
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from orchestrator.config.kinds import Host, at_home
 from orchestrator.config.layers import Given, Override, from_environment, from_file, from_flags
 from orchestrator.config.resolve import LoadedSettings, refuse_untrusted, resolve
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
+from orchestrator.files import NotRegular, TooLarge, read_regular
 from orchestrator.state_folder import state_folder
 from orchestrator.user_folders import home_folder, user_folder
 
@@ -146,16 +146,13 @@ def _real(path: Path, name: str) -> Path | None:
 
 
 def _read(path: Path, name: str) -> bytes:
-    """The content of a regular file of bounded size; never waits, whatever lies there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise ConfigurationError("is not a regular file", where=name, hint="Put a file in its place.")
-        with os.fdopen(descriptor, "rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+        return read_regular(path, limit=LARGEST_FILE)
+    except NotRegular:
+        raise ConfigurationError(
+            "is not a regular file", where=name, hint="Put a file in its place."
+        ) from None
+    except TooLarge as error:
+        raise ConfigurationError(f"is {error.strerror}", where=name) from None
     except OSError as error:
         raise ConfigurationError(f"cannot be read: {error.strerror}", where=name) from None
-    if len(content) > LARGEST_FILE:
-        raise ConfigurationError(f"is larger than {LARGEST_FILE} bytes", where=name)
-    return content

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from orchestrator.containers.base import ContainerEngine, ContainerState, LogChunk
 from orchestrator.errors import CodingAgentError
+from orchestrator.files import open_own
 
 STDOUT_FILE = "stdout"
 STDERR_FILE = "stderr"
@@ -100,11 +101,10 @@ class Transcript:
         self._line = _Line()
 
     def __enter__(self) -> Self:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             for stream in (STDOUT_FILE, STDERR_FILE):
-                self._files[stream] = os.open(self._folder / stream, flags, 0o600)
+                self._files[stream] = open_own(self._folder / stream, append=True)
                 self._stored[stream] = os.fstat(self._files[stream]).st_size
         except BaseException:
             self._close()

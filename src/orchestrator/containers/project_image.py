@@ -9,13 +9,14 @@ import stat
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 from orchestrator import subprocesses
 from orchestrator.containers.base import ContainerEngine, ImageInfo
 from orchestrator.containers.images import BUILD_SECONDS
 from orchestrator.errors import EnvironmentInvalid
+from orchestrator.files import open_regular
 
 REPOSITORY = "ktrdr-project"
 SHOWN_LINES = 5
@@ -67,11 +68,15 @@ def _fail(error: OSError) -> None:
 def _described(path: Path, root: Path) -> bytes:
     """Name, mode and content, each of a fixed length, so that two contexts never read the same."""
     mode = path.lstat().st_mode
-    content = os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else b""
-    if stat.S_ISREG(mode):
-        content = path.read_bytes()
     name = os.fsencode(path.relative_to(root))
-    return sha256(name).digest() + b"%07o" % mode + sha256(content).digest()
+    return sha256(name).digest() + b"%07o" % mode + _digest(path, mode)
+
+
+def _digest(path: Path, mode: int) -> bytes:
+    if stat.S_ISREG(mode):
+        with open_regular(path) as file:
+            return file_digest(file, "sha256").digest()
+    return sha256(os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else b"").digest()
 
 
 async def with_dockerfile(

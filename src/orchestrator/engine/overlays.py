@@ -12,8 +12,8 @@ from pathlib import Path
 
 from orchestrator.containers.base import AnonymousVolume, Bind, Mount
 from orchestrator.errors import WorkspaceError
+from orchestrator.files import Owner, give_to
 from orchestrator.project.run_folder import AttemptFolders
-from orchestrator.subprocesses import Identity
 from orchestrator.workspace.container_git import WORKSPACE
 from orchestrator.workspace.tree import parent_of
 
@@ -21,7 +21,7 @@ _CACHES = "__pycache__"
 
 
 def setup_volumes(
-    folder: Path, owner: Identity, paths: Iterable[str], folders: AttemptFolders
+    folder: Path, owner: Owner, paths: Iterable[str], folders: AttemptFolders
 ) -> tuple[Mount, ...]:
     """A volume over each of these folders (each ends with `/`), filled by the engine from the setup image.
 
@@ -99,12 +99,11 @@ def _kind(folder: Path, path: str) -> str | None:
     return "file" if stat.S_ISREG(mode) else "other"
 
 
-def _make(folder: Path, path: str, owner: Identity) -> None:
+def _make(folder: Path, path: str, owner: Owner) -> None:
     """Only where the folder above is there: it is a tracked one, and may have been removed since."""
     try:
         with parent_of(folder, path) as (parent, name):
             os.mkdir(name, 0o755, dir_fd=parent)
-            if os.geteuid() != owner.uid:
-                os.chown(name, owner.uid, owner.gid, dir_fd=parent, follow_symlinks=False)
+            give_to(name, owner, dir_fd=parent)
     except (OSError, WorkspaceError):
         return

@@ -8,16 +8,12 @@ import os
 import stat
 from pathlib import Path
 
-from orchestrator.project.run_folder import give
-from orchestrator.subprocesses import Identity
+from orchestrator.files import Owner, give_to, make_private_folder, open_below, open_entry
 
 MAX_ENTRIES = 2_000
 """Files and folders."""
 MAX_BYTES = 200_000_000
 MAX_DEPTH = 8
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class _Allowance:
@@ -32,7 +28,7 @@ def session_exists(home: Path, session_files: tuple[str, ...]) -> bool:
         return False
     parts = session_files[0].split("/")
     try:
-        folder = _open_folder(home, parts[:-1])
+        folder = open_below(home, parts[:-1])
         try:
             found = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
         finally:
@@ -42,13 +38,13 @@ def session_exists(home: Path, session_files: tuple[str, ...]) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size > 0
 
 
-def carry_session(source: Path, target: Path, session_files: tuple[str, ...], owner: Identity) -> None:
+def carry_session(source: Path, target: Path, session_files: tuple[str, ...], owner: Owner) -> None:
     """Copy these files and folders; what is absent or is no file or folder is left out."""
     allowance = _Allowance()
     for relative in session_files:
         parts = relative.split("/")
         try:
-            folder = _open_folder(source, parts[:-1])
+            folder = open_below(source, parts[:-1])
         except OSError:
             continue
         try:
@@ -58,30 +54,18 @@ def carry_session(source: Path, target: Path, session_files: tuple[str, ...], ow
             os.close(folder)
 
 
-def _open_folder(root: Path, parts: list[str]) -> int:
-    folder = os.open(root, _FOLDER)
-    for part in parts:
-        try:
-            inner = os.open(part, _FOLDER, dir_fd=folder)
-        finally:
-            os.close(folder)
-        folder = inner
-    return folder
-
-
-def _make_parents(target: Path, parts: list[str], owner: Identity) -> None:
+def _make_parents(target: Path, parts: list[str], owner: Owner) -> None:
     for part in parts:
         target = target / part
         if not target.exists():
-            target.mkdir(mode=0o700)
-            give(target, owner)
+            make_private_folder(target, owner)
 
 
-def _copy(folder: int, name: str, target: Path, owner: Identity, allowance: _Allowance, depth: int) -> None:
+def _copy(folder: int, name: str, target: Path, owner: Owner, allowance: _Allowance, depth: int) -> None:
     if allowance.entries == 0:
         return
     try:
-        descriptor = os.open(name, _FILE, dir_fd=folder)
+        descriptor = open_entry(name, dir_fd=folder)
     except OSError:
         return
     allowance.entries -= 1
@@ -90,15 +74,14 @@ def _copy(folder: int, name: str, target: Path, owner: Identity, allowance: _All
         if stat.S_ISREG(mode):
             _copy_file(descriptor, target, owner, allowance)
         elif stat.S_ISDIR(mode) and depth > 0:
-            target.mkdir(mode=0o700, exist_ok=True)
-            give(target, owner)
+            make_private_folder(target, owner, exist_ok=True)
             for entry in os.listdir(descriptor):  # noqa: PTH208 - by descriptor, never by name
                 _copy(descriptor, entry, target / entry, owner, allowance, depth - 1)
     finally:
         os.close(descriptor)
 
 
-def _copy_file(descriptor: int, target: Path, owner: Identity, allowance: _Allowance) -> None:
+def _copy_file(descriptor: int, target: Path, owner: Owner, allowance: _Allowance) -> None:
     size = os.fstat(descriptor).st_size
     if size > allowance.bytes:
         return
@@ -106,4 +89,4 @@ def _copy_file(descriptor: int, target: Path, owner: Identity, allowance: _Allow
     with os.fdopen(os.dup(descriptor), "rb") as source, target.open("wb") as copy:
         copy.write(source.read(size))
     target.chmod(0o600)
-    give(target, owner)
+    give_to(target, owner)

@@ -11,6 +11,7 @@ from orchestrator.engine.context import RunContext, binds
 from orchestrator.engine.heartbeat import Progress, progress_told
 from orchestrator.engine.overlays import in_the_way, setup_volumes
 from orchestrator.errors import OrchestratorError, SetupFailed
+from orchestrator.files import make_private_folder
 from orchestrator.gates.setup_image import (
     HOME,
     SetupImage,
@@ -21,7 +22,7 @@ from orchestrator.gates.setup_image import (
     plan_setup,
     run_setup,
 )
-from orchestrator.project.run_folder import AttemptFolders, give
+from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.facts import Notice, SetupEnded, SetupStarted
 from orchestrator.text import plain
 from orchestrator.workspace import container_git, history
@@ -147,8 +148,8 @@ async def _carried_out(
     scratch = context.folder.gate(name)
     shutil.rmtree(scratch, ignore_errors=True)
     home = scratch / "home"
-    home.mkdir(parents=True, mode=0o700)
-    give(home, owner)
+    scratch.mkdir(parents=True, mode=0o700)
+    make_private_folder(home, owner)
     try:
         archive = scratch / "tree.tar"
         await container_git.write_gate_archive(

@@ -1,12 +1,12 @@
 """Evidence: what a gate did and saw, stored whole under its id, written by rename."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from orchestrator.files import write_atomically
 from orchestrator.run.facts import Verdict
 from orchestrator.text import plain
 
@@ -46,14 +46,5 @@ def store(folder: Path, evidence: Evidence, output: str) -> None:
     """Write `<folder>/<id>/output` and `<folder>/<id>/gate.json`."""
     place = folder / evidence.id
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _write(place / "output", output.encode("utf-8", "replace"))
-    _write(place / "gate.json", msgspec.json.format(msgspec.json.encode(evidence)))
-
-
-def _write(path: Path, data: bytes) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    write_atomically(place / "output", output.encode("utf-8", "replace"))
+    write_atomically(place / "gate.json", msgspec.json.format(msgspec.json.encode(evidence)))

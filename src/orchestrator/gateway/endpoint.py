@@ -20,6 +20,7 @@ from typing import Any, assert_never
 import aiohttp
 from aiohttp import web
 
+from orchestrator.files import Owner
 from orchestrator.gateway import anthropic
 from orchestrator.gateway.access import AttemptKey, Provider
 from orchestrator.gateway.passing import cut, pass_on
@@ -54,7 +55,7 @@ class Endpoint:
         self._session = session
         self._runner: web.AppRunner | None = None
 
-    async def listen(self, folder: Path, *, uid: int, gid: int) -> None:
+    async def listen(self, folder: Path, owner: Owner) -> None:
         """Serve at the same path as before, if there was a before."""
         await self.close()
         app = web.Application(client_max_size=BODY_BYTES)
@@ -68,7 +69,7 @@ class Endpoint:
         )
         await runner.setup()
         self._runner = runner
-        await web.SockSite(runner, listening_socket(folder, uid=uid, gid=gid)).start()
+        await web.SockSite(runner, listening_socket(folder, owner)).start()
 
     async def close(self) -> None:
         if self._runner is not None:

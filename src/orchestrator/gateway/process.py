@@ -21,6 +21,7 @@ import aiohttp
 import msgspec
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.files import open_own
 from orchestrator.gateway import wire
 from orchestrator.gateway.access import AttemptKey, Provider, Scripted
 from orchestrator.gateway.endpoint import Endpoint, Serving
@@ -33,6 +34,7 @@ from orchestrator.gateway.sockets import (
     gateway_folder,
     prepare_folder,
 )
+from orchestrator.subprocesses import Identity
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ async def serve(state: Path, running: RunningAttempts) -> None:
 
 @contextmanager
 def _lock(state: Path) -> Iterator[int]:
-    descriptor = os.open(state / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = open_own(state / LOCK_NAME)
     try:
         yield descriptor
     finally:
@@ -200,7 +202,7 @@ class _Gateway:
             return folder
         endpoint = endpoint or Endpoint(serving, self._session)
         endpoint.serving = serving
-        await endpoint.listen(folder, uid=request.uid, gid=request.gid)
+        await endpoint.listen(folder, Identity(uid=request.uid, gid=request.gid))
         self._endpoints[request.key] = endpoint
         log.info("gateway.open run=%s task=%r attempt=%d", *request.key)
         return folder

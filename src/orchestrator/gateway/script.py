@@ -10,9 +10,11 @@ import msgspec
 from msgspec import Meta
 
 from orchestrator.errors import ConfigurationError
+from orchestrator.files import read_regular
 
 SCHEMA = 1
 ANY_TASK = "*"
+LARGEST_SCRIPT = 64_000_000  # bytes; an answer may carry whole files
 
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
 Count = Annotated[int, Meta(ge=0)]
@@ -110,7 +112,7 @@ class _Fault(Exception):
 def load_script(path: Path) -> Script:
     """Read and check the whole file. Raises ConfigurationError with the file and the place in it."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, limit=LARGEST_SCRIPT, follow=True).decode()
     except UnicodeDecodeError as error:
         _refuse(str(path), f"not UTF-8 (byte {error.start})")
     except OSError as error:

@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentInvalid
+from orchestrator.files import Owner, give_to
 from orchestrator.gateway.access import AttemptKey
 
 SOCKET_NAME = "api.sock"
@@ -75,7 +76,7 @@ def _fault(status: os.stat_result) -> str | None:
     return None
 
 
-def listening_socket(folder: Path, *, uid: int, gid: int) -> socket.socket:
+def listening_socket(folder: Path, owner: Owner) -> socket.socket:
     """A socket in the attempt's folder, made anew at the same path, for this user alone.
 
     The folder itself is kept when it exists: a container has it mounted.
@@ -87,8 +88,8 @@ def listening_socket(folder: Path, *, uid: int, gid: int) -> socket.socket:
     try:
         listener.bind(str(path))
         path.chmod(0o600)
-        _give(path, uid, gid)
-        _give(folder, uid, gid)
+        _give(path, owner)
+        _give(folder, owner)
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()
@@ -96,18 +97,15 @@ def listening_socket(folder: Path, *, uid: int, gid: int) -> socket.socket:
     return listener
 
 
-def _give(path: Path, uid: int, gid: int) -> None:
+def _give(path: Path, owner: Owner) -> None:
     """Hand over to the container's user; the group does not matter (the modes give it nothing)."""
-    if uid == path.stat().st_uid:
-        return
-    try:
-        os.chown(path, uid, gid)
-    except PermissionError:
+    if owner.uid != path.stat().st_uid and os.geteuid() != 0:
         raise EnvironmentInvalid(
-            f"the agent's user {uid} is not yours, and only root can give it a socket",
+            f"the agent's user {owner.uid} is not yours, and only root can give it a socket",
             where=str(path),
             hint="Run as the owner of the code folder.",
-        ) from None
+        )
+    give_to(path, owner)
 
 
 def _short(text: str, length: int) -> str:

@@ -15,6 +15,7 @@ from typing import Self
 import msgspec
 
 from orchestrator.errors import FolderBusy
+from orchestrator.files import open_entry, open_folder, open_own, write_atomically
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +39,7 @@ class FolderLock:
 
         `holder_file` lies in the state folder; another state folder's holder is known by its process only.
         """
-        descriptor = os.open(git_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = open_folder(git_dir)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -48,7 +49,8 @@ class FolderLock:
         except BaseException:
             os.close(descriptor)
             raise
-        _write_by_rename(holder_file, _record(run, pid or os.getpid()))
+        holder_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(holder_file, _record(run, pid or os.getpid()), sync=False)
         return cls(descriptor, holder_file)
 
     def release(self) -> None:
@@ -75,7 +77,7 @@ class RunLock:
     @classmethod
     def take(cls, path: Path, *, pid: int | None = None) -> "RunLock | None":
         """Take it at once, or None when another process holds it."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = open_own(path)
         if not _flock_patiently(descriptor):
             os.close(descriptor)
             return None
@@ -93,7 +95,7 @@ class RunLock:
     def holder(path: Path) -> Holder | None:
         """Who holds it now, or None. Makes nothing, and leaves a taken lock as it is."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = open_entry(path)
         except OSError:
             return None
         try:
@@ -165,10 +167,3 @@ def _pid_of_lock(descriptor: int) -> int | None:
         if "FLOCK" in fields and "->" not in fields and wanted in fields:
             return int(fields[4])
     return None
-
-
-def _write_by_rename(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)

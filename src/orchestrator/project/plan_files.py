@@ -1,10 +1,9 @@
 """Plans as files: opened without waiting, regular files of bounded size only."""
 
-import os
-import stat
 from pathlib import Path
 
 from orchestrator.errors import PlanError, UsageError
+from orchestrator.files import NotRegular, TooLarge, read_regular
 from orchestrator.plan.model import Plan
 from orchestrator.plan.reader import read_plan
 from orchestrator.plan.text import MAX_BYTES
@@ -36,23 +35,15 @@ def require_runnable(plan: Plan) -> None:
 def read_plan_bytes(path: Path, name: str) -> bytes:
     """The content of a regular file of bounded size; `name` stands for it in errors. Raises UsageError."""
     try:
-        # A FIFO would wait for a writer, a terminal for a person.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        return read_regular(path, limit=MAX_BYTES, follow=True)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError("there is no such plan", where=name, hint=_others(path)) from None
+    except NotRegular:
+        raise UsageError("this is no file", where=name, hint="A plan is one Markdown file.") from None
+    except TooLarge:
+        raise UsageError(f"the plan is larger than {MAX_BYTES // 1_000_000} MB", where=name) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"the plan cannot be opened: {error}", where=name) from None
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise UsageError("this is no file", where=name, hint="A plan is one Markdown file.")
-        if found.st_size > MAX_BYTES:
-            raise UsageError(f"the plan is larger than {MAX_BYTES // 1_000_000} MB", where=name)
-        # Only now: `open` would raise for a folder by itself.
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_BYTES + 1)  # the reader refuses what has grown meanwhile
-    finally:
-        os.close(descriptor)
 
 
 def _others(path: Path) -> str:

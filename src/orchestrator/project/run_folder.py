@@ -1,14 +1,11 @@
 """Where a run keeps its files, in the state folder and out of the agent's reach."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-if TYPE_CHECKING:  # whoever only looks at a run starts no process
-    from orchestrator.subprocesses import Identity
+from orchestrator.files import Owner, make_private_folder
 
 
 class AttemptFolders(Struct, frozen=True, kw_only=True):
@@ -58,7 +55,7 @@ class AttemptFolders(Struct, frozen=True, kw_only=True):
         """The hand-off document as this attempt's candidate would leave it."""
         return self.root / "handoff.md"
 
-    def make(self, owner: "Identity") -> None:
+    def make(self, owner: Owner) -> None:
         """Make them anew; what a killed start left of this very attempt is replaced."""
         if self.root.exists():
             import shutil
@@ -69,8 +66,7 @@ class AttemptFolders(Struct, frozen=True, kw_only=True):
         # The container's user reads its inbox through the mount, whoever owns it.
         self.inbox.mkdir(mode=0o755)
         for folder in (self.outbox, self.home):
-            folder.mkdir(mode=0o700)
-            give(folder, owner)
+            make_private_folder(folder, owner)
 
 
 class RunFolder(Struct, frozen=True, kw_only=True):
@@ -119,9 +115,3 @@ class RunFolder(Struct, frozen=True, kw_only=True):
     def gate(self, name: str) -> Path:
         """A scratch folder for one gate container; removed afterwards."""
         return self.root / "gates" / name
-
-
-def give(path: Path, owner: "Identity") -> None:
-    """Hand a path of ours to the container's user; only root can, and only root needs to."""
-    if os.geteuid() == 0:
-        os.chown(path, owner.uid, owner.gid, follow_symlinks=False)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from orchestrator.files import give_tree_to
 from orchestrator.workspace.checkout import Checkout
 from orchestrator.workspace.git import TREE_SECONDS, Git
 from orchestrator.workspace.store import USER_ATTRIBUTES, Store, copy_shallow, init_repository, write_config
-from orchestrator.workspace.tree import give_tree
 
 WORKSPACE = "/workspace"
 GIT_TARGET = f"{WORKSPACE}/.git"
@@ -134,7 +134,7 @@ def _finish_git_dir(store: Store, into: Path, target: str) -> tuple[GitMount, ..
         pointer.write_text(f"gitdir: {APART_GIT_TARGET}\n")
         binds.append(GitMount(source=pointer, target=GIT_TARGET))
     if os.geteuid() != layout.owner.uid:
-        give_tree(into, layout.owner)
+        give_tree_to(into, layout.owner)
     binds += [
         GitMount(source=objects, target=f"{OBJECTS_TARGET}/{number}", read_only=True)
         for number, objects in enumerate(layout.object_stores)

@@ -12,10 +12,11 @@ import tempfile
 from pathlib import Path
 
 from orchestrator.errors import WorkspaceError
+from orchestrator.files import give_tree_to
 from orchestrator.workspace.git import TREE_SECONDS, Git
 from orchestrator.workspace.history import tree_of
 from orchestrator.workspace.store import init_repository
-from orchestrator.workspace.tree import give_tree, read_file, write_file
+from orchestrator.workspace.tree import read_file, write_file
 from orchestrator.workspace.user_index import hold_index, replace_index
 from orchestrator.workspace.user_repository import SAVED_REFS, UserRepository
 
@@ -62,7 +63,7 @@ async def send_objects(user: UserRepository, commit: str, base: str) -> None:
         empty = Path(scratch) / "empty.git"
         await init_repository(empty, layout)
         if layout.owner_identity is not None:
-            give_tree(Path(scratch), layout.owner)
+            give_tree_to(Path(scratch), layout.owner)
         receiver = Git(
             git_dir=empty,
             folder=layout.folder,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentInvalid, WorkspaceError
+from orchestrator.files import open_regular
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace.git import Git, user_settings
 
@@ -296,13 +297,10 @@ def _home_of(owner: Identity) -> Path | None:
 def _small_file(path: Path, limit: int = 1_000_000) -> bytes:
     """A regular file's content; empty when it is absent, not regular or unreadable. Never blocks."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_regular(path, follow=True) as file:
+            return file.read(limit)
     except OSError:
         return b""
-    try:
-        return os.read(descriptor, limit) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
-    finally:
-        os.close(descriptor)
 
 
 def _is_include(name: str) -> bool:

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
 
+from orchestrator.files import write_atomically
 from orchestrator.workspace.folder import GitSettings, Layout, configured_patterns, repository_patterns
 from orchestrator.workspace.git import TREE_SECONDS, Git
 
@@ -258,6 +258,5 @@ def _config_value(value: str) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    """Readable for the user of a container, and not synced: every start of the program writes them again."""
+    write_atomically(path, content, mode=0o666, sync=False)

@@ -11,13 +11,23 @@ import shutil
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from orchestrator.errors import WorkspaceError
-from orchestrator.subprocesses import Identity
+from orchestrator.files import (
+    NotFolder,
+    NotRegular,
+    Owner,
+    TooLarge,
+    link_atomically,
+    open_below,
+    open_folder,
+    read_regular,
+    write_atomically,
+)
 
 OddityKind = Literal["pipe", "socket", "device", "repository"]
 
@@ -114,18 +124,17 @@ def move_out(folder: Path, path: str, target: Path) -> Oddity:
 
 
 @contextmanager
-def parent_of(folder: Path, path: str, *, make_as: Identity | None = None) -> Iterator[tuple[int, str]]:
+def parent_of(folder: Path, path: str, *, make_as: Owner | None = None) -> Iterator[tuple[int, str]]:
     """The open folder that holds `path`, and its last name; LinkInPath when a part of the way is no folder.
 
     With `make_as` missing folders are made, for that owner.
     """
     *parts, name = path.split("/")
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for part in parts:
-            inner = _step(descriptor, part, path, make_as)
-            os.close(descriptor)
-            descriptor = inner
+        descriptor = open_below(folder, parts, make_as=make_as)
+    except NotFolder as error:
+        raise LinkInPath(f"{error.filename} is not a folder", where=path) from error
+    try:
         yield descriptor, name
     finally:
         os.close(descriptor)
@@ -147,50 +156,31 @@ def read_file(folder: Path, path: str, limit: int) -> bytes | None:
     check_free_of_links(folder, path)
     try:
         with parent_of(folder, path) as (parent, name):
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            descriptor = os.open(name, flags, dir_fd=parent)
+            return read_regular(name, limit=limit, dir_fd=parent)
     except FileNotFoundError:
         return None
+    except NotRegular:
+        raise LinkInPath("it is not a regular file", where=path) from None
+    except TooLarge as error:
+        raise TreeRefused(f"it is {error.strerror}", where=path) from None
     except OSError as error:
         raise TreeRefused(f"it cannot be read: {error.strerror}", where=path) from error
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise LinkInPath("it is not a regular file", where=path)
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise TreeRefused(f"it is larger than {limit} bytes", where=path)
-    return content
 
 
-def write_file(folder: Path, path: str, content: bytes, owner: Identity, *, mode: str = "100644") -> None:
+def write_file(folder: Path, path: str, content: bytes, owner: Owner, *, mode: str = "100644") -> None:
     """Write a file or link for its owner, whole or not at all, without following links.
 
     `mode` is git's; a link's content is where it leads. LinkInPath when a folder stands in its place.
     """
     with parent_of(folder, path, make_as=owner) as (parent, name):
-        temporary = f".{name[:100]}.{os.getpid()}.new"
         try:
             if mode == "120000":
-                os.symlink(content, temporary, dir_fd=parent)
-                os.chown(temporary, owner.uid, owner.gid, dir_fd=parent, follow_symlinks=False)
+                link_atomically(name, content, dir_fd=parent, owner=owner)
             else:
-                _write_new(parent, temporary, content, owner, 0o777 if mode == "100755" else 0o666)
-            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+                bits = 0o777 if mode == "100755" else 0o666
+                write_atomically(name, content, mode=bits, sync=False, dir_fd=parent, owner=owner)
         except IsADirectoryError:
-            os.unlink(temporary, dir_fd=parent)
             raise LinkInPath("a folder stands in its place", where=path) from None
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=parent)
-            raise
-
-
-def _write_new(parent: int, name: str, content: bytes, owner: Identity, permissions: int) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, permissions, dir_fd=parent)
-    with os.fdopen(descriptor, "wb") as file:
-        give_to(descriptor, owner)
-        file.write(content)
 
 
 def remove_file(folder: Path, path: str) -> None:
@@ -220,23 +210,8 @@ def write_tar(folder: Path, paths: Iterable[str], into: Path) -> None:
                 continue
 
 
-def give_to(descriptor: int, owner: Identity) -> None:
-    """Make a file that root has just created its owner's; an ordinary caller's is theirs already."""
-    if os.geteuid() != owner.uid:
-        os.fchown(descriptor, owner.uid, owner.gid)
-
-
-def give_tree(top: Path, owner: Identity) -> None:
-    """Make a folder of ours that root has just filled another user's."""
-    for parent, folders, files in os.walk(top):
-        for name in (*folders, *files):
-            os.chown(Path(parent) / name, owner.uid, owner.gid, follow_symlinks=False)
-    os.chown(top, owner.uid, owner.gid)
-
-
 def _entries(folder: Path, parent: str) -> Iterator[tuple[str, bool, bool]]:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(folder / parent if parent else folder, flags)
+    descriptor = open_folder(folder / parent)
     try:
         with os.scandir(descriptor) as entries:
             for entry in entries:
@@ -244,21 +219,6 @@ def _entries(folder: Path, parent: str) -> Iterator[tuple[str, bool, bool]]:
                 yield entry.name, is_folder, entry.is_symlink() or entry.is_file(follow_symlinks=False)
     finally:
         os.close(descriptor)
-
-
-def _step(descriptor: int, part: str, path: str, make_as: Identity | None) -> int:
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        return os.open(part, flags, dir_fd=descriptor)
-    except FileNotFoundError:
-        if make_as is None:
-            raise
-    except OSError as error:
-        raise LinkInPath(f"{part} is not a folder", where=path) from error
-    os.mkdir(part, 0o777, dir_fd=descriptor)
-    made = os.open(part, flags, dir_fd=descriptor)
-    give_to(made, make_as)
-    return made
 
 
 def _kind(mode: int) -> OddityKind:

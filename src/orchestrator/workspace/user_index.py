@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchestrator.errors import WorkspaceError
+from orchestrator.files import give_to
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace.checkout import Checkout
 from orchestrator.workspace.git import TREE_SECONDS
-from orchestrator.workspace.tree import give_to
 
 LOCK_WAIT_SECONDS = 10.0
 _OUR_LOCK = "orchestrator-index"
@@ -55,9 +55,8 @@ async def hold_index(checkout: Checkout, owner: Identity) -> AsyncIterator[None]
     git_dir = checkout.git_dir
     lock, ours = git_dir / "index.lock", git_dir / _OUR_LOCK
     remove_own_stale_lock(git_dir)
-    descriptor = os.open(ours, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    give_to(descriptor, owner)
-    os.close(descriptor)
+    with ours.open("xb") as file:
+        give_to(file.fileno(), owner)
     try:
         await _link_patiently(ours, lock)
         try:
