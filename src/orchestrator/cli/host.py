@@ -10,12 +10,17 @@ from orchestrator.clock import SystemClock
 from orchestrator.project.host import Host
 
 if TYPE_CHECKING:
+    from orchestrator.agents.base import AgentDriver
     from orchestrator.containers.base import ContainerEngine
 
 
 def this_host() -> Host:
     return Host(
-        environ=os.environ, folder=_current_folder(), connect_engine=_connected_engine, clock=SystemClock()
+        environ=os.environ,
+        folder=_current_folder(),
+        connect_engine=_connected_engine,
+        agent_driver=_agent_driver,
+        clock=SystemClock(),
     )
 
 
@@ -32,3 +37,9 @@ async def _connected_engine() -> "AsyncIterator[ContainerEngine]":
 
     async with await connect_engine() as engine:
         yield engine
+
+
+def _agent_driver(name: str) -> "AgentDriver":
+    from orchestrator.agents.registry import agent_driver
+
+    return agent_driver(name)

@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
 
 from orchestrator.agents.base import AgentDriver
-from orchestrator.agents.registry import agent_driver
 from orchestrator.commands.image import run_image
 from orchestrator.commands.plan_for_resume import plan_for_resume
 from orchestrator.commands.request import RunRequest, model_for, options_for, settings_for
@@ -83,7 +82,7 @@ async def prepared(
     check_disk(project.state.path, project.folder)
     check_mounts(settings)
     await run_checks(project.folder, settings.environment.checks)
-    driver = agent_driver(settings.agent.name)
+    driver = project.host.agent_driver(settings.agent.name)
     model = model_for(project, driver, settings)
     run = choice.state.run if isinstance(choice, ResumeRun) else _new_run_id(read.plan)
     async with AsyncExitStack() as stack:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from orchestrator.agents.registry import agent_driver
 from orchestrator.config import LoadedSettings
 from orchestrator.config.approval import Trusted
 from orchestrator.errors import OrchestratorError
@@ -178,7 +177,7 @@ def image_check(name: str, digest: str | None) -> Check:
 async def _look_at_agent(here: Surroundings) -> Sequence[Check]:
     configured = here.loaded.settings.agent
     try:
-        program = agent_driver(configured.name).program(configured.command)
+        program = here.host.agent_driver(configured.name).program(configured.command)
     except OrchestratorError as error:
         return [_refused("agent", error), _skipped("credential", "no agent to need one")]
     shown = f"{configured.name}: {program}" if program else configured.name
@@ -188,7 +187,7 @@ async def _look_at_agent(here: Surroundings) -> Sequence[Check]:
 def credential_check(here: Surroundings) -> Check:
     """A failure only where the configured agent needs a model that it cannot have."""
     settings = here.loaded.settings
-    driver = agent_driver(settings.agent.name)
+    driver = here.host.agent_driver(settings.agent.name)
     try:
         model = chosen_model(here.host.folder or Path("/"), settings, here.host.environ, driver)
     except OrchestratorError as error:

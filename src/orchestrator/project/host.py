@@ -15,6 +15,7 @@ from orchestrator.clock import Clock
 from orchestrator.errors import EnvironmentInvalid
 
 if TYPE_CHECKING:  # `status` talks to no engine
+    from orchestrator.agents.base import AgentDriver
     from orchestrator.containers.base import ContainerEngine
 
 
@@ -24,6 +25,8 @@ class Host(Struct, frozen=True, kw_only=True):
     """The caller's current folder; None when that folder is gone."""
     connect_engine: "Callable[[], AbstractAsyncContextManager[ContainerEngine]]"
     """Connects on entering, and closes the connection on leaving. Entering raises CannotStart."""
+    agent_driver: "Callable[[str], AgentDriver]"
+    """The driver of this name. Raises UsageError."""
     clock: Clock
 
     def current_folder(self) -> Path:

@@ -1,0 +1,181 @@
+"""A coding agent that does what a test wrote down for each of its attempts."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from orchestrator.agents.base import Capabilities, Launch, LaunchRequest
+from orchestrator.agents.command import attempt_env
+from orchestrator.agents.json_object import decode_object
+from orchestrator.events import AgentEvent, Limit, LimitKind, Text, ToolCall
+from orchestrator.testing.processes import OutOfMemory, Process
+from orchestrator.text import one_line, plain
+
+Step = Callable[[Process], Awaitable[None] | None]
+"""One thing that an agent does; the process is the agent's own."""
+
+
+class Attempt(NamedTuple):
+    task: str
+    number: int
+    resumed: bool
+    """Whether it continues the session of the attempt before."""
+    prompt: str
+
+
+class _Exit(Exception):
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+def writes(path: str, text: str) -> Step:
+    """Use a tool that writes this file, relative to the code folder."""
+
+    def step(process: Process) -> None:
+        _say(process, tool="Write", summary=path)
+        file = process.path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    return step
+
+
+def says(text: str) -> Step:
+    return lambda process: process.print(text)
+
+
+def waits(seconds: float) -> Step:
+    """Be silent, and die at the first signal that is not ignored."""
+    return lambda process: process.clock.sleep(seconds)
+
+
+def ignores(*signals: str) -> Step:
+    return lambda process: process.handlers.update({name: lambda: None for name in signals})
+
+
+def floods(lines: int) -> Step:
+    """Print so many lines of 1,000 bytes, a second after each other."""
+
+    async def step(process: Process) -> None:
+        for _ in range(lines):
+            process.print("x" * 999)
+            await process.clock.sleep(1)
+
+    return step
+
+
+def reports(status: str = "completed", **more: Any) -> Step:
+    """Write the outcome file."""
+
+    def step(process: Process) -> None:
+        outcome = {"status": status, "summary": f"It is {status}.", **more}
+        process.path(process.env["ORCHESTRATOR_OUTCOME"]).write_text(json.dumps(outcome))
+
+    return step
+
+
+def hits_limit(kind: LimitKind, until: float | None = None) -> Step:
+    """Say that the model's provider refuses, and hang as an agent does that tries again and again."""
+
+    async def step(process: Process) -> None:
+        _say(process, limit=kind, until=until)
+        await process.clock.sleep(86_400)
+
+    return step
+
+
+def exits(code: int) -> Step:
+    def step(process: Process) -> None:
+        raise _Exit(code)
+
+    return step
+
+
+def runs_out_of_memory() -> Step:
+    def step(process: Process) -> None:
+        raise OutOfMemory
+
+    return step
+
+
+def works(task: str) -> Sequence[Step]:
+    """What an agent does that is told nothing else."""
+    return (writes(f"task-{task}.txt", f"the work of {task}\n"), reports())
+
+
+class ScriptedAgent:
+    """An AgentDriver, and the Program of its containers: what each attempt does, by task and number."""
+
+    name = "scripted"
+    capabilities = Capabilities(
+        resume="native",
+        model="ignored",
+        turn_limit="ignored",
+        budget="ignored",
+        structured_outcome="translated",
+        cost="ignored",
+        limit_signal="native",
+        tool_events="native",
+    )
+    needs_model = False
+    credentials = ()
+
+    def __init__(self, attempts: Mapping[tuple[str, int], Sequence[Step]] | None = None) -> None:
+        """An attempt that is not named `works`."""
+        self._attempts = attempts or {}
+        self.attempts: list[Attempt] = []
+        """Those that were begun."""
+
+    def program(self, request_command: tuple[str, ...]) -> str:
+        return self.name
+
+    def launch(self, request: LaunchRequest) -> Launch:
+        how = "--resume" if request.session.resumed else "--session"
+        return Launch(
+            argv=(self.name, how, request.session.id),
+            env=attempt_env(request),
+            session_files=(f".scripted/{request.session.id}",),
+        )
+
+    def parser(self) -> "ScriptedParser":
+        return ScriptedParser()
+
+    async def __call__(self, process: Process) -> int:
+        task, number = process.env["ORCHESTRATOR_TASK"], int(process.env["ORCHESTRATOR_ATTEMPT"])
+        _, how, session = process.argv
+        prompt = (process.stdin or b"").decode()
+        self.attempts.append(Attempt(task, number, how == "--resume", prompt))
+        remembered = process.path(f"{process.env['HOME']}/.scripted/{session}")
+        remembered.parent.mkdir(exist_ok=True)
+        remembered.write_text(prompt)
+        try:
+            for step in self._attempts.get((task, number), works(task)):
+                if (doing := step(process)) is not None:
+                    await doing
+            return 0
+        except _Exit as end:
+            return end.code
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedParser:
+    def feed(self, line: bytes) -> tuple[AgentEvent, ...]:
+        try:
+            said = decode_object(line)
+        except ValueError:
+            return (Text(text=plain(line.decode("utf-8", "replace"))),)
+        match said:
+            case {"tool": str(name), "summary": str(summary)}:
+                return (ToolCall(id="", name=one_line(name), summary=one_line(summary)),)
+            case {
+                "limit": "usage_limit" | "billing" | "credential_refused" as kind,
+                "until": int() | float() | None as until,
+            }:
+                return (Limit(kind=kind, detail=f"the provider says {kind}", until=until),)
+            case _:
+                return (Text(text=plain(line.decode("utf-8", "replace"))),)
+
+
+def _say(process: Process, **said: Any) -> None:
+    process.print(json.dumps(said))

@@ -1,0 +1,151 @@
+"""A project in one call: a real repository, a plan and a state folder, whose runs work with the fakes."""
+
+import os
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from orchestrator import subprocesses
+from orchestrator.commands import run, undo
+from orchestrator.commands.request import RunRequest
+from orchestrator.containers.base import ContainerEngine
+from orchestrator.journal.journal import Journal
+from orchestrator.project.host import Host
+from orchestrator.run.facts import Fact
+from orchestrator.run.report import RunReport
+from orchestrator.testing.agent import ScriptedAgent
+from orchestrator.testing.clock import FakeClock, run_in_fake_time
+from orchestrator.testing.engine import FakeEngine
+from orchestrator.testing.processes import Program, Scripts
+
+T = TypeVar("T")
+
+PLAN = "plan.md"
+GIT_SECONDS = 60.0
+
+
+def file_exists(path: str) -> Program:
+    """A gate that passes when this file of the candidate is there."""
+    return lambda process: 0 if process.path(path).exists() else 1
+
+
+class TemporaryProject:
+    """Real git, real journal, real workspace; engine, clock and agent are fakes, and no time passes.
+
+    project = TemporaryProject(tmp_path, tasks=("1", "2"), agent=ScriptedAgent({("2", 1): [exits(1)]}))
+    report = project.run()
+
+    Each task has one gate, whose block is `check TASK`: it passes when the file is there that an agent writes
+    who just `works`. `gates` has others, by their block, or replaces these.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tasks: Sequence[str] = ("1",),
+        plan: str | None = None,
+        agent: ScriptedAgent | None = None,
+        gates: Mapping[str, Program] | None = None,
+        settings: str = "",
+    ) -> None:
+        """`folder` is an empty one; `plan` replaces the plan made of `tasks`; `settings` is TOML."""
+        self.folder = folder / "code"
+        self.clock = FakeClock()
+        self.agent = agent or ScriptedAgent()
+        programs: dict[str, Program] = {f"check {task}": file_exists(f"task-{task}.txt") for task in tasks}
+        programs |= {self.agent.name: self.agent, **(gates or {})}
+        self.engine = FakeEngine(folder / "engine", Scripts(programs), clock=self.clock)
+        self.environ = {
+            "PATH": os.environ["PATH"],  # where git is
+            "HOME": str(folder / "home"),
+            "XDG_STATE_HOME": str(folder / "state"),
+        }
+        for made in (self.folder, folder / "home"):
+            made.mkdir()
+        (self.folder / PLAN).write_text(plan_of(tasks) if plan is None else plan)
+        (self.folder / "orchestrator.toml").write_text(settings)
+        for words in (
+            ("init", "-q", "-b", "main"),
+            ("config", "user.name", "Ada"),
+            ("config", "user.email", "ada@example.org"),
+            ("add", "-A"),
+            ("commit", "-q", "-m", "start"),
+        ):
+            self.git(*words)
+
+    @property
+    def host(self) -> Host:
+        return Host(
+            environ=self.environ,
+            folder=self.folder,
+            connect_engine=self._connected,
+            clock=self.clock,
+            agent_driver=lambda name: self.agent,
+        )
+
+    def run(self, **options: Any) -> RunReport:
+        """As `orchestrator run`; the options are the fields of RunRequest."""
+        return self.do(run.run_milestone(self.host, PLAN, _request(options)))
+
+    def resume(self, wanted: str | None = None, **options: Any) -> RunReport:
+        return self.do(run.resume_run(self.host, wanted, _request(options)))
+
+    def cancel(self) -> object:
+        return self.do(undo.cancel(self.host, PLAN))
+
+    def undo(self, task: str) -> undo.UndoResult:
+        return self.do(undo.undo(self.host, PLAN, task))
+
+    def do(self, command: Coroutine[Any, Any, T]) -> T:
+        """Carry out a command in fake time."""
+        return run_in_fake_time(self.clock, command)
+
+    def git(self, *words: str) -> str:
+        """What git prints; raises RuntimeError when it fails."""
+        argv = ("git", *words)
+        done = self.do(subprocesses.run(argv, timeout=GIT_SECONDS, env=self.environ, cwd=self.folder))
+        if done.exit_code != 0:
+            raise RuntimeError(f"{' '.join(argv)}: {done.stderr.decode()}")
+        return done.stdout.decode().rstrip("\n")
+
+    @property
+    def state(self) -> Path:
+        return Path(self.environ["XDG_STATE_HOME"]) / "ktrdr-orchestrator"
+
+    def facts(self, run: str) -> Sequence[Fact]:
+        """What the journal holds of a run, oldest first."""
+        journal = Journal.open(self.state / "journal.sqlite")
+        try:
+            return journal.state_facts(run)
+        finally:
+            journal.close()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[ContainerEngine]:
+        yield self.engine
+
+
+def plan_of(tasks: Sequence[str]) -> str:
+    """A plan in which each task has the gate `check TASK`."""
+    return "# Milestone 1: A trial\n\n**Branch:** `work`\n\n" + "\n".join(map(_task, tasks))
+
+
+def _task(task: str) -> str:
+    return f"""\
+## Task {task}: Write task-{task}.txt
+**Type:** CODING
+**Description:**
+What the title says.
+**Acceptance Criteria:**
+- [ ] the file is there
+**Verify:**
+```bash
+check {task}
+```
+"""
+
+
+def _request(options: Mapping[str, Any]) -> RunRequest:
+    return RunRequest(**{"agent": "command", "agent_command": None, **options})
