@@ -1,5 +1,6 @@
 """The journal in real SQLite files: durable, numbered, once-only, of one version."""
 
+import asyncio
 import os
 import signal
 import sqlite3
@@ -7,7 +8,7 @@ import stat
 import subprocess  # noqa: TID251 - processes of their own, to be killed
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.clock import SystemClock
 from orchestrator.errors import EnvironmentInvalid, StorageError
 from orchestrator.events import Usage
 from orchestrator.journal import journal as module
@@ -33,6 +35,7 @@ from orchestrator.run.facts import (
     RunStarted,
     TaskEntry,
 )
+from orchestrator.testing.clock import FakeClock
 
 SOURCE = str(Path(module.__file__).parents[2])
 STARTED = RunStarted(
@@ -113,12 +116,15 @@ async def test_a_state_is_folded_without_chatter(journal: Journal) -> None:
     assert len(journal.facts("r")) == 4
 
 
-async def test_starts_are_newest_first(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = iter(["2025-01-02T00:00:00.000Z", "2025-01-03T00:00:00.000Z", "2025-01-01T00:00:00.000Z"])
-    monkeypatch.setattr(module, "utc_now", lambda: next(moments))
-    for run in ("b", "c", "a"):
+async def test_starts_are_newest_first(path: Path) -> None:
+    clock = FakeClock()
+    journal = Journal.open(path, clock)
+    for run in ("a", "b", "c"):
         await journal.append(run, STARTED)
+        clock.advance(1)
     assert [fact.run for fact in journal.starts()] == ["c", "b", "a"]
+    assert journal.starts()[0].at == "2026-01-01T12:00:02.000Z"
+    journal.close()
 
 
 async def test_the_first_of_a_kind_and_key_wins(journal: Journal) -> None:
@@ -134,12 +140,82 @@ async def test_the_first_of_a_kind_and_key_wins(journal: Journal) -> None:
     assert [fact.n for fact in journal.facts("r")] == [1, 2, 3, 4, 5]
 
 
-async def test_another_process_is_noticed(journal: Journal, path: Path) -> None:
+async def test_an_append_of_whoever_changes_the_data_version(journal: Journal, path: Path) -> None:
     before = journal.data_version()
     assert journal.data_version() == before
     python("await journal.append('r', Notice(text='other'))", path)
-    assert journal.data_version() != before
-    assert journal.has("r", "notice") and not journal.has("r", "base_run_ended")
+    then = journal.data_version()
+    assert then != before
+    await journal.append("r", Notice(text="mine"))
+    assert journal.data_version() not in (before, then)
+
+
+async def following(facts: AsyncIterator[Fact], heard: list[str]) -> None:
+    async for fact in facts:
+        assert isinstance(fact.body, Notice)
+        heard.append(fact.body.text)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not happened():
+            await asyncio.sleep(0.01)
+
+
+async def test_facts_are_followed_in_order_whoever_appends_them(path: Path) -> None:
+    journal, other = Journal.open(path), Journal.open(path)
+    await journal.append("r", Notice(text="before"))
+    heard: list[str] = []
+    task = asyncio.create_task(following(journal.follow("r", 1), heard))
+    for text in ("a", "b", "c"):
+        await (journal if text == "b" else other).append("r", Notice(text=text))
+        await other.append("another run", Notice(text="x"))
+    await until(lambda: heard == ["a", "b", "c"])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    journal.close()
+    other.close()
+
+
+async def test_who_only_reads_can_follow_too(journal: Journal, path: Path) -> None:
+    reading = reader.JournalReader.open_existing(path, SystemClock())
+    assert reading is not None
+    heard: list[str] = []
+    task = asyncio.create_task(following(reading.follow("r", 0), heard))
+    await journal.append("r", Notice(text="a"))
+    await until(lambda: heard == ["a"])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    reading.close()
+
+
+async def test_an_append_of_this_process_is_followed_at_once_that_of_another_at_the_next_look(
+    path: Path,
+) -> None:
+    clock = FakeClock()
+    journal, other = Journal.open(path, clock), Journal.open(path)
+    heard: list[str] = []
+    task = asyncio.create_task(following(journal.follow("r", 0), heard))
+    await asyncio.sleep(0.05)
+    await journal.append("r", Notice(text="mine"))
+    await until(lambda: heard == ["mine"])
+    await other.append("r", Notice(text="other"))
+    await asyncio.sleep(0.05)
+    assert heard == ["mine"]  # the clock stands still
+    clock.advance(reader.POLL_SECONDS)
+    await until(lambda: heard == ["mine", "other"])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    journal.close()
+    other.close()
+
+
+@pytest.mark.parametrize("content", [None, b""], ids=["no file", "an empty file"])
+def test_there_is_nothing_to_read_yet(path: Path, content: bytes | None) -> None:
+    if content is not None:
+        path.write_bytes(content)
+    assert reader.JournalReader.open_existing(path, SystemClock()) is None
+    assert path.exists() == (content is not None)
 
 
 def python(code: str, path: Path) -> None:
@@ -325,7 +401,7 @@ async def test_a_full_disk_is_an_error_of_storage_and_loses_nothing(path: Path) 
     journal = Journal.open(path)
 
     async def limit(count: int) -> None:
-        await journal.transact(lambda held: held._connection.execute(f"PRAGMA max_page_count = {count}"))
+        await journal.transact(lambda facts: facts._connection.execute(f"PRAGMA max_page_count = {count}"))
 
     await limit(pages + 2)
     with pytest.raises(StorageError, match="full"):

@@ -16,6 +16,7 @@ from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import (
     AgentText,
     AttemptStarted,
+    CancelRequested,
     Fact,
     Notice,
     QuestionAnswered,
@@ -92,6 +93,36 @@ async def test_what_others_append_is_folded_and_heard_in_its_place(
     assert [fact.n for fact in heard] == [1, 2, 3, 4]
     assert tuple(heard) == journal.facts("r")
     assert run.state == fold(heard)
+
+
+async def test_a_refresh_folds_what_others_appended(
+    run: RunJournal, other: Journal, heard: list[Fact]
+) -> None:
+    await run.refresh()
+    assert run.state.last_n == 1
+    await other.append("r", CancelRequested())
+    assert not run.state.cancel_requested
+    await asyncio.gather(run.refresh(), run.refresh(), run.append(Notice(text="mine")), run.refresh())
+    assert run.state.cancel_requested
+    assert [fact.n for fact in heard] == [1, 2, 3]
+
+
+async def test_a_change_is_a_fact_of_another_process(run: RunJournal, other: Journal) -> None:
+    changed = asyncio.create_task(run.changed())
+    await run.append(Notice(text="mine"))
+    await asyncio.sleep(0.05)
+    assert not changed.done()
+    await other.append("r", CancelRequested())
+    await asyncio.wait_for(changed, 20)
+    assert run.state.cancel_requested
+
+
+async def test_a_change_that_an_append_has_folded_is_told_once(run: RunJournal, other: Journal) -> None:
+    await other.append("r", CancelRequested())
+    await run.append(Notice(text="mine"))
+    await asyncio.wait_for(run.changed(), 20)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(run.changed(), 0.1)
 
 
 async def test_a_run_that_is_opened_hears_nothing_of_before(run: RunJournal, journal: Journal) -> None:

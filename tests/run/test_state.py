@@ -40,7 +40,7 @@ from orchestrator.run.facts import (
     AttemptEnded,
     BaseChecked,
     Body,
-    CancelWished,
+    CancelRequested,
     RunStarted,
     UndoneTask,
     UndoStarted,
@@ -251,9 +251,12 @@ def test_usage_is_the_sum_over_all_attempts() -> None:
     assert state.usage == Usage(input_tokens=16, cost_usd=4.0)
 
 
-def test_the_wish_to_cancel_is_remembered() -> None:
-    assert not state_after(begun()).cancel_wished
-    assert state_after(begun(), Entry(CancelWished())).cancel_wished
+def test_a_request_to_cancel_counts_until_the_run_is_resumed() -> None:
+    requested = Entry(CancelRequested())
+    assert not state_after(begun()).cancel_requested
+    assert state_after(begun(), requested).cancel_requested
+    assert not state_after(begun(), requested, resumed()).cancel_requested
+    assert state_after(begun(), requested, resumed(), requested).cancel_requested
 
 
 def test_a_state_is_a_value() -> None:

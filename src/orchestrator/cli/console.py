@@ -10,7 +10,7 @@ from orchestrator.run.facts import (
     BaseChecked,
     BaseRunEnded,
     BranchReady,
-    CancelWished,
+    CancelRequested,
     CandidateMade,
     CandidateRefused,
     EditsCommitted,
@@ -121,7 +121,7 @@ def lines(fact: Fact) -> list[str]:
             return [f"saved   the folder as {body.ref}"]
         case WorkUndone() as body:
             return [f"task    {each.task} undone, its commit was {each.commit[:12]}" for each in body.tasks]
-        case CancelWished():
+        case CancelRequested():
             return ["to be cancelled"]
         case TaskFinished() as body:
             return [_finished_line(fact, body)]

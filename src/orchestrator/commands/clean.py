@@ -32,7 +32,7 @@ def parse_age(text: str) -> timedelta:
 async def clean(host: Host, *, dry_run: bool, older_than: timedelta | None, say: Say) -> None:
     """Remove what is over and say each thing; with `dry_run` say it only."""
     state = open_state_folder(host.environ)
-    journal = Journal.open(state.path / "journal.sqlite")
+    journal = Journal.open(state.path / "journal.sqlite", host.clock)
     try:
         catalog = RunCatalog(state=state.path, journal=journal, here=host.folder)
         async with host.connect_engine() as engine:

@@ -38,7 +38,7 @@ from orchestrator.project.plan_files import read_plan_file, require_runnable
 from orchestrator.project.project import Project, ReadPlan, check_living_containers
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended
-from orchestrator.run.facts import Listener, RunStarted
+from orchestrator.run.facts import Listener
 from orchestrator.run.prompts import TEXTS
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import (
@@ -164,7 +164,7 @@ async def _ended_when_cancelled(
     try:
         yield
     except asyncio.CancelledError:
-        if project.journal.has(run, RunStarted.kind):
+        if project.journal.facts(run):
             journal = RunJournal.open(project.journal, run, listeners)
             if journal.state.end is None:
                 await journal.append(run_ended("interrupted", "stopped before it got to work"))

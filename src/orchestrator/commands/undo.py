@@ -16,7 +16,7 @@ from orchestrator.project.locks import RunLock
 from orchestrator.project.project import Project, check_living_containers, opened_project
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended
-from orchestrator.run.facts import AttemptEnded, CancelWished, UndoneTask, UndoStarted
+from orchestrator.run.facts import AttemptEnded, CancelRequested, UndoneTask, UndoStarted
 from orchestrator.run.phase import Working, phase
 from orchestrator.run.state import RunState, fold
 from orchestrator.state_folder import StateFolder, open_state_folder
@@ -205,7 +205,7 @@ async def _refuse_foreign(project: Project, target: str, head: str, undone: tupl
 async def cancel(host: Host, wanted: str) -> RunState:
     """Give a run up for good: its living owner stops as with ^C, else its containers are removed here."""
     state_folder = open_state_folder(host.environ)
-    journal = Journal.open(state_folder.path / "journal.sqlite")
+    journal = Journal.open(state_folder.path / "journal.sqlite", host.clock)
     try:
         return await _cancel(host, state_folder, journal, wanted)
     finally:
@@ -218,9 +218,9 @@ async def _cancel(host: Host, state_folder: StateFolder, journal: Journal, wante
     if not is_unfinished(state):
         return state
     try:
-        await journal.append(state.run, CancelWished(), key=f"{state.epoch}")
+        await journal.append(state.run, CancelRequested(), key=f"{state.epoch}")
     except IntegrityError:
-        pass  # somebody wished it before
+        pass  # somebody has requested it before
     lock = await _lock_in_time(catalog, state.run)
     try:
         state = fold(journal.state_facts(state.run))
@@ -244,7 +244,8 @@ async def _lock_in_time(catalog: RunCatalog, run: str) -> RunLock:
     owner = catalog.owner(run)
     who = "its owner" if owner is None else f"process {owner.pid}"
     raise FolderBusy(
-        f"{who} has not stopped for {OWNER_STOPS_SECONDS:g} s", hint="The wish stays; try again, or end it."
+        f"{who} has not stopped for {OWNER_STOPS_SECONDS:g} s",
+        hint="The request stays; try again, or kill it.",
     )
 
 

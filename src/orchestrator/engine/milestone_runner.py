@@ -66,21 +66,29 @@ class MilestoneRunner:
         Failures of engine, workspace and disk park the run, a signal interrupts it; both leave it resumable.
         Raises StorageError when not even its end can be stored, and CancelledError when the caller cancels.
         """
-        wish = self._context.journal.cancel_wish()
-        with StopSignals(self._say_what_is_cut_off) as stop, stopped_by(wish, stop, CANCELLED):
+        cancelling = self._cancel_requested()
+        with StopSignals(self._say_what_is_cut_off) as stop, stopped_by(cancelling, stop, CANCELLED):
             end = await self._until_ended(stop)
         await self._append(end)
         if end.reason == BY_CALLER:
             raise asyncio.CancelledError(BY_CALLER)
         return self.state
 
+    async def _cancel_requested(self) -> None:
+        """Returns once somebody has asked for the run to be cancelled."""
+        while not self.state.cancel_requested:
+            await self._context.journal.changed()
+
     async def _until_ended(self, stop: StopSignals) -> RunEnded:
         try:
             with storage_errors():
                 await stop.unless_stopped(recovery.remove_leftover_containers(self._context))
-                while not isinstance(action := decide(self.state, self._context.work), EndRun):
+                while True:
+                    await self._context.journal.refresh()
+                    action = decide(self.state, self._context.work)
+                    if isinstance(action, EndRun):
+                        return run_ended(action.status, action.reason, action.until)
                     await stop.unless_stopped(self._do(action))
-            return run_ended(action.status, action.reason, action.until)
         except asyncio.CancelledError:
             status: RunStatus = "cancelled" if stop.reason == CANCELLED else "interrupted"
             return run_ended(status, stop.reason or BY_CALLER)

@@ -12,33 +12,37 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from orchestrator.clock import Clock, SystemClock, utc_text
 from orchestrator.errors import FREE_SPACE, StorageError
-from orchestrator.journal.reader import JournalReader, connect, facts_by, query, unusable_journals, version_of
+from orchestrator.journal.reader import (
+    POLL_SECONDS,
+    JournalReader,
+    connect,
+    facts_by,
+    query,
+    unusable_journals,
+    version_of,
+)
 from orchestrator.run.facts import Body, Fact
 
 T = TypeVar("T")
 
 
-def utc_now() -> str:
-    """The time as facts carry it: ISO 8601, UTC, milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+class Facts:
+    """The facts as the journal's thread reads and writes them."""
 
-
-class Transaction:
-    """Reading and writing with the journal locked: nobody appends in between."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
 
-    def facts(self, run: str, *, after: int) -> tuple[Fact, ...]:
+    def of(self, run: str, *, after: int) -> tuple[Fact, ...]:
         return facts_by(self._connection, "of_run", run=run, after=after)
 
     def append(
@@ -50,7 +54,8 @@ class Transaction:
         attempt: int | None = None,
         key: str | None = None,
     ) -> Fact:
-        at = utc_now()
+        """Only in a transaction."""
+        at = utc_text(self._clock.now())
         row = {
             "run": run,
             "at": at,
@@ -67,24 +72,26 @@ class Transaction:
 class Journal(JournalReader):
     """Append and read facts."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        super().__init__(connection)
-        self._path = path
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
-        self._writing: sqlite3.Connection | None = None
+    def __init__(self, reading: sqlite3.Connection, writing: sqlite3.Connection, clock: Clock) -> None:
+        super().__init__(reading, clock)
+        self._writing = writing
         """Used in the thread only."""
+        self._facts = Facts(writing, clock)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._pauses: set[asyncio.Future[None]] = set()
+        """Of those who follow the journal in this process."""
 
     @classmethod
-    def open(cls, path: Path) -> "Journal":
+    def open(cls, path: Path, clock: Clock | None = None) -> "Journal":
         """Open or make the journal; raises EnvironmentInvalid when it is damaged or of a newer version."""
         with unusable_journals(path):
-            return cls(path, _opened(path))
+            writing = _opened(path)
+            return cls(connect(path), writing, clock or SystemClock())
 
     def close(self) -> None:
         """Finish what is being written, then close."""
         self._thread.shutdown()
-        if self._writing is not None:
-            self._writing.close()
+        self._writing.close()
         super().close()
 
     async def append(
@@ -101,26 +108,36 @@ class Journal(JournalReader):
         Raises sqlite3.IntegrityError when a fact of this kind and `key` exists already, StorageError when
         it cannot be stored.
         """
-        return await self.transact(
-            lambda transaction: transaction.append(run, body, task=task, attempt=attempt, key=key)
-        )
+        return await self.transact(lambda facts: facts.append(run, body, task=task, attempt=attempt, key=key))
 
     async def transact(
-        self, work: Callable[[Transaction], T], *, stored: Callable[[T], None] = lambda result: None
+        self, work: Callable[[Facts], T], *, stored: Callable[[T], None] = lambda result: None
     ) -> T:
-        """Do `work` in a transaction, in the journal's thread; `stored` gets its result back in the loop.
+        """Do `work` while nobody else can write; once it is durable, `stored` gets its result in the loop.
 
         Transactions take place in the order in which they are asked for. One that was asked for takes place
         and is reported to `stored` even when the waiting task is cancelled; CancelledError is raised after
         that, so that whoever cleans up finds the journal and what was folded from it in step.
         """
 
-        def report(done: asyncio.Future[T]) -> None:
-            if done.exception() is None:
-                stored(done.result())
+        def report(result: T) -> None:
+            stored(result)
+            for pause in self._pauses:
+                pause.cancel()
 
-        doing = asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
-        doing.add_done_callback(report)
+        return await self._in_thread(partial(self._transact, work), report)
+
+    async def read(self, work: Callable[[Facts], T], *, seen: Callable[[T], None]) -> T:
+        """As `transact` and in the same order, but `work` only reads and waits for no other process."""
+        return await self._in_thread(partial(self._read, work), seen)
+
+    async def _in_thread(self, work: Callable[[], T], report: Callable[[T], None]) -> T:
+        def done(doing: asyncio.Future[T]) -> None:
+            if doing.exception() is None:
+                report(doing.result())
+
+        doing = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        doing.add_done_callback(done)
         cancelled: asyncio.CancelledError | None = None
         while not doing.done():
             try:
@@ -131,11 +148,33 @@ class Journal(JournalReader):
             raise cancelled
         return doing.result()
 
-    def _do(self, work: Callable[[Transaction], T]) -> T:
-        if self._writing is None:
-            self._writing = connect(self._path)
-        with _transaction(self._writing):
-            return work(Transaction(self._writing))
+    def _transact(self, work: Callable[[Facts], T]) -> T:
+        with _failing_storage("written"), _transaction(self._writing):
+            return work(self._facts)
+
+    def _read(self, work: Callable[[Facts], T]) -> T:
+        with _failing_storage("read"):
+            return work(self._facts)
+
+    async def _pause(self) -> None:
+        """Cut short when this process appends."""
+        pausing = asyncio.ensure_future(self._clock.sleep(POLL_SECONDS))
+        self._pauses.add(pausing)
+        try:
+            await asyncio.wait((pausing,))
+        finally:
+            self._pauses.discard(pausing)
+            pausing.cancel()
+
+
+@contextmanager
+def _failing_storage(done: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        held = error.sqlite_errorname.startswith("SQLITE_BUSY")
+        hint = "Another program holds it. Once that has ended: orchestrator resume" if held else FREE_SPACE
+        raise StorageError(f"the journal cannot be {done}: {error}", hint=hint) from error
 
 
 @contextmanager
@@ -144,10 +183,6 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
-    except sqlite3.OperationalError as error:
-        held = error.sqlite_errorname.startswith("SQLITE_BUSY")
-        hint = "Another program holds it. Once that has ended: orchestrator resume" if held else FREE_SPACE
-        raise StorageError(f"the journal cannot be written: {error}", hint=hint) from error
     finally:
         # A full disk has SQLite roll back by itself.
         if connection.in_transaction:

@@ -2,28 +2,32 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
+from orchestrator.clock import Clock
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.run.facts import BODIES, Fact
 
 VERSION = 1
 """The newest version of a journal that this program reads, and the one that it writes."""
 BUSY_SECONDS = 10.0
+POLL_SECONDS = 0.5
+"""Until a fact of another process is noticed."""
 
 
 class JournalReader:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
         self._connection = connection
+        self._clock = clock
 
-    @classmethod
-    def open_existing(cls, path: Path) -> Self | None:
+    @staticmethod
+    def open_existing(path: Path, clock: Clock) -> "JournalReader | None":
         """The journal as it is, never migrated; None when there is none yet. Raises EnvironmentInvalid."""
         if not path.exists():
             return None
@@ -31,7 +35,7 @@ class JournalReader:
             connection = connect(path)
             try:
                 if version_of(connection, path) > 0:
-                    return cls(connection)
+                    return JournalReader(connection, clock)
             except BaseException:
                 connection.close()
                 raise
@@ -41,13 +45,8 @@ class JournalReader:
     def close(self) -> None:
         self._connection.close()
 
-    def has(self, run: str, kind: str) -> bool:
-        """Whether the run has a fact of this kind, whoever wrote it."""
-        found = self._connection.execute(query("has"), {"run": run, "kind": kind})
-        return found.fetchone() is not None
-
     def data_version(self) -> int:
-        """Changes when another process has written; asking costs microseconds."""
+        """Changes when anybody has written; asking costs microseconds."""
         version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         return version
 
@@ -57,6 +56,19 @@ class JournalReader:
     def state_facts(self, run: str) -> tuple[Fact, ...]:
         """All facts that a state is folded from: without what the agent said before the last fact."""
         return facts_by(self._connection, "of_run_without_chatter", run=run)
+
+    async def follow(self, run: str, after: int) -> AsyncGenerator[Fact, None]:
+        """Facts of the run after this number, as they come, whoever appends them; it never ends by itself."""
+        while True:
+            version = self.data_version()
+            for fact in self.facts(run, after=after):
+                after = fact.n
+                yield fact
+            while self.data_version() == version:
+                await self._pause()
+
+    async def _pause(self) -> None:
+        await self._clock.sleep(POLL_SECONDS)
 
     def starts(self) -> tuple[Fact, ...]:
         """The first fact of every run, newest first."""

@@ -87,7 +87,7 @@ def opened_catalog(host: Host) -> Iterator[RunCatalog]:
     """The records of the caller's state folder; empty when there is no journal yet."""
     state = state_folder(host.environ)
     path = state / "journal.sqlite"
-    journal = JournalReader.open_existing(path)
+    journal = JournalReader.open_existing(path, host.clock)
     try:
         yield RunCatalog(state=state, journal=journal, here=host.folder)
     finally:

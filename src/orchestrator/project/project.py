@@ -134,7 +134,7 @@ async def opened_project(host: Host) -> AsyncIterator[Project]:
     folder = host.code_folder()
     state = open_state_folder(host.environ, outside=folder)
     workspace = await Workspace.open(folder, repositories=state.path / "repositories")
-    journal = Journal.open(state.path / "journal.sqlite")
+    journal = Journal.open(state.path / "journal.sqlite", host.clock)
     try:
         yield Project(host=host, folder=folder, state=state, journal=journal, workspace=workspace)
     finally:

@@ -1,17 +1,15 @@
 """A run's journal as a feed: every fact of the run, folded and told in the order of its number."""
 
-import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from functools import reduce
+from contextlib import aclosing
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import NamedTuple
 
-from orchestrator.journal.journal import Journal, Transaction
-from orchestrator.run.facts import Body, CancelWished, Fact, Listener, Notice, RunStarted, TaskFinished
+from orchestrator.journal.journal import Facts, Journal
+from orchestrator.run.facts import Body, Fact, Listener, Notice, RunStarted, TaskFinished
 from orchestrator.run.state import RunState, advance, fold
-
-WISH_POLL_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +23,8 @@ class RunJournal:
     def __init__(self, journal: Journal, state: RunState, listeners: tuple[Listener, ...] = ()) -> None:
         self._journal = journal
         self._listeners = listeners
+        self._others_appended = False
+        """Since `changed` returned last."""
         self.state = state
         """After all facts up to `state.last_n`."""
 
@@ -42,32 +42,30 @@ class RunJournal:
 
         bodies: list[Body] = [started, *notices]
 
-        def store(transaction: Transaction) -> list[Fact]:
+        def store(facts: Facts) -> list[Fact]:
             return [
-                *(transaction.append(run, body) for body in bodies),
-                *(transaction.append(run, body, task=task) for task, body in finished.items()),
+                *(facts.append(run, body) for body in bodies),
+                *(facts.append(run, body, task=task) for task, body in finished.items()),
             ]
 
-        def tell(facts: Iterable[Fact]) -> None:
-            for fact in facts:
-                _tell(listeners, fact)
-
-        return cls(journal, fold(await journal.transact(store, stored=tell)), listeners)
+        return cls(journal, fold(await journal.transact(store, stored=partial(_tell, listeners))), listeners)
 
     @classmethod
     def open(cls, journal: Journal, run: str, listeners: tuple[Listener, ...] = ()) -> "RunJournal":
         """The run as it stands; listeners hear what comes from now on."""
         return cls(journal, fold(journal.state_facts(run)), listeners)
 
-    async def cancel_wish(self) -> None:
-        """Returns once somebody wishes the run cancelled; other processes write that wish."""
-        seen = -1
-        while True:
-            version = self._journal.data_version()
-            if version != seen and self._journal.has(self.state.run, CancelWished.kind):
-                return
-            seen = version
-            await asyncio.sleep(WISH_POLL_SECONDS)
+    async def refresh(self) -> None:
+        """Fold what other processes have appended; after it the state has every fact stored before."""
+        await self._journal.read(self._read, seen=self._see)
+
+    async def changed(self) -> None:
+        """Returns once a fact of another process was folded, at the earliest since this returned last."""
+        async with aclosing(self._journal.follow(self.state.run, self.state.last_n)) as facts:
+            while not self._others_appended:
+                await anext(facts)
+                await self.refresh()
+        self._others_appended = False
 
     async def append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> Fact:
         """Store the fact after all others; the state is the one after it. Raises StorageError.
@@ -76,35 +74,43 @@ class RunJournal:
         folded all the same, before CancelledError is raised.
         """
 
-        def store(transaction: Transaction) -> _Seen:
-            state = self.state
-            others = transaction.facts(state.run, after=state.last_n)
-            state = reduce(advance, others, state)
-            mine = transaction.append(state.run, body, task=task, attempt=attempt)
-            return _Seen(advance(state, mine), (*others, mine))
+        def store(facts: Facts) -> _Seen:
+            seen = self._read(facts)
+            mine = facts.append(seen.state.run, body, task=task, attempt=attempt)
+            return _Seen(advance(seen.state, mine), seen.others, mine)
 
         seen = await self._journal.transact(store, stored=self._see)
-        return seen.facts[-1]
+        assert seen.mine is not None
+        return seen.mine
+
+    def _read(self, facts: Facts) -> "_Seen":
+        state = self.state
+        others = facts.of(state.run, after=state.last_n)
+        return _Seen(reduce(advance, others, state), others, None)
 
     def _see(self, seen: "_Seen") -> None:
-        # Of two appends at the same time the second may bring the fact of the first as well.
-        fresh = [fact for fact in seen.facts if fact.n > self.state.last_n]
-        if fresh:
-            self.state = seen.state
-        for fact in fresh:
-            _tell(self._listeners, fact)
+        # An append that was asked for while an earlier one was not yet reported has read the fact of that
+        # one, too: it is known by now.
+        others = [fact for fact in seen.others if fact.n > self.state.last_n]
+        self._others_appended = self._others_appended or bool(others)
+        self.state = seen.state
+        _tell(self._listeners, [*others, *([seen.mine] if seen.mine is not None else [])])
 
 
 class _Seen(NamedTuple):
+    """What a transaction found and did."""
+
     state: RunState
-    facts: tuple[Fact, ...]
-    """Those that led to it, oldest first."""
+    others: tuple[Fact, ...]
+    """Facts that were stored since the state it began with, oldest first."""
+    mine: Fact | None
 
 
-def _tell(listeners: tuple[Listener, ...], fact: Fact) -> None:
-    """A listener that fails misses the fact; the run goes on."""
-    for listener in listeners:
-        try:
-            listener(fact)
-        except Exception:
-            _log.exception("listener_failed: fact %d of run %s, %s", fact.n, fact.run, fact.body.kind)
+def _tell(listeners: tuple[Listener, ...], facts: Iterable[Fact]) -> None:
+    """A listener that fails misses the fact; the run continues."""
+    for fact in facts:
+        for listener in listeners:
+            try:
+                listener(fact)
+            except Exception:
+                _log.exception("listener_failed: fact %d of run %s, %s", fact.n, fact.run, fact.body.kind)

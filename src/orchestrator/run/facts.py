@@ -353,8 +353,8 @@ class WorkUndone(Struct, frozen=True, kw_only=True):
     """Whether the files were brought back; not when the branch had gone its own way before."""
 
 
-class CancelWished(Struct, frozen=True, kw_only=True):
-    """Somebody wants the run cancelled; its owner, if one lives, stops."""
+class CancelRequested(Struct, frozen=True, kw_only=True):
+    """Somebody asks for the run to be cancelled; its owner, if one lives, stops."""
 
     kind: ClassVar[str] = "cancel_wished"
 
@@ -398,7 +398,7 @@ Body = (
     | EndToEndEnded
     | UndoStarted
     | WorkUndone
-    | CancelWished
+    | CancelRequested
     | RunEnded
 )
 

@@ -19,7 +19,7 @@ from orchestrator.run.facts import (
     BaseChecked,
     BaseRunEnded,
     BranchReady,
-    CancelWished,
+    CancelRequested,
     CandidateMade,
     CandidateRefused,
     EditsCommitted,
@@ -144,7 +144,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     """The file in the run's folder that holds the plan it goes by."""
     base_checked: bool = False
     branch_ready: bool = False
-    cancel_wished: bool = False
+    cancel_requested: bool = False
+    """Since the run was started or last resumed."""
     undo: UndoStarted | None = None
     """An undo that was begun and not ended."""
     end_to_end: EndToEndEnded | None = None
@@ -256,8 +257,8 @@ def _transition(state: RunState, fact: Fact) -> RunState:
             return replace(state, end_to_end=body, end_to_end_epoch=state.epoch)
         case WorkUndone() as body:
             return _undone(state, body)
-        case CancelWished():
-            return replace(state, cancel_wished=True)
+        case CancelRequested():
+            return replace(state, cancel_requested=True)
         case RunEnded() as body:
             return replace(state, end=body, ended_at=fact.at)
         case _ as never:
@@ -277,6 +278,7 @@ def _resumed(state: RunState, body: RunResumed) -> RunState:
         tasks=tasks,
         options=body.options,
         epoch=state.epoch + 1,
+        cancel_requested=False,
         end_to_end_gates=(),
         ended_at=None,
         end=None,

@@ -14,6 +14,3 @@ ORDER BY n;
 
 -- name: starts_newest_first
 SELECT run, n, at, kind, task, attempt, body FROM facts WHERE kind = 'run_started' ORDER BY at DESC, run;
-
--- name: has
-SELECT 1 FROM facts WHERE run = :run AND kind = :kind LIMIT 1;
