@@ -79,7 +79,7 @@ def test_a_resumed_session_names_its_files() -> None:
     launch = ClaudeCode().launch(replace(REQUEST, session=Session(id=SESSION, resumed=True)))
     assert option(launch.argv, "--resume") == SESSION
     assert "--session-id" not in launch.argv
-    assert launch.session_files == (
+    assert ClaudeCode().session_files(SESSION) == (
         f".claude/projects/-workspace/{SESSION}.jsonl",
         f".claude/projects/-workspace/{SESSION}",
     )

@@ -39,7 +39,7 @@ def test_the_program_is_run_as_configured_and_told_its_attempt() -> None:
         "ORCHESTRATOR_OUTCOME": OUTCOME_FILE,
     }
     assert not launch.files
-    assert not launch.session_files
+    assert not Command().session_files("s")
 
 
 @pytest.mark.parametrize("command", [(), ("",)], ids=["none", "empty"])

@@ -47,6 +47,9 @@ class Bent:
     def launch(self, request: LaunchRequest) -> Launch:
         return self.bend(Nop().launch(request), request)
 
+    def session_files(self, session: str) -> tuple[str, ...]:
+        return ()
+
     def parser(self) -> Parser:
         return Reading(self.answer)
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.containers.base import LABEL_KIND, ContainerLimits, ContainerSpec
 from orchestrator.containers.engine import EngineClient, connect_engine
-from orchestrator.gates.command_gate import GateCommand, GateRequest, GateResult, run_gates
+from orchestrator.gates.command_gate import HOME, GateCommand, GateRequest, GateResult, run_gates
 from orchestrator.gates.evidence import Evidence
 
 IMAGE = "ktrdr-coding-agent:latest"
@@ -55,6 +55,7 @@ class Gates:
             uid=UID,
             gid=UID,
             limits=ContainerLimits(memory_bytes=512 * 1024**2, cpus=None, pids=128),
+            env={"HOME": HOME},
             labels={LABEL_KIND: "gate", LABEL_TEST: self.label},
         )
 

@@ -82,8 +82,6 @@ class Launch:
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Further files for IN_FOLDER, by name."""
-    session_files: tuple[str, ...] = ()
-    """What a resumed session needs of HOME: paths relative to it, files or folders."""
 
 
 class Parser(Protocol):
@@ -114,5 +112,9 @@ class AgentDriver(Protocol):
         ...
 
     def launch(self, request: LaunchRequest) -> Launch: ...
+
+    def session_files(self, session: str) -> tuple[str, ...]:
+        """What a resumed session needs of HOME: paths relative to it, files or folders; none: no sessions."""
+        ...
 
     def parser(self) -> Parser: ...

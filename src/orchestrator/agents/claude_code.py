@@ -11,7 +11,6 @@ from orchestrator.agents.base import (
     CredentialKind,
     Launch,
     LaunchRequest,
-    Session,
 )
 from orchestrator.agents.claude_code_stream import ClaudeCodeParser
 from orchestrator.agents.outcomes import OUTCOME_SCHEMA
@@ -71,7 +70,12 @@ class ClaudeCode:
         return "claude"
 
     def launch(self, request: LaunchRequest) -> Launch:
-        return Launch(argv=_argv(request), env=_env(request), session_files=_session_files(request.session))
+        return Launch(argv=_argv(request), env=_env(request))
+
+    def session_files(self, session: str) -> tuple[str, ...]:
+        # The folder is named after the working directory; it holds long tool results and sub-agents.
+        stem = f".claude/projects/-workspace/{session}"
+        return (f"{stem}.jsonl", stem)
 
     def parser(self) -> ClaudeCodeParser:
         return ClaudeCodeParser()
@@ -95,9 +99,3 @@ def _env(request: LaunchRequest) -> Mapping[str, str]:
     # The CLI refuses --dangerously-skip-permissions for uid 0 unless it is told that it is contained.
     sandbox = {"IS_SANDBOX": "1"} if request.as_root else {}
     return _ENV | token | sandbox
-
-
-def _session_files(session: Session) -> tuple[str, ...]:
-    # The folder is named after the working directory; it holds long tool results and sub-agents.
-    stem = f".claude/projects/-workspace/{session.id}"
-    return (f"{stem}.jsonl", stem)

@@ -41,6 +41,9 @@ class Command:
     def launch(self, request: LaunchRequest) -> Launch:
         return Launch(argv=_configured(request.command), env=attempt_env(request))
 
+    def session_files(self, session: str) -> tuple[str, ...]:
+        return ()
+
     def parser(self) -> PlainText:
         return PlainText()
 

@@ -103,7 +103,7 @@ def _launch_is_a_function(driver: AgentDriver) -> Iterator[str]:
 
 def _token_is_in_the_environment_only(driver: AgentDriver) -> Iterator[str]:
     launch = driver.launch(REQUEST)
-    if any(_TOKEN in word for word in (*launch.argv, *launch.files, *launch.session_files)):
+    if any(_TOKEN in word for word in (*launch.argv, *launch.files)):
         yield "the token is in the command line or in a file's name"
     if any(_TOKEN.encode() in content for content in launch.files.values()):
         yield "the token is in a file"
@@ -118,7 +118,7 @@ def _files_stay_in_their_folders(driver: AgentDriver) -> Iterator[str]:
     for name in launch.files:
         if PurePosixPath(name).name != name:
             yield f"the file {name!r} is not a plain name"
-    for path in map(PurePosixPath, launch.session_files):
+    for path in map(PurePosixPath, driver.session_files(_SESSION)):
         if path.is_absolute() or ".." in path.parts:
             yield f"the session file {path} is not below HOME"
 
@@ -141,7 +141,7 @@ def _resume_is_what_is_declared(driver: AgentDriver) -> Iterator[str]:
     resumes = driver.capabilities.resume != "ignored"
     if (first != again) != resumes:
         yield "a resumed session is started differently exactly when resume is supported: it is not so"
-    if resumes != any(_SESSION in path for path in again.session_files):
+    if resumes != any(_SESSION in path for path in driver.session_files(_SESSION)):
         yield "the session files that a resume needs are named exactly when it is supported: it is not so"
 
 

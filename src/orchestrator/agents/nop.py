@@ -22,5 +22,8 @@ class Nop:
         script = f"printf %s '{_CLAIM}' > \"$ORCHESTRATOR_OUTCOME\""
         return Launch(argv=("sh", "-c", script), env=attempt_env(request))
 
+    def session_files(self, session: str) -> tuple[str, ...]:
+        return ()
+
     def parser(self) -> PlainText:
         return PlainText()

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from orchestrator.commands.image import run_image
 from orchestrator.config import Settings, load_settings
-from orchestrator.containers.base import ContainerEngine
-from orchestrator.containers.coding_agent_container import CodingAgentContainer
+from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.machine import machine_of
-from orchestrator.containers.names import labels
-from orchestrator.engine.context import configured_mounts, limits_of
+from orchestrator.containers.start import remove_container, start_container
+from orchestrator.engine.container_specs import SHELL_NAME, ContainerSpecs
 from orchestrator.engine.overlays import masks, remove_made
 from orchestrator.engine.setup import volumes_of
 from orchestrator.engine.stop_signals import cancelled_by_signals
@@ -24,8 +23,6 @@ from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import attached, own_environment
 from orchestrator.workspace import history
 
-NAME = "ktrdr-coding-agent"
-HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
 WITHOUT_COMMAND = ("bash",)
 _IN_HOME = 'mkdir -p "$HOME" && exec "$@"'
 
@@ -49,42 +46,38 @@ async def shell(host: Host, command: Sequence[str]) -> int:
                 return await attached(_argv(command))
             async with opened_project(host) as project:
                 folders = AttemptFolders(root=project.state.path / "shell")
-                container = await _container(engine, project, folders)
+                spec = await _spec(engine, project, folders)
             try:
-                await container.start(folder)
-                return await attached(_argv(command))
-            finally:
+                await engine.remove(spec.name)  # what a killed shell left
+                container = await start_container(engine, spec)
                 try:
-                    await container.stop()
+                    return await attached(_argv(command))
                 finally:
-                    remove_made(folder, folders)
+                    await remove_container(engine, container)
+            finally:
+                remove_made(folder, folders)
 
 
-async def _container(
-    engine: ContainerEngine, project: Project, folders: AttemptFolders
-) -> CodingAgentContainer:
+async def _spec(engine: ContainerEngine, project: Project, folders: AttemptFolders) -> ContainerSpec:
     """Everything but the agent and its gateway; nothing is in it that the agent would not see."""
     await check_living_containers(engine, project, run="")
     settings = load_settings(project.folder, environ=project.host.environ).settings
     image = await run_image(engine, project.folder, settings, earlier_context=None, on_line=_say)
-    machine = machine_of(project.host.environ)
-    variables = {**machine.proxies, **dict(settings.environment.variables)}
-    setup = await _setup(engine, project, settings, image.id, variables)
-    folders.root.mkdir(mode=0o700, exist_ok=True)
-    return CodingAgentContainer(
-        container_name=NAME,
-        image_name=setup.id,
-        mounts=(
-            *machine.mounts,
-            *configured_mounts(settings),
-            *masks(project.folder, settings.masked.files, folders),
-            *await volumes_of(setup, project.workspace, folders),
-        ),
-        env={**variables, "HOME": HOME},
-        labels=labels(kind="shell", state=project.state.id),
-        limits=limits_of(settings),
-        engine=engine,
+    specs = ContainerSpecs(
+        folder=project.folder,
+        owner=project.workspace.tree.owner,
+        state_id=project.state.id,
+        run=None,
+        settings=settings,
+        machine=machine_of(project.host.environ),
     )
+    setup = await _setup(engine, project, settings, image.id, specs.variables)
+    folders.root.mkdir(mode=0o700, exist_ok=True)
+    covers = (
+        *masks(project.folder, settings.masked.files, folders),
+        *await volumes_of(setup, project.workspace, folders),
+    )
+    return specs.shell(image=setup.id, covers=covers)
 
 
 async def _setup(
@@ -108,7 +101,7 @@ async def _setup(
 
 async def _runs_already(engine: ContainerEngine, folder: Path) -> bool:
     """Whether a container of that name runs on this folder; one on another folder is not ours to stop."""
-    found = await engine.inspect(NAME)
+    found = await engine.inspect(SHELL_NAME)
     if found is None or found.status != "running":
         return False
     if str(folder) not in found.mount_sources:
@@ -122,7 +115,7 @@ async def _runs_already(engine: ContainerEngine, folder: Path) -> bool:
 def _argv(command: Sequence[str]) -> tuple[str, ...]:
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     how = ("--interactive", "--tty") if at_terminal else ("--interactive",)
-    return ("docker", "exec", *how, NAME, "sh", "-c", _IN_HOME, "sh", *(command or WITHOUT_COMMAND))
+    return ("docker", "exec", *how, SHELL_NAME, "sh", "-c", _IN_HOME, "sh", *(command or WITHOUT_COMMAND))
 
 
 def _say(line: str) -> None:

@@ -17,11 +17,10 @@ from orchestrator.commands.plan_for_resume import plan_for_resume
 from orchestrator.commands.request import RunRequest, model_for, options_for, settings_for
 from orchestrator.commands.run_facts import Terms, begun, give_up, record_resume, run_started_fact
 from orchestrator.commands.work import work_of
-from orchestrator.config import Settings
-from orchestrator.containers.base import ContainerEngine, ContainerSpec
+from orchestrator.containers.base import ContainerEngine
 from orchestrator.containers.machine import machine_of
-from orchestrator.containers.names import labels
-from orchestrator.engine.context import RunContext, limits_of
+from orchestrator.engine.container_specs import ContainerSpecs
+from orchestrator.engine.context import RunContext
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.model import Plan
@@ -49,9 +48,6 @@ from orchestrator.supervision.choose_run import (
     choose_run,
     is_unfinished,
 )
-
-PROBE_SECONDS = "120"
-"""A probe ends by itself: nobody but its own process knows of it."""
 
 
 async def choose(project: Project, path: str, request: RunRequest) -> tuple[Choice, ReadPlan]:
@@ -102,7 +98,16 @@ async def prepared(
             earlier_context=_earlier_context(project, choice),
             on_line=request.progress,
         )
-        probe = _probe(project, settings, image.id, run)
+        specs = ContainerSpecs(
+            folder=project.folder,
+            owner=project.workspace.tree.owner,
+            state_id=project.state.id,
+            run=run,
+            settings=settings,
+            machine=machine_of(project.host.environ),
+        )
+        # Named after the folder, whose lock is ours.
+        probe = specs.probe(name=f"ktrdr-probe-{project.workspace.store.name}", image=image.id)
         await check_agent_program(engine, project.workspace, driver, settings, probe)
         stack.enter_context(project.run_lock(run))
         gateway = await _gateway(stack, project, driver)
@@ -121,7 +126,6 @@ async def prepared(
             work = await work_of(project, read.plan, settings, journal.state)
         yield RunContext(
             run=run,
-            state_id=project.state.id,
             folder=project.catalog.folder(run),
             journal=journal,
             plan=read.plan,
@@ -133,7 +137,7 @@ async def prepared(
             image=image.id,
             gateway=gateway,
             model_source=model,
-            machine=machine_of(project.host.environ),
+            specs=specs,
             texts=prompt_texts(),
             untracked=untracked,
         )
@@ -258,22 +262,6 @@ async def _check_foreign_work(project: Project, plan: str) -> None:
                 where=str(project.folder),
                 hint=f"orchestrator resume {record.run}, or orchestrator cancel {record.run}",
             )
-
-
-def _probe(project: Project, settings: Settings, image: str, run: str) -> ContainerSpec:
-    """A container that only looks something up in the image; called after the folder, whose lock is ours."""
-    owner = project.workspace.tree.owner
-    return ContainerSpec(
-        name=f"ktrdr-probe-{project.workspace.store.name}",
-        image=image,
-        uid=owner.uid,
-        gid=owner.gid,
-        limits=limits_of(settings),
-        command=("sleep", PROBE_SECONDS),
-        labels=labels(kind="probe", state=project.state.id, run=run),
-        working_dir="/",
-        network="none",
-    )
 
 
 def _earlier_context(project: Project, choice: NewRun | ResumeRun) -> str | None:

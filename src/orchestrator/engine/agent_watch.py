@@ -6,9 +6,8 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.agents.base import Parser
-from orchestrator.containers.base import ContainerState
-from orchestrator.containers.coding_agent_container import CodingAgentContainer
-from orchestrator.containers.logs import OverLimit
+from orchestrator.containers.base import ContainerEngine, ContainerState
+from orchestrator.containers.logs import OverLimit, follow
 from orchestrator.engine.agent_output import AgentOutputRecorder
 from orchestrator.errors import CodingAgentError
 from orchestrator.events import Limit
@@ -44,7 +43,8 @@ class _Listener:
 
 
 async def watch(
-    container: CodingAgentContainer,
+    engine: ContainerEngine,
+    container: str,
     *,
     transcript: Path,
     parser: Parser,
@@ -55,20 +55,20 @@ async def watch(
     """Read until the container has ended. A refused credential or a spent limit stops the agent at once."""
     listener = _Listener(parser, chatter)
     following = asyncio.create_task(
-        container.follow(transcript, on_stdout_line=listener.hear, limit_bytes=output_bytes)
+        follow(engine, container, transcript, on_stdout_line=listener.hear, limit_bytes=output_bytes)
     )
     refusal = asyncio.create_task(listener.refused.wait())
     try:
         await asyncio.wait({following, refusal}, return_when=asyncio.FIRST_COMPLETED)
         if not following.done():
-            await stop_in_order(container)
+            await stop_in_order(engine, container)
         followed = await following
         over_output = isinstance(followed, OverLimit)
         if over_output:
-            await stop_in_order(container)
-        state = await container.state()
+            await stop_in_order(engine, container)
+        state = await engine.inspect(container)
     except asyncio.CancelledError:
-        await stop_in_order(container)
+        await stop_in_order(engine, container)
         raise
     finally:
         for task in (following, refusal):
@@ -77,13 +77,13 @@ async def watch(
     return Watched(report=listener.report, ending=_ending(state, limit_seconds, over_output=over_output))
 
 
-async def stop_in_order(container: CodingAgentContainer) -> None:
+async def stop_in_order(engine: ContainerEngine, container: str) -> None:
     """SIGINT, ten seconds, SIGTERM, ten seconds; whoever started it removes it afterwards."""
     for signal in ("SIGINT", "SIGTERM"):
         try:
-            await container.signal(signal)
+            await engine.signal(container, signal)
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await container.wait()
+                await engine.wait(container)
             return
         except TimeoutError:
             continue

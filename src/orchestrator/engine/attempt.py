@@ -8,26 +8,20 @@ from hashlib import sha256
 from pathlib import Path
 
 from orchestrator.agents.base import (
-    GATEWAY_FOLDER,
-    HOME_FOLDER,
-    IN_FOLDER,
-    OUT_FOLDER,
     OUTCOME_FILE,
-    PROMPT_FILE,
     Launch,
     LaunchRequest,
     Parser,
     Session,
 )
 from orchestrator.agents.outcomes import read_outcome_file
-from orchestrator.containers.base import Bind, Mount
-from orchestrator.containers.coding_agent_container import CodingAgentContainer
+from orchestrator.containers.base import ContainerSpec
 from orchestrator.containers.logs import LINE_MAX, STDOUT_FILE
-from orchestrator.containers.names import attempt_name, component
-from orchestrator.containers.profile import attempt_command
+from orchestrator.containers.names import component
+from orchestrator.containers.start import remove_container, start_container
 from orchestrator.engine.agent_output import AgentOutputRecorder
 from orchestrator.engine.agent_watch import Watched, watch
-from orchestrator.engine.context import RunContext, binds
+from orchestrator.engine.context import RunContext
 from orchestrator.engine.overlays import masks, remove_made
 from orchestrator.engine.sessions import carry_session, session_exists
 from orchestrator.engine.setup import For, setup_image, volumes_of
@@ -64,8 +58,7 @@ class AttemptPlan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prepared:
     folders: AttemptFolders
-    launch: Launch
-    container: CodingAgentContainer
+    spec: ContainerSpec
 
 
 def choose_session(context: RunContext, task: str, previous: AttemptState | None) -> Session:
@@ -77,8 +70,8 @@ def choose_session(context: RunContext, task: str, previous: AttemptState | None
     text_is_new = previous is not None and previous.number <= before_edit
     if previous is not None and not text_is_new and context.driver.capabilities.resume != "ignored":
         session = Session(id=previous.start.session, resumed=True)
-        launch = context.driver.launch(_request(context, task, previous.number, session, None))
-        if session_exists(attempt_folders(context, task, previous.number).home, launch.session_files):
+        files = context.driver.session_files(session.id)
+        if session_exists(attempt_folders(context, task, previous.number).home, files):
             return session
     return Session(id=str(uuid.uuid4()), resumed=False)
 
@@ -124,8 +117,6 @@ async def record_interrupted(context: RunContext, task: str, number: int, reason
     folders = attempt_folders(context, task, number)
     remove_made(context.workspace.tree.folder, folders)
     await save_tree(context, task, number)
-    session = Session(id=last.start.session, resumed=True)
-    launch = context.driver.launch(_request(context, task, number, session, None))
     heard = _heard(context.driver.parser(), folders.transcript)
     await context.journal.append(
         AttemptEnded(
@@ -133,7 +124,7 @@ async def record_interrupted(context: RunContext, task: str, number: int, reason
             reason=reason,
             exit_code=None,
             tool_calls=heard.tool_calls,
-            session_kept=session_exists(folders.home, launch.session_files),
+            session_kept=session_exists(folders.home, context.driver.session_files(last.start.session)),
             usage=heard.usage,
             plan_sha256=_in_force(context)[context.plan.path],
         ),
@@ -236,26 +227,24 @@ async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
     _fill_inbox(folders, launch, prompt(attempt.parts, context.texts))
     if attempt.session.resumed and attempt.previous is not None:
         home = attempt_folders(context, attempt.task, attempt.previous.number).home
-        carry_session(home, folders.home, launch.session_files, owner)
+        carry_session(home, folders.home, context.driver.session_files(attempt.session.id), owner)
     baseline = await context.workspace.tree.baseline(ignored_before=ignored_before(context.folder))
     folders.baseline.write_text(baseline.to_json(), "utf-8")
     setup = await setup_image(context, attempt.parent, For(task=attempt.task, attempt=attempt.number))
-    mounts = (
-        *await _mounts(context, attempt, folders, token),
-        *masks(context.workspace.tree.folder, context.settings.masked.files, folders),
-        *await volumes_of(setup, context.workspace, folders),
+    spec = context.specs.attempt(
+        task=attempt.task,
+        number=attempt.number,
+        image=setup.id,
+        launch=launch,
+        folders=folders,
+        git=await context.workspace.tree.make_git_dir(folders.git, branch=context.journal.state.start.branch),
+        gateway=await _open_at_gateway(context, attempt, token),
+        covers=(
+            *masks(context.workspace.tree.folder, context.settings.masked.files, folders),
+            *await volumes_of(setup, context.workspace, folders),
+        ),
     )
-    container = CodingAgentContainer(
-        container_name=attempt_name(context.run, attempt.task, attempt.number),
-        image_name=setup.id,
-        mounts=mounts,
-        env={**context.variables, **launch.env, "HOME": HOME_FOLDER},
-        labels=context.labels("attempt", attempt.task, attempt.number),
-        limits=context.limits,
-        engine=context.engine,
-        replace_existing=False,
-    )
-    return _Prepared(folders=folders, launch=launch, container=container)
+    return _Prepared(folders=folders, spec=spec)
 
 
 def _fill_inbox(folders: AttemptFolders, launch: Launch, text: str) -> None:
@@ -265,37 +254,27 @@ def _fill_inbox(folders: AttemptFolders, launch: Launch, text: str) -> None:
         path.chmod(0o644)
 
 
-async def _mounts(
-    context: RunContext, attempt: AttemptPlan, folders: AttemptFolders, token: str | None
-) -> tuple[Mount, ...]:
-    branch = context.journal.state.start.branch
-    mounts: list[Mount] = [
-        *binds(await context.workspace.tree.make_git_dir(folders.git, branch=branch)),
-        Bind(source=folders.inbox, target=IN_FOLDER, read_only=True),
-        Bind(source=folders.outbox, target=OUT_FOLDER),
-        Bind(source=folders.home, target=HOME_FOLDER),
-        *context.mounts,
-    ]
-    if context.gateway is not None and token is not None and context.model_source is not None:
-        socket_folder = await context.gateway.open_attempt(
-            AttemptAccess(
-                run=context.run,
-                task=attempt.task,
-                attempt=attempt.number,
-                token=token,
-                uid=context.workspace.tree.owner.uid,
-                gid=context.workspace.tree.owner.gid,
-                model=context.model_source,
-            )
+async def _open_at_gateway(context: RunContext, attempt: AttemptPlan, token: str | None) -> Path | None:
+    """The folder of the attempt's socket; None for an agent without a model."""
+    if context.gateway is None or token is None or context.model_source is None:
+        return None
+    return await context.gateway.open_attempt(
+        AttemptAccess(
+            run=context.run,
+            task=attempt.task,
+            attempt=attempt.number,
+            token=token,
+            uid=context.workspace.tree.owner.uid,
+            gid=context.workspace.tree.owner.gid,
+            model=context.model_source,
         )
-        mounts.append(Bind(source=socket_folder, target=GATEWAY_FOLDER, read_only=True))
-    return tuple(mounts)
+    )
 
 
 async def _announce(context: RunContext, attempt: AttemptPlan, prepared: _Prepared) -> None:
     await context.journal.append(
         AttemptStarted(
-            container=prepared.container.container_name,
+            container=prepared.spec.name,
             session=attempt.session.id,
             resumed=attempt.session.resumed,
             parent=attempt.parent,
@@ -308,16 +287,13 @@ async def _announce(context: RunContext, attempt: AttemptPlan, prepared: _Prepar
 
 async def _carry_out(context: RunContext, attempt: AttemptPlan, prepared: _Prepared) -> Watched:
     limits = context.settings.limits
-    command = attempt_command(
-        prepared.launch.argv, limit_seconds=limits.attempt_seconds, prompt_file=PROMPT_FILE
-    )
     chatter = AgentOutputRecorder(
         lambda body: context.journal.append(body, task=attempt.task, attempt=attempt.number)
     )
-    container = prepared.container
+    container = await start_container(context.engine, prepared.spec)
     try:
-        await container.start(context.workspace.tree.folder, command=command)
         return await watch(
+            context.engine,
             container,
             transcript=prepared.folders.transcript,
             parser=context.driver.parser(),
@@ -329,13 +305,14 @@ async def _carry_out(context: RunContext, attempt: AttemptPlan, prepared: _Prepa
         try:
             await chatter.flush()
         finally:
-            await container.stop()
+            await remove_container(context.engine, container)
 
 
 async def _record_end(
     context: RunContext, attempt: AttemptPlan, prepared: _Prepared, watched: Watched
 ) -> None:
     capabilities = context.driver.capabilities
+    session_files = context.driver.session_files(attempt.session.id)
     counts_calls = capabilities.tool_events != "ignored" and attempt.must_change
     verdict = attempt_verdict(
         report=watched.report,
@@ -351,7 +328,7 @@ async def _record_end(
             exit_code=watched.ending.exit_code,
             claim=verdict.claim,
             tool_calls=watched.report.tool_calls,
-            session_kept=session_exists(prepared.folders.home, prepared.launch.session_files),
+            session_kept=session_exists(prepared.folders.home, session_files),
             usage=watched.report.usage,
             until=verdict.until,
             plan_sha256=_in_force(context)[context.plan.path],

@@ -3,9 +3,9 @@
 import shutil
 from dataclasses import dataclass
 
-from orchestrator.containers.base import KEEP_ALIVE, ContainerKind, ContainerSpec
+from orchestrator.containers.base import ContainerKind
 from orchestrator.containers.names import gate_name
-from orchestrator.engine.context import RunContext, binds
+from orchestrator.engine.context import RunContext
 from orchestrator.engine.heartbeat import Progress, progress_told
 from orchestrator.engine.setup import For, set_up_base, setup_image
 from orchestrator.errors import CodingAgentError
@@ -213,16 +213,8 @@ async def _run(
         mounts = await container_git.make_gate_git_dir(
             context.workspace.store, scratch / "git", commit=commit, branch=branch
         )
-        spec = ContainerSpec(
-            name=name,
-            image=setup.id,
-            command=KEEP_ALIVE,
-            uid=owner.uid,
-            gid=owner.gid,
-            limits=context.limits,
-            labels=context.labels(place.kind, place.task, place.attempt),
-            env=context.variables,
-            mounts=(*binds(mounts), *context.machine.mounts),
+        spec = context.specs.gate(
+            kind=place.kind, name=name, task=place.task, attempt=place.attempt, image=setup.id, git=mounts
         )
         request = GateRequest(
             spec=spec,

@@ -7,7 +7,7 @@ from orchestrator.engine.context import RunContext
 
 async def remove_leftover_containers(context: RunContext) -> None:
     """Remove this run's containers: its lock is ours, so nobody follows them any more."""
-    labels = {LABEL_STATE: context.state_id, LABEL_RUN: context.run}
+    labels = {LABEL_STATE: context.specs.state_id, LABEL_RUN: context.run}
     for container in await context.engine.list(labels):
         await context.engine.remove(container.id)
 

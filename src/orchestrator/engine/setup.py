@@ -5,15 +5,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.containers.base import Bind, ContainerSpec, Mount
+from orchestrator.containers.base import Mount
 from orchestrator.containers.names import setup_name
-from orchestrator.engine.context import RunContext, binds
+from orchestrator.engine.context import RunContext
 from orchestrator.engine.heartbeat import Progress, progress_told
 from orchestrator.engine.overlays import in_the_way, setup_volumes
 from orchestrator.errors import OrchestratorError, SetupFailed
 from orchestrator.files import make_private_folder
 from orchestrator.gates.setup_image import (
-    HOME,
     SetupImage,
     SetupPlan,
     SetupRequest,
@@ -112,7 +111,7 @@ def _plan(context: RunContext, files: Mapping[str, str], *, candidate: str | Non
         repository=context.workspace.store.name,
         candidate=candidate,
         owner=context.workspace.tree.owner,
-        env=context.variables,
+        env=context.specs.variables,
     )
 
 
@@ -159,20 +158,11 @@ async def _carried_out(
         git = await container_git.make_gate_git_dir(
             context.workspace.store, scratch / "git", commit=commit, branch=branch
         )
-        spec = ContainerSpec(
-            name=name,
-            image=context.image,
-            uid=owner.uid,
-            gid=owner.gid,
-            limits=context.limits,
-            labels=context.labels("setup", None, None),
-            mounts=(*binds(git), Bind(source=home, target=HOME), *context.machine.mounts),
-        )
         request = SetupRequest(
-            spec=spec,
+            spec=context.specs.setup(name=name, image=context.image, git=git, home=home),
             archive=archive,
             plan=plan,
-            env=context.variables,
+            env=context.specs.variables,
             log=context.folder.setup_log(name),
             printed=progress.printed,
         )

@@ -5,9 +5,9 @@ gone, container taken away); that is never a pass and never charged to the agent
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,8 +21,6 @@ KILL_AFTER_SECONDS = 5
 KILLED_EXIT = 137
 # `timeout` inside ends the block; the engine's own deadline is for the case that it cannot.
 ENGINE_GRACE_SECONDS = 30
-
-GATE_ENVIRONMENT: Mapping[str, str] = {"HOME": HOME}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +66,9 @@ async def run_gates(engine: ContainerEngine, request: GateRequest, watcher: Gate
 
     Engine failures are verdicts (unavailable), not exceptions.
     """
-    spec = replace(request.spec, env={**request.spec.env, **GATE_ENVIRONMENT})
     done = 0
     try:
-        async with _container(engine, spec, request.archive) as container:
+        async with _container(engine, request.spec, request.archive) as container:
             for command in request.commands:
                 await watcher.started(command)
                 result = await _run_one(engine, container, command, request, watcher)

@@ -10,12 +10,12 @@ import json
 import tarfile
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 
-from orchestrator.containers.base import KEEP_ALIVE, LABEL_STATE, ContainerEngine, ContainerSpec, ExecResult
+from orchestrator.containers.base import LABEL_STATE, ContainerEngine, ContainerSpec, ExecResult
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
 from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file, is_read_by
 from orchestrator.subprocesses import Identity
@@ -153,7 +153,7 @@ def _described(image: str, about: Mapping[str, list[str]]) -> SetupImage:
 
 async def run_setup(engine: ContainerEngine, request: SetupRequest) -> SetupImage:
     """Run the commands and make the image. Raises SetupFailed with the end of their output."""
-    container = await engine.create(replace(request.spec, command=KEEP_ALIVE))
+    container = await engine.create(request.spec)
     try:
         await engine.put_archive(container, "/", request.archive)
         await _make_setup_folder(engine, container, request)

@@ -132,11 +132,10 @@ class ScriptedAgent:
 
     def launch(self, request: LaunchRequest) -> Launch:
         how = "--resume" if request.session.resumed else "--session"
-        return Launch(
-            argv=(self.name, how, request.session.id),
-            env=attempt_env(request),
-            session_files=(f".scripted/{request.session.id}",),
-        )
+        return Launch(argv=(self.name, how, request.session.id), env=attempt_env(request))
+
+    def session_files(self, session: str) -> tuple[str, ...]:
+        return (f".scripted/{session}",)
 
     def parser(self) -> "ScriptedParser":
         return ScriptedParser()

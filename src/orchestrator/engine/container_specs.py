@@ -1,0 +1,195 @@
+"""The specification of every container on a code folder.
+
+User, limits, labels, environment, mounts, network and working directory are chosen here and nowhere else; the
+walls that no specification can take away are in `containers/profile.py`.
+
+| container | code folder | also mounted | network |
+|---|---|---|---|
+| attempt | mounted, parts covered | git directory, in, out, HOME, gateway socket, `[[mounts]]` | open |
+| shell | mounted, parts covered | `[[mounts]]` | open |
+| gate, e2e | a candidate is copied in | git directory of the candidate | open |
+| setup | a commit is copied in | git directory of the commit, HOME | open |
+| probe | no | nothing | none |
+
+A certificate bundle of this machine is mounted into all but the probe.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.agents.base import GATEWAY_FOLDER, HOME_FOLDER, IN_FOLDER, OUT_FOLDER, PROMPT_FILE, Launch
+from orchestrator.config import Settings
+from orchestrator.containers.base import (
+    KEEP_ALIVE,
+    Bind,
+    ContainerKind,
+    ContainerLimits,
+    ContainerSpec,
+    Mount,
+    Volume,
+)
+from orchestrator.containers.machine import Machine
+from orchestrator.containers.names import attempt_name, labels
+from orchestrator.containers.profile import attempt_command
+from orchestrator.gates import command_gate, setup_image
+from orchestrator.project.run_folder import AttemptFolders
+from orchestrator.subprocesses import Identity
+from orchestrator.workspace.container_git import WORKSPACE, GitMount
+
+SHELL_NAME = "ktrdr-coding-agent"
+SHELL_HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
+PROBE_SECONDS = "120"
+"""A probe ends by itself: only the process that started it knows of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpecs:
+    """What the containers on one code folder have in common, and what each kind of them adds."""
+
+    folder: Path
+    owner: Identity
+    """The container's user, so that everything in the code folder stays its owner's."""
+    state_id: str
+    """Id of the state folder, a label of every container."""
+    run: str | None
+    """None for a shell, which belongs to no run."""
+    settings: Settings
+    machine: Machine
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the machine and the configuration put into the environment of every container."""
+        return {**self.machine.proxies, **dict(self.settings.environment.variables)}
+
+    def attempt(
+        self,
+        *,
+        task: str,
+        number: int,
+        image: str,
+        launch: Launch,
+        folders: AttemptFolders,
+        git: Iterable[GitMount],
+        gateway: Path | None,
+        covers: tuple[Mount, ...],
+    ) -> ContainerSpec:
+        """`gateway` is the folder of the attempt's socket; `covers` hide parts of the code folder."""
+        assert self.run is not None
+        mounts: list[Mount] = [
+            Bind(source=self.folder, target=WORKSPACE),
+            *_binds(git),
+            Bind(source=folders.inbox, target=IN_FOLDER, read_only=True),
+            Bind(source=folders.outbox, target=OUT_FOLDER),
+            Bind(source=folders.home, target=HOME_FOLDER),
+            *self.machine.mounts,
+            *_configured_mounts(self.settings),
+        ]
+        if gateway is not None:
+            mounts.append(Bind(source=gateway, target=GATEWAY_FOLDER, read_only=True))
+        limit = self.settings.limits.attempt_seconds
+        return ContainerSpec(
+            name=attempt_name(self.run, task, number),
+            image=image,
+            uid=self.owner.uid,
+            gid=self.owner.gid,
+            limits=self._limits,
+            command=attempt_command(launch.argv, limit_seconds=limit, prompt_file=PROMPT_FILE),
+            working_dir=WORKSPACE,
+            env={**self.variables, **launch.env, "HOME": HOME_FOLDER},
+            labels=self._labels("attempt", task, number),
+            mounts=(*mounts, *covers),
+        )
+
+    def gate(
+        self,
+        *,
+        kind: ContainerKind,
+        name: str,
+        task: str | None,
+        attempt: int | None,
+        image: str,
+        git: Iterable[GitMount],
+    ) -> ContainerSpec:
+        """A container for the checks of one commit; the commit's files are copied into it."""
+        return ContainerSpec(
+            name=name,
+            image=image,
+            uid=self.owner.uid,
+            gid=self.owner.gid,
+            limits=self._limits,
+            command=KEEP_ALIVE,
+            working_dir=WORKSPACE,
+            env={**self.variables, "HOME": command_gate.HOME},
+            labels=self._labels(kind, task, attempt),
+            mounts=(*_binds(git), *self.machine.mounts),
+        )
+
+    def setup(self, *, name: str, image: str, git: Iterable[GitMount], home: Path) -> ContainerSpec:
+        """Its environment comes with each command: what is set here would stay in the image."""
+        return ContainerSpec(
+            name=name,
+            image=image,
+            uid=self.owner.uid,
+            gid=self.owner.gid,
+            limits=self._limits,
+            command=KEEP_ALIVE,
+            working_dir=WORKSPACE,
+            labels=self._labels("setup", None, None),
+            mounts=(*_binds(git), Bind(source=home, target=setup_image.HOME), *self.machine.mounts),
+        )
+
+    def shell(self, *, image: str, covers: tuple[Mount, ...]) -> ContainerSpec:
+        return ContainerSpec(
+            name=SHELL_NAME,
+            image=image,
+            uid=self.owner.uid,
+            gid=self.owner.gid,
+            limits=self._limits,
+            working_dir=WORKSPACE,
+            env={**self.variables, "HOME": SHELL_HOME},
+            labels=self._labels("shell", None, None),
+            mounts=(
+                Bind(source=self.folder, target=WORKSPACE),
+                *self.machine.mounts,
+                *_configured_mounts(self.settings),
+                *covers,
+            ),
+        )
+
+    def probe(self, *, name: str, image: str) -> ContainerSpec:
+        """A container in which something is looked up in the image."""
+        return ContainerSpec(
+            name=name,
+            image=image,
+            uid=self.owner.uid,
+            gid=self.owner.gid,
+            limits=self._limits,
+            command=("sleep", PROBE_SECONDS),
+            working_dir="/",
+            labels=self._labels("probe", None, None),
+            network="none",
+        )
+
+    @property
+    def _limits(self) -> ContainerLimits:
+        container = self.settings.container
+        return ContainerLimits(memory_bytes=container.memory, cpus=container.cpus, pids=container.pids)
+
+    def _labels(self, kind: ContainerKind, task: str | None, attempt: int | None) -> dict[str, str]:
+        return labels(kind=kind, state=self.state_id, run=self.run, task=task, attempt=attempt)
+
+
+def _configured_mounts(settings: Settings) -> tuple[Mount, ...]:
+    return tuple(
+        Volume(name=mount.source, target=mount.target, read_only=mount.read_only)
+        if mount.is_volume
+        else Bind(source=Path(mount.source), target=mount.target, read_only=mount.read_only)
+        for mount in settings.mounts
+    )
+
+
+def _binds(mounts: Iterable[GitMount]) -> tuple[Bind, ...]:
+    return tuple(
+        Bind(source=mount.source, target=mount.target, read_only=mount.read_only) for mount in mounts
+    )
