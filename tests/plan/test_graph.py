@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from orchestrator.plan.graph import cycles, ordered, ready
+from orchestrator.plan.graph import cycles, ordered
 from orchestrator.plan.model import Plan, Task
 from orchestrator.plan.reader import read_plan
 
@@ -54,7 +54,9 @@ def test_ways_to_name_tasks(value: str, wanted: str) -> None:
 
 
 def test_without_a_word_the_task_before_is_meant() -> None:
-    assert [task.depends_on for task in plan(None, None, None).tasks] == [(), ("1",), ("2",)]
+    found = plan(None, None, "2", "none")
+    assert [task.depends_on for task in found.tasks] == [(), ("1",), ("2",), ()]
+    assert [task.names_dependencies for task in found.tasks] == [False, False, True, True]
 
 
 def test_an_unknown_dependency_counts_as_met() -> None:
@@ -63,7 +65,6 @@ def test_an_unknown_dependency_counts_as_met() -> None:
     assert [entry.severity for entry in found.diagnostics if entry.code == "unknown-dependency"] == [
         "warning"
     ]
-    assert ids(ready(found, [])) == ["1", "2"]
 
 
 def test_what_names_no_task_leaves_document_order() -> None:
@@ -75,19 +76,6 @@ def test_what_names_no_task_leaves_document_order() -> None:
 def test_another_case_of_an_id_is_that_id() -> None:
     found = read_plan("## Task A.1: x\n\n## Task B.1: y\n\n**Depends on:** a.1\n", path="plan.md")
     assert found.tasks[1].depends_on == ("A.1",)
-
-
-def test_ready_follows_what_is_finished() -> None:
-    found = plan("none", "1", "1", "2, 3")
-    assert ids(ready(found, [])) == ["1"]
-    assert ids(ready(found, ["1"])) == ["2", "3"]
-    assert ids(ready(found, ["1", "2"])) == ["3"]
-    assert ids(ready(found, ["1", "2", "3", "4"])) == []
-
-
-def test_done_tasks_count_as_finished() -> None:
-    found = read_plan("- [x] a\n- [ ] b\n", path="plan.md")
-    assert ids(ready(found, [])) == ["2"]
 
 
 def test_order_keeps_the_document_where_it_may() -> None:

@@ -1,10 +1,13 @@
 """A world that carries out decisions by dice: agents, gates, branches, kills and a person with an editor.
 
-It keeps what is true apart from what the journal says, so that a test can compare the two.
+The real runner drives it. Every action and every append takes a while, so that with several workers the dice
+decide what happens first. The world keeps what is true apart from what the journal says, so that a test can
+compare the two.
 """
 
-from collections import Counter
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import get_args
 
 from run_histories import (
@@ -32,19 +35,20 @@ from run_histories import (
     task_started,
 )
 
-from orchestrator.run.endings import run_ended
-from orchestrator.run.facts import AttemptStatus, Fact, Verdict
+from orchestrator.engine.milestone_runner import MilestoneRunner
+from orchestrator.run.facts import AttemptStatus, Body, CandidateMade, Fact, RunEnded, Verdict
 from orchestrator.run.state import AttemptState, RunState, advance, begin, fold
 from orchestrator.supervision.decide import (
+    BRANCH,
     CHARGED,
     MAX_INTERRUPTIONS,
     Action,
     AskPerson,
     CheckBase,
     CheckEndToEnd,
-    EndRun,
     FailTask,
     Land,
+    Lane,
     LookAtTree,
     MakeBranch,
     MakeCandidate,
@@ -53,7 +57,8 @@ from orchestrator.supervision.decide import (
     StartAttempt,
     StartTask,
     Work,
-    decide,
+    WorkItem,
+    lanes_of,
 )
 
 Draw = Callable[[str, int], int]
@@ -62,14 +67,44 @@ Draw = Callable[[str, int], int]
 ENDS: tuple[AttemptStatus, ...] = get_args(AttemptStatus)
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """kill -9: nothing after it happens."""
+
+
+class ScriptedJournal:
+    """What the runner uses of a run's journal, for one life of its owner."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._is_dead = False
+
+    @property
+    def state(self) -> RunState:
+        return self._world.state
+
+    async def append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
+        await self._world.while_others_work()
+        self.store(Entry(body, task, attempt))
+
+    def store(self, entry: Entry) -> None:
+        if self._is_dead:
+            raise Killed
+        self._world.store(entry)
+        if not isinstance(entry.body, RunEnded) and self._world.is_killed():
+            self._is_dead = True
+            raise Killed
+
+    async def refresh(self) -> None:
+        await self._world.while_others_work()
+
+    async def changed(self) -> None:
+        await asyncio.Event().wait()
 
 
 class World:
     def __init__(self, work: Work, draw: Draw, *, lives: int) -> None:
         self.work = work
-        self._draw = draw
+        self.draw = draw
         self._lives = lives
         """How often the run may still be killed."""
         self.facts: list[Fact] = numbered([begun(*(item.id for item in work.items))])
@@ -79,141 +114,188 @@ class World:
         self.passed: dict[str, set[str]] = {}
         """Evidence that really passed, by candidate."""
         self.evidence_of: dict[str, tuple[str, ...]] = {}
-        self.started: Counter[tuple[str, int]] = Counter()
-        """Attempts by task and epoch."""
+        self.actions: list[Action] = []
+        """Everything that was begun."""
+        self.most_at_once = 0
+        """How many tasks were worked on at the same time."""
+        self._busy: frozenset[Lane] = frozenset()
         self._commits = 0
+        self._journal = ScriptedJournal(self)
 
-    def live(self) -> EndRun:
-        """Until the run says it is over, through every kill."""
+    def live(self) -> RunEnded:
+        """Until the run says that it has ended, through every kill."""
         while True:
+            self._busy = frozenset()
+            self._journal = ScriptedJournal(self)
             try:
-                return self._until_its_end()
-            except Killed:
-                # What is read back is what had been appended, and a new owner goes on.
+                state = asyncio.run(MilestoneRunner(self._journal, self.work, self).carry_out())  # type: ignore[arg-type]
+                assert state.end is not None
+                return state.end
+            except BaseExceptionGroup as group:
+                if group.split(Killed)[1] is not None:
+                    raise
+                # What is read back is what had been appended, and a new owner resumes the run.
                 self.state = fold(self.facts)
-                self.append(resumed(), killable=False)
+                self.store(resumed())
 
     def resume(self) -> None:
-        self.append(resumed(), killable=False)
+        self.store(resumed())
         for question in self.state.open_questions:
-            if self._draw("answered", 2):
-                self.append(answered(question.asked.question), killable=False)
+            if self.draw("answered", 2):
+                self.store(answered(question.asked.question))
 
-    def _until_its_end(self) -> EndRun:
-        for _ in range(40 * len(self.work.items) + 40):
-            action = decide(self.state, self.work)
-            if isinstance(action, EndRun):
-                self.append(
-                    Entry(run_ended(action.status, action.reason)),
-                    killable=False,
-                )
-                return action
-            self._carry_out(action)
-        raise AssertionError("the run does not come to an end")
-
-    def append(self, entry: Entry, *, killable: bool = True) -> None:
+    def store(self, entry: Entry) -> None:
         (fact,) = numbered([entry], first=len(self.facts) + 1)
         assert fact.run == RUN
         self.state = advance(self.state, fact)
         self.facts.append(fact)
-        if killable:
-            self._maybe_killed()
 
-    def _maybe_killed(self) -> None:
-        if self._lives and self._draw("killed", 12) == 11:
+    def is_killed(self) -> bool:
+        if self._lives and self.draw("killed", 12) == 11:
             self._lives -= 1
-            raise Killed
+            return True
+        return False
 
-    def _carry_out(self, action: Action) -> None:
+    async def while_others_work(self) -> None:
+        """With one worker nobody else works, so that no dice are spent on it."""
+        if self.work.workers > 1:
+            for _ in range(self.draw("turns", 3)):
+                await asyncio.sleep(0)
+
+    async def append(self, entry: Entry) -> None:
+        await self._journal.append(entry.body, task=entry.task, attempt=entry.attempt)
+
+    async def remove_leftovers(self) -> None:
+        assert not self._busy
+
+    async def forget_run(self) -> None:
+        raise AssertionError("setup never fails here")
+
+    async def carry_out(self, action: Action) -> None:
+        self.actions.append(action)
+        assert len(self.actions) < 400 * len(self.work.items) + 400, "the run does not come to an end"
+        with self._in_its_lanes(action):
+            await self._do(action)
+
+    @contextmanager
+    def _in_its_lanes(self, action: Action) -> Iterator[None]:
+        lanes = lanes_of(action)
+        assert self._busy.isdisjoint(lanes), f"{action} while {set(self._busy)} are busy"
+        self._busy |= lanes
+        self.most_at_once = max(self.most_at_once, len(self._busy - {BRANCH}))
+        try:
+            yield
+        finally:
+            self._busy -= lanes
+
+    async def _do(self, action: Action) -> None:
         match action:
             case CheckBase():
-                self.append(BASE_CHECKED)
+                await self.append(BASE_CHECKED)
             case MakeBranch():
-                self.append(ON_BRANCH)
+                await self.append(ON_BRANCH)
             case StartTask(task=task):
-                self.append(task_started(task))
+                self._check_dependencies(task)
+                await self.append(task_started(task))
             case StartAttempt():
-                self._attempt(action)
+                await self._attempt(action)
             case RecoverAttempt(task=task, attempt=last):
-                self.append(saved(last.number, task))
-                self.append(ended("interrupted", last.number, task))
+                await self.append(saved(last.number, task))
+                await self.append(ended("interrupted", last.number, task))
             case LookAtTree(task=task, attempt=last):
-                edited = ("a.py",) if self._draw("edited", 3) == 2 else ()
-                self.append(looked(last.number, task, edited=edited))
+                edited = ("a.py",) if self.draw("edited", 3) == 2 else ()
+                await self.append(looked(last.number, task, edited=edited))
             case MakeCandidate():
-                self._make_candidate(action)
+                await self._make_candidate(action)
             case RunGates(task=task, attempt=last):
-                self._run_gates(task, last)
+                await self._run_gates(task, last)
             case Land(task=task, attempt=last):
-                self._land(task, last)
+                await self._land(task, last)
             case FailTask(task=task):
-                self.append(finished("failed", None, task))
+                await self.append(finished("failed", None, task))
             case AskPerson(task=task, attempt=last):
-                self.append(asked(last.number, task, question=f"q{len(self.state.questions) + 1}"))
+                await self.while_others_work()
+                self._journal.store(asked(last.number, task, question=f"q{len(self.state.questions) + 1}"))
             case CheckEndToEnd():
-                self.append(scenario(("passed", "failed", "unavailable")[self._draw("scenario", 3)]))
-            case EndRun():
-                raise AssertionError("handled before")
+                await self.append(scenario(("passed", "failed", "unavailable")[self.draw("scenario", 3)]))
 
-    def _attempt(self, action: StartAttempt) -> None:
-        self.started[action.task, self.state.epoch] += 1
-        self.append(attempt(action.number, action.task))
+    def _check_dependencies(self, task: str) -> None:
+        landed = {commit.partition("@")[0] for commit in self.branch}
+        assert landed.issuperset(dependencies(self.work, self._item(task))), f"{task} was started too early"
+
+    def _item(self, task: str) -> WorkItem:
+        return next(item for item in self.work.items if item.id == task)
+
+    async def _attempt(self, action: StartAttempt) -> None:
+        await self.append(attempt(action.number, action.task))
         # Completed is as likely as all else together: runs get somewhere.
-        face = self._draw("ends", 2 * len(ENDS))
+        face = self.draw("ends", 2 * len(ENDS))
         status: AttemptStatus = ENDS[face] if face < len(ENDS) else "completed"
-        self.append(ended(status, action.number, action.task))
+        await self.append(ended(status, action.number, action.task))
 
-    def _make_candidate(self, action: MakeCandidate) -> None:
-        item = next(each for each in self.work.items if each.id == action.task)
-        if self._draw("refused", 10) == 9:
-            self.append(refused(action.attempt.number, action.task))
+    async def _make_candidate(self, action: MakeCandidate) -> None:
+        if self.draw("refused", 10) == 9:
+            await self.append(refused(action.attempt.number, action.task))
             return
         self._commits += 1
         commit = f"{action.task}@{self._commits}"
+        changed = self.draw("changed", 6) > 0
+        await self.while_others_work()
+        # Ids are given out in the very moment in which the fact is stored.
         given = self.state.evidence_given
-        evidence = tuple(f"e{given + number}" for number in range(1, len(item.commands) + 1))
+        commands = self._item(action.task).commands
+        evidence = tuple(f"e{given + number}" for number in range(1, len(commands) + 1))
         self.evidence_of[commit] = evidence
-        self.append(
+        self._journal.store(
             candidate(
                 action.attempt.number,
                 action.task,
                 evidence=evidence,
-                changed=self._draw("changed", 6) > 0,
+                changed=changed,
                 by_hand=action.by_hand,
                 commit=commit,
             )
         )
 
-    def _run_gates(self, task: str, last: AttemptState) -> None:
+    async def _run_gates(self, task: str, last: AttemptState) -> None:
         assert last.candidate is not None
-        heard = {each.evidence for each in last.gates if each.verdict != "unavailable"}
-        for evidence in last.candidate.evidence:
-            if evidence in heard:
-                continue
-            self.append(gate_started(evidence, last.number, task))
-            verdict: Verdict = ("pass", "pass", "pass", "fail", "unavailable")[self._draw("verdict", 5)]  # type: ignore[assignment]
+        for evidence in last.owed_evidence:
+            await self.append(gate_started(evidence, last.number, task))
+            verdict: Verdict = ("pass", "pass", "pass", "fail", "unavailable")[self.draw("verdict", 5)]  # type: ignore[assignment]
             if verdict == "pass":
                 self.passed.setdefault(last.candidate.commit, set()).add(evidence)
-            self.append(gate(verdict, last.number, task, evidence=evidence))
+            await self.append(gate(verdict, last.number, task, evidence=evidence))
 
-    def _land(self, task: str, last: AttemptState) -> None:
+    async def _land(self, task: str, last: AttemptState) -> None:
         assert last.candidate is not None
         commit = last.candidate.commit
         if self.state.tasks[task].landing is None:
-            self.append(landing(last.number, task))
+            await self.append(landing(last.number, task))
         if commit not in self.branch:
-            if self._draw("landing refused", 8) == 7:
-                self.append(landing_refused(last.number, task))
+            if self.draw("landing refused", 8) == 7:
+                await self.append(landing_refused(last.number, task))
                 return
             self.branch.append(commit)
-            self._maybe_killed()
-        self.append(finished("completed", last.number, task))
+            await self.while_others_work()
+            if self.is_killed():
+                raise Killed
+        await self.append(finished("completed", last.number, task))
+
+
+def dependencies(work: Work, item: WorkItem) -> set[str]:
+    """Ids of the tasks that are done before this one."""
+    before = [each.id for each in work.items[: work.items.index(item)]]
+    return set(before if item.depends_on is None else item.depends_on).intersection(before)
 
 
 def check_promises(world: World) -> None:
     """What holds in every world, at every end."""
     tasks = [commit.partition("@")[0] for commit in world.branch]
     assert len(tasks) == len(set(tasks)), f"a task landed twice: {world.branch}"
+    assert world.most_at_once <= world.work.workers
+    made = [fact.body for fact in world.facts if isinstance(fact.body, CandidateMade)]
+    evidence = [id for body in made for id in body.evidence]
+    assert len(evidence) == len(set(evidence)), "an evidence id was given out twice"
     for commit in world.branch:
         assert set(world.evidence_of[commit]) <= world.passed.get(commit, set()), f"{commit} had not passed"
     for task_id, task in world.state.tasks.items():

@@ -32,12 +32,14 @@ from run_histories import (
 from orchestrator.run.facts import AttemptStatus
 from orchestrator.run.state import RunState
 from orchestrator.supervision.decide import (
+    BRANCH,
     CHARGED,
     MAX_INTERRUPTIONS,
     Action,
     AskPerson,
     CheckBase,
     CheckEndToEnd,
+    Decision,
     EndRun,
     FailTask,
     Land,
@@ -50,6 +52,8 @@ from orchestrator.supervision.decide import (
     RunGates,
     StartAttempt,
     StartTask,
+    Steps,
+    Wait,
     Work,
     WorkItem,
     decide,
@@ -65,8 +69,18 @@ TWO_TASKS = replace(WORK, items=(ITEM, replace(ITEM, id="2", depends_on=("1",)))
 WITH_SCENARIO = replace(WORK, end_to_end=("make e2e",))
 
 
-def said(action: Action) -> str:
-    """An action in a few words."""
+def said(decision: Decision) -> str:
+    """A decision in a few words."""
+    match decision:
+        case Steps(actions=actions):
+            return ", ".join(said_of(action) for action in actions)
+        case Wait():
+            return "wait"
+        case EndRun(status=status):
+            return f"end {status}"
+
+
+def said_of(action: Action) -> str:
     match action:
         case StartAttempt():
             after = "nothing" if action.previous is None else action.previous.number
@@ -79,8 +93,6 @@ def said(action: Action) -> str:
             return f"{type(action).__name__} {action.task}/{action.attempt.number}"
         case StartTask() | FailTask():
             return f"{type(action).__name__} {action.task}"
-        case EndRun():
-            return f"end {action.status}"
         case CheckBase() | MakeBranch() | CheckEndToEnd():
             return type(action).__name__
 
@@ -333,9 +345,9 @@ def test_interruptions_are_nobodys_fault_and_bounded() -> None:
 
 
 def end_of(entries: tuple[Entry, ...], work: Work = WORK) -> EndRun:
-    action = decide(state_after(*entries), work)
-    assert isinstance(action, EndRun)
-    return action
+    end = decide(state_after(*entries), work)
+    assert isinstance(end, EndRun)
+    return end
 
 
 def test_the_end_of_a_run_says_why() -> None:
@@ -349,7 +361,9 @@ def test_the_end_of_a_run_says_why() -> None:
 
 
 def test_a_failed_task_names_its_last_reason_and_the_limit() -> None:
-    action = decide(state_after(*READY, *THREE_FAILED), WORK)
+    decision = decide(state_after(*READY, *THREE_FAILED), WORK)
+    assert isinstance(decision, Steps)
+    (action,) = decision.actions
     assert isinstance(action, FailTask)
     assert action.reason == "verify-1 failed with exit code 2 (e3); 3 of 3 attempts used"
 
@@ -362,3 +376,123 @@ def judged(state: RunState) -> Passed | NotPassed:
 def test_only_completed_passes(status: AttemptStatus) -> None:
     history = (*READY, attempt(), ended(status), candidate(), gate("pass"))
     assert isinstance(judged(state_after(*history)), NotPassed)
+
+
+def at(task: str, *entries: Entry) -> tuple[Entry, ...]:
+    """The same entries, of another task."""
+    return tuple(entry._replace(task=task) for entry in entries)
+
+
+INDEPENDENT = replace(
+    WORK, items=tuple(replace(ITEM, id=task, depends_on=()) for task in ("1", "2", "3")), workers=2
+)
+IN_ORDER = replace(INDEPENDENT, items=tuple(replace(item, depends_on=None) for item in INDEPENDENT.items))
+AFTER_ONE = replace(
+    INDEPENDENT, items=(INDEPENDENT.items[0], *(replace(i, depends_on=("1",)) for i in INDEPENDENT.items[1:]))
+)
+THREE = (begun("1", "2", "3"), BASE_CHECKED, ON_BRANCH)
+BOTH_STARTED = (*THREE, task_started("1"), task_started("2"))
+ONE_LANDED = (*THREE, task_started("1"), *LANDED)
+TWO_WORKERS = {
+    "nothing beside the base": ((begun("1", "2", "3"),), INDEPENDENT, {BRANCH}, "wait"),
+    "tasks start one by one, because the branch may move": (THREE, INDEPENDENT, set(), "StartTask 1"),
+    "not while the branch is busy": (THREE, INDEPENDENT, {"1", BRANCH}, "wait"),
+    "the second beside the first": (
+        (*THREE, task_started("1"), attempt()),
+        INDEPENDENT,
+        {"1"},
+        "StartTask 2",
+    ),
+    "two attempts at the same time": (
+        BOTH_STARTED,
+        INDEPENDENT,
+        set(),
+        "attempt 1/1 after nothing, attempt 2/1 after nothing",
+    ),
+    "no third beside two": (
+        (*BOTH_STARTED, attempt(), *at("2", attempt())),
+        INDEPENDENT,
+        {"1", "2"},
+        "wait",
+    ),
+    "what is under way comes before what is first": (
+        (*THREE, task_started("2"), *at("2", attempt(), ended("completed"))),
+        replace(INDEPENDENT, workers=1),
+        set(),
+        "candidate of 2/1",
+    ),
+    "nothing beside a task on which all others wait": (
+        (*THREE, task_started("1"), attempt()),
+        IN_ORDER,
+        {"1"},
+        "wait",
+    ),
+    "those that waited for it": (ONE_LANDED, AFTER_ONE, set(), "StartTask 2"),
+    "and only one where the next waits for all": (
+        (*ONE_LANDED, task_started("2"), *at("2", attempt())),
+        IN_ORDER,
+        {"2"},
+        "wait",
+    ),
+    "one lands, the other is gated": (
+        (*BOTH_STARTED, *passing(), *at("2", *done())),
+        INDEPENDENT,
+        set(),
+        "Land 1/1, RunGates 2/1",
+    ),
+    "of two that passed one lands first": (
+        (*BOTH_STARTED, *passing(), *at("2", *passing())),
+        INDEPENDENT,
+        set(),
+        "Land 1/1",
+    ),
+    "an attempt of ours is not recovered": (
+        (*BOTH_STARTED, attempt(), *at("2", *done())),
+        INDEPENDENT,
+        {"1"},
+        "RunGates 2/1",
+    ),
+    "one of a killed owner is, before all else": (
+        (*BOTH_STARTED, attempt(), *at("2", *done()), resumed()),
+        INDEPENDENT,
+        set(),
+        "RecoverAttempt 1/1",
+    ),
+    "and alone": ((*BOTH_STARTED, attempt(), *at("2", attempt()), resumed()), INDEPENDENT, {"1"}, "wait"),
+    "a failed task waits for the others": (
+        (*BOTH_STARTED, finished("failed"), *at("2", attempt())),
+        INDEPENDENT,
+        {"2"},
+        "wait",
+    ),
+    "and ends the run": (
+        (*BOTH_STARTED, finished("failed"), *at("2", *done())),
+        INDEPENDENT,
+        set(),
+        "end failed",
+    ),
+    "a question waits for the others": (
+        (*BOTH_STARTED, *ASKING, asked(), *at("2", attempt())),
+        INDEPENDENT,
+        {"2"},
+        "wait",
+    ),
+    "and counts more than a failed task": (
+        (*BOTH_STARTED, finished("failed"), *at("2", *ASKING, asked(task="2"))),
+        INDEPENDENT,
+        set(),
+        "end waiting",
+    ),
+}
+
+
+@pytest.mark.parametrize(("entries", "work", "busy", "expected"), TWO_WORKERS.values(), ids=TWO_WORKERS)
+def test_what_begins_beside_what(
+    entries: tuple[Entry, ...], work: Work, busy: set[str], expected: str
+) -> None:
+    assert said(decide(state_after(*entries), work, frozenset(busy))) == expected
+
+
+def test_a_circle_of_dependencies_is_worked_on_in_order() -> None:
+    circle = replace(WORK, items=(replace(ITEM, depends_on=("2",)), replace(ITEM, id="2", depends_on=("1",))))
+    assert said(decide(state_after(begun("1", "2"), BASE_CHECKED, ON_BRANCH), circle)) == "StartTask 1"

@@ -5,6 +5,7 @@ from pathlib import Path
 from orchestrator.commands.plan_for_resume import plan_for_resume
 from orchestrator.commands.request import RunRequest, options_for, settings_for
 from orchestrator.commands.start import choose, prepared
+from orchestrator.engine.actions import RunActions
 from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.preflight.environment import validate_environment
 from orchestrator.project.host import Host
@@ -32,7 +33,9 @@ async def run_milestone(host: Host, plan: str | Path, request: RunRequest) -> Ru
                 listener(last)
             return report_of(choice.state)
         async with prepared(project, choice, read, request) as context:
-            return report_of(await MilestoneRunner(context).carry_out())
+            return report_of(
+                await MilestoneRunner(context.journal, context.work, RunActions(context)).carry_out()
+            )
 
 
 async def resume_run(host: Host, wanted: str | None, request: RunRequest) -> RunReport:
@@ -41,4 +44,6 @@ async def resume_run(host: Host, wanted: str | None, request: RunRequest) -> Run
         state = project.unfinished(wanted)
         choice, read = plan_for_resume(project, state, request)
         async with prepared(project, choice, read, request) as context:
-            return report_of(await MilestoneRunner(context).carry_out())
+            return report_of(
+                await MilestoneRunner(context.journal, context.work, RunActions(context)).carry_out()
+            )

@@ -23,7 +23,12 @@ async def work_of(project: Project, plan: Plan, settings: Settings, state: RunSt
         landed = landed or earlier_commit(records, task.id, None, on_branch) is not None
         must_change = (task.writes_code or (task.type is None and not commands)) and not landed
         items.append(
-            WorkItem(id=task.id, depends_on=task.depends_on, commands=commands, must_change=must_change)
+            WorkItem(
+                id=task.id,
+                depends_on=task.depends_on if task.names_dependencies else None,
+                commands=commands,
+                must_change=must_change,
+            )
         )
     scenario: tuple[str, ...] = ()
     if not state.options.only:

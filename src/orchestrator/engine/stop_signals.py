@@ -1,13 +1,14 @@
-"""SIGINT, SIGTERM and SIGHUP stop a run in order: what is under way is cancelled and cleans up."""
+"""Requests to stop a run in order: SIGINT, SIGTERM, SIGHUP, a request to cancel it, its caller."""
 
 import asyncio
 import signal
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+Result = TypeVar("Result")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -26,29 +27,32 @@ def cancelled_by_signals() -> Iterator[None]:
 
 
 @contextmanager
-def stopped_by(wish: Coroutine[Any, Any, None], stop: "StopSignals", reason: str) -> Iterator[None]:
-    """Inside `with`, the end of `wish` stops like a signal does; one that fails was not heard."""
-
-    def heard(done: "asyncio.Future[None]") -> None:
-        if not done.cancelled() and done.exception() is None:
-            stop.stop(reason)
-
-    waiting = asyncio.ensure_future(wish)
-    waiting.add_done_callback(heard)
+def in_background(listening: Coroutine[Any, Any, None]) -> Iterator[None]:
+    """Inside `with`, listen; if that fails, whoever is listened to is not heard any more."""
+    task = asyncio.ensure_future(listening)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         yield
     finally:
-        waiting.cancel()
+        task.cancel()
+
+
+class Stopped(Exception):
+    """The run is to stop, as `reason` says."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class StopSignals:
-    """Inside `with`, the signals are ours; further ones while stopping change nothing."""
+    """Inside `with`, the signals are ours: the first one asks to stop, further ones change nothing."""
 
-    def __init__(self, cutting_off: Callable[[str], Awaitable[None]] | None = None) -> None:
-        """`cutting_off` is awaited with the reason before work that is under way is cancelled."""
+    def __init__(self, on_stop: Callable[[], object]) -> None:
+        """`on_stop` is called at each request to stop, in the event loop."""
         self.reason: str | None = None
-        self._cutting_off = cutting_off
-        self._stopped = asyncio.Event()
+        """Why to stop; None: nobody has asked for it."""
+        self._on_stop = on_stop
         # Elsewhere than in the main thread Python hears no signals.
         in_main = threading.current_thread() is threading.main_thread()
         self._signals = SIGNALS if in_main else ()
@@ -56,7 +60,7 @@ class StopSignals:
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
         for number in self._signals:
-            loop.add_signal_handler(number, self._stop, number)
+            loop.add_signal_handler(number, self.stop, f"stopped by {number.name}")
         return self
 
     def __exit__(
@@ -66,29 +70,17 @@ class StopSignals:
         for number in self._signals:
             loop.remove_signal_handler(number)
 
-    def _stop(self, number: signal.Signals) -> None:
-        self.stop(f"stopped by {number.name}")
-
     def stop(self, reason: str) -> None:
-        """What a signal does, for another cause; the first one's reason stays."""
+        """Ask to stop, as a signal does; the reason of the first request stays."""
         self.reason = self.reason or reason
-        self._stopped.set()
+        self._on_stop()
 
-    async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do the work; a signal cancels it, and CancelledError follows once it has cleaned up."""
+    async def when_cancelled(self, reason: str, work: Coroutine[Any, Any, Result]) -> Result:
+        """Do the work. When the caller cancels, ask to stop, and wait for the work to end in order."""
         working = asyncio.ensure_future(work)
-        stopping = asyncio.create_task(self._stopped.wait())
-        try:
-            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                if self._cutting_off is not None:
-                    await self._cutting_off(self.reason or "stopped")
-                working.cancel()
-            await working
-            if self._stopped.is_set():
-                raise asyncio.CancelledError(self.reason)
-        finally:
-            stopping.cancel()
-            if not working.done():
-                working.cancel()
-                await asyncio.gather(working, return_exceptions=True)
+        while not working.done():
+            try:
+                await asyncio.wait({working})
+            except asyncio.CancelledError:
+                self.stop(reason)
+        return working.result()

@@ -52,7 +52,8 @@ def assembled(drafts: Sequence[Draft]) -> tuple[tuple[Task, ...], list[Diagnosti
     tasks = []
     depends: tuple[str, ...]
     for number, draft in enumerate(drafts):
-        if draft.depends is None or _is_only_words(draft.depends, position):
+        is_named = draft.depends is not None and not _is_only_words(draft.depends, position)
+        if not is_named:
             if draft.depends is not None:
                 message = f"task {draft.id} says what it depends on, but names no task"
                 findings.append(finding("unreadable-dependency", draft.depends[0].line, message))
@@ -61,7 +62,7 @@ def assembled(drafts: Sequence[Draft]) -> tuple[tuple[Task, ...], list[Diagnosti
         else:
             depends, unknown = _resolved(draft, drafts, position)
             findings += unknown
-        tasks.append(_task(draft, depends))
+        tasks.append(_task(draft, depends, is_named=is_named))
     return tuple(tasks), findings
 
 
@@ -122,7 +123,7 @@ def _found(name: str | None, position: dict[str, int]) -> int | None:
     return None if name is None else position.get(name, position.get(name.lower()))
 
 
-def _task(draft: Draft, depends: tuple[str, ...]) -> Task:
+def _task(draft: Draft, depends: tuple[str, ...], *, is_named: bool) -> Task:
     return Task(
         id=draft.id,
         title=draft.title,
@@ -137,6 +138,7 @@ def _task(draft: Draft, depends: tuple[str, ...]) -> Task:
         lines=draft.lines,
         section=draft.section,
         hash=_hash(draft.section),
+        names_dependencies=is_named,
     )
 
 

@@ -1,15 +1,9 @@
-"""The order between tasks: what can start, in which order, and where it goes round in circles."""
+"""The order between tasks, and where their dependencies go round in circles."""
 
 import heapq
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from orchestrator.plan.model import Plan, Task
-
-
-def ready(plan: Plan, finished: Collection[str]) -> tuple[Task, ...]:
-    """Tasks not finished whose dependencies all are; tasks the plan calls done count as finished."""
-    over = set(finished) | {task.id for task in plan.tasks if task.done}
-    return tuple(task for task in plan.tasks if task.id not in over and over.issuperset(task.depends_on))
 
 
 def ordered(plan: Plan) -> tuple[Task, ...]:

@@ -42,6 +42,8 @@ class Task:
     """The verbatim Markdown of the task, its heading included."""
     hash: str
     """SHA-256 of the section, hexadecimal; ticks of boxes do not change it."""
+    names_dependencies: bool = False
+    """Whether `depends_on` is what the plan says; otherwise it is the task before, if there is one."""
 
     @property
     def writes_code(self) -> bool:

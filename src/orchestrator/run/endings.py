@@ -1,7 +1,5 @@
 """How a run ends: the exit code of each status, and which of several ends counts."""
 
-from collections.abc import Sequence
-
 from orchestrator.run.facts import RunEnded, RunStatus
 from orchestrator.run.state import RunState
 
@@ -25,9 +23,9 @@ def run_ended(status: RunStatus, reason: str | None = None, until: str | None = 
     return RunEnded(status=status, exit_code=EXIT_CODES[status], reason=reason, until=until)
 
 
-def worst_of(ends: Sequence[RunEnded]) -> RunEnded:
-    """The end that counts where there are several causes; the first of equally bad ones."""
-    return min(ends, key=lambda end: _WORST_FIRST.index(end.exit_code))
+def rank(exit_code: int) -> int:
+    """Of several causes to end a run the one with the lowest rank counts."""
+    return _WORST_FIRST.index(exit_code)
 
 
 def failed_before_it_began(state: RunState) -> bool:

@@ -191,6 +191,11 @@ def _question_of(state: RunState, task: TaskState, attempt: AttemptState) -> Que
     return next((each for each in state.questions if (each.task, each.attempt) == asked_by), None)
 
 
+def is_under_way(state: RunState, task: TaskState) -> bool:
+    """Whether the task has been worked on since the run was last resumed."""
+    return task.last is not None and state.epoch in (task.last.epoch, task.last.looked_epoch)
+
+
 def ends_that_count(state: RunState, task: TaskState) -> list[AttemptStatus]:
     """How the task's attempts ended that count towards limits: since the last resume and the last undo."""
     attempts = [attempt for attempt in task.current_attempts if attempt.epoch == state.epoch]

@@ -1,12 +1,19 @@
-"""decide(state, work) -> action: the whole policy of a run.
+"""decide(state, work, busy) -> Steps | Wait | EndRun: the whole policy of a run.
 
-The engine carries the action out, appends facts, folds, and asks again. A killed run asks the same question
+The engine carries the actions out, appends facts, folds, and asks again. A killed run asks the same question
 over the same facts, so there is no second path for resume.
+
+Actions that do not disturb each other are carried out at the same time. Each occupies lanes for as long as it
+takes: the lane of its task, so that a task does one thing at a time, and BRANCH if it moves the user's branch
+or index, so that only one action does. `busy` are the occupied lanes. The facts of a task whose lane is busy
+are halfway through something, so nothing is decided about the task before its lane is free.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
+from orchestrator.run.endings import EXIT_CODES, rank
 from orchestrator.run.facts import AttemptStatus, RunStatus
 from orchestrator.run.phase import (
     Answered,
@@ -29,6 +36,7 @@ from orchestrator.run.phase import (
     Ungated,
     Working,
     ends_that_count,
+    is_under_way,
     phase,
     scenario_that_counts,
 )
@@ -46,7 +54,8 @@ class WorkItem:
     """A task as the policy sees it."""
 
     id: str
-    depends_on: tuple[str, ...]
+    depends_on: tuple[str, ...] | None
+    """Ids of tasks that are done first; None: of all that come before it."""
     commands: tuple[str, ...]
     """Its gates, in order."""
     must_change: bool
@@ -67,6 +76,8 @@ class Work:
     attempts: int
     build: tuple[str, ...] = ()
     """What every container runs before its first check; where there is no check there is none of it."""
+    workers: int = 1
+    """How many tasks may be worked on at the same time."""
 
     def gates_of(self, item: WorkItem) -> tuple[Gate, ...]:
         return self._after_build("verify", item.commands)
@@ -162,13 +173,6 @@ class CheckEndToEnd:
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndRun:
-    status: RunStatus
-    reason: str | None = None
-    until: str | None = None
-
-
 Action = (
     CheckBase
     | MakeBranch
@@ -182,8 +186,52 @@ Action = (
     | FailTask
     | AskPerson
     | CheckEndToEnd
-    | EndRun
 )
+
+Lane = str
+BRANCH: Lane = ""
+"""The lane of the branch; the other lanes are ids of tasks, and none of these is empty."""
+
+
+def lanes_of(action: Action) -> frozenset[Lane]:
+    """What the action occupies.
+
+    Before an attempt the user's edits may become a commit on the branch. An attempt does not occupy the
+    branch all the same, because it takes hours, and nothing works beside it in the user's own folder.
+    """
+    match action:
+        case CheckBase() | MakeBranch() | CheckEndToEnd():
+            return frozenset({BRANCH})
+        case StartTask(task=task) | RecoverAttempt(task=task) | LookAtTree(task=task) | Land(task=task):
+            return frozenset({task, BRANCH})
+        case StartAttempt() | MakeCandidate() | RunGates() | FailTask() | AskPerson():
+            return frozenset({action.task})
+        case _ as never:
+            assert_never(never)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """Begin these now; their lanes are free."""
+
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Begin nothing before a lane is free, or a fact has arrived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndRun:
+    """No lane is busy, and nothing is left to do."""
+
+    status: RunStatus
+    reason: str | None = None
+    until: str | None = None
+
+
+Decision = Steps | Wait | EndRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,21 +244,61 @@ class NotPassed:
     reason: str
 
 
-def decide(state: RunState, work: Work) -> Action:
-    """The one next thing to do."""
+def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> Decision:
+    """What to begin beside the work in the busy lanes. One that ends the run does so once no lane is busy."""
+    first = _before_the_tasks(state, work, busy)
+    if first is not None:
+        return Wait() if busy else Steps(actions=(first,))
+    nexts = [_next_of_task(state, item, work) for item in _items_at_hand(state, work, busy)]
+    if not nexts and not busy:
+        nexts = [_after_the_tasks(state, work)]
+    ends = [each for each in nexts if isinstance(each, EndRun)]
+    if ends:
+        return Wait() if busy else min(ends, key=lambda end: rank(EXIT_CODES[end.status]))
+    actions = _in_free_lanes([each for each in nexts if not isinstance(each, EndRun)], busy)
+    return Steps(actions=actions) if actions else Wait()
+
+
+def _before_the_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Action | None:
     if not state.base_checked:
         return CheckBase()
     if not state.branch_ready:
         return MakeBranch()
     for item in work.items:  # before another task changes the folder
         match phase(state, state.tasks[item.id]):
-            case Working(attempt=attempt):
+            case Working(attempt=attempt) if item.id not in busy:
                 return RecoverAttempt(task=item.id, attempt=attempt)
+    return None
+
+
+def _items_at_hand(state: RunState, work: Work, busy: frozenset[Lane]) -> list[WorkItem]:
+    """A task for each worker that has none: first those that are under way, then the next that may start.
+
+    A task waits only for tasks before it. So the first that is not done can always be worked on, even where
+    dependencies go round in circles.
+    """
+    pending: set[str] = set()
+    free: list[WorkItem] = []
     for item in work.items:
-        action = _next_of_task(state, state.tasks[item.id], item, work)
-        if action is not None:
-            return action
-    return _after_the_tasks(state, work)
+        if isinstance(phase(state, state.tasks[item.id]), Done):
+            continue
+        if item.id not in busy and pending.isdisjoint(
+            pending if item.depends_on is None else item.depends_on
+        ):
+            free.append(item)
+        pending.add(item.id)
+    free.sort(key=lambda item: not is_under_way(state, state.tasks[item.id]))
+    return free[: work.workers - len(busy - {BRANCH})]
+
+
+def _in_free_lanes(actions: Sequence[Action], busy: frozenset[Lane]) -> tuple[Action, ...]:
+    """Those that can begin at the same time; where two need the branch, the first has it."""
+    found, taken = [], busy
+    for action in actions:
+        if taken.isdisjoint(lanes_of(action)):
+            found.append(action)
+            taken |= lanes_of(action)
+    return tuple(found)
 
 
 def judge(attempt: AttemptState, item: WorkItem) -> Passed | NotPassed:
@@ -229,8 +317,8 @@ def judge(attempt: AttemptState, item: WorkItem) -> Passed | NotPassed:
     return Passed()
 
 
-def _next_of_task(state: RunState, task: TaskState, item: WorkItem, work: Work) -> Action | None:
-    """What the task needs; None: nothing any more."""
+def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRun:
+    task = state.tasks[item.id]
     match phase(state, task):
         case NotStarted():
             return StartTask(task=item.id)
@@ -267,14 +355,14 @@ def _next_of_task(state: RunState, task: TaskState, item: WorkItem, work: Work) 
         case Failed(finished=finished):
             return EndRun(status="failed", reason=f"task {item.id}: {finished.reason}")
         case Done():
-            return None
+            raise AssertionError(f"task {item.id} is done")
         case _ as never:
             assert_never(never)
 
 
 def _next_of_compared(
     state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
-) -> Action:
+) -> Action | EndRun:
     """After a resume: the gates are asked before an agent is, because the user may have fixed the folder.
 
     Work that had passed and could not land becomes a new candidate on the branch as it is now.
@@ -300,7 +388,7 @@ def _has_passed(attempt: AttemptState, item: WorkItem) -> bool:
 
 def _next_of_gated(
     state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
-) -> Action:
+) -> Action | EndRun:
     match judge(attempt, item):
         case Passed():
             return Land(task=item.id, attempt=attempt)
@@ -308,7 +396,7 @@ def _next_of_gated(
             return _another_attempt(state, task, reason, work)
 
 
-def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) -> Action:
+def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) -> Action | EndRun:
     ends = ends_that_count(state, task)
     if sum(status in CHARGED for status in ends) >= work.attempts:
         return FailTask(
@@ -320,7 +408,7 @@ def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) 
     return StartAttempt(task=task.entry.id, number=previous.number + 1, previous=previous)
 
 
-def _after_the_tasks(state: RunState, work: Work) -> Action:
+def _after_the_tasks(state: RunState, work: Work) -> Action | EndRun:
     if not work.end_to_end:
         return EndRun(status="completed")
     ended = scenario_that_counts(state)

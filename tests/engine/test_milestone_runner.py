@@ -1,0 +1,276 @@
+"""The runner's loop: signals, requests to cancel, errors and bugs end a run in order, whatever is at work."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "run"))  # for run_histories
+
+from run_histories import (
+    BASE_CHECKED,
+    ON_BRANCH,
+    Entry,
+    attempt,
+    begun,
+    ended,
+    finished,
+    numbered,
+    state_after,
+    task_started,
+)
+
+from orchestrator.engine.milestone_runner import MilestoneRunner
+from orchestrator.errors import CodingAgentError, SetupFailed, StorageError
+from orchestrator.run.facts import Body, CancelRequested, Notice, RunEnded
+from orchestrator.run.state import RunState, advance
+from orchestrator.supervision.decide import (
+    Action,
+    CheckBase,
+    MakeBranch,
+    StartAttempt,
+    StartTask,
+    Work,
+    WorkItem,
+)
+
+ITEM = WorkItem(id="1", depends_on=(), commands=(), must_change=False)
+ONE = Work(items=(ITEM,), end_to_end=(), attempts=1)
+TWO = replace(ONE, items=(ITEM, replace(ITEM, id="2")), workers=2)
+
+
+class Run:
+    """A journal, and actions of which the attempts do what the test says and all else succeeds at once."""
+
+    def __init__(self, work: Work, *, base: Exception | None = None, **attempts: "Attempt") -> None:
+        self.work = work
+        self.state: RunState = state_after(begun(*(item.id for item in work.items)))
+        self.log: list[str] = []
+        self.at_work = 0
+        self._base = base
+        self._attempts = attempts
+        self._news = asyncio.Event()
+
+    async def to_its_end(self) -> RunEnded:
+        state = await MilestoneRunner(self, self.work, self).carry_out()  # type: ignore[arg-type]
+        assert state.end is not None
+        return state.end
+
+    async def append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
+        await asyncio.sleep(0)
+        self.store(Entry(body, task, attempt))
+
+    def store(self, *entries: Entry) -> None:
+        for fact in numbered(entries, first=self.state.last_n + 1):
+            self.state = advance(self.state, fact)
+            match fact.body:
+                case Notice(text=text):
+                    self.log.append(text)
+                case RunEnded(status=status):
+                    self.log.append(f"run {status}")
+
+    def store_from_outside(self, body: Body) -> None:
+        self.store(Entry(body))
+        self._news.set()
+
+    async def refresh(self) -> None:
+        pass
+
+    async def changed(self) -> None:
+        await self._news.wait()
+        self._news.clear()
+
+    async def remove_leftovers(self) -> None:
+        self.log.append("leftovers removed")
+
+    async def forget_run(self) -> None:
+        self.log.append("run forgotten")
+
+    async def carry_out(self, action: Action) -> None:
+        await asyncio.sleep(0)
+        match action:
+            case CheckBase() if self._base is not None:
+                raise self._base
+            case CheckBase():
+                self.store(BASE_CHECKED)
+            case MakeBranch():
+                self.store(ON_BRANCH)
+            case StartTask(task=task):
+                self.store(task_started(task))
+            case StartAttempt(task=task):
+                self.store(attempt(1, task))
+                self.at_work += 1
+                await self._attempts.get(f"of_{task}", at_once)(self, task)
+                self.store(ended("completed", 1, task), finished("completed", 1, task))
+            case _:
+                raise AssertionError(action)
+
+
+Attempt = Callable[[Run, str], Awaitable[None]]
+
+
+async def at_once(run: Run, task: str) -> None:
+    pass
+
+
+async def forever(run: Run, task: str) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        for _ in range(3):
+            await asyncio.sleep(0)
+        run.log.append(f"{task} cleaned up")
+
+
+def failing(error: Exception, *, with_others: int = 1) -> Attempt:
+    async def attempt(run: Run, task: str) -> None:
+        await until(run, at_work=with_others)
+        raise error
+
+    return attempt
+
+
+def failing_when_stopped(error: Exception) -> Attempt:
+    async def attempt(run: Run, task: str) -> None:
+        try:
+            await forever(run, task)
+        except asyncio.CancelledError:
+            raise error from None
+
+    return attempt
+
+
+async def until(run: Run, *, at_work: int) -> None:
+    while run.at_work < at_work:
+        await asyncio.sleep(0)
+
+
+async def kill_at_work(run: Run, number: signal.Signals, *, at_work: int = 1) -> None:
+    await until(run, at_work=at_work)
+    os.kill(os.getpid(), number)
+
+
+def summary(end: RunEnded) -> tuple[str, int]:
+    return end.status, end.exit_code
+
+
+async def test_two_attempts_run_at_the_same_time() -> None:
+    async def both(run: Run, task: str) -> None:
+        await asyncio.wait_for(until(run, at_work=2), 10)
+
+    run = Run(TWO, of_1=both, of_2=both)
+    assert summary(await run.to_its_end()) == ("completed", 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+async def test_a_signal_interrupts_everything_in_order(number: signal.Signals) -> None:
+    run = Run(TWO, of_1=forever, of_2=forever)
+    killing = asyncio.create_task(kill_at_work(run, number, at_work=2))
+    end = await run.to_its_end()
+    await killing
+    assert (*summary(end), end.reason) == ("interrupted", 130, f"stopped by {number.name}")
+    notice = f"stopped by {number.name}: the agent has up to 20 s to shut down"
+    assert run.log[:2] == ["leftovers removed", notice]
+    assert sorted(run.log[2:4]) == ["1 cleaned up", "2 cleaned up"]
+    assert run.log[4:] == ["run interrupted"]
+
+
+async def test_a_second_signal_while_cleaning_up_changes_nothing() -> None:
+    async def stubborn(run: Run, task: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            run.log.append("cleaned up")
+
+    run = Run(ONE, of_1=stubborn)
+    killing = asyncio.create_task(kill_at_work(run, signal.SIGINT))
+    end = await run.to_its_end()
+    await killing
+    assert end.reason == "stopped by SIGINT"
+    assert run.log[-2:] == ["cleaned up", "run interrupted"]
+
+
+async def test_a_request_to_cancel_stops_like_a_signal() -> None:
+    run = Run(ONE, of_1=forever)
+    running = asyncio.create_task(run.to_its_end())
+    await until(run, at_work=1)
+    run.store_from_outside(CancelRequested())
+    assert summary(await running) == ("cancelled", 130)
+    assert run.log[-2:] == ["1 cleaned up", "run cancelled"]
+
+
+async def test_a_journal_that_cannot_be_followed_stops_nothing() -> None:
+    class Deaf(Run):
+        async def changed(self) -> None:
+            raise OSError("disk I/O error")
+
+    assert summary(await Deaf(ONE).to_its_end()) == ("completed", 0)
+
+
+async def test_the_caller_may_cancel_and_hears_of_it_after_the_end_is_stored() -> None:
+    run = Run(ONE, of_1=forever)
+    running = asyncio.create_task(run.to_its_end())
+    await until(run, at_work=1)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert run.log[-2:] == ["1 cleaned up", "run interrupted"]
+    assert run.state.end is not None and run.state.end.reason == "stopped by its caller"
+
+
+@pytest.mark.parametrize(
+    "error", [CodingAgentError("no engine"), StorageError("disk full"), OSError(28, "No space left")]
+)
+async def test_an_error_parks_the_run_once_the_others_have_cleaned_up(error: Exception) -> None:
+    run = Run(TWO, of_1=failing(error, with_others=2), of_2=forever)
+    assert summary(await run.to_its_end()) == ("parked", 4)
+    assert run.log[-2:] == ["2 cleaned up", "run parked"]
+
+
+async def test_a_bug_interrupts_the_run_and_is_raised() -> None:
+    run = Run(TWO, of_1=failing(LookupError("mine"), with_others=2), of_2=forever)
+    with pytest.raises(LookupError, match="mine"):
+        await run.to_its_end()
+    assert run.state.end is not None and summary(run.state.end) == ("interrupted", 70)
+    assert run.state.end.reason == "a bug in the orchestrator: LookupError"
+    assert run.log[-2:] == ["2 cleaned up", "run interrupted"]
+
+
+async def test_of_several_errors_the_worst_counts() -> None:
+    parks, bug = CodingAgentError("no engine"), LookupError("mine")
+    run = Run(TWO, of_1=failing(parks, with_others=2), of_2=failing_when_stopped(bug))
+    with pytest.raises(LookupError):
+        await run.to_its_end()
+
+
+async def test_of_equally_bad_errors_the_first_counts() -> None:
+    first, second = CodingAgentError("no engine"), StorageError("disk full")
+    run = Run(TWO, of_1=failing(first, with_others=2), of_2=failing_when_stopped(second))
+    assert (await run.to_its_end()).reason == "no engine"
+
+
+async def test_a_signal_counts_more_than_what_fails_while_cleaning_up() -> None:
+    run = Run(ONE, of_1=failing_when_stopped(CodingAgentError("no engine")))
+    killing = asyncio.create_task(kill_at_work(run, signal.SIGINT))
+    assert summary(await run.to_its_end()) == ("interrupted", 130)
+    await killing
+
+
+async def test_a_run_that_cannot_be_set_up_leaves_no_trace() -> None:
+    run = Run(ONE, base=SetupFailed("no such package"))
+    assert summary(await run.to_its_end()) == ("failed", 2)
+    assert run.log[-2:] == ["run forgotten", "run failed"]
+
+
+async def test_a_setup_that_fails_once_there_is_work_parks_the_run() -> None:
+    run = Run(ONE, of_1=failing(SetupFailed("no such package")))
+    assert summary(await run.to_its_end()) == ("parked", 4)
+    assert "run forgotten" not in run.log
