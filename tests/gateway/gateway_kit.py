@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from orchestrator.clock import SystemClock
 from orchestrator.gateway.access import AttemptKey, Credential, Provider
 from orchestrator.gateway.endpoint import Endpoint, Serving
 from orchestrator.gateway.passing import upstream_session
@@ -72,7 +73,7 @@ def serving(model: Script | Provider) -> Serving:
 async def endpoint(folder: Path, model: Script | Provider) -> AsyncIterator[Path]:
     """An attempt's endpoint in this process; gives its socket."""
     async with upstream_session() as session:
-        served = Endpoint(serving(model), session)
+        served = Endpoint(serving(model), session, SystemClock())
         await served.listen(folder, Identity(uid=os.geteuid(), gid=os.getegid()))
         try:
             yield folder / "api.sock"

@@ -14,6 +14,7 @@ import pytest_asyncio
 from gateway_kit import ended, gateway_pids, lives, post
 
 from orchestrator.agents.base import GATEWAY_FOLDER, GATEWAY_SOCKET
+from orchestrator.clock import SystemClock
 from orchestrator.gateway.access import AttemptAccess, AttemptKey, Scripted
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.gateway.running import running_attempts
@@ -130,7 +131,7 @@ def tool_output(events: list[dict[str, Any]]) -> str:
 async def test_a_session_with_a_tool_an_outcome_and_a_second_attempt(
     agent: Agent, state: Path, tmp_path: Path
 ) -> None:
-    async with GatewayClient.connect(state, agent.state_id) as client:
+    async with GatewayClient.connect(state, agent.state_id, os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(tmp_path, {"steps": STEPS}, 1))
         first = await agent.attempt(folder, "token-1", resumed=False)
         await client.close_attempt("r", "1", 1)
@@ -155,7 +156,7 @@ async def test_a_session_with_a_tool_an_outcome_and_a_second_attempt(
 async def test_an_attempt_that_ended_in_an_error_goes_on_with_the_next_list(
     agent: Agent, state: Path, tmp_path: Path
 ) -> None:
-    async with GatewayClient.connect(state, agent.state_id) as client:
+    async with GatewayClient.connect(state, agent.state_id, os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(tmp_path, {"attempts": LIMITED}, 1))
         first = await agent.attempt(folder, "token-1", resumed=False)
         assert (result(first)["is_error"], result(first)["api_error_status"]) == (True, 403)
@@ -173,7 +174,7 @@ async def test_an_answer_in_prose_gets_its_reminder_and_no_outcome(
     agent: Agent, state: Path, tmp_path: Path
 ) -> None:
     steps = [{"text": '{"status": "completed"}'}, *STEPS[1:2]]
-    async with GatewayClient.connect(state, agent.state_id) as client:
+    async with GatewayClient.connect(state, agent.state_id, os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(tmp_path, {"steps": steps}, 1))
         first = await agent.attempt(folder, "token-1", resumed=False)
         assert "structured_output" not in result(first)
@@ -188,7 +189,7 @@ async def test_a_sub_agent_plays_its_own_list(agent: Agent, state: Path, tmp_pat
         "steps": [{"tools": [{"name": "Agent", "input": call}]}, STEPS[1]],
         "subagents": [STEPS[0], {"text": "The sub-agent has looked."}],
     }
-    async with GatewayClient.connect(state, agent.state_id) as client:
+    async with GatewayClient.connect(state, agent.state_id, os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(tmp_path, task, 1))
         events = await agent.attempt(folder, "token-1", resumed=False)
         assert "The sub-agent has looked." in tool_output(events)
@@ -197,7 +198,7 @@ async def test_a_sub_agent_plays_its_own_list(agent: Agent, state: Path, tmp_pat
 
 
 async def test_a_wrong_token_ends_the_cli_at_once(agent: Agent, state: Path, tmp_path: Path) -> None:
-    async with GatewayClient.connect(state, agent.state_id) as client:
+    async with GatewayClient.connect(state, agent.state_id, os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(tmp_path, {"steps": STEPS}, 1))
         events = await agent.attempt(folder, "token-2", resumed=False)
         assert result(events)["api_error_status"] == 401
@@ -250,14 +251,14 @@ async def test_it_lives_as_long_as_its_container(
 ) -> None:
     name = f"gateway-test-{uuid.uuid4().hex[:8]}"
     containers.append(name)
-    async with GatewayClient.connect(state, agent.state_id) as client:
+    async with GatewayClient.connect(state, agent.state_id, os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(tmp_path, {"steps": STEPS}, 1))
         await start_labelled(name, agent.state_id)
     (pid,) = gateway_pids(state)
     await asyncio.sleep(6)  # longer than it stays without a container
     assert lives(pid)
     assert (await post(folder / "api.sock", headers={"x-api-key": "token-1"})).status == 200
-    async with GatewayClient.connect(state, agent.state_id):
+    async with GatewayClient.connect(state, agent.state_id, os.environ, SystemClock()):
         assert gateway_pids(state) == [pid]
     assert (await docker("rm", "-f", name)).exit_code == 0
     await ended(pid)

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from gateway_kit import ASK, CANARY, TOKEN, endpoint, post, provider, serving, talk, upstream
 
+from orchestrator.clock import SystemClock
 from orchestrator.gateway.access import Credential, Provider
 from orchestrator.gateway.endpoint import Endpoint
 from orchestrator.gateway.passing import upstream_session
@@ -174,7 +175,7 @@ async def test_a_fault_of_our_own_is_503_and_quotes_nothing(
 ) -> None:
     async with upstream_session() as session:
         pass  # closed: using it is a fault
-    served = Endpoint(serving(provider("http://127.0.0.1:9")), session)
+    served = Endpoint(serving(provider("http://127.0.0.1:9")), session, SystemClock())
     await served.listen(sockets / "a", Identity(uid=os.geteuid(), gid=os.getegid()))
     got = await post(sockets / "a" / "api.sock")
     await served.close()

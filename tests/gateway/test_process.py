@@ -21,6 +21,7 @@ from gateway_kit import (
     upstream,
 )
 
+from orchestrator.clock import SystemClock
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 from orchestrator.gateway import process, wire
 from orchestrator.gateway.access import AttemptAccess, AttemptKey, ModelSource, Scripted
@@ -30,15 +31,16 @@ from orchestrator.gateway.sockets import control_socket, gateway_folder
 SCRIPT = {"schema": 1, "tasks": {"*": {"steps": [{"text": "Hello"}]}}}
 
 STARTER = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from test_process import access
+from orchestrator.clock import SystemClock
 from orchestrator.gateway.access import Scripted
 from orchestrator.gateway.client import GatewayClient
 
 async def main():
-    async with GatewayClient.connect(Path(sys.argv[1]), "state-id") as client:
+    async with GatewayClient.connect(Path(sys.argv[1]), "state-id", os.environ, SystemClock()) as client:
         print(await client.open_attempt(access(Scripted(path=Path(sys.argv[2])))), flush=True)
         await asyncio.Event().wait()
 
@@ -94,7 +96,7 @@ async def answers_in_the_end(folder: Path) -> int:
 
 
 async def test_an_attempt_from_opening_to_closing(state: Path, script: Scripted) -> None:
-    async with GatewayClient.connect(state, "state-id") as client:
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(script))
         assert await answers(folder) == 200
         assert await client.open_attempt(access(script, token="another")) == folder
@@ -108,7 +110,7 @@ async def test_an_attempt_from_opening_to_closing(state: Path, script: Scripted)
 
 
 async def test_the_sockets_are_for_their_users_alone(state: Path, script: Scripted) -> None:
-    async with GatewayClient.connect(state, "state-id") as client:
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(script))
         modes = {path: path.stat().st_mode & 0o777 for path in (control_socket(state), folder / "api.sock")}
         assert set(modes.values()) == {0o600}
@@ -118,14 +120,14 @@ async def test_the_sockets_are_for_their_users_alone(state: Path, script: Script
 async def test_a_bad_script_is_refused_and_the_gateway_goes_on(state: Path, script: Scripted) -> None:
     bad = script.path.with_name("bad.json")
     bad.write_text('{"schema": 1}')
-    async with GatewayClient.connect(state, "state-id") as client:
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         with pytest.raises(ConfigurationError, match=r"bad\.json"):
             await client.open_attempt(access(Scripted(path=bad)))
         assert await answers(await client.open_attempt(access(script))) == 200
 
 
 async def test_it_ends_by_itself_after_the_last_orchestrator(state: Path, script: Scripted) -> None:
-    async with GatewayClient.connect(state, "state-id") as client:
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         await client.open_attempt(access(script))
         await client.close_attempt(*KEY)
     (pid,) = gateway_pids(state)
@@ -135,7 +137,7 @@ async def test_it_ends_by_itself_after_the_last_orchestrator(state: Path, script
 
 async def test_several_starters_get_one_gateway(state: Path, script: Scripted) -> None:
     async def one(attempt: int) -> int:
-        async with GatewayClient.connect(state, "state-id") as client:
+        async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
             return await answers(await client.open_attempt(access(script, attempt=attempt)))
 
     async with starter(state, script) as (_, folder):
@@ -146,7 +148,7 @@ async def test_several_starters_get_one_gateway(state: Path, script: Scripted) -
 
 async def test_starters_at_the_very_same_time(state: Path) -> None:
     async def one() -> None:
-        async with GatewayClient.connect(state, "state-id"):
+        async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()):
             await asyncio.sleep(0.5)
 
     await asyncio.gather(*(one() for _ in range(4)))
@@ -154,10 +156,10 @@ async def test_starters_at_the_very_same_time(state: Path) -> None:
 
 
 async def test_one_that_starts_while_another_ends_takes_over(state: Path, script: Scripted) -> None:
-    async with GatewayClient.connect(state, "state-id") as client:
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         await client.open_attempt(access(script))
     os.kill(gateway_pids(state)[0], signal.SIGTERM)
-    async with GatewayClient.connect(state, "state-id") as client:
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(script))
         # The one that ends may have taken the attempt itself; the next gets it handed over then.
         assert await answers_in_the_end(folder) == 200
@@ -175,7 +177,7 @@ async def test_it_outlives_a_killed_starter_and_then_ends(state: Path, script: S
 async def test_it_outlives_an_event_loop_that_is_closed(state: Path) -> None:
     def begin() -> None:
         async def connect() -> None:
-            async with GatewayClient.connect(state, "state-id"):
+            async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()):
                 pass
 
         asyncio.run(connect())
@@ -185,7 +187,7 @@ async def test_it_outlives_an_event_loop_that_is_closed(state: Path) -> None:
 
 
 async def test_a_killed_gateway_is_brought_back_with_its_attempts(state: Path, script: Scripted) -> None:
-    async with GatewayClient.connect(state, "state-id") as client:
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(script))
         inode = folder.stat().st_ino
         os.kill(gateway_pids(state)[0], signal.SIGKILL)
@@ -198,18 +200,18 @@ async def test_a_killed_gateway_is_brought_back_with_its_attempts(state: Path, s
 
 
 async def test_a_request_under_which_the_gateway_dies_is_made_again(state: Path, script: Scripted) -> None:
-    async with GatewayClient.connect(state, "state-id") as client:
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         os.kill(gateway_pids(state)[0], signal.SIGKILL)
         assert await answers(await client.open_attempt(access(script))) == 200
 
 
 async def test_closing_does_not_bring_a_dead_gateway_back(state: Path, script: Scripted) -> None:
-    async with GatewayClient.connect(state, "state-id") as client:
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         await client.open_attempt(access(script))
         (pid,) = gateway_pids(state)
         os.kill(pid, signal.SIGKILL)
         await client.close_attempt(*KEY)
-    async with GatewayClient.connect(state, "state-id"):
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()):
         assert (state / "gateway.log").read_text().count("gateway.open") == 1
 
 
@@ -225,7 +227,7 @@ async def test_sigterm_ends_it_in_order(state: Path, script: Scripted) -> None:
 
 
 async def test_a_connection_that_is_cut_off_does_no_harm(state: Path, script: Scripted) -> None:
-    async with GatewayClient.connect(state, "state-id") as client:
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         for line in (b"", b"{", b"nonsense\n", b'{"type": "open"}\n', b"x" * (wire.LINE_BYTES + 2)):
             _, writer = await asyncio.open_unix_connection(str(control_socket(state)))
             writer.write(line)
@@ -234,10 +236,10 @@ async def test_a_connection_that_is_cut_off_does_no_harm(state: Path, script: Sc
 
 
 async def test_another_version_is_refused(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with GatewayClient.connect(state, "state-id"):
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()):
         monkeypatch.setattr(wire, "PROTOCOL", 2)
         with pytest.raises(EnvironmentInvalid, match="another version"):
-            async with GatewayClient.connect(state, "state-id"):
+            async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()):
                 pass
 
 
@@ -247,7 +249,10 @@ async def test_no_secret_is_left_anywhere(state: Path, monkeypatch: pytest.Monke
     async def refuse(request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": "no"}, status=403)
 
-    async with upstream(refuse) as seen, GatewayClient.connect(state, "state-id") as client:
+    async with (
+        upstream(refuse) as seen,
+        GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client,
+    ):
         folder = await client.open_attempt(access(provider(seen.url)))
         assert await answers(folder) == 403
         assert seen.requests[0][2]["x-api-key"] == CANARY  # what the others are searched for was there
@@ -264,7 +269,7 @@ async def test_nothing_of_the_starter_stays_open_in_it(state: Path) -> None:
     read_end, write_end = os.pipe()
     os.set_inheritable(write_end, True)
     try:
-        async with GatewayClient.connect(state, "state-id"):
+        async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()):
             (pid,) = gateway_pids(state)
             held = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
             own = str(Path(f"/proc/self/fd/{write_end}").readlink())
@@ -294,8 +299,8 @@ async def test_who_keeps_it_alive(
         asked.set()
         return running
 
-    serving = asyncio.create_task(process.serve(state, answer))
-    async with GatewayClient.connect(state, "state-id") as client:
+    serving = asyncio.create_task(process.serve(state, answer, None, SystemClock()))
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(script))
     await asked.wait()
     asked.clear()

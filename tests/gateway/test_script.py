@@ -75,7 +75,7 @@ def test_a_bad_script_is_one_error_with_its_place(tmp_path: Path, text: str, wha
     ("make", "what"),
     [
         pytest.param(lambda path: None, "No such file", id="absent"),
-        pytest.param(lambda path: path.mkdir(), "directory", id="folder"),
+        pytest.param(lambda path: path.mkdir(), "not a regular file", id="folder"),
         pytest.param(lambda path: path.write_bytes(b'{"schema": \xff}'), "not UTF-8 (byte 11)", id="latin-1"),
         pytest.param(lambda path: path.write_text("[" * 100_000), "nested too deeply", id="deep"),
     ],

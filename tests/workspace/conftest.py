@@ -65,7 +65,7 @@ class Project:
         return await self.git("rev-parse", "HEAD")
 
     async def open(self) -> Workspace:
-        return await Workspace.open(self.folder, repositories=self.repositories)
+        return await Workspace.open(self.folder, repositories=self.repositories, environ=os.environ)
 
     async def inside(
         self, mounts: Sequence[GitMount], *args: str, folder: Path | None = None

@@ -13,7 +13,9 @@ from orchestrator.workspace.workspace import Workspace
 
 async def refused(project, *, folder=None) -> str:
     with pytest.raises(EnvironmentInvalid) as failure:
-        workspace = await Workspace.open(folder or project.folder, repositories=project.repositories)
+        workspace = await Workspace.open(
+            folder or project.folder, repositories=project.repositories, environ=os.environ
+        )
         await workspace.user.check_files()
         pytest.fail("it was taken")
     return str(failure.value)

@@ -175,7 +175,7 @@ async def test_a_missing_object_is_not_fetched_by_a_transport(project, marker):
 async def layout_of(project):
     from orchestrator.workspace.folder import read_layout
 
-    return await read_layout(project.folder)
+    return await read_layout(project.folder, os.environ)
 
 
 async def test_settings_from_the_tree_are_not_taken_over_and_are_announced(project):

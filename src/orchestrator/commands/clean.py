@@ -1,7 +1,7 @@
 """`clean`: containers that are over, and on request what old runs keep so that it can be had back."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -39,7 +39,7 @@ async def clean(host: Host, *, dry_run: bool, older_than: timedelta | None, say:
             await _clean_containers(engine, state, catalog, dry_run=dry_run, say=say)
             if older_than is not None:
                 before = host.clock.now() - older_than
-                await _clean_old(engine, state, catalog, before, dry_run=dry_run, say=say)
+                await _clean_old(engine, host.environ, state, catalog, before, dry_run=dry_run, say=say)
     finally:
         journal.close()
 
@@ -68,6 +68,7 @@ async def _clean_containers(
 
 async def _clean_old(
     engine: ContainerEngine,
+    environ: Mapping[str, str],
     state: StateFolder,
     catalog: RunCatalog,
     before: datetime,
@@ -75,7 +76,7 @@ async def _clean_old(
     say: Say,
 ) -> None:
     for run in leftovers.old_runs(catalog.all(), utc_text(before)):
-        await _clean_run(state, catalog, run, dry_run=dry_run, say=say)
+        await _clean_run(environ, state, catalog, run, dry_run=dry_run, say=say)
     for image in await leftovers.old_images(engine, state.id, catalog, before):
         name = ", ".join(image.names) or image.id
         if dry_run:
@@ -87,14 +88,22 @@ async def _clean_old(
 
 
 async def _clean_run(
-    state: StateFolder, catalog: RunCatalog, run: RunState, *, dry_run: bool, say: Say
+    environ: Mapping[str, str],
+    state: StateFolder,
+    catalog: RunCatalog,
+    run: RunState,
+    *,
+    dry_run: bool,
+    say: Say,
 ) -> None:
     """Drop what could bring a run's work back: candidates, saved trees, git directories, the pinned base."""
     if dry_run:
         say(f"would drop candidates, saved trees and private folders of run {run.run}")
         return
     try:
-        workspace = await Workspace.open(Path(run.start.folder), repositories=state.path / "repositories")
+        workspace = await Workspace.open(
+            Path(run.start.folder), repositories=state.path / "repositories", environ=environ
+        )
         await workspace.forget(run.run)
     except OrchestratorError as error:
         say(f"kept what run {run.run} has in {run.start.folder}: {error.what}")

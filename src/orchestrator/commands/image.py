@@ -1,7 +1,7 @@
 """The image a run works in: the agent image, with the project's own needs on top."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ async def run_image(
     settings: Settings,
     *,
     earlier_context: str | None,
+    environ: Mapping[str, str],
     on_line: Callable[[str], None],
 ) -> RunImage:
     """Look the image up, and build what the project adds to it.
@@ -43,10 +44,10 @@ async def run_image(
     if settings.image.dockerfile is not None:
         dockerfile = folder / settings.image.dockerfile
         context = await _context(engine, base, dockerfile, earlier_context)
-        name = await with_dockerfile(engine, base, dockerfile, context, on_line)
+        name = await with_dockerfile(engine, base, dockerfile, context, environ, on_line)
     if settings.image.packages:
         below = await _required(engine, name)
-        name = await with_packages(engine, name, below, settings.image.packages, on_line)
+        name = await with_packages(engine, name, below, settings.image.packages, environ, on_line)
     return RunImage(id=(await _required(engine, name)).id, context=context)
 
 

@@ -62,7 +62,9 @@ async def _spec(engine: ContainerEngine, project: Project, folders: AttemptFolde
     """Everything but the agent and its gateway; nothing is in it that the agent would not see."""
     await check_living_containers(engine, project, run="")
     settings = load_settings(project.folder, environ=project.host.environ).settings
-    image = await run_image(engine, project.folder, settings, earlier_context=None, on_line=_say)
+    image = await run_image(
+        engine, project.folder, settings, earlier_context=None, environ=project.host.environ, on_line=_say
+    )
     specs = ContainerSpecs(
         folder=project.folder,
         owner=project.workspace.tree.owner,

@@ -96,6 +96,7 @@ async def prepared(
             project.folder,
             settings,
             earlier_context=_earlier_context(project, choice),
+            environ=project.host.environ,
             on_line=request.progress,
         )
         specs = ContainerSpecs(
@@ -216,7 +217,9 @@ async def _check_containers(engine: ContainerEngine, project: Project, run: str)
 async def _gateway(stack: AsyncExitStack, project: Project, driver: AgentDriver) -> GatewayClient | None:
     if not driver.needs_model:
         return None
-    return await stack.enter_async_context(GatewayClient.connect(project.state.path, project.state.id))
+    return await stack.enter_async_context(
+        GatewayClient.connect(project.state.path, project.state.id, project.host.environ, project.host.clock)
+    )
 
 
 async def _dirty(

@@ -253,7 +253,9 @@ async def _free_index(host: Host, state_folder: StateFolder, journal: Journal, s
     """A lock on the index that the killed owner left would stop every git command of the user's."""
     try:
         folder = Path(state.start.folder)
-        workspace = await Workspace.open(folder, repositories=state_folder.path / "repositories")
+        workspace = await Workspace.open(
+            folder, repositories=state_folder.path / "repositories", environ=host.environ
+        )
         project = Project(host=host, folder=folder, state=state_folder, journal=journal, workspace=workspace)
         project.folder_lock(state.run).release()
     except OrchestratorError:

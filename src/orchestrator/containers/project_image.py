@@ -8,7 +8,7 @@ import shlex
 import stat
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import file_digest, sha256
 from pathlib import Path
 
@@ -80,7 +80,12 @@ def _digest(path: Path, mode: int) -> bytes:
 
 
 async def with_dockerfile(
-    engine: ContainerEngine, base: ImageInfo, dockerfile: Path, context: str, on_line: OnLine
+    engine: ContainerEngine,
+    base: ImageInfo,
+    dockerfile: Path,
+    context: str,
+    environ: Mapping[str, str],
+    on_line: OnLine,
 ) -> str:
     """The name of the image that a Dockerfile makes; `context` is its `context_hash`.
 
@@ -89,7 +94,7 @@ async def with_dockerfile(
     name = name_with_dockerfile(base, context)
     if await engine.image(name) is None:
         on_line(f"building the image of {dockerfile}")
-        await _build(name, dockerfile, dockerfile.parent, on_line)
+        await _build(name, dockerfile, dockerfile.parent, environ, on_line)
     made = await engine.image(name)
     if made is None or made.layers[: len(base.layers)] != base.layers:
         raise EnvironmentInvalid(
@@ -99,7 +104,12 @@ async def with_dockerfile(
 
 
 async def with_packages(
-    engine: ContainerEngine, base_name: str, base: ImageInfo, packages: tuple[str, ...], on_line: OnLine
+    engine: ContainerEngine,
+    base_name: str,
+    base: ImageInfo,
+    packages: tuple[str, ...],
+    environ: Mapping[str, str],
+    on_line: OnLine,
 ) -> str:
     """The name of an image with these Debian packages on top of another. Raises EnvironmentInvalid."""
     name = _name("packages", base.id, *packages)
@@ -108,7 +118,7 @@ async def with_packages(
         with tempfile.TemporaryDirectory(prefix="ktrdr-build-") as context:
             recipe = Path(context) / "Dockerfile"
             recipe.write_text(_PACKAGES.format(base=base_name, packages=" ".join(packages)))
-            await _build(name, recipe, recipe.parent, on_line)
+            await _build(name, recipe, recipe.parent, environ, on_line)
     return name
 
 
@@ -120,7 +130,9 @@ def _name(*content: str) -> str:
     return f"{REPOSITORY}:{sha256(chr(0).join(content).encode()).hexdigest()[:32]}"
 
 
-async def _build(name: str, dockerfile: Path, context: Path, on_line: OnLine) -> None:
+async def _build(
+    name: str, dockerfile: Path, context: Path, environ: Mapping[str, str], on_line: OnLine
+) -> None:
     argv = [
         "docker",
         "build",
@@ -129,7 +141,7 @@ async def _build(name: str, dockerfile: Path, context: Path, on_line: OnLine) ->
         name,
         "--file",
         str(dockerfile),
-        *_proxies(),
+        *_proxies(environ),
         str(context),
     ]
     last: deque[str] = deque(maxlen=SHOWN_LINES)
@@ -154,7 +166,7 @@ async def _build(name: str, dockerfile: Path, context: Path, on_line: OnLine) ->
         )
 
 
-def _proxies() -> list[str]:
+def _proxies(environ: Mapping[str, str]) -> list[str]:
     """The caller's proxies; one with a password stays out, because images keep build arguments."""
-    given = [(name, os.environ.get(name, "")) for name in _PROXIES]
+    given = [(name, environ.get(name, "")) for name in _PROXIES]
     return [word for name, value in given if "@" not in value for word in ("--build-arg", f"{name}={value}")]

@@ -19,10 +19,12 @@ def main() -> None:
         os._exit(0)
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    from orchestrator.clock import SystemClock
     from orchestrator.gateway.process import serve
     from orchestrator.gateway.running import running_attempts
 
-    asyncio.run(serve(options.state, partial(running_attempts, options.state_id)))
+    running = partial(running_attempts, options.state_id)
+    asyncio.run(serve(options.state, running, os.environ.get("NODE_EXTRA_CA_CERTS"), SystemClock()))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
 import orchestrator
+from orchestrator.clock import Clock
 from orchestrator.errors import EnvironmentInvalid, OrchestratorError
 from orchestrator.gateway import wire
 from orchestrator.gateway.access import AttemptAccess, AttemptKey
@@ -42,22 +43,26 @@ class GatewayClient:
     A gateway that dies is started again and gets every open attempt handed over again, by itself.
     """
 
-    def __init__(self, state: Path, state_id: str) -> None:
+    def __init__(self, state: Path, state_id: str, environ: Mapping[str, str], clock: Clock) -> None:
         self._state = state
         self._state_id = state_id
+        self._environ = environ
+        self._clock = clock
         self._connection: _Connection | None = None
         self._attempts: dict[AttemptKey, AttemptAccess] = {}
         self._ensuring = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, state: Path, state_id: str) -> AsyncIterator["GatewayClient"]:
+    async def connect(
+        cls, state: Path, state_id: str, environ: Mapping[str, str], clock: Clock
+    ) -> AsyncIterator["GatewayClient"]:
         """A client of the state folder's gateway, which is started when none lives.
 
         `state_id` is the value of the `ktrdr.state` label. Raises EnvironmentInvalid when the sockets'
         folder is not ours alone or the gateway does not start.
         """
-        client = cls(state, state_id)
+        client = cls(state, state_id, environ, clock)
         await client.ensure()
         watch = asyncio.create_task(client._watch())
         try:
@@ -73,7 +78,7 @@ class GatewayClient:
             if self._connection is not None and not self._connection.lost.is_set():
                 return
             await self._disconnect()
-            self._connection = await _connected(self._state, self._state_id)
+            self._connection = await self._connect()
             for access in self._attempts.values():
                 await self._connection.ask(wire.opening(access))
 
@@ -120,7 +125,43 @@ class GatewayClient:
                 await self.ensure()
             except (OrchestratorError, OSError) as error:
                 log.warning("gateway.restart failed: %s", error)
-                await asyncio.sleep(RESTART_SECONDS)
+                await self._clock.sleep(RESTART_SECONDS)
+
+    async def _connect(self) -> "_Connection":
+        """Connect to the living gateway, or start one. Several starters end up with the same one."""
+        prepare_folder(gateway_folder(self._state))
+        control = control_socket(self._state)
+        found = await _greeted(control)
+        for _ in range(STARTS):
+            if found is not None:
+                return found
+            await self._start()
+            found = await self._awaited(control)
+        if found is not None:
+            return found
+        raise EnvironmentInvalid(
+            f"the gateway did not start within {STARTS * START_SECONDS:g} s",
+            where=str(self._state / LOG_NAME),
+            hint="The end of that file says why.",
+        )
+
+    async def _start(self) -> None:
+        package = Path(orchestrator.__file__).parent.parent
+        environment = {name: value for name, value in self._environ.items() if name in ENVIRONMENT}
+        # aiohttp would answer a host in a netrc file with what stands there, beside the credential.
+        environment |= {"PYTHONPATH": str(package), "NETRC": os.devnull}
+        # -P: no module is taken from the folder it is started in.
+        argv = [sys.executable, "-P", "-m", "orchestrator.gateway"]
+        argv += ["--state", str(self._state), "--state-id", self._state_id]
+        await start_detached(argv, env=environment, cwd=self._state, output=self._state / LOG_NAME)
+
+    async def _awaited(self, control: Path) -> "_Connection | None":
+        for _ in range(int(START_SECONDS / POLL_SECONDS)):
+            await self._clock.sleep(POLL_SECONDS)
+            found = await _greeted(control)
+            if found is not None:
+                return found
+        return None
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -174,34 +215,6 @@ class _Connection:
         await asyncio.gather(self._reading, self._writer.wait_closed(), return_exceptions=True)
 
 
-async def _connected(state: Path, state_id: str) -> _Connection:
-    """Connect to the living gateway, or start one. Several starters end up with the same one."""
-    prepare_folder(gateway_folder(state))
-    control = control_socket(state)
-    found = await _greeted(control)
-    for _ in range(STARTS):
-        if found is not None:
-            return found
-        await _start(state, state_id)
-        found = await _awaited(control)
-    if found is not None:
-        return found
-    raise EnvironmentInvalid(
-        f"the gateway did not start within {STARTS * START_SECONDS:g} s",
-        where=str(state / LOG_NAME),
-        hint="The end of that file says why.",
-    )
-
-
-async def _awaited(control: Path) -> _Connection | None:
-    for _ in range(int(START_SECONDS / POLL_SECONDS)):
-        await asyncio.sleep(POLL_SECONDS)
-        found = await _greeted(control)
-        if found is not None:
-            return found
-    return None
-
-
 async def _greeted(control: Path) -> _Connection | None:
     """A connection to a gateway that answers; None when there is none, or one that is just ending."""
     try:
@@ -222,13 +235,3 @@ async def _greeted(control: Path) -> _Connection | None:
         where=str(control),
         hint="It ends by itself when its last agent has ended; then start again.",
     )
-
-
-async def _start(state: Path, state_id: str) -> None:
-    package = Path(orchestrator.__file__).parent.parent
-    environment = {name: value for name, value in os.environ.items() if name in ENVIRONMENT}
-    # aiohttp would answer a host in a netrc file with what stands there, beside the credential.
-    environment |= {"PYTHONPATH": str(package), "NETRC": os.devnull}
-    # -P: no module is taken from the folder it is started in.
-    argv = [sys.executable, "-P", "-m", "orchestrator.gateway", "--state", str(state), "--state-id", state_id]
-    await start_detached(argv, env=environment, cwd=state, output=state / LOG_NAME)

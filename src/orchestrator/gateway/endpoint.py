@@ -7,7 +7,6 @@
 | anything else | 404 |
 """
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -20,6 +19,7 @@ from typing import Any, assert_never
 import aiohttp
 from aiohttp import web
 
+from orchestrator.clock import Clock
 from orchestrator.files import Owner
 from orchestrator.gateway import anthropic
 from orchestrator.gateway.access import AttemptKey, Provider
@@ -50,8 +50,9 @@ class Serving:
 class Endpoint:
     """An attempt's socket and its HTTP server."""
 
-    def __init__(self, serving: Serving, session: aiohttp.ClientSession) -> None:
+    def __init__(self, serving: Serving, session: aiohttp.ClientSession, clock: Clock) -> None:
         self.serving = serving
+        self._clock = clock
         self._session = session
         self._runner: web.AppRunner | None = None
 
@@ -108,8 +109,38 @@ class Endpoint:
             case Provider() as provider:
                 return await pass_on(request, provider, self._session)
             case Script() as script:
-                return await _play(request, script, serving.key)
+                return await self._play(request, script, serving.key)
         assert_never(serving.model)
+
+    async def _play(self, request: web.Request, script: Script, key: AttemptKey) -> web.StreamResponse:
+        """Answer from the script."""
+        body = await request.read()
+        asked = _conversation(body)
+        if asked is None:
+            return refused(400, "The request is not a JSON object with a list of messages.")
+        if request.rel_url.raw_path == COUNT_TOKENS:
+            return web.json_response({"input_tokens": len(body) // 4})
+        messages = [message for message in asked["messages"] if isinstance(message, dict)]
+        agent = request.headers.get("x-claude-code-agent-id", "")
+        step = next_step(script, task=key.task, attempt=key.attempt, messages=messages, subagent=bool(agent))
+        await self._clock.sleep(step.delay)
+        match step:
+            case Drop():
+                cut(request)
+                return web.Response()
+            case Refusal(error=error):
+                text = anthropic.error_body(error.status, error.message, kind=error.type)
+                headers = {"Content-Type": "application/json", **error.headers}
+                return web.Response(status=error.status, body=text, headers=headers)
+            case Answer() as answer:
+                session = request.headers.get("x-claude-code-session-id", "")
+                turns = count_turns(messages)
+                seed = "/".join((*key[:2], session, agent, str(turns.total), str(len(messages))))
+                whole = anthropic.message(answer, model=str(asked.get("model")), seed=seed)
+                if not asked.get("stream"):
+                    return web.json_response(whole)
+                return await _stream(request, anthropic.events(whole), answer.cut_after)
+        assert_never(step)
 
 
 def admits(token_hash: bytes, request: web.Request) -> bool:
@@ -132,37 +163,6 @@ def _log_fault(serving: Serving, error: Exception) -> None:
     """The place of a fault, without its message: that may quote what was sent."""
     frames = "".join(traceback.format_tb(error.__traceback__))
     log.error("gateway.fault run=%s task=%r %s\n%s", *serving.key[:2], type(error).__name__, frames)
-
-
-async def _play(request: web.Request, script: Script, key: AttemptKey) -> web.StreamResponse:
-    """Answer from the script."""
-    body = await request.read()
-    asked = _conversation(body)
-    if asked is None:
-        return refused(400, "The request is not a JSON object with a list of messages.")
-    if request.rel_url.raw_path == COUNT_TOKENS:
-        return web.json_response({"input_tokens": len(body) // 4})
-    messages = [message for message in asked["messages"] if isinstance(message, dict)]
-    agent = request.headers.get("x-claude-code-agent-id", "")
-    step = next_step(script, task=key.task, attempt=key.attempt, messages=messages, subagent=bool(agent))
-    await asyncio.sleep(step.delay)
-    match step:
-        case Drop():
-            cut(request)
-            return web.Response()
-        case Refusal(error=error):
-            text = anthropic.error_body(error.status, error.message, kind=error.type)
-            headers = {"Content-Type": "application/json", **error.headers}
-            return web.Response(status=error.status, body=text, headers=headers)
-        case Answer() as answer:
-            session = request.headers.get("x-claude-code-session-id", "")
-            turns = count_turns(messages)
-            seed = "/".join((*key[:2], session, agent, str(turns.total), str(len(messages))))
-            whole = anthropic.message(answer, model=str(asked.get("model")), seed=seed)
-            if not asked.get("stream"):
-                return web.json_response(whole)
-            return await _stream(request, anthropic.events(whole), answer.cut_after)
-    assert_never(step)
 
 
 def _conversation(body: bytes) -> dict[str, Any] | None:

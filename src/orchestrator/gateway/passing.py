@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 import ssl
 from typing import assert_never
 
@@ -40,11 +39,14 @@ NOT_DOWNSTREAM = HOP_BY_HOP | {"set-cookie"}
 NO_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
-def upstream_session() -> aiohttp.ClientSession:
-    """One for all attempts: proxies from the environment, no cookies kept, bodies as they come."""
+def upstream_session(certificates: str | None = None) -> aiohttp.ClientSession:
+    """One for all attempts: proxies from the environment, no cookies kept, bodies as they come.
+
+    `certificates` names a file of authorities that the agent's CLI trusts besides the host's.
+    """
     return aiohttp.ClientSession(
         auto_decompress=False,
-        connector=aiohttp.TCPConnector(ssl=tls_context(), limit=0),
+        connector=aiohttp.TCPConnector(ssl=tls_context(certificates), limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=NO_AUTOMATIC,
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
@@ -52,10 +54,9 @@ def upstream_session() -> aiohttp.ClientSession:
     )
 
 
-def tls_context() -> ssl.SSLContext:
-    """The host's certificates (OpenSSL reads SSL_CERT_FILE itself), and those that the agent's CLI trusts."""
+def tls_context(extra: str | None) -> ssl.SSLContext:
+    """The host's certificates (OpenSSL reads SSL_CERT_FILE itself), and those of a file besides."""
     context = ssl.create_default_context()
-    extra = os.environ.get("NODE_EXTRA_CA_CERTS")
     if extra:
         try:
             context.load_verify_locations(extra)

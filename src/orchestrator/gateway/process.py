@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import assert_never
 import aiohttp
 import msgspec
 
+from orchestrator.clock import Clock
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import open_own
 from orchestrator.gateway import wire
@@ -50,16 +50,19 @@ RunningAttempts = Callable[[], Awaitable[frozenset[AttemptKey] | None]]
 """Which attempts have a running container; None when the engine does not answer."""
 
 
-async def serve(state: Path, running: RunningAttempts) -> None:
+async def serve(state: Path, running: RunningAttempts, certificates: str | None, clock: Clock) -> None:
     """Serve until nobody needs it, or SIGTERM. Returns at once when another one serves this state folder."""
     folder = gateway_folder(state)
     prepare_folder(folder)
     with _lock(state) as lock:
-        if not await _own(lock, control_socket(state)):
+        if not await _own(lock, control_socket(state), clock):
             log.info("gateway.second state=%s another one serves it", state)
             return
         prepare_folder(folder)  # again: the one before removed it at its end
-        async with upstream_session() as session, _Gateway(folder, running, session).serving() as gateway:
+        async with (
+            upstream_session(certificates) as session,
+            _Gateway(folder, running, session, clock).serving() as gateway,
+        ):
             log.info("gateway.ready pid=%d state=%s", os.getpid(), state)
             await gateway.until_unneeded()
         log.info("gateway.end pid=%d", os.getpid())
@@ -74,17 +77,17 @@ def _lock(state: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-async def _own(lock: int, control: Path) -> bool:
+async def _own(lock: int, control: Path, clock: Clock) -> bool:
     """Take the lock; one that is just ending is waited for, one that answers is left alone."""
-    deadline = time.monotonic() + TAKE_OVER_SECONDS
+    deadline = clock.monotonic() + TAKE_OVER_SECONDS
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if _answers(control) or time.monotonic() > deadline:
+            if _answers(control) or clock.monotonic() > deadline:
                 return False
-        await asyncio.sleep(0.05)
+        await clock.sleep(0.05)
 
 
 def _answers(control: Path) -> bool:
@@ -97,7 +100,10 @@ def _answers(control: Path) -> bool:
 
 
 class _Gateway:
-    def __init__(self, folder: Path, running: RunningAttempts, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, folder: Path, running: RunningAttempts, session: aiohttp.ClientSession, clock: Clock
+    ) -> None:
+        self._clock = clock
         self._folder = folder
         self._running = running
         self._session = session
@@ -105,8 +111,8 @@ class _Gateway:
         self._connections: set[asyncio.StreamWriter] = set()
         self._control: asyncio.Server | None = None
         self._stopped = asyncio.Event()
-        self._needed_at = time.monotonic()
-        self._seen_at = time.monotonic()
+        self._needed_at = self._clock.monotonic()
+        self._seen_at = self._clock.monotonic()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["_Gateway"]:
@@ -143,9 +149,9 @@ class _Gateway:
 
     async def _needed(self) -> bool:
         if self._connections:
-            self._needed_at = self._seen_at = time.monotonic()
+            self._needed_at = self._seen_at = self._clock.monotonic()
             return True
-        if time.monotonic() - self._needed_at < GRACE_SECONDS:
+        if self._clock.monotonic() - self._needed_at < GRACE_SECONDS:
             return True
         return await self._has_container() or bool(self._connections)
 
@@ -154,9 +160,9 @@ class _Gateway:
             return False
         running = await self._running()
         if running is not None:
-            self._seen_at = time.monotonic()
+            self._seen_at = self._clock.monotonic()
             return not running.isdisjoint(self._endpoints)
-        return time.monotonic() - self._seen_at < BLIND_SECONDS
+        return self._clock.monotonic() - self._seen_at < BLIND_SECONDS
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One control connection; while it is open, the gateway stays."""
@@ -170,7 +176,7 @@ class _Gateway:
             pass  # it is gone, or sent a line too long
         finally:
             self._connections.discard(writer)
-            self._needed_at = time.monotonic()
+            self._needed_at = self._clock.monotonic()
             writer.close()
 
     async def _reply(self, line: bytes) -> wire.Reply:
@@ -200,7 +206,7 @@ class _Gateway:
         if endpoint is not None and (folder / SOCKET_NAME).exists():
             endpoint.serving = serving
             return folder
-        endpoint = endpoint or Endpoint(serving, self._session)
+        endpoint = endpoint or Endpoint(serving, self._session, self._clock)
         endpoint.serving = serving
         await endpoint.listen(folder, Identity(uid=request.uid, gid=request.gid))
         self._endpoints[request.key] = endpoint

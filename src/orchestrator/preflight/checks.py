@@ -68,7 +68,9 @@ async def _look_at_repository(here: Surroundings) -> Sequence[Check]:
         return [gone, *_without_repository()]
     try:
         repositories = state_folder(here.host.environ) / "repositories"
-        findings = await Workspace.inspect(here.host.folder, repositories=repositories)
+        findings = await Workspace.inspect(
+            here.host.folder, repositories=repositories, environ=here.host.environ
+        )
     except OrchestratorError as error:
         return [_refused("repository", error), *_without_repository()]
     return [_ok("repository", str(here.host.folder)), *about_repository(findings)]

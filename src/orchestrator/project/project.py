@@ -133,7 +133,7 @@ async def opened_project(host: Host) -> AsyncIterator[Project]:
     """Check the folder and open its records. Raises EnvironmentInvalid before anything is changed."""
     folder = host.code_folder()
     state = open_state_folder(host.environ, outside=folder)
-    workspace = await Workspace.open(folder, repositories=state.path / "repositories")
+    workspace = await Workspace.open(folder, repositories=state.path / "repositories", environ=host.environ)
     journal = Journal.open(state.path / "journal.sqlite", host.clock)
     try:
         yield Project(host=host, folder=folder, state=state, journal=journal, workspace=workspace)

@@ -6,8 +6,8 @@ Everything here only reads. A folder that cannot be used is EnvironmentInvalid, 
 import os
 import pwd
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentInvalid, WorkspaceError
@@ -37,6 +37,8 @@ class Layout:
     object_stores: tuple[Path, ...]
     """The repository's own objects first, then every store it borrows from."""
     object_format: str
+    environ: Mapping[str, str]
+    """The owner's environment: the caller's, unless root works in another user's folder."""
 
     @property
     def git_is_a_file(self) -> bool:
@@ -70,7 +72,7 @@ class GitSettings:
         return (self.get(name) or "").lower() in ("true", "yes", "on", "1")
 
 
-async def read_layout(folder: Path) -> Layout:
+async def read_layout(folder: Path, environ: Mapping[str, str]) -> Layout:
     """Find the repository of which `folder` is the root. Raises EnvironmentInvalid when it is not one."""
     folder, status = _status_of(folder)
     git_dir = _git_dir(folder)
@@ -84,6 +86,7 @@ async def read_layout(folder: Path) -> Layout:
         owner=owner,
         object_stores=_object_stores(common_dir / "objects"),
         object_format="sha1",
+        environ=environ if owner.uid == os.geteuid() else {},
     )
     return await _with_object_format(layout)
 
@@ -95,13 +98,16 @@ async def read_settings(layout: Layout) -> GitSettings:
     include leads there, no included file is read at all: what an included file includes in turn is not known
     before git has read it.
     """
-    own = layout.owner.uid == os.geteuid()
-    home = _home_of(layout.owner)
+    home = _home_of(layout)
 
     async def listing(includes: bool) -> tuple[tuple[str, str, str], ...]:
-        identity = layout.owner_identity
         return await user_settings(
-            layout.git_dir, layout.folder, home=home, caller_env=own, identity=identity, includes=includes
+            layout.git_dir,
+            layout.folder,
+            home=home,
+            environ=layout.environ,
+            identity=layout.owner_identity,
+            includes=includes,
         )
 
     plain = await listing(includes=False)
@@ -116,12 +122,11 @@ async def read_settings(layout: Layout) -> GitSettings:
 
 def configured_patterns(layout: Layout, settings: GitSettings, *, setting: str, default: str) -> bytes:
     """The user's own patterns (to ignore, or of attributes) from the file that a setting names."""
-    own = layout.owner.uid == os.geteuid()
-    home = _home_of(layout.owner)
+    home = _home_of(layout)
     configured = settings.get(setting)
     if configured is not None:
         return _small_file(_expanded(configured, home, layout.folder)) + b"\n"
-    xdg = os.environ.get("XDG_CONFIG_HOME") if own else None
+    xdg = layout.environ.get("XDG_CONFIG_HOME")
     folder = Path(xdg) if xdg else (home or Path("/nonexistent")) / ".config"
     return _small_file(folder / "git" / default) + b"\n"
 
@@ -270,14 +275,7 @@ async def _with_object_format(layout: Layout) -> Layout:
         answer = await layout.users_git.text("rev-parse", "--show-object-format")
     except WorkspaceError as error:
         raise EnvironmentInvalid(error.what, where=str(layout.folder), hint=_reach(layout)) from error
-    return Layout(
-        folder=layout.folder,
-        git_dir=layout.git_dir,
-        common_dir=layout.common_dir,
-        owner=layout.owner,
-        object_stores=layout.object_stores,
-        object_format=answer.strip(),
-    )
+    return replace(layout, object_format=answer.strip())
 
 
 def _reach(layout: Layout) -> str | None:
@@ -286,10 +284,9 @@ def _reach(layout: Layout) -> str | None:
     return f"git runs as the folder's owner (user {layout.owner.uid}), who must be able to reach it."
 
 
-def _home_of(owner: Identity) -> Path | None:
-    named = os.environ.get("HOME") if owner.uid == os.geteuid() else None
+def _home_of(layout: Layout) -> Path | None:
     try:
-        return Path(named or pwd.getpwuid(owner.uid).pw_dir)
+        return Path(layout.environ.get("HOME") or pwd.getpwuid(layout.owner.uid).pw_dir)
     except KeyError:
         return None
 

@@ -171,7 +171,7 @@ async def user_settings(
     folder: Path,
     *,
     home: Path | None,
-    caller_env: bool,
+    environ: Mapping[str, str],
     identity: Identity | None,
     includes: bool,
 ) -> tuple[tuple[str, str, str], ...]:
@@ -182,9 +182,8 @@ async def user_settings(
     """
     env = {"PATH": search_path(outside=folder), "LC_ALL": "C", "GIT_DIR": str(git_dir)}
     env["HOME"] = str(home) if home is not None else "/nonexistent"
-    if caller_env:
-        kept = ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
-        env |= {name: os.environ[name] for name in kept if name in os.environ}
+    kept = ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+    env |= {name: environ[name] for name in kept if name in environ}
     which = "--includes" if includes else "--no-includes"
     argv = ("git", "-c", "safe.directory=*", "config", "--list", "-z", "--show-origin", which)
     try:

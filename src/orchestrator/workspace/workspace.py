@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -42,21 +43,21 @@ class Workspace:
     tree: Worktree
 
     @classmethod
-    async def open(cls, folder: Path, *, repositories: Path) -> "Workspace":
+    async def open(cls, folder: Path, *, repositories: Path, environ: Mapping[str, str]) -> "Workspace":
         """Check that a run can work here, then make or reuse our repository of it below `repositories`.
 
         Raises EnvironmentInvalid, with the reason and the next step, and leaves nothing behind then. The
         files are not checked: see `UserRepository.check_files`.
         """
-        checked = await _check(folder, repositories)
+        checked = await _check(folder, repositories, environ)
         store = await _open_checked(checked.layout, checked.settings, repositories)
         user = UserRepository(store=store, notices=checked.settings.notices)
         return cls(user=user, store=store, tree=MountedFolder(user=user))
 
     @staticmethod
-    async def inspect(folder: Path, *, repositories: Path) -> Findings:
+    async def inspect(folder: Path, *, repositories: Path, environ: Mapping[str, str]) -> Findings:
         """Raises EnvironmentInvalid as `open` does, without making anything."""
-        layout, settings = await _check(folder, repositories)
+        layout, settings = await _check(folder, repositories, environ)
         _check_index(layout, await layout.users_git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
         return Findings(
             notices=settings.notices, signs_commits=settings.true("commit.gpgsign"), owner=layout.owner
@@ -73,9 +74,9 @@ class _Checked(NamedTuple):
     settings: GitSettings
 
 
-async def _check(folder: Path, repositories: Path) -> _Checked:
+async def _check(folder: Path, repositories: Path, environ: Mapping[str, str]) -> _Checked:
     """The checks that do not need our repository."""
-    layout = await read_layout(folder)
+    layout = await read_layout(folder, environ)
     check_out_of_reach(layout, repositories)
     settings = await read_settings(layout)
     check_settings(layout, settings)
