@@ -10,7 +10,6 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -327,11 +326,7 @@ async def test_a_newer_version_is_refused_and_left_alone(journal: Journal, path:
     assert path.read_bytes() == content
 
 
-MIGRATIONS = sorted(
-    entry.read_text("utf-8")
-    for entry in (resources.files("orchestrator.journal") / "sql" / "migrations").iterdir()
-    if entry.name.endswith(".sql")
-)
+MIGRATIONS = module._migrations()
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))

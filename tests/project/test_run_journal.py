@@ -125,6 +125,26 @@ async def test_a_change_that_an_append_has_folded_is_told_once(run: RunJournal, 
         await asyncio.wait_for(run.changed(), 0.1)
 
 
+async def test_those_who_ask_at_once_never_get_the_same_name(
+    run: RunJournal, journal: Journal, other: Journal
+) -> None:
+    another = RunJournal.open(other, "r")
+    evidence = await asyncio.gather(*(each.reserve_evidence(2) for each in (run, another) for _ in range(5)))
+    refs = await asyncio.gather(*(each.reserve_ref("edits") for each in (run, another) for _ in range(5)))
+    numbers = sorted(int(id.removeprefix("e")) for ids in evidence for id in ids)
+    assert numbers == list(range(1, 21))
+    assert len(set(refs)) == 10
+    named = {f"refs/ktrdr/edits/r/{fact.n}" for fact in journal.facts("r")}
+    assert set(refs) <= named
+    await run.refresh()
+    assert run.state.evidence_given == 20
+
+
+async def test_no_names_are_no_fact(run: RunJournal) -> None:
+    assert await run.reserve_evidence(0) == ()
+    assert run.state.last_n == 1
+
+
 async def test_a_run_that_is_opened_hears_nothing_of_before(run: RunJournal, journal: Journal) -> None:
     await run.append(AgentText(text="the last word"), task="1", attempt=1)
     heard: list[Fact] = []

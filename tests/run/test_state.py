@@ -41,6 +41,7 @@ from orchestrator.run.facts import (
     BaseChecked,
     Body,
     CancelRequested,
+    NamesReserved,
     RunStarted,
     UndoneTask,
     UndoStarted,
@@ -195,8 +196,17 @@ def test_a_new_candidate_forgets_the_gates_of_the_old_one() -> None:
         ((attempt(), ended("completed"), candidate(evidence=("e1", "e2", "e3"))), 3),
         ((attempt(), ended("completed"), candidate(), gate_started(), gate("pass")), 1),
         ((gate_started("e1", None, None), gate_started("e2", None, None)), 2),
+        ((Entry(NamesReserved(evidence=("e1", "e2"))), gate_started("e1", None, None)), 2),
+        ((Entry(NamesReserved(ref="refs/ktrdr/edits/r/9")),), 0),
     ],
-    ids=["none", "with a candidate", "not again with its gate", "one by one for the scenario"],
+    ids=[
+        "none",
+        "with a candidate",
+        "not again with its gate",
+        "one by one for the scenario",
+        "reserved before they are used",
+        "a ref is no evidence",
+    ],
 )
 def test_evidence_ids_are_counted_once(entries: tuple[Entry, ...], given: int) -> None:
     assert state_after(*READY, *entries).evidence_given == given
@@ -204,9 +214,12 @@ def test_evidence_ids_are_counted_once(entries: tuple[Entry, ...], given: int) -
 
 def test_a_base_run_that_was_cut_off_is_replaced_gate_by_gate() -> None:
     def checked(gate: str, code: int) -> Entry:
-        body = BaseChecked(gate=gate, command="x", before="red", exit_code=code, evidence="e", seconds=1)
+        body = BaseChecked(
+            gate=gate, command="x", before="red", exit_code=code, evidence=next(ids), seconds=1
+        )
         return Entry(body, "1")
 
+    ids = iter(("e1", "e2", "e3"))
     state = state_after(begun(), checked("verify-1", 1), checked("verify-2", 1), checked("verify-1", 127))
     assert [(check.gate, check.exit_code) for check in state.tasks["1"].base] == [
         ("verify-2", 1),

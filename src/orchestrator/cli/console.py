@@ -20,6 +20,7 @@ from orchestrator.run.facts import (
     GateStarted,
     LandingRefused,
     LandingStarted,
+    NamesReserved,
     Notice,
     PlanTaken,
     QuestionAnswered,
@@ -109,7 +110,7 @@ def lines(fact: Fact) -> list[str]:
             return [f"gate    {body.gate}: {one_line(body.command, 100)}"]
         case GateEnded() as body:
             return _gate_lines(body)
-        case LandingStarted():
+        case LandingStarted() | NamesReserved():
             return []
         case LandingRefused() as body:
             return [f"not landed: {one_line(body.reason, 300)}"]

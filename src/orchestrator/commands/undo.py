@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from sqlite3 import IntegrityError
 
@@ -95,7 +96,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     await _refuse_foreign(project, target, head, undone)
     await _remove_containers(project.host, project.state, run)
     await _close_attempts(journal)
-    ref = f"refs/ktrdr/undo/{run}/{state.last_n}"
+    ref = await journal.reserve_ref("undo")
     saved = await project.workspace.tree.salvage(
         ref,
         parent=head,
@@ -103,7 +104,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
         ignored_before=ignored_before(folder),
         base=state.start.base,
     )
-    staged = await _kept_staged(project, state, head, saved)
+    staged = await _kept_staged(project, journal, head, saved)
     undo = UndoStarted(target=target, expected=head, saved=saved, ref=ref, tasks=undone)
     await journal.append(undo)
     await carry_out_undo(project.workspace, journal, undo, untouched)
@@ -111,9 +112,9 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     return replace(_undo_result(project, state, undo, (saved, *earlier)), staged=staged)
 
 
-async def _kept_staged(project: Project, state: RunState, head: str, saved: str) -> str | None:
-    base = state.start.base
-    ref = f"refs/ktrdr/staged/{state.run}/{state.last_n}"
+async def _kept_staged(project: Project, journal: RunJournal, head: str, saved: str) -> str | None:
+    state, base = journal.state, journal.state.start.base
+    ref = partial(journal.reserve_ref, "staged")
     store, user = project.workspace.store, project.workspace.user
     kept = await user.keep_staged(head=head, ref=ref, base=base)
     if kept is None or await history.tree_of(store, kept) == await history.tree_of(store, saved):

@@ -1,5 +1,6 @@
 """What each action of a run does to the world: the branch, the folder, containers, the journal."""
 
+from functools import partial
 from typing import assert_never
 
 from orchestrator.engine import gating, landing, recovery
@@ -92,7 +93,7 @@ class RunActions:
         at = await workspace.user.commit_of_checked_out(start.branch)
         if start.base != start.head and at == start.head:
             # The user's uncommitted changes, on which the run stands, become the branch's first commit.
-            staged = f"refs/ktrdr/staged/{self._context.run}/0"
+            staged = partial(self._context.journal.reserve_ref, "staged")
             await workspace.user.set_staged_aside(branch=start.branch, head=at, ref=staged, base=at)
             await workspace.tree.land(start.base, branch=start.branch, expected=at)
             at = start.base

@@ -1,6 +1,7 @@
 """What a person changed between attempts: committed as theirs, or named in the task's commit."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from orchestrator.engine.attempt import clear_oddities
@@ -148,7 +149,7 @@ async def _set_staged_aside(context: RunContext, task: str | None, head: str, no
     kept = await context.workspace.user.set_staged_aside(
         branch=state.start.branch,
         head=head,
-        ref=f"refs/ktrdr/staged/{context.run}/{state.last_n}",
+        ref=partial(context.journal.reserve_ref, "staged", task=task),
         base=state.start.base,
     )
     if kept is None:
@@ -161,7 +162,7 @@ async def _set_staged_aside(context: RunContext, task: str | None, head: str, no
 async def _save_folder(context: RunContext, head: str) -> None:
     state = context.journal.state
     await context.workspace.tree.salvage(
-        f"refs/ktrdr/edits/{context.run}/{state.last_n}-folder",
+        await context.journal.reserve_ref("edits", suffix="-folder"),
         parent=head,
         message="Folder before another attempt\n",
         ignored_before=ignored_before(context.folder),
@@ -179,7 +180,7 @@ async def _keep_mixed(
         parent=head,
         message=f"Folder by hand before {_next(task)}\n",
         overlay={},
-        ref=f"refs/ktrdr/edits/{context.run}/{state.last_n}-folder",
+        ref=await context.journal.reserve_ref("edits", suffix="-folder", task=task),
         base=state.start.base,
     )
     await _say_kept(context, task, kept.commit, mixed, "changes by hand become part of the task's commit")
@@ -196,13 +197,12 @@ async def _say_kept(
 
 async def _commit(context: RunContext, task: str | None, head: str, tree: str, paths: tuple[str, ...]) -> str:
     start = context.journal.state.start
-    number = context.journal.state.last_n
     commit = await context.workspace.store.commit_paths(
         tree=tree,
         paths=paths,
         parent=head,
         message=f"Changes by hand before {_next(task)}\n",
-        ref=f"refs/ktrdr/edits/{context.run}/{number}",
+        ref=await context.journal.reserve_ref("edits", task=task),
         base=start.base,
     )
     await context.workspace.tree.land(commit, branch=start.branch, expected=head)

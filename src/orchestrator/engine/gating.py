@@ -138,10 +138,11 @@ async def check_base(context: RunContext) -> None:
 
 
 async def _check_base_of(context: RunContext, item: WorkItem, base: str) -> None:
-    given = context.journal.state.evidence_given
+    gates = context.work.gates_of(item)
+    evidence = await context.journal.reserve_evidence(len(gates), task=item.id)
     commands = tuple(
-        GateCommand(gate=gate.name, command=gate.command, evidence=f"e{given + number}")
-        for number, gate in enumerate(context.work.gates_of(item), 1)
+        GateCommand(gate=gate.name, command=gate.command, evidence=id)
+        for gate, id in zip(gates, evidence, strict=True)
     )
     place = _Place(kind="gate", task=item.id, attempt=None)
     recorder = _BaseRecorder(context, item.id)
@@ -167,10 +168,10 @@ async def check_end_to_end(context: RunContext) -> None:
     """Run the scenario on what has landed; all commands share one container, in order."""
     commit = await context.workspace.user.branch_commit(context.journal.state.start.branch)
     assert commit is not None
-    given = context.journal.state.evidence_given
+    evidence = await context.journal.reserve_evidence(len(context.work.scenario))
     commands = tuple(
-        GateCommand(gate=gate.name, command=gate.command, evidence=f"e{given + number}")
-        for number, gate in enumerate(context.work.scenario, 1)
+        GateCommand(gate=gate.name, command=gate.command, evidence=id)
+        for gate, id in zip(context.work.scenario, evidence, strict=True)
     )
     place = _Place(kind="e2e", task=None, attempt=None)
     recorder = _Recorder(context, place, commit)

@@ -59,7 +59,7 @@ async def _made(
     section = _section(task, attempt, changes)
     text = with_section(await read_handoff(context, parent), context.plan.title, section)
     folders.handoff.write_text(text, "utf-8")
-    evidence = _evidence_ids(context, item)
+    evidence = await context.journal.reserve_evidence(len(context.work.gates_of(item)), task=item.id)
     candidate = await workspace.tree.build_candidate(
         snapshot,
         parent=parent,
@@ -150,11 +150,6 @@ def _task(context: RunContext, task_id: str) -> Task:
     task = context.plan.task(task_id)
     assert task is not None
     return task
-
-
-def _evidence_ids(context: RunContext, item: WorkItem) -> tuple[str, ...]:
-    given = context.journal.state.evidence_given
-    return tuple(f"e{given + number}" for number in range(1, len(context.work.gates_of(item)) + 1))
 
 
 def _section(task: Task, attempt: AttemptState, changes: tuple[ChangedFile, ...]) -> HandoffSection:

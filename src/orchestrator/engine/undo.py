@@ -62,7 +62,7 @@ async def finish_undo(
             where=str(workspace.tree.folder),
             hint=f"git switch {branch}",
         )
-    ref = f"refs/ktrdr/undo/{journal.state.run}/{journal.state.last_n}"
+    ref = await journal.reserve_ref("undo")
     message = "Folder before an undo was finished\n"
     saved = await workspace.tree.salvage(
         ref,

@@ -14,7 +14,7 @@ from orchestrator.clock import Clock
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.run.facts import BODIES, Fact
 
-VERSION = 1
+VERSION = 2
 """The newest version of a journal that this program reads, and the one that it writes."""
 BUSY_SECONDS = 10.0
 POLL_SECONDS = 0.5

@@ -1,14 +1,14 @@
 """A run's journal as a feed: every fact of the run, folded and told in the order of its number."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial, reduce
 from types import MappingProxyType
 from typing import NamedTuple
 
 from orchestrator.journal.journal import Facts, Journal
-from orchestrator.run.facts import Body, Fact, Listener, Notice, RunStarted, TaskFinished
+from orchestrator.run.facts import Body, Fact, Listener, NamesReserved, Notice, RunStarted, TaskFinished
 from orchestrator.run.state import RunState, advance, fold
 
 _log = logging.getLogger(__name__)
@@ -67,8 +67,16 @@ class RunJournal:
                 await self.refresh()
         self._others_appended = False
 
-    async def append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> Fact:
+    async def append(
+        self,
+        body: Body | Callable[[RunState, int], Body],
+        *,
+        task: str | None = None,
+        attempt: int | None = None,
+    ) -> Fact:
         """Store the fact after all others; the state is the one after it. Raises StorageError.
+
+        `body` may be made of the state before it and of its number: nobody appends in between.
 
         A fact that cannot follow is not stored and raises ValueError. A cancelled `append` is stored and
         folded all the same, before CancelledError is raised.
@@ -76,12 +84,38 @@ class RunJournal:
 
         def store(facts: Facts) -> _Seen:
             seen = self._read(facts)
-            mine = facts.append(seen.state.run, body, task=task, attempt=attempt)
+            made = body(seen.state, seen.state.last_n + 1) if callable(body) else body
+            mine = facts.append(seen.state.run, made, task=task, attempt=attempt)
             return _Seen(advance(seen.state, mine), seen.others, mine)
 
         seen = await self._journal.transact(store, stored=self._see)
         assert seen.mine is not None
         return seen.mine
+
+    async def reserve_evidence(self, count: int, *, task: str | None = None) -> tuple[str, ...]:
+        """So many new evidence ids, which nothing else in the run ever gets."""
+
+        def reserved(state: RunState, n: int) -> NamesReserved:
+            return NamesReserved(evidence=tuple(f"e{state.evidence_given + i + 1}" for i in range(count)))
+
+        return (await self._reserve(reserved, task)).evidence if count else ()
+
+    async def reserve_ref(self, kind: str, *, suffix: str = "", task: str | None = None) -> str:
+        """A new ref of this kind in our own repository, which nothing else in the run ever gets."""
+
+        def reserved(state: RunState, n: int) -> NamesReserved:
+            return NamesReserved(ref=f"refs/ktrdr/{kind}/{state.run}/{n}{suffix}")
+
+        ref = (await self._reserve(reserved, task)).ref
+        assert ref is not None
+        return ref
+
+    async def _reserve(
+        self, reserved: Callable[[RunState, int], NamesReserved], task: str | None
+    ) -> NamesReserved:
+        body = (await self.append(reserved, task=task)).body
+        assert isinstance(body, NamesReserved)
+        return body
 
     def _read(self, facts: Facts) -> "_Seen":
         state = self.state

@@ -353,6 +353,16 @@ class WorkUndone(Struct, frozen=True, kw_only=True):
     """Whether the files were brought back; not when the branch had gone its own way before."""
 
 
+class NamesReserved(Struct, frozen=True, kw_only=True):
+    """Names given out: nobody else ever gets them, whether they are used or not."""
+
+    kind: ClassVar[str] = "names_reserved"
+    evidence: tuple[str, ...] = ()
+    """Ids of evidence."""
+    ref: str | None = None
+    """A ref in our own repository, named by this fact's number."""
+
+
 class CancelRequested(Struct, frozen=True, kw_only=True):
     """Somebody asks for the run to be cancelled; its owner, if one lives, stops."""
 
@@ -398,6 +408,7 @@ Body = (
     | EndToEndEnded
     | UndoStarted
     | WorkUndone
+    | NamesReserved
     | CancelRequested
     | RunEnded
 )

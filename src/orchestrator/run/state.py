@@ -29,6 +29,7 @@ from orchestrator.run.facts import (
     GateStarted,
     LandingRefused,
     LandingStarted,
+    NamesReserved,
     Notice,
     PlanTaken,
     QuestionAnswered,
@@ -153,7 +154,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     end_to_end_gates: tuple[GateEnded, ...] = ()
     questions: tuple[QuestionState, ...] = ()
     evidence_given: int = 0
-    """How many evidence ids have been given out."""
+    """The highest number of an evidence id that was given out."""
     last_n: int = 0
     ended_at: str | None = None
     end: RunEnded | None = None
@@ -238,8 +239,10 @@ def _transition(state: RunState, fact: Fact) -> RunState:
             return _candidate_made(state, fact, body)
         case CandidateRefused() as body:
             return _with_attempt(state, fact, refused=body.reason)
-        case GateStarted():
-            return _gate_started(state, fact)
+        case GateStarted() as body:
+            return _evidence_given(state, body.evidence)
+        case NamesReserved() as body:
+            return _evidence_given(state, *body.evidence)
         case GateEnded() as body:
             return _gate_ended(state, fact, body)
         case LandingStarted() as body:
@@ -327,7 +330,7 @@ def _base_checked(state: RunState, fact: Fact, body: BaseChecked) -> RunState:
     # A base run that was cut off is done again: the last word on a gate counts.
     before = state.tasks[fact.task or ""].base
     checked = (*(check for check in before if check.gate != body.gate), body)
-    return replace(_with_task(state, fact, base=checked), evidence_given=state.evidence_given + 1)
+    return _evidence_given(_with_task(state, fact, base=checked), body.evidence)
 
 
 def _attempt_started(state: RunState, fact: Fact, body: AttemptStarted) -> RunState:
@@ -339,7 +342,7 @@ def _candidate_made(state: RunState, fact: Fact, body: CandidateMade) -> RunStat
     state = _with_attempt(
         state, fact, candidate=body, candidate_epoch=state.epoch, gates=(), refused=None, landing_refused=None
     )
-    return replace(state, evidence_given=state.evidence_given + len(body.evidence))
+    return _evidence_given(state, *body.evidence)
 
 
 def _undone(state: RunState, body: WorkUndone) -> RunState:
@@ -367,9 +370,10 @@ def _is_settled(task: TaskState) -> bool:
     return task.finished is not None and task.finished.status != "failed"
 
 
-def _gate_started(state: RunState, fact: Fact) -> RunState:
-    """A task's evidence ids are given out with its candidate, those of the scenario one by one."""
-    return state if fact.task is not None else replace(state, evidence_given=state.evidence_given + 1)
+def _evidence_given(state: RunState, *ids: str) -> RunState:
+    """Before `names_reserved` there was, ids were given out by the facts that use them first."""
+    numbers = (int(digits) for id in ids if (digits := id.removeprefix("e")).isdecimal())
+    return replace(state, evidence_given=max(state.evidence_given, *numbers, 0))
 
 
 def _gate_ended(state: RunState, fact: Fact, body: GateEnded) -> RunState:

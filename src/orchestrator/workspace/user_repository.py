@@ -9,7 +9,7 @@ asked of our own repository, over a copy of the user's index.
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -183,20 +183,22 @@ class UserRepository:
                 where=str(self.folder / path),
             )
 
-    async def keep_staged(self, *, head: str, ref: str, base: str) -> str | None:
-        """Keep what the user has staged under `ref`. That commit, or None when it equals `head`."""
+    async def keep_staged(self, *, head: str, ref: Callable[[], Awaitable[str]], base: str) -> str | None:
+        """Keep what the user has staged. That commit, or None when it equals `head`.
+
+        `ref` gives the name to keep it under, and is asked only when there is something to keep.
+        """
         staged = await candidates.staged_tree(self.checkout)
         if staged is None or staged == await tree_of(self.store, head):
             return None
         kept = await self.store.commit_tree(staged, parent=head, message="Staged before\n")
-        await self.store.keep(kept, ref, base=base)
+        await self.store.keep(kept, await ref(), base=base)
         return kept
 
-    async def set_staged_aside(self, *, branch: str, head: str, ref: str, base: str) -> str | None:
-        """Make the index that of `head`, which is checked out; what the user had staged is kept under `ref`.
-
-        That commit, or None when nothing was staged.
-        """
+    async def set_staged_aside(
+        self, *, branch: str, head: str, ref: Callable[[], Awaitable[str]], base: str
+    ) -> str | None:
+        """Make the index that of `head`, which is checked out; see `keep_staged` for what was staged."""
         kept = await self.keep_staged(head=head, ref=ref, base=base)
         if kept is not None:
             async with hold_index(self.checkout, self.owner):

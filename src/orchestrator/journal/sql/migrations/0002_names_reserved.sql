@@ -1,0 +1,1 @@
+-- A program of version 1 cannot read the kind names_reserved. The table stays as it is.
