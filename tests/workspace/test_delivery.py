@@ -112,9 +112,10 @@ async def test_a_lock_that_a_killed_delivery_left_is_removed_and_a_foreign_one_i
         (["commit", "-q", "--allow-empty", "-m", "mine"], "not at {base}"),
         (["switch", "-q", "-c", "elsewhere"], "HEAD is on elsewhere"),
         (["checkout", "-q", "--detach"], "HEAD is on a detached commit"),
+        (["symbolic-ref", "HEAD", "refs/heads/unborn"], "HEAD is on unborn"),
         (["add", "a.py"], "staged on top of {base}"),
     ],
-    ids=["branch", "head", "detached", "index"],
+    ids=["branch", "head", "detached", "unborn", "index"],
 )
 async def test_nothing_is_delivered_when_the_user_moved(project, move, names):
     base = await project.git("rev-parse", "HEAD")

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.errors import EnvironmentInvalid
-from orchestrator.workspace import history
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -124,9 +123,9 @@ async def objects_in_reach(project):
         (locked, "index.lock"),
         (pipe_for_gitignore, "src/.gitignore: this is not a regular file"),
         (git_is_a_link, "a .git that is a link"),
-        (worktree_elsewhere, "files lie elsewhere"),
-        (git_directory_in_reach, "build/apart.git: a part of the repository lies in the code folder"),
-        (objects_in_reach, "build/mirror.git/objects: a part of the repository lies in the code folder"),
+        (worktree_elsewhere, "files are elsewhere"),
+        (git_directory_in_reach, "build/apart.git: a part of the repository is in the code folder"),
+        (objects_in_reach, "build/mirror.git/objects: a part of the repository is in the code folder"),
         (include_cannot_be_parsed, "bad config line"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -197,81 +196,3 @@ async def test_folder_names_of_every_kind_work(make_project, name):
     )
     await workspace.tree.land(made.commit, branch="main", expected=base)
     assert await project.git("status", "--porcelain") == ""
-
-
-async def test_dirty_paths_are_those_of_git_status(project):
-    workspace = await project.open()
-    assert await workspace.user.dirty_paths() == ()
-    project.write("ignored.log")
-    project.write("plan.md")
-    assert await workspace.user.dirty_paths(frozenset({"plan.md"})) == ()
-    assert await workspace.user.dirty_paths() == ("plan.md",)
-    await project.git("add", "plan.md")
-    project.write("a.py", "print(2)\n")
-    (project.folder / "src/deep/b.py").unlink()
-    assert await workspace.user.dirty_paths(frozenset({"plan.md"})) == ("a.py", "plan.md", "src/deep/b.py")
-    assert await workspace.user.is_tracked("plan.md")
-    assert not await workspace.user.is_tracked("*.log")
-
-
-async def test_a_staged_change_that_was_undone_in_the_file_is_dirty(project):
-    workspace = await project.open()
-    project.write("a.py", "print(2)\n")
-    await project.git("add", "a.py")
-    project.write("a.py", "print(1)\n")
-    assert await workspace.user.dirty_paths() == ("a.py",)
-
-
-async def test_branches(project):
-    workspace = await project.open()
-    base = await project.git("rev-parse", "HEAD")
-    assert await workspace.user.head() == (await workspace.user.head())
-    assert await workspace.user.check_branch("main") is False
-    assert await workspace.user.check_branch("milestone/a/b") is True
-    await workspace.user.make_branch("milestone/a/b", base)
-    await workspace.user.make_branch("milestone/a/b", base)
-    assert (await workspace.user.head()).branch == "milestone/a/b"
-    assert await workspace.user.commit_of_checked_out("milestone/a/b") == base
-    with pytest.raises(EnvironmentInvalid, match="git switch main"):
-        await workspace.user.check_branch("main")
-    for name in ("milestone/a", "milestone/a/b/c"):
-        with pytest.raises(EnvironmentInvalid, match="beside the branch milestone/a/b"):
-            await workspace.user.check_branch(name)
-    assert await project.git("status", "--porcelain") == ""
-
-
-@pytest.mark.parametrize("name", ["a..b", "-x", "a b", "", "HEAD", "x.lock", "a~1", "@{-1}"])
-async def test_names_that_no_branch_can_have(own_project, name):
-    workspace = await own_project.open()
-    with pytest.raises(EnvironmentInvalid, match="cannot be the name of a branch"):
-        await workspace.user.check_branch(name)
-
-
-async def test_a_detached_head_gets_a_branch(project):
-    await project.git("checkout", "-q", "--detach")
-    workspace = await project.open()
-    assert (await workspace.user.head()).branch is None
-    assert await workspace.user.check_branch("milestone/x") is True
-    await workspace.user.make_branch("milestone/x", (await workspace.user.head()).commit)
-    assert await project.git("symbolic-ref", "HEAD") == "refs/heads/milestone/x"
-
-
-async def test_a_branch_of_another_worktree_is_refused(project, area):
-    await project.git("switch", "-q", "-c", "work")
-    await project.git("worktree", "add", "-q", "-f", str(area / "project" / "build" / "tree"), "work")
-    workspace = await project.open()
-    with pytest.raises(EnvironmentInvalid, match="another worktree too"):
-        await workspace.user.check_branch("work")
-
-
-async def test_commits_of_a_run_are_found_by_their_trailers(project):
-    base = await project.git("rev-parse", "HEAD")
-    trailers = "Orchestrator-Run: r1\nOrchestrator-Task: 1.2\nOrchestrator-Attempt: 1"
-    first = await project.commit(f"1.2: a title\n\nwords\n\n{trailers}\n")
-    await project.commit("mine\n\nOrchestrator-Run: r2\nOrchestrator-Task: 1.3\n")
-    await project.commit("plain")
-    workspace = await project.open()
-    assert await history.find_landed(workspace.store, tip=first, base=base, run="r1") == {"1.2": first}
-    assert await history.is_ancestor(workspace.store, base, first)
-    assert not await history.is_ancestor(workspace.store, first, base)
-    assert not await history.is_ancestor(workspace.store, "0" * 40, first)

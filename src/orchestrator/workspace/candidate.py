@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from orchestrator.workspace.tree import (
 
 UNTRACKED_MAX_BYTES = 50_000_000
 SALVAGED_TAR = "SALVAGED.tar"
-"""Lies in a saved tree of which git did not take everything."""
+"""Holds all changed files, in a saved tree for which git refused some of them."""
 _CONVERSIONS = ("filter", "working-tree-encoding")
 
 
@@ -92,10 +93,7 @@ async def untracked(git: Git) -> tuple[str, ...]:
 
 
 async def clear_oddities(checkout: Checkout, baseline: Baseline, into: Path) -> tuple[Oddity, ...]:
-    """Move away what git cannot take and was not there before the attempt: specials and nested `.git`s.
-
-    Specials go first, because a pipe called `.gitignore` blocks every git command that reads it.
-    """
+    """See `Worktree.clear_oddities`. Special files first: a pipe could block the git command that follows."""
     folder = checkout.folder
     found = await asyncio.to_thread(survey, folder)
     specials = sorted(found.specials - baseline.specials)
@@ -108,12 +106,12 @@ async def clear_oddities(checkout: Checkout, baseline: Baseline, into: Path) -> 
 
 
 async def take_snapshot(checkout: Checkout, *, exclude: frozenset[str], baseline: Baseline) -> Snapshot:
-    """The folder as it is. Raises TreeRefused, naming the path, when git refuses it."""
+    """See `Worktree.snapshot`."""
     found = await asyncio.to_thread(survey, checkout.folder)
     if found.unreadable:
         raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(checkout.folder))
     with checkout.index_copy() as git:
-        # First of all, because an encoding already changes how git reads the files.
+        # Before git reads any file: an encoding changes how it reads them.
         await refuse_conversions(git, found)
         left_out = await _left_out(checkout.folder, git, exclude=exclude, baseline=baseline)
         refused = await _add_all(git, left_out.paths)
@@ -170,16 +168,13 @@ async def _lay_over(checkout: Checkout, tree: str, overlay: Mapping[str, bytes])
 
 
 async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: frozenset[str]) -> str:
-    """The folder as it is, as far as git takes it; if it refuses something, all that changed as a tar too."""
+    """The folder as far as git takes it; if git refuses something, with all changed files as a tar too."""
     folder = checkout.folder
     with checkout.index_copy() as git:
         changed = await changed_and_untracked(git)
         loose = frozenset(await untracked(git))
-        left_out = {
-            path
-            for path in loose
-            if _is_too_large(folder, path) or _ignored_before(path, ignored_before) is not None
-        }
+        left_out = await asyncio.to_thread(_too_large, folder, loose)
+        left_out |= {path for path in loose if _ignored_before(path, ignored_before) is not None}
         taken = [path for path in changed if not path.endswith("/") and path not in left_out]
         refused = await _add_all(git, set(changed) - set(taken), keep_going=True)
         if refused is None:
@@ -196,14 +191,14 @@ async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: froz
 
 
 async def staged_tree(checkout: Checkout) -> str | None:
-    """What the user's index holds; None when it is no tree (a merge has conflicts there)."""
+    """The index as a tree; None when it cannot be one, because a merge left conflicts in it."""
     with checkout.index_copy() as git:
         done = await git.try_run("write-tree")
     return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
 
 
 async def refuse_conversions(git: Git, found: Survey) -> None:
-    """Filters and encodings make a file's content depend on programs and settings that are not ours."""
+    """With a filter or an encoding, the content of a commit depends on a program or setting of the user's."""
     named = await conversions(git, found)
     if named is not None:
         path, attribute, value = named
@@ -252,14 +247,14 @@ async def _left_out(folder: Path, git: Git, *, exclude: frozenset[str], baseline
     unignored = {root for path in loose if (root := _ignored_before(path, baseline.ignored)) is not None}
     others = [path for path in loose if _ignored_before(path, baseline.ignored) is None]
     return _LeftOut(
-        too_large=tuple(path for path in others if _is_too_large(folder, path)),
+        too_large=tuple(sorted(await asyncio.to_thread(_too_large, folder, others))),
         unignored=tuple(sorted(unignored)),
         excluded=tuple(path for path in others if path in exclude),
     )
 
 
 def _ignored_before(path: str, ignored: frozenset[str]) -> str | None:
-    """The ignored path of before the attempt that this one is, or lies in."""
+    """The path that was ignored before the attempt and equals or contains this one."""
     if path in ignored:
         return path
     end = path.find("/")
@@ -270,11 +265,13 @@ def _ignored_before(path: str, ignored: frozenset[str]) -> str | None:
     return None
 
 
-def _is_too_large(folder: Path, path: str) -> bool:
-    try:
-        return (folder / path).lstat().st_size > UNTRACKED_MAX_BYTES
-    except OSError:
-        return False
+def _too_large(folder: Path, paths: Iterable[str]) -> set[str]:
+    found = set()
+    for path in paths:
+        with suppress(OSError):  # may be gone by now, or unreadable, which git will report
+            if (folder / path).lstat().st_size > UNTRACKED_MAX_BYTES:
+                found.add(path)
+    return found
 
 
 async def _add_all(git: Git, left_out: Iterable[str], *, keep_going: bool = False) -> str | None:
@@ -312,7 +309,7 @@ async def _refuse_links_to_repositories(git: Git) -> None:
 
 
 async def in_ignored_folders(git: Git, nested: Iterable[str]) -> frozenset[str]:
-    """Those `.git`s whose folder is ignored: git does not descend there."""
+    """Those `.git`s whose folder is ignored, so that git never enters it."""
     holders = {path.rpartition("/")[0]: path for path in nested}
     return frozenset(holders[path] for path in await ignored_of(git, holders))
 

@@ -29,7 +29,7 @@ _BLOCK = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitMount:
-    """A host file or folder that belongs into a container."""
+    """A host file or folder to mount into a container."""
 
     source: Path
     target: str
@@ -43,7 +43,7 @@ class _Ref:
 
 
 async def make_agent_git_dir(checkout: Checkout, into: Path, *, branch: str) -> tuple[GitMount, ...]:
-    """A repository as the user's looks now, on `branch`, for the container's uid. `into` is made."""
+    """Make a repository that looks like the user's now, on `branch`, for the container's uid."""
     store = checkout.store
     target = APART_GIT_TARGET if store.layout.git_is_a_file else GIT_TARGET
     await _make(store, into, branch=branch, moved=None, target=target)
@@ -57,8 +57,8 @@ async def make_agent_git_dir(checkout: Checkout, into: Path, *, branch: str) -> 
 
 
 async def make_gate_git_dir(store: Store, into: Path, *, commit: str, branch: str) -> tuple[GitMount, ...]:
-    """A repository whose `branch` is the candidate, holding its objects; `git status` in it is clean."""
-    # A gate's folder comes from the archive, which has no `.git`, neither folder nor file.
+    """Make a repository with the candidate on `branch`, and its objects; `git status` in it is clean."""
+    # Mounted as a folder: the gate's files come from the archive, which has no `.git` of any kind.
     known = await _make(store, into, branch=branch, moved=commit, target=GIT_TARGET)
     receiver = Git(git_dir=into, folder=store.layout.folder, cwd=into, alternates=store.layout.object_stores)
     wanted = "".join([f"{commit}\n", *(f"^{ref.commit}\n" for ref in known)])
@@ -73,9 +73,10 @@ async def make_gate_git_dir(store: Store, into: Path, *, commit: str, branch: st
 
 
 async def write_gate_archive(store: Store, commit: str, into: Path, *, uid: int, gid: int) -> None:
-    """The candidate's files as a tar for the container's `/`, `workspace/` first, all owned by uid:gid, new.
+    """The candidate's files as a tar for the container's `/`, below `workspace/`, all owned by uid:gid.
 
-    Their time is now: with constant times a file of unchanged size passes for the one compiled before.
+    Their time is now. With a constant time, a build would take a changed file of the same size for the one
+    that it compiled before.
     """
     await store.git.run(
         "-c",

@@ -142,7 +142,7 @@ def check_settings(layout: Layout, settings: GitSettings) -> None:
         raise EnvironmentInvalid("the repository is bare", where=where, hint="Run from a checkout of it.")
     worktree = settings.get("core.worktree")
     if worktree is not None and (layout.git_dir / worktree).resolve() != layout.folder:
-        raise EnvironmentInvalid(f"the repository's files lie elsewhere ({worktree})", where=where)
+        raise EnvironmentInvalid(f"the repository's files are elsewhere ({worktree})", where=where)
     if settings.true("core.sparsecheckout"):
         raise EnvironmentInvalid(
             "sparse checkouts are not supported yet", where=where, hint="Undo it: git sparse-checkout disable"
@@ -161,13 +161,13 @@ def check_out_of_reach(layout: Layout, repositories: Path) -> None:
     reachable = [path for path in (layout.common_dir, *layout.object_stores) if _inside(layout, path)]
     if reachable:
         raise EnvironmentInvalid(
-            "a part of the repository lies in the code folder, where the agent could change it",
+            "a part of the repository is in the code folder, where the agent could change it",
             where=str(reachable[0]),
             hint="Move it out of the folder.",
         )
     if _inside(layout, repositories) or repositories.resolve().is_relative_to(layout.git_dir):
         raise EnvironmentInvalid(
-            "the state folder lies in the code folder, where the agent could change it",
+            "the state folder is in the code folder, where the agent could change it",
             where=str(repositories),
             hint="Set XDG_STATE_HOME to a folder elsewhere.",
         )
@@ -322,7 +322,7 @@ def _expanded(value: str, home: Path | None, base: Path) -> Path:
 
 
 def _inside(layout: Layout, path: Path) -> bool:
-    """Whether an agent could write the file: it, or what a link on the way names, lies in the code folder."""
+    """Whether an agent could write the file: it is in the code folder, or a link on the way leads there."""
     shadowed = layout.folder / ".git"
     spellings: Sequence[Path] = (Path(os.path.normpath(path)), path.resolve())
     return any(

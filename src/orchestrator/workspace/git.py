@@ -1,9 +1,10 @@
 """The only module that runs git on the host.
 
-A tree that an agent wrote, and a repository of a stranger's, can make git run programs: hooks, a file-system
-monitor, filters, text converters, transports of a lazy fetch. So every command has an environment of our
-making: nothing named GIT_* is inherited, no system or user configuration is read, and what an included file
-could still set is overridden from the command line, which wins over any file.
+A folder that an agent wrote to, or a repository from elsewhere, can make git run programs: hooks, a
+file-system monitor, filters, text converters, transports of a lazy fetch. So every command gets an
+environment of our own: no GIT_* variable is inherited, and no system or user configuration is read. An
+included file could still change settings; the dangerous ones are overridden from the command line, which wins
+over any file.
 """
 
 import os
@@ -161,7 +162,7 @@ def refusal(done: Completed, command: str, where: Path) -> WorkspaceError:
 
 
 def words_of(done: Completed) -> str:
-    """What git said about a failure, as far as a person reads it."""
+    """The first lines of what git said about a failure."""
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     return "\n".join(lines[:6]) or f"exit {done.exit_code}"
 

@@ -1,8 +1,8 @@
 """The files of the code folder, touched without following links and without blocking.
 
-An agent may have left anything: pipes that block a reader, links where folders were, repositories in
-repositories. Paths are relative to the folder, with `/`, as git has them; bytes that are not UTF-8 are
-surrogates in them.
+An agent may have left anything there. A pipe blocks the program that opens it; a link where a folder was
+leads a write out of the folder; a repository inside the repository would be committed without its files.
+Paths are relative to the folder, with `/`, as git has them; bytes that are not UTF-8 are surrogates in them.
 """
 
 import json
@@ -37,24 +37,24 @@ class TreeRefused(WorkspaceError):
 
 
 class LinkInPath(TreeRefused):
-    """A link, or something else that is no folder, stands where our own file has to go."""
+    """A link, or something else that is not a folder, is where our own file has to go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What in a folder is not plainly a file, a folder or a link."""
+    """What a folder holds besides ordinary files, folders and links."""
 
     specials: frozenset[str]
     repositories: frozenset[str]
     """Every `.git` but the folder's own."""
     attributes: bool
-    """Whether any `.gitattributes` is there."""
+    """Whether there is any `.gitattributes`."""
     unreadable: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What was in the folder before an attempt and is none of its doing."""
+    """What was in the folder before an attempt, and so was not made by it."""
 
     ignored: frozenset[str]
     """Ignored paths that existed; a folder ends with `/` and stands for all that is in it."""
@@ -74,7 +74,7 @@ class Oddity:
     path: str
     kind: OddityKind
     kept: Path | None
-    """Where it lies now; None when there was nothing in it to keep."""
+    """Where it is now; None when it had no content to keep."""
 
 
 def survey(folder: Path) -> Survey:

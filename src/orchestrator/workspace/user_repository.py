@@ -1,4 +1,4 @@
-"""The user's own repository: what is asked of it, and the little that is written into it.
+"""The user's own repository: what we read from it, and the little that we write into it.
 
 Once an agent has worked in the folder, any file there may be the agent's. The user's configuration may
 include one of those files; git reads it at each start, and a setting can name a program. So after the first

@@ -1,0 +1,112 @@
+"""What is read from the user's own repository, and branches made in it."""
+
+import pytest
+
+from orchestrator.errors import EnvironmentInvalid, WorkspaceError
+from orchestrator.workspace.delivery import export_to_user_repository
+
+
+async def test_dirty_paths_are_those_of_git_status(project):
+    workspace = await project.open()
+    assert await workspace.user.dirty_paths() == ()
+    project.write("ignored.log")
+    project.write("plan.md")
+    assert await workspace.user.dirty_paths(frozenset({"plan.md"})) == ()
+    assert await workspace.user.dirty_paths() == ("plan.md",)
+    await project.git("add", "plan.md")
+    project.write("a.py", "print(2)\n")
+    (project.folder / "src/deep/b.py").unlink()
+    assert await workspace.user.dirty_paths(frozenset({"plan.md"})) == ("a.py", "plan.md", "src/deep/b.py")
+    assert await workspace.user.is_tracked("plan.md")
+    assert not await workspace.user.is_tracked("*.log")
+
+
+async def test_a_staged_change_that_was_undone_in_the_file_is_dirty(project):
+    workspace = await project.open()
+    project.write("a.py", "print(2)\n")
+    await project.git("add", "a.py")
+    project.write("a.py", "print(1)\n")
+    assert await workspace.user.dirty_paths() == ("a.py",)
+
+
+async def test_branches(project):
+    workspace = await project.open()
+    base = await project.git("rev-parse", "HEAD")
+    assert await workspace.user.head() == (await workspace.user.head())
+    assert await workspace.user.check_branch("main") is False
+    assert await workspace.user.check_branch("milestone/a/b") is True
+    await workspace.user.make_branch("milestone/a/b", base)
+    await workspace.user.make_branch("milestone/a/b", base)
+    assert (await workspace.user.head()).branch == "milestone/a/b"
+    assert await workspace.user.commit_of_checked_out("milestone/a/b") == base
+    with pytest.raises(EnvironmentInvalid, match="git switch main"):
+        await workspace.user.check_branch("main")
+    for name in ("milestone/a", "milestone/a/b/c"):
+        with pytest.raises(EnvironmentInvalid, match="beside the branch milestone/a/b"):
+            await workspace.user.check_branch(name)
+    assert await project.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("name", ["a..b", "-x", "a b", "", "HEAD", "x.lock", "a~1", "@{-1}"])
+async def test_names_that_no_branch_can_have(own_project, name):
+    workspace = await own_project.open()
+    with pytest.raises(EnvironmentInvalid, match="cannot be the name of a branch"):
+        await workspace.user.check_branch(name)
+
+
+async def test_a_detached_head_gets_a_branch(project):
+    await project.git("checkout", "-q", "--detach")
+    workspace = await project.open()
+    assert (await workspace.user.head()).branch is None
+    assert await workspace.user.check_branch("milestone/x") is True
+    await workspace.user.make_branch("milestone/x", (await workspace.user.head()).commit)
+    assert await project.git("symbolic-ref", "HEAD") == "refs/heads/milestone/x"
+
+
+async def test_a_branch_of_another_worktree_is_refused(project, area):
+    await project.git("switch", "-q", "-c", "work")
+    await project.git("worktree", "add", "-q", "-f", str(area / "project" / "build" / "tree"), "work")
+    workspace = await project.open()
+    with pytest.raises(EnvironmentInvalid, match="another worktree too"):
+        await workspace.user.check_branch("work")
+
+
+async def test_staged_content_is_kept_and_the_index_is_heads_again(project):
+    workspace = await project.open()
+    base = await project.git("rev-parse", "HEAD")
+    project.write("a.py", "print(2)\n")
+    await project.git("add", "a.py")
+    project.write("a.py", "print(3)\n")
+    kept = await workspace.user.set_staged_aside(branch="main", head=base, ref="refs/ktrdr/s/r/1", base=base)
+    assert kept is not None
+    assert await workspace.store.git.text("cat-file", "blob", f"{kept}:a.py") == "print(2)"
+    assert await project.git("diff", "--cached") == ""
+    assert (project.folder / "a.py").read_text() == "print(3)\n"
+    again = await workspace.user.set_staged_aside(branch="main", head=base, ref="refs/ktrdr/s/r/2", base=base)
+    assert again is None
+
+
+async def test_the_index_stays_when_the_branch_has_moved(own_project):
+    workspace = await own_project.open()
+    base = await own_project.git("rev-parse", "HEAD")
+    await own_project.commit("mine")
+    own_project.write("a.py", "print(2)\n")
+    await own_project.git("add", "a.py")
+    with pytest.raises(WorkspaceError, match=f"no longer checked out at {base}"):
+        await workspace.user.set_staged_aside(branch="main", head=base, ref="refs/ktrdr/s/r/1", base=base)
+    assert await own_project.git("diff", "--cached", "--name-only") == "a.py"
+
+
+async def test_forgetting_a_run_removes_its_refs_in_both_repositories_and_no_others(own_project):
+    workspace = await own_project.open()
+    base = await own_project.git("rev-parse", "HEAD")
+    own_project.write("a.py", "print(2)\n")
+    for run in ("r1", "r2"):
+        await workspace.user.pin_base(run, base)
+        ref = f"refs/ktrdr/trees/{run}/1"
+        saved = await workspace.tree.salvage(ref, parent=base, message="m\n", base=base)
+        await export_to_user_repository(workspace.user, saved, run=run, base=base)
+    await workspace.forget("r1")
+    users = await own_project.git("for-each-ref", "--format=%(refname)", "refs/ktrdr", "refs/ktrdr-saved")
+    assert set(users.splitlines()) == {"refs/ktrdr/r2", f"refs/ktrdr-saved/r2/{saved}"}
+    assert await workspace.store.git.text("for-each-ref", "--format=%(refname)") == "refs/ktrdr/trees/r2/1"
