@@ -67,6 +67,38 @@ def test_an_unknown_dependency_counts_as_met() -> None:
     ]
 
 
+PHASE = "# Milestone 3: M\n\n"
+UNKNOWN = {
+    "own number": ("## Task 1.1: T\n\n", "1.2", "1.9", "error"),
+    "own number, then words": ("## Task 1.1: T\n\n", "1.2", "1.9, the parser", "error"),
+    "own number, letter after it": ("## Task 1.1: T\n\n", "1.2", "1.2b", "error"),
+    "own number, deeper": ("## Task 1.1: T\n\n", "1.2", "1.1.4", "error"),
+    "own letter and number": ("## Task M2.1: T\n\n", "M2.2", "m2.9", "error"),
+    "end of a range": ("## Task 1.1: T\n\n", "1.2", "1.1 to 1.9", "error"),
+    "another number": ("## Task 1.1: T\n\n", "1.2", "2.9", "warning"),
+    "another letter": ("## Task M2.1: T\n\n", "M2.2", "M1.9", "warning"),
+    "another milestone that begins alike": ("## Task 1.1: T\n\n", "1.2", "12.1", "warning"),
+    "number of the title": (f"{PHASE}## Task 1: T\n\n", "2", "3.9", "error"),
+    "not the number of the title": (f"{PHASE}## Task 1: T\n\n", "2", "2.9", "warning"),
+    "plain number": ("## Task 1: T\n\n", "2", "9", "error"),
+    "plain number, then a title": ("## Task 1: T\n\n", "2", "9 - the parser", "error"),
+    "plain number, called a task": ("## Task 1: T\n\n", "2", "Task 9 for its API", "error"),
+    "plain number of something": ("## Task 1: T\n\n", "2", "9 services", "warning"),
+    "plain number where ids have dots": ("## Task 1.1: T\n\n", "1.2", "9", "warning"),
+    "letters": ("## Task T01: T\n\n", "T02", "T99", "error"),
+    "struck out": ("## Task 1.1: T\n\n## ~~Task 1.9: Out~~\n\n", "1.2", "1.9", "warning"),
+}
+
+
+@pytest.mark.parametrize(("before", "id", "value", "severity"), UNKNOWN.values(), ids=UNKNOWN)
+def test_an_unknown_id_of_the_own_milestone_is_an_error(
+    before: str, id: str, value: str, severity: str
+) -> None:
+    text = f"{before}## Task {id}: T\n\n**Depends on:** {value}\n"
+    found = [e for e in read_plan(text, path="plan.md").diagnostics if e.code == "unknown-dependency"]
+    assert [(entry.severity, entry.line) for entry in found] == [(severity, len(text.splitlines()))]
+
+
 def test_what_names_no_task_leaves_document_order() -> None:
     found = plan(None, "the database being up")
     assert found.tasks[1].depends_on == ("1",)

@@ -134,7 +134,21 @@ def test_task_master_dependencies_and_subtasks() -> None:
     )  # fmt: skip
     assert depends(plan) == {"1": "", "2": "1", "2.1": "2", "2.2": "2.1", "2.3": "2.1", "3": "2.2"}
     assert [task.done for task in plan.tasks] == [True] + [False] * 5
-    assert [entry.code for entry in plan.diagnostics if "dependency" in entry.code] == ["unknown-dependency"]
+    found = [entry for entry in plan.diagnostics if "dependency" in entry.code]
+    assert [(entry.code, entry.severity) for entry in found] == [("unknown-dependency", "error")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- [ ] T001 First\n- [ ] T002 Second (depends on T009)\n",
+        "- [ ] 1. First\n- [ ] 2. Second\n  - _Depends on: 3.1_\n",
+    ],
+    ids=["spec-kit", "kiro"],
+)
+def test_no_id_of_these_formats_is_of_another_milestone(text: str) -> None:
+    found = [entry for entry in read(text).diagnostics if entry.code == "unknown-dependency"]
+    assert [entry.severity for entry in found] == ["error"]
 
 
 def test_task_master_lines_and_section() -> None:

@@ -50,7 +50,6 @@ PLAN = Plan(
     id=None,
     title="A greeting",
     branch=None,
-    builds_on=None,
     goal="The program greets\nin two languages.",
     tasks=(TASK,),
     end_to_end=None,

@@ -31,7 +31,6 @@ def plan(*tasks: Task) -> Plan:
         id=None,
         title="A greeting",
         branch=None,
-        builds_on=None,
         goal="",
         tasks=tasks or (task("1"), task("2"), task("3")),
         end_to_end=None,

@@ -65,6 +65,10 @@ RULES: dict[str, Rule] = {
 }
 
 
-def finding(code: str, line: int, message: str) -> Diagnostic:
-    rule = RULES[code]
+OWN_DEPENDENCY = Rule(severity="error", hint="Fix the id or remove the dependency.")
+"""Instead of the rule of unknown-dependency where only a task of this plan can be meant."""
+
+
+def finding(code: str, line: int, message: str, *, rule: Rule | None = None) -> Diagnostic:
+    rule = rule or RULES[code]
     return Diagnostic(line=line, severity=rule.severity, code=code, message=message, hint=rule.hint)

@@ -2,10 +2,12 @@
 
 import hashlib
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from orchestrator.plan.diagnostics import finding
+from orchestrator.plan.diagnostics import OWN_DEPENDENCY, finding
 from orchestrator.plan.model import Criterion, Diagnostic, EndToEnd, Span, Task, TaskType
 from orchestrator.plan.values import Reference
 
@@ -38,15 +40,34 @@ class Milestone:
     id: str | None
     title: str
     branch: str | None
-    builds_on: str | None
     goal: str
     drafts: tuple[Draft, ...]
     end_to_end: EndToEnd | None
     diagnostics: tuple[Diagnostic, ...]
+    left_out: tuple[str, ...] = ()
+    """Ids of tasks that the plan names and says not to do."""
+    ids_are_local: bool = False
+    """Whether ids of this format begin again in each file, so that none names a task of another milestone."""
 
 
-def assembled(drafts: Sequence[Draft]) -> tuple[tuple[Task, ...], list[Diagnostic]]:
+class _Ids(NamedTuple):
+    """What tells whether an id that no task has can only mean a task of this plan, and so is a mistake."""
+
+    series: frozenset[str]
+    left_out: frozenset[str]
+    are_local: bool
+
+    def claim(self, name: str, reference: Reference) -> bool:
+        """An id with a dot begins with its milestone's number. One without can be a number in a sentence."""
+        if name.lower() in self.left_out or not ("." in name or reference.alone):
+            return False
+        return self.are_local or _series(name) in self.series
+
+
+def assembled(milestone: Milestone) -> tuple[tuple[Task, ...], list[Diagnostic]]:
     """Tasks in document order. A task that names no dependencies depends on the one before it."""
+    drafts = milestone.drafts
+    ids = _ids(milestone)
     findings = _id_findings(drafts)
     position = _positions(drafts)
     tasks = []
@@ -60,7 +81,7 @@ def assembled(drafts: Sequence[Draft]) -> tuple[tuple[Task, ...], list[Diagnosti
             before = drafts[max(number - 1, 0)].id
             depends = (before,) if before != draft.id else ()
         else:
-            depends, unknown = _resolved(draft, drafts, position)
+            depends, unknown = _resolved(draft, drafts, position, ids)
             findings += unknown
         tasks.append(_task(draft, depends, is_named=is_named))
     return tuple(tasks), findings
@@ -88,7 +109,7 @@ def _is_only_words(depends: Sequence[Reference], position: dict[str, int]) -> bo
 
 
 def _resolved(
-    draft: Draft, drafts: Sequence[Draft], position: dict[str, int]
+    draft: Draft, drafts: Sequence[Draft], position: dict[str, int], ids: _Ids
 ) -> tuple[tuple[str, ...], list[Diagnostic]]:
     known: dict[str, None] = {}
     findings = []
@@ -102,11 +123,27 @@ def _resolved(
                 known[drafts[place].id] = None
             elif name is not None and reference.sure:
                 message = f"task {draft.id} depends on {name}, which is not in this plan"
-                findings.append(finding("unknown-dependency", reference.line, message))
+                rule = OWN_DEPENDENCY if ids.claim(name, reference) else None
+                findings.append(finding("unknown-dependency", reference.line, message, rule=rule))
         if reference.last is not None:
             message = f"`{reference.first} to {reference.last}` is no range of tasks here; its ends count"
             findings.append(finding("unreadable-dependency", reference.line, message))
     return tuple(known), findings
+
+
+def _ids(milestone: Milestone) -> _Ids:
+    series = {_series(draft.id) for draft in milestone.drafts}
+    if milestone.id is not None:
+        number = milestone.id.lower().removeprefix("m")
+        series |= {f"{number}.", f"m{number}."}
+    left_out = frozenset(id.lower() for id in milestone.left_out)
+    return _Ids(frozenset(series), left_out, milestone.ids_are_local)
+
+
+def _series(id: str) -> str:
+    """What ids of one milestone share: `3.` of 3.1 and 3.2a, `m3.` of M3.1, `t` of T012, nothing of 7."""
+    head, dot, _ = id.lower().partition(".")
+    return head + dot if dot else head.rstrip(string.ascii_lowercase).rstrip(string.digits)
 
 
 _TICK = re.compile(r"^([ \t]{0,20}(?:[-*+]|\d{1,9}[.)])[ \t]{1,8})\[[xX]\]", re.MULTILINE)

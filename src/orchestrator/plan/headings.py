@@ -32,7 +32,7 @@ _TASK = re.compile(
     rf"{_LEAD}task(?:\s+|\s*[:#]\s*|[-_]?)[\[(#`*_]*(?P<id>{ID})(?P<close>[\])`*_]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
-_STRUCK = re.compile(rf"\W*~~\W*task\s+{ID}", re.IGNORECASE)
+_STRUCK = re.compile(rf"\W*~~\W*task\s+(?P<id>{ID})", re.IGNORECASE)
 _LIKE_A_TASK = re.compile(r"\W*task\s+(?P<token>[^\s:]+)\s*(?P<separator>:|[-–—]\s)", re.IGNORECASE)
 _ELSEWHERE = re.compile(rf"\b(?:tasks|subtask)\s+{ID}\s*[^\w\s]|\btask\s+{ID}\s*:", re.IGNORECASE)
 # With spaces around it a dash separates a title, unless a second id stands there by itself.
@@ -72,6 +72,8 @@ class NoTask:
 
     code: Literal["not-a-task", "bad-task-id", "left-out-task"]
     message: str
+    id: str | None = None
+    """Of a task that is left out."""
 
 
 @lru_cache(maxsize=4096)
@@ -134,8 +136,8 @@ def milestone_id(text: str) -> str | None:
 
 def _nearly(text: str, level: int) -> NoTask | None:
     text = text[:_LONGEST_LEAD]
-    if _STRUCK.match(text):
-        return NoTask(code="left-out-task", message="the task is struck out and left out")
+    if (struck := _STRUCK.match(text)) is not None:
+        return NoTask(code="left-out-task", message="the task is struck out and left out", id=struck["id"])
     match = _LIKE_A_TASK.match(text)
     if match is None:
         if level not in _LEVELS or _ELSEWHERE.search(text) is None:

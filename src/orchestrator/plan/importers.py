@@ -14,7 +14,7 @@ from orchestrator.plan.fields import Line
 from orchestrator.plan.front_matter import FrontMatter
 from orchestrator.plan.lists import Item, read_items
 from orchestrator.plan.model import Diagnostic, EndToEnd, Span
-from orchestrator.plan.native import document_title, native_drafts
+from orchestrator.plan.native import document_title, left_out, native_drafts
 from orchestrator.plan.values import Checkbox, Reference, only_code, references
 
 MOST_TASKS = 3000
@@ -236,9 +236,10 @@ def _milestone(
         id=front.values.get("id"),
         title=front.values.get("title") or document_title(document),
         branch=front.values.get("branch"),
-        builds_on=front.values.get("builds_on"),
         goal=front.values.get("goal", ""),
         drafts=tuple(drafts),
         end_to_end=end_to_end,
         diagnostics=(*front.diagnostics, *document.diagnostics, *findings, *missing),
+        left_out=left_out(document),
+        ids_are_local=True,
     )

@@ -76,7 +76,6 @@ class Plan:
     id: str | None
     title: str
     branch: str | None
-    builds_on: str | None
     goal: str
     tasks: tuple[Task, ...]
     end_to_end: EndToEnd | None

@@ -98,18 +98,23 @@ def _milestone(
 ) -> Milestone:
     fields = read_fields(document, _preamble(document))
     title = front.values.get("title") or document_title(document)
-    builds_on = front.values.get("builds_on") or fields.text("builds_on") or fields.text("depends")
     branch = front.values.get("branch") or first_word(fields.text("branch"))
     return Milestone(
         id=front.values.get("id") or milestone_id(title),
         title=title,
         branch=None if says_nothing(branch) else branch,
-        builds_on=builds_on or None,
         goal=_goal(document, sections) or fields.text("goal") or front.values.get("goal", ""),
         drafts=tuple(drafts),
         end_to_end=scenario,
         diagnostics=(*front.diagnostics, *findings),
+        left_out=left_out(document),
     )
+
+
+def left_out(document: Document) -> tuple[str, ...]:
+    """Ids of the tasks whose headings are struck out."""
+    headings = [task_heading(block.text, block.level) for block in document.blocks if block.kind == "heading"]
+    return tuple(found.id for found in headings if isinstance(found, NoTask) and found.id is not None)
 
 
 def _sections(document: Document) -> list[Section]:

@@ -99,7 +99,7 @@ def _no_task(path: str, tried: list[str], diagnostics: Sequence[Diagnostic] = ()
 
 
 def _plan(milestone: Milestone, text: str, path: str, format: str) -> Plan:
-    tasks, findings = assembled(milestone.drafts)
+    tasks, findings = assembled(milestone)
     problem = None if milestone.branch is None else branch_problem(milestone.branch)
     if problem is not None:
         findings.append(finding("bad-branch", _line_of(text, milestone.branch), problem))
@@ -110,7 +110,6 @@ def _plan(milestone: Milestone, text: str, path: str, format: str) -> Plan:
         id=milestone.id,
         title=milestone.title or _stem(path),
         branch=None if problem else milestone.branch,
-        builds_on=milestone.builds_on,
         goal=milestone.goal,
         tasks=tasks,
         end_to_end=milestone.end_to_end,

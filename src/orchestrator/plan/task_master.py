@@ -43,11 +43,13 @@ def read_task_master(text: str, path: str) -> Milestone:
     document = _loaded(text, path)
     tasks, findings = _tasks(document)
     drafts: list[Draft] = []
+    left_out = []
     for entry in _entries(tasks, findings):
         status = _text(entry.value.get("status")).lower()
         if status in _LEFT_OUT:
             message = f"task {entry.id} is {status} and left out"
             findings.append(finding("left-out-task", entry.value.lines.first, message))
+            left_out.append(entry.id)
         else:
             drafts.append(_draft(entry, done=status in _DONE))
     if drafts:
@@ -57,11 +59,12 @@ def read_task_master(text: str, path: str) -> Milestone:
         id=None,
         title=_project(document),
         branch=None,
-        builds_on=None,
         goal="",
         drafts=tuple(drafts),
         end_to_end=None,
         diagnostics=tuple(findings),
+        left_out=tuple(left_out),
+        ids_are_local=True,
     )
 
 

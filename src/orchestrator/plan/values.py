@@ -43,6 +43,8 @@ class Reference:
     line: int
     sure: bool = True
     """False: a number in a sentence, which counts where there is such a task, and is no mistake where not."""
+    alone: bool = True
+    """False: words follow, so that the number may count something, as in `3 services`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ _TASK_REFERENCE = re.compile(_TASK + _NAMED + _RANGE, re.IGNORECASE)
 _DOTTED = re.compile(
     r"(?<![\w.])(?:[A-Za-z]\.\d{1,9}|[A-Za-z]{0,2}\d{1,9})[A-Za-z]?(?:\.\d{1,9}[A-Za-z]?){1,7}(?![\w])(?!\.\d)"
 )
+_SAYS_MORE = re.compile(r"[\s*_`]*\w")
 _LINK = re.compile(r"\]\([^)\n]{0,300}\)")
 _SEPARATOR = re.compile(r"[,;&+/→]|\b(?:and|or|plus|then|as well as|followed by)\b", re.IGNORECASE)
 
@@ -92,7 +95,10 @@ def references(lines: Iterable[Line], *, bare: bool) -> list[Reference]:
                 match = _TASK_REFERENCE.search(piece)
                 listed = match is not None
             if match is not None and listed:
-                found.append(Reference(first=match["first"], last=match["last"], line=line.number))
+                alone = match["word"] is not None or _SAYS_MORE.match(match.string, match.end()) is None
+                found.append(
+                    Reference(first=match["first"], last=match["last"], line=line.number, alone=alone)
+                )
             if bare:
                 rest = piece if match is None or not listed else match.string[match.end() :]
                 found += [
