@@ -174,6 +174,27 @@ async def test_a_folder_that_is_none_is_refused(
     assert await containers.names() == []
 
 
+async def test_a_relative_folder_is_below_the_current_one(
+    new: Any, code_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(code_folder.parent)
+    container = new()
+    await container.start(code_folder.name, command=("touch", "here"))
+    assert (await container.wait()).exit_code == 0
+    await container.stop()
+    assert (code_folder / "here").exists()
+
+
+async def test_a_relative_folder_below_one_that_is_gone_is_named(
+    new: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(EnvironmentInvalid, match="my-project: the current folder is gone"):
+        await new().start("my-project", command=FOREVER)
+
+
 async def test_a_folder_that_vanished_on_the_way_to_the_engine_is_not_made(
     new: Any, engine: EngineClient, code_folder: Path, containers: Containers
 ) -> None:

@@ -56,10 +56,12 @@ class CodingAgentContainer:
     async def start(self, code_folder: Path | str, *, command: Sequence[str] | None = None) -> None:
         """Make and start it, as the owner of `code_folder`; without `command` the image's own keeps it alive.
 
+        A relative folder is below the caller's current one.
+
         Raises CannotStart (both an EnvironmentInvalid and a CodingAgentError) when folder, image or engine
         are not fit. Leaves no container behind when it fails.
         """
-        spec = self._spec(Path(code_folder), command)
+        spec = self._spec(_absolute(Path(code_folder)), command)
         self._id, self._stopped = None, False
         try:
             engine = await self._engine()
@@ -155,11 +157,21 @@ def _words(command: Sequence[str]) -> tuple[str, ...]:
     return tuple(command)
 
 
+def _absolute(code_folder: Path) -> Path:
+    """Links stay as they are. Raises CannotStart for a relative path when the current folder is gone."""
+    try:
+        return code_folder.absolute()
+    except OSError:
+        raise CannotStart(
+            "the current folder is gone, so a relative code folder cannot be found",
+            where=str(code_folder),
+            hint="Change to a folder that exists, or give the whole path.",
+        ) from None
+
+
 def _owner(code_folder: Path) -> os.stat_result:
-    """Raises CannotStart unless it is the absolute path of a folder whose owner the caller can be."""
+    """Raises CannotStart unless it is a folder whose owner the caller can be."""
     where = str(code_folder)
-    if not code_folder.is_absolute():
-        raise CannotStart("the code folder is not an absolute path", where=where, hint="Give its whole path.")
     try:
         found = code_folder.stat()
     except OSError as error:
