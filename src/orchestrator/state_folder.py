@@ -29,6 +29,10 @@ class StateFolder(NamedTuple):
     id: str
     """Tells our containers and sockets from those of another state folder; eight hexadecimal digits."""
 
+    @property
+    def repositories(self) -> Path:
+        return self.path / "repositories"
+
 
 def state_folder(environ: Mapping[str, str]) -> Path:
     """Where the state folder is or will be. Raises EnvironmentInvalid when no absolute path can be told."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator import run_milestone
-from orchestrator.commands.request import RunRequest
+from orchestrator.commands.request import RunRequest, StartOptions
 
 
 async def test_a_misspelt_option_is_an_error_that_the_caller_sees() -> None:
@@ -20,5 +20,7 @@ def test_every_option_of_a_run_is_a_keyword_with_the_same_default() -> None:
     plan, *options = inspect.signature(run_milestone).parameters.values()
     assert plan.name == "plan"
     assert all(option.kind is option.KEYWORD_ONLY for option in options)
-    defaults = {option.name: option.default for option in options if option.name != "progress"}
-    assert defaults == {each.name: each.default for each in fields(RunRequest) if each.name != "progress"}
+    declared = {each.name: each.default for each in (*fields(RunRequest), *fields(StartOptions))}
+    for option in options:
+        assert callable(option.default) or option.default == declared[option.name]
+    assert {option.name for option in options} == declared.keys() - {"plan", "options"}

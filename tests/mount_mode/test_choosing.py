@@ -111,7 +111,7 @@ def test_what_cannot_be_committed_is_refused_before_an_unfinished_run_is_given_u
     scene.write("s/git~1", "x\n")
     refused = run(scene, "--new", "--allow-dirty")
     assert (refused.exit_code, refused.stdout) == (2, b""), refused
-    assert "cannot become a commit" in refused.err and "git~1" in refused.err
+    assert "cannot be committed" in refused.err and "git~1" in refused.err
     assert scene.status(unfinished.run)["status"] == "failed"
     (scene.folder / "s" / "git~1").unlink()
     assert resume(scene).run == unfinished.run

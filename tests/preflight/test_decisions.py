@@ -2,22 +2,20 @@
 
 import pytest
 
-from orchestrator.preflight.checks import (
-    FREE_BYTES_FAILED,
+from orchestrator.preflight.environment import (
+    DISK_BYTES,
     FREE_BYTES_WARNING,
-    Check,
     disk_check,
-    git_settings_check,
     image_check,
-    owner_check,
     proxy_check,
-    signing_check,
 )
+from orchestrator.preflight.repository import git_settings_check, owner_check, signing_check
+from orchestrator.preflight.site import Finding
 
 CASES = [
     ("disk, plenty", disk_check(FREE_BYTES_WARNING, "/s"), "ok"),
     ("disk, little", disk_check(FREE_BYTES_WARNING - 1, "/s"), "warning"),
-    ("disk, hardly any", disk_check(FREE_BYTES_FAILED - 1, "/s"), "failed"),
+    ("disk, hardly any", disk_check(DISK_BYTES - 1, "/s"), "failed"),
     ("image there", image_check("i:1", "sha256:0123456789abcdef"), "ok"),
     ("no image", image_check("i:1", None), "failed"),
     ("an ordinary owner", owner_check(1000), "ok"),
@@ -35,7 +33,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("check", "status"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_status(check: Check, status: str) -> None:
+def test_status(check: Finding, status: str) -> None:
     assert check.status == status
     assert (check.mend is not None) == (status in ("warning", "failed"))
 

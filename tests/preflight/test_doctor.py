@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from orchestrator.cli.host import this_host
 from orchestrator.config import load_settings
-from orchestrator.preflight.checks import CHECKS, Surroundings, examine
+from orchestrator.preflight.checks import CHECKS, examine
 
 KEY = "sk-ant-a-key-of-a-test"
 
@@ -323,5 +323,5 @@ async def test_a_state_folder_that_no_run_could_make(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "XDG_STATE_HOME": "/dev/null"}
     loaded = load_settings(None, environ=environ)
     host = replace(this_host(), environ=environ, folder=tmp_path)
-    (state, *_) = await examine(Surroundings(host=host, loaded=loaded), "state")
+    (state, *_) = await examine(host, loaded, "state")
     assert state.status == "failed" and state.mend is not None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orchestrator.cli.host import this_host
 from orchestrator.commands import run
-from orchestrator.commands.request import RunRequest
+from orchestrator.commands.request import RunRequest, StartOptions
 from orchestrator.preflight import environment
 from orchestrator.run.facts import Listener
 from orchestrator.run.report import RunReport
@@ -27,29 +27,30 @@ async def run_milestone(
     allow_dirty: bool = False,
     listeners: tuple[Listener, ...] = (),
     progress: Callable[[str], None] = lambda line: None,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> RunReport:
     """Carry out a plan in the current folder, or continue its unfinished run.
 
-    The options are those of `orchestrator run`; `listeners` get each fact of the run, `progress` each line of
-    what takes long before there is a run. Raises OrchestratorError when plan, configuration or environment
-    cannot be used, before anything is started; what happens later is in the report.
+    The options are those of `orchestrator run`. `listeners` get each fact of the run, `progress` each line of
+    what takes long before there is a run, `warn` each warning about the plan. Raises OrchestratorError when
+    plan, configuration or environment cannot be used, before anything is started; what happens later is in
+    the report.
     """
-    request = RunRequest(
+    options = StartOptions(
         agent=agent,
         agent_command=agent_command,
         model=model,
         guidance=guidance,
         config=config,
-        only=only,
-        first=first,
         keep=keep,
         redo=redo,
-        new=new,
         allow_dirty=allow_dirty,
         listeners=listeners,
         progress=progress,
+        warn=warn,
     )
-    return await run.run_milestone(this_host(), plan, request)
+    request = RunRequest(plan=plan, only=only, first=first, new=new, options=options)
+    return await run.run(this_host(), request)
 
 
 def validate_environment() -> Path:

@@ -22,5 +22,6 @@ def clean(arguments: argparse.Namespace) -> int:
     from orchestrator.commands import clean as cleaning
 
     age = cleaning.parse_age(arguments.older_than) if arguments.older_than is not None else None
-    asyncio.run(cleaning.clean(this_host(), dry_run=arguments.dry_run, older_than=age, say=print))
+    request = cleaning.CleanRequest(dry_run=arguments.dry_run, older_than=age)
+    asyncio.run(cleaning.clean(this_host(), request, say=print))
     return 0

@@ -12,7 +12,7 @@ from orchestrator.text import one_line
 
 if TYPE_CHECKING:
     from orchestrator.config import Row
-    from orchestrator.preflight.checks import Check
+    from orchestrator.preflight.checks import Reported
 
 MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
 
@@ -28,14 +28,13 @@ def doctor(arguments: argparse.Namespace) -> int:
     import asyncio
 
     from orchestrator.config import load_settings
-    from orchestrator.preflight.checks import CHECKS, Surroundings, examine
+    from orchestrator.preflight.checks import CHECKS, examine
 
     if arguments.check is not None and arguments.check not in CHECKS:
         raise UsageError(f"there is no check {arguments.check}", hint=f"There are: {', '.join(CHECKS)}")
     host = this_host()
     loaded = load_settings(host.folder, environ=host.environ, leave_out_untrusted=True)
-    here = Surroundings(host=host, loaded=loaded)
-    checks = asyncio.run(examine(here, arguments.check))
+    checks = asyncio.run(examine(host, loaded, arguments.check))
     healthy = all(check.status != "failed" for check in checks)
     if arguments.json:
         print(as_json(checks, loaded.rows, ok=healthy))
@@ -46,7 +45,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0 if healthy else 1
 
 
-def described(checks: "Sequence[Check]") -> list[str]:
+def described(checks: "Sequence[Reported]") -> list[str]:
     """For people: a line for each check, and one below it for what mends it."""
     lines = []
     for check in checks:
@@ -65,7 +64,7 @@ def settings_table(rows: "Sequence[Row]") -> str:
     return table(("setting", "value", "from"), cells)
 
 
-def as_json(checks: "Sequence[Check]", rows: "Sequence[Row]", *, ok: bool) -> str:
+def as_json(checks: "Sequence[Reported]", rows: "Sequence[Row]", *, ok: bool) -> str:
     found = {
         "schema": 1,
         "ok": ok,

@@ -6,11 +6,12 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import PlanError, UsageError
+from orchestrator.plan.diagnostics import describe
 from orchestrator.plan.model import FORMATS, Diagnostic, EndToEnd, Plan, Severity, Task
 from orchestrator.text import one_line, plain
 
@@ -44,7 +45,7 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 def show(arguments: argparse.Namespace) -> int:
     from orchestrator.project.plan_files import read_plan_file
 
-    plan, _ = read_plan_file(arguments.plan, arguments.format)
+    plan = read_plan_file(arguments.plan, arguments.format).plan
     if arguments.json:
         print(json.dumps(as_json(plan), ensure_ascii=False, indent=2))
     else:
@@ -62,13 +63,13 @@ def _check_one(path: Path, format: str | None, *, strict: bool) -> int:
     from orchestrator.project.plan_files import read_plan_file
 
     try:
-        plan, _ = read_plan_file(path, format)
+        plan = read_plan_file(path, format).plan
     except (PlanError, UsageError) as error:
         print(plain(f"error: {error}"), file=sys.stderr)
         return 2
     severities = [_severity(entry, strict=strict) for entry in plan.diagnostics]
     for entry, severity in zip(plan.diagnostics, severities, strict=True):
-        print(_diagnostic(plan, entry, severity))
+        print(describe(replace(entry, severity=severity), path=plan.path))
     if not severities:
         print(f"{plain(plan.path)}: {_count(len(plan.tasks), 'task')}, nothing to report")
     return 2 if "error" in severities else 0
@@ -158,7 +159,7 @@ def _described(plan: Plan) -> Iterator[str]:
         yield f"End to end: {commands}, lines {lines.first}-{lines.last}"
     if plan.diagnostics:
         yield ""
-        yield from (_diagnostic(plan, entry, entry.severity) for entry in plan.diagnostics)
+        yield from (describe(entry, path=plan.path) for entry in plan.diagnostics)
 
 
 def _table(tasks: Sequence[Task]) -> str:
@@ -196,11 +197,6 @@ def _graph(plan: Plan) -> Iterator[str]:
     for number, task in enumerate(ordered(plan), 1):
         waits = ", ".join(one_line(name, 24) for name in task.depends_on)
         yield f"{number:>4}. {one_line(task.id, 24)}" + (f" <- {waits}" if waits else "")
-
-
-def _diagnostic(plan: Plan, entry: Diagnostic, severity: Severity) -> str:
-    place = f"{one_line(plan.path, 4096)}:{entry.line}"
-    return f"{place}: {severity} {entry.code} {one_line(entry.message, 300)}\n    {one_line(entry.hint, 300)}"
 
 
 def _severity(entry: Diagnostic, *, strict: bool) -> Severity:

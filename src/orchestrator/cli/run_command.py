@@ -17,7 +17,7 @@ from orchestrator.run.report import RunReport
 from orchestrator.text import plain
 
 if TYPE_CHECKING:
-    from orchestrator.commands.request import RunRequest
+    from orchestrator.commands.request import StartOptions
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -77,37 +77,44 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
-    from orchestrator.commands.run import run_milestone
+    from orchestrator.commands.request import RunRequest
+    from orchestrator.commands.run import run
 
-    request = replace(
-        _request(arguments), only=tuple(arguments.only), first=arguments.first, new=arguments.new
+    request = RunRequest(
+        plan=arguments.plan,
+        only=tuple(arguments.only),
+        first=arguments.first,
+        new=arguments.new,
+        options=_options(arguments),
     )
-    return _carry_out(arguments, run_milestone(this_host(), arguments.plan, request))
+    return _carry_out(arguments, run(this_host(), request))
 
 
 def run_task(arguments: argparse.Namespace) -> int:
-    from orchestrator.commands.run import run_milestone
+    from orchestrator.commands.request import RunRequest
+    from orchestrator.commands.run import run
 
-    request = replace(_request(arguments), only=(arguments.task,))
-    return _carry_out(arguments, run_milestone(this_host(), arguments.plan, request))
+    request = RunRequest(plan=arguments.plan, only=(arguments.task,), options=_options(arguments))
+    return _carry_out(arguments, run(this_host(), request))
 
 
 def resume_run(arguments: argparse.Namespace) -> int:
-    from orchestrator.commands import run as runs
+    from orchestrator.commands.request import ResumeRequest
+    from orchestrator.commands.resume import resume
 
-    request = replace(_request(arguments), keep=tuple(arguments.keep), redo=tuple(arguments.redo))
-    return _carry_out(arguments, runs.resume_run(this_host(), arguments.run, request))
+    options = replace(_options(arguments), keep=tuple(arguments.keep), redo=tuple(arguments.redo))
+    return _carry_out(arguments, resume(this_host(), ResumeRequest(run=arguments.run, options=options)))
 
 
-def _request(arguments: argparse.Namespace) -> "RunRequest":
-    from orchestrator.commands.request import RunRequest
+def _options(arguments: argparse.Namespace) -> "StartOptions":
+    from orchestrator.commands.request import StartOptions
 
     if os.environ.get("ORCHESTRATOR_RUN"):
         raise UsageError(
             f"we are inside run {os.environ['ORCHESTRATOR_RUN']}; a run inside a run is not supported",
             hint="An agent does its task itself; a person unsets ORCHESTRATOR_RUN.",
         )
-    return RunRequest(
+    return StartOptions(
         agent=arguments.agent,
         agent_command=arguments.agent_command,
         model=arguments.model,
@@ -115,6 +122,7 @@ def _request(arguments: argparse.Namespace) -> "RunRequest":
         config=tuple(arguments.config),
         allow_dirty=arguments.allow_dirty,
         progress=_show_progress,
+        warn=_show_warning,
         listeners=(_listener(as_json=arguments.json),),
     )
 
@@ -152,6 +160,11 @@ def _show_progress(line: str) -> None:
     """What a build prints is for somebody who waits at a terminal; an error carries the end of it."""
     if sys.stderr.isatty():
         print(plain(line), file=sys.stderr, flush=True)
+
+
+def _show_warning(line: str) -> None:
+    """On standard error, where it disturbs neither events nor the table."""
+    print(line, file=sys.stderr)
 
 
 class _Output:

@@ -28,9 +28,9 @@ def add_cancel(parser: argparse.ArgumentParser) -> None:
 def undo_task(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from orchestrator.commands.undo import undo
+    from orchestrator.commands.undo import UndoRequest, undo
 
-    _say(asyncio.run(undo(this_host(), arguments.run, arguments.task)))
+    _say(asyncio.run(undo(this_host(), UndoRequest(run=arguments.run, task=arguments.task))))
     return 0
 
 
@@ -49,7 +49,7 @@ def abandon_run(arguments: argparse.Namespace) -> int:
 def cancel_run(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from orchestrator.commands.undo import cancel
+    from orchestrator.commands.cancel import cancel
 
     state = asyncio.run(cancel(this_host(), arguments.run))
     status = state.end.status if state.end is not None else "over"

@@ -1,49 +1,56 @@
-"""`run_milestone` and `resume_run`: validate, start, carry out, and stop whatever happens."""
+"""`run` and `task`: carry out a plan, or some of its tasks."""
 
-from pathlib import Path
-
-from orchestrator.commands.plan_for_resume import plan_for_resume
-from orchestrator.commands.request import RunRequest, options_for, settings_for
-from orchestrator.commands.start import choose, prepared
-from orchestrator.engine.actions import RunActions
-from orchestrator.engine.milestone_runner import MilestoneRunner
+from orchestrator.commands.request import RunRequest, load_run_settings, merge_options
+from orchestrator.commands.resume import plan_for_resume
+from orchestrator.commands.start import carry_out
+from orchestrator.errors import UsageError
+from orchestrator.plan.model import Plan
 from orchestrator.preflight.environment import validate_environment
 from orchestrator.project.host import Host
-from orchestrator.project.project import opened_project, plan_path
+from orchestrator.project.plan_files import plan_path, read_plan_file, require_runnable
+from orchestrator.project.project import Project, opened_project
 from orchestrator.run.report import RunReport, report_of
-from orchestrator.supervision.choose_run import DoneAlready, ResumeRun
+from orchestrator.supervision.choose_run import Choice, DoneAlready, NewRun, ResumeRun, Selection, choose_run
 
 
-async def run_milestone(host: Host, plan: str | Path, request: RunRequest) -> RunReport:
-    """Carry out a plan in the code folder we stand in, or go on with its unfinished run.
+async def run(host: Host, request: RunRequest) -> RunReport:
+    """Carry out a plan in the code folder, or continue its unfinished run.
 
-    Raises OrchestratorError when plan, configuration or environment are not fit, before anything is started;
-    what happens later is in the report.
+    Raises OrchestratorError when plan, configuration or environment cannot be used, before anything is
+    started; what happens later is in the report.
     """
     folder = validate_environment(host)
     async with opened_project(host) as project:
-        choice, read = await choose(project, plan_path(folder, plan), request)
-        if isinstance(choice, DoneAlready):
-            done = ResumeRun(state=choice.state)
-            settings_for(
-                project, done, options_for(done, request)
-            )  # what is wrong with them is said all the same
-            last = project.journal.state_facts(choice.state.run)[-1]
-            for listener in request.listeners:
-                listener(last)
-            return report_of(choice.state)
-        async with prepared(project, choice, read, request) as context:
-            return report_of(
-                await MilestoneRunner(context.journal, context.work, RunActions(context)).carry_out()
-            )
+        path = plan_path(folder, request.plan)
+        read = read_plan_file(folder / path, shown_as=path)
+        require_runnable(read.plan)
+        match await _choose(project, read.plan, request):
+            case NewRun() as choice:
+                return await carry_out(project, choice, read, request.options)
+            case ResumeRun(state=outline):
+                state = project.catalog.run(outline.run)
+                resumed, read = plan_for_resume(project, state, request.options, read.content)
+                return await carry_out(project, resumed, read, request.options)
+            case DoneAlready(state=outline):
+                return _report_again(project, outline.run, request)
 
 
-async def resume_run(host: Host, wanted: str | None, request: RunRequest) -> RunReport:
-    """Go on with an unfinished run: named by id, unambiguous prefix or plan, else the only one here."""
-    async with opened_project(host) as project:
-        state = project.unfinished(wanted)
-        choice, read = plan_for_resume(project, state, request)
-        async with prepared(project, choice, read, request) as context:
-            return report_of(
-                await MilestoneRunner(context.journal, context.work, RunActions(context)).carry_out()
-            )
+async def _choose(project: Project, plan: Plan, request: RunRequest) -> Choice:
+    """What to do about the plan. Raises UsageError for tasks that it does not have."""
+    for wanted in (*request.only, *([request.first] if request.first is not None else [])):
+        if plan.task(wanted) is None:
+            known = ", ".join(task.id for task in plan.tasks)
+            raise UsageError(f"there is no task {wanted}", where=plan.path, hint=f"The plan's tasks: {known}")
+    records = await project.runs_of_plan(plan.path)
+    selection = Selection(only=request.only, first=request.first, anew=request.new)
+    return choose_run(records, plan, selection, on_branch=await project.on_branch(records))
+
+
+def _report_again(project: Project, run: str, request: RunRequest) -> RunReport:
+    """The report of a run that has nothing left to do; wrong options are refused all the same."""
+    state = project.catalog.run(run)
+    load_run_settings(project, state, merge_options(state.options, request.options))
+    end = project.journal.state_facts(run)[-1]
+    for listener in request.options.listeners:
+        listener(end)
+    return report_of(state)

@@ -1,6 +1,7 @@
-"""The first facts of a run, and those with which it goes on."""
+"""The facts with which a run starts, and those with which it is resumed."""
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from msgspec.structs import replace
 
@@ -8,7 +9,8 @@ from orchestrator.config import LoadedSettings
 from orchestrator.engine.undo import finish_undo, see_lost
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.plan.model import Plan
-from orchestrator.project.project import Project, ReadPlan
+from orchestrator.project.plan_files import ReadPlan
+from orchestrator.project.project import Project
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended
 from orchestrator.run.facts import (
@@ -20,14 +22,14 @@ from orchestrator.run.facts import (
     RunStarted,
     TaskFinished,
 )
-from orchestrator.run.state import PLAN_AT_START, RunState
+from orchestrator.run.state import PLAN_AT_START
 from orchestrator.supervision.choose_run import NewRun, ResumeRun
 from orchestrator.supervision.plan_edits import entries_of
 from orchestrator.workspace.tree import TreeRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Settled:
     """What is settled about a run before anything is touched."""
 
     run: str
@@ -37,49 +39,82 @@ class Terms:
     untracked: frozenset[str]
     build_context: str
     """What the image was built from."""
-    dirty: bool
-    """Whether there are changes of the user's to be committed first."""
+    allow_dirty: bool
+    """Whether changes of the user's are committed first."""
     notices: tuple[str, ...]
 
 
-async def record_resume(
-    project: Project, choice: ResumeRun, read: ReadPlan, terms: Terms, listeners: tuple[Listener, ...]
+async def record_start_or_resume(
+    project: Project,
+    choice: NewRun | ResumeRun,
+    read: ReadPlan,
+    settled: Settled,
+    listeners: tuple[Listener, ...],
 ) -> RunJournal:
-    """Write the fact with which a run goes on, and what has become of it meanwhile."""
-    journal = RunJournal.open(project.journal, terms.run, listeners)
-    await finish_undo(project.workspace, journal, project.catalog.folder(terms.run), terms.untracked)
+    """Write the facts with which a run starts or is resumed; listeners hear them and all that follow.
+
+    Everything that can be refused comes before an unfinished run is cancelled in favour of a new one.
+    """
+    match choice:
+        case NewRun():
+            started = await run_started_fact(project, read.plan, settled)
+            if choice.replaces is not None:
+                await cancel_superseded_run(project, choice.replaces.run)
+            return await record_new_run(project, choice, read, settled, started, listeners)
+        case ResumeRun():
+            return await record_resume(project, choice, read, settled, listeners)
+        case _ as never:
+            assert_never(never)
+
+
+async def record_resume(
+    project: Project, choice: ResumeRun, read: ReadPlan, settled: Settled, listeners: tuple[Listener, ...]
+) -> RunJournal:
+    """Write the fact with which a run is resumed, and what has become of it meanwhile."""
+    folder = project.catalog.folder(settled.run)
+    journal = RunJournal.open(project.journal, settled.run, listeners)
+    if not journal.state.branch_ready:
+        await project.workspace.user.pin_base(settled.run, journal.state.start.head)
+    await finish_undo(project.workspace, journal, folder, settled.untracked)
     if choice.taken is not None:
-        project.catalog.folder(terms.run).stored_plan(choice.taken.stored).write_bytes(read.content)
-    await journal.append(RunResumed(options=terms.options))
+        folder.stored_plan(choice.taken.stored).write_bytes(read.content)
+    await journal.append(RunResumed(options=settled.options))
     if choice.taken is not None:
         await journal.append(choice.taken)
         await _import_ticked_off(journal, read.plan)
-    for text in terms.notices:
+    for text in settled.notices:
         await journal.append(Notice(text=text))
     await see_lost(project.workspace, journal)
-    await _answer_by_guidance(journal, terms.options.guidance)
+    await _answer_by_guidance(journal, settled.options.guidance)
     return journal
 
 
-async def begun(
+async def record_new_run(
     project: Project,
     choice: NewRun,
     read: ReadPlan,
-    terms: Terms,
+    settled: Settled,
     started: RunStarted,
     listeners: tuple[Listener, ...],
 ) -> RunJournal:
-    """Write a new run's first facts."""
-    folder = project.catalog.folder(terms.run)
+    """Write a new run's first facts.
+
+    A kill can come between any two lines. Before the facts there is only the run's folder, which the next
+    start removes (`leftovers.remove_unrecorded`); the user's repository has no trace of the run yet. After
+    them the run is known and can be resumed, which pins its base again.
+    """
+    folder = project.catalog.folder(settled.run)
     folder.stored_plan(PLAN_AT_START).write_bytes(read.content)
-    folder.configuration.write_bytes(terms.loaded.repository_file or b"")
-    folder.build_context.write_text(terms.build_context, "utf-8")
-    notices = [Notice(text=text) for text in terms.notices]
+    folder.configuration.write_bytes(settled.loaded.repository_file or b"")
+    folder.build_context.write_text(settled.build_context, "utf-8")
+    notices = [Notice(text=text) for text in settled.notices]
     imported = {id: TaskFinished(status="imported", commit=commit) for id, commit in choice.imported.items()}
     skipped = {id: TaskFinished(status="skipped", reason="left out") for id in choice.skipped}
-    return await RunJournal.begin(
-        project.journal, terms.run, started, notices, {**imported, **skipped}, listeners
+    journal = await RunJournal.begin(
+        project.journal, settled.run, started, notices, {**imported, **skipped}, listeners
     )
+    await project.workspace.user.pin_base(settled.run, started.head)
+    return journal
 
 
 async def _import_ticked_off(journal: RunJournal, plan: Plan) -> None:
@@ -90,50 +125,48 @@ async def _import_ticked_off(journal: RunJournal, plan: Plan) -> None:
             await journal.append(TaskFinished(status="imported", commit=None), task=task.id)
 
 
-async def give_up(project: Project, state: RunState) -> None:
-    """The unfinished run that `--new` takes the place of is cancelled."""
-    with project.run_lock(state.run):
-        await project.journal.append(state.run, run_ended("cancelled", "a new run was started instead"))
+async def cancel_superseded_run(project: Project, run: str) -> None:
+    """Cancel the unfinished run that `--new` takes the place of; the new run's listeners do not hear it."""
+    with project.run_lock(run):
+        await project.journal.append(run, run_ended("cancelled", "a new run was started instead"))
 
 
-async def run_started_fact(project: Project, plan: Plan, terms: Terms) -> RunStarted:
+async def run_started_fact(project: Project, plan: Plan, settled: Settled) -> RunStarted:
     """What a new run starts from. Raises EnvironmentInvalid when the user's changes cannot be committed."""
-    head = (await project.workspace.user.head()).commit
-    await project.workspace.user.pin_base(terms.run, head)
-    base = head
-    if terms.dirty:
-        base = await _users_commit(project, head, terms)
+    base = head = (await project.workspace.user.head()).commit
+    if settled.allow_dirty and await project.workspace.user.dirty_paths(settled.untracked):
+        base = await _commit_users_changes(project, head, settled)
     return RunStarted(
         plan=plan.path,
         plan_title=plan.title,
         folder=str(project.folder),
-        branch=terms.branch,
+        branch=settled.branch,
         base=base,
         head=head,
         tasks=entries_of(plan),
         end_to_end=plan.end_to_end is not None,
-        options=replace(terms.options, agent=terms.loaded.settings.agent.name),
+        options=replace(settled.options, agent=settled.loaded.settings.agent.name),
     )
 
 
-async def _users_commit(project: Project, head: str, terms: Terms) -> str:
+async def _commit_users_changes(project: Project, head: str, settled: Settled) -> str:
     """The user's uncommitted changes as a commit in our repository; it lands when the branch is made."""
     try:
         snapshot = await project.workspace.tree.snapshot(
-            exclude=terms.untracked, baseline=await project.workspace.tree.baseline()
+            exclude=settled.untracked, baseline=await project.workspace.tree.baseline()
         )
         made = await project.workspace.tree.build_candidate(
             snapshot,
             parent=head,
-            message=f"Changes before run {terms.run}\n",
+            message=f"Changes before run {settled.run}\n",
             overlay={},
-            ref=f"refs/ktrdr/edits/{terms.run}/0",
+            ref=f"refs/ktrdr/edits/{settled.run}/0",
             base=head,
         )
     except TreeRefused as error:
-        await project.workspace.forget(terms.run)
+        await project.workspace.forget(settled.run)
         raise EnvironmentInvalid(
-            f"what is not committed cannot become a commit: {error.what}",
+            f"your uncommitted changes cannot be committed: {error.what}",
             where=error.where,
             hint="Remove or rename it, or commit yourself what is to stay.",
         ) from error

@@ -17,8 +17,9 @@ from orchestrator.engine.stop_signals import cancelled_by_signals
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.gates.setup_image import SetupImage, find_setup, plan_setup
 from orchestrator.preflight.environment import validate_environment
+from orchestrator.preflight.leftovers import refuse_living_containers
 from orchestrator.project.host import Host
-from orchestrator.project.project import Project, check_living_containers, opened_project
+from orchestrator.project.project import Project, opened_project
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import attached, own_environment
 from orchestrator.workspace import history
@@ -60,7 +61,7 @@ async def shell(host: Host, command: Sequence[str]) -> int:
 
 async def _spec(engine: ContainerEngine, project: Project, folders: AttemptFolders) -> ContainerSpec:
     """Everything but the agent and its gateway; nothing is in it that the agent would not see."""
-    await check_living_containers(engine, project, run="")
+    await refuse_living_containers(engine, project.folder, run=None)
     settings = load_settings(project.folder, environ=project.host.environ).settings
     image = await run_image(
         engine, project.folder, settings, earlier_context=None, environ=project.host.environ, on_line=_say

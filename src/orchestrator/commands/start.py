@@ -5,129 +5,112 @@ container started when it is.
 """
 
 import asyncio
+import dataclasses
 import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import resources
 
+from msgspec import structs
+
 from orchestrator.agents.base import AgentDriver
 from orchestrator.commands.image import run_image
-from orchestrator.commands.plan_for_resume import plan_for_resume
-from orchestrator.commands.request import RunRequest, model_for, options_for, settings_for
-from orchestrator.commands.run_facts import Terms, begun, give_up, record_resume, run_started_fact
+from orchestrator.commands.request import StartOptions, load_run_settings, merge_options
+from orchestrator.commands.run_facts import Settled, record_start_or_resume
 from orchestrator.commands.work import work_of
-from orchestrator.containers.base import ContainerEngine
+from orchestrator.config import LoadedSettings, Settings
 from orchestrator.containers.machine import machine_of
+from orchestrator.engine.actions import RunActions
 from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.context import RunContext
-from orchestrator.errors import EnvironmentInvalid, UsageError
+from orchestrator.engine.milestone_runner import MilestoneRunner
+from orchestrator.gateway.access import ModelSource
 from orchestrator.gateway.client import GatewayClient
+from orchestrator.gateway.source import chosen_model
+from orchestrator.plan.diagnostics import describe
 from orchestrator.plan.model import Plan
 from orchestrator.preflight import leftovers
-from orchestrator.preflight.environment import (
-    check_agent_program,
-    check_disk,
-    check_mounts,
-    check_required_files,
-    run_checks,
-)
+from orchestrator.preflight.checks import Stage, require
 from orchestrator.preflight.notices import notices
-from orchestrator.project.plan_files import read_plan_file, require_runnable
-from orchestrator.project.project import Project, ReadPlan, check_living_containers
+from orchestrator.preflight.site import PlannedRun, Site, once, supply
+from orchestrator.project.plan_files import ReadPlan
+from orchestrator.project.project import Project
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended
-from orchestrator.run.facts import Listener
+from orchestrator.run.facts import Listener, RunOptions
 from orchestrator.run.prompts import TEXTS
+from orchestrator.run.report import RunReport, report_of
 from orchestrator.run.state import RunState
-from orchestrator.supervision.choose_run import (
-    Choice,
-    NewRun,
-    ResumeRun,
-    Selection,
-    choose_run,
-    is_unfinished,
-)
+from orchestrator.supervision.choose_run import NewRun, ResumeRun
+from orchestrator.workspace.workspace import Workspace
 
 
-async def choose(project: Project, path: str, request: RunRequest) -> tuple[Choice, ReadPlan]:
-    """The plan and what to do about it; a run that goes on keeps the plan it was started with."""
-    plan, content = read_plan_file(project.folder / path, shown_as=path)
-    require_runnable(plan)
-    for wanted in (*request.only, *([request.first] if request.first is not None else [])):
-        if plan.task(wanted) is None:
-            known = ", ".join(task.id for task in plan.tasks)
-            raise UsageError(f"there is no task {wanted}", where=path, hint=f"The plan's tasks: {known}")
-    records = await project.runs_of_plan(path)
-    selection = Selection(only=request.only, first=request.first, anew=request.new)
-    choice = choose_run(records, plan, selection, on_branch=await project.on_branch(records))
-    if isinstance(choice, ResumeRun):
-        return plan_for_resume(project, choice.state, request)
-    return choice, ReadPlan(plan=plan, content=content)
+async def carry_out(
+    project: Project, choice: NewRun | ResumeRun, read: ReadPlan, given: StartOptions
+) -> RunReport:
+    """Start or resume the chosen run by this plan, and carry it out to its end."""
+    if isinstance(choice, NewRun) or choice.taken is not None:
+        for warning in read.plan.warnings:
+            given.warn(describe(warning, path=read.plan.path))
+    async with prepared(project, choice, read, given) as context:
+        runner = MilestoneRunner(context.journal, context.work, RunActions(context))
+        return report_of(await runner.carry_out())
 
 
 @asynccontextmanager
 async def prepared(
-    project: Project, choice: NewRun | ResumeRun, read: ReadPlan, request: RunRequest
+    project: Project, choice: NewRun | ResumeRun, read: ReadPlan, given: StartOptions
 ) -> AsyncIterator[RunContext]:
-    """Check everything, take the locks, write the run's first or next fact, and give its context."""
-    options = options_for(choice, request)
-    loaded = settings_for(project, choice, options)
+    """Require every check, take the locks, write the run's first or next facts, and give its context."""
+    earlier = choice.state if isinstance(choice, ResumeRun) else None
+    options = _options(choice, given)
+    loaded = load_run_settings(project, earlier, options)
     settings = loaded.settings
-    check_required_files(project.folder, settings.environment.required_files)
-    check_disk(project.state.path, project.folder)
-    check_mounts(settings)
-    await run_checks(project.folder, settings.environment.checks)
-    driver = project.host.agent_driver(settings.agent.name)
-    model = model_for(project, driver, settings)
-    run = choice.state.run if isinstance(choice, ResumeRun) else _new_run_id(read.plan)
     async with AsyncExitStack() as stack:
-        stack.enter_context(project.folder_lock(run))
-        branch = await _branch_for(project, choice, read.plan)
-        await _check_foreign_work(project, read.plan.path)
-        engine = await stack.enter_async_context(project.host.connect_engine())
-        # Before the folder is judged: what is not committed may be an agent's that is at work.
-        await _check_containers(engine, project, run)
-        begun_before = choice.state.run if isinstance(choice, ResumeRun) else None
-        untracked = await project.untracked(read.plan.path, run=begun_before)
-        dirty = await _dirty(project, choice, untracked, allow=request.allow_dirty)
+        site = _site(project, loaded, stack)
+        await require(site, Stage.SETTLED)
+        driver = project.host.agent_driver(settings.agent.name)
+        planned = await _planned_run(project, read.plan, earlier, given)
+        site = dataclasses.replace(site, planned=planned)
+        stack.enter_context(project.folder_lock(planned.run))
+        project.remove_stale_index_lock()
+        await require(site, Stage.LOCKED)
+        engine = await site.engine()
+        await leftovers.remove_ended(engine, project)
+        await require(site, Stage.ALONE)
         image = await run_image(
             engine,
             project.folder,
             settings,
-            earlier_context=_earlier_context(project, choice),
+            earlier_context=_earlier_context(project, earlier),
             environ=project.host.environ,
-            on_line=request.progress,
-        )
-        specs = ContainerSpecs(
-            folder=project.folder,
-            owner=project.workspace.tree.owner,
-            state_id=project.state.id,
-            run=run,
-            settings=settings,
-            machine=machine_of(project.host.environ),
+            on_line=given.progress,
         )
         # Named after the folder, whose lock is ours.
+        specs = _specs(project, settings, planned.run)
         probe = specs.probe(name=f"ktrdr-probe-{project.workspace.store.name}", image=image.id)
-        await check_agent_program(engine, project.workspace, driver, settings, probe)
-        stack.enter_context(project.run_lock(run))
+        await require(dataclasses.replace(site, probe=probe), Stage.BUILT)
+        stack.enter_context(project.run_lock(planned.run))
+        await leftovers.remove_unrecorded(project, besides=planned.run)
+        leftovers.remove_scratch(project.catalog.folder(planned.run))
         gateway = await _gateway(stack, project, driver)
-        terms = Terms(
-            run=run,
-            branch=branch,
+        settled = Settled(
+            run=planned.run,
+            branch=planned.branch,
             options=options,
             loaded=loaded,
-            untracked=untracked,
-            dirty=dirty,
+            untracked=planned.untracked,
+            allow_dirty=planned.allow_dirty,
             build_context=image.context,
-            notices=await notices(project, choice, read, settings, untracked),
+            notices=await notices(project, choice, read, settings, planned.untracked),
         )
-        async with _ended_when_cancelled(project, run, request.listeners):
-            journal = await _begin(project, choice, read, terms, request.listeners)
+        async with _ended_when_cancelled(project, planned.run, given.listeners):
+            journal = await record_start_or_resume(project, choice, read, settled, given.listeners)
             work = await work_of(project, read.plan, settings, journal.state)
         yield RunContext(
-            run=run,
-            folder=project.catalog.folder(run),
+            run=planned.run,
+            folder=project.catalog.folder(planned.run),
             journal=journal,
             plan=read.plan,
             work=work,
@@ -137,28 +120,49 @@ async def prepared(
             workspace=project.workspace,
             image=image.id,
             gateway=gateway,
-            model_source=model,
+            model_source=_model(project, driver, settings),
             specs=specs,
             texts=prompt_texts(),
-            untracked=untracked,
+            untracked=planned.untracked,
         )
 
 
-async def _begin(
-    project: Project,
-    choice: NewRun | ResumeRun,
-    read: ReadPlan,
-    terms: Terms,
-    listeners: tuple[Listener, ...],
-) -> RunJournal:
-    """Everything that can fail comes before an unfinished run is given up for a new one."""
-    started = await run_started_fact(project, read.plan, terms) if isinstance(choice, NewRun) else None
-    if isinstance(choice, NewRun) and choice.replaces is not None:
-        await give_up(project, choice.replaces)  # no event of the run that is heard
+def _options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:
     if isinstance(choice, ResumeRun):
-        return await record_resume(project, choice, read, terms, listeners)
-    assert started is not None
-    return await begun(project, choice, read, terms, started, listeners)
+        return merge_options(choice.state.options, given)
+    options = merge_options(RunOptions(agent=""), given)
+    return structs.replace(options, only=choice.selected) if choice.skipped else options
+
+
+def _site(project: Project, loaded: LoadedSettings, stack: AsyncExitStack) -> Site:
+    """What the checks look at: the opened project, and the engine when they come to it."""
+    host = project.host
+    return Site(
+        host=host,
+        loaded=loaded,
+        inspected=once(
+            lambda: Workspace.inspect(
+                project.folder, repositories=project.state.repositories, environ=host.environ
+            )
+        ),
+        workspace=supply(project.workspace),
+        catalog=supply(project.catalog),
+        engine=once(lambda: stack.enter_async_context(host.connect_engine())),
+    )
+
+
+async def _planned_run(
+    project: Project, plan: Plan, earlier: RunState | None, given: StartOptions
+) -> PlannedRun:
+    run = earlier.run if earlier is not None else None
+    return PlannedRun(
+        run=run or _new_run_id(plan),
+        plan=plan.path,
+        branch=earlier.start.branch if earlier is not None else branch_of(plan),
+        earlier=earlier,
+        untracked=await project.untracked(plan.path, run=run),
+        allow_dirty=given.allow_dirty,
+    )
 
 
 @asynccontextmanager
@@ -195,23 +199,10 @@ def _new_run_id(plan: Plan) -> str:
     return f"{words}-{secrets.token_hex(3)}"
 
 
-async def _branch_for(project: Project, choice: NewRun | ResumeRun, plan: Plan) -> str:
-    """The run's branch; raises EnvironmentInvalid when a run cannot work on it."""
-    if isinstance(choice, NewRun):
-        branch = branch_of(plan)
-        await project.workspace.user.check_branch(branch)
-        return branch
-    to_be_made = await project.workspace.user.check_branch(choice.state.start.branch)
-    if to_be_made and choice.state.branch_ready:
-        raise _branch_gone(project, choice.state)
-    return choice.state.start.branch
-
-
-async def _check_containers(engine: ContainerEngine, project: Project, run: str) -> None:
-    """Remove those that are over; raises EnvironmentInvalid when another is at work in the folder."""
-    containers = await leftovers.look(engine, project.state.id, project.catalog)
-    await leftovers.remove(engine, containers.over)
-    await check_living_containers(engine, project, run)
+def _model(project: Project, driver: AgentDriver, settings: Settings) -> ModelSource | None:
+    if not driver.needs_model:
+        return None
+    return chosen_model(project.folder, settings, project.host.environ, driver)
 
 
 async def _gateway(stack: AsyncExitStack, project: Project, driver: AgentDriver) -> GatewayClient | None:
@@ -222,53 +213,19 @@ async def _gateway(stack: AsyncExitStack, project: Project, driver: AgentDriver)
     )
 
 
-async def _dirty(
-    project: Project, choice: NewRun | ResumeRun, untracked: frozenset[str], *, allow: bool
-) -> bool:
-    """Whether the user has changes that are not committed; refused unless they are allowed.
-
-    A run that goes on takes what a person changed since as theirs, so nothing is refused then.
-    """
-    if isinstance(choice, ResumeRun) and choice.state.branch_ready:
-        return False
-    await project.workspace.user.check_files()
-    if isinstance(choice, ResumeRun) and choice.state.start.base != choice.state.start.head:
-        return True  # they were allowed when it began
-    dirty = await project.workspace.user.dirty_paths(untracked)
-    if dirty and not allow:
-        more = f" and {len(dirty) - 3} more" if len(dirty) > 3 else ""
-        raise EnvironmentInvalid(
-            f"there are changes that are not committed: {', '.join(dirty[:3])}{more}",
-            where=str(project.folder),
-            hint="Commit or stash them (git stash -u), or let the run commit them first: --allow-dirty",
-        )
-    return bool(dirty)
-
-
-def _branch_gone(project: Project, state: RunState) -> EnvironmentInvalid:
-    return EnvironmentInvalid(
-        f"the branch {state.start.branch} of run {state.run} is not there any more",
-        where=str(project.folder),
-        hint=f"Make it again where it was, or start over: orchestrator run --new {state.start.plan}",
+def _specs(project: Project, settings: Settings, run: str) -> ContainerSpecs:
+    return ContainerSpecs(
+        folder=project.folder,
+        owner=project.workspace.tree.owner,
+        state_id=project.state.id,
+        run=run,
+        settings=settings,
+        machine=machine_of(project.host.environ),
     )
 
 
-async def _check_foreign_work(project: Project, plan: str) -> None:
-    """HEAD with task commits of another plan's unfinished run is not ours to build on."""
-    others = [r for r in project.catalog.of(project.folder) if r.start.plan != plan and is_unfinished(r)]
-    held = await project.on_branch(others)
-    for record in others:
-        commits = [task.finished.commit for task in record.tasks.values() if task.finished is not None]
-        if held.intersection(commits):
-            raise EnvironmentInvalid(
-                f"HEAD holds work of run {record.run} ({record.start.plan}), which is not finished",
-                where=str(project.folder),
-                hint=f"orchestrator resume {record.run}, or orchestrator cancel {record.run}",
-            )
-
-
-def _earlier_context(project: Project, choice: NewRun | ResumeRun) -> str | None:
-    if isinstance(choice, NewRun):
+def _earlier_context(project: Project, earlier: RunState | None) -> str | None:
+    if earlier is None:
         return None
-    recorded = project.catalog.folder(choice.state.run).build_context
+    recorded = project.catalog.folder(earlier.run).build_context
     return recorded.read_text("utf-8") if recorded.exists() else None

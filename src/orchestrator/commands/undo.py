@@ -1,33 +1,22 @@
-"""`undo`, `abandon` and `cancel`: take work off the branch, or give a run up. None of them loses anything."""
+"""`undo` and `abandon`: take commits of a run off the branch. Neither loses anything."""
 
-import asyncio
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from sqlite3 import IntegrityError
 
 from orchestrator.containers.base import LABEL_RUN, LABEL_STATE
 from orchestrator.engine.undo import FinishedUndo, carry_out_undo, finish_undo
-from orchestrator.errors import EnvironmentInvalid, FolderBusy, OrchestratorError, UsageError
-from orchestrator.journal.journal import Journal
-from orchestrator.project.catalog import RunCatalog
+from orchestrator.errors import EnvironmentInvalid, UsageError
+from orchestrator.preflight.leftovers import refuse_living_containers
 from orchestrator.project.host import Host
 from orchestrator.project.ignored import ignored_before
-from orchestrator.project.locks import RunLock
-from orchestrator.project.project import Project, check_living_containers, opened_project
+from orchestrator.project.project import Project, opened_project
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended
-from orchestrator.run.facts import AttemptEnded, CancelRequested, UndoneTask, UndoStarted
+from orchestrator.run.facts import AttemptEnded, UndoneTask, UndoStarted
 from orchestrator.run.phase import Working, phase
-from orchestrator.run.state import RunState, fold
-from orchestrator.state_folder import StateFolder, open_state_folder
-from orchestrator.supervision.choose_run import is_unfinished
+from orchestrator.run.state import RunState
 from orchestrator.workspace import history
 from orchestrator.workspace.delivery import export_to_user_repository
-from orchestrator.workspace.workspace import Workspace
-
-OWNER_STOPS_SECONDS = 60.0
-POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,13 +34,21 @@ class UndoResult:
     """The commit that holds what was staged, where the folder had something else."""
 
 
-async def undo(host: Host, wanted: str, task: str) -> UndoResult:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoRequest:
+    run: str
+    """Id, unambiguous prefix or plan."""
+    task: str
+
+
+async def undo(host: Host, request: UndoRequest) -> UndoResult:
     """Take a task's commit and all later ones of the run off the branch; the tasks are pending again."""
     async with opened_project(host) as project:
-        state = project.run_of_this_folder(wanted)
+        state, task = project.run_of_this_folder(request.run), request.task
         if task not in state.tasks:
             raise UsageError(f"run {state.run} has no task {task}", hint=f"It has: {', '.join(state.tasks)}")
         with project.folder_lock(state.run), project.run_lock(state.run):
+            project.remove_stale_index_lock()
             return await _undo_commits(project, state.run, task)
 
 
@@ -60,12 +57,13 @@ async def abandon(host: Host, wanted: str) -> UndoResult | None:
     async with opened_project(host) as project:
         state = project.run_of_this_folder(wanted)
         with project.folder_lock(state.run), project.run_lock(state.run):
-            state = fold(project.journal.state_facts(state.run))
+            project.remove_stale_index_lock()
+            state = project.catalog.run(state.run)
             if state.branch_ready:
                 taken = await _undo_commits(project, state.run, None)
             else:
                 taken = None
-                await _remove_containers(project.host, project.state, state.run)
+                await remove_containers(project.host, project.state.id, state.run)
             await project.journal.append(state.run, run_ended("cancelled", "abandoned"))
             return taken
 
@@ -73,7 +71,7 @@ async def abandon(host: Host, wanted: str) -> UndoResult | None:
 async def _undo_commits(project: Project, run: str, task: str | None) -> UndoResult:
     """With both locks held: announce, bring everything back, and say how to return."""
     async with project.host.connect_engine() as engine:
-        await check_living_containers(engine, project, run)
+        await refuse_living_containers(engine, project.folder, run=run)
     journal = RunJournal.open(project.journal, run)
     untouched = await project.untracked(journal.state.start.plan, run=journal.state.run)
     folder = project.catalog.folder(run)
@@ -94,8 +92,8 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
             hint=f"There is nothing to take back. To give the run up: orchestrator cancel {run}",
         )
     await _refuse_foreign(project, target, head, undone)
-    await _remove_containers(project.host, project.state, run)
-    await _close_attempts(journal)
+    await remove_containers(project.host, project.state.id, run)
+    await close_attempts(journal)
     ref = await journal.reserve_ref("undo")
     saved = await project.workspace.tree.salvage(
         ref,
@@ -203,67 +201,7 @@ async def _refuse_foreign(project: Project, target: str, head: str, undone: tupl
         )
 
 
-async def cancel(host: Host, wanted: str) -> RunState:
-    """Give a run up for good: its living owner stops as with ^C, else its containers are removed here."""
-    state_folder = open_state_folder(host.environ)
-    journal = Journal.open(state_folder.path / "journal.sqlite", host.clock)
-    try:
-        return await _cancel(host, state_folder, journal, wanted)
-    finally:
-        journal.close()
-
-
-async def _cancel(host: Host, state_folder: StateFolder, journal: Journal, wanted: str) -> RunState:
-    catalog = RunCatalog(state=state_folder.path, journal=journal, here=host.folder)
-    state = catalog.named(wanted)
-    if not is_unfinished(state):
-        return state
-    try:
-        await journal.append(state.run, CancelRequested(), key=f"{state.epoch}")
-    except IntegrityError:
-        pass  # somebody has requested it before
-    lock = await _lock_in_time(catalog, state.run)
-    try:
-        state = fold(journal.state_facts(state.run))
-        if state.end is None or state.end.status != "cancelled":
-            await _remove_containers(host, state_folder, state.run)
-            await _free_index(host, state_folder, journal, state)
-            await _close_attempts(RunJournal(journal, state))
-            await journal.append(state.run, run_ended("cancelled", "cancelled"))
-    finally:
-        lock.release()
-    return fold(journal.state_facts(state.run))
-
-
-async def _lock_in_time(catalog: RunCatalog, run: str) -> RunLock:
-    """The run's lock, once its living owner has stopped."""
-    for _ in range(int(OWNER_STOPS_SECONDS / POLL_SECONDS)):
-        lock = RunLock.take(catalog.folder(run).lock)
-        if lock is not None:
-            return lock
-        await asyncio.sleep(POLL_SECONDS)
-    owner = catalog.owner(run)
-    who = "its owner" if owner is None else f"process {owner.pid}"
-    raise FolderBusy(
-        f"{who} has not stopped for {OWNER_STOPS_SECONDS:g} s",
-        hint="The request stays; try again, or kill it.",
-    )
-
-
-async def _free_index(host: Host, state_folder: StateFolder, journal: Journal, state: RunState) -> None:
-    """A lock on the index that the killed owner left would stop every git command of the user's."""
-    try:
-        folder = Path(state.start.folder)
-        workspace = await Workspace.open(
-            folder, repositories=state_folder.path / "repositories", environ=host.environ
-        )
-        project = Project(host=host, folder=folder, state=state_folder, journal=journal, workspace=workspace)
-        project.folder_lock(state.run).release()
-    except OrchestratorError:
-        pass  # the folder is gone, or somebody else works there
-
-
-async def _close_attempts(journal: RunJournal) -> None:
+async def close_attempts(journal: RunJournal) -> None:
     for task in journal.state.tasks.values():
         match phase(journal.state, task):
             case Working(attempt=attempt):
@@ -271,7 +209,7 @@ async def _close_attempts(journal: RunJournal) -> None:
                 await journal.append(ended, task=task.entry.id, attempt=attempt.number)
 
 
-async def _remove_containers(host: Host, state_folder: StateFolder, run: str) -> None:
+async def remove_containers(host: Host, state_id: str, run: str) -> None:
     async with host.connect_engine() as engine:
-        for container in await engine.list({LABEL_STATE: state_folder.id, LABEL_RUN: run}):
+        for container in await engine.list({LABEL_STATE: state_id, LABEL_RUN: run}):
             await engine.remove(container.id)

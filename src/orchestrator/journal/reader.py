@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -74,11 +74,19 @@ class JournalReader:
         """The first fact of every run, newest first."""
         return facts_by(self._connection, "starts_newest_first")
 
+    def facts_of_kinds(self, runs: Iterable[str], kinds: Iterable[str]) -> tuple[Fact, ...]:
+        """Facts of these kinds of several runs, run by run, in order."""
+        return facts_by(self._connection, "of_kinds", runs=_json_list(runs), kinds=_json_list(kinds))
+
 
 def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
     return connection
+
+
+def _json_list(words: Iterable[str]) -> str:
+    return msgspec.json.encode(list(words)).decode()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.plan.model import Diagnostic, Severity
+from orchestrator.text import one_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +73,10 @@ OWN_DEPENDENCY = Rule(severity="error", hint="Fix the id or remove the dependenc
 def finding(code: str, line: int, message: str, *, rule: Rule | None = None) -> Diagnostic:
     rule = rule or RULES[code]
     return Diagnostic(line=line, severity=rule.severity, code=code, message=message, hint=rule.hint)
+
+
+def describe(entry: Diagnostic, *, path: str) -> str:
+    """As `plan check` and `run` print it: place, severity and code, and below what to do about it."""
+    place = f"{one_line(path, 4096)}:{entry.line}"
+    message = one_line(entry.message, 300)
+    return f"{place}: {entry.severity} {entry.code} {message}\n    {one_line(entry.hint, 300)}"

@@ -4,12 +4,12 @@ import os
 from hashlib import sha256
 
 from orchestrator.config import Settings
-from orchestrator.errors import UsageError
-from orchestrator.project.plan_files import read_plan_bytes
-from orchestrator.project.project import Project, ReadPlan
+from orchestrator.preflight.repository import runs_below_head
+from orchestrator.project.plan_files import ReadPlan
+from orchestrator.project.project import Project
+from orchestrator.run.facts import AttemptEnded
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import NewRun, ResumeRun, is_unfinished
-from orchestrator.supervision.plan_edits import left_by_attempts
 
 CREDENTIALS_TARGET = "/home/agent/.claude"
 """Where the agent's CLI looks for a login."""
@@ -41,10 +41,10 @@ async def notices(
         for name in settings.masked.files
         if await project.workspace.user.is_tracked(name)
     ]
-    if isinstance(choice, ResumeRun) and _edited(project, read):
+    if isinstance(choice, ResumeRun) and read.differs:
         found.append(
-            f"{path} is not the plan of this run any more, by an attempt perhaps: the run goes on with its "
-            "own. Save a version of yours, and `orchestrator resume` takes it"
+            f"{path} differs from this run's plan (an attempt may have changed it). The run continues with "
+            "its stored copy; save your version and run `orchestrator resume` to use it."
         )
     if isinstance(choice, NewRun):
         found += [f"task {task} is left out" for task in choice.skipped]
@@ -58,25 +58,18 @@ async def notices(
 
 async def _left_by_an_attempt(project: Project, read: ReadPlan) -> list[str]:
     path, digest = read.plan.path, sha256(read.content).hexdigest()
-    for record in await project.runs_of_plan(path):
-        own = project.catalog.folder(record.run).stored_plan(record.plan_stored)
-        if digest in left_by_attempts(record) and own.exists() and own.read_bytes() != read.content:
+    records = {record.run: record for record in await project.runs_of_plan(path)}
+    ends = project.journal.facts_of_kinds(records, [AttemptEnded.kind])
+    leaving = [each.run for each in ends if getattr(each.body, "plan_sha256", None) == digest]
+    for run in dict.fromkeys(leaving):
+        record = records[run]
+        own = project.catalog.folder(run).stored_plan(record.plan_stored)
+        if own.exists() and own.read_bytes() != read.content:
             return [f"{path} is as an attempt of run {record.run} left it; that run's own is {own}"]
     return []
 
 
-def _edited(project: Project, read: ReadPlan) -> bool:
-    try:
-        return read_plan_bytes(project.folder / read.plan.path, read.plan.path) != read.content
-    except UsageError:
-        return True
-
-
 async def _finished_below(project: Project, plan: str) -> list[RunState]:
-    others = [r for r in project.catalog.of(project.folder) if r.start.plan != plan and not is_unfinished(r)]
-    held = await project.on_branch(others)
-    return [
-        record
-        for record in others
-        if any(task.finished is not None and task.finished.commit in held for task in record.tasks.values())
-    ]
+    records = project.catalog.outlines(project.folder)
+    others = [each for each in records if each.start.plan != plan and not is_unfinished(each)]
+    return await runs_below_head(project.workspace, others)

@@ -1,21 +1,36 @@
 """The runs that a state folder remembers, for whoever looks: reads the journal, makes nothing."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from orchestrator.errors import UsageError
 from orchestrator.journal.reader import JournalReader
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
 from orchestrator.project.run_folder import RunFolder
-from orchestrator.run.facts import SetupEnded
+from orchestrator.run.facts import (
+    PlanTaken,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    SetupEnded,
+    TaskFinished,
+    UndoStarted,
+    WorkUndone,
+)
 from orchestrator.run.report import Owner
 from orchestrator.run.state import RunState, begin, fold
 from orchestrator.state_folder import state_folder
+
+_OUTLINE = tuple(
+    body.kind for body in (RunStarted, RunResumed, PlanTaken, TaskFinished, UndoStarted, WorkUndone, RunEnded)
+)
+"""Kinds of facts that decide how a run and its tasks ended."""
 
 
 class RunCatalog(Struct, frozen=True, kw_only=True):
@@ -25,25 +40,38 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
     """None: there is none yet."""
     here: Path | None
     """What a plan's path is relative to; None when the current folder is gone."""
-
-    def all(self) -> tuple[RunState, ...]:
-        """Every run, newest first."""
-        return tuple(self._folded(start) for start in self._starts())
+    outlined: dict[str, RunState] = field(default_factory=dict)
+    """Outlines by run. Runs other than the one that is carried out do not change: each is folded once."""
 
     def around(self, project: Path) -> tuple[RunState, ...]:
         """Runs of the repository that a folder lies in, newest first; none where it lies in none."""
         for folder in (project, *project.parents):
             if os.path.lexists(folder / ".git"):
-                return tuple(self.of(folder))
+                return tuple(self.run(start.run) for start in self._starts_of(folder))
         return ()
 
-    def of(self, folder: Path, plan: str | None = None) -> list[RunState]:
-        """Runs of a code folder, and of one plan of it, newest first."""
-        return [
-            self._folded(state)
-            for state in self._starts()
-            if state.start.folder == str(folder) and plan in (None, state.start.plan)
-        ]
+    def outlines(self, folder: Path | None = None, plan: str | None = None) -> list[RunState]:
+        """Runs of a code folder, and of one plan of it, newest first: how they and their tasks ended.
+
+        An outline has no attempts, questions or gates. It costs a small part of a whole state, and each start
+        reads it of every run that may have done a task before.
+        """
+        starts = self._starts_of(folder, plan)
+        missing = [start.run for start in starts if start.run not in self.outlined]
+        if self.journal is not None and missing:
+            facts = self.journal.facts_of_kinds(missing, _OUTLINE)
+            self.outlined.update((run, fold(found)) for run, found in groupby(facts, lambda fact: fact.run))
+        return [self.outlined[start.run] for start in starts]
+
+    def known(self, runs: Iterable[str]) -> dict[str, RunState]:
+        """Those of these runs that there are, by id."""
+        wanted = set(runs)
+        return {start.run: self.run(start.run) for start in self._starts() if start.run in wanted}
+
+    def run(self, run: str) -> RunState:
+        """A run that is there, by its whole id."""
+        assert self.journal is not None
+        return fold(self.journal.state_facts(run))
 
     def named(self, wanted: str) -> RunState:
         """By id, unambiguous prefix, or a plan's path (its latest run). Raises UsageError."""
@@ -55,7 +83,7 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
             path = _normal(self.here / wanted)
             found = [s for s in starts if _normal(Path(s.start.folder) / s.start.plan) == path][:1]
         if len(found) == 1:
-            return self._folded(found[0])
+            return self.run(found[0].run)
         what = f"several runs begin with {wanted}" if found else f"there is no run {wanted}"
         listed = "".join(f"\n  {state.run}  {state.start.plan}" for state in found[:5])
         raise UsageError(what + listed, hint="`orchestrator status` lists all runs.")
@@ -74,12 +102,27 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
     def folder(self, run: str) -> RunFolder:
         return RunFolder(root=self.state / "runs" / run)
 
+    def unrecorded(self) -> list[str]:
+        """Runs that have a folder and no fact: their start was killed, or is under way."""
+        folders = self.state / "runs"
+        named = {entry.name for entry in folders.iterdir()} if folders.is_dir() else set()
+        return sorted(named.difference(start.run for start in self._starts()))
+
     def _starts(self) -> list[RunState]:
         return [] if self.journal is None else [begin(fact) for fact in self.journal.starts()]
 
-    def _folded(self, start: RunState) -> RunState:
-        assert self.journal is not None
-        return fold(self.journal.state_facts(start.run))
+    def _starts_of(self, folder: Path | None, plan: str | None = None) -> list[RunState]:
+        return [
+            start
+            for start in self._starts()
+            if (folder is None or start.start.folder == str(folder)) and plan in (None, start.start.plan)
+        ]
+
+
+def finished_commits(record: RunState) -> frozenset[str]:
+    """The commits with which a run's tasks were finished."""
+    ends = [task.finished for task in record.tasks.values()]
+    return frozenset(end.commit for end in ends if end is not None and end.commit is not None)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Plans as files: opened without waiting, regular files of bounded size only."""
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import PlanError, UsageError
@@ -9,16 +11,23 @@ from orchestrator.plan.reader import read_plan
 from orchestrator.plan.text import MAX_BYTES
 
 
-def read_plan_file(
-    path: Path, format: str | None = None, *, shown_as: str | None = None
-) -> tuple[Plan, bytes]:
-    """The plan and the bytes it was read from; `shown_as` is the path it carries and errors name.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPlan:
+    plan: Plan
+    content: bytes
+    """What it was read from."""
+    differs: bool = False
+    """Whether the plan's file holds something else: an attempt wrote it, or it is gone."""
+
+
+def read_plan_file(path: Path, format: str | None = None, *, shown_as: str | None = None) -> ReadPlan:
+    """The plan; `shown_as` is the path it carries and errors name.
 
     Raises UsageError when there is no such file or it is none, PlanError when no reader understands it.
     """
     name = shown_as or str(path)
     content = read_plan_bytes(path, name)
-    return read_plan(content, path=name, format=format), content
+    return ReadPlan(plan=read_plan(content, path=name, format=format), content=content)
 
 
 def require_runnable(plan: Plan) -> None:
@@ -52,3 +61,20 @@ def _others(path: Path) -> str:
     except OSError:
         found = []
     return f"Beside it lie: {', '.join(found)}" if found else "Write one: a Markdown file with tasks."
+
+
+def plan_path(folder: Path, plan: str | Path) -> str:
+    """The plan's path relative to the code folder; raises UsageError when it lies, or leads, outside."""
+    absolute = Path(os.path.normpath(folder / plan))
+    if not absolute.is_relative_to(folder):
+        raise UsageError(
+            "the plan lies outside the code folder", where=str(plan), hint=f"Put it somewhere in {folder}."
+        )
+    if not Path(os.path.realpath(absolute)).is_relative_to(os.path.realpath(folder)):
+        raise UsageError(
+            "the plan is a link out of the code folder", where=str(plan), hint="Put the file itself there."
+        )
+    relative = absolute.relative_to(folder)
+    if ".git" in (part.lower() for part in relative.parts):
+        raise UsageError("the plan lies in a git directory", where=str(plan), hint="Put it beside the code.")
+    return relative.as_posix()

@@ -1,21 +1,20 @@
 """A code folder, and the state folder that remembers its runs."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.containers.base import LABEL_KIND, LABEL_RUN, ContainerEngine
-from orchestrator.errors import EnvironmentInvalid, FolderBusy, UsageError
+from orchestrator.errors import FolderBusy, UsageError
 from orchestrator.journal.journal import Journal
-from orchestrator.plan.model import Plan
 from orchestrator.plan.reader import read_plan
-from orchestrator.project.catalog import RunCatalog
+from orchestrator.project.catalog import RunCatalog, finished_commits
 from orchestrator.project.host import Host
 from orchestrator.project.locks import FolderLock, RunLock
+from orchestrator.project.plan_files import ReadPlan
+from orchestrator.project.records import opened_records
 from orchestrator.run.state import RunState
-from orchestrator.state_folder import StateFolder, open_state_folder
+from orchestrator.state_folder import StateFolder
 from orchestrator.supervision.choose_run import is_unfinished
 from orchestrator.workspace import history
 from orchestrator.workspace.user_index import remove_own_stale_lock
@@ -25,39 +24,24 @@ CONFIGURATION = "orchestrator.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReadPlan:
-    plan: Plan
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     host: Host
     folder: Path
     state: StateFolder
     journal: Journal
     workspace: Workspace
-
-    @property
-    def catalog(self) -> RunCatalog:
-        return RunCatalog(state=self.state.path, journal=self.journal, here=self.host.folder)
+    catalog: RunCatalog
 
     async def runs_of_plan(self, plan: str) -> list[RunState]:
-        """Runs of this plan in this very repository; one that stood here before is another story."""
-        records = self.catalog.of(self.folder, plan)
-        store = self.workspace.store
-        return [record for record in records if await history.has_commit(store, record.start.base)]
+        """Outlines of this plan's runs in this very repository; one that stood here before does not count."""
+        records = self.catalog.outlines(self.folder, plan)
+        bases = frozenset(record.start.base for record in records)
+        there = await history.existing(self.workspace.store, bases)
+        return [record for record in records if record.start.base in there]
 
     async def on_branch(self, records: list[RunState]) -> frozenset[str]:
         """Which of these runs' commits HEAD holds."""
-        commits = {
-            task.finished.commit
-            for record in records
-            for task in record.tasks.values()
-            if task.finished is not None and task.finished.commit is not None
-        }
-        store, head = self.workspace.store, (await self.workspace.user.head()).commit
-        return frozenset([commit for commit in commits if await history.is_ancestor(store, commit, head)])
+        return await self.workspace.held_by_head(frozenset[str]().union(*map(finished_commits, records)))
 
     async def untracked(self, plan: str, *, run: str | None = None) -> frozenset[str]:
         """The plan and the configuration, where git does not track them: theirs, not the work's.
@@ -90,11 +74,11 @@ class Project:
                 raise UsageError(f"run {state.run} is {status}", hint="`orchestrator run` starts a new one.")
             return state
         latest: dict[str, RunState] = {}
-        for record in self.catalog.of(self.folder):
+        for record in self.catalog.outlines(self.folder):
             latest.setdefault(record.start.plan, record)
         candidates = [record for record in latest.values() if is_unfinished(record)]
         if len(candidates) == 1:
-            return candidates[0]
+            return self.catalog.run(candidates[0].run)
         what = "several unfinished runs" if candidates else "no unfinished run"
         listed = "".join(f"\n  {record.run}  {record.start.plan}" for record in candidates[:5])
         raise UsageError(
@@ -105,9 +89,14 @@ class Project:
         """The right to change the code folder; raises FolderBusy naming who holds it."""
         holders = self.state.path / "holders"
         holders.mkdir(mode=0o700, exist_ok=True)
-        lock = FolderLock.take(self.workspace.user.git_dir, holders / self.workspace.store.name, run=run)
+        return FolderLock.take(self.workspace.user.git_dir, holders / self.workspace.store.name, run=run)
+
+    def remove_stale_index_lock(self) -> None:
+        """Remove the lock on the user's index that a killed owner of ours left; needs the folder's lock.
+
+        As long as it is there, every git command of the user's that writes the index fails.
+        """
         remove_own_stale_lock(self.workspace.user.git_dir)
-        return lock
 
     @contextmanager
     def run_lock(self, run: str) -> Iterator[None]:
@@ -132,42 +121,8 @@ class Project:
 async def opened_project(host: Host) -> AsyncIterator[Project]:
     """Check the folder and open its records. Raises EnvironmentInvalid before anything is changed."""
     folder = host.code_folder()
-    state = open_state_folder(host.environ, outside=folder)
-    workspace = await Workspace.open(folder, repositories=state.path / "repositories", environ=host.environ)
-    journal = Journal.open(state.path / "journal.sqlite", host.clock)
-    try:
-        yield Project(host=host, folder=folder, state=state, journal=journal, workspace=workspace)
-    finally:
-        journal.close()
-
-
-async def check_living_containers(engine: ContainerEngine, project: Project, run: str) -> None:
-    """No container of another run, or of another state folder, may be at work in this folder."""
-    for container in await engine.list({LABEL_KIND: None}):
-        here = str(project.folder) in container.mount_sources and container.labels[LABEL_KIND]
-        if not here or container.status != "running" or container.labels.get(LABEL_RUN) == run:
-            continue
-        other = container.labels.get(LABEL_RUN)
-        hint = f"docker rm -f {container.name}"
-        if other:
-            hint = f"orchestrator resume {other}, or orchestrator cancel {other}; else {hint}"
-        raise EnvironmentInvalid(
-            f"the container {container.name} is at work in this folder", where=str(project.folder), hint=hint
+    with opened_records(host, outside=folder) as (state, journal, catalog):
+        workspace = await Workspace.open(folder, repositories=state.repositories, environ=host.environ)
+        yield Project(
+            host=host, folder=folder, state=state, journal=journal, workspace=workspace, catalog=catalog
         )
-
-
-def plan_path(folder: Path, plan: str | Path) -> str:
-    """The plan's path relative to the code folder; raises UsageError when it lies, or leads, outside."""
-    absolute = Path(os.path.normpath(folder / plan))
-    if not absolute.is_relative_to(folder):
-        raise UsageError(
-            "the plan lies outside the code folder", where=str(plan), hint=f"Put it somewhere in {folder}."
-        )
-    if not Path(os.path.realpath(absolute)).is_relative_to(os.path.realpath(folder)):
-        raise UsageError(
-            "the plan is a link out of the code folder", where=str(plan), hint="Put the file itself there."
-        )
-    relative = absolute.relative_to(folder)
-    if ".git" in (part.lower() for part in relative.parts):
-        raise UsageError("the plan lies in a git directory", where=str(plan), hint="Put it beside the code.")
-    return relative.as_posix()

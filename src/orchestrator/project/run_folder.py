@@ -112,6 +112,10 @@ class RunFolder(Struct, frozen=True, kw_only=True):
         folder.mkdir(mode=0o700, exist_ok=True)
         return folder / f"{name}.log"
 
+    @property
+    def gates(self) -> Path:
+        """Scratch folders of setup and gate containers; each is removed with its container."""
+        return self.root / "gates"
+
     def gate(self, name: str) -> Path:
-        """A scratch folder for one gate container; removed afterwards."""
-        return self.root / "gates" / name
+        return self.gates / name

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator import subprocesses
-from orchestrator.commands import run, undo
-from orchestrator.commands.request import RunRequest
+from orchestrator.commands.cancel import cancel
+from orchestrator.commands.request import ResumeRequest, RunRequest, StartOptions
+from orchestrator.commands.resume import resume
+from orchestrator.commands.run import run
+from orchestrator.commands.undo import UndoRequest, UndoResult, undo
 from orchestrator.containers.base import ContainerEngine
 from orchestrator.journal.journal import Journal
 from orchestrator.project.host import Host
@@ -86,17 +89,19 @@ class TemporaryProject:
         )
 
     def run(self, **options: Any) -> RunReport:
-        """As `orchestrator run`; the options are the fields of RunRequest."""
-        return self.do(run.run_milestone(self.host, PLAN, _request(options)))
+        """As `orchestrator run`; the options are the fields of RunRequest and StartOptions."""
+        selection = {name: options.pop(name) for name in ("only", "first", "new") if name in options}
+        return self.do(run(self.host, RunRequest(plan=PLAN, **selection, options=_start_options(options))))
 
     def resume(self, wanted: str | None = None, **options: Any) -> RunReport:
-        return self.do(run.resume_run(self.host, wanted, _request(options)))
+        request = ResumeRequest(run=wanted, options=_start_options(options))
+        return self.do(resume(self.host, request))
 
     def cancel(self) -> object:
-        return self.do(undo.cancel(self.host, PLAN))
+        return self.do(cancel(self.host, PLAN))
 
-    def undo(self, task: str) -> undo.UndoResult:
-        return self.do(undo.undo(self.host, PLAN, task))
+    def undo(self, task: str) -> UndoResult:
+        return self.do(undo(self.host, UndoRequest(run=PLAN, task=task)))
 
     def do(self, command: Coroutine[Any, Any, T]) -> T:
         """Carry out a command in fake time."""
@@ -147,5 +152,5 @@ check {task}
 """
 
 
-def _request(options: Mapping[str, Any]) -> RunRequest:
-    return RunRequest(**{"agent": "command", "agent_command": None, **options})
+def _start_options(options: Mapping[str, Any]) -> StartOptions:
+    return StartOptions(**{"agent": "command", **options})

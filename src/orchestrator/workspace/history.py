@@ -24,8 +24,22 @@ async def parent_of(store: Store, commit: str) -> str:
     return await store.git.text("rev-parse", "--verify", f"{commit}^1")
 
 
-async def has_commit(store: Store, commit: str) -> bool:
-    return (await store.git.try_run("cat-file", "-e", f"{commit}^{{commit}}")).exit_code == 0
+async def existing(store: Store, commits: frozenset[str]) -> frozenset[str]:
+    """Those of these commits that are there at all; one call of git for all of them."""
+    asked = "".join(f"{commit}^{{commit}}\n" for commit in sorted(commits))
+    told = await store.git.text("cat-file", "--batch-check=%(objectname)", stdin=asked.encode())
+    return commits.intersection(told.split("\n"))
+
+
+async def ancestors(store: Store, commits: frozenset[str], *, of: str) -> frozenset[str]:
+    """Those of these commits that `of` builds on; two calls of git for all of them.
+
+    A commit that `of` does not hold is among the commits that they have over `of`.
+    """
+    there = await existing(store, commits)
+    asked = "".join([f"^{of}\n", *(f"{commit}\n" for commit in sorted(there))])
+    over = await store.git.text("rev-list", "--stdin", stdin=asked.encode(), timeout=TREE_SECONDS)
+    return there.difference(over.split("\n"))
 
 
 async def is_ancestor(store: Store, commit: str, of: str) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.subprocesses import Identity
+from orchestrator.workspace import history
 from orchestrator.workspace.checkout import Checkout
 from orchestrator.workspace.folder import (
     GitSettings,
@@ -67,6 +68,10 @@ class Workspace:
         """Remove every ref of a run, in both repositories."""
         await self.store.forget(run)
         await self.user.forget(run)
+
+    async def held_by_head(self, commits: frozenset[str]) -> frozenset[str]:
+        """Those of these commits that HEAD builds on."""
+        return await history.ancestors(self.store, commits, of=(await self.user.head()).commit)
 
 
 class _Checked(NamedTuple):

@@ -14,3 +14,8 @@ ORDER BY n;
 
 -- name: starts_newest_first
 SELECT run, n, at, kind, task, attempt, body FROM facts WHERE kind = 'run_started' ORDER BY at DESC, run;
+
+-- name: of_kinds
+SELECT run, n, at, kind, task, attempt, body FROM facts INDEXED BY facts_by_kind
+WHERE kind IN (SELECT value FROM json_each(:kinds)) AND run IN (SELECT value FROM json_each(:runs))
+ORDER BY run, n;

@@ -1,0 +1,28 @@
+"""The state folder and its journal, for a command that writes to them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.journal.journal import Journal
+from orchestrator.project.catalog import RunCatalog
+from orchestrator.project.host import Host
+from orchestrator.state_folder import StateFolder, open_state_folder
+
+
+class OpenRecords(NamedTuple):
+    state: StateFolder
+    journal: Journal
+    catalog: RunCatalog
+
+
+@contextmanager
+def opened_records(host: Host, *, outside: Path | None = None) -> Iterator[OpenRecords]:
+    """Make the caller's state folder where there is none; `outside` is a folder that it must not lie in."""
+    state = open_state_folder(host.environ, outside=outside)
+    journal = Journal.open(state.path / "journal.sqlite", host.clock)
+    try:
+        yield OpenRecords(state, journal, RunCatalog(state=state.path, journal=journal, here=host.folder))
+    finally:
+        journal.close()
