@@ -79,7 +79,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     if finished is not None and finished.given_up:
         raise _given_up(project, finished)
     if finished is not None and task in [entry.task for entry in finished.undo.tasks]:
-        return _undo_result(project, journal.state, finished.undo, finished.saved)
+        return _undo_result(journal.state, finished.undo, finished.saved)
     state = journal.state
     head = await _head(project, state)
     undone = await _landed(project, state, head, task)
@@ -107,7 +107,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     await journal.append(undo)
     await carry_out_undo(project.workspace, journal, undo, untouched)
     earlier = finished.saved if finished is not None else ()
-    return replace(_undo_result(project, state, undo, (saved, *earlier)), staged=staged)
+    return replace(_undo_result(state, undo, (saved, *earlier)), staged=staged)
 
 
 async def _kept_staged(project: Project, journal: RunJournal, head: str, saved: str) -> str | None:
@@ -121,7 +121,7 @@ async def _kept_staged(project: Project, journal: RunJournal, head: str, saved: 
     return kept
 
 
-def _undo_result(project: Project, state: RunState, undo: UndoStarted, saved: tuple[str, ...]) -> UndoResult:
+def _undo_result(state: RunState, undo: UndoStarted, saved: tuple[str, ...]) -> UndoResult:
     return UndoResult(
         run=state.run,
         branch=state.start.branch,

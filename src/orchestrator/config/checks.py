@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.config.kinds import Host, Invalid, Kind, printable, shown
+from orchestrator.config.kinds import Invalid, Kind, printable, shown
 
 _KEYS = {"run", "hint", "timeout"}
 DEFAULT_SECONDS = 60.0
@@ -21,7 +21,7 @@ class CheckSetting:
 
 
 def check_list() -> Kind[tuple[CheckSetting, ...]]:
-    def parse(value: object, host: Host) -> tuple[CheckSetting, ...]:
+    def parse(value: object) -> tuple[CheckSetting, ...]:
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise Invalid(f"must be a list: write [[environment.checks]] before each, not {shown(value)}")
         found: list[CheckSetting] = []

@@ -41,10 +41,16 @@ class Host:
 class Kind(Generic[T]):
     text: str
     """What a person may write, for the reference and for messages: "a whole number from 1"."""
-    parse: Callable[[object, Host], T]
+    parse: Callable[[object], T]
     """Gives the value or raises Invalid."""
+    locate: Callable[[T, Host], T] | None = None
+    """Gives what a value that names places means on this machine, or raises Invalid."""
     bare: bool = False
     """On the command line and in the environment any text means itself, also one that looks like a number."""
+
+    def read(self, written: object, host: Host) -> T:
+        value = self.parse(written)
+        return value if self.locate is None else self.locate(value, host)
 
 
 def shown(value: object) -> str:
@@ -72,10 +78,25 @@ def _must_be(text: str, value: object) -> Invalid:
     return Invalid(f"must be {text}, not {shown(value)}")
 
 
+def _accepting(text: str, accepts: Callable[[Any], bool], *, bare: bool = False) -> Kind[Any]:
+    """A kind whose values are taken as they are written."""
+
+    def parse(value: object) -> Any:
+        if not accepts(value):
+            raise _must_be(text, value)
+        return value
+
+    return Kind(text=text, parse=parse, bare=bare)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def whole(minimum: int, maximum: int) -> Kind[int]:
     text = f"a whole number from {minimum} to {maximum}"
 
-    def parse(value: object, host: Host) -> int:
+    def parse(value: object) -> int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
@@ -88,8 +109,8 @@ def whole(minimum: int, maximum: int) -> Kind[int]:
 def seconds() -> Kind[float]:
     text = "a number of seconds above 0, at most a year"
 
-    def parse(value: object, host: Host) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= YEAR_SECONDS:
+    def parse(value: Any) -> float:
+        if not _is_number(value) or not 0 < value <= YEAR_SECONDS:
             raise _must_be(text, value)
         return float(value)
 
@@ -97,21 +118,16 @@ def seconds() -> Kind[float]:
 
 
 def flag() -> Kind[bool]:
-    def parse(value: object, host: Host) -> bool:
-        if not isinstance(value, bool):
-            raise _must_be("true or false", value)
-        return value
-
-    return Kind(text="true or false", parse=parse)
+    return _accepting("true or false", lambda value: isinstance(value, bool))
 
 
 def processors() -> Kind[float | None]:
     text = 'a number from 0.01, or "all"'
 
-    def parse(value: object, host: Host) -> float | None:
+    def parse(value: Any) -> float | None:
         if value == "all":
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 4096:
+        if not _is_number(value) or not 0.01 <= value <= 4096:
             raise _must_be(text, value)
         return float(value)
 
@@ -119,35 +135,45 @@ def processors() -> Kind[float | None]:
 
 
 def line() -> Kind[str]:
-    return Kind(text="a string", parse=lambda value, host: _line(value), bare=True)
+    return Kind(text="a string", parse=_line, bare=True)
 
 
 def optional(kind: Kind[T]) -> Kind[T | None]:
     """A kind whose value may be missing; nobody can write that."""
 
-    def parse(value: object, host: Host) -> T | None:
-        return None if value is None else kind.parse(value, host)
+    def parse(value: object) -> T | None:
+        return None if value is None else kind.parse(value)
 
-    return Kind(text=kind.text, parse=parse, bare=kind.bare)
+    def locate(value: T | None, host: Host) -> T | None:
+        return value if value is None or kind.locate is None else kind.locate(value, host)
+
+    return Kind(text=kind.text, parse=parse, locate=locate, bare=kind.bare)
 
 
 def choice(*names: str) -> Kind[Any]:
     """One of some names; the field's type says which."""
     text = " or ".join(f'"{name}"' for name in names)
+    return _accepting(text, lambda value: isinstance(value, str) and value in names, bare=True)
 
-    def parse(value: object, host: Host) -> Any:
-        if not isinstance(value, str) or value not in names:
-            raise _must_be(text, value)
-        return value
 
-    return Kind(text=text, parse=parse, bare=True)
+def _each(text: str, fault: Callable[[str], str | None]) -> Kind[tuple[str, ...]]:
+    """A list of strings, none of which has a fault."""
+
+    def parse(value: object) -> tuple[str, ...]:
+        items = _strings(value)
+        for index, item in enumerate(items):
+            if (reason := fault(item)) is not None:
+                raise Invalid(reason, item=index)
+        return items
+
+    return Kind(text=text, parse=parse)
 
 
 def words() -> Kind[tuple[str, ...]]:
     """The words of one command line."""
     text = "a list of strings"
 
-    def parse(value: object, host: Host) -> tuple[str, ...]:
+    def parse(value: object) -> tuple[str, ...]:
         items = _strings(value)
         if items and not items[0].strip():
             raise Invalid("must begin with a program's name", item=0)
@@ -158,36 +184,21 @@ def words() -> Kind[tuple[str, ...]]:
 
 def blocks() -> Kind[tuple[str, ...]]:
     """Shell commands, each of one or more lines."""
-
-    def parse(value: object, host: Host) -> tuple[str, ...]:
-        items = _strings(value)
-        for index, item in enumerate(items):
-            if not item.strip():
-                raise Invalid("must not hold an empty command", item=index)
-        return items
-
-    return Kind(text="a list of shell commands (strings)", parse=parse)
+    empty = "must not hold an empty command"
+    return _each("a list of shell commands (strings)", lambda item: None if item.strip() else empty)
 
 
 def inner_paths() -> Kind[tuple[str, ...]]:
     text = "a list of paths relative to the code folder"
-
-    def parse(value: object, host: Host) -> tuple[str, ...]:
-        items = _strings(value)
-        for index, item in enumerate(items):
-            if not is_inside(item):
-                raise Invalid(f"must be {text}, and {shown(item)} is none", item=index)
-        return items
-
-    return Kind(text=text, parse=parse)
+    return _each(text, lambda item: None if is_inside(item) else f"must be {text}, and {shown(item)} is none")
 
 
 def masked_paths() -> Kind[tuple[str, ...]]:
     """Paths of the code folder, normal, and none of them git's own."""
     paths = inner_paths()
 
-    def parse(value: object, host: Host) -> tuple[str, ...]:
-        items = tuple(posixpath.normpath(item) for item in paths.parse(value, host))
+    def parse(value: object) -> tuple[str, ...]:
+        items = tuple(posixpath.normpath(item) for item in paths.parse(value))
         for index, item in enumerate(items):
             if item.partition("/")[0].lower() == ".git":
                 raise Invalid("cannot hold .git, which the agent works with", item=index)
@@ -202,14 +213,10 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?(=[A-Za-z0-9.+~:-]+)?")
 def packages() -> Kind[tuple[str, ...]]:
     text = "a list of Debian packages, each `name` or `name=version`"
 
-    def parse(value: object, host: Host) -> tuple[str, ...]:
-        items = _strings(value)
-        for index, item in enumerate(items):
-            if _PACKAGE.fullmatch(item) is None:
-                raise Invalid(f"must be {text}, and {shown(item)} is none", item=index)
-        return items
+    def fault(item: str) -> str | None:
+        return None if _PACKAGE.fullmatch(item) else f"must be {text}, and {shown(item)} is none"
 
-    return Kind(text=text, parse=parse)
+    return _each(text, fault)
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -224,7 +231,7 @@ def variables() -> Kind[tuple[tuple[str, str], ...]]:
     """Names and values, in the order written; a table cannot be changed afterwards."""
     text = 'a table of strings, such as { TZ = "UTC" }'
 
-    def parse(value: object, host: Host) -> tuple[tuple[str, str], ...]:
+    def parse(value: object) -> tuple[tuple[str, str], ...]:
         if not isinstance(value, dict):
             raise _must_be(text, value)
         return tuple((_variable_name(name), _variable_value(name, item)) for name, item in value.items())
@@ -337,7 +344,7 @@ _LARGEST_MEMORY = 1 << 60
 def memory() -> Kind[int]:
     text = 'a size such as "512m" or "4g" (multiples of 1024), at least "6m"'
 
-    def parse(value: object, host: Host) -> int:
+    def parse(value: object) -> int:
         size = _bytes(value)
         if size is None or not _SMALLEST_MEMORY <= size <= _LARGEST_MEMORY:
             raise _must_be(text, value)
@@ -350,25 +357,25 @@ _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,255}")
 
 
 def image() -> Kind[str]:
-    text = "the name of an image, such as name:tag"
+    def accepts(value: object) -> bool:
+        return isinstance(value, str) and _IMAGE.fullmatch(value) is not None
 
-    def parse(value: object, host: Host) -> str:
-        if not isinstance(value, str) or _IMAGE.fullmatch(value) is None:
-            raise _must_be(text, value)
-        return value
-
-    return Kind(text=text, parse=parse, bare=True)
+    return _accepting("the name of an image, such as name:tag", accepts, bare=True)
 
 
 def file() -> Kind[Path]:
     text = "the path of a file: absolute, below ~, or relative to the code folder"
-    return Kind(text=text, parse=lambda value, host: Path(at_home(_line(value), host)), bare=True)
+
+    def locate(path: Path, host: Host) -> Path:
+        return Path(at_home(str(path), host))
+
+    return Kind(text=text, parse=lambda value: Path(_line(value)), locate=locate, bare=True)
 
 
 def web_address() -> Kind[str]:
     text = "an address that begins with http:// or https://"
 
-    def parse(value: object, host: Host) -> str:
+    def parse(value: object) -> str:
         address = _line(value)
         try:
             parts = urlsplit(address)

@@ -3,7 +3,7 @@
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.config.kinds import Host, Invalid, Kind, at_home, printable, shown
 
@@ -31,21 +31,31 @@ class MountSetting:
 
 
 def mount_list() -> Kind[tuple[MountSetting, ...]]:
-    def parse(value: object, host: Host) -> tuple[MountSetting, ...]:
+    def parse(value: object) -> tuple[MountSetting, ...]:
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise Invalid(f"must be a list: write [[mounts]] before each, not {shown(value)}")
         found: list[MountSetting] = []
         for index, item in enumerate(value):
             try:
-                found.append(_beside(_mount(item, host), found))
+                found.append(_beside(_mount(item), found))
             except Invalid as error:
                 raise Invalid(str(error), item=index) from None
         return tuple(found)
 
-    return Kind(text="a list of tables with `source`, `target` and `read_only` (false)", parse=parse)
+    def locate(mounts: tuple[MountSetting, ...], host: Host) -> tuple[MountSetting, ...]:
+        located: list[MountSetting] = []
+        for index, mount in enumerate(mounts):
+            try:
+                located.append(replace(mount, source=_source(mount.source, host)))
+            except Invalid as error:
+                raise Invalid(str(error), item=index) from None
+        return tuple(located)
+
+    text = "a list of tables with `source`, `target` and `read_only` (false)"
+    return Kind(text=text, parse=parse, locate=locate)
 
 
-def _mount(item: object, host: Host) -> MountSetting:
+def _mount(item: object) -> MountSetting:
     if not isinstance(item, dict):
         raise Invalid(f"must be a list of tables, and {shown(item)} is none")
     unknown = sorted(set(item) - _KEYS)
@@ -55,7 +65,7 @@ def _mount(item: object, host: Host) -> MountSetting:
     if not isinstance(read_only, bool):
         raise Invalid(f"needs true or false for read_only, not {shown(read_only)}")
     return MountSetting(
-        source=_source(_text(item, "source"), host),
+        source=_text(item, "source"),
         target=_target(_text(item, "target")),
         read_only=read_only,
     )

@@ -121,7 +121,7 @@ def _shown(key: tuple[str, ...]) -> str:
 
 def _value(setting: Setting, given: Given, host: Host) -> object:
     try:
-        return setting.kind.parse(given.value, host)
+        return setting.kind.read(given.value, host)
     except Invalid as error:
         where = given.where
         if error.item is not None and error.item < len(given.item_where):

@@ -123,7 +123,7 @@ _SPENDS = "a higher one spends more than the user agreed to"
 
 def setting(written: object, kind: Kind[T], text: str, trust: Trust) -> T:
     """A field of a section with its default as a person would write it."""
-    default = kind.parse(written, _ANYWHERE)
+    default = kind.read(written, _ANYWHERE)
     metadata = {"written": written, "kind": kind, "text": text, "trust": trust}
     declared: Any = field(default=default, metadata=metadata)
     return declared  # type: ignore[no-any-return]

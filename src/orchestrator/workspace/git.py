@@ -110,7 +110,7 @@ class Git:
                 identity=self.identity,
             )
         except ProcessTimeout as error:
-            raise self._too_slow(args, error) from error
+            raise self._too_slow(args) from error
         except OSError as error:
             raise _cannot_start(error) from error
 
@@ -141,7 +141,7 @@ class Git:
                 cwd=self.cwd or self.work_tree,
             )
         except ProcessTimeout as error:
-            raise self._too_slow(args, error) from error
+            raise self._too_slow(args) from error
         except OSError as error:
             raise _cannot_start(error) from error
         # When the consumer dies the producer's complaint is a broken pipe, so the consumer speaks first.
@@ -149,7 +149,7 @@ class Git:
             if done.exit_code != 0:
                 raise refusal(done, name, into.objects or into.git_dir)
 
-    def _too_slow(self, args: Sequence[str], error: ProcessTimeout) -> WorkspaceError:
+    def _too_slow(self, args: Sequence[str]) -> WorkspaceError:
         return WorkspaceError(
             f"git {args[0]} did not end in time and was killed",
             where=str(self.work_tree or self.git_dir),
