@@ -66,7 +66,7 @@ class ClaudeCode:
         tool_events="native",
     )
 
-    def program(self, request_command: tuple[str, ...]) -> str:
+    def program(self, request_command: tuple[str, ...]) -> str:  # noqa: ARG002 - the protocol has it
         return "claude"
 
     def launch(self, request: LaunchRequest) -> Launch:

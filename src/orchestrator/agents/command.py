@@ -41,7 +41,7 @@ class Command:
     def launch(self, request: LaunchRequest) -> Launch:
         return Launch(argv=_configured(request.command), env=attempt_env(request))
 
-    def session_files(self, session: str) -> tuple[str, ...]:
+    def session_files(self, session: str) -> tuple[str, ...]:  # noqa: ARG002 - the protocol has it
         return ()
 
     def parser(self) -> PlainText:

@@ -15,14 +15,14 @@ class Nop:
     needs_model = False
     credentials = ()
 
-    def program(self, request_command: tuple[str, ...]) -> str:
+    def program(self, request_command: tuple[str, ...]) -> str:  # noqa: ARG002 - the protocol has it
         return "sh"
 
     def launch(self, request: LaunchRequest) -> Launch:
         script = f"printf %s '{_CLAIM}' > \"$ORCHESTRATOR_OUTCOME\""
         return Launch(argv=("sh", "-c", script), env=attempt_env(request))
 
-    def session_files(self, session: str) -> tuple[str, ...]:
+    def session_files(self, session: str) -> tuple[str, ...]:  # noqa: ARG002 - the protocol has it
         return ()
 
     def parser(self) -> PlainText:

@@ -59,7 +59,7 @@ class Console:
             self._write(f"{clock}  {line}")
 
 
-def lines(fact: Fact) -> list[str]:
+def lines(fact: Fact) -> list[str]:  # noqa: C901 - one flat table
     """What a person reads of a fact; nothing for those that say nothing new."""
     match fact.body:
         case RunStarted() as body:

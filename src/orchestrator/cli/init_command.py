@@ -13,7 +13,7 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=init)
 
 
-def init(arguments: argparse.Namespace) -> int:
+def init(_arguments: argparse.Namespace) -> int:
     from orchestrator.commands.init import TOLD_BY, configuration, look, secrets_below
     from orchestrator.files import give_to
     from orchestrator.subprocesses import Identity

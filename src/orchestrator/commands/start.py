@@ -15,11 +15,12 @@ from importlib import resources
 from msgspec import structs
 
 from orchestrator.agents.base import AgentDriver
-from orchestrator.commands.image import run_image
+from orchestrator.commands.image import RunImage, run_image
 from orchestrator.commands.request import StartOptions, load_run_settings, merge_options
 from orchestrator.commands.run_facts import Settled, record_start_or_resume
 from orchestrator.commands.work import work_of
 from orchestrator.config import LoadedSettings, Settings
+from orchestrator.containers.base import ContainerEngine
 from orchestrator.containers.machine import machine_of
 from orchestrator.engine.actions import RunActions
 from orchestrator.engine.container_specs import ContainerSpecs
@@ -79,14 +80,7 @@ async def prepared(
         engine = await site.engine()
         await leftovers.remove_ended(engine, project)
         await require(site, Stage.ALONE)
-        image = await run_image(
-            engine,
-            project.folder,
-            settings,
-            earlier_context=_earlier_context(project, earlier),
-            environ=project.host.environ,
-            on_line=given.progress,
-        )
+        image = await _run_image(project, engine, settings, earlier, given)
         # Named after the folder, whose lock is ours.
         specs = _specs(project, settings, planned.run)
         probe = specs.probe(name=f"ktrdr-probe-{project.workspace.store.name}", image=image.id)
@@ -221,6 +215,23 @@ def _specs(project: Project, settings: Settings, run: str) -> ContainerSpecs:
         run=run,
         settings=settings,
         machine=machine_of(project.host.environ),
+    )
+
+
+async def _run_image(
+    project: Project,
+    engine: ContainerEngine,
+    settings: Settings,
+    earlier: RunState | None,
+    given: StartOptions,
+) -> RunImage:
+    return await run_image(
+        engine,
+        project.folder,
+        settings,
+        earlier_context=_earlier_context(project, earlier),
+        environ=project.host.environ,
+        on_line=given.progress,
     )
 
 

@@ -113,7 +113,7 @@ class MilestoneRunner:
             with storage_errors():
                 await work()
 
-        def free(done: object) -> None:
+        def free(_done: object) -> None:
             self._busy -= lanes
             self._news.set()
 

@@ -95,7 +95,7 @@ class RunJournal:
     async def reserve_evidence(self, count: int, *, task: str | None = None) -> tuple[str, ...]:
         """So many new evidence ids, which nothing else in the run ever gets."""
 
-        def reserved(state: RunState, n: int) -> NamesReserved:
+        def reserved(state: RunState, _n: int) -> NamesReserved:
             return NamesReserved(evidence=tuple(f"e{state.evidence_given + i + 1}" for i in range(count)))
 
         return (await self._reserve(reserved, task)).evidence if count else ()

@@ -86,14 +86,14 @@ def hits_limit(kind: LimitKind, until: float | None = None) -> Step:
 
 
 def exits(code: int) -> Step:
-    def step(process: Process) -> None:
+    def step(_process: Process) -> None:
         raise _Exit(code)
 
     return step
 
 
 def runs_out_of_memory() -> Step:
-    def step(process: Process) -> None:
+    def step(_process: Process) -> None:
         raise OutOfMemory
 
     return step
@@ -127,7 +127,7 @@ class ScriptedAgent:
         self.attempts: list[Attempt] = []
         """Those that were begun."""
 
-    def program(self, request_command: tuple[str, ...]) -> str:
+    def program(self, request_command: tuple[str, ...]) -> str:  # noqa: ARG002 - the protocol has it
         return self.name
 
     def launch(self, request: LaunchRequest) -> Launch:

@@ -238,7 +238,7 @@ class FakeEngine:
         timeout: float,
         stdin: bytes | None = None,
         env: Mapping[str, str] | None = None,
-        user: str | None = None,
+        user: str | None = None,  # noqa: ARG002 - the protocol has it
         output_limit: int = 100_000_000,
         printed: Callable[[bytes], object] | None = None,
     ) -> ExecResult:
