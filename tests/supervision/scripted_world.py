@@ -36,7 +36,8 @@ from run_histories import (
 )
 
 from orchestrator.engine.milestone_runner import MilestoneRunner
-from orchestrator.run.facts import AttemptStatus, Body, CandidateMade, Fact, RunEnded, Verdict
+from orchestrator.project.run_journal import RunJournal
+from orchestrator.run.facts import AttemptStatus, Body, Fact, NamesReserved, RunEnded, Verdict
 from orchestrator.run.state import AttemptState, RunState, advance, begin, fold
 from orchestrator.supervision.decide import (
     BRANCH,
@@ -71,28 +72,33 @@ class Killed(BaseException):
     """kill -9: nothing after it happens."""
 
 
-class ScriptedJournal:
-    """What the runner uses of a run's journal, for one life of its owner."""
+class ScriptedJournal(RunJournal):
+    """A run's journal for one life of its owner, kept by the world."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
         self._is_dead = False
 
     @property
-    def state(self) -> RunState:
+    def state(self) -> RunState:  # type: ignore[override]
         return self._world.state
 
-    async def append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
+    async def append(
+        self,
+        body: Body | Callable[[RunState, int], Body],
+        *,
+        task: str | None = None,
+        attempt: int | None = None,
+    ) -> Fact:
         await self._world.while_others_work()
-        self.store(Entry(body, task, attempt))
-
-    def store(self, entry: Entry) -> None:
         if self._is_dead:
             raise Killed
-        self._world.store(entry)
-        if not isinstance(entry.body, RunEnded) and self._world.is_killed():
+        made = body(self.state, self.state.last_n + 1) if callable(body) else body
+        fact = self._world.store(Entry(made, task, attempt))
+        if not isinstance(made, RunEnded) and self._world.is_killed():
             self._is_dead = True
             raise Killed
+        return fact
 
     async def refresh(self) -> None:
         await self._world.while_others_work()
@@ -144,11 +150,12 @@ class World:
             if self.draw("answered", 2):
                 self.store(answered(question.asked.question))
 
-    def store(self, entry: Entry) -> None:
+    def store(self, entry: Entry) -> Fact:
         (fact,) = numbered([entry], first=len(self.facts) + 1)
         assert fact.run == RUN
         self.state = advance(self.state, fact)
         self.facts.append(fact)
+        return fact
 
     def is_killed(self) -> bool:
         if self._lives and self.draw("killed", 12) == 11:
@@ -204,6 +211,8 @@ class World:
                 await self.append(ended("interrupted", last.number, task))
             case LookAtTree(task=task, attempt=last):
                 edited = ("a.py",) if self.draw("edited", 3) == 2 else ()
+                if edited:
+                    await self._journal.reserve_ref("edits", task=task)
                 await self.append(looked(last.number, task, edited=edited))
             case MakeCandidate():
                 await self._make_candidate(action)
@@ -214,8 +223,11 @@ class World:
             case FailTask(task=task):
                 await self.append(finished("failed", None, task))
             case AskPerson(task=task, attempt=last):
-                await self.while_others_work()
-                self._journal.store(asked(last.number, task, question=f"q{len(self.state.questions) + 1}"))
+                await self._journal.append(
+                    lambda state, n: asked(question=f"q{len(state.questions) + 1}").body,
+                    task=task,
+                    attempt=last.number,
+                )
             case CheckEndToEnd():
                 await self.append(scenario(("passed", "failed", "unavailable")[self.draw("scenario", 3)]))
 
@@ -240,13 +252,10 @@ class World:
         self._commits += 1
         commit = f"{action.task}@{self._commits}"
         changed = self.draw("changed", 6) > 0
-        await self.while_others_work()
-        # Ids are given out in the very moment in which the fact is stored.
-        given = self.state.evidence_given
         commands = self._item(action.task).commands
-        evidence = tuple(f"e{given + number}" for number in range(1, len(commands) + 1))
+        evidence = await self._journal.reserve_evidence(len(commands), task=action.task)
         self.evidence_of[commit] = evidence
-        self._journal.store(
+        await self.append(
             candidate(
                 action.attempt.number,
                 action.task,
@@ -293,9 +302,11 @@ def check_promises(world: World) -> None:
     tasks = [commit.partition("@")[0] for commit in world.branch]
     assert len(tasks) == len(set(tasks)), f"a task landed twice: {world.branch}"
     assert world.most_at_once <= world.work.workers
-    made = [fact.body for fact in world.facts if isinstance(fact.body, CandidateMade)]
-    evidence = [id for body in made for id in body.evidence]
-    assert len(evidence) == len(set(evidence)), "an evidence id was given out twice"
+    reserved = [fact.body for fact in world.facts if isinstance(fact.body, NamesReserved)]
+    names = [name for body in reserved for name in (body.ref, *body.evidence) if name is not None]
+    assert len(names) == len(set(names)), "a name was given out twice"
+    questions = [question.asked.question for question in world.state.questions]
+    assert len(questions) == len(set(questions)), "two questions have the same id"
     for commit in world.branch:
         assert set(world.evidence_of[commit]) <= world.passed.get(commit, set()), f"{commit} had not passed"
     for task_id, task in world.state.tasks.items():

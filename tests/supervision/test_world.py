@@ -1,6 +1,8 @@
 """Whatever agents, gates, people and kills do, policy and runner keep their promises."""
 
+import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))  # for scripted_world
 
-from scripted_world import World, check_promises
+from scripted_world import ENDS, World, check_promises
 
 from orchestrator.run.state import fold
 from orchestrator.supervision.decide import Work, WorkItem
@@ -55,3 +57,70 @@ def test_every_world_keeps_the_promises(workers: int, data: st.DataObject) -> No
     everything = len(world.branch) == len(work.items)
     assert (end.status == "completed") <= everything
     assert everything or end.status in ("failed", "waiting", "parked")
+
+
+ITEM = WorkItem(id="1", depends_on=(), commands=("make check",), must_change=True)
+DIAMOND = Work(
+    items=(
+        ITEM,
+        replace(ITEM, id="2", depends_on=("1",)),
+        replace(ITEM, id="3", depends_on=("1",)),
+        replace(ITEM, id="4", depends_on=("2", "3")),
+    ),
+    end_to_end=("make e2e",),
+    attempts=1,
+    workers=2,
+)
+CHAIN = replace(DIAMOND, items=tuple(replace(item, depends_on=None) for item in DIAMOND.items))
+CALM = {"ends": len(ENDS), "changed": 1}
+"""Everything succeeds: of the other dice the first face is the good one."""
+FATES = {
+    "all goes well": (CALM, "completed"),
+    "the scenario fails": (CALM | {"scenario": 1}, "failed"),
+    "gates fail": (CALM | {"verdict": 3}, "failed"),
+    "a gate cannot be run": (CALM | {"verdict": 4}, "parked"),
+    "agents ask": (CALM | {"ends": ENDS.index("needs_human")}, "waiting"),
+    "the provider refuses": (CALM | {"ends": ENDS.index("parked")}, "parked"),
+}
+
+
+def fated(work: Work, faces: dict[str, int], *, seed: int, killed_at: int | None = None) -> World:
+    """A world in which only the order of what happens at the same time is left to chance."""
+    chance = random.Random(seed)
+    facts = 0
+
+    def dice(name: str, sides: int) -> int:
+        nonlocal facts
+        if name == "turns":
+            return 1 + chance.randrange(sides - 1)
+        if name == "killed":
+            facts += 1
+            return 11 if facts == killed_at else 0
+        return faces.get(name, 0)
+
+    return World(work, dice, lives=1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_independent_tasks_are_worked_on_at_the_same_time_and_dependent_ones_are_not(seed: int) -> None:
+    for work, at_once in ((DIAMOND, 2), (CHAIN, 1)):
+        world = fated(work, CALM, seed=seed)
+        assert world.live().status == "completed"
+        check_promises(world)
+        assert world.most_at_once == at_once
+        landed = [commit.partition("@")[0] for commit in world.branch]
+        assert (landed[0], sorted(landed), landed[-1]) == ("1", ["1", "2", "3", "4"], "4")
+
+
+@pytest.mark.parametrize("work", [replace(DIAMOND, workers=1), DIAMOND], ids=["one worker", "two workers"])
+@pytest.mark.parametrize(("faces", "expected"), FATES.values(), ids=FATES)
+def test_a_kill_at_any_fact_and_a_resume_give_the_same_end(
+    work: Work, faces: dict[str, int], expected: str
+) -> None:
+    undisturbed = fated(work, faces, seed=1)
+    assert undisturbed.live().status == expected
+    for killed_at in range(1, len(undisturbed.facts) + 1):
+        world = fated(work, faces, seed=killed_at, killed_at=killed_at)
+        assert world.live().status == expected, f"killed at {killed_at}"
+        check_promises(world)
+        assert (expected != "completed") or len(world.branch) == len(work.items)

@@ -157,16 +157,13 @@ class RunActions:
     async def _ask(self, task: str, attempt: AttemptState) -> None:
         claim = attempt.end.claim if attempt.end is not None else None
         assert claim is not None and claim.question is not None
-        await self._append(
-            QuestionAsked(
-                question=f"q{len(self.state.questions) + 1}",
-                text=claim.question,
-                options=claim.options,
-                recommendation=claim.recommendation,
-            ),
-            task=task,
-            attempt=attempt.number,
-        )
+        text, options, recommendation = claim.question, claim.options, claim.recommendation
+
+        def asked(state: RunState, n: int) -> QuestionAsked:
+            question = f"q{len(state.questions) + 1}"
+            return QuestionAsked(question=question, text=text, options=options, recommendation=recommendation)
+
+        await self._context.journal.append(asked, task=task, attempt=attempt.number)
 
     async def _append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
         await self._context.journal.append(body, task=task, attempt=attempt)

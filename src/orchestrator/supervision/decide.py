@@ -282,9 +282,8 @@ def _items_at_hand(state: RunState, work: Work, busy: frozenset[Lane]) -> list[W
     for item in work.items:
         if isinstance(phase(state, state.tasks[item.id]), Done):
             continue
-        if item.id not in busy and pending.isdisjoint(
-            pending if item.depends_on is None else item.depends_on
-        ):
+        awaited = pending if item.depends_on is None else pending.intersection(item.depends_on)
+        if item.id not in busy and not awaited:
             free.append(item)
         pending.add(item.id)
     free.sort(key=lambda item: not is_under_way(state, state.tasks[item.id]))
@@ -304,7 +303,7 @@ def _in_free_lanes(actions: Sequence[Action], busy: frozenset[Lane]) -> tuple[Ac
 def judge(attempt: AttemptState, item: WorkItem) -> Passed | NotPassed:
     """Whether a candidate whose gates have all spoken may land; the first reason against it.
 
-    Of a candidate that a person mended by hand only its gates and its changes are asked.
+    A candidate that the user fixed by hand is judged by its gates and its changes alone.
     """
     assert attempt.end is not None and attempt.candidate is not None
     if attempt.end.status != "completed" and not attempt.candidate.by_hand:
