@@ -159,7 +159,7 @@ class RunActions:
         assert claim is not None and claim.question is not None
         text, options, recommendation = claim.question, claim.options, claim.recommendation
 
-        def asked(state: RunState, n: int) -> QuestionAsked:
+        def asked(state: RunState, _n: int) -> QuestionAsked:
             question = f"q{len(state.questions) + 1}"
             return QuestionAsked(question=question, text=text, options=options, recommendation=recommendation)
 
