@@ -19,6 +19,9 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )
 """Where locks or shared memory do not hold, folders that a virtual machine shares with its host included."""
 
+GATEWAY_LOCK = "gateway.lock"
+"""The file in the state folder that its gateway holds locked, and so does whoever migrates the journal."""
+
 _MOUNTS = Path("/proc/self/mountinfo")
 _ID = re.compile(r"[0-9a-f]{8}")
 _HINT_MOVE = "Set XDG_STATE_HOME to a folder of yours on a local disk."

@@ -34,11 +34,11 @@ from orchestrator.gateway.sockets import (
     gateway_folder,
     prepare_folder,
 )
+from orchestrator.state_folder import GATEWAY_LOCK
 from orchestrator.subprocesses import Identity
 
 log = logging.getLogger(__name__)
 
-LOCK_NAME = "gateway.lock"
 CHECK_SECONDS = 1.0
 GRACE_SECONDS = 3.0
 """How long it waits for the first, or for another, control connection."""
@@ -70,7 +70,7 @@ async def serve(state: Path, running: RunningAttempts, certificates: str | None,
 
 @contextmanager
 def _lock(state: Path) -> Iterator[int]:
-    descriptor = open_own(state / LOCK_NAME)
+    descriptor = open_own(state / GATEWAY_LOCK)
     try:
         yield descriptor
     finally:

@@ -8,7 +8,10 @@ thread that belongs to the journal and has a connection of its own.
 """
 
 import asyncio
+import fcntl
+import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,9 +23,11 @@ from typing import TypeVar
 import msgspec
 
 from orchestrator.clock import Clock, SystemClock, utc_text
-from orchestrator.errors import FREE_SPACE, StorageError
+from orchestrator.errors import FREE_SPACE, EnvironmentInvalid, StorageError
+from orchestrator.files import open_own
 from orchestrator.journal.reader import (
     POLL_SECONDS,
+    VERSION,
     JournalReader,
     connect,
     facts_by,
@@ -31,8 +36,12 @@ from orchestrator.journal.reader import (
     version_of,
 )
 from orchestrator.run.facts import Body, Fact
+from orchestrator.state_folder import GATEWAY_LOCK
 
 T = TypeVar("T")
+
+LOCK_SECONDS = 5.0
+"""A gateway that nobody needs any more ends sooner."""
 
 
 class Facts:
@@ -206,6 +215,37 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     migrations = _migrations()
     if version_of(connection, path) == len(migrations):
         return
+    with _no_gateway(connection, path):
+        _carry_out(migrations, connection, path)
+
+
+@contextmanager
+def _no_gateway(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """A gateway serves attempts with the facts that its own version knows, so none may live meanwhile.
+
+    A new journal has none. Whoever else holds the lock briefly is another process that migrates: waited for.
+    """
+    lock = open_own(path.parent / GATEWAY_LOCK)
+    try:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while 0 < version_of(connection, path) < VERSION:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise EnvironmentInvalid(
+                        "the journal was written by an older orchestrator whose gateway is still at work",
+                        where=str(path),
+                        hint="Wait until its attempts have ended, then try again; or use the older one.",
+                    ) from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _carry_out(migrations: tuple[str, ...], connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     # Read again under the lock: another process may have migrated in between.
     for number in range(version_of(connection, path) + 1, len(migrations) + 1):

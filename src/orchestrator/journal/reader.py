@@ -16,6 +16,7 @@ from orchestrator.run.facts import BODIES, Fact
 
 VERSION = 2
 """The newest version of a journal that this program reads, and the one that it writes."""
+NEWER_HINT = "Use the newer orchestrator, or another state folder (XDG_STATE_HOME)."
 BUSY_SECONDS = 10.0
 POLL_SECONDS = 0.5
 """Until a fact of another process is noticed."""
@@ -109,7 +110,7 @@ def version_of(connection: sqlite3.Connection, path: Path) -> int:
         raise EnvironmentInvalid(
             f"the journal is of version {version}, this program knows {VERSION}",
             where=str(path),
-            hint="Use the newer orchestrator, or another state folder (XDG_STATE_HOME).",
+            hint=NEWER_HINT,
         )
     return version
 
@@ -126,11 +127,24 @@ def query(name: str) -> str:
 
 
 def facts_by(connection: sqlite3.Connection, name: str, **values: str | int) -> tuple[Fact, ...]:
-    return tuple(_fact(row) for row in connection.execute(query(name), values))
+    """Raises EnvironmentInvalid when a newer program wrote one of them."""
+    try:
+        return tuple(_fact(row) for row in connection.execute(query(name), values))
+    except _UnknownKind as error:
+        raise EnvironmentInvalid(
+            f"this program does not know facts of the kind {error}",
+            where=connection.execute("PRAGMA database_list").fetchone()[2],
+            hint=NEWER_HINT,
+        ) from None
+
+
+class _UnknownKind(Exception):
+    pass
 
 
 def _fact(row: tuple[Any, ...]) -> Fact:
-    run, n, at, kind, task, attempt, body = row
-    return Fact(
-        run=run, n=n, at=at, task=task, attempt=attempt, body=msgspec.json.decode(body, type=BODIES[kind])
-    )
+    run, n, at, kind, task, attempt, stored = row
+    if kind not in BODIES:
+        raise _UnknownKind(kind)
+    body = msgspec.json.decode(stored, type=BODIES[kind])
+    return Fact(run=run, n=n, at=at, task=task, attempt=attempt, body=body)
