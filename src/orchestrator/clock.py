@@ -30,8 +30,3 @@ class SystemClock:
         import asyncio  # whoever only asks for the time does not pay for it
 
         await asyncio.sleep(seconds)
-
-
-def utc_text(moment: datetime) -> str:
-    """A moment as facts and JSON carry it: ISO 8601, UTC, milliseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

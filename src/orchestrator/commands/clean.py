@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestrator.clock import utc_text
 from orchestrator.containers.base import LABEL_RUN, ContainerEngine
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.preflight import leftovers
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
 from orchestrator.project.records import OpenRecords, opened_records
+from orchestrator.text import utc_text
 from orchestrator.workspace.workspace import Workspace
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

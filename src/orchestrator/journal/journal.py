@@ -22,7 +22,7 @@ from typing import TypeVar
 
 import msgspec
 
-from orchestrator.clock import Clock, SystemClock, utc_text
+from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import FREE_SPACE, EnvironmentInvalid, StorageError
 from orchestrator.files import open_own
 from orchestrator.journal.reader import (
@@ -37,6 +37,7 @@ from orchestrator.journal.reader import (
 )
 from orchestrator.run.facts import Body, Fact
 from orchestrator.state_folder import GATEWAY_LOCK
+from orchestrator.text import utc_text
 
 T = TypeVar("T")
 

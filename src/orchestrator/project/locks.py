@@ -7,15 +7,16 @@ a process id can be reused, a lock cannot.
 import fcntl
 import os
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
+from orchestrator.clock import SystemClock
 from orchestrator.errors import FolderBusy
 from orchestrator.files import open_entry, open_folder, open_own, write_atomically
+from orchestrator.text import utc_text
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +135,9 @@ def _busy(git_dir: Path, descriptor: int, holder_file: Path) -> FolderBusy:
 
 
 def _record(run: str | None, pid: int) -> bytes:
-    return msgspec.json.encode(Holder(run=run, pid=pid, host=os.uname().nodename, since=_now()))
+    return msgspec.json.encode(
+        Holder(run=run, pid=pid, host=os.uname().nodename, since=utc_text(SystemClock().now()))
+    )
 
 
 def _holder(content: bytes) -> Holder | None:
@@ -147,11 +150,7 @@ def _holder(content: bytes) -> Holder | None:
 def _unnamed(descriptor: int) -> Holder | None:
     """A holder that has the lock and has not written its name yet."""
     pid = _pid_of_lock(descriptor)
-    return Holder(run=None, pid=pid or 0, host=os.uname().nodename, since=_now())
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Holder(run=None, pid=pid or 0, host=os.uname().nodename, since=utc_text(SystemClock().now()))
 
 
 def _pid_of_lock(descriptor: int) -> int | None:

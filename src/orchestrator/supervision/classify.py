@@ -19,7 +19,7 @@ from orchestrator.events import (
     UsageReported,
 )
 from orchestrator.run.facts import AttemptStatus, Claim
-from orchestrator.text import one_line
+from orchestrator.text import one_line, utc_text
 
 PARKING_LIMITS = frozenset({"usage_limit", "billing", "credential_refused"})
 MAX_CLAIM_TEXT = 20_000
@@ -109,10 +109,9 @@ def _parked(limit: Limit) -> AttemptVerdict:
 
 def _iso(seconds: float) -> str | None:
     try:
-        moment = datetime.fromtimestamp(seconds, UTC)
+        return utc_text(datetime.fromtimestamp(seconds, UTC))
     except (OverflowError, OSError, ValueError):
         return None
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _by_outcome(
