@@ -1,6 +1,8 @@
 """One call makes a project, and real commands work in it with the fakes."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,17 @@ import pytest
 from orchestrator.testing.agent import ScriptedAgent, exits, reports, waits, works
 from orchestrator.testing.project import TemporaryProject
 
+MakeProject = Callable[..., TemporaryProject]
 
-def test_a_run_lands_every_task_on_its_branch(tmp_path: Path) -> None:
-    project = TemporaryProject(tmp_path, tasks=("1", "2"))
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Iterator[MakeProject]:
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(TemporaryProject(tmp_path, **options))
+
+
+def test_a_run_lands_every_task_on_its_branch(make_project: MakeProject) -> None:
+    project = make_project(tasks=("1", "2"))
     report = project.run()
     assert (report.status, report.exit_code) == ("completed", 0)
     assert project.git("log", "--format=%s", "main..work").count("\n") == 1
@@ -18,9 +28,9 @@ def test_a_run_lands_every_task_on_its_branch(tmp_path: Path) -> None:
     assert [attempt.task for attempt in project.agent.attempts] == ["1", "2"]
 
 
-def test_what_an_agent_is_told_to_do_happens_in_fake_time(tmp_path: Path) -> None:
+def test_what_an_agent_is_told_to_do_happens_in_fake_time(make_project: MakeProject) -> None:
     agent = ScriptedAgent({("1", 1): (waits(7000), exits(1)), ("1", 2): (waits(100), *works("1"))})
-    project = TemporaryProject(tmp_path, agent=agent)
+    project = make_project(agent=agent)
     begun = time.monotonic()
     assert project.run().exit_code == 0
     assert time.monotonic() - begun < 60
@@ -28,9 +38,9 @@ def test_what_an_agent_is_told_to_do_happens_in_fake_time(tmp_path: Path) -> Non
     assert [attempt.resumed for attempt in agent.attempts] == [False, True]
 
 
-def test_commands_after_a_run(tmp_path: Path) -> None:
+def test_commands_after_a_run(make_project: MakeProject) -> None:
     agent = ScriptedAgent({("2", number): (reports("failed"), exits(1)) for number in (1, 2, 3)})
-    project = TemporaryProject(tmp_path, tasks=("1", "2"), agent=agent)
+    project = make_project(tasks=("1", "2"), agent=agent)
     report = project.run()
     assert (report.status, report.exit_code) == ("failed", 1)
     assert project.resume().exit_code == 0
@@ -40,7 +50,7 @@ def test_commands_after_a_run(tmp_path: Path) -> None:
     assert project.facts(report.run)[-1].body.kind == "run_ended"
 
 
-def test_git_says_what_is_wrong(tmp_path: Path) -> None:
-    project = TemporaryProject(tmp_path)
+def test_git_says_what_is_wrong(make_project: MakeProject) -> None:
+    project = make_project()
     with pytest.raises(RuntimeError, match="not a git command"):
         project.git("unheard-of")

@@ -78,8 +78,12 @@ async def watch(
 
 
 async def stop_in_order(engine: ContainerEngine, container: str) -> None:
-    """SIGINT, ten seconds, SIGTERM, ten seconds; whoever started it removes it afterwards."""
-    for signal in ("SIGINT", "SIGTERM"):
+    """SIGINT, ten seconds, SIGTERM, ten seconds, SIGKILL; whoever started it removes it afterwards.
+
+    An agent that ignores the first two must end all the same: its output is followed until it has ended, and
+    its end is what the attempt is judged by.
+    """
+    for signal in ("SIGINT", "SIGTERM", "SIGKILL"):
         try:
             await engine.signal(container, signal)
             async with asyncio.timeout(PATIENCE_SECONDS):

@@ -58,8 +58,13 @@ def run_in_fake_time(clock: FakeClock, main: Coroutine[Any, Any, T]) -> T:
     The loop's own timers (`asyncio.timeout`, `asyncio.sleep`) follow the clock, too. The clock stands still
     while a process of the host or a thread is at work, because these take real time.
     """
-    with asyncio.Runner(loop_factory=lambda: FakeTimeLoop(clock)) as runner:
+    with fake_time_runner(clock) as runner:
         return runner.run(main)
+
+
+def fake_time_runner(clock: FakeClock) -> asyncio.Runner:
+    """For several programs one after another: what one of them leaves goes on with the next."""
+    return asyncio.Runner(loop_factory=lambda: FakeTimeLoop(clock))
 
 
 class FakeTimeLoop(asyncio.SelectorEventLoop):

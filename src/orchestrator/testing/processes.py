@@ -150,6 +150,8 @@ class Scripts:
         running = Running(self, replace(process, argv=tuple(command)))
         try:
             if await running.ended_within(float(limit)):
+                if running.out_of_memory:
+                    raise OutOfMemory
                 return await running.task
             running.signal("SIGTERM")
             return _TIMED_OUT if await running.ended_within(float(kill_after)) else KILLED

@@ -4,7 +4,8 @@ import os
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from orchestrator import subprocesses
 from orchestrator.commands.cancel import cancel
@@ -18,7 +19,7 @@ from orchestrator.project.host import Host
 from orchestrator.run.facts import Fact
 from orchestrator.run.report import RunReport
 from orchestrator.testing.agent import ScriptedAgent
-from orchestrator.testing.clock import FakeClock, run_in_fake_time
+from orchestrator.testing.clock import FakeClock, fake_time_runner
 from orchestrator.testing.engine import FakeEngine
 from orchestrator.testing.processes import Program, Scripts
 
@@ -36,8 +37,8 @@ def file_exists(path: str) -> Program:
 class TemporaryProject:
     """Real git, real journal, real workspace; engine, clock and agent are fakes, and no time passes.
 
-    project = TemporaryProject(tmp_path, tasks=("1", "2"), agent=ScriptedAgent({("2", 1): [exits(1)]}))
-    report = project.run()
+    with TemporaryProject(tmp_path, agent=ScriptedAgent({("1", 1): [exits(1)]})) as project:
+        report = project.run()
 
     Each task has one gate, whose block is `check TASK`: it passes when the file is there that an agent writes
     who just `works`. `gates` has others, by their block, or replaces these.
@@ -56,6 +57,7 @@ class TemporaryProject:
         """`folder` is an empty one; `plan` replaces the plan made of `tasks`; `settings` is TOML."""
         self.folder = folder / "code"
         self.clock = FakeClock()
+        self._runner = fake_time_runner(self.clock)
         self.agent = agent or ScriptedAgent()
         programs: dict[str, Program] = {f"check {task}": file_exists(f"task-{task}.txt") for task in tasks}
         programs |= {self.agent.name: self.agent, **(gates or {})}
@@ -77,6 +79,14 @@ class TemporaryProject:
             ("commit", "-q", "-m", "start"),
         ):
             self.git(*words)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.close()
 
     @property
     def host(self) -> Host:
@@ -104,8 +114,8 @@ class TemporaryProject:
         return self.do(undo(self.host, UndoRequest(run=PLAN, task=task)))
 
     def do(self, command: Coroutine[Any, Any, T]) -> T:
-        """Carry out a command in fake time."""
-        return run_in_fake_time(self.clock, command)
+        """Carry out a command in fake time; containers that it leaves go on with the next one."""
+        return self._runner.run(command)
 
     def git(self, *words: str) -> str:
         """What git prints; raises RuntimeError when it fails."""
@@ -123,7 +133,7 @@ class TemporaryProject:
         """What the journal holds of a run, oldest first."""
         journal = Journal.open(self.state / "journal.sqlite")
         try:
-            return journal.state_facts(run)
+            return journal.facts(run)
         finally:
             journal.close()
 
