@@ -127,8 +127,8 @@ def test_ticks_leave_no_doubt_and_a_task_called_done_is_not_begun(scene: Scene) 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--keep", "9"), "9 is no finished task"),
-        (("--redo", "2"), "2 is no finished task"),
+        (("--keep", "9"), "task 9 of run"),
+        (("--redo", "2"), "task 2 of run"),
         (("--keep", "1", "--redo", "1"), "to be kept and to be done again"),
     ],
 )

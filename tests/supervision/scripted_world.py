@@ -47,10 +47,10 @@ from orchestrator.supervision.decide import (
     AskPerson,
     CheckBase,
     CheckEndToEnd,
+    CompareFolder,
     FailTask,
     Land,
     Lane,
-    LookAtTree,
     MakeBranch,
     MakeCandidate,
     RecoverAttempt,
@@ -209,7 +209,7 @@ class World:
             case RecoverAttempt(task=task, attempt=last):
                 await self.append(saved(last.number, task))
                 await self.append(ended("interrupted", last.number, task))
-            case LookAtTree(task=task, attempt=last):
+            case CompareFolder(task=task, attempt=last):
                 edited = ("a.py",) if self.draw("edited", 3) == 2 else ()
                 if edited:
                     await self._journal.reserve_ref("edits", task=task)

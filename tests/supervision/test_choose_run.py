@@ -66,11 +66,11 @@ CHOICES = {
     "unfinished": ([FAILED], PLAN, ALL, ResumeRun(state=FAILED)),
     "killed": ([INTERRUPTED], PLAN, ALL, ResumeRun(state=INTERRUPTED)),
     "completed": ([COMPLETED], PLAN, ALL, DoneAlready(state=COMPLETED)),
-    "over again": ([COMPLETED], PLAN, Selection(anew=True), new("1", "2", "3")),
+    "over again": ([COMPLETED], PLAN, Selection(from_scratch=True), new("1", "2", "3")),
     "unfinished, over again": (
         [FAILED],
         PLAN,
-        Selection(anew=True),
+        Selection(from_scratch=True),
         new("1", "2", "3", replaces=FAILED),
     ),
     "cancelled": ([CANCELLED], PLAN, ALL, new("2", "3", imported={"1": "candidate1.1"})),

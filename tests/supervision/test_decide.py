@@ -39,11 +39,11 @@ from orchestrator.supervision.decide import (
     AskPerson,
     CheckBase,
     CheckEndToEnd,
+    CompareFolder,
     Decision,
     EndRun,
     FailTask,
     Land,
-    LookAtTree,
     MakeBranch,
     MakeCandidate,
     NotPassed,
@@ -89,7 +89,7 @@ def said_of(action: Action) -> str:
             return f"candidate of {action.task}/{action.attempt.number}" + (
                 " by hand" if action.by_hand else ""
             )
-        case RecoverAttempt() | LookAtTree() | RunGates() | Land() | AskPerson():
+        case RecoverAttempt() | CompareFolder() | RunGates() | Land() | AskPerson():
             return f"{type(action).__name__} {action.task}/{action.attempt.number}"
         case StartTask() | FailTask():
             return f"{type(action).__name__} {action.task}"
@@ -221,7 +221,7 @@ FIRST_TIME = {
 
 RESUMED = {
     "killed in an attempt": ((*READY, attempt(), resumed()), "RecoverAttempt 1/1"),
-    "first a look at the folder": ((*READY, *THREE_FAILED, *AGAIN), "LookAtTree 1/3"),
+    "first a look at the folder": ((*READY, *THREE_FAILED, *AGAIN), "CompareFolder 1/3"),
     "gates of a failed task first": ((*READY, *failing(1), *AGAIN, looked()), "candidate of 1/1 by hand"),
     "edited where nothing had failed": (
         (*READY, attempt(), ended("timed_out"), *AGAIN, looked(edited=("a",))),

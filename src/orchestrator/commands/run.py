@@ -42,7 +42,7 @@ async def _choose(project: Project, plan: Plan, request: RunRequest) -> Choice:
             known = ", ".join(task.id for task in plan.tasks)
             raise UsageError(f"there is no task {wanted}", where=plan.path, hint=f"The plan's tasks: {known}")
     records = await project.runs_of_plan(plan.path)
-    selection = Selection(only=request.only, first=request.first, anew=request.new)
+    selection = Selection(only=request.only, first=request.first, from_scratch=request.new)
     return choose_run(records, plan, selection, on_branch=await project.on_branch(records))
 
 

@@ -25,9 +25,9 @@ from orchestrator.supervision.decide import (
     AskPerson,
     CheckBase,
     CheckEndToEnd,
+    CompareFolder,
     FailTask,
     Land,
-    LookAtTree,
     MakeBranch,
     MakeCandidate,
     RecoverAttempt,
@@ -67,8 +67,8 @@ class RunActions:
                 await run_attempt(context, await self._attempt_plan(task, number, previous))
             case RecoverAttempt(task=task, attempt=attempt):
                 await recovery.close_attempt(context, task, attempt.number)
-            case LookAtTree(task=task, attempt=attempt):
-                await self._look_at_tree(task, attempt)
+            case CompareFolder(task=task, attempt=attempt):
+                await self._compare_folder(task, attempt)
             case MakeCandidate(task=task, attempt=attempt, by_hand=by_hand):
                 await landing.make_candidate(context, self._items[task], attempt, by_hand=by_hand)
             case RunGates(task=task, attempt=attempt):
@@ -114,7 +114,7 @@ class RunActions:
         parent = (await take_edits(self._context, task, None)).head
         await self._append(TaskStarted(title=self._plan_task(task).title, parent=parent), task=task)
 
-    async def _look_at_tree(self, task: str, attempt: AttemptState) -> None:
+    async def _compare_folder(self, task: str, attempt: AttemptState) -> None:
         edits = await take_edits(self._context, task, attempt)
         await self._append(
             TreeLookedAt(head=edits.head, edited=edits.paths), task=task, attempt=attempt.number

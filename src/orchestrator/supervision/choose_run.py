@@ -1,4 +1,4 @@
-"""Which run a command means: a new one, one that goes on, or one that is done already."""
+"""Which run a command means: a new one, one to resume, or one that is done already."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Selection:
 
     only: tuple[str, ...] = ()
     first: str | None = None
-    anew: bool = False
+    from_scratch: bool = False
     """Whether everything is to be done again, and an unfinished run given up."""
 
     @property
@@ -74,7 +74,7 @@ def choose_run(
         )
     latest = records[0] if records else None
     unfinished = latest if latest is not None and is_unfinished(latest) else None
-    if not selection.anew:
+    if not selection.from_scratch:
         if unfinished is not None:
             return _go_on(unfinished, plan, selection)
         if latest is not None and not selection.is_partial and _done_and_unchanged(latest, plan, on_branch):
@@ -91,7 +91,7 @@ def _new_run(
 ) -> NewRun:
     wanted = _wanted(plan, selection)
     done = _done_earlier(records, plan, on_branch)
-    again = wanted if selection.only or selection.anew else frozenset[str]()
+    again = wanted if selection.only or selection.from_scratch else frozenset[str]()
     imported = {task: commit for task, commit in done.items() if task not in again}
     selected = tuple(task.id for task in plan.tasks if task.id in wanted and task.id not in imported)
     skipped = tuple(task.id for task in plan.tasks if task.id not in wanted and task.id not in imported)

@@ -79,7 +79,7 @@ def attempt_verdict(
     calls_in_session: int,
     min_tool_calls: int,
 ) -> AttemptVerdict:
-    """The status of an attempt that is over. Words in prose decide nothing.
+    """The status of an attempt that has ended. Words in prose decide nothing.
 
     `outcome` is the agent's structured claim from wherever its driver reports it; `min_tool_calls` is zero
     where the driver has no tool events or the task need not change anything.

@@ -1,6 +1,6 @@
 """Which containers are over: decided by the journal, never by a container's age or silence.
 
-A run that only lost its owner keeps everything: whoever goes on with it decides about its containers.
+A run that only lost its owner keeps everything: its next owner decides about its containers.
 """
 
 from collections.abc import Mapping

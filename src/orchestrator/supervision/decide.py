@@ -118,7 +118,7 @@ class StartAttempt:
     task: str
     number: int
     previous: AttemptState | None
-    """The attempt whose session and evidence the new one goes on from."""
+    """The attempt whose session and evidence the new one continues from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +130,8 @@ class RecoverAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LookAtTree:
-    """After a resume: has a person changed something since the attempt ended?"""
+class CompareFolder:
+    """After a resume: has the user changed something since the attempt ended?"""
 
     task: str
     attempt: AttemptState
@@ -179,7 +179,7 @@ Action = (
     | StartTask
     | StartAttempt
     | RecoverAttempt
-    | LookAtTree
+    | CompareFolder
     | MakeCandidate
     | RunGates
     | Land
@@ -202,7 +202,7 @@ def lanes_of(action: Action) -> frozenset[Lane]:
     match action:
         case CheckBase() | MakeBranch() | CheckEndToEnd():
             return frozenset({BRANCH})
-        case StartTask(task=task) | RecoverAttempt(task=task) | LookAtTree(task=task) | Land(task=task):
+        case StartTask(task=task) | RecoverAttempt(task=task) | CompareFolder(task=task) | Land(task=task):
             return frozenset({task, BRANCH})
         case StartAttempt() | MakeCandidate() | RunGates() | FailTask() | AskPerson():
             return frozenset({action.task})
@@ -326,7 +326,7 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
         case Working(attempt=attempt):
             return RecoverAttempt(task=item.id, attempt=attempt)
         case Uncompared(attempt=attempt):
-            return LookAtTree(task=item.id, attempt=attempt)
+            return CompareFolder(task=item.id, attempt=attempt)
         case Compared(attempt=attempt):
             return _next_of_compared(state, task, item, attempt, work)
         case Stopped(reason=reason) | Refused(reason=reason):

@@ -1,4 +1,4 @@
-"""What becomes of a run whose plan a person has edited: decided by the hashes of its tasks."""
+"""What becomes of a run whose plan the user has edited: decided by the hashes of its tasks."""
 
 from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
@@ -20,7 +20,10 @@ def in_flight(state: RunState) -> bool:
 
 
 def left_by_attempts(state: RunState) -> frozenset[str | None]:
-    """Hashes of the plan's file at the ends of attempts: such a file is nobody's wish."""
+    """Hashes of the plan's file at the ends of attempts.
+
+    An attempt may have written a file with one of these hashes, so it does not count as the user's edit.
+    """
     ends = (attempt.end for task in state.tasks.values() for attempt in task.attempts)
     return frozenset(end.plan_sha256 for end in ends if end is not None)
 
@@ -66,6 +69,6 @@ def _check_named(state: RunState, plan: Plan, keep: frozenset[str], redo: frozen
     for task_id in sorted(keep | redo):
         task = state.tasks.get(task_id)
         if task is None or not task.is_done or plan.task(task_id) is None:
-            raise UsageError(f"{task_id} is no finished task of run {state.run}", where="--keep, --redo")
+            raise UsageError(f"task {task_id} of run {state.run} is not finished", where="--keep, --redo")
         if task_id in keep & redo:
-            raise UsageError(f"task {task_id} is to be kept and to be done again", where="--keep, --redo")
+            raise UsageError(f"task {task_id} cannot be both kept and done again", where="--keep, --redo")
