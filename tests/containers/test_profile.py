@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config.mounts import ENGINE_SOCKETS
 from orchestrator.containers.base import Bind, ContainerLimits, ContainerSpec, Volume
 from orchestrator.containers.profile import (
     DEFAULT_LIMITS,
-    ENGINE_SOCKETS,
     attempt_command,
     create_body,
     refuse_engine_socket,

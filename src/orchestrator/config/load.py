@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.config.approval import Approval, read_approval
 from orchestrator.config.kinds import Host, at_home
 from orchestrator.config.layers import Given, Override, from_environment, from_file, from_flags
+from orchestrator.config.mounts import ENGINE_SOCKETS
 from orchestrator.config.resolve import LoadedSettings, refuse_untrusted, resolve
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 from orchestrator.files import NotRegular, TooLarge, read_regular
@@ -75,7 +76,7 @@ def _contents(givens: Iterable[Given], folder: Path, host: Host) -> dict[str, tu
 
 
 def _host(environ: Mapping[str, str], users: Path) -> Host:
-    sockets = ["/run/docker.sock", "/var/run/docker.sock", "/run/podman/podman.sock"]
+    sockets = [*ENGINE_SOCKETS]
     address = environ.get("DOCKER_HOST", "")
     if address.startswith("unix://"):
         sockets.append(os.path.normpath(address.removeprefix("unix://")))

@@ -14,6 +14,14 @@ OURS = ("/workspace", "/run/orchestrator", "/proc", "/sys", "/dev")
 """Places in the container that a mount may neither cover nor lie in: a target inside the code folder would
 leave an empty folder of root's behind in the user's, the others are the orchestrator's or the engine's."""
 
+ENGINE_SOCKETS = (
+    "/var/run/docker.sock",
+    "/run/docker.sock",
+    "/var/run/podman/podman.sock",
+    "/run/podman/podman.sock",
+    "/run/containerd/containerd.sock",
+)
+"""Where engines listen as installed."""
 _SOCKET_NAMES = ("docker.sock", "podman.sock", "containerd.sock", "crio.sock")
 
 

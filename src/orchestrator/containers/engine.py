@@ -15,6 +15,7 @@ import aiodocker
 import aiohttp
 from aiodocker.containers import DockerContainer
 
+from orchestrator.config.mounts import ENGINE_SOCKETS
 from orchestrator.containers.base import (
     Bind,
     ContainerSpec,
@@ -26,7 +27,7 @@ from orchestrator.containers.base import (
     StoredImage,
 )
 from orchestrator.containers.execution import Execution, run_in_container, short
-from orchestrator.containers.profile import ENGINE_SOCKETS, create_body, refuse_engine_socket
+from orchestrator.containers.profile import create_body, refuse_engine_socket
 from orchestrator.containers.streams import Demultiplexer, StreamBroken
 from orchestrator.errors import CannotStart, CodingAgentError
 

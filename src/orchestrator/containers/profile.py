@@ -16,14 +16,6 @@ GIGABYTE = 1024**3
 DEFAULT_LIMITS = ContainerLimits(memory_bytes=4 * GIGABYTE, cpus=None, pids=512)
 KILL_AFTER_SECONDS = 30
 
-ENGINE_SOCKETS = (
-    "/var/run/docker.sock",
-    "/run/docker.sock",
-    "/var/run/podman/podman.sock",
-    "/run/podman/podman.sock",
-    "/run/containerd/containerd.sock",
-)
-
 # The daemon's configuration may rotate, compress or drop lines; whatever is not said here is taken from it.
 _LOGGING = {
     "Type": "json-file",
