@@ -152,12 +152,11 @@ async def _check_base_of(context: RunContext, item: WorkItem, base: str) -> None
 async def check_candidate(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
     """Run the task's gates that have not spoken yet on this attempt's candidate; builds in any case."""
     assert attempt.candidate is not None
-    heard = {gate.evidence for gate in attempt.gates if gate.verdict != "unavailable"}
     numbered = zip(context.work.gates_of(item), attempt.candidate.evidence, strict=True)
     commands = tuple(
         GateCommand(gate=gate.name, command=gate.command, evidence=evidence)
         for gate, evidence in numbered
-        if evidence not in heard or gate.name.startswith(BUILD)
+        if evidence in attempt.owed_evidence or gate.name.startswith(BUILD)
     )
     place = _Place(kind="gate", task=item.id, attempt=attempt.number)
     recorder = _Recorder(context, place, attempt.candidate.commit)
