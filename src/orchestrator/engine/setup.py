@@ -70,9 +70,9 @@ async def set_up_base(context: RunContext) -> None:
     """Have the base's image there before anything is paid for, and say so. Raises SetupFailed."""
     base = context.journal.state.start.base
     plan = _plan(context, await history.files(context.workspace.store, base))
-    before = context.journal.state.last_n
+    found = await find_setup(context.engine, plan) if plan is not None else None
     made = await setup_image(context, base, For())
-    if plan is not None and context.journal.state.last_n == before:
+    if found is not None and made.id == found.id:
         reused = SetupEnded(status="reused", image=made.id, seconds=0.0, changed=made.changed)
         await context.journal.append(reused)
     for path in in_the_way(context.workspace.tree.folder, made.folders):
