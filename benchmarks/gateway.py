@@ -20,6 +20,7 @@ from typing import NamedTuple
 import aiohttp
 from aiohttp import web
 
+from orchestrator.clock import SystemClock
 from orchestrator.gateway.access import AttemptAccess, Credential, Provider
 from orchestrator.gateway.client import GatewayClient
 
@@ -77,7 +78,7 @@ async def rate(session: aiohttp.ClientSession, requests: int, at_once: int = 32)
 async def measure(url: str, requests: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        async with GatewayClient.connect(Path(folder), "benchmark") as client:
+        async with GatewayClient.connect(Path(folder), "benchmark", os.environ, SystemClock()) as client:
             print(f"gateway started in {time.perf_counter() - begun:.2f} s")
             credential = Credential(kind="api_key", value="benchmark")
             model = Provider(upstream=url, credential=credential)

@@ -117,7 +117,7 @@ async def measure(area: Path, files: int, rounds: int) -> Steps:
         (area / name).mkdir()
         await make_repository(area / name, files)
     steps: Steps = {}
-    workspace = await Workspace.open(area / "ours", repositories=area / "state")
+    workspace = await Workspace.open(area / "ours", repositories=area / "state", environ=os.environ)
     base = (await workspace.user.head()).commit
     await workspace.user.pin_base("b", base)
     for round_ in range(rounds):

@@ -66,11 +66,6 @@ def test_the_host_s_credential_does_not_reach_the_container(monkeypatch: pytest.
     assert "canary" not in repr(ClaudeCode().launch(REQUEST))
 
 
-def test_root_needs_to_be_told_that_it_is_contained() -> None:
-    assert "IS_SANDBOX" not in ClaudeCode().launch(REQUEST).env
-    assert ClaudeCode().launch(replace(REQUEST, as_root=True)).env["IS_SANDBOX"] == "1"
-
-
 def test_without_a_model_the_cli_chooses() -> None:
     assert "--model" not in ClaudeCode().launch(REQUEST).argv
 

@@ -37,6 +37,7 @@ class Bent:
     name: str = "nop"
     capabilities: Capabilities = Nop.capabilities
     needs_model: bool = False
+    takes_command: bool = False
     first_word: str = "sh"
     bend: Callable[[Launch, LaunchRequest], Launch] = lambda launch, request: launch
     answer: Callable[[bytes], tuple[AgentEvent, ...]] = lambda line: ()
@@ -74,7 +75,7 @@ def _counting() -> Callable[[bytes], tuple[AgentEvent, ...]]:
 
 BROKEN: dict[str, dict[str, Any]] = {
     "name_is_a_word": {"name": "No Op"},
-    "capabilities_are_declared": {"capabilities": replace(Nop.capabilities, cost="perhaps")},
+    "capabilities_are_declared": {"capabilities": replace(Nop.capabilities, tool_events="perhaps")},
     "program_is_the_first_word": {"first_word": "bash"},
     "launch_is_a_function": {"bend": _in_argv(lambda request: uuid4().hex)},
     "token_is_in_the_environment_only": {"bend": _in_argv(lambda request: f"--key={request.token}")},

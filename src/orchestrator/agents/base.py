@@ -37,11 +37,8 @@ class Capabilities:
     resume: Support
     model: Support
     turn_limit: Support
-    budget: Support
     structured_outcome: Support
     """native: in the stream; translated: by the outcome file; ignored: none."""
-    cost: Support
-    limit_signal: Support
     tool_events: Support
 
 
@@ -67,8 +64,6 @@ class LaunchRequest:
     """What the token stands for: the agent has to present it as it would present the real one."""
     command: tuple[str, ...] = ()
     """The configured program of the `command` driver; empty for others."""
-    as_root: bool = False
-    """Whether the container runs as uid 0 (only when root owns the code folder)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +100,11 @@ class AgentDriver(Protocol):
     @property
     def credentials(self) -> tuple[CredentialKind, ...]:
         """The kinds it can work with, the one it prefers first; empty for agents without a model."""
+        ...
+
+    @property
+    def takes_command(self) -> bool:
+        """Whether the user configures its program (`agent.command`), which may be missing."""
         ...
 
     def program(self, request_command: tuple[str, ...]) -> str:

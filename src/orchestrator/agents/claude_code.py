@@ -54,15 +54,13 @@ class ClaudeCode:
 
     name = "claude-code"
     needs_model = True
+    takes_command = False
     credentials = _CREDENTIALS
     capabilities = Capabilities(
         resume="native",
         model="native",
         turn_limit="native",
-        budget="ignored",
         structured_outcome="native",
-        cost="native",
-        limit_signal="native",
         tool_events="native",
     )
 
@@ -96,6 +94,4 @@ def _argv(request: LaunchRequest) -> tuple[str, ...]:
 
 def _env(request: LaunchRequest) -> Mapping[str, str]:
     token = {} if request.token is None else {_TOKEN_VARIABLE[request.credential]: request.token}
-    # The CLI refuses --dangerously-skip-permissions for uid 0 unless it is told that it is contained.
-    sandbox = {"IS_SANDBOX": "1"} if request.as_root else {}
-    return _ENV | token | sandbox
+    return _ENV | token

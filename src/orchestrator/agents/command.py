@@ -12,10 +12,7 @@ OUTCOME_BY_FILE = Capabilities(
     resume="ignored",
     model="ignored",
     turn_limit="ignored",
-    budget="ignored",
     structured_outcome="translated",
-    cost="ignored",
-    limit_signal="ignored",
     tool_events="ignored",
 )
 
@@ -33,6 +30,7 @@ class Command:
     name = "command"
     capabilities = OUTCOME_BY_FILE
     needs_model = False
+    takes_command = True
     credentials = ()
 
     def program(self, request_command: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ class Nop:
     name = "nop"
     capabilities = OUTCOME_BY_FILE
     needs_model = False
+    takes_command = False
     credentials = ()
 
     def program(self, request_command: tuple[str, ...]) -> str:  # noqa: ARG002 - the protocol has it

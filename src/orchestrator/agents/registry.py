@@ -13,6 +13,8 @@ _DRIVERS: Final = {
     "nop": "orchestrator.agents.nop:Nop",
 }
 KNOWN: Final = tuple(_DRIVERS)
+LOGIN_FOLDERS: Final = ("/home/agent/.claude",)
+"""Where the agents' programs look for a login in their container: what is mounted there is the user's."""
 
 
 def agent_driver(name: str) -> AgentDriver:

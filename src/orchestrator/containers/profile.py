@@ -70,7 +70,7 @@ def attempt_command(argv: Sequence[str], *, limit_seconds: float, prompt_file: s
 
 
 def _environment(spec: ContainerSpec) -> dict[str, str]:
-    # Claude Code refuses to work without questions as root unless it is told that it is contained.
+    # Claude Code refuses --dangerously-skip-permissions for uid 0 unless this says that it is contained.
     root = {"IS_SANDBOX": "1"} if spec.uid == 0 else {}
     return {**spec.env, **root}
 

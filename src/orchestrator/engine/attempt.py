@@ -213,7 +213,6 @@ def _request(
         token=token,
         credential=credential_kind(context.model_source),
         command=context.settings.agent.command,
-        as_root=context.workspace.tree.owner.uid == 0,
     )
 
 

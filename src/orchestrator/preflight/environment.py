@@ -231,9 +231,10 @@ def _has_password(address: str) -> bool:
 async def look_for_program(site: Site) -> Finding:
     """The first word of a configured agent: in the image, or with a slash in it in the code folder."""
     settings = site.loaded.settings
-    if settings.agent.name != "command":
+    driver = site.host.agent_driver(settings.agent.name)
+    if not driver.takes_command:
         return skipped("only a configured program is looked up")
-    program = site.host.agent_driver(settings.agent.name).program(settings.agent.command)
+    program = driver.program(settings.agent.command)
     if "/" in program:
         found = _is_program(site.host.current_folder() / program, program)
     elif site.probe is None:

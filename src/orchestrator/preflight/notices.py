@@ -3,6 +3,7 @@
 import os
 from hashlib import sha256
 
+from orchestrator.agents.registry import LOGIN_FOLDERS
 from orchestrator.config import Settings
 from orchestrator.preflight.repository import runs_below_head
 from orchestrator.project.plan_files import ReadPlan
@@ -10,9 +11,6 @@ from orchestrator.project.project import Project
 from orchestrator.run.facts import AttemptEnded
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import NewRun, ResumeRun, is_unfinished
-
-CREDENTIALS_TARGET = "/home/agent/.claude"
-"""Where the agent's CLI looks for a login."""
 
 
 async def notices(
@@ -29,7 +27,7 @@ async def notices(
     found += [
         f"the login volume {mount.source} is mounted into the agent's container, because your settings say so"
         for mount in settings.mounts
-        if mount.target.startswith(CREDENTIALS_TARGET)
+        if mount.target.startswith(LOGIN_FOLDERS)
     ]
     found += [
         f"masked.files: {name} masks nothing, there is no such file (patterns are not read)"

@@ -112,13 +112,11 @@ class ScriptedAgent:
         resume="native",
         model="ignored",
         turn_limit="ignored",
-        budget="ignored",
         structured_outcome="translated",
-        cost="ignored",
-        limit_signal="native",
         tool_events="native",
     )
     needs_model = False
+    takes_command = False
     credentials = ()
 
     def __init__(self, attempts: Mapping[tuple[str, int], Sequence[Step]] | None = None) -> None:
