@@ -45,6 +45,8 @@ async def make_repository(folder: Path, files: int) -> None:
     await git(folder, "init", "-q", "-b", BRANCH)
     await git(folder, "config", "user.name", "Ada")
     await git(folder, "config", "user.email", "ada@example.org")
+    # Maintenance in the background would still write when the folder is removed.
+    await git(folder, "config", "gc.auto", "0")
     await git(folder, "add", "-A")
     await git(folder, "commit", "-q", "-m", "first")
 
