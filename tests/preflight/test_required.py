@@ -1,0 +1,74 @@
+"""The same list for both: what a run refuses, `doctor` reports, in the same words."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config import load_settings
+from orchestrator.errors import OrchestratorError
+from orchestrator.preflight.checks import CHECKS, Stage, examine
+from orchestrator.testing.agent import ScriptedAgent, exits, reports
+from orchestrator.testing.project import TemporaryProject
+
+FAILING = ScriptedAgent({("2", number): (reports("failed"), exits(1)) for number in (1, 2, 3)})
+
+
+def _change(project: TemporaryProject) -> None:
+    (project.folder / "new.txt").write_text("new\n")
+
+
+def _absent_file(project: TemporaryProject) -> None:
+    project.environ["ORCHESTRATOR_ENVIRONMENT_REQUIRED_FILES"] = '["absent.txt"]'
+
+
+def _nothing_to_mount(project: TemporaryProject) -> None:
+    project.environ["ORCHESTRATOR_MOUNTS"] = '[{source = "/no/such/folder", target = "/data"}]'
+
+
+def _failing_check(project: TemporaryProject) -> None:
+    project.environ["ORCHESTRATOR_ENVIRONMENT_CHECKS"] = '[{run = "exit 3"}]'
+
+
+REFUSALS: list[tuple[str, Callable[[TemporaryProject], None], str]] = [
+    ("required_files", _absent_file, "failed"),
+    ("checks", _failing_check, "failed"),
+    ("mounts", _nothing_to_mount, "failed"),
+    ("changes", _change, "warning"),
+]
+
+
+@pytest.mark.parametrize(("name", "disorder", "status"), REFUSALS, ids=[name for name, _, _ in REFUSALS])
+def test_what_a_run_refuses_is_what_doctor_reports(
+    tmp_path: Path, name: str, disorder: Callable[[TemporaryProject], None], status: str
+) -> None:
+    project = TemporaryProject(tmp_path)
+    disorder(project)
+    with pytest.raises(OrchestratorError) as refused:
+        project.run()
+    assert refused.value.exit_code == 2
+    loaded = load_settings(project.folder, environ=project.environ)
+    (check,) = asyncio.run(examine(project.host, loaded, name))
+    assert check.status == status
+    assert refused.value.what in check.detail
+    assert check.mend == refused.value.hint
+    assert list((project.state / "runs").glob("*")) == []
+
+
+def test_work_of_an_unfinished_run_is_a_warning_and_names_it(tmp_path: Path) -> None:
+    project = TemporaryProject(tmp_path, tasks=("1", "2"), agent=FAILING)
+    report = project.run()
+    loaded = load_settings(project.folder, environ=project.environ)
+    (check,) = asyncio.run(examine(project.host, loaded, "work"))
+    assert check.status == "warning"
+    assert f"run {report.run}" in check.detail
+    (branch,) = asyncio.run(examine(project.host, loaded, "branch"))
+    assert (branch.status, branch.detail) == ("ok", "HEAD is on work")
+
+
+def test_every_check_that_only_a_run_can_refuse_is_passing() -> None:
+    late = {Stage.LOCKED, Stage.ALONE}
+    assert {name for name, check in CHECKS.items() if check.stage in late} == {
+        name for name, check in CHECKS.items() if check.passing
+    }

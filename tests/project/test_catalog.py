@@ -1,0 +1,83 @@
+"""An outline says of a run's end and its tasks' ends what the whole state says."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "run"))  # for run_histories
+
+from run_histories import RUN, Entry, begun
+
+from orchestrator.journal.journal import Journal
+from orchestrator.project.catalog import RunCatalog
+from orchestrator.run.facts import (
+    AgentText,
+    PlanTaken,
+    RunEnded,
+    RunOptions,
+    RunResumed,
+    TaskEntry,
+    TaskFinished,
+    TaskStarted,
+    UndoneTask,
+    WorkUndone,
+)
+
+HISTORIES: dict[str, Sequence[Entry]] = {
+    "begun": [begun("1", "2")],
+    "ended": [
+        begun("1", "2"),
+        Entry(TaskStarted(title="one", parent="base0"), "1"),
+        Entry(AgentText(text="Hello."), "1", 1),
+        Entry(TaskFinished(status="completed", commit="c1"), "1"),
+        Entry(TaskFinished(status="failed", reason="no"), "2"),
+        Entry(RunEnded(status="failed", exit_code=1)),
+    ],
+    "resumed": [
+        begun("1", "2"),
+        Entry(TaskFinished(status="failed", reason="no"), "1"),
+        Entry(RunEnded(status="failed", exit_code=1)),
+        Entry(RunResumed(options=RunOptions(agent="nop"))),
+    ],
+    "edited": [
+        begun("1", "2"),
+        Entry(TaskFinished(status="completed", commit="c1"), "1"),
+        Entry(
+            PlanTaken(
+                plan_title="Other",
+                tasks=(TaskEntry(id="1", title="one", type=None, hash="other"),),
+                end_to_end=False,
+                stored="plan-2",
+                redo=("1",),
+            )
+        ),
+    ],
+    "undone": [
+        begun("1", "2"),
+        Entry(TaskFinished(status="completed", commit="c1"), "1"),
+        Entry(RunEnded(status="completed", exit_code=0)),
+        Entry(WorkUndone(tasks=(UndoneTask(task="1", commit="c1"),))),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_an_outline_agrees_with_the_state(tmp_path: Path, name: str) -> None:
+    journal = Journal.open(tmp_path / "journal.sqlite")
+
+    async def remember() -> None:
+        for entry in HISTORIES[name]:
+            await journal.append(RUN, entry.body, task=entry.task, attempt=entry.attempt)
+
+    asyncio.run(remember())
+    catalog = RunCatalog(state=tmp_path, journal=journal, here=tmp_path)
+    state, (outline,) = catalog.run(RUN), catalog.outlines(Path("/code"))
+    assert (outline.end, outline.undo, outline.start) == (state.end, state.undo, state.start)
+    assert {id: (task.entry, task.finished) for id, task in outline.tasks.items()} == {
+        id: (task.entry, task.finished) for id, task in state.tasks.items()
+    }
+    assert catalog.outlines(Path("/elsewhere")) == []
+    journal.close()
