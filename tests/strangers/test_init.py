@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from e2e_kit import Scene
 
-from orchestrator.commands.init import configuration, look, secrets_below
+from orchestrator.commands.init import configuration, detect_project, secrets_below
 from orchestrator.config import load_settings
 
 SHAPES = {
@@ -32,7 +32,7 @@ def uncommented(text: str) -> str:
 
 @pytest.mark.parametrize(("names", "command"), SHAPES.values(), ids=SHAPES)
 def test_what_is_written_can_be_read(names: tuple[str, ...], command: str | None) -> None:
-    found = look(names)
+    found = detect_project(names)
     assert found.test == command
     text = configuration(found)
     for version in (text, uncommented(text)):
@@ -54,11 +54,11 @@ def test_what_is_written_can_be_read(names: tuple[str, ...], command: str | None
 def test_no_test_command_that_cannot_work(
     names: tuple[str, ...], texts: dict[str, str], command: str | None
 ) -> None:
-    assert look(names, texts).test == command
+    assert detect_project(names, texts).test == command
 
 
 def test_secrets_are_hidden_at_once_and_all_else_is_a_comment() -> None:
-    assert tomllib.loads(configuration(look((".env", "uv.lock")))) == {
+    assert tomllib.loads(configuration(detect_project((".env", "uv.lock")))) == {
         "verify": {}, "setup": {}, "image": {}, "masked": {"files": [".env"]}, "limits": {},
     }  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_secrets_in_subfolders_are_found_and_those_of_others_are_not(tmp_path: P
         (tmp_path / path).touch()
     (tmp_path / "linked").symlink_to(tmp_path / "api")
     assert secrets_below(tmp_path) == ("api/.env", "infra/prod/main.tfvars")
-    assert look((".env",), below=secrets_below(tmp_path)).secrets == (
+    assert detect_project((".env",), below=secrets_below(tmp_path)).secrets == (
         ".env",
         "api/.env",
         "infra/prod/main.tfvars",
@@ -97,15 +97,15 @@ def test_which_files_are_hidden() -> None:
         "keyboard.py",
         "secrets.py",
     }
-    assert set(look(hidden | shown).secrets) == hidden
-    text = configuration(look(hidden | shown))
+    assert set(detect_project(hidden | shown).secrets) == hidden
+    text = configuration(detect_project(hidden | shown))
     loaded = load_settings(None, environ={"HOME": "/nowhere"}, repository_file=text.encode())
     assert set(loaded.settings.masked.files) == hidden
 
 
 def test_a_name_that_no_toml_would_take_as_it_stands() -> None:
     name = ".env.\"odd'ü\\"
-    text = configuration(look({name}))
+    text = configuration(detect_project({name}))
     assert tomllib.loads(text)["masked"]["files"] == [name]
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+from orchestrator.cli.host import this_host
 from orchestrator.text import plain
 
 
@@ -14,14 +15,11 @@ def add_image(parser: argparse.ArgumentParser) -> None:
 
 def image_build(arguments: argparse.Namespace) -> int:
     import asyncio
-    import os
 
-    from orchestrator.config import load_settings
-    from orchestrator.containers.images import build_image
+    from orchestrator.commands.image import build
 
-    name = load_settings(None, environ=os.environ).settings.image.name
-    digest = asyncio.run(
-        build_image(name=name, base=arguments.base, on_line=lambda line: print(plain(line), flush=True))
+    built = asyncio.run(
+        build(this_host(), base=arguments.base, on_line=lambda line: print(plain(line), flush=True))
     )
-    print(f"{name} is {digest}")
+    print(f"{built.name} is {built.id}")
     return 0

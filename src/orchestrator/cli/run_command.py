@@ -72,7 +72,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-dirty", action="store_true", help="commit what is not committed first, as yours"
     )
-    parser.add_argument("--no-input", action="store_true", help="never ask here: a question ends the run (3)")
+    parser.add_argument(
+        "--no-input",
+        action="store_true",
+        help="nobody is at the terminal: do not say here how to answer a question (a question always ends the run, with exit code 3)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON event a line on standard output")
 
 
@@ -136,6 +140,8 @@ def _carry_out(arguments: argparse.Namespace, run: Coroutine[Any, Any, RunReport
         raise KeyboardInterrupt from None
     text = run_table(report.state)
     print(text, file=sys.stderr if arguments.json else sys.stdout)
+    if report.status == "waiting" and not arguments.no_input and sys.stdin.isatty():
+        print(f"answer it: orchestrator resume {report.run} -g TEXT", file=sys.stderr)
     if report.exit_code == 2:
         print(f"error: {report.reason}", file=sys.stderr)
     return report.exit_code

@@ -20,10 +20,10 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def trust(arguments: argparse.Namespace) -> int:
-    from orchestrator.commands.trust import approve, look
+    from orchestrator.commands.trust import approve, load_for_approval
 
     host = this_host()
-    folder, loaded = look(host)
+    folder, loaded = load_for_approval(host)
     _show(loaded)
     if not loaded.untrusted:
         print("Nothing to approve.")

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from orchestrator.config import Settings
+from orchestrator.config import Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ImageInfo
+from orchestrator.containers.images import build_image
 from orchestrator.containers.project_image import (
     context_hash,
     name_with_dockerfile,
@@ -14,6 +16,21 @@ from orchestrator.containers.project_image import (
     with_packages,
 )
 from orchestrator.errors import EnvironmentInvalid
+from orchestrator.project.host import Host
+
+
+class BuiltImage(NamedTuple):
+    name: str
+    id: str
+
+
+async def build(host: Host, *, base: str | None, on_line: Callable[[str], None]) -> BuiltImage:
+    """`image build`: the agent image, under the name that the user's settings give it.
+
+    The repository's file has no say in it, so it is not read. Raises as `build_image` does.
+    """
+    name = load_settings(None, environ=host.environ).settings.image.name
+    return BuiltImage(name, await build_image(name=name, base=base, on_line=on_line))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

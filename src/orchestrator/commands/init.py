@@ -1,4 +1,4 @@
-"""The configuration that `init` writes: what is found in a repository, and the rest as comments."""
+"""`init`: writes a configuration with what is found in a repository, and the rest as comments."""
 
 import json
 import os
@@ -9,7 +9,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 
+from orchestrator.errors import UsageError
+from orchestrator.files import give_to
 from orchestrator.gates.discovery import discover
+from orchestrator.project.host import Host
+from orchestrator.subprocesses import Identity
 
 LANGUAGES = (
     ("Python", ("pyproject.toml", "setup.py", "requirements.txt", "uv.lock")),
@@ -72,6 +76,7 @@ TOLD_BY = (
     "tox.ini",
     "package.json",
 )
+LARGEST_BYTES = 1_000_000
 _SCRIPT = re.compile(r'"scripts"\s*:\s*\{[^{}]*"test"\s*:')
 SAMPLES = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
 """Shown to the agent, because others are meant to see them."""
@@ -90,7 +95,40 @@ class Found:
     packages: tuple[str, ...]
 
 
-def look(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    path: Path
+    found: Found
+
+
+def init(host: Host) -> Written:
+    """Write orchestrator.toml into the code folder. Raises UsageError when there is one already."""
+    folder = host.code_folder()
+    path = folder / "orchestrator.toml"
+    texts = {name: text for name in TOLD_BY if (text := _text(folder / name)) is not None}
+    found = detect_project({entry.name for entry in folder.iterdir()}, texts, secrets_below(folder))
+    owner = folder.stat()
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(configuration(found))
+            give_to(file.fileno(), Identity(uid=owner.st_uid, gid=owner.st_gid))
+    except FileExistsError:
+        raise UsageError(
+            "it is there already", where=str(path), hint="`orchestrator doctor` shows what it says."
+        ) from None
+    except OSError as error:
+        raise UsageError(f"it cannot be written: {error.strerror}", where=str(path)) from None
+    return Written(path=path, found=found)
+
+
+def _text(path: Path) -> str | None:
+    """Of a regular file of a reasonable size."""
+    if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
+        return None
+    return path.read_text("utf-8", "replace")
+
+
+def detect_project(
     names: Collection[str],
     texts: Mapping[str, str] = MappingProxyType({}),
     below: Sequence[str] = (),

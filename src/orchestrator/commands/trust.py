@@ -8,7 +8,7 @@ from orchestrator.project.host import Host
 from orchestrator.state_folder import open_state_folder
 
 
-def look(host: Host) -> tuple[Path, LoadedSettings]:
+def load_for_approval(host: Host) -> tuple[Path, LoadedSettings]:
     """The code folder we stand in, and its settings with everything that needs approval."""
     folder = host.code_folder()
     return folder, load_settings(folder, environ=host.environ, leave_out_untrusted=True)

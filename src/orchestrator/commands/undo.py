@@ -8,7 +8,6 @@ from orchestrator.engine.undo import FinishedUndo, carry_out_undo, finish_undo
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.preflight.leftovers import refuse_living_containers
 from orchestrator.project.host import Host
-from orchestrator.project.ignored import ignored_before
 from orchestrator.project.project import Project, opened_project
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended
@@ -99,7 +98,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
         ref,
         parent=head,
         message=f"Folder before work of run {run} was taken back\n",
-        ignored_before=ignored_before(folder),
+        ignored_before=folder.ignored_before(),
         base=state.start.base,
     )
     staged = await _kept_staged(project, journal, head, saved)

@@ -28,7 +28,6 @@ from orchestrator.engine.setup import For, setup_image, volumes_of
 from orchestrator.errors import UsageError
 from orchestrator.events import InvalidOutcome, Outcome
 from orchestrator.gateway.access import AttemptAccess, credential_kind
-from orchestrator.project.ignored import ignored_before
 from orchestrator.project.plan_files import read_plan_bytes
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice, TreeSaved
@@ -194,7 +193,7 @@ async def save_tree(context: RunContext, task: str, number: int) -> None:
         ref,
         parent=last.start.parent,
         message=f"Tree of attempt {task}/{number}",
-        ignored_before=ignored_before(context.folder),
+        ignored_before=context.folder.ignored_before(),
         base=context.journal.state.start.base,
     )
     await context.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=number)
@@ -227,7 +226,7 @@ async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
     if attempt.session.resumed and attempt.previous is not None:
         home = attempt_folders(context, attempt.task, attempt.previous.number).home
         carry_session(home, folders.home, context.driver.session_files(attempt.session.id), owner)
-    baseline = await context.workspace.tree.baseline(ignored_before=ignored_before(context.folder))
+    baseline = await context.workspace.tree.baseline(ignored_before=context.folder.ignored_before())
     folders.baseline.write_text(baseline.to_json(), "utf-8")
     setup = await setup_image(context, attempt.parent, For(task=attempt.task, attempt=attempt.number))
     spec = context.specs.attempt(

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from orchestrator.engine.attempt import clear_oddities
 from orchestrator.engine.context import RunContext
 from orchestrator.errors import WorkspaceError
-from orchestrator.project.ignored import ignored_before
 from orchestrator.run.facts import EditsCommitted, Notice
 from orchestrator.run.handoff import handoff_path
 from orchestrator.run.state import AttemptState
@@ -45,7 +44,7 @@ async def take_edits(context: RunContext, task: str | None, previous: AttemptSta
     if task is not None and previous is not None:
         baseline, _ = await clear_oddities(context, task, previous.number)
     else:
-        baseline = await context.workspace.tree.baseline(ignored_before=ignored_before(context.folder))
+        baseline = await context.workspace.tree.baseline(ignored_before=context.folder.ignored_before())
     try:
         now = await context.workspace.tree.snapshot(exclude=context.untracked, baseline=baseline)
     except TreeRefused:
@@ -76,7 +75,7 @@ async def refuse_what_others_left(context: RunContext, task: str) -> None:
     if not others:
         return
     head = await context.workspace.user.commit_of_checked_out(context.journal.state.start.branch)
-    baseline = await context.workspace.tree.baseline(ignored_before=ignored_before(context.folder))
+    baseline = await context.workspace.tree.baseline(ignored_before=context.folder.ignored_before())
     try:
         now = await context.workspace.tree.snapshot(exclude=context.untracked, baseline=baseline)
     except TreeRefused:
@@ -165,7 +164,7 @@ async def _save_folder(context: RunContext, head: str) -> None:
         await context.journal.reserve_ref("edits", suffix="-folder"),
         parent=head,
         message="Folder before another attempt\n",
-        ignored_before=ignored_before(context.folder),
+        ignored_before=context.folder.ignored_before(),
         base=state.start.base,
     )
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from orchestrator.errors import EnvironmentInvalid
-from orchestrator.project.ignored import ignored_before
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import Notice, UndoneTask, UndoStarted, WorkUndone
@@ -68,7 +67,7 @@ async def finish_undo(
         ref,
         parent=at,
         message=message,
-        ignored_before=ignored_before(folder),
+        ignored_before=folder.ignored_before(),
         base=journal.state.start.base,
     )
     again = UndoStarted(target=undo.target, expected=undo.expected, saved=saved, ref=ref, tasks=undo.tasks)
