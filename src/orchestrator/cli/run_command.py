@@ -75,7 +75,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-input",
         action="store_true",
-        help="nobody is at the terminal: do not say here how to answer a question (a question always ends the run, with exit code 3)",
+        help="a question ends the run (3), as it always does; do not say here how to answer it",
     )
     parser.add_argument("--json", action="store_true", help="one JSON event a line on standard output")
 
