@@ -121,6 +121,11 @@ class FakeEngine:
         for name in images:
             self._new_image(name)
 
+    @property
+    def specs(self) -> tuple[ContainerSpec, ...]:
+        """Of each container that is there, oldest first."""
+        return tuple(container.spec for container in self._containers.values())
+
     async def info(self) -> EngineInfo:
         return EngineInfo(name="docker", version="fake", endpoint=f"fake://{self._folder}")
 

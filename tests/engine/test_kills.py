@@ -1,0 +1,114 @@
+"""The owner of a run is killed after each kind of fact: resuming does nothing twice and loses nothing."""
+
+import os
+import pickle
+import signal
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from orchestrator.commands.request import RunRequest, StartOptions
+from orchestrator.commands.run import run
+from orchestrator.containers.base import KEEP_ALIVE, ContainerSpec
+from orchestrator.run.facts import Fact
+from orchestrator.run.report import RunReport
+from orchestrator.testing.clock import run_in_fake_time
+from orchestrator.testing.project import PLAN, TemporaryProject
+
+OF_THE_RUN = ("run_started", "base_run_ended", "branch_ready", "run_ended")
+OF_A_TASK = (
+    *("base_checked", "task_started", "attempt_started", "agent_tool", "attempt_ended", "names_reserved"),
+    *("candidate_made", "gate_started", "gate_ended", "landing_started", "task_finished"),
+)
+EVERY_KIND = [*((None, kind) for kind in OF_THE_RUN), *(("2", kind) for kind in OF_A_TASK)]
+ONCE = frozenset({"task_started", "landing_started", "task_finished"})
+"""Of a task. A candidate is made and checked again after a kill, because the user may have edited files."""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterator[TemporaryProject]:
+    with TemporaryProject(tmp_path, tasks=("1", "2")) as project:
+        yield project
+
+
+def test_these_are_all_kinds_of_a_run_that_goes_well(project: TemporaryProject) -> None:
+    report = project.run()
+    assert {(fact.task, fact.body.kind) for fact in project.facts(report.run)} == {
+        *EVERY_KIND,
+        *(("1", kind) for kind in OF_A_TASK),
+    }
+
+
+@pytest.mark.parametrize(("task", "kind"), EVERY_KIND, ids=[f"{kind}-{task}" for task, kind in EVERY_KIND])
+def test_a_killed_run_is_resumed(
+    project: TemporaryProject, tmp_path: Path, task: str | None, kind: str
+) -> None:
+    run_and_kill(project, tmp_path / "containers", task, kind)
+    before = project.facts(the_run(project))
+    report = project.run()
+    assert report.status == "completed"
+    after = project.facts(report.run)
+    assert after[: len(before)] == before
+    assert [fact.n for fact in after] == list(range(1, len(after) + 1))
+    check_nothing_twice(after, killed_in_attempt=kind in ("attempt_started", "agent_tool"))
+    check_nothing_lost(project, report)
+
+
+def the_run(project: TemporaryProject) -> str:
+    (run,) = [path.name for path in (project.state / "runs").iterdir()]
+    return run
+
+
+def check_nothing_twice(facts: "tuple[Fact, ...]", *, killed_in_attempt: bool) -> None:
+    times = Counter((fact.task, fact.body.kind) for fact in facts)
+    assert {key: number for key, number in times.items() if key[1] in ONCE and number > 1} == {}
+    assert times["1", "attempt_started"] == 1
+    assert times["2", "attempt_started"] == 1 + killed_in_attempt
+
+
+def check_nothing_lost(project: TemporaryProject, report: RunReport) -> None:
+    subjects = project.git("log", "--reverse", "--format=%s", "main..work").splitlines()
+    assert [subject.rpartition(" ")[2] for subject in subjects] == ["task-1.txt", "task-2.txt"]
+    for task in ("1", "2"):
+        assert project.git("show", f"work:task-{task}.txt") == f"the work of {task}"
+    assert project.git("status", "--porcelain") == ""
+    assert project.do(project.engine.list({})) == ()
+    project.git("fsck", "--strict")
+    assert report.state.end is not None
+
+
+def run_and_kill(project: TemporaryProject, containers: Path, task: str | None, kind: str) -> None:
+    """Run in a process of its own that dies as by `kill -9`; its containers are there afterwards."""
+    child = os.fork()
+    if child == 0:
+        _run_until_killed(project, containers, task, kind)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    for spec in pickle.loads(containers.read_bytes()):
+        project.do(_left_running(project, spec))
+
+
+async def _left_running(project: TemporaryProject, spec: ContainerSpec) -> None:
+    """A container whose process hangs: nobody may wait for it, and nobody may leave it."""
+    await project.engine.start(await project.engine.create(replace(spec, command=KEEP_ALIVE)))
+
+
+def _run_until_killed(project: TemporaryProject, containers: Path, task: str | None, kind: str) -> None:
+    """In the fork: never returns."""
+
+    def kill(fact: Fact) -> None:
+        if (fact.task, fact.body.kind) == (task, kind):
+            containers.write_bytes(pickle.dumps(project.engine.specs))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        options = StartOptions(agent="command", listeners=(kill,))
+        run_in_fake_time(project.clock, run(project.host, RunRequest(plan=PLAN, options=options)))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(70)
