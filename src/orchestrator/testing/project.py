@@ -1,5 +1,6 @@
 """A project in one call: a real repository, a plan and a state folder, whose runs work with the fakes."""
 
+import json
 import os
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,8 +13,9 @@ from orchestrator.commands.cancel import cancel
 from orchestrator.commands.request import ResumeRequest, RunRequest, StartOptions
 from orchestrator.commands.resume import resume
 from orchestrator.commands.run import run
-from orchestrator.commands.undo import UndoRequest, UndoResult, undo
+from orchestrator.commands.undo import UndoRequest, UndoResult, abandon, undo
 from orchestrator.containers.base import ContainerEngine
+from orchestrator.gates import setup_tree
 from orchestrator.journal.journal import Journal
 from orchestrator.project.host import Host
 from orchestrator.run.facts import Fact
@@ -21,7 +23,7 @@ from orchestrator.run.report import RunReport
 from orchestrator.testing.agent import ScriptedAgent
 from orchestrator.testing.clock import FakeClock, fake_time_runner
 from orchestrator.testing.engine import FakeEngine
-from orchestrator.testing.processes import Program, Scripts
+from orchestrator.testing.processes import Process, Program, Scripts
 
 T = TypeVar("T")
 
@@ -41,7 +43,7 @@ class TemporaryProject:
         report = project.run()
 
     Each task has one gate, whose block is `check TASK`: it passes when the file is there that an agent writes
-    who just `works`. `gates` has others, by their block, or replaces these.
+    who just `works`. `gates` has others, by their block, or replaces these, and commands of setup.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class TemporaryProject:
         self._runner = fake_time_runner(self.clock)
         self.agent = agent or ScriptedAgent()
         programs: dict[str, Program] = {f"check {task}": file_exists(f"task-{task}.txt") for task in tasks}
-        programs |= {self.agent.name: self.agent, **(gates or {})}
+        programs |= {self.agent.name: self.agent, **_OF_SETUP, **(gates or {})}
         self.engine = FakeEngine(folder / "engine", Scripts(programs), clock=self.clock)
         self.environ = {
             "PATH": os.environ["PATH"],  # where git is
@@ -110,6 +112,9 @@ class TemporaryProject:
     def cancel(self) -> object:
         return self.do(cancel(self.host, PLAN))
 
+    def abandon(self) -> UndoResult | None:
+        return self.do(abandon(self.host, PLAN))
+
     def undo(self, task: str) -> UndoResult:
         return self.do(undo(self.host, UndoRequest(run=PLAN, task=task)))
 
@@ -140,6 +145,21 @@ class TemporaryProject:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[ContainerEngine]:
         yield self.engine
+
+
+def _inspect_tree(process: Process) -> None:
+    """What setup runs before and after its commands, on the files of its container."""
+    root = str(process.path("/workspace"))
+    found: object = setup_tree.record(root)
+    if process.argv[-1] != "record":
+        found = setup_tree.conclude(root, json.loads(process.stdin or b""), system=root)
+    process.print(json.dumps(found))
+
+
+_OF_SETUP: Mapping[str, Program] = {
+    "/usr/bin/python3": _inspect_tree,
+    'printf %s "$PATH"': lambda process: process.print("/usr/bin"),
+}
 
 
 def plan_of(tasks: Sequence[str]) -> str:
