@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from orchestrator.clock import SystemClock
 from orchestrator.journal.journal import Facts, Journal
 from orchestrator.run.facts import (
     AgentText,
@@ -43,7 +44,7 @@ def failing_project(folder: Path) -> tuple[TemporaryProject, str]:
 
 def remember(project: TemporaryProject, tasks: int) -> None:
     """Put completed runs with so many tasks into the journal."""
-    journal = Journal.open(project.state / "journal.sqlite")
+    journal = Journal.open(project.state / "journal.sqlite", SystemClock())
     head = project.git("rev-parse", "HEAD")
 
     async def store() -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from orchestrator.clock import SystemClock
 from orchestrator.journal.journal import Journal
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import AgentTool, BaseRunEnded, RunOptions, RunStarted, TaskEntry
@@ -53,7 +54,7 @@ def bare(path: Path) -> Work:
 
 
 async def journal_in(path: Path) -> tuple[Journal, Work]:
-    journal = Journal.open(path)
+    journal = Journal.open(path, SystemClock())
     run = await RunJournal.begin(journal, "run", STARTED)
 
     async def append() -> None:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import orchestrator
+from orchestrator.clock import SystemClock
 from orchestrator.journal.journal import Journal
 from orchestrator.run.facts import RunEnded, RunOptions, RunStarted, TaskEntry
 from orchestrator.state_folder import open_state_folder
@@ -26,7 +27,7 @@ FLOOR = (sys.executable, "-c", "pass")
 
 async def fill(environ: dict[str, str], folder: Path, runs: int) -> None:
     """A journal with so many runs of this folder, five tasks each."""
-    journal = Journal.open(open_state_folder(environ).path / "journal.sqlite")
+    journal = Journal.open(open_state_folder(environ).path / "journal.sqlite", SystemClock())
     tasks = tuple(TaskEntry(id=str(n), title=f"Task {n}", type="CODING", hash="h") for n in range(5))
     for number in range(runs):
         started = RunStarted(

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.clock import SystemClock
 from orchestrator.subprocesses import run
 from orchestrator.workspace import container_git, history
 from orchestrator.workspace.workspace import Workspace
@@ -119,7 +120,9 @@ async def measure(area: Path, files: int, rounds: int) -> Steps:
         (area / name).mkdir()
         await make_repository(area / name, files)
     steps: Steps = {}
-    workspace = await Workspace.open(area / "ours", repositories=area / "state", environ=os.environ)
+    workspace = await Workspace.open(
+        area / "ours", repositories=area / "state", environ=os.environ, clock=SystemClock()
+    )
     base = (await workspace.user.head()).commit
     await workspace.user.pin_base("b", base)
     for round_ in range(rounds):

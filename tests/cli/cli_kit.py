@@ -10,6 +10,7 @@ from pathlib import Path
 from run_histories import RUN, Entry
 
 import orchestrator
+from orchestrator.clock import SystemClock
 from orchestrator.journal.journal import Journal
 from orchestrator.state_folder import open_state_folder
 
@@ -37,7 +38,7 @@ def remember(entries: Iterable[Entry], run: str = RUN) -> Path:
 
 
 async def append(path: Path, entries: Iterable[Entry], run: str) -> None:
-    journal = Journal.open(path)
+    journal = Journal.open(path, SystemClock())
     for entry in entries:
         await journal.append(run, entry.body, task=entry.task, attempt=entry.attempt)
     journal.close()

@@ -57,7 +57,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
-    opened = Journal.open(path)
+    opened = Journal.open(path, SystemClock())
     yield opened
     opened.close()
 
@@ -79,7 +79,7 @@ async def test_facts_come_back_as_they_went_in(journal: Journal, path: Path) -> 
         await journal.append("r", end, task="1", attempt=2),
         await journal.append("r", BaseRunEnded()),
     )
-    again = Journal.open(path)
+    again = Journal.open(path, SystemClock())
     assert again.facts("r") == written
     assert [fact.n for fact in written] == [1, 2, 3]
     again.close()
@@ -88,7 +88,7 @@ async def test_facts_come_back_as_they_went_in(journal: Journal, path: Path) -> 
 @settings(max_examples=30)
 @given(st.text(max_size=200))
 async def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
-    journal = Journal.open(tmp_path_factory.mktemp("j") / "journal.sqlite")
+    journal = Journal.open(tmp_path_factory.mktemp("j") / "journal.sqlite", SystemClock())
     await journal.append("r", Notice(text=text))
     assert texts(journal.facts("r")) == [text]
     journal.close()
@@ -162,7 +162,7 @@ async def until(happened: Callable[[], bool]) -> None:
 
 
 async def test_facts_are_followed_in_order_whoever_appends_them(path: Path) -> None:
-    journal, other = Journal.open(path), Journal.open(path)
+    journal, other = Journal.open(path, SystemClock()), Journal.open(path, SystemClock())
     await journal.append("r", Notice(text="before"))
     heard: list[str] = []
     task = asyncio.create_task(following(journal.follow("r", 1), heard))
@@ -192,7 +192,7 @@ async def test_an_append_of_this_process_is_followed_at_once_that_of_another_at_
     path: Path,
 ) -> None:
     clock = FakeClock()
-    journal, other = Journal.open(path, clock), Journal.open(path)
+    journal, other = Journal.open(path, clock), Journal.open(path, SystemClock())
     heard: list[str] = []
     task = asyncio.create_task(following(journal.follow("r", 0), heard))
     await asyncio.sleep(0.05)
@@ -228,9 +228,10 @@ def writer(code: str, path: Path) -> "subprocess.Popen[str]":
     head = (
         "import sys; from pathlib import Path\n"
         "import asyncio\n"
+        "from orchestrator.clock import SystemClock\n"
         "from orchestrator.journal.journal import Journal\n"
         "from orchestrator.run.facts import Notice\n"
-        "journal = Journal.open(Path(sys.argv[1]))\n"
+        "journal = Journal.open(Path(sys.argv[1]), SystemClock())\n"
         "async def main():\n"
     )
     body = textwrap.indent(f"{code}\njournal.close()", "    ")
@@ -253,7 +254,7 @@ async def test_kill_9_loses_nothing_that_was_appended(path: Path) -> None:
         said = [int(child.stdout.readline()) for _ in range(50)]
         child.send_signal(signal.SIGKILL)
         said += [int(line) for line in child.stdout.read().split("\n") if line]
-    journal = Journal.open(path)
+    journal = Journal.open(path, SystemClock())
     found = [fact.n for fact in journal.facts("r")]
     assert found[: len(said)] == said == list(range(1, len(said) + 1))
     assert len(found) <= len(said) + 1
@@ -290,7 +291,7 @@ def test_processes_that_open_a_new_journal_at_once_all_can(path: Path) -> None:
     for child in children:
         child.communicate(timeout=120)
     assert [child.returncode for child in children] == [0] * 8
-    journal = Journal.open(path)
+    journal = Journal.open(path, SystemClock())
     assert len(journal.facts("r")) == 8
     journal.close()
 
@@ -306,7 +307,7 @@ def test_it_is_never_readable_by_others_not_even_while_it_is_made(tmp_path: Path
     before = os.umask(0)
     try:
         (tmp_path / "a").mkdir()
-        journal = Journal.open(tmp_path / "a" / "journal.sqlite")
+        journal = Journal.open(tmp_path / "a" / "journal.sqlite", SystemClock())
         journal.close()
     finally:
         os.umask(before)
@@ -321,7 +322,7 @@ async def test_a_newer_version_is_refused_and_left_alone(journal: Journal, path:
     raw.close()
     content = path.read_bytes()
     with pytest.raises(EnvironmentInvalid, match="version 99") as caught:
-        Journal.open(path)
+        Journal.open(path, SystemClock())
     assert "XDG_STATE_HOME" in (caught.value.hint or "")
     assert path.read_bytes() == content
 
@@ -339,19 +340,19 @@ async def test_a_file_of_every_version_is_brought_up_to_date(path: Path, version
             "INSERT INTO facts (run, n, at, kind, body) VALUES ('r', 1, 't', 'notice', '{\"text\": \"old\"}')"
         )
     raw.close()
-    journal = Journal.open(path)
+    journal = Journal.open(path, SystemClock())
     assert texts(journal.facts("r")) == ["old"]
     assert (await journal.append("r", Notice(text="new"))).n == 2
     journal.close()
 
 
 def test_a_new_migration_is_carried_out_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Journal.open(path).close()
+    Journal.open(path, SystemClock()).close()
     more = (*MIGRATIONS, "CREATE TABLE more (x);\nINSERT INTO more VALUES (1);\n")
     monkeypatch.setattr(module, "_migrations", lambda: more)
     monkeypatch.setattr(reader, "VERSION", len(more))
     for _ in range(2):
-        Journal.open(path).close()
+        Journal.open(path, SystemClock()).close()
     with sqlite3.connect(path) as raw:
         assert raw.execute("SELECT count(*) FROM more").fetchone() == (1,)
         assert raw.execute("PRAGMA user_version").fetchone() == (len(more),)
@@ -359,13 +360,13 @@ def test_a_new_migration_is_carried_out_once(path: Path, monkeypatch: pytest.Mon
 
 
 async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Journal.open(path).close()
+    Journal.open(path, SystemClock()).close()
     broken = (*MIGRATIONS, "CREATE TABLE more (x);\nINSERT INTO nowhere VALUES (1);\n")
     with monkeypatch.context() as patched:
         patched.setattr(module, "_migrations", lambda: broken)
         with pytest.raises(EnvironmentInvalid, match="nowhere"):
-            Journal.open(path)
-    journal = Journal.open(path)
+            Journal.open(path, SystemClock())
+    journal = Journal.open(path, SystemClock())
     assert (await journal.append("r", Notice(text="goes on"))).n == 1
     journal.close()
 
@@ -377,7 +378,7 @@ DAMAGED = {"text": b"this is no database, but long enough to be read as one" * 4
 def test_a_damaged_file_is_an_error_with_a_next_step(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(EnvironmentInvalid) as caught:
-        Journal.open(path)
+        Journal.open(path, SystemClock())
     assert caught.value.exit_code == 2 and caught.value.hint
     assert caught.value.where == str(path)
     assert path.read_bytes() == content
@@ -386,14 +387,14 @@ def test_a_damaged_file_is_an_error_with_a_next_step(path: Path, content: bytes)
 def test_a_folder_in_its_place_is_an_error_with_a_next_step(path: Path) -> None:
     path.mkdir()
     with pytest.raises(EnvironmentInvalid):
-        Journal.open(path)
+        Journal.open(path, SystemClock())
 
 
 async def test_a_full_disk_is_an_error_of_storage_and_loses_nothing(path: Path) -> None:
-    Journal.open(path).close()
+    Journal.open(path, SystemClock()).close()
     with closing(sqlite3.connect(path)) as small:
         pages = small.execute("PRAGMA page_count").fetchone()[0]
-    journal = Journal.open(path)
+    journal = Journal.open(path, SystemClock())
 
     async def limit(count: int) -> None:
         await journal.transact(lambda facts: facts._connection.execute(f"PRAGMA max_page_count = {count}"))

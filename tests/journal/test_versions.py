@@ -84,7 +84,7 @@ def test_its_runs_are_what_they_were(old: Path) -> None:
 
 
 async def test_who_appends_migrates_it_and_continues_the_numbers(old: Path) -> None:
-    opened = Journal.open(old)
+    opened = Journal.open(old, SystemClock())
     run = RunJournal.open(opened, RUN)
     before = run.state.last_n
     assert await run.reserve_evidence(1) == ("e6",)
@@ -112,28 +112,28 @@ def test_while_an_older_gateway_serves_attempts_it_is_not_migrated(
 ) -> None:
     monkeypatch.setattr(journal, "LOCK_SECONDS", 0.1)
     with held(old.parent / "gateway.lock"), pytest.raises(EnvironmentInvalid, match="older") as caught:
-        Journal.open(old)
+        Journal.open(old, SystemClock())
     assert caught.value.exit_code == 2 and "Wait" in (caught.value.hint or "")
     assert version(old) == 1
-    Journal.open(old).close()
+    Journal.open(old, SystemClock()).close()
     assert version(old) == reader.VERSION
 
 
 def test_a_gateway_of_this_version_is_in_nobodys_way(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     with held(tmp_path / "gateway.lock"):
-        Journal.open(path).close()  # a new one
-        Journal.open(path).close()
+        Journal.open(path, SystemClock()).close()  # a new one
+        Journal.open(path, SystemClock()).close()
 
 
 def test_migrating_leaves_the_lock_free(old: Path) -> None:
-    Journal.open(old).close()
+    Journal.open(old, SystemClock()).close()
     with (old.parent / "gateway.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 async def test_a_kind_that_only_a_newer_program_knows_is_an_error_with_a_next_step(old: Path) -> None:
-    opened = Journal.open(old)
+    opened = Journal.open(old, SystemClock())
     run = RunJournal.open(opened, RUN)
     with closing(sqlite3.connect(old, isolation_level=None)) as newer:
         newer.execute(

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "run"))  # for run_histories
 
 from run_histories import RUN, Entry, begun
 
+from orchestrator.clock import SystemClock
 from orchestrator.journal.journal import Journal
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.run.facts import (
@@ -66,14 +67,14 @@ HISTORIES: dict[str, Sequence[Entry]] = {
 
 @pytest.mark.parametrize("name", HISTORIES)
 def test_an_outline_agrees_with_the_state(tmp_path: Path, name: str) -> None:
-    journal = Journal.open(tmp_path / "journal.sqlite")
+    journal = Journal.open(tmp_path / "journal.sqlite", SystemClock())
 
     async def remember() -> None:
         for entry in HISTORIES[name]:
             await journal.append(RUN, entry.body, task=entry.task, attempt=entry.attempt)
 
     asyncio.run(remember())
-    catalog = RunCatalog(state=tmp_path, journal=journal, here=tmp_path)
+    catalog = RunCatalog(state=tmp_path, journal=journal, here=tmp_path, clock=SystemClock())
     state, (outline,) = catalog.run(RUN), catalog.outlines(Path("/code"))
     assert (outline.end, outline.undo, outline.start) == (state.end, state.undo, state.start)
     assert {id: (task.entry, task.finished) for id, task in outline.tasks.items()} == {

@@ -4,15 +4,18 @@ import sys
 
 import pytest
 
+from orchestrator.clock import SystemClock
 from orchestrator.errors import FolderBusy
 from orchestrator.project.locks import FolderLock, RunLock
 
 HOLD = """
 import sys, time
 from pathlib import Path
+from orchestrator.clock import SystemClock
 from orchestrator.project.locks import FolderLock, RunLock
-lock = FolderLock.take(Path(sys.argv[1]), Path(sys.argv[2]), run="run-one")
-other = RunLock.take(Path(sys.argv[3]))
+clock = SystemClock()
+lock = FolderLock.take(Path(sys.argv[1]), Path(sys.argv[2]), clock, run="run-one")
+other = RunLock.take(Path(sys.argv[3]), clock)
 Path(sys.argv[4]).write_text("held")
 time.sleep(60)
 """
@@ -44,7 +47,7 @@ async def until(true):
 
 
 def take(tmp_path, holder="holder.json"):
-    return FolderLock.take(tmp_path / "git", tmp_path / holder, run="run-two")
+    return FolderLock.take(tmp_path / "git", tmp_path / holder, SystemClock(), run="run-two")
 
 
 async def test_a_busy_folder_names_run_and_process(tmp_path, held):
@@ -63,22 +66,22 @@ async def test_a_run_of_another_state_folder_is_named_by_its_process(tmp_path, h
 
 async def test_a_killed_holder_holds_nothing(tmp_path, held):
     held.kill()
-    await until(lambda: RunLock.holder(tmp_path / "run.lock") is None)
+    await until(lambda: RunLock.holder(tmp_path / "run.lock", SystemClock()) is None)
     with take(tmp_path):
         pass
-    lock = RunLock.take(tmp_path / "run.lock")
+    lock = RunLock.take(tmp_path / "run.lock", SystemClock())
     assert lock is not None
     lock.release()
 
 
 async def test_asking_for_the_holder_makes_and_disturbs_nothing(tmp_path, held):
     before = (tmp_path / "run.lock").stat()
-    holder = RunLock.holder(tmp_path / "run.lock")
+    holder = RunLock.holder(tmp_path / "run.lock", SystemClock())
     assert holder is not None
     assert holder.pid == held.pid
-    assert RunLock.take(tmp_path / "run.lock") is None
+    assert RunLock.take(tmp_path / "run.lock", SystemClock()) is None
     assert (tmp_path / "run.lock").stat().st_mtime_ns == before.st_mtime_ns
-    assert RunLock.holder(tmp_path / "absent.lock") is None
+    assert RunLock.holder(tmp_path / "absent.lock", SystemClock()) is None
     assert not (tmp_path / "absent.lock").exists()
 
 

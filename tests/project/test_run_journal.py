@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.clock import SystemClock
 from orchestrator.errors import StorageError
 from orchestrator.journal import reader
 from orchestrator.journal.journal import Journal
@@ -49,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
-    opened = Journal.open(path)
+    opened = Journal.open(path, SystemClock())
     yield opened
     opened.close()
 
@@ -57,7 +58,7 @@ def journal(path: Path) -> Iterator[Journal]:
 @pytest.fixture
 def other(path: Path, journal: Journal) -> Iterator[Journal]:
     """The journal as another process has it open."""
-    opened = Journal.open(path)
+    opened = Journal.open(path, SystemClock())
     yield opened
     opened.close()
 
@@ -243,7 +244,7 @@ async def test_one_that_is_cancelled_and_cannot_be_stored_raises_cancelled_and_t
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "BUSY_SECONDS", 0.2)
-    journal = Journal.open(path)
+    journal = Journal.open(path, SystemClock())
     run = await RunJournal.begin(journal, "r", STARTED)
     holding = asyncio.create_task(held(path, 0.6))
     await asyncio.sleep(0.05)

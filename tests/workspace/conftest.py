@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.clock import SystemClock
 from orchestrator.subprocesses import Completed, Identity, run
 from orchestrator.workspace.container_git import OBJECTS_TARGET, GitMount
 from orchestrator.workspace.workspace import Workspace
@@ -65,7 +66,9 @@ class Project:
         return await self.git("rev-parse", "HEAD")
 
     async def open(self) -> Workspace:
-        return await Workspace.open(self.folder, repositories=self.repositories, environ=os.environ)
+        return await Workspace.open(
+            self.folder, repositories=self.repositories, environ=os.environ, clock=SystemClock()
+        )
 
     async def inside(
         self, mounts: Sequence[GitMount], *args: str, folder: Path | None = None

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.clock import SystemClock
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.workspace.workspace import Workspace
 
@@ -13,7 +14,10 @@ from orchestrator.workspace.workspace import Workspace
 async def refused(project, *, folder=None) -> str:
     with pytest.raises(EnvironmentInvalid) as failure:
         workspace = await Workspace.open(
-            folder or project.folder, repositories=project.repositories, environ=os.environ
+            folder or project.folder,
+            repositories=project.repositories,
+            environ=os.environ,
+            clock=SystemClock(),
         )
         await workspace.user.check_files()
         pytest.fail("it was taken")

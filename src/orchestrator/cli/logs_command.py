@@ -3,7 +3,6 @@
 import argparse
 import shutil
 import sys
-import time
 
 from orchestrator.cli.host import this_host
 from orchestrator.errors import UsageError
@@ -40,7 +39,9 @@ def logs(arguments: argparse.Namespace) -> int:
         state = runs.named(arguments.run)
         folder = runs.folder(state.run)
         if arguments.follow:
-            _follow(runs, state, arguments)
+            import asyncio  # costs a start-up that the other forms of `logs` do not pay
+
+            asyncio.run(_follow(runs, state, arguments))
             return 0
     if arguments.json and (arguments.evidence is not None or arguments.raw):
         raise UsageError(
@@ -64,8 +65,8 @@ def logs(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _follow(runs: RunCatalog, state: RunState, arguments: argparse.Namespace) -> None:
-    """Print what there is and what comes, until the run has ended or nobody carries it out."""
+async def _follow(runs: RunCatalog, state: RunState, arguments: argparse.Namespace) -> None:
+    """Print stored lines and new ones, until the run has ended or its owner has died."""
     folder = runs.folder(state.run)
     readers: dict[Transcript, TranscriptReader] = {}
     ended = runs.owner(state.run) is None
@@ -77,7 +78,7 @@ def _follow(runs: RunCatalog, state: RunState, arguments: argparse.Namespace) ->
         sys.stdout.flush()
         if ended:
             return
-        time.sleep(FOLLOW_SECONDS)
+        await runs.clock.sleep(FOLLOW_SECONDS)
         # Looked up before the last reading: what was printed until then is in the transcripts.
         ended = runs.owner(state.run) is None
         state = runs.run(state.run)

@@ -58,7 +58,7 @@ async def _end_without_owner(host: Host, records: OpenRecords, run: str) -> None
 async def _lock_in_time(host: Host, catalog: RunCatalog, run: str) -> RunLock:
     """The run's lock, once its living owner has stopped."""
     for _ in range(int(OWNER_STOPS_SECONDS / POLL_SECONDS)):
-        lock = RunLock.take(catalog.folder(run).lock)
+        lock = RunLock.take(catalog.folder(run).lock, host.clock)
         if lock is not None:
             return lock
         await host.clock.sleep(POLL_SECONDS)

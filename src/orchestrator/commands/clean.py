@@ -43,7 +43,7 @@ async def clean(host: Host, request: CleanRequest, *, say: Say) -> None:
         async with host.connect_engine() as engine:
             await _clean_containers(engine, records, request, say)
             if not request.dry_run:
-                _clean_scratch(records)
+                _clean_scratch(host, records)
             if request.older_than is not None:
                 before = host.clock.now() - request.older_than
                 await _clean_runs(host, records, before, request, say)
@@ -72,11 +72,11 @@ async def _clean_containers(
         say("no containers")
 
 
-def _clean_scratch(records: OpenRecords) -> None:
+def _clean_scratch(host: Host, records: OpenRecords) -> None:
     """Remove the scratch folders of runs that no living process carries out."""
     for scratch in (records.state.path / "runs").glob("*/gates"):
         folder = records.catalog.folder(scratch.parent.name)
-        lock = RunLock.take(folder.lock)
+        lock = RunLock.take(folder.lock, host.clock)
         if lock is not None:
             shutil.rmtree(folder.gates, ignore_errors=True)
             lock.release()
@@ -92,7 +92,9 @@ async def _clean_runs(
             continue
         try:
             folder, repositories = Path(run.start.folder), records.state.repositories
-            workspace = await Workspace.open(folder, repositories=repositories, environ=host.environ)
+            workspace = await Workspace.open(
+                folder, repositories=repositories, environ=host.environ, clock=host.clock
+            )
             await workspace.forget(run.run)
         except OrchestratorError as error:
             say(f"kept what run {run.run} has in {run.start.folder}: {error.what}")

@@ -22,7 +22,7 @@ from typing import TypeVar
 
 import msgspec
 
-from orchestrator.clock import Clock, SystemClock
+from orchestrator.clock import Clock
 from orchestrator.errors import FREE_SPACE, EnvironmentInvalid, StorageError
 from orchestrator.files import open_own
 from orchestrator.journal.reader import (
@@ -92,11 +92,11 @@ class Journal(JournalReader):
         """Of those who follow the journal in this process."""
 
     @classmethod
-    def open(cls, path: Path, clock: Clock | None = None) -> "Journal":
+    def open(cls, path: Path, clock: Clock) -> "Journal":
         """Open or make the journal; raises EnvironmentInvalid when it is damaged or of a newer version."""
         with unusable_journals(path):
             writing = _opened(path)
-            return cls(connect(path), writing, clock or SystemClock())
+            return cls(connect(path), writing, clock)
 
     def close(self) -> None:
         """Finish what is being written, then close."""
@@ -228,6 +228,7 @@ def _no_gateway(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
     """
     lock = open_own(path.parent / GATEWAY_LOCK)
     try:
+        # Real time, and blocking: a journal is opened before the loop runs anything that could wait.
         deadline = time.monotonic() + LOCK_SECONDS
         while 0 < version_of(connection, path) < VERSION:
             try:

@@ -151,7 +151,9 @@ def _site_without_plan(host: Host, loaded: LoadedSettings, stack: AsyncExitStack
 
     async def open_workspace() -> Workspace:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ktrdr-doctor-"))
-        return await Workspace.open(host.code_folder(), repositories=Path(scratch), environ=host.environ)
+        return await Workspace.open(
+            host.code_folder(), repositories=Path(scratch), environ=host.environ, clock=host.clock
+        )
 
     async def open_catalog() -> RunCatalog:
         return stack.enter_context(opened_catalog(host))

@@ -97,7 +97,7 @@ async def remove_unrecorded(project: Project, *, besides: str) -> None:
     """
     for run in project.catalog.unrecorded():
         folder = project.catalog.folder(run)
-        lock = RunLock.take(folder.lock) if run != besides else None
+        lock = RunLock.take(folder.lock, project.host.clock) if run != besides else None
         if lock is None:
             continue
         try:

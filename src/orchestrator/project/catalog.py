@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from orchestrator.clock import Clock
 from orchestrator.errors import UsageError
 from orchestrator.journal.reader import JournalReader
 from orchestrator.project.host import Host
@@ -40,6 +41,7 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
     """None: there is none yet."""
     here: Path | None
     """What a plan's path is relative to; None when the current folder is gone."""
+    clock: Clock
     outlined: dict[str, RunState] = field(default_factory=dict)
     """Outlines by run. Runs other than the one that is carried out do not change: each is folded once."""
 
@@ -96,7 +98,7 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
 
     def owner(self, run: str) -> Owner | None:
         """The living process that carries the run out."""
-        holder = RunLock.holder(self.folder(run).lock)
+        holder = RunLock.holder(self.folder(run).lock, self.clock)
         return None if holder is None else Owner(pid=holder.pid, host=holder.host, since=holder.since)
 
     def folder(self, run: str) -> RunFolder:
@@ -132,7 +134,7 @@ def opened_catalog(host: Host) -> Iterator[RunCatalog]:
     path = state / "journal.sqlite"
     journal = JournalReader.open_existing(path, host.clock)
     try:
-        yield RunCatalog(state=state, journal=journal, here=host.folder)
+        yield RunCatalog(state=state, journal=journal, here=host.folder, clock=host.clock)
     finally:
         if journal is not None:
             journal.close()

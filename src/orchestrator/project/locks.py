@@ -13,7 +13,7 @@ from typing import Self
 
 import msgspec
 
-from orchestrator.clock import SystemClock
+from orchestrator.clock import Clock
 from orchestrator.errors import FolderBusy
 from orchestrator.files import open_entry, open_folder, open_own, write_atomically
 from orchestrator.text import utc_text
@@ -35,7 +35,7 @@ class FolderLock:
         self._holder_file = holder_file
 
     @classmethod
-    def take(cls, git_dir: Path, holder_file: Path, *, run: str, pid: int | None = None) -> "FolderLock":
+    def take(cls, git_dir: Path, holder_file: Path, clock: Clock, *, run: str) -> "FolderLock":
         """Take it at once or raise FolderBusy with the run and process that hold it.
 
         `holder_file` lies in the state folder; another state folder's holder is known by its process only.
@@ -51,7 +51,7 @@ class FolderLock:
             os.close(descriptor)
             raise
         holder_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(holder_file, _record(run, pid or os.getpid()), sync=False)
+        write_atomically(holder_file, _record(run, clock), sync=False)
         return cls(descriptor, holder_file)
 
     def release(self) -> None:
@@ -76,7 +76,7 @@ class RunLock:
         self._descriptor = descriptor
 
     @classmethod
-    def take(cls, path: Path, *, pid: int | None = None) -> "RunLock | None":
+    def take(cls, path: Path, clock: Clock) -> "RunLock | None":
         """Take it at once, or None when another process holds it."""
         descriptor = open_own(path)
         if not _flock_patiently(descriptor):
@@ -84,7 +84,7 @@ class RunLock:
             return None
         # In place and not by rename: the lock is on this very file.
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, _record(None, pid or os.getpid()), 0)
+        os.pwrite(descriptor, _record(None, clock), 0)
         return cls(descriptor)
 
     def release(self) -> None:
@@ -93,7 +93,7 @@ class RunLock:
             self._descriptor = -1
 
     @staticmethod
-    def holder(path: Path) -> Holder | None:
+    def holder(path: Path, clock: Clock) -> Holder | None:
         """Who holds it now, or None. Makes nothing, and leaves a taken lock as it is."""
         try:
             descriptor = open_entry(path)
@@ -103,7 +103,7 @@ class RunLock:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
         except BlockingIOError:
-            return _holder(os.pread(descriptor, 4096, 0)) or _unnamed(descriptor)
+            return _holder(os.pread(descriptor, 4096, 0)) or _unnamed(descriptor, clock)
         finally:
             os.close(descriptor)
 
@@ -115,6 +115,7 @@ def _flock_patiently(descriptor: int) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
+            # Real time, and blocking: the other process needs no more than an instant.
             time.sleep(0.01)
     return False
 
@@ -134,10 +135,9 @@ def _busy(git_dir: Path, descriptor: int, holder_file: Path) -> FolderBusy:
     return FolderBusy(f"{who} is at work in this folder", where=str(git_dir), hint=hint)
 
 
-def _record(run: str | None, pid: int) -> bytes:
-    return msgspec.json.encode(
-        Holder(run=run, pid=pid, host=os.uname().nodename, since=utc_text(SystemClock().now()))
-    )
+def _record(run: str | None, clock: Clock) -> bytes:
+    holder = Holder(run=run, pid=os.getpid(), host=os.uname().nodename, since=utc_text(clock.now()))
+    return msgspec.json.encode(holder)
 
 
 def _holder(content: bytes) -> Holder | None:
@@ -147,10 +147,10 @@ def _holder(content: bytes) -> Holder | None:
         return None
 
 
-def _unnamed(descriptor: int) -> Holder | None:
+def _unnamed(descriptor: int, clock: Clock) -> Holder:
     """A holder that has the lock and has not written its name yet."""
     pid = _pid_of_lock(descriptor)
-    return Holder(run=None, pid=pid or 0, host=os.uname().nodename, since=utc_text(SystemClock().now()))
+    return Holder(run=None, pid=pid or 0, host=os.uname().nodename, since=utc_text(clock.now()))
 
 
 def _pid_of_lock(descriptor: int) -> int | None:

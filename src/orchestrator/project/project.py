@@ -89,7 +89,9 @@ class Project:
         """The right to change the code folder; raises FolderBusy naming who holds it."""
         holders = self.state.path / "holders"
         holders.mkdir(mode=0o700, exist_ok=True)
-        return FolderLock.take(self.workspace.user.git_dir, holders / self.workspace.store.name, run=run)
+        return FolderLock.take(
+            self.workspace.user.git_dir, holders / self.workspace.store.name, self.host.clock, run=run
+        )
 
     def remove_stale_index_lock(self) -> None:
         """Remove the lock on the user's index that a killed owner of ours left; needs the folder's lock.
@@ -103,7 +105,7 @@ class Project:
         """The right to write the run's state; raises FolderBusy naming who holds it."""
         folder = self.catalog.folder(run)
         folder.root.mkdir(parents=True, mode=0o700, exist_ok=True)
-        lock = RunLock.take(folder.lock)
+        lock = RunLock.take(folder.lock, self.host.clock)
         if lock is None:
             owner = self.catalog.owner(run)
             who = "an unknown process" if owner is None else f"process {owner.pid}"
@@ -122,7 +124,9 @@ async def opened_project(host: Host) -> AsyncIterator[Project]:
     """Check the folder and open its records. Raises EnvironmentInvalid before anything is changed."""
     folder = host.code_folder()
     with opened_records(host, outside=folder) as (state, journal, catalog):
-        workspace = await Workspace.open(folder, repositories=state.repositories, environ=host.environ)
+        workspace = await Workspace.open(
+            folder, repositories=state.repositories, environ=host.environ, clock=host.clock
+        )
         yield Project(
             host=host, folder=folder, state=state, journal=journal, workspace=workspace, catalog=catalog
         )

@@ -23,6 +23,7 @@ def opened_records(host: Host, *, outside: Path | None = None) -> Iterator[OpenR
     state = open_state_folder(host.environ, outside=outside)
     journal = Journal.open(state.path / "journal.sqlite", host.clock)
     try:
-        yield OpenRecords(state, journal, RunCatalog(state=state.path, journal=journal, here=host.folder))
+        catalog = RunCatalog(state=state.path, journal=journal, here=host.folder, clock=host.clock)
+        yield OpenRecords(state, journal, catalog)
     finally:
         journal.close()

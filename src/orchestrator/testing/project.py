@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from orchestrator import subprocesses
+from orchestrator.clock import SystemClock
 from orchestrator.commands.cancel import cancel
 from orchestrator.commands.request import ResumeRequest, RunRequest, StartOptions
 from orchestrator.commands.resume import resume
@@ -136,7 +137,7 @@ class TemporaryProject:
 
     def facts(self, run: str) -> Sequence[Fact]:
         """What the journal holds of a run, oldest first."""
-        journal = Journal.open(self.state / "journal.sqlite")
+        journal = Journal.open(self.state / "journal.sqlite", SystemClock())
         try:
             return journal.facts(run)
         finally:

@@ -8,7 +8,6 @@ that one afterwards. A gate gets one that holds its candidate.
 import asyncio
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +87,7 @@ async def write_gate_archive(store: Store, commit: str, into: Path, *, uid: int,
         commit,
         timeout=TREE_SECONDS,
     )
-    await asyncio.to_thread(_give_entries, into, uid=uid, gid=gid, mtime=int(time.time()))
+    await asyncio.to_thread(_give_entries, into, uid=uid, gid=gid, mtime=int(store.clock.now().timestamp()))
 
 
 async def _make(store: Store, into: Path, *, branch: str, moved: str | None, target: str) -> tuple[_Ref, ...]:

@@ -10,13 +10,13 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from orchestrator.clock import Clock
 from orchestrator.files import write_atomically
 from orchestrator.workspace.folder import GitSettings, Layout, configured_patterns, repository_patterns
 from orchestrator.workspace.git import TREE_SECONDS, Git
@@ -35,6 +35,9 @@ _TAKEN_OVER = (
 
 USER_ATTRIBUTES = "user-attributes"
 """The attributes file of the user's settings, in our repository and in those for containers."""
+
+STALE_SECONDS = 86_400
+"""Older scratch folders belong to killed processes: no git command may take as long as a day."""
 
 # An archive holds the whole tree, unchanged, whatever its attributes say. This line comes last, so it wins.
 _ARCHIVE_WHOLE = b"* -export-ignore -export-subst\n"
@@ -61,6 +64,7 @@ class Store:
     git_dir: Path
     author: Author
     taken_over: tuple[tuple[str, str], ...]
+    clock: Clock
     shared: str | None
     """The user's core.sharedRepository: who may write the objects that we put into their repository."""
 
@@ -172,7 +176,7 @@ def author_of(settings: GitSettings) -> Author:
     return Author(name=name, email=email)
 
 
-async def open_store(repositories: Path, layout: Layout, settings: GitSettings) -> Store:
+async def open_store(repositories: Path, layout: Layout, settings: GitSettings, clock: Clock) -> Store:
     """Make our repository of this folder, or update the existing one to the user's settings."""
     git_dir = store_folder(repositories, layout)
     taken = [(name, settings.get(name)) for name in _TAKEN_OVER]
@@ -182,9 +186,10 @@ async def open_store(repositories: Path, layout: Layout, settings: GitSettings) 
         author=author_of(settings),
         taken_over=tuple((name, value) for name, value in taken if value is not None),
         shared=settings.get("core.sharedRepository"),
+        clock=clock,
     )
     await _make_unless_there(store)
-    await asyncio.to_thread(_remove_stale_scratch, git_dir)
+    await asyncio.to_thread(_remove_stale_scratch, git_dir, clock.now().timestamp() - STALE_SECONDS)
     _configure(store, settings)
     return store
 
@@ -210,10 +215,9 @@ async def init_repository(git_dir: Path, layout: Layout) -> None:
     (git_dir / "info").mkdir()
 
 
-def _remove_stale_scratch(git_dir: Path) -> None:
-    """Remove indexes of processes that were killed. A day is longer than any git command may take."""
+def _remove_stale_scratch(git_dir: Path, before: float) -> None:
     for scratch in git_dir.glob("index-*"):
-        if scratch.stat().st_mtime < time.time() - 86_400:
+        if scratch.stat().st_mtime < before:
             shutil.rmtree(scratch, ignore_errors=True)
 
 

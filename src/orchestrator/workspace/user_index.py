@@ -8,11 +8,11 @@ the user's git: only ours may be removed, by the process that holds the lock of 
 import asyncio
 import os
 import shutil
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from orchestrator.clock import Clock
 from orchestrator.errors import WorkspaceError
 from orchestrator.files import give_to
 from orchestrator.subprocesses import Identity
@@ -58,7 +58,7 @@ async def hold_index(checkout: Checkout, owner: Identity) -> AsyncIterator[None]
     with ours.open("xb") as file:
         give_to(file.fileno(), owner)
     try:
-        await _link_patiently(ours, lock)
+        await _link_patiently(ours, lock, checkout.store.clock)
         try:
             yield
         finally:
@@ -68,20 +68,20 @@ async def hold_index(checkout: Checkout, owner: Identity) -> AsyncIterator[None]
         ours.unlink(missing_ok=True)
 
 
-async def _link_patiently(ours: Path, lock: Path) -> None:
-    deadline = time.monotonic() + LOCK_WAIT_SECONDS
+async def _link_patiently(ours: Path, lock: Path, clock: Clock) -> None:
+    deadline = clock.monotonic() + LOCK_WAIT_SECONDS
     while True:
         try:
             os.link(ours, lock)
             return
         except FileExistsError:
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise WorkspaceError(
                     "another git command holds the index, and has for more than 10 s",
                     where=str(lock),
                     hint="When no git command runs here, remove this file, then resume.",
                 ) from None
-        await asyncio.sleep(0.1)
+        await clock.sleep(0.1)
 
 
 def is_own_lock(git_dir: Path) -> bool:

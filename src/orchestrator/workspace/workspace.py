@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.clock import Clock
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace import history
@@ -44,14 +45,16 @@ class Workspace:
     tree: Worktree
 
     @classmethod
-    async def open(cls, folder: Path, *, repositories: Path, environ: Mapping[str, str]) -> "Workspace":
+    async def open(
+        cls, folder: Path, *, repositories: Path, environ: Mapping[str, str], clock: Clock
+    ) -> "Workspace":
         """Check that a run can work here, then make or reuse our repository of it below `repositories`.
 
         Raises EnvironmentInvalid, with the reason and the next step, and leaves nothing behind then. The
         files are not checked: see `UserRepository.check_files`.
         """
         checked = await _check(folder, repositories, environ)
-        store = await _open_checked(checked.layout, checked.settings, repositories)
+        store = await _open_checked(checked.layout, checked.settings, repositories, clock)
         user = UserRepository(store=store, notices=checked.settings.notices)
         return cls(user=user, store=store, tree=MountedFolder(user=user))
 
@@ -91,10 +94,10 @@ async def _check(folder: Path, repositories: Path, environ: Mapping[str, str]) -
     return _Checked(layout, settings)
 
 
-async def _open_checked(layout: Layout, settings: GitSettings, repositories: Path) -> Store:
+async def _open_checked(layout: Layout, settings: GitSettings, repositories: Path, clock: Clock) -> Store:
     """The checks that need our repository. One that was made for them is removed again if they fail."""
     existed = store_folder(repositories, layout).exists()
-    store = await open_store(repositories, layout, settings)
+    store = await open_store(repositories, layout, settings, clock)
     try:
         checkout = Checkout(store=store, folder=layout.folder, git_dir=layout.git_dir)
         with checkout.index_copy() as git:
