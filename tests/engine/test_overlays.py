@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.containers.base import AnonymousVolume, Bind
-from orchestrator.engine.overlays import masks, remove_made, setup_volumes
+from orchestrator.engine.overlays import masks, remove_overlay_folders, setup_volumes
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import Identity
 
@@ -34,21 +34,21 @@ def test_a_missing_folder_is_made_as_the_owner_and_taken_away(folder: Path, fold
     ]
     made = folder / "web" / "node_modules"
     assert (made.stat().st_uid, made.stat().st_gid) == (OWNER.uid, OWNER.gid)
-    remove_made(folder, folders)
+    remove_overlay_folders(folder, folders)
     assert [path.name for path in folder.rglob("*")] == ["web"]
 
 
 def test_the_users_own_folder_stays_empty_or_not(folder: Path, folders: AttemptFolders) -> None:
     (folder / ".venv").mkdir()
     assert targets(folder, folders, ".venv/") == ["/workspace/.venv"]
-    remove_made(folder, folders)
+    remove_overlay_folders(folder, folders)
     assert (folder / ".venv").is_dir()
 
 
 def test_a_made_folder_that_is_not_empty_any_more_stays(folder: Path, folders: AttemptFolders) -> None:
     targets(folder, folders, ".venv/")
     (folder / ".venv" / "file").write_text("put there by somebody")
-    remove_made(folder, folders)
+    remove_overlay_folders(folder, folders)
     assert (folder / ".venv" / "file").exists()
 
 
@@ -70,7 +70,7 @@ def test_where_no_volume_can_lie_none_does(folder: Path, folders: AttemptFolders
         path = "web/deps"
     before = sorted(str(each) for each in folder.rglob("*"))
     assert targets(folder, folders, f"{path}/") == []
-    remove_made(folder, folders)
+    remove_overlay_folders(folder, folders)
     assert sorted(str(each) for each in folder.rglob("*")) == before
 
 

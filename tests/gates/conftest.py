@@ -3,15 +3,17 @@ import os
 import tarfile
 import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.clock import SystemClock
 from orchestrator.containers.base import LABEL_KIND, ContainerLimits, ContainerSpec
 from orchestrator.containers.engine import EngineClient, connect_engine
-from orchestrator.gates.command_gate import HOME, GateCommand, GateRequest, GateResult, run_gates
+from orchestrator.gates.command_gate import HOME, CommandGate, GateBegun, GateRequest, GateResult, run_gates
 from orchestrator.gates.evidence import Evidence
 
 IMAGE = "ktrdr-coding-agent:latest"
@@ -43,8 +45,8 @@ class Gates:
     engine: EngineClient
     folder: Path
     label: str = field(default_factory=lambda: uuid.uuid4().hex)
-    started: list[GateCommand] = field(default_factory=list)
-    when_started: Callable[[GateCommand], object] = field(default=lambda command: None)
+    started: list[CommandGate] = field(default_factory=list)
+    when_started: Callable[[CommandGate], object] = field(default=lambda command: None)
     when_printed: Callable[[bytes], object] = field(default=lambda data: None)
 
     @property
@@ -73,37 +75,29 @@ class Gates:
             archive=archive_of(self.folder / "candidate.tar", files),
             candidate="c" * 40,
             image="sha256:1",
-            commands=tuple(
-                GateCommand(gate=f"verify-{number}", command=block, evidence=f"e{number}")
+            gates=tuple(
+                CommandGate(name=f"verify-{number}", command=block, evidence=f"e{number}")
                 for number, block in enumerate(blocks, 1)
             ),
             timeout=timeout,
             evidence=self.evidence,
+            printed=self.when_printed,
         )
-        watcher = Watcher(self)
-        await run_gates(self.engine, request, watcher)
-        return watcher.results
+        results = []
+        async with aclosing(run_gates(self.engine, SystemClock(), request)) as events:
+            async for event in events:
+                match event:
+                    case GateBegun(gate=gate):
+                        self.started.append(gate)
+                        self.when_started(gate)
+                    case GateResult():
+                        assert (self.evidence / event.evidence.id / "gate.json").exists()
+                        results.append(event)
+        return results
 
     async def one(self, block: str, **more: Any) -> Evidence:
         (result,) = await self.run(block, **more)
         return result.evidence
-
-
-@dataclass
-class Watcher:
-    gates: Gates
-    results: list[GateResult] = field(default_factory=list)
-
-    async def started(self, command: GateCommand) -> None:
-        self.gates.started.append(command)
-        self.gates.when_started(command)
-
-    def printed(self, data: bytes) -> None:
-        self.gates.when_printed(data)
-
-    async def ended(self, result: GateResult) -> None:
-        assert (self.gates.evidence / result.evidence.id / "gate.json").exists()
-        self.results.append(result)
 
 
 @pytest.fixture

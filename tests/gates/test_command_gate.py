@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.containers.base import Bind
 from orchestrator.gates import command_gate
-from orchestrator.gates.command_gate import GateCommand
+from orchestrator.gates.command_gate import CommandGate
 from orchestrator.gates.evidence import TAIL_CHARACTERS, tail
 
 pytestmark = pytest.mark.docker
@@ -52,7 +52,7 @@ async def test_blocks_share_a_container_in_their_order_and_a_failed_one_ends_not
     )
     assert [result.evidence.verdict for result in results] == ["fail", "pass"]
     assert results[1].output == "one\n"
-    assert [command.gate for command in gates.started] == ["verify-1", "verify-2"]
+    assert [gate.name for gate in gates.started] == ["verify-1", "verify-2"]
 
 
 async def test_output_is_told_while_a_block_runs(gates: Gates) -> None:
@@ -115,8 +115,8 @@ async def test_a_container_taken_away_is_our_trouble_not_the_agents(gates: Gates
 
     tasks = []
 
-    def begun(command: GateCommand) -> None:
-        if command.gate == "verify-2":
+    def begun(command: CommandGate) -> None:
+        if command.name == "verify-2":
             tasks.append(asyncio.create_task(take_away()))
 
     gates.when_started = begun
@@ -129,7 +129,7 @@ async def test_a_container_taken_away_is_our_trouble_not_the_agents(gates: Gates
 async def test_without_its_image_every_block_is_unavailable(gates: Gates) -> None:
     results = await gates.run("true", "true", image="ktrdr-no-such-image:latest")
     assert [result.evidence.verdict for result in results] == ["unavailable"] * 2
-    assert [command.gate for command in gates.started] == ["verify-1", "verify-2"]
+    assert [gate.name for gate in gates.started] == ["verify-1", "verify-2"]
     assert "ktrdr-no-such-image" in results[0].evidence.detail
 
 

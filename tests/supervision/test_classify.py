@@ -1,5 +1,7 @@
 """How an attempt ended: what the agent said, its exit, and what was done to it."""
 
+from typing import NamedTuple
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,13 @@ from orchestrator.supervision.classify import (
     MAX_CLAIM_TEXT,
     AgentReport,
     AttemptVerdict,
-    Ending,
+    Ended,
+    OutOfMemory,
+    OverOutput,
+    OverTime,
+    Refused,
+    Removed,
+    StopReason,
     attempt_verdict,
 )
 
@@ -39,12 +47,19 @@ FAILED = Outcome(status="failed", summary="it cannot be done")
 ASKS = Outcome(status="needs_human", question="Which?", options=("a", "b"), recommendation="a")
 INVALID = InvalidOutcome(reason="status is not completed, failed or needs_human")
 
-OK = Ending(exit_code=0)
-BAD = Ending(exit_code=1)
-GONE = Ending(exit_code=None)
-OOM = Ending(exit_code=137, oom_killed=True)
-LATE = Ending(exit_code=124, over_time=True)
-LOUD = Ending(exit_code=130, over_output=True)
+
+class Ending(NamedTuple):
+    exit_code: int | None
+    stopped: StopReason | None = None
+
+
+OK = Ending(0)
+BAD = Ending(1)
+GONE = Ending(None, Removed())
+OOM = Ending(137, OutOfMemory())
+LATE = Ending(124, OverTime())
+LOUD = Ending(130, OverOutput())
+
 
 Claimed = Outcome | InvalidOutcome | None
 
@@ -52,9 +67,11 @@ Claimed = Outcome | InvalidOutcome | None
 def verdict(
     report: AgentReport, ending: Ending, outcome: Claimed, *, calls: int = 3, least: int = 1
 ) -> AttemptVerdict:
-    return attempt_verdict(
-        report=report, ending=ending, outcome=outcome, calls_in_session=calls, min_tool_calls=least
-    )
+    stopped = ending.stopped
+    if stopped is None and report.limit is not None:
+        stopped = Refused(limit=report.limit)
+    ended = Ended(report=report, exit_code=ending.exit_code, stopped=stopped)
+    return attempt_verdict(ended, outcome, calls_in_session=calls, min_tool_calls=least)
 
 
 TABLE: dict[str, tuple[AgentReport, Ending, Claimed, AttemptStatus]] = {
@@ -80,7 +97,6 @@ TABLE: dict[str, tuple[AgentReport, Ending, Claimed, AttemptStatus]] = {
     "usage limit and an invalid outcome": (SPENT, OK, INVALID, "parked"),
     "usage limit that went by": (SPENT, OK, COMPLETED, "completed"),
     "out of memory": (FINE, OOM, None, "failed"),
-    "out of memory in a child": (FINE, Ending(exit_code=0, oom_killed=True), COMPLETED, "completed"),
     "too late": (FINE, LATE, None, "timed_out"),
     "too late with a claim": (FINE, LATE, COMPLETED, "timed_out"),
     "exit 124 of its own": (FINE, Ending(exit_code=124), None, "failed"),
@@ -193,11 +209,9 @@ def test_only_limits_that_do_not_go_by_are_kept(kind: str, parks: bool) -> None:
 ANY_OUTCOME = st.sampled_from([None, INVALID, COMPLETED, FAILED, ASKS])
 ANY_ENDING = st.builds(
     Ending,
-    exit_code=st.none() | st.integers(0, 255),
-    oom_killed=st.booleans(),
-    over_time=st.booleans(),
-    over_output=st.booleans(),
-)
+    exit_code=st.integers(0, 255),
+    stopped=st.sampled_from([None, OverTime(), OverOutput(), OutOfMemory()]),
+) | st.just(GONE)
 ANY_REPORT = st.sampled_from([NOTHING, FINE, ERROR, REFUSED, SPENT])
 
 
@@ -207,5 +221,5 @@ def test_success_needs_a_clean_end_and_a_claim(
 ) -> None:
     if verdict(report, ending, outcome, calls=calls).status == "completed":
         assert outcome is COMPLETED and ending.exit_code == 0 and calls >= 1
-        assert not (ending.over_output or ending.over_time)
+        assert ending.stopped is None
         assert report.finished is None or not report.finished.is_error

@@ -1,11 +1,12 @@
 """`cancel`: stop a run for good and keep its commits."""
 
+from functools import partial
 from pathlib import Path
 from sqlite3 import IntegrityError
 
 from msgspec.structs import replace
 
-from orchestrator.commands.undo import close_attempts, remove_containers
+from orchestrator.commands.undo import stop_work
 from orchestrator.errors import FolderBusy, OrchestratorError
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.host import Host
@@ -49,9 +50,7 @@ async def _end_without_owner(host: Host, records: OpenRecords, run: str) -> None
     state = records.catalog.run(run)
     if state.end is not None and state.end.status == "cancelled":
         return
-    await remove_containers(host, records.state.id, run)
-    await _free_index(host, state)
-    await close_attempts(RunJournal(records.journal, state))
+    await _stop_work(host, records, state)
     await records.journal.append(run, run_ended("cancelled", "cancelled"))
 
 
@@ -70,11 +69,19 @@ async def _lock_in_time(host: Host, catalog: RunCatalog, run: str) -> RunLock:
     )
 
 
-async def _free_index(host: Host, state: RunState) -> None:
-    """A lock on the index that the killed owner left would stop every git command of the user's."""
+async def _stop_work(host: Host, records: OpenRecords, state: RunState) -> None:
+    """What an attempt left in the code folder is saved, if the folder is there and nobody works in it.
+
+    A lock on the index that the killed owner left is removed: it would stop every git command of the user's.
+    """
+    journal = RunJournal(records.journal, state)
+    stop = partial(
+        stop_work, host, journal, state_id=records.state.id, folder=records.catalog.folder(state.run)
+    )
     try:
         async with opened_project(replace(host, folder=Path(state.start.folder))) as project:
             with project.folder_lock(state.run):
                 project.remove_stale_index_lock()
+                await stop(workspace=project.workspace)
     except OrchestratorError:
-        pass  # the folder is gone, or somebody else works there
+        await stop(workspace=None)

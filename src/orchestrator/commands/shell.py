@@ -11,7 +11,7 @@ from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.machine import machine_of
 from orchestrator.containers.start import remove_container, start_container
 from orchestrator.engine.container_specs import SHELL_NAME, ContainerSpecs
-from orchestrator.engine.overlays import masks, remove_made
+from orchestrator.engine.overlays import masks, remove_overlay_folders
 from orchestrator.engine.setup import volumes_of
 from orchestrator.engine.stop_signals import cancelled_by_signals
 from orchestrator.errors import EnvironmentInvalid
@@ -56,7 +56,7 @@ async def shell(host: Host, command: Sequence[str]) -> int:
                 finally:
                     await remove_container(engine, container)
             finally:
-                remove_made(folder, folders)
+                remove_overlay_folders(folder, folders)
 
 
 async def _spec(engine: ContainerEngine, project: Project, folders: AttemptFolders) -> ContainerSpec:

@@ -24,9 +24,8 @@ from orchestrator.containers.base import ContainerEngine
 from orchestrator.containers.machine import machine_of
 from orchestrator.engine.actions import RunActions
 from orchestrator.engine.container_specs import ContainerSpecs
-from orchestrator.engine.context import RunContext
+from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.milestone_runner import MilestoneRunner
-from orchestrator.gateway.access import ModelSource
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.gateway.source import chosen_model
 from orchestrator.plan.diagnostics import describe
@@ -44,6 +43,7 @@ from orchestrator.run.prompts import TEXTS
 from orchestrator.run.report import RunReport, report_of
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import NewRun, ResumeRun
+from orchestrator.supervision.decide import Work
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -54,16 +54,15 @@ async def carry_out(
     if isinstance(choice, NewRun) or choice.taken is not None:
         for warning in read.plan.warnings:
             given.warn(describe(warning, path=read.plan.path))
-    async with prepared(project, choice, read, given) as context:
-        runner = MilestoneRunner(context.journal, context.work, RunActions(context))
+    async with prepared(project, choice, read, given) as runner:
         return report_of(await runner.carry_out())
 
 
 @asynccontextmanager
 async def prepared(
     project: Project, choice: NewRun | ResumeRun, read: ReadPlan, given: StartOptions
-) -> AsyncIterator[RunContext]:
-    """Require every check, take the locks, write the run's first or next facts, and give its context."""
+) -> AsyncIterator[MilestoneRunner]:
+    """Require every check, take the locks, write the run's first or next facts, and give its runner."""
     earlier = choice.state if isinstance(choice, ResumeRun) else None
     options = _options(choice, given)
     loaded = load_run_settings(project, earlier, options)
@@ -88,7 +87,7 @@ async def prepared(
         stack.enter_context(project.run_lock(planned.run))
         await leftovers.remove_unrecorded(project, besides=planned.run)
         leftovers.remove_scratch(project.catalog.folder(planned.run))
-        gateway = await _gateway(stack, project, driver)
+        model = await _model_access(stack, project, driver, settings)
         settled = Settled(
             run=planned.run,
             branch=planned.branch,
@@ -102,23 +101,29 @@ async def prepared(
         async with _ended_when_cancelled(project, planned.run, given.listeners):
             journal = await record_start_or_resume(project, choice, read, settled, given.listeners)
             work = await work_of(project, read.plan, settings, journal.state)
-        yield RunContext(
+        services = Services(engine=engine, driver=driver, model=model, clock=project.host.clock)
+        records = RunRecords(
             run=planned.run,
+            state_id=project.state.id,
             folder=project.catalog.folder(planned.run),
             journal=journal,
-            plan=read.plan,
-            work=work,
-            settings=settings,
-            driver=driver,
-            engine=engine,
-            workspace=project.workspace,
-            image=image.id,
-            gateway=gateway,
-            model_source=_model(project, driver, settings),
-            specs=specs,
-            texts=prompt_texts(),
-            untracked=planned.untracked,
         )
+        terms = _terms(read.plan, work, settings, planned.untracked, image.id, specs)
+        yield MilestoneRunner(journal, work, RunActions(services, records, terms, project.workspace))
+
+
+def _terms(
+    plan: Plan, work: Work, settings: Settings, untracked: frozenset[str], image: str, specs: ContainerSpecs
+) -> RunTerms:
+    return RunTerms(
+        plan=plan,
+        work=work,
+        settings=settings,
+        texts=prompt_texts(),
+        untracked=untracked,
+        image=image,
+        specs=specs,
+    )
 
 
 def _options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:
@@ -193,18 +198,16 @@ def _new_run_id(plan: Plan) -> str:
     return f"{words}-{secrets.token_hex(3)}"
 
 
-def _model(project: Project, driver: AgentDriver, settings: Settings) -> ModelSource | None:
+async def _model_access(
+    stack: AsyncExitStack, project: Project, driver: AgentDriver, settings: Settings
+) -> ModelAccess | None:
     if not driver.needs_model:
         return None
-    return chosen_model(project.folder, settings, project.host.environ, driver)
-
-
-async def _gateway(stack: AsyncExitStack, project: Project, driver: AgentDriver) -> GatewayClient | None:
-    if not driver.needs_model:
-        return None
-    return await stack.enter_async_context(
+    source = chosen_model(project.folder, settings, project.host.environ, driver)
+    gateway = await stack.enter_async_context(
         GatewayClient.connect(project.state.path, project.state.id, project.host.environ, project.host.clock)
     )
+    return ModelAccess(gateway=gateway, source=source)
 
 
 def _specs(project: Project, settings: Settings, run: str) -> ContainerSpecs:

@@ -3,19 +3,21 @@
 from dataclasses import dataclass, replace
 from functools import partial
 
-from orchestrator.containers.base import LABEL_RUN, LABEL_STATE
+from orchestrator.engine.context import RunRecords, Services
+from orchestrator.engine.recovery import stop_all
 from orchestrator.engine.undo import FinishedUndo, carry_out_undo, finish_undo
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.preflight.leftovers import refuse_living_containers
 from orchestrator.project.host import Host
 from orchestrator.project.project import Project, opened_project
+from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended
-from orchestrator.run.facts import AttemptEnded, UndoneTask, UndoStarted
-from orchestrator.run.phase import Working, phase
+from orchestrator.run.facts import UndoneTask, UndoStarted
 from orchestrator.run.state import RunState
 from orchestrator.workspace import history
 from orchestrator.workspace.delivery import export_to_user_repository
+from orchestrator.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ async def abandon(host: Host, wanted: str) -> UndoResult | None:
                 taken = await _undo_commits(project, state.run, None)
             else:
                 taken = None
-                await remove_containers(project.host, project.state.id, state.run)
+                await _stop_work(project, RunJournal.open(project.journal, state.run))
             await project.journal.append(state.run, run_ended("cancelled", "abandoned"))
             return taken
 
@@ -91,8 +93,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
             hint=f"There is nothing to take back. To give the run up: orchestrator cancel {run}",
         )
     await _refuse_foreign(project, target, head, undone)
-    await remove_containers(project.host, project.state.id, run)
-    await close_attempts(journal)
+    await _stop_work(project, journal)
     ref = await journal.reserve_ref("undo")
     saved = await project.workspace.tree.salvage(
         ref,
@@ -200,15 +201,23 @@ async def _refuse_foreign(project: Project, target: str, head: str, undone: tupl
         )
 
 
-async def close_attempts(journal: RunJournal) -> None:
-    for task in journal.state.tasks.values():
-        match phase(journal.state, task):
-            case Working(attempt=attempt):
-                ended = AttemptEnded(status="interrupted", reason="cancelled", exit_code=None)
-                await journal.append(ended, task=task.entry.id, attempt=attempt.number)
+async def stop_work(
+    host: Host, journal: RunJournal, *, state_id: str, folder: RunFolder, workspace: Workspace | None
+) -> None:
+    """Remove the run's containers; attempts that had not ended are recorded as cancelled first.
 
-
-async def remove_containers(host: Host, state_id: str, run: str) -> None:
+    Without a workspace what they left in the code folder is not saved.
+    """
+    state = journal.state
+    records = RunRecords(run=state.run, state_id=state_id, folder=folder, journal=journal)
     async with host.connect_engine() as engine:
-        for container in await engine.list({LABEL_STATE: state_id, LABEL_RUN: run}):
-            await engine.remove(container.id)
+        driver = host.agent_driver(state.options.agent)
+        services = Services(engine=engine, driver=driver, model=None, clock=host.clock)
+        await stop_all(services, records, workspace, "cancelled")
+
+
+async def _stop_work(project: Project, journal: RunJournal) -> None:
+    folder = project.catalog.folder(journal.state.run)
+    await stop_work(
+        project.host, journal, state_id=project.state.id, folder=folder, workspace=project.workspace
+    )

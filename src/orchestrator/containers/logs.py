@@ -9,7 +9,7 @@ container has ended.
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,25 @@ async def follow(
                 await asyncio.sleep(AGAIN_SECONDS)
         except _LimitReached:
             return OverLimit(limit_bytes=limit_bytes)
+
+
+def stored_lines(folder: Path) -> Iterator[bytes]:
+    """The lines of stdout that are stored whole, each as `follow` hands it on; none where nothing is stored.
+
+    `follow` starts with the line after these.
+    """
+    try:
+        stream = (folder / STDOUT_FILE).open("rb")
+    except FileNotFoundError:
+        return
+    with stream:
+        while piece := stream.readline(LINE_MAX):
+            line = piece
+            while not piece.endswith(b"\n"):
+                piece = stream.readline(LINE_MAX)
+                if not piece:
+                    return
+            yield line.removesuffix(b"\n")
 
 
 class _LimitReached(Exception):

@@ -3,10 +3,12 @@
 from functools import partial
 from typing import assert_never
 
-from orchestrator.engine import gating, landing, recovery
+from orchestrator.engine import gating, recovery
 from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
-from orchestrator.engine.context import RunContext
+from orchestrator.engine.candidate import make_candidate, read_handoff
+from orchestrator.engine.context import RunRecords, RunTerms, Services
 from orchestrator.engine.edits import refuse_what_others_left, take_edits
+from orchestrator.engine.landing import land
 from orchestrator.errors import WorkspaceError
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import (
@@ -34,66 +36,74 @@ from orchestrator.supervision.decide import (
     RunGates,
     StartAttempt,
     StartTask,
+    WorkItem,
 )
+from orchestrator.workspace.workspace import Workspace
 
 
 class RunActions:
     """The actions of one run on the real folder and container engine."""
 
-    def __init__(self, context: RunContext) -> None:
-        self._context = context
-        self._items = {item.id: item for item in context.work.items}
+    def __init__(
+        self, services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace
+    ) -> None:
+        self._services, self._records, self._terms = services, records, terms
+        self._workspace = workspace
+        self._items = {item.id: item for item in terms.work.items}
 
     @property
     def state(self) -> RunState:
-        return self._context.journal.state
+        return self._records.journal.state
 
     async def remove_leftovers(self) -> None:
-        await recovery.remove_leftover_containers(self._context)
+        await recovery.remove_leftovers(self._services, self._records)
 
     async def forget_run(self) -> None:
-        await self._context.workspace.forget(self._context.run)
+        await self._workspace.forget(self._records.run)
 
     async def carry_out(self, action: Action) -> None:  # noqa: C901 - one flat table
-        context = self._context
+        services, records, terms, workspace = self._services, self._records, self._terms, self._workspace
         match action:
             case CheckBase():
-                await gating.check_base(context)
+                await gating.check_base(services, records, terms, workspace, self.state)
             case MakeBranch():
                 await self._make_branch()
             case StartTask(task=task):
                 await self._start_task(task)
             case StartAttempt(task=task, number=number, previous=previous):
-                await run_attempt(context, await self._attempt_plan(task, number, previous))
+                plan = await self._attempt_plan(self._items[task], number, previous)
+                await run_attempt(services, records, terms, workspace, plan)
             case RecoverAttempt(task=task, attempt=attempt):
-                await recovery.close_attempt(context, task, attempt.number)
+                await recovery.recover_attempt(services, records, workspace, task, attempt)
             case CompareFolder(task=task, attempt=attempt):
                 await self._compare_folder(task, attempt)
             case MakeCandidate(task=task, attempt=attempt, by_hand=by_hand):
-                await landing.make_candidate(context, self._items[task], attempt, by_hand=by_hand)
+                item = self._items[task]
+                await make_candidate(services, records, terms, workspace, item, attempt, by_hand=by_hand)
             case RunGates(task=task, attempt=attempt):
-                await gating.check_candidate(context, self._items[task], attempt)
+                item = self._items[task]
+                await gating.check_candidate(services, records, terms, workspace, item, attempt)
             case Land(task=task, attempt=attempt):
-                await landing.land(context, self._items[task], attempt)
+                await land(records, terms, workspace, self._items[task], attempt)
             case FailTask(task=task, reason=reason):
                 await self._append(TaskFinished(status="failed", reason=reason), task=task)
             case AskPerson(task=task, attempt=attempt):
                 await self._ask(task, attempt)
             case CheckEndToEnd():
-                await take_edits(context, None, None)
-                await gating.check_end_to_end(context)
+                await take_edits(records, terms, workspace, None, None)
+                await gating.check_end_to_end(services, records, terms, workspace)
             case _ as never:
                 assert_never(never)
 
     async def _make_branch(self) -> None:
-        workspace, start = self._context.workspace, self.state.start
+        workspace, start = self._workspace, self.state.start
         if await workspace.user.branch_commit(start.branch) is None:
             await self._check_head_unmoved()
             await workspace.user.make_branch(start.branch, start.head)
         at = await workspace.user.commit_of_checked_out(start.branch)
         if start.base != start.head and at == start.head:
             # The user's uncommitted changes, on which the run stands, become the branch's first commit.
-            staged = partial(self._context.journal.reserve_ref, "staged")
+            staged = partial(self._records.journal.reserve_ref, "staged")
             await workspace.user.set_staged_aside(branch=start.branch, head=at, ref=staged, base=at)
             await workspace.tree.land(start.base, branch=start.branch, expected=at)
             at = start.base
@@ -101,56 +111,52 @@ class RunActions:
 
     async def _check_head_unmoved(self) -> None:
         """A branch at the old HEAD under files of a newer one would show the newer work as changes."""
-        start, head = self.state.start, (await self._context.workspace.user.head()).commit
+        start, head = self.state.start, (await self._workspace.user.head()).commit
         if head != start.head:
             raise WorkspaceError(
                 f"HEAD has moved from {start.head} to {head} since the run began",
-                where=str(self._context.workspace.tree.folder),
+                where=str(self._workspace.tree.folder),
                 hint=f"Start over from here: orchestrator run --new {start.plan}",
             )
 
     async def _start_task(self, task: str) -> None:
-        await refuse_what_others_left(self._context, task)
-        parent = (await take_edits(self._context, task, None)).head
+        await refuse_what_others_left(self._records, self._terms, self._workspace, task)
+        parent = (await take_edits(self._records, self._terms, self._workspace, task, None)).head
         await self._append(TaskStarted(title=self._plan_task(task).title, parent=parent), task=task)
 
     async def _compare_folder(self, task: str, attempt: AttemptState) -> None:
-        edits = await take_edits(self._context, task, attempt)
+        edits = await take_edits(self._records, self._terms, self._workspace, task, attempt)
         await self._append(
             TreeLookedAt(head=edits.head, edited=edits.paths), task=task, attempt=attempt.number
         )
 
-    async def _attempt_plan(self, task: str, number: int, previous: AttemptState | None) -> AttemptPlan:
-        context = self._context
-        session = choose_session(context, task, previous)
-        parent = (await take_edits(context, task, previous)).head
-        attempts = self.state.tasks[task].attempts
+    async def _attempt_plan(self, item: WorkItem, number: int, previous: AttemptState | None) -> AttemptPlan:
+        records, terms, workspace = self._records, self._terms, self._workspace
+        task = self.state.tasks[item.id]
+        session = choose_session(self._services, records, task, previous)
+        parent = (await take_edits(records, terms, workspace, item.id, previous)).head
         return AttemptPlan(
-            task=task,
+            item=item,
             number=number,
             session=session,
             previous=previous,
             parent=parent,
-            must_change=self._items[task].must_change,
-            earlier_calls=sum(
-                a.end.tool_calls for a in attempts if a.end is not None and a.start.session == session.id
-            ),
             parts=PromptParts(
-                plan=context.plan,
-                task=self._plan_task(task),
-                handoff_path=handoff_path(context.plan.path),
-                handoff=await landing.read_handoff(context, parent),
-                base=self.state.tasks[task].base,
+                plan=terms.plan,
+                task=self._plan_task(item.id),
+                handoff_path=handoff_path(terms.plan.path),
+                handoff=await read_handoff(records, terms, workspace, parent),
+                base=task.base,
                 previous=previous,
-                questions=tuple(q for q in self.state.questions if q.task == task),
+                questions=tuple(q for q in self.state.questions if q.task == item.id),
                 guidance=self.state.options.guidance,
                 session_goes_on=session.resumed,
-                outcome_in_stream=context.driver.capabilities.structured_outcome == "native",
+                outcome_in_stream=self._services.driver.capabilities.structured_outcome == "native",
             ),
         )
 
     def _plan_task(self, task_id: str) -> Task:
-        task = self._context.plan.task(task_id)
+        task = self._terms.plan.task(task_id)
         assert task is not None
         return task
 
@@ -163,7 +169,7 @@ class RunActions:
             question = f"q{len(state.questions) + 1}"
             return QuestionAsked(question=question, text=text, options=options, recommendation=recommendation)
 
-        await self._context.journal.append(asked, task=task, attempt=attempt.number)
+        await self._records.journal.append(asked, task=task, attempt=attempt.number)
 
     async def _append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
-        await self._context.journal.append(body, task=task, attempt=attempt)
+        await self._records.journal.append(body, task=task, attempt=attempt)

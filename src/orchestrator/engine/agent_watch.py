@@ -1,4 +1,4 @@
-"""Follow a started agent to the end of its container, and stop it in order when it must end."""
+"""Follow an agent to the end of its container, and stop it in order when it must end."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,12 +6,27 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.agents.base import Parser
+from orchestrator.clock import Clock
+from orchestrator.config.settings import Limits
+from orchestrator.containers import logs
 from orchestrator.containers.base import ContainerEngine, ContainerState
-from orchestrator.containers.logs import OverLimit, follow
 from orchestrator.engine.agent_output import AgentOutputRecorder
+from orchestrator.engine.context import Services
 from orchestrator.errors import CodingAgentError
 from orchestrator.events import Limit
-from orchestrator.supervision.classify import PARKING_LIMITS, AgentReport, Ending
+from orchestrator.project.run_folder import AttemptFolders
+from orchestrator.run.state import AttemptState
+from orchestrator.supervision.classify import (
+    PARKING_LIMITS,
+    AgentReport,
+    Ended,
+    OutOfMemory,
+    OverOutput,
+    OverTime,
+    Refused,
+    Removed,
+    StopReason,
+)
 
 PATIENCE_SECONDS = 10.0
 CLOCK_SLACK_SECONDS = 1.0
@@ -20,92 +35,147 @@ TIMEOUT_EXITS = frozenset({124, 137})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    report: AgentReport
-    ending: Ending
+class LiveAttempt:
+    """An attempt whose container may exist: all of it is in the journal, so a later process has it too."""
+
+    task: str
+    state: AttemptState
+    folders: AttemptFolders
+    container: str
+    """Its name or id."""
+
+
+async def follow(
+    services: Services, live: LiveAttempt, limits: Limits, recorder: AgentOutputRecorder | None
+) -> Ended:
+    """Read until the container has ended. A refused credential or a spent limit stops the agent at once.
+
+    The container may have been started by another process: what that one stored of its output is heard
+    first, and told to nobody. Without a recorder nothing is told. When this is cancelled, the agent is
+    stopped in order first; its container stays.
+    """
+    engine, container, transcript = services.engine, live.container, live.folders.transcript
+    listener = _Listener(services.driver.parser(), recorder)
+    await asyncio.to_thread(listener.replay, transcript)
+    reading = asyncio.create_task(
+        logs.follow(
+            engine,
+            container,
+            transcript,
+            on_stdout_line=listener.hear,
+            limit_bytes=int(limits.output_bytes),
+        )
+    )
+    refusal = asyncio.create_task(listener.refused.wait())
+    try:
+        await asyncio.wait({reading, refusal}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            await stop_in_order(engine, services.clock, container)
+        over_output = isinstance(await reading, logs.OverLimit)
+        if over_output:
+            await stop_in_order(engine, services.clock, container)
+        state = await engine.inspect(container)
+    except asyncio.CancelledError:
+        await stop_in_order(engine, services.clock, container)
+        raise
+    finally:
+        for task in (reading, refusal):
+            task.cancel()
+        await asyncio.gather(reading, refusal, return_exceptions=True)
+    return Ended(
+        report=listener.report,
+        exit_code=None if state is None else state.exit_code,
+        stopped=_stop_reason(listener.report, state, limits.attempt_seconds, over_output=over_output),
+    )
+
+
+def replay(parser: Parser, transcript: Path) -> AgentReport:
+    """What the stored output amounts to; may take long, because it may be large."""
+    listener = _Listener(parser, None)
+    listener.replay(transcript)
+    return listener.report
 
 
 class _Listener:
     """Hears every line of standard output once; raises nothing that an agent can provoke."""
 
-    def __init__(self, parser: Parser, chatter: AgentOutputRecorder) -> None:
+    def __init__(self, parser: Parser, recorder: AgentOutputRecorder | None) -> None:
         self._parser = parser
-        self._chatter = chatter
+        self._recorder = recorder
         self.report = AgentReport()
         self.refused = asyncio.Event()
+
+    def replay(self, transcript: Path) -> None:
+        for line in logs.stored_lines(transcript):
+            for event in self._parser.feed(line):
+                self.report = self.report.after(event)
+        if self.report.limit is not None:
+            self.refused.set()
 
     async def hear(self, line: bytes) -> None:
         for event in self._parser.feed(line):
             self.report = self.report.after(event)
-            await self._chatter.hear(event)
+            if self._recorder is not None:
+                await self._recorder.hear(event)
             if isinstance(event, Limit) and event.kind in PARKING_LIMITS:
                 self.refused.set()
 
 
-async def watch(
-    engine: ContainerEngine,
-    container: str,
-    *,
-    transcript: Path,
-    parser: Parser,
-    chatter: AgentOutputRecorder,
-    output_bytes: int,
-    limit_seconds: float,
-) -> Watched:
-    """Read until the container has ended. A refused credential or a spent limit stops the agent at once."""
-    listener = _Listener(parser, chatter)
-    following = asyncio.create_task(
-        follow(engine, container, transcript, on_stdout_line=listener.hear, limit_bytes=output_bytes)
-    )
-    refusal = asyncio.create_task(listener.refused.wait())
-    try:
-        await asyncio.wait({following, refusal}, return_when=asyncio.FIRST_COMPLETED)
-        if not following.done():
-            await stop_in_order(engine, container)
-        followed = await following
-        over_output = isinstance(followed, OverLimit)
-        if over_output:
-            await stop_in_order(engine, container)
-        state = await engine.inspect(container)
-    except asyncio.CancelledError:
-        await stop_in_order(engine, container)
-        raise
-    finally:
-        for task in (following, refusal):
-            task.cancel()
-        await asyncio.gather(following, refusal, return_exceptions=True)
-    return Watched(report=listener.report, ending=_ending(state, limit_seconds, over_output=over_output))
-
-
-async def stop_in_order(engine: ContainerEngine, container: str) -> None:
-    """SIGINT, ten seconds, SIGTERM, ten seconds, SIGKILL; whoever started it removes it afterwards.
+async def stop_in_order(engine: ContainerEngine, clock: Clock, container: str) -> None:
+    """SIGINT, ten seconds, SIGTERM, ten seconds, SIGKILL; the container itself stays.
 
     An agent that ignores the first two must end all the same: its output is followed until it has ended, and
     its end is what the attempt is judged by.
     """
-    for signal in ("SIGINT", "SIGTERM", "SIGKILL"):
-        try:
+    try:
+        for signal in ("SIGINT", "SIGTERM"):
             await engine.signal(container, signal)
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await engine.wait(container)
-            return
-        except TimeoutError:
-            continue
-        except CodingAgentError:
-            return
+            if await _ends_in_time(engine, clock, container):
+                return
+        await kill(engine, container)
+    except CodingAgentError:
+        return  # it is gone, or the engine is
 
 
-def _ending(state: ContainerState | None, limit_seconds: float, *, over_output: bool) -> Ending:
+async def kill(engine: ContainerEngine, container: str) -> None:
+    """End every process of a container that may have ended or be gone; the container itself stays."""
+    state = await engine.inspect(container)
+    if state is not None and state.status == "running":
+        await engine.signal(container, "SIGKILL")
+        await engine.wait(container)
+
+
+async def _ends_in_time(engine: ContainerEngine, clock: Clock, container: str) -> bool:
+    """Whether the container ends before our patience does."""
+    ending = asyncio.ensure_future(engine.wait(container))
+    patience = asyncio.ensure_future(clock.sleep(PATIENCE_SECONDS))
+    try:
+        await asyncio.wait({ending, patience}, return_when=asyncio.FIRST_COMPLETED)
+        if ending.done():
+            ending.result()
+        return ending.done()
+    finally:
+        ending.cancel()
+        patience.cancel()
+        await asyncio.gather(ending, patience, return_exceptions=True)
+
+
+def _stop_reason(
+    report: AgentReport, state: ContainerState | None, limit_seconds: float, *, over_output: bool
+) -> StopReason | None:
     if state is None or state.exit_code is None:
-        return Ending(exit_code=None, over_output=over_output)
+        return Removed()
+    if report.limit is not None:
+        return Refused(limit=report.limit)
+    if over_output:
+        return OverOutput()
     ran = _seconds_between(state.started_at, state.finished_at)
     at_limit = ran is not None and ran >= limit_seconds - CLOCK_SLACK_SECONDS
-    return Ending(
-        exit_code=state.exit_code,
-        oom_killed=state.oom_killed,
-        over_time=state.exit_code in TIMEOUT_EXITS and at_limit,
-        over_output=over_output,
-    )
+    if state.exit_code in TIMEOUT_EXITS and at_limit:
+        return OverTime()
+    if state.oom_killed and state.exit_code != 0:
+        return OutOfMemory()
+    return None
 
 
 def _seconds_between(begun: str | None, ended: str | None) -> float | None:

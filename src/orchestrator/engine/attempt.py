@@ -1,4 +1,14 @@
-"""One attempt: a container with the agent as its main process, followed to its end."""
+"""One attempt in three parts: start the agent's container, follow it to its end, record what came of it.
+
+The order of facts and effects is such that a kill at any moment leaves something that can be recognised:
+
+    attempt_started -> container created and started -> stop begun -> last reading of the output
+    -> attempt_ended -> container removed -> closed at the gateway
+
+So a container without an end in the journal belongs to an attempt that still has to be recorded, and one
+whose attempt has ended is only waiting to be removed. All that `follow` and the recording need is in the
+journal and the attempt's folder: a process that comes later can do both.
+"""
 
 import asyncio
 import secrets
@@ -7,242 +17,330 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from orchestrator.agents.base import (
-    OUTCOME_FILE,
-    Launch,
-    LaunchRequest,
-    Parser,
-    Session,
-)
+from orchestrator.agents.base import OUTCOME_FILE, AgentDriver, Launch, LaunchRequest, Session
 from orchestrator.agents.outcomes import read_outcome_file
+from orchestrator.config.settings import Limits
 from orchestrator.containers.base import ContainerSpec
-from orchestrator.containers.logs import LINE_MAX, STDOUT_FILE
-from orchestrator.containers.names import component
 from orchestrator.containers.start import remove_container, start_container
 from orchestrator.engine.agent_output import AgentOutputRecorder
-from orchestrator.engine.agent_watch import Watched, watch
-from orchestrator.engine.context import RunContext
-from orchestrator.engine.overlays import masks, remove_made
+from orchestrator.engine.agent_watch import LiveAttempt, follow, kill, replay
+from orchestrator.engine.attempt_tree import attempt_folders, save_tree
+from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
+from orchestrator.engine.overlays import masks, remove_overlay_folders
 from orchestrator.engine.sessions import carry_session, session_exists
-from orchestrator.engine.setup import For, setup_image, volumes_of
-from orchestrator.errors import UsageError
+from orchestrator.engine.setup import SetupOwner, setup_image, volumes_of
+from orchestrator.errors import CodingAgentError, UsageError
 from orchestrator.events import InvalidOutcome, Outcome
 from orchestrator.gateway.access import AttemptAccess, credential_kind
 from orchestrator.project.plan_files import read_plan_bytes
 from orchestrator.project.run_folder import AttemptFolders
-from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice, TreeSaved
+from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice
 from orchestrator.run.prompts import PromptParts, prompt
-from orchestrator.run.state import AttemptState
-from orchestrator.supervision.classify import AgentReport, attempt_verdict
+from orchestrator.run.state import AttemptState, TaskState
+from orchestrator.supervision.classify import (
+    AttemptVerdict,
+    Cancelled,
+    Ended,
+    Interrupted,
+    attempt_verdict,
+)
+from orchestrator.supervision.decide import WorkItem
 from orchestrator.text import plain
-from orchestrator.workspace.tree import Baseline
+from orchestrator.workspace.workspace import Workspace
+
+CONFIGURATION = "orchestrator.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptPlan:
     """What is decided about an attempt before anything is done."""
 
-    task: str
+    item: WorkItem
     number: int
     session: Session
     previous: AttemptState | None
     parent: str
     """The commit its candidate will stand on."""
-    must_change: bool
-    earlier_calls: int
-    """Tool calls that the session has made in earlier attempts."""
     parts: PromptParts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Prepared:
-    folders: AttemptFolders
-    spec: ContainerSpec
-
-
-def choose_session(context: RunContext, task: str, previous: AttemptState | None) -> Session:
+def choose_session(
+    services: Services, records: RunRecords, task: TaskState, previous: AttemptState | None
+) -> Session:
     """The previous attempt's session when it can be continued, else a new one.
 
-    What was told to a session is the task as it was written then, so an edited one begins anew.
+    A session knows the task as it was written then, so an edited task starts a new one.
     """
-    before_edit = context.journal.state.tasks[task].attempts_before_edit
-    text_is_new = previous is not None and previous.number <= before_edit
-    if previous is not None and not text_is_new and context.driver.capabilities.resume != "ignored":
-        session = Session(id=previous.start.session, resumed=True)
-        files = context.driver.session_files(session.id)
-        if session_exists(attempt_folders(context, task, previous.number).home, files):
-            return session
+    text_is_new = previous is not None and previous.number <= task.attempts_before_edit
+    if previous is not None and not text_is_new and services.driver.capabilities.resume != "ignored":
+        home = attempt_folders(records, task.entry.id, previous.number).home
+        if session_exists(home, services.driver.session_files(previous.start.session)):
+            return Session(id=previous.start.session, resumed=True)
     return Session(id=str(uuid.uuid4()), resumed=False)
 
 
-def attempt_folders(context: RunContext, task: str, number: int) -> AttemptFolders:
-    return context.folder.attempt(component(task), number)
+async def run_attempt(
+    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, plan: AttemptPlan
+) -> None:
+    """Start the agent, follow it to its end, and record what came of it; its container is removed after that.
 
-
-async def run_attempt(context: RunContext, attempt: AttemptPlan) -> None:
-    """Start the agent, follow it to its end, and write down what came of it.
-
-    The intent is in the journal before a container can exist, and no container is left behind. When the run
-    is cancelled the agent is stopped in order, the tree saved and the attempt recorded as interrupted first.
+    When this is cancelled the agent is stopped in order, the tree saved and the attempt recorded first.
     """
-    before = _in_force(context)
+    task, folders = plan.item.id, attempt_folders(records, plan.item.id, plan.number)
+    before = await asyncio.to_thread(_hashes_of_agreed_files, workspace, terms.plan.path)
+    live = None
     try:
-        prepared = await _prepare(context, attempt)
-        await _announce(context, attempt, prepared)
-        watched = await _carry_out(context, attempt, prepared)
-        await _record_end(context, attempt, prepared, watched)
-        await _say_what_is_not_in_force(context, attempt, before)
+        live = await start(services, records, terms, workspace, plan)
+        ended = await _follow_and_tell(services, records, terms.settings.limits, live)
+        await record(services, records, terms, workspace, plan.item, live, ended)
+        await _say_what_is_not_in_force(records, terms, workspace, live, before)
     except asyncio.CancelledError:
-        await record_interrupted(context, attempt.task, attempt.number, "stopped by a signal")
+        # The state is asked now: whether the attempt had begun, or ended, before we were stopped.
+        last = records.journal.state.tasks[task].last
+        if last is not None and last.number == plan.number and last.end is None:
+            await interrupt(services, records, workspace, task, last, Cancelled(reason="stopped by a signal"))
         raise
     finally:
-        remove_made(context.workspace.tree.folder, attempt_folders(context, attempt.task, attempt.number))
-        if context.gateway is not None:
-            await context.gateway.close_attempt(context.run, attempt.task, attempt.number)
-    last = context.journal.state.tasks[attempt.task].last
-    if (
-        last is not None
-        and last.end is not None
-        and last.end.status not in ("completed", "failed", "unclear")
-    ):
-        await save_tree(context, attempt.task, attempt.number)
+        try:
+            if live is not None:
+                await remove_container(services.engine, live.container)
+        finally:
+            await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, folders)
+            if services.model is not None:
+                await services.model.gateway.close_attempt(records.run, task, plan.number)
 
 
-async def record_interrupted(context: RunContext, task: str, number: int, reason: str) -> None:
-    """Close an attempt that was cut off: its tree saved first, nobody charged."""
-    last = context.journal.state.tasks[task].last
-    if last is None or last.number != number or last.end is not None:
-        return
-    folders = attempt_folders(context, task, number)
-    remove_made(context.workspace.tree.folder, folders)
-    await save_tree(context, task, number)
-    heard = _heard(context.driver.parser(), folders.transcript)
-    await context.journal.append(
-        AttemptEnded(
-            status="interrupted",
-            reason=reason,
-            exit_code=None,
-            tool_calls=heard.tool_calls,
-            session_kept=session_exists(folders.home, context.driver.session_files(last.start.session)),
-            usage=heard.usage,
-            plan_sha256=_in_force(context)[context.plan.path],
+async def start(
+    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, plan: AttemptPlan
+) -> LiveAttempt:
+    """Prepare the attempt's folders, announce it, and start its container; a failure leaves no container."""
+    task = plan.item.id
+    folders = attempt_folders(records, task, plan.number)
+    spec = await _prepare(services, records, terms, workspace, plan, folders)
+    await records.journal.append(
+        AttemptStarted(
+            container=spec.name,
+            session=plan.session.id,
+            resumed=plan.session.resumed,
+            parent=plan.parent,
+            folder=str(folders.root.relative_to(records.folder.root)),
         ),
         task=task,
-        attempt=number,
+        attempt=plan.number,
     )
+    container = await start_container(services.engine, spec)
+    # The state after the fact above: the attempt is part of it since then.
+    state = records.journal.state.tasks[task].last
+    assert state is not None
+    return LiveAttempt(task=task, state=state, folders=folders, container=container)
 
 
-def _in_force(context: RunContext) -> dict[str, str | None]:
-    """Hashes of the folder's plan and configuration, which the run has copies of; None for one not there."""
+async def record(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    item: WorkItem,
+    live: LiveAttempt,
+    ended: Ended,
+) -> None:
+    """Write down what came of an attempt that was followed to its end."""
+    counts_calls = services.driver.capabilities.tool_events != "ignored" and item.must_change
+    verdict = attempt_verdict(
+        ended,
+        await asyncio.to_thread(_read_outcome, services.driver, live, ended),
+        calls_in_session=ended.report.tool_calls + _earlier_calls(records, live),
+        min_tool_calls=terms.settings.agent.min_tool_calls if counts_calls else 0,
+    )
+    await _append_end(services.driver, records, workspace, live, ended, verdict)
+
+
+async def interrupt(
+    services: Services,
+    records: RunRecords,
+    workspace: Workspace | None,
+    task: str,
+    attempt: AttemptState,
+    reason: Cancelled | Interrupted,
+) -> None:
+    """Record an attempt that nobody follows any more: nobody is charged, and what it did is kept.
+
+    Its container, if there is one, is killed, the rest of its output read, and the container removed after
+    the end is written. Without a workspace (its folder is gone) the tree cannot be saved.
+    """
+    folders = attempt_folders(records, task, attempt.number)
+    live = LiveAttempt(task=task, state=attempt, folders=folders, container=attempt.start.container)
+    try:
+        await kill(services.engine, live.container)
+        report = (await follow(services, live, Limits(), None)).report
+    except CodingAgentError:
+        # The engine is away; what was stored before counts.
+        report = await asyncio.to_thread(replay, services.driver.parser(), folders.transcript)
+    ended = Ended(report=report, exit_code=None, stopped=reason)
+    verdict = attempt_verdict(ended, None, calls_in_session=0, min_tool_calls=0)
+    await _append_end(services.driver, records, workspace, live, ended, verdict)
+    await remove_container(services.engine, live.container)
+
+
+async def _append_end(
+    driver: AgentDriver,
+    records: RunRecords,
+    workspace: Workspace | None,
+    live: LiveAttempt,
+    ended: Ended,
+    verdict: AttemptVerdict,
+) -> None:
+    """The one place where an attempt ends.
+
+    The tree of an attempt that makes no candidate is saved as a commit. Of an interrupted one it is saved
+    before the end is written: should we be killed in between, recovery does both again. The others have said
+    something that must not be lost, so their end comes first.
+    """
+    if workspace is not None:
+        await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, live.folders)
+        if verdict.status == "interrupted":
+            await save_tree(records, workspace, live.task, live.state)
+    plan, session = records.journal.state.start.plan, live.state.start.session
+    hashes = {} if workspace is None else await asyncio.to_thread(_hashes_of_agreed_files, workspace, plan)
+    session_files = driver.session_files(session)
+    await records.journal.append(
+        AttemptEnded(
+            status=verdict.status,
+            reason=verdict.reason,
+            exit_code=ended.exit_code,
+            claim=verdict.claim,
+            tool_calls=ended.report.tool_calls,
+            session_kept=await asyncio.to_thread(session_exists, live.folders.home, session_files),
+            usage=ended.report.usage,
+            until=verdict.until,
+            plan_sha256=hashes.get(plan),
+        ),
+        task=live.task,
+        attempt=live.state.number,
+    )
+    if workspace is not None and verdict.status in ("needs_human", "parked", "timed_out"):
+        await save_tree(records, workspace, live.task, live.state)
+
+
+async def _follow_and_tell(
+    services: Services, records: RunRecords, limits: Limits, live: LiveAttempt
+) -> Ended:
+    recorder = AgentOutputRecorder(
+        lambda body: records.journal.append(body, task=live.task, attempt=live.state.number)
+    )
+    try:
+        return await follow(services, live, limits, recorder)
+    finally:
+        await recorder.flush()
+
+
+def _earlier_calls(records: RunRecords, live: LiveAttempt) -> int:
+    """Tool calls that the session has made in earlier attempts."""
+    attempts = records.journal.state.tasks[live.task].attempts
+    session = live.state.start.session
+    return sum(a.end.tool_calls for a in attempts if a.end is not None and a.start.session == session)
+
+
+def _read_outcome(driver: AgentDriver, live: LiveAttempt, ended: Ended) -> Outcome | InvalidOutcome | None:
+    """The agent's structured claim, from where its driver reports it."""
+    match driver.capabilities.structured_outcome:
+        case "native":
+            finished = ended.report.finished
+            return None if finished is None else finished.outcome
+        case "translated":
+            return read_outcome_file(live.folders.outbox / OUTCOME_FILE.rpartition("/")[2])
+        case "ignored":
+            return None
+
+
+def _hashes_of_agreed_files(workspace: Workspace, plan: str) -> dict[str, str | None]:
+    """Of the folder's plan and configuration, which the run has copies of; None for one that is not there."""
     found: dict[str, str | None] = {}
-    for path in (context.plan.path, "orchestrator.toml"):
+    for path in (plan, CONFIGURATION):
         try:
-            found[path] = sha256(read_plan_bytes(context.workspace.tree.folder / path, path)).hexdigest()
+            found[path] = sha256(read_plan_bytes(workspace.tree.folder / path, path)).hexdigest()
         except UsageError:
             found[path] = None
     return found
 
 
 async def _say_what_is_not_in_force(
-    context: RunContext, attempt: AttemptPlan, before: dict[str, str | None]
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    live: LiveAttempt,
+    before: dict[str, str | None],
 ) -> None:
     copies = {
-        context.plan.path: context.folder.stored_plan(context.journal.state.plan_stored),
-        "orchestrator.toml": context.folder.configuration,
+        terms.plan.path: records.folder.stored_plan(records.journal.state.plan_stored),
+        CONFIGURATION: records.folder.configuration,
     }
-    for path, digest in _in_force(context).items():
+    after = await asyncio.to_thread(_hashes_of_agreed_files, workspace, terms.plan.path)
+    for path, digest in after.items():
         if digest != before[path]:
             text = (
                 f"the attempt changed {path}; the run goes on with it as it was at its start: {copies[path]}"
             )
-            await context.journal.append(Notice(text=plain(text)), task=attempt.task, attempt=attempt.number)
+            await records.journal.append(Notice(text=plain(text)), task=live.task, attempt=live.state.number)
 
 
-def _heard(parser: Parser, transcript: Path) -> AgentReport:
-    """What an agent did until it was cut off: its session, which may go on, holds the same."""
-    report = AgentReport()
-    try:
-        with (transcript / STDOUT_FILE).open("rb") as stream:
-            while line := stream.readline(LINE_MAX):
-                for event in parser.feed(line.rstrip(b"\n")):
-                    report = report.after(event)
-    except FileNotFoundError:
-        pass  # cut off before it could say anything
-    return report
-
-
-async def clear_oddities(context: RunContext, task: str, number: int) -> tuple[Baseline, tuple[str, ...]]:
-    """Move what git cannot take, and was not there before the attempt, into the attempt's folder.
-
-    Gives what was there before, and the paths that were moved. It comes before any other look at a tree that
-    an agent left: a pipe called `.gitignore` blocks every git command that reads it.
-    """
-    folders = attempt_folders(context, task, number)
-    baseline = Baseline.from_json(folders.baseline.read_text("utf-8"))
-    moved = await context.workspace.tree.clear_oddities(baseline, folders.moved_away)
-    return baseline, tuple(plain(oddity.path) for oddity in moved)
-
-
-async def save_tree(context: RunContext, task: str, number: int) -> None:
-    """Keep the folder as it is as a commit in our own repository."""
-    last = context.journal.state.tasks[task].last
-    assert last is not None
-    await clear_oddities(context, task, number)
-    ref = f"refs/ktrdr/trees/{context.run}/{component(task)}/{number}"
-    commit = await context.workspace.tree.salvage(
-        ref,
-        parent=last.start.parent,
-        message=f"Tree of attempt {task}/{number}",
-        ignored_before=context.folder.ignored_before(),
-        base=context.journal.state.start.base,
-    )
-    await context.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=number)
-
-
-def _request(
-    context: RunContext, task: str, number: int, session: Session, token: str | None
-) -> LaunchRequest:
-    return LaunchRequest(
-        run=context.run,
-        task=task,
-        attempt=number,
-        session=session,
-        model=context.settings.agent.model,
-        max_turns=context.settings.agent.max_turns,
-        token=token,
-        credential=credential_kind(context.model_source),
-        command=context.settings.agent.command,
-    )
-
-
-async def _prepare(context: RunContext, attempt: AttemptPlan) -> _Prepared:
+async def _prepare(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    plan: AttemptPlan,
+    folders: AttemptFolders,
+) -> ContainerSpec:
     """Make folders, inbox, session and socket; nothing here is seen outside the state folder."""
-    owner = context.workspace.tree.owner
-    folders = attempt_folders(context, attempt.task, attempt.number)
-    folders.make(owner)
-    token = secrets.token_urlsafe(32) if context.gateway is not None else None
-    launch = context.driver.launch(_request(context, attempt.task, attempt.number, attempt.session, token))
-    _fill_inbox(folders, launch, prompt(attempt.parts, context.texts))
-    if attempt.session.resumed and attempt.previous is not None:
-        home = attempt_folders(context, attempt.task, attempt.previous.number).home
-        carry_session(home, folders.home, context.driver.session_files(attempt.session.id), owner)
-    baseline = await context.workspace.tree.baseline(ignored_before=context.folder.ignored_before())
+    task, tree = plan.item.id, workspace.tree
+    await asyncio.to_thread(folders.make, tree.owner)
+    token = None if services.model is None else secrets.token_urlsafe(32)
+    launch = services.driver.launch(_launch_request(services, records, terms, plan, token))
+    await asyncio.to_thread(_fill_inbox, folders, launch, prompt(plan.parts, terms.texts))
+    if plan.session.resumed and plan.previous is not None:
+        home = attempt_folders(records, task, plan.previous.number).home
+        files = services.driver.session_files(plan.session.id)
+        await asyncio.to_thread(carry_session, home, folders.home, files, tree.owner)
+    known = await asyncio.to_thread(records.folder.ignored_before)
+    baseline = await tree.baseline(ignored_before=known)
     folders.baseline.write_text(baseline.to_json(), "utf-8")
-    setup = await setup_image(context, attempt.parent, For(task=attempt.task, attempt=attempt.number))
-    spec = context.specs.attempt(
-        task=attempt.task,
-        number=attempt.number,
+    owner = SetupOwner(task=task, attempt=plan.number)
+    setup = await setup_image(services, records, terms, workspace, plan.parent, owner)
+    return terms.specs.attempt(
+        task=task,
+        number=plan.number,
         image=setup.id,
         launch=launch,
         folders=folders,
-        git=await context.workspace.tree.make_git_dir(folders.git, branch=context.journal.state.start.branch),
-        gateway=await _open_at_gateway(context, attempt, token),
+        git=await tree.make_git_dir(folders.git, branch=records.journal.state.start.branch),
+        gateway=await _open_at_gateway(services.model, records, workspace, plan, token),
         covers=(
-            *masks(context.workspace.tree.folder, context.settings.masked.files, folders),
-            *await volumes_of(setup, context.workspace, folders),
+            *masks(tree.folder, terms.settings.masked.files, folders),
+            *await volumes_of(setup, workspace, folders),
         ),
     )
-    return _Prepared(folders=folders, spec=spec)
+
+
+def _launch_request(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    plan: AttemptPlan,
+    token: str | None,
+) -> LaunchRequest:
+    agent = terms.settings.agent
+    return LaunchRequest(
+        run=records.run,
+        task=plan.item.id,
+        attempt=plan.number,
+        session=plan.session,
+        model=agent.model,
+        max_turns=agent.max_turns,
+        token=token,
+        credential=credential_kind(None if services.model is None else services.model.source),
+        command=agent.command,
+    )
 
 
 def _fill_inbox(folders: AttemptFolders, launch: Launch, text: str) -> None:
@@ -252,97 +350,24 @@ def _fill_inbox(folders: AttemptFolders, launch: Launch, text: str) -> None:
         path.chmod(0o644)
 
 
-async def _open_at_gateway(context: RunContext, attempt: AttemptPlan, token: str | None) -> Path | None:
+async def _open_at_gateway(
+    model: ModelAccess | None,
+    records: RunRecords,
+    workspace: Workspace,
+    plan: AttemptPlan,
+    token: str | None,
+) -> Path | None:
     """The folder of the attempt's socket; None for an agent without a model."""
-    if context.gateway is None or token is None or context.model_source is None:
+    if model is None or token is None:
         return None
-    return await context.gateway.open_attempt(
+    return await model.gateway.open_attempt(
         AttemptAccess(
-            run=context.run,
-            task=attempt.task,
-            attempt=attempt.number,
+            run=records.run,
+            task=plan.item.id,
+            attempt=plan.number,
             token=token,
-            uid=context.workspace.tree.owner.uid,
-            gid=context.workspace.tree.owner.gid,
-            model=context.model_source,
+            uid=workspace.tree.owner.uid,
+            gid=workspace.tree.owner.gid,
+            model=model.source,
         )
     )
-
-
-async def _announce(context: RunContext, attempt: AttemptPlan, prepared: _Prepared) -> None:
-    await context.journal.append(
-        AttemptStarted(
-            container=prepared.spec.name,
-            session=attempt.session.id,
-            resumed=attempt.session.resumed,
-            parent=attempt.parent,
-            folder=str(prepared.folders.root.relative_to(context.folder.root)),
-        ),
-        task=attempt.task,
-        attempt=attempt.number,
-    )
-
-
-async def _carry_out(context: RunContext, attempt: AttemptPlan, prepared: _Prepared) -> Watched:
-    limits = context.settings.limits
-    chatter = AgentOutputRecorder(
-        lambda body: context.journal.append(body, task=attempt.task, attempt=attempt.number)
-    )
-    container = await start_container(context.engine, prepared.spec)
-    try:
-        return await watch(
-            context.engine,
-            container,
-            transcript=prepared.folders.transcript,
-            parser=context.driver.parser(),
-            chatter=chatter,
-            output_bytes=int(limits.output_bytes),
-            limit_seconds=limits.attempt_seconds,
-        )
-    finally:
-        try:
-            await chatter.flush()
-        finally:
-            await remove_container(context.engine, container)
-
-
-async def _record_end(
-    context: RunContext, attempt: AttemptPlan, prepared: _Prepared, watched: Watched
-) -> None:
-    capabilities = context.driver.capabilities
-    session_files = context.driver.session_files(attempt.session.id)
-    counts_calls = capabilities.tool_events != "ignored" and attempt.must_change
-    verdict = attempt_verdict(
-        report=watched.report,
-        ending=watched.ending,
-        outcome=_outcome(context, prepared, watched),
-        calls_in_session=attempt.earlier_calls + watched.report.tool_calls,
-        min_tool_calls=context.settings.agent.min_tool_calls if counts_calls else 0,
-    )
-    await context.journal.append(
-        AttemptEnded(
-            status=verdict.status,
-            reason=verdict.reason,
-            exit_code=watched.ending.exit_code,
-            claim=verdict.claim,
-            tool_calls=watched.report.tool_calls,
-            session_kept=session_exists(prepared.folders.home, session_files),
-            usage=watched.report.usage,
-            until=verdict.until,
-            plan_sha256=_in_force(context)[context.plan.path],
-        ),
-        task=attempt.task,
-        attempt=attempt.number,
-    )
-
-
-def _outcome(context: RunContext, prepared: _Prepared, watched: Watched) -> Outcome | InvalidOutcome | None:
-    """The agent's structured claim, from where its driver reports it."""
-    match context.driver.capabilities.structured_outcome:
-        case "native":
-            finished = watched.report.finished
-            return None if finished is None else finished.outcome
-        case "translated":
-            return read_outcome_file(prepared.folders.outbox / OUTCOME_FILE.rpartition("/")[2])
-        case "ignored":
-            return None

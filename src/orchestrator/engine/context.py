@@ -1,9 +1,10 @@
-"""Everything a run works with, put together once by the command."""
+"""What the actions of a run work with, in groups: an action receives the ones that it uses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.agents.base import AgentDriver
+from orchestrator.clock import Clock
 from orchestrator.config import Settings
 from orchestrator.containers.base import ContainerEngine
 from orchestrator.engine.container_specs import ContainerSpecs
@@ -13,27 +14,49 @@ from orchestrator.plan.model import Plan
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.supervision.decide import Work
-from orchestrator.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunContext:
+class ModelAccess:
+    """The model that agents talk to, and the gateway through which they reach it."""
+
+    gateway: GatewayClient
+    source: ModelSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What is outside of us."""
+
+    engine: ContainerEngine
+    driver: AgentDriver
+    model: ModelAccess | None
+    """None for agents without a model."""
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecords:
+    """What is written down about the run, and where."""
+
     run: str
+    state_id: str
+    """Id of the state folder, a label of every container."""
     folder: RunFolder
     journal: RunJournal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTerms:
+    """What was agreed when the run was started or resumed."""
+
     plan: Plan
     work: Work
     settings: Settings
-    driver: AgentDriver
-    engine: ContainerEngine
-    workspace: Workspace
-    image: str
-    """The image's id: what setup starts from, and attempts and gates where there is no setup."""
-    gateway: GatewayClient | None
-    """None for agents without a model."""
-    model_source: ModelSource | None
-    specs: ContainerSpecs
     texts: Mapping[str, str]
     """The texts prompts are made of."""
     untracked: frozenset[str]
     """Paths that never belong to a candidate: an untracked plan or configuration."""
+    image: str
+    """The image's id: what setup starts from, and attempts and gates where there is no setup."""
+    specs: ContainerSpecs

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-from orchestrator.engine.attempt import clear_oddities
-from orchestrator.engine.context import RunContext
+from orchestrator.engine.attempt_tree import clear_oddities
+from orchestrator.engine.context import RunRecords, RunTerms
 from orchestrator.errors import WorkspaceError
 from orchestrator.run.facts import EditsCommitted, Notice
 from orchestrator.run.handoff import handoff_path
@@ -14,6 +14,7 @@ from orchestrator.text import plain
 from orchestrator.workspace import history
 from orchestrator.workspace.candidate import Snapshot
 from orchestrator.workspace.tree import TreeRefused
+from orchestrator.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,83 +34,91 @@ class _Told(NamedTuple):
     """What of it the attempt had touched too, and is in no commit yet."""
 
 
-async def take_edits(context: RunContext, task: str | None, previous: AttemptState | None) -> Edits:
+async def take_edits(
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    task: str | None,
+    previous: AttemptState | None,
+) -> Edits:
     """Compare the folder with what the last attempt left, or with the branch when there was none.
 
     Paths that the attempt had not touched become a commit of the user's own on the branch; those that it had
     touched become part of the task's commit. Where that cannot be told all of it is the task's, and is saved.
     Without a task the end-to-end scenario comes next.
     """
-    head = await context.workspace.user.commit_of_checked_out(context.journal.state.start.branch)
+    head = await workspace.user.commit_of_checked_out(records.journal.state.start.branch)
     if task is not None and previous is not None:
-        baseline, _ = await clear_oddities(context, task, previous.number)
+        baseline, _ = await clear_oddities(records, workspace, task, previous.number)
     else:
-        baseline = await context.workspace.tree.baseline(ignored_before=context.folder.ignored_before())
+        baseline = await workspace.tree.baseline(ignored_before=records.folder.ignored_before())
     try:
-        now = await context.workspace.tree.snapshot(exclude=context.untracked, baseline=baseline)
+        now = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
     except TreeRefused:
-        await _save_folder(context, head)
+        await _save_folder(records, workspace, head)
         return Edits(head=head, paths=())
-    told = await _tell_apart(context, previous, head, now.tree)
-    await _set_staged_aside(context, task, head, now.tree)
+    told = await _tell_apart(terms, workspace, previous, head, now.tree)
+    await _set_staged_aside(records, terms, workspace, task, head, now.tree)
     if told is None:
-        await _save_folder(context, head)
+        await _save_folder(records, workspace, head)
         return Edits(head=head, paths=())
     if told.mixed:
-        await _keep_mixed(context, task, head, now, told.mixed)
+        await _keep_mixed(records, workspace, task, head, now, told.mixed)
     if told.own:
-        head = await _commit(context, task, head, now.tree, tuple(sorted(told.own)))
+        head = await _commit(records, workspace, task, head, now.tree, tuple(sorted(told.own)))
     return Edits(head=head, paths=tuple(plain(path) for path in sorted(told.edited)))
 
 
-async def refuse_what_others_left(context: RunContext, task: str) -> None:
+async def refuse_what_others_left(
+    records: RunRecords, terms: RunTerms, workspace: Workspace, task: str
+) -> None:
     """Raises WorkspaceError, naming it, when files that an attempt at another task left are in no commit yet.
 
     They would become this task's work, or pass for the person's; only a person can say what they are.
     """
     others = [
         (other, known.last)
-        for other, known in context.journal.state.tasks.items()
+        for other, known in records.journal.state.tasks.items()
         if other != task and known.last is not None and not known.is_done
     ]
     if not others:
         return
-    head = await context.workspace.user.commit_of_checked_out(context.journal.state.start.branch)
-    baseline = await context.workspace.tree.baseline(ignored_before=context.folder.ignored_before())
+    head = await workspace.user.commit_of_checked_out(records.journal.state.start.branch)
+    baseline = await workspace.tree.baseline(ignored_before=records.folder.ignored_before())
     try:
-        now = await context.workspace.tree.snapshot(exclude=context.untracked, baseline=baseline)
+        now = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
     except TreeRefused:
         return  # it cannot land either
-    uncommitted = await _paths(context, head, now.tree)
+    uncommitted = await _paths(terms, workspace, head, now.tree)
     for other, attempt in others:
-        left = await _left_by(context, attempt)
+        left = await _left_by(workspace, attempt)
         if left is None:
             continue
-        touched = await _paths(context, attempt.start.parent, left.tree)
-        lying = uncommitted & touched - await _paths(context, left.tree, now.tree)
+        touched = await _paths(terms, workspace, attempt.start.parent, left.tree)
+        lying = uncommitted & touched - await _paths(terms, workspace, left.tree, now.tree)
         if lying:
             shown = plain(", ".join(sorted(lying)[:3])) + (" and more" if len(lying) > 3 else "")
             raise WorkspaceError(
                 f"{shown}: left by an attempt at task {plain(other)}, and task {plain(task)} comes before it",
-                where=str(context.workspace.tree.folder),
+                where=str(workspace.tree.folder),
                 hint="Commit it as yours, or put it away (git stash -u); then: orchestrator resume",
             )
 
 
 async def _tell_apart(
-    context: RunContext, previous: AttemptState | None, head: str, now: str
+    terms: RunTerms, workspace: Workspace, previous: AttemptState | None, head: str, now: str
 ) -> _Told | None:
     """None: we were killed before what the attempt had left was kept."""
-    uncommitted = await _paths(context, head, now)
+    uncommitted = await _paths(terms, workspace, head, now)
     if previous is None:
         return _Told(edited=uncommitted, own=uncommitted, mixed=frozenset())
-    left = await _left_by(context, previous)
+    left = await _left_by(workspace, previous)
     if left is None:
         return None
-    edited = await _paths(context, left.tree, now)
-    touched = await _paths(context, previous.start.parent, left.tree)
+    edited = await _paths(terms, workspace, left.tree, now)
+    touched = await _paths(terms, workspace, previous.start.parent, left.tree)
     if left.wrote_handoff is not None:
-        document = {handoff_path(context.plan.path)}
+        document = {handoff_path(terms.plan.path)}
         edited, touched = edited - document, touched - document
         if not left.wrote_handoff:
             edited |= document & uncommitted
@@ -117,9 +126,9 @@ async def _tell_apart(
     return _Told(edited=edited, own=fresh - touched, mixed=fresh & touched)
 
 
-async def _paths(context: RunContext, old: str, new: str) -> frozenset[str]:
-    changes = await history.changes(context.workspace.store, old, new)
-    return frozenset(change.path for change in changes) - context.untracked
+async def _paths(terms: RunTerms, workspace: Workspace, old: str, new: str) -> frozenset[str]:
+    changes = await history.changes(workspace.store, old, new)
+    return frozenset(change.path for change in changes) - terms.untracked
 
 
 class _Left(NamedTuple):
@@ -129,83 +138,94 @@ class _Left(NamedTuple):
     there. None: the tree says it itself."""
 
 
-async def _left_by(context: RunContext, previous: AttemptState) -> _Left | None:
+async def _left_by(workspace: Workspace, previous: AttemptState) -> _Left | None:
     """The folder as an attempt left it, as it was kept; None when nothing was."""
     saved, candidate = previous.saved, previous.candidate
     if saved is not None and (candidate is None or previous.refused is not None):
-        return _Left(await history.tree_of(context.workspace.store, saved.commit), None)
+        return _Left(await history.tree_of(workspace.store, saved.commit), None)
     if candidate is not None:
-        return _Left(
-            await history.tree_of(context.workspace.store, candidate.commit), candidate.wrote_handoff
-        )
+        return _Left(await history.tree_of(workspace.store, candidate.commit), candidate.wrote_handoff)
     return None
 
 
-async def _set_staged_aside(context: RunContext, task: str | None, head: str, now: str) -> None:
+async def _set_staged_aside(
+    records: RunRecords, terms: RunTerms, workspace: Workspace, task: str | None, head: str, now: str
+) -> None:
     """Work lands on an index that is the branch's; what a person had staged is said where it is not the
     folder's too."""
-    state = context.journal.state
-    kept = await context.workspace.user.set_staged_aside(
+    state = records.journal.state
+    kept = await workspace.user.set_staged_aside(
         branch=state.start.branch,
         head=head,
-        ref=partial(context.journal.reserve_ref, "staged", task=task),
+        ref=partial(records.journal.reserve_ref, "staged", task=task),
         base=state.start.base,
     )
     if kept is None:
         return
-    only_staged = await _paths(context, head, kept) & await _paths(context, kept, now)
+    only_staged = await _paths(terms, workspace, head, kept) & await _paths(terms, workspace, kept, now)
     if only_staged:
-        await _say_kept(context, task, kept, only_staged, "what was staged is kept, the folder has newer")
+        await _say_kept(
+            records, workspace, task, kept, only_staged, "what was staged is kept, the folder has newer"
+        )
 
 
-async def _save_folder(context: RunContext, head: str) -> None:
-    state = context.journal.state
-    await context.workspace.tree.salvage(
-        await context.journal.reserve_ref("edits", suffix="-folder"),
+async def _save_folder(records: RunRecords, workspace: Workspace, head: str) -> None:
+    state = records.journal.state
+    await workspace.tree.salvage(
+        await records.journal.reserve_ref("edits", suffix="-folder"),
         parent=head,
         message="Folder before another attempt\n",
-        ignored_before=context.folder.ignored_before(),
+        ignored_before=records.folder.ignored_before(),
         base=state.start.base,
     )
 
 
 async def _keep_mixed(
-    context: RunContext, task: str | None, head: str, now: Snapshot, mixed: frozenset[str]
+    records: RunRecords,
+    workspace: Workspace,
+    task: str | None,
+    head: str,
+    now: Snapshot,
+    mixed: frozenset[str],
 ) -> None:
     """What a person made of an attempt's files is kept before an agent may change them again."""
-    state = context.journal.state
-    kept = await context.workspace.tree.build_candidate(
+    state = records.journal.state
+    kept = await workspace.tree.build_candidate(
         now,
         parent=head,
         message=f"Folder by hand before {_next(task)}\n",
         overlay={},
-        ref=await context.journal.reserve_ref("edits", suffix="-folder", task=task),
+        ref=await records.journal.reserve_ref("edits", suffix="-folder", task=task),
         base=state.start.base,
     )
-    await _say_kept(context, task, kept.commit, mixed, "changes by hand become part of the task's commit")
+    await _say_kept(
+        records, workspace, task, kept.commit, mixed, "changes by hand become part of the task's commit"
+    )
 
 
 async def _say_kept(
-    context: RunContext, task: str | None, commit: str, paths: frozenset[str], why: str
+    records: RunRecords, workspace: Workspace, task: str | None, commit: str, paths: frozenset[str], why: str
 ) -> None:
     shown = ", ".join(plain(path) for path in sorted(paths)[:5])
-    where = context.workspace.store.git_dir
+    where = workspace.store.git_dir
     text = f"{why} ({shown}); as they are now: git --git-dir={where} show {commit}:FILE"
-    await context.journal.append(Notice(text=text), task=task)
+    await records.journal.append(Notice(text=text), task=task)
 
 
-async def _commit(context: RunContext, task: str | None, head: str, tree: str, paths: tuple[str, ...]) -> str:
-    start = context.journal.state.start
-    commit = await context.workspace.store.commit_paths(
+async def _commit(
+    records: RunRecords, workspace: Workspace, task: str | None, head: str, tree: str, paths: tuple[str, ...]
+) -> str:
+    start = records.journal.state.start
+    commit = await workspace.store.commit_paths(
         tree=tree,
         paths=paths,
         parent=head,
         message=f"Changes by hand before {_next(task)}\n",
-        ref=await context.journal.reserve_ref("edits", task=task),
+        ref=await records.journal.reserve_ref("edits", task=task),
         base=start.base,
     )
-    await context.workspace.tree.land(commit, branch=start.branch, expected=head)
-    await context.journal.append(
+    await workspace.tree.land(commit, branch=start.branch, expected=head)
+    await records.journal.append(
         EditsCommitted(commit=commit, paths=tuple(plain(path) for path in paths)), task=task
     )
     return commit

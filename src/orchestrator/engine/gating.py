@@ -1,117 +1,88 @@
-"""Gates of a run: on the base before any agent, on a candidate, and the end-to-end scenario."""
+"""Gates of a run: on the base before any agent, on a candidate, and the end-to-end scenario.
 
+A verdict is decided in `gates/command_gate.py` from a command's exit and written down here; what the verdicts
+of a candidate mean together is decided by `judge` in `supervision/decide.py`.
+"""
+
+import asyncio
 import shutil
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from orchestrator.containers.base import ContainerKind
 from orchestrator.containers.names import gate_name
-from orchestrator.engine.context import RunContext
-from orchestrator.engine.heartbeat import Progress, progress_told
-from orchestrator.engine.setup import For, set_up_base, setup_image
+from orchestrator.engine.context import RunRecords, RunTerms, Services
+from orchestrator.engine.heartbeat import heartbeat
+from orchestrator.engine.setup import SetupOwner, find_in_setup, set_up_base, setup_image
 from orchestrator.errors import CodingAgentError
-from orchestrator.gates.command_gate import GateCommand, GateRequest, GateResult, run_gates
+from orchestrator.gates.command_gate import CommandGate, GateBegun, GateRequest, GateResult, run_gates
 from orchestrator.gates.evidence import tail
+from orchestrator.gates.gate import Finding, Gate, SetupGate
 from orchestrator.run.facts import BaseChecked, BaseRunEnded, Before, EndToEndEnded, GateEnded, GateStarted
-from orchestrator.run.state import AttemptState
+from orchestrator.run.state import AttemptState, RunState
+from orchestrator.supervision import decide
 from orchestrator.supervision.decide import BUILD, WorkItem
 from orchestrator.workspace import container_git
+from orchestrator.workspace.workspace import Workspace
 
 NOT_THERE_EXITS = frozenset({126, 127})
 PYTEST_NOT_THERE_EXITS = frozenset({4, 5})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """Where a gate belongs, for names, labels and facts."""
+class Subject:
+    """The commit that gates are asked about, and where they belong: for names, labels and facts."""
 
-    kind: ContainerKind
-    task: str | None
-    attempt: int | None
+    commit: str
+    kind: ContainerKind = "gate"
+    task: str | None = None
+    attempt: int | None = None
 
     @property
-    def number(self) -> int:
-        return self.attempt or 0
+    def setup_owner(self) -> SetupOwner:
+        return SetupOwner(task=self.task, attempt=self.attempt, is_candidate=True)
 
 
-class _Recorder:
-    """Writes what gates say as facts."""
+async def check_base(
+    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, state: RunState
+) -> None:
+    """Set the project up, then run every verify command of the run's tasks on the base.
 
-    def __init__(self, context: RunContext, place: _Place, candidate: str) -> None:
-        self._context = context
-        self._place = place
-        self._candidate = candidate
-        self.results: list[GateResult] = []
-
-    async def started(self, command: GateCommand) -> None:
-        body = GateStarted(
-            gate=command.gate,
-            command=command.command,
-            evidence=command.evidence,
-            candidate=self._candidate,
-        )
-        await self._context.journal.append(body, task=self._place.task, attempt=self._place.attempt)
-
-    async def ended(self, result: GateResult) -> None:
-        self.results.append(result)
-        evidence = result.evidence
-        body = GateEnded(
-            gate=evidence.gate,
-            command=evidence.command,
-            verdict=evidence.verdict,
-            exit_code=evidence.exit_code,
-            evidence=evidence.id,
-            seconds=evidence.seconds,
-            candidate=evidence.candidate,
-            tail=tail(result.output) + (f"\n[{evidence.detail}]" if evidence.detail else ""),
-            output_sha256=evidence.output_sha256,
-            image=evidence.image,
-            detail=evidence.detail,
-        )
-        await self._context.journal.append(body, task=self._place.task, attempt=self._place.attempt)
+    Raises SetupFailed, and CodingAgentError when a command cannot be run.
+    """
+    await set_up_base(services, records, terms, workspace)
+    for item in terms.work.items:
+        task = state.tasks[item.id]
+        if item.commands and task.finished is None and len(task.base) < len(terms.work.gates_of(item)):
+            await _check_base_of(services, records, terms, workspace, item)
+    await records.journal.append(BaseRunEnded())
 
 
-class _BaseRecorder:
-    """For the base run: what a command says there is a finding, never a failure."""
-
-    def __init__(self, context: RunContext, task: str) -> None:
-        self._context = context
-        self._task = task
-
-    async def started(self, command: GateCommand) -> None:
-        pass
-
-    async def ended(self, result: GateResult) -> None:
-        evidence = result.evidence
-        if evidence.exit_code is None:
-            raise CodingAgentError(f"the base run of task {self._task} could not be done: {evidence.detail}")
-        body = BaseChecked(
-            gate=evidence.gate,
-            command=evidence.command,
-            before=before_the_work(evidence.command, evidence.exit_code),
-            exit_code=evidence.exit_code,
-            evidence=evidence.id,
-            seconds=evidence.seconds,
-        )
-        await self._context.journal.append(body, task=self._task)
+async def _check_base_of(
+    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, item: WorkItem
+) -> None:
+    """What a command says on the base is a finding, never a failure."""
+    gates = await _with_evidence_ids(records, terms.work.gates_of(item), item.id)
+    subject = Subject(commit=records.journal.state.start.base, task=item.id)
+    async with aclosing(ask_gates(services, records, terms, workspace, subject, gates)) as events:
+        async for event in events:
+            if isinstance(event, GateResult):
+                await records.journal.append(_base_checked(event, item.id), task=item.id)
 
 
-class _Watcher:
-    """What is to be known of running gates: facts, and signs of life between them."""
-
-    def __init__(self, recorder: _Recorder | _BaseRecorder, progress: Progress) -> None:
-        self._recorder = recorder
-        self._progress = progress
-
-    async def started(self, command: GateCommand) -> None:
-        await self._recorder.started(command)
-        self._progress.begin(command.gate)
-
-    def printed(self, data: bytes) -> None:
-        self._progress.printed(data)
-
-    async def ended(self, result: GateResult) -> None:
-        self._progress.end()
-        await self._recorder.ended(result)
+def _base_checked(result: GateResult, task: str) -> BaseChecked:
+    evidence = result.evidence
+    if evidence.exit_code is None:
+        raise CodingAgentError(f"the base run of task {task} could not be done: {evidence.detail}")
+    return BaseChecked(
+        gate=evidence.gate,
+        command=evidence.command,
+        before=before_the_work(evidence.command, evidence.exit_code),
+        exit_code=evidence.exit_code,
+        evidence=evidence.id,
+        seconds=evidence.seconds,
+    )
 
 
 def before_the_work(command: str, exit_code: int) -> Before:
@@ -123,60 +94,36 @@ def before_the_work(command: str, exit_code: int) -> Before:
     return "red"
 
 
-async def check_base(context: RunContext) -> None:
-    """Set the project up, then run every verify command of the run's tasks on the base.
-
-    Raises SetupFailed, and CodingAgentError when a command cannot be run.
-    """
-    base = context.journal.state.start.base
-    await set_up_base(context)
-    for item in context.work.items:
-        task = context.journal.state.tasks[item.id]
-        if item.commands and task.finished is None and len(task.base) < len(context.work.gates_of(item)):
-            await _check_base_of(context, item, base)
-    await context.journal.append(BaseRunEnded())
-
-
-async def _check_base_of(context: RunContext, item: WorkItem, base: str) -> None:
-    gates = context.work.gates_of(item)
-    evidence = await context.journal.reserve_evidence(len(gates), task=item.id)
-    commands = tuple(
-        GateCommand(gate=gate.name, command=gate.command, evidence=id)
-        for gate, id in zip(gates, evidence, strict=True)
-    )
-    place = _Place(kind="gate", task=item.id, attempt=None)
-    recorder = _BaseRecorder(context, item.id)
-    await _run(context, place, base, commands, recorder)
-
-
-async def check_candidate(context: RunContext, item: WorkItem, attempt: AttemptState) -> None:
-    """Run the task's gates that have not spoken yet on this attempt's candidate; builds in any case."""
+async def check_candidate(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    item: WorkItem,
+    attempt: AttemptState,
+) -> None:
+    """Ask the task's gates that have no verdict yet on this attempt's candidate; builds in any case."""
     assert attempt.candidate is not None
-    numbered = zip(context.work.gates_of(item), attempt.candidate.evidence, strict=True)
-    commands = tuple(
-        GateCommand(gate=gate.name, command=gate.command, evidence=evidence)
+    numbered = zip(terms.work.gates_of(item), attempt.candidate.evidence, strict=True)
+    gates = tuple(
+        CommandGate(name=gate.name, command=gate.command, evidence=evidence)
         for gate, evidence in numbered
         if evidence in attempt.owed_evidence or gate.name.startswith(BUILD)
     )
-    place = _Place(kind="gate", task=item.id, attempt=attempt.number)
-    recorder = _Recorder(context, place, attempt.candidate.commit)
-    await _run(context, place, attempt.candidate.commit, commands, recorder)
+    subject = Subject(commit=attempt.candidate.commit, task=item.id, attempt=attempt.number)
+    await _record_verdicts(services, records, terms, workspace, subject, gates)
 
 
-async def check_end_to_end(context: RunContext) -> None:
+async def check_end_to_end(
+    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace
+) -> None:
     """Run the scenario on what has landed; all commands share one container, in order."""
-    commit = await context.workspace.user.branch_commit(context.journal.state.start.branch)
+    commit = await workspace.user.branch_commit(records.journal.state.start.branch)
     assert commit is not None
-    evidence = await context.journal.reserve_evidence(len(context.work.scenario))
-    commands = tuple(
-        GateCommand(gate=gate.name, command=gate.command, evidence=id)
-        for gate, id in zip(context.work.scenario, evidence, strict=True)
-    )
-    place = _Place(kind="e2e", task=None, attempt=None)
-    recorder = _Recorder(context, place, commit)
-    await _run(context, place, commit, commands, recorder)
-    verdicts = {result.evidence.verdict for result in recorder.results}
-    await context.journal.append(
+    gates = await _with_evidence_ids(records, terms.work.scenario)
+    subject = Subject(commit=commit, kind="e2e")
+    verdicts = await _record_verdicts(services, records, terms, workspace, subject, gates)
+    await records.journal.append(
         EndToEndEnded(
             status="unavailable"
             if "unavailable" in verdicts
@@ -184,48 +131,143 @@ async def check_end_to_end(context: RunContext) -> None:
             if "fail" in verdicts
             else "passed",
             commit=commit,
-            evidence=tuple(command.evidence for command in commands),
+            evidence=tuple(gate.evidence for gate in gates),
         )
     )
 
 
-async def _run(
-    context: RunContext,
-    place: _Place,
-    commit: str,
-    commands: tuple[GateCommand, ...],
-    recorder: _Recorder | _BaseRecorder,
-) -> None:
-    """Prepare the candidate for a fresh container, run the commands in it, and leave nothing behind."""
-    setup = await setup_image(context, commit, For(task=place.task, attempt=place.attempt, is_candidate=True))
-    owner = context.workspace.tree.owner
-    number = int(commands[0].evidence.removeprefix("e"))
-    name = gate_name(context.run, place.task, place.number, number)
-    scratch = context.folder.gate(name)
-    shutil.rmtree(scratch, ignore_errors=True)
+async def _record_verdicts(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    subject: Subject,
+    gates: tuple[CommandGate, ...],
+) -> frozenset[str]:
+    """Write a fact before and after each command; gives the verdicts."""
+    verdicts = set()
+    async with aclosing(ask_gates(services, records, terms, workspace, subject, gates)) as events:
+        async for event in events:
+            match event:
+                case GateBegun(gate=gate):
+                    fact: GateStarted | GateEnded = GateStarted(
+                        gate=gate.name,
+                        command=gate.command,
+                        evidence=gate.evidence,
+                        candidate=subject.commit,
+                    )
+                case GateResult():
+                    fact = _gate_ended(event)
+                    verdicts.add(fact.verdict)
+                case Finding():
+                    raise AssertionError("a command has a verdict")
+            await records.journal.append(fact, task=subject.task, attempt=subject.attempt)
+    return frozenset(verdicts)
+
+
+def _gate_ended(result: GateResult) -> GateEnded:
+    evidence = result.evidence
+    return GateEnded(
+        gate=evidence.gate,
+        command=evidence.command,
+        verdict=evidence.verdict,
+        exit_code=evidence.exit_code,
+        evidence=evidence.id,
+        seconds=evidence.seconds,
+        candidate=evidence.candidate,
+        tail=tail(result.output) + (f"\n[{evidence.detail}]" if evidence.detail else ""),
+        output_sha256=evidence.output_sha256,
+        image=evidence.image,
+        detail=evidence.detail,
+    )
+
+
+async def _with_evidence_ids(
+    records: RunRecords, gates: tuple[decide.Gate, ...], task: str | None = None
+) -> tuple[CommandGate, ...]:
+    ids = await records.journal.reserve_evidence(len(gates), task=task)
+    return tuple(
+        CommandGate(name=gate.name, command=gate.command, evidence=id)
+        for gate, id in zip(gates, ids, strict=True)
+    )
+
+
+async def ask_gates(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    subject: Subject,
+    gates: tuple[Gate, ...],
+) -> AsyncGenerator[GateBegun | GateResult | Finding, None]:
+    """What gates say about a commit, as it comes. All commands share one fresh container, in order."""
+    commands: list[CommandGate] = []
+    for gate in gates:
+        match gate:
+            case SetupGate():
+                for finding in await find_in_setup(
+                    services, records, terms, workspace, gate, subject.commit, subject.setup_owner
+                ):
+                    yield finding
+            case CommandGate():
+                commands.append(gate)
+    if commands:
+        events = _run_commands(services, records, terms, workspace, subject, tuple(commands))
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+
+async def _run_commands(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    subject: Subject,
+    gates: tuple[CommandGate, ...],
+) -> AsyncGenerator[GateBegun | GateResult, None]:
+    """Prepare the commit for a fresh container, run the commands in it, and leave nothing behind."""
+    setup = await setup_image(services, records, terms, workspace, subject.commit, subject.setup_owner)
+    number = int(gates[0].evidence.removeprefix("e"))
+    name = gate_name(records.run, subject.task, subject.attempt or 0, number)
+    scratch = records.folder.gate(name)
+    await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
     scratch.mkdir(parents=True, mode=0o700)
     try:
-        archive = scratch / "candidate.tar"
+        archive, user = scratch / "candidate.tar", workspace.tree.owner
         await container_git.write_gate_archive(
-            context.workspace.store, commit, archive, uid=owner.uid, gid=owner.gid
+            workspace.store, subject.commit, archive, uid=user.uid, gid=user.gid
         )
-        branch = context.journal.state.start.branch
-        mounts = await container_git.make_gate_git_dir(
-            context.workspace.store, scratch / "git", commit=commit, branch=branch
+        branch = records.journal.state.start.branch
+        git = await container_git.make_gate_git_dir(
+            workspace.store, scratch / "git", commit=subject.commit, branch=branch
         )
-        spec = context.specs.gate(
-            kind=place.kind, name=name, task=place.task, attempt=place.attempt, image=setup.id, git=mounts
-        )
-        request = GateRequest(
-            spec=spec,
-            archive=archive,
-            candidate=commit,
+        spec = terms.specs.gate(
+            kind=subject.kind,
+            name=name,
+            task=subject.task,
+            attempt=subject.attempt,
             image=setup.id,
-            commands=commands,
-            timeout=context.settings.verify.timeout,
-            evidence=context.folder.evidence,
+            git=git,
         )
-        async with progress_told(context, task=place.task, attempt=place.attempt) as progress:
-            await run_gates(context.engine, request, _Watcher(recorder, progress))
+        async with heartbeat(services, records, task=subject.task, attempt=subject.attempt) as beat:
+            request = GateRequest(
+                spec=spec,
+                archive=archive,
+                candidate=subject.commit,
+                image=setup.id,
+                gates=gates,
+                timeout=terms.settings.verify.timeout,
+                evidence=records.folder.evidence,
+                printed=beat.printed,
+            )
+            async with aclosing(run_gates(services.engine, services.clock, request)) as events:
+                async for event in events:
+                    match event:
+                        case GateBegun(gate=gate):
+                            beat.begin(gate.name)
+                        case GateResult():
+                            beat.end()
+                    yield event
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)

@@ -2,33 +2,34 @@
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from orchestrator.engine.context import RunContext
+from orchestrator.clock import Clock
+from orchestrator.engine.context import RunRecords, Services
 from orchestrator.run.facts import StillRunning
 from orchestrator.text import plain
 
 FIRST_SECONDS = 5.0
 MOST_SECONDS = 60.0
 """Between two signs; until then each comes when the time has doubled."""
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 _KEPT_BYTES = 2000
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
-class Progress:
+class Heartbeat:
     """What runs at the moment, since when, and what it printed last."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._what: str | None = None
         self._begun = self._due = 0.0
         self._output = b""
 
     def begin(self, what: str) -> None:
         self._what, self._output = what, b""
-        self._begun = time.monotonic()
+        self._begun = self._clock.monotonic()
         self._due = self._begun + FIRST_SECONDS
 
     def printed(self, data: bytes) -> None:
@@ -37,8 +38,9 @@ class Progress:
     def end(self) -> None:
         self._what = None
 
-    def sign(self, now: float) -> StillRunning | None:
-        """What there is to say at `now`, by the monotonic clock; None until it is time."""
+    def due(self) -> StillRunning | None:
+        """The sign of life that is due now; None until it is time for the next one."""
+        now = self._clock.monotonic()
         if self._what is None or now < self._due:
             return None
         seconds = now - self._begun
@@ -53,23 +55,23 @@ class Progress:
 
 
 @asynccontextmanager
-async def progress_told(
-    context: RunContext, *, task: str | None = None, attempt: int | None = None
-) -> AsyncGenerator[Progress]:
-    """While the body runs, a fact every now and then says what it is at."""
-    progress = Progress()
-    telling = asyncio.create_task(_tell(context, progress, task, attempt))
+async def heartbeat(
+    services: Services, records: RunRecords, *, task: str | None = None, attempt: int | None = None
+) -> AsyncGenerator[Heartbeat]:
+    """While the body runs, a fact every now and then says what is running."""
+    beat = Heartbeat(services.clock)
+
+    async def append_when_due() -> None:
+        while True:
+            await services.clock.sleep(_POLL_SECONDS)
+            due = beat.due()
+            if due is not None:
+                await records.journal.append(due, task=task, attempt=attempt)
+
+    beating = asyncio.create_task(append_when_due())
     try:
-        yield progress
+        yield beat
     finally:
-        telling.cancel()
-        # A journal that takes no facts any more says so with the next one, which matters.
-        await asyncio.gather(telling, return_exceptions=True)
-
-
-async def _tell(context: RunContext, progress: Progress, task: str | None, attempt: int | None) -> None:
-    while True:
-        await asyncio.sleep(_LOOK_SECONDS)
-        sign = progress.sign(time.monotonic())
-        if sign is not None:
-            await context.journal.append(sign, task=task, attempt=attempt)
+        beating.cancel()
+        # Errors are ignored: the next fact that matters reports a journal that takes none.
+        await asyncio.gather(beating, return_exceptions=True)

@@ -43,7 +43,7 @@ def in_the_way(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(path for path in paths if _kind(folder, path.rstrip("/")) not in (None, "folder"))
 
 
-def remove_made(folder: Path, folders: AttemptFolders) -> None:
+def remove_overlay_folders(folder: Path, folders: AttemptFolders) -> None:
     """Take away the folders that were made for an attempt's volumes, as far as they are empty."""
     if not folders.overlaid.exists():
         return

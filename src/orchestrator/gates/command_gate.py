@@ -4,13 +4,13 @@ pass: exit 0. fail: any other exit, and the time-out. unavailable: *we* could no
 gone, container taken away); that is never a pass and never charged to the agent.
 """
 
-import time
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from orchestrator.clock import Clock
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
 from orchestrator.gates.evidence import Evidence, digest, store
@@ -24,9 +24,11 @@ ENGINE_GRACE_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GateCommand:
-    gate: str
-    """Its name within the task: verify-1, verify-2, …, e2e-1, …"""
+class CommandGate:
+    """Passes when a shell block succeeds on the candidate."""
+
+    name: str
+    """Within the task: verify-1, verify-2, …, e2e-1, …"""
     command: str
     evidence: str
 
@@ -39,10 +41,12 @@ class GateRequest:
     candidate: str
     image: str
     """The image's id."""
-    commands: tuple[GateCommand, ...]
+    gates: tuple[CommandGate, ...]
     timeout: float
     """Seconds for each command."""
     evidence: Path
+    printed: Callable[[bytes], object]
+    """Gets what the commands print, as it comes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,34 +55,34 @@ class GateResult:
     output: str
 
 
-class GateWatcher(Protocol):
-    """Hears of every command: before it, of its output while it runs, and when its evidence is stored."""
-
-    async def started(self, command: GateCommand) -> None: ...
-
-    def printed(self, data: bytes) -> None: ...
-
-    async def ended(self, result: GateResult) -> None: ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateBegun:
+    gate: CommandGate
 
 
-async def run_gates(engine: ContainerEngine, request: GateRequest, watcher: GateWatcher) -> None:
-    """Run every command in one container.
+async def run_gates(
+    engine: ContainerEngine, clock: Clock, request: GateRequest
+) -> AsyncGenerator[GateBegun | GateResult, None]:
+    """Run every command in one container; each result comes when its evidence is stored.
 
-    Engine failures are verdicts (unavailable), not exceptions.
+    Engine failures are verdicts (unavailable), not exceptions. Close the generator (`aclosing`): it holds the
+    container.
     """
     done = 0
     try:
         async with _container(engine, request.spec, request.archive) as container:
-            for command in request.commands:
-                await watcher.started(command)
-                result = await _run_one(engine, container, command, request, watcher)
-                await _conclude(request, result, watcher)
+            for gate in request.gates:
+                yield GateBegun(gate=gate)
+                result = await _run_one(engine, clock, container, gate, request)
+                await asyncio.to_thread(store, request.evidence, result.evidence, result.output)
                 done += 1
+                yield result
     except CodingAgentError as error:
-        for command in request.commands[done:]:
-            await watcher.started(command)
-            unavailable = _result(command, request, "unavailable", None, 0.0, "", str(error))
-            await _conclude(request, unavailable, watcher)
+        for gate in request.gates[done:]:
+            yield GateBegun(gate=gate)
+            unavailable = _result(gate, request, "unavailable", None, 0.0, "", str(error))
+            await asyncio.to_thread(store, request.evidence, unavailable.evidence, unavailable.output)
+            yield unavailable
 
 
 @asynccontextmanager
@@ -93,32 +97,28 @@ async def _container(engine: ContainerEngine, spec: ContainerSpec, archive: Path
 
 
 async def _run_one(
-    engine: ContainerEngine,
-    container: str,
-    command: GateCommand,
-    request: GateRequest,
-    watcher: GateWatcher,
+    engine: ContainerEngine, clock: Clock, container: str, gate: CommandGate, request: GateRequest
 ) -> GateResult:
-    begun = time.monotonic()
+    begun = clock.monotonic()
     too_long = f"took longer than {request.timeout:g} s (verify.timeout)"
     try:
         done = await engine.exec(
             container,
-            _argv(command.command, request.timeout),
+            _argv(gate.command, request.timeout),
             timeout=request.timeout + ENGINE_GRACE_SECONDS,
-            printed=watcher.printed,
+            printed=request.printed,
         )
     except CodingAgentTimeout as error:
-        return _result(command, request, "fail", 124, time.monotonic() - begun, error.stdout, too_long)
+        return _result(gate, request, "fail", 124, clock.monotonic() - begun, error.stdout, too_long)
     except CodingAgentError as error:
-        return _result(command, request, "unavailable", None, time.monotonic() - begun, "", str(error))
-    seconds = time.monotonic() - begun
+        return _result(gate, request, "unavailable", None, clock.monotonic() - begun, "", str(error))
+    seconds = clock.monotonic() - begun
     if await _taken_away(engine, container, done.exit_code):
-        return _result(command, request, "unavailable", None, seconds, "", "the container was taken away")
+        return _result(gate, request, "unavailable", None, seconds, "", "the container was taken away")
     over_time = done.exit_code in (124, KILLED_EXIT) and seconds >= request.timeout
     verdict: Verdict = "pass" if done.exit_code == 0 else "fail"
     detail = too_long if over_time else ""
-    return _result(command, request, verdict, done.exit_code, seconds, done.stdout, detail)
+    return _result(gate, request, verdict, done.exit_code, seconds, done.stdout, detail)
 
 
 async def _taken_away(engine: ContainerEngine, container: str, exit_code: int) -> bool:
@@ -144,7 +144,7 @@ def _argv(block: str, timeout: float) -> Sequence[str]:
 
 
 def _result(
-    command: GateCommand,
+    gate: CommandGate,
     request: GateRequest,
     verdict: Verdict,
     exit_code: int | None,
@@ -153,9 +153,9 @@ def _result(
     detail: str,
 ) -> GateResult:
     evidence = Evidence(
-        id=command.evidence,
-        gate=command.gate,
-        command=command.command,
+        id=gate.evidence,
+        gate=gate.name,
+        command=gate.command,
         candidate=request.candidate,
         image=request.image,
         container=request.spec.name,
@@ -166,8 +166,3 @@ def _result(
         detail=detail,
     )
     return GateResult(evidence=evidence, output=output)
-
-
-async def _conclude(request: GateRequest, result: GateResult, watcher: GateWatcher) -> None:
-    store(request.evidence, result.evidence, result.output)
-    await watcher.ended(result)

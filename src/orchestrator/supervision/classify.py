@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import assert_never
 
 from orchestrator.events import (
     AgentEvent,
@@ -52,15 +53,60 @@ class AgentReport:
                 return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """What is known of the end of an attempt's container."""
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """It took longer than limits.attempt_seconds; the container itself ended it."""
 
+
+@dataclass(frozen=True, slots=True)
+class OverOutput:
+    """It printed more than limits.output_bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The provider does not serve the agent any more. It may have finished all the same."""
+
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Somebody took its container away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled:
+    """We were told to stop."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interrupted:
+    """Nobody saw its end."""
+
+    reason: str
+
+
+StopReason = OverTime | OverOutput | OutOfMemory | Refused | Removed | Cancelled | Interrupted
+"""Why an attempt was stopped that did not end by itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What is known of an attempt whose container has ended."""
+
+    report: AgentReport
     exit_code: int | None
-    """None: the container is gone, nobody knows."""
-    oom_killed: bool = False
-    over_time: bool = False
-    over_output: bool = False
+    """None: nobody knows."""
+    stopped: StopReason | None = None
+    """None: the agent ended by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,33 +118,33 @@ class AttemptVerdict:
 
 
 def attempt_verdict(
-    *,
-    report: AgentReport,
-    ending: Ending,
-    outcome: Outcome | InvalidOutcome | None,
-    calls_in_session: int,
-    min_tool_calls: int,
+    ended: Ended, outcome: Outcome | InvalidOutcome | None, *, calls_in_session: int, min_tool_calls: int
 ) -> AttemptVerdict:
     """The status of an attempt that has ended. Words in prose decide nothing.
 
     `outcome` is the agent's structured claim from wherever its driver reports it; `min_tool_calls` is zero
     where the driver has no tool events or the task need not change anything.
     """
-    if ending.exit_code is None:
-        return AttemptVerdict(status="interrupted", reason="the container was taken away from outside")
-    if report.limit is not None and not _claims(outcome):
-        return _parked(report.limit)
-    if ending.over_output:
-        return AttemptVerdict(status="failed", reason="the agent printed more than limits.output_bytes")
-    if ending.over_time:
-        return AttemptVerdict(status="timed_out", reason="it took longer than limits.attempt_seconds")
-    if ending.oom_killed and ending.exit_code != 0:
-        return AttemptVerdict(status="failed", reason="the container ran out of memory (container.memory)")
-    return _by_outcome(report, ending.exit_code, outcome, calls_in_session, min_tool_calls)
-
-
-def _claims(outcome: Outcome | InvalidOutcome | None) -> bool:
-    return isinstance(outcome, Outcome)
+    match ended.stopped:
+        case Cancelled(reason=reason) | Interrupted(reason=reason):
+            return AttemptVerdict(status="interrupted", reason=reason)
+        case Removed():
+            return AttemptVerdict(status="interrupted", reason="the container was taken away from outside")
+        case Refused(limit=limit) if not isinstance(outcome, Outcome):
+            return _parked(limit)
+        case OverOutput():
+            return AttemptVerdict(status="failed", reason="the agent printed more than limits.output_bytes")
+        case OverTime():
+            return AttemptVerdict(status="timed_out", reason="it took longer than limits.attempt_seconds")
+        case OutOfMemory():
+            return AttemptVerdict(
+                status="failed", reason="the container ran out of memory (container.memory)"
+            )
+        case None | Refused():
+            assert ended.exit_code is not None
+            return _by_outcome(ended.report, ended.exit_code, outcome, calls_in_session, min_tool_calls)
+        case _ as never:
+            assert_never(never)
 
 
 def _parked(limit: Limit) -> AttemptVerdict:

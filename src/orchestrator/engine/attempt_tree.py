@@ -1,0 +1,44 @@
+"""The code folder as an attempt left it: cleared of what git cannot take, and saved."""
+
+import asyncio
+
+from orchestrator.containers.names import component
+from orchestrator.engine.context import RunRecords
+from orchestrator.project.run_folder import AttemptFolders
+from orchestrator.run.facts import TreeSaved
+from orchestrator.run.state import AttemptState
+from orchestrator.text import plain
+from orchestrator.workspace.tree import Baseline
+from orchestrator.workspace.workspace import Workspace
+
+
+def attempt_folders(records: RunRecords, task: str, number: int) -> AttemptFolders:
+    return records.folder.attempt(component(task), number)
+
+
+async def clear_oddities(
+    records: RunRecords, workspace: Workspace, task: str, number: int
+) -> tuple[Baseline, tuple[str, ...]]:
+    """Move what git cannot take, and was not there before the attempt, into the attempt's folder.
+
+    Gives what was there before, and the paths that were moved. It comes before any other look at a tree that
+    an agent left: a pipe called `.gitignore` blocks every git command that reads it.
+    """
+    folders = attempt_folders(records, task, number)
+    baseline = Baseline.from_json(folders.baseline.read_text("utf-8"))
+    moved = await workspace.tree.clear_oddities(baseline, folders.moved_away)
+    return baseline, tuple(plain(oddity.path) for oddity in moved)
+
+
+async def save_tree(records: RunRecords, workspace: Workspace, task: str, attempt: AttemptState) -> None:
+    """Keep the folder as it is as a commit in our own repository."""
+    await clear_oddities(records, workspace, task, attempt.number)
+    ref = f"refs/ktrdr/trees/{records.run}/{component(task)}/{attempt.number}"
+    commit = await workspace.tree.salvage(
+        ref,
+        parent=attempt.start.parent,
+        message=f"Tree of attempt {task}/{attempt.number}",
+        ignored_before=await asyncio.to_thread(records.folder.ignored_before),
+        base=records.journal.state.start.base,
+    )
+    await records.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=attempt.number)
