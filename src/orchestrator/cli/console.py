@@ -1,6 +1,7 @@
 """Facts as lines for a person. Text of an agent is printed as text, never as markup or control codes."""
 
 from collections.abc import Callable
+from typing import assert_never
 
 from orchestrator.run.facts import (
     AgentText,
@@ -47,6 +48,25 @@ BEFORE_WORDS = {
 }
 
 
+_RunFact = (
+    RunStarted
+    | RunResumed
+    | PlanTaken
+    | BranchReady
+    | Notice
+    | StillRunning
+    | CancelRequested
+    | EndToEndEnded
+    | RunEnded
+)
+_BaseFact = SetupStarted | SetupEnded | BaseChecked
+_TaskFact = TaskStarted | QuestionAsked | QuestionAnswered | TaskFinished
+_AttemptFact = AttemptStarted | AgentText | AgentTool | AttemptEnded
+_CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | LandingRefused
+_FolderFact = TreeSaved | TreeLookedAt | EditsCommitted | UndoStarted | WorkUndone
+_SilentFact = BaseRunEnded | LandingStarted | NamesReserved
+
+
 class Console:
     """A listener that writes one line for each thing that happens."""
 
@@ -59,81 +79,116 @@ class Console:
             self._write(f"{clock}  {line}")
 
 
-def lines(fact: Fact) -> list[str]:  # noqa: C901 - one flat table
-    """What a person reads of a fact; nothing for those that say nothing new."""
-    match fact.body:
-        case RunStarted() as body:
+def lines(fact: Fact) -> list[str]:
+    """The lines that the user reads of a fact; none for a fact that says nothing new."""
+    body = fact.body
+    if isinstance(body, _RunFact):
+        return _run_lines(fact, body)
+    if isinstance(body, _BaseFact):
+        return _base_lines(fact, body)
+    if isinstance(body, _TaskFact):
+        return _task_lines(fact, body)
+    if isinstance(body, _AttemptFact):
+        return _attempt_lines(fact, body)
+    if isinstance(body, _CandidateFact):
+        return _candidate_lines(body)
+    if isinstance(body, _FolderFact):
+        return _folder_lines(body)
+    if isinstance(body, _SilentFact):
+        return []
+    assert_never(body)
+
+
+def _run_lines(fact: Fact, body: _RunFact) -> list[str]:
+    match body:
+        case RunStarted():
             return [
                 f"run {fact.run}: {one_line(body.plan_title)} ({one_line(body.plan)})",
                 f"branch {body.branch}, from {body.base[:12]}, agent {body.options.agent}",
             ]
         case RunResumed():
             return [f"run {fact.run} goes on"]
-        case PlanTaken() as body:
+        case PlanTaken():
             again = f", done again: {', '.join(body.redo)}" if body.redo else ""
             return [f"plan    taken as it is now, {len(body.tasks)} tasks{again}"]
-        case Notice() as body:
+        case BranchReady():
+            return [f"branch  {body.branch} at {body.commit[:12]}"]
+        case Notice():
             return [f"note    {one_line(body.text, 400)}"]
-        case SetupStarted() as body:
-            why = f" (found {', '.join(body.found)})" if body.found else ""
-            return [f"setup   {one_line(command, 200)}{why}" for command in body.commands]
-        case SetupEnded() as body:
-            return _setup_lines(body)
-        case StillRunning() as body:
+        case StillRunning():
             last = f": {one_line(body.text, 160)}" if body.text else ""
             return [f"  runs  {body.what}, {body.seconds:.0f} s{last}"]
-        case BaseChecked() as body:
-            return [f"base    task {fact.task}: {body.gate} {_before(body)}"]
-        case BaseRunEnded() | AgentText(text=""):
-            return []
-        case BranchReady() as body:
-            return [f"branch  {body.branch} at {body.commit[:12]}"]
-        case TaskStarted() as body:
-            return [f"task    {fact.task}: {one_line(body.title)}"]
-        case AttemptStarted() as body:
-            session = "session goes on" if body.resumed else "new session"
-            return [f"attempt {fact.task}/{fact.attempt} in {body.container} ({session})"]
-        case AgentText() as body:
-            return [f"  says  {one_line(body.text, 200)}"]
-        case AgentTool() as body:
-            return [f"  does  {one_line(body.name, 40)}: {one_line(body.summary, 160)}"]
-        case AttemptEnded() as body:
-            reason = f": {one_line(body.reason, 300)}" if body.reason else ""
-            return [f"attempt {fact.task}/{fact.attempt} {body.status.replace('_', ' ')}{reason}"]
-        case TreeSaved() as body:
-            return [f"saved   the folder as {body.ref}"]
-        case CandidateMade() as body:
-            return _candidate_lines(body)
-        case CandidateRefused() as body:
-            return [f"refused {one_line(body.reason, 300)}"]
-        case GateStarted() as body:
-            return [f"gate    {body.gate}: {one_line(body.command, 100)}"]
-        case GateEnded() as body:
-            return _gate_lines(body)
-        case LandingStarted() | NamesReserved():
-            return []
-        case LandingRefused() as body:
-            return [f"not landed: {one_line(body.reason, 300)}"]
-        case EditsCommitted() as body:
-            return [f"yours   {_few(body.paths)} committed as {body.commit[:12]}"]
-        case TreeLookedAt() as body:
-            return [f"edited  {_few(body.edited)}"] if body.edited else []
-        case UndoStarted() as body:
-            return [f"saved   the folder as {body.ref}"]
-        case WorkUndone() as body:
-            return [f"task    {each.task} undone, its commit was {each.commit[:12]}" for each in body.tasks]
         case CancelRequested():
             return ["to be cancelled"]
-        case TaskFinished() as body:
-            return [_finished_line(fact, body)]
-        case QuestionAsked() as body:
-            return _question_lines(fact, body)
-        case QuestionAnswered() as body:
-            return [f"answer  {one_line(body.text, 200)} (by {one_line(body.by)})"]
-        case EndToEndEnded() as body:
+        case EndToEndEnded():
             return [f"end to end: {body.status}"]
-        case RunEnded() as body:
+        case RunEnded():
             return [_ended_line(fact, body)]
+
+
+def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:
+    match body:
+        case SetupStarted():
+            why = f" (found {', '.join(body.found)})" if body.found else ""
+            return [f"setup   {one_line(command, 200)}{why}" for command in body.commands]
+        case SetupEnded():
+            return _setup_lines(body)
+        case BaseChecked():
+            return [f"base    task {fact.task}: {body.gate} {_before(body)}"]
+
+
+def _task_lines(fact: Fact, body: _TaskFact) -> list[str]:
+    match body:
+        case TaskStarted():
+            return [f"task    {fact.task}: {one_line(body.title)}"]
+        case QuestionAsked():
+            return _question_lines(fact, body)
+        case QuestionAnswered():
+            return [f"answer  {one_line(body.text, 200)} (by {one_line(body.by)})"]
+        case TaskFinished():
+            return [_finished_line(fact, body)]
+
+
+def _attempt_lines(fact: Fact, body: _AttemptFact) -> list[str]:
+    match body:
+        case AttemptStarted():
+            session = "session goes on" if body.resumed else "new session"
+            return [f"attempt {fact.task}/{fact.attempt} in {body.container} ({session})"]
+        case AgentText():
+            return [f"  says  {one_line(body.text, 200)}"] if body.text else []
+        case AgentTool():
+            return [f"  does  {one_line(body.name, 40)}: {one_line(body.summary, 160)}"]
+        case AttemptEnded():
+            reason = f": {one_line(body.reason, 300)}" if body.reason else ""
+            return [f"attempt {fact.task}/{fact.attempt} {body.status.replace('_', ' ')}{reason}"]
+
+
+def _candidate_lines(body: _CandidateFact) -> list[str]:
+    match body:
+        case CandidateMade():
+            return _made_candidate_lines(body)
+        case CandidateRefused():
+            return [f"refused {one_line(body.reason, 300)}"]
+        case GateStarted():
+            return [f"gate    {body.gate}: {one_line(body.command, 100)}"]
+        case GateEnded():
+            return _gate_lines(body)
+        case LandingRefused():
+            return [f"not landed: {one_line(body.reason, 300)}"]
+
+
+def _folder_lines(body: _FolderFact) -> list[str]:
+    match body:
+        case TreeSaved():
+            return [f"saved   the folder as {body.ref}"]
+        case TreeLookedAt():
+            return [f"edited  {_few(body.edited)}"] if body.edited else []
+        case EditsCommitted():
+            return [f"yours   {_few(body.paths)} committed as {body.commit[:12]}"]
+        case UndoStarted():
+            return [f"saved   the folder as {body.ref}"]
+        case WorkUndone():
+            return [f"task    {each.task} undone, its commit was {each.commit[:12]}" for each in body.tasks]
 
 
 def _before(body: BaseChecked) -> str:
@@ -162,7 +217,7 @@ def _few(paths: tuple[str, ...]) -> str:
     return one_line(", ".join(paths[:3]), 200) + more
 
 
-def _candidate_lines(body: CandidateMade) -> list[str]:
+def _made_candidate_lines(body: CandidateMade) -> list[str]:
     found = [f"candidate {body.commit[:12]}" + ("" if body.changed else ", nothing changed")]
     found += [f"  left out: {one_line(path)}" for path in body.left_out]
     found += [f"  moved away: {one_line(path)}" for path in body.moved_away]

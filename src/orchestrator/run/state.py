@@ -252,8 +252,7 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
         case TaskFinished() as body:
             return _with_task(state, fact, finished=body)
         case QuestionAsked() as body:
-            question = QuestionState(task=fact.task, attempt=fact.attempt, asked_at=fact.at, asked=body)
-            return replace(state, questions=(*state.questions, question))
+            return _question_asked(state, fact, body)
         case QuestionAnswered() as body:
             return _answered(state, fact, body)
         case EndToEndEnded() as body:
@@ -383,6 +382,11 @@ def _gate_ended(state: RunState, fact: Fact, body: GateEnded) -> RunState:
     before = state.tasks[fact.task].attempts[-1].gates
     gates = tuple(gate for gate in before if gate.evidence != body.evidence)
     return _with_attempt(state, fact, gates=(*gates, body))
+
+
+def _question_asked(state: RunState, fact: Fact, body: QuestionAsked) -> RunState:
+    question = QuestionState(task=fact.task, attempt=fact.attempt, asked_at=fact.at, asked=body)
+    return replace(state, questions=(*state.questions, question))
 
 
 def _answered(state: RunState, fact: Fact, body: QuestionAnswered) -> RunState:
