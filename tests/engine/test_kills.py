@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands.cancel import cancel
 from orchestrator.commands.request import RunRequest, StartOptions
 from orchestrator.commands.run import run
 from orchestrator.containers.base import KEEP_ALIVE, ContainerSpec
@@ -56,6 +57,21 @@ def test_a_killed_run_is_resumed(
     assert [fact.n for fact in after] == list(range(1, len(after) + 1))
     check_nothing_twice(after, killed_in_attempt=kind in ("attempt_started", "agent_tool"))
     check_nothing_lost(project, report)
+
+
+def test_cancelling_a_killed_run_keeps_what_its_attempt_did(
+    project: TemporaryProject, tmp_path: Path
+) -> None:
+    run_and_kill(project, tmp_path / "containers", "2", "agent_tool")
+    state = project.do(cancel(project.host, the_run(project)))
+    assert state.end is not None and state.end.status == "cancelled"
+    assert project.do(project.engine.list({})) == ()
+    attempt = state.tasks["2"].attempts[-1]
+    assert attempt.end is not None and attempt.saved is not None
+    assert (attempt.end.status, attempt.end.reason, attempt.end.exit_code) == (
+        "interrupted", "cancelled", None,
+    )  # fmt: skip
+    assert attempt.end.tool_calls > 0
 
 
 def the_run(project: TemporaryProject) -> str:
