@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from container_makers import SMALL, Containers, FarEngine
 
-from orchestrator.containers.base import Bind, ContainerLimits
+from orchestrator.containers.base import ContainerLimits
 from orchestrator.containers.coding_agent_container import CodingAgentContainer
 from orchestrator.containers.engine import EngineClient
 from orchestrator.containers.logs import Followed
 from orchestrator.containers.profile import attempt_command
 from orchestrator.errors import CannotStart, CodingAgentError, CodingAgentTimeout, EnvironmentInvalid
+from orchestrator.mounts import Bind
 
 pytestmark = pytest.mark.docker
 

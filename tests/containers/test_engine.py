@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from container_makers import LABEL_TEST, SMALL, Containers
 
-from orchestrator.containers.base import AnonymousVolume, Bind, ContainerLimits, Volume
+from orchestrator.containers.base import ContainerLimits
 from orchestrator.containers.engine import EngineClient, connect_engine
 from orchestrator.errors import (
     CannotStart,
@@ -22,6 +22,7 @@ from orchestrator.errors import (
     ConfigurationError,
     EnvironmentInvalid,
 )
+from orchestrator.mounts import AnonymousVolume, Bind, Volume
 
 pytestmark = pytest.mark.docker
 

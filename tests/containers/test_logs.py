@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from container_makers import Containers, FarEngine
 
+from orchestrator.clock import SystemClock
 from orchestrator.containers.base import LogChunk
 from orchestrator.containers.engine import EngineClient
 from orchestrator.containers.logs import Followed, OverLimit, Vanished, follow
@@ -25,6 +26,7 @@ GIGABYTE = 10**9
 FOLLOWER = """
 import asyncio, sys
 from pathlib import Path
+from orchestrator.clock import SystemClock
 from orchestrator.containers.engine import connect_engine
 from orchestrator.containers.logs import follow
 
@@ -32,7 +34,9 @@ async def ignore(line): pass
 
 async def main():
     engine = await connect_engine()
-    await follow(engine, sys.argv[1], Path(sys.argv[2]), on_stdout_line=ignore, limit_bytes=10**9)
+    await follow(
+        engine, SystemClock(), sys.argv[1], Path(sys.argv[2]), on_stdout_line=ignore, limit_bytes=10**9
+    )
 
 asyncio.run(main())
 """
@@ -56,7 +60,9 @@ async def test_the_transcript_is_whole_and_streams_are_apart(
     text = "head -c 2000000 /dev/zero | tr '\\0' x; echo; echo oops >&2; echo; printf '\\377end'; exit 3"
     container = await containers.run(*script(text))
     lines = Lines()
-    result = await follow(engine, container, tmp_path, on_stdout_line=lines, limit_bytes=GIGABYTE)
+    result = await follow(
+        engine, SystemClock(), container, tmp_path, on_stdout_line=lines, limit_bytes=GIGABYTE
+    )
     assert isinstance(result, Followed)
     assert result.state.exit_code == 3
     # The json-file driver stores text: what is not UTF-8 comes back replaced.
@@ -76,7 +82,7 @@ async def test_lines_come_while_the_container_runs(
         seen.set()
 
     following = asyncio.create_task(
-        follow(engine, container, tmp_path, on_stdout_line=stop_at_first, limit_bytes=GIGABYTE)
+        follow(engine, SystemClock(), container, tmp_path, on_stdout_line=stop_at_first, limit_bytes=GIGABYTE)
     )
     await seen.wait()
     await engine.signal(container, "SIGKILL")
@@ -106,7 +112,7 @@ async def test_a_follower_that_is_killed_again_and_again_loses_and_repeats_nothi
             follower.send_signal(signal.SIGKILL)
         await follower.wait()
     lines = Lines()
-    await follow(engine, container, tmp_path, on_stdout_line=lines, limit_bytes=GIGABYTE)
+    await follow(engine, SystemClock(), container, tmp_path, on_stdout_line=lines, limit_bytes=GIGABYTE)
     assert stored.read_bytes() == b"".join(b"line %d\n" % n for n in range(60_000))
     assert lines.seen == [b"line %d" % n for n in range(60_000 - len(lines.seen), 60_000)]
 
@@ -115,11 +121,15 @@ async def test_over_the_limit_exactly_so_much_is_stored(
     engine: EngineClient, containers: Containers, tmp_path: Path
 ) -> None:
     container = await containers.run(*script("echo problem >&2; exec yes"))
-    result = await follow(engine, container, tmp_path, on_stdout_line=Lines(), limit_bytes=100_001)
+    result = await follow(
+        engine, SystemClock(), container, tmp_path, on_stdout_line=Lines(), limit_bytes=100_001
+    )
     assert result == OverLimit(limit_bytes=100_001)
     sizes = [(tmp_path / name).stat().st_size for name in ("stdout", "stderr")]
     assert sum(sizes) == 100_001
-    again = await follow(engine, container, tmp_path, on_stdout_line=Lines(), limit_bytes=100_001)
+    again = await follow(
+        engine, SystemClock(), container, tmp_path, on_stdout_line=Lines(), limit_bytes=100_001
+    )
     assert again == result
     state = await engine.inspect(container)
     assert state is not None
@@ -134,7 +144,9 @@ async def test_a_container_that_is_taken_away_is_no_end(
     async def take_away(line: bytes) -> None:
         await engine.remove(container)
 
-    result = await follow(engine, container, tmp_path, on_stdout_line=take_away, limit_bytes=GIGABYTE)
+    result = await follow(
+        engine, SystemClock(), container, tmp_path, on_stdout_line=take_away, limit_bytes=GIGABYTE
+    )
     assert result == Vanished()
     assert (tmp_path / "stdout").read_bytes() == b"begun\n"
 
@@ -171,7 +183,7 @@ async def test_a_following_read_that_fails_costs_nothing(
     container = await containers.run(*script("for n in 1 2 3 4 5; do echo $n; sleep 0.2; done; printf six"))
     lines = Lines()
     far: Any = kind(engine)
-    result = await follow(far, container, tmp_path, on_stdout_line=lines, limit_bytes=GIGABYTE)
+    result = await follow(far, SystemClock(), container, tmp_path, on_stdout_line=lines, limit_bytes=GIGABYTE)
     assert isinstance(result, Followed)
     assert (tmp_path / "stdout").read_bytes() == b"1\n2\n3\n4\n5\nsix"
     assert lines.seen == [b"1", b"2", b"3", b"4", b"5", b"six"]

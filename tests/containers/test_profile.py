@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from orchestrator.config.mounts import ENGINE_SOCKETS
-from orchestrator.containers.base import Bind, ContainerLimits, ContainerSpec, Volume
+from orchestrator.containers.base import ContainerLimits, ContainerSpec
 from orchestrator.containers.profile import (
     DEFAULT_LIMITS,
     attempt_command,
@@ -12,6 +12,7 @@ from orchestrator.containers.profile import (
     refuse_engine_socket,
 )
 from orchestrator.errors import ConfigurationError
+from orchestrator.mounts import Bind, Volume
 
 
 def spec(**changes: Any) -> ContainerSpec:

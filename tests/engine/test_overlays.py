@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.containers.base import AnonymousVolume, Bind
 from orchestrator.engine.overlays import masks, remove_overlay_folders, setup_volumes
+from orchestrator.mounts import AnonymousVolume, Bind
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import Identity
 

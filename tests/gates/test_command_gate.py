@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.containers.base import Bind
 from orchestrator.gates import command_gate
 from orchestrator.gates.command_gate import CommandGate
 from orchestrator.gates.evidence import TAIL_CHARACTERS, tail
+from orchestrator.mounts import Bind
 
 pytestmark = pytest.mark.docker
 Gates = Any

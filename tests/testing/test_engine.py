@@ -8,18 +8,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.containers.base import (
-    KEEP_ALIVE,
-    AnonymousVolume,
-    Bind,
-    ContainerLimits,
-    ContainerSpec,
-    ContainerState,
-    Volume,
-)
+from orchestrator.containers.base import KEEP_ALIVE, ContainerLimits, ContainerSpec, ContainerState
 from orchestrator.containers.logs import Followed, Vanished, follow
 from orchestrator.containers.profile import attempt_command
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
+from orchestrator.mounts import AnonymousVolume, Bind, Volume
 from orchestrator.testing.clock import FakeClock, run_in_fake_time
 from orchestrator.testing.engine import IMAGE, FakeEngine
 from orchestrator.testing.processes import OutOfMemory, Process, Program, Scripts
@@ -66,7 +59,9 @@ def test_two_silent_hours_take_no_time(tmp_path: Path) -> None:
         async def heard(line: bytes) -> None:
             lines.append((clock.monotonic(), line))
 
-        followed = await follow(engine, container, tmp_path / "log", on_stdout_line=heard, limit_bytes=1000)
+        followed = await follow(
+            engine, clock, container, tmp_path / "log", on_stdout_line=heard, limit_bytes=1000
+        )
         assert isinstance(followed, Followed)
         assert followed.state.exit_code == 3
         assert lines == [(0, b"begun"), (7200, b"done")]
@@ -210,7 +205,9 @@ def test_whoever_waits_for_a_container_that_is_taken_away_is_told(tmp_path: Path
         async def ignore(line: bytes) -> None:
             pass
 
-        found = await follow(engine, container, tmp_path / "log", on_stdout_line=ignore, limit_bytes=1000)
+        found = await follow(
+            engine, clock, container, tmp_path / "log", on_stdout_line=ignore, limit_bytes=1000
+        )
         assert isinstance(found, Vanished)
 
     _in_fake_time(tmp_path, {}, body)

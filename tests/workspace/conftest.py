@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clock import SystemClock
+from orchestrator.mounts import Bind
 from orchestrator.subprocesses import Completed, Identity, run
-from orchestrator.workspace.container_git import OBJECTS_TARGET, GitMount
+from orchestrator.workspace.container_git import OBJECTS_TARGET
 from orchestrator.workspace.workspace import Workspace
 
 ORDINARY_UID = 1000
@@ -70,9 +71,7 @@ class Project:
             self.folder, repositories=self.repositories, environ=os.environ, clock=SystemClock()
         )
 
-    async def inside(
-        self, mounts: Sequence[GitMount], *args: str, folder: Path | None = None
-    ) -> tuple[int, str]:
+    async def inside(self, mounts: Sequence[Bind], *args: str, folder: Path | None = None) -> tuple[int, str]:
         """Git as a container runs it: by the mounted repository, its stores at their real places."""
         own = next(mount.source for mount in mounts if not mount.read_only)
         stores = [str(mount.source) for mount in mounts if mount.target.startswith(OBJECTS_TARGET)]

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from orchestrator.containers.base import Bind
 from orchestrator.containers.coding_agent_container import CodingAgentContainer
+from orchestrator.mounts import Bind
 from orchestrator.workspace import container_git
 
 pytestmark = pytest.mark.docker

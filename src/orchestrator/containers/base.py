@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from orchestrator.mounts import Mount
+
 ContainerKind = Literal["attempt", "gate", "setup", "e2e", "probe", "shell"]
 
 LABEL_STATE = "ktrdr.state"
@@ -17,34 +19,6 @@ LABEL_ATTEMPT = "ktrdr.attempt"
 
 KEEP_ALIVE = ("sleep", "infinity")
 """A command for containers that others work in, whatever the image's own is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bind:
-    """A host file or folder; a missing source is an error of the engine, never a new folder."""
-
-    source: Path
-    target: str
-    read_only: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Volume:
-    """A named volume of the engine, made by the engine when it does not exist."""
-
-    name: str
-    target: str
-    read_only: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnonymousVolume:
-    """A volume of this container alone, filled from what its image has at `target`, and removed with it."""
-
-    target: str
-
-
-Mount = Bind | Volume | AnonymousVolume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

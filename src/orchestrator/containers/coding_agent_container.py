@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from orchestrator.clock import Clock, SystemClock
 from orchestrator.containers.base import (
     LABEL_KIND,
-    Bind,
     ContainerEngine,
     ContainerLimits,
     ContainerSpec,
     ContainerState,
     ExecResult,
-    Mount,
 )
 from orchestrator.containers.logs import FollowResult, OnLine, follow
 from orchestrator.containers.profile import DEFAULT_LIMITS
 from orchestrator.containers.start import remove_container, start_container
 from orchestrator.errors import CannotStart, CodingAgentError
+from orchestrator.mounts import Bind, Mount
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +49,7 @@ class CodingAgentContainer:
     """Whether `start` removes a left-over of the same name: right by hand, never for an attempt."""
     engine: ContainerEngine | None = None
     """None: the engine that `docker` would talk to, connected by the first call and closed by `stop`."""
+    clock: Clock = field(default_factory=SystemClock)
     _connected: ContainerEngine | None = field(default=None, init=False, repr=False)
     _id: str | None = field(default=None, init=False, repr=False)
     _stopped: bool = field(default=False, init=False, repr=False)
@@ -97,7 +98,12 @@ class CodingAgentContainer:
         """Store its output under `folder` until it has ended; see `logs.follow`."""
         engine = await self._engine()
         return await follow(
-            engine, self._container, folder, on_stdout_line=on_stdout_line, limit_bytes=limit_bytes
+            engine,
+            self.clock,
+            self._container,
+            folder,
+            on_stdout_line=on_stdout_line,
+            limit_bytes=limit_bytes,
         )
 
     async def wait(self) -> ContainerState:

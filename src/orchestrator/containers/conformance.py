@@ -12,8 +12,9 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.containers.base import LABEL_KIND, Bind, ContainerEngine, ContainerLimits, ContainerSpec
+from orchestrator.containers.base import LABEL_KIND, ContainerEngine, ContainerLimits, ContainerSpec
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
+from orchestrator.mounts import Bind
 
 MEGABYTE = 1024**2
 EXEC_SECONDS = 30.0

@@ -17,7 +17,6 @@ from aiodocker.containers import DockerContainer
 
 from orchestrator.config.mounts import ENGINE_SOCKETS
 from orchestrator.containers.base import (
-    Bind,
     ContainerSpec,
     ContainerState,
     EngineInfo,
@@ -30,6 +29,7 @@ from orchestrator.containers.execution import Execution, run_in_container, short
 from orchestrator.containers.profile import create_body, refuse_engine_socket
 from orchestrator.containers.streams import Demultiplexer, StreamBroken
 from orchestrator.errors import CannotStart, CodingAgentError
+from orchestrator.mounts import Bind
 
 T = TypeVar("T")
 

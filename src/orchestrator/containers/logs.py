@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from orchestrator.clock import Clock
 from orchestrator.containers.base import ContainerEngine, ContainerState, LogChunk
 from orchestrator.errors import CodingAgentError
 from orchestrator.files import open_own
@@ -26,7 +27,10 @@ LINE_MAX = 32 * 1024 * 1024
 """Bytes of one line that are handed on; the transcript has all of it."""
 
 GRACE_SECONDS = 5.0
-"""How long a following read may lag behind the container's end, and the end behind the read."""
+"""How long a following read may lag behind the container's end, and the end behind the read.
+
+Real time, because a stream of the engine is waited for, and not a moment.
+"""
 AGAIN_SECONDS = 0.5
 
 _BLOCK = 65536
@@ -60,7 +64,13 @@ FollowResult = Followed | OverLimit | Vanished
 
 
 async def follow(
-    engine: ContainerEngine, container: str, folder: Path, *, on_stdout_line: OnLine, limit_bytes: int
+    engine: ContainerEngine,
+    clock: Clock,
+    container: str,
+    folder: Path,
+    *,
+    on_stdout_line: OnLine,
+    limit_bytes: int,
 ) -> FollowResult:
     """Store the container's output under `folder` until it has ended; `limit_bytes` counts both streams.
 
@@ -80,7 +90,7 @@ async def follow(
                     await _store(engine.logs(container, follow=False), transcript, on_stdout_line)
                     await transcript.hand_on_rest(on_stdout_line)
                     return Followed(state=state)
-                await asyncio.sleep(AGAIN_SECONDS)
+                await clock.sleep(AGAIN_SECONDS)
         except _LimitReached:
             return OverLimit(limit_bytes=limit_bytes)
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from orchestrator.containers.base import AnonymousVolume, Bind, ContainerLimits, ContainerSpec, Mount
+from orchestrator.containers.base import ContainerLimits, ContainerSpec
 from orchestrator.errors import ConfigurationError
+from orchestrator.mounts import AnonymousVolume, Bind, Mount
 
 GIGABYTE = 1024**3
 DEFAULT_LIMITS = ContainerLimits(memory_bytes=4 * GIGABYTE, cpus=None, pids=512)

@@ -60,6 +60,7 @@ async def follow(
     reading = asyncio.create_task(
         logs.follow(
             engine,
+            services.clock,
             container,
             transcript,
             on_stdout_line=listener.hear,

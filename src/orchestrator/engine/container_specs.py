@@ -20,22 +20,15 @@ from pathlib import Path
 
 from orchestrator.agents.base import GATEWAY_FOLDER, HOME_FOLDER, IN_FOLDER, OUT_FOLDER, PROMPT_FILE, Launch
 from orchestrator.config import Settings
-from orchestrator.containers.base import (
-    KEEP_ALIVE,
-    Bind,
-    ContainerKind,
-    ContainerLimits,
-    ContainerSpec,
-    Mount,
-    Volume,
-)
+from orchestrator.containers.base import KEEP_ALIVE, ContainerKind, ContainerLimits, ContainerSpec
 from orchestrator.containers.machine import Machine
 from orchestrator.containers.names import attempt_name, labels
 from orchestrator.containers.profile import attempt_command
 from orchestrator.gates import command_gate, setup_image
+from orchestrator.mounts import Bind, Mount, Volume
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import Identity
-from orchestrator.workspace.container_git import WORKSPACE, GitMount
+from orchestrator.workspace.container_git import WORKSPACE
 
 SHELL_NAME = "ktrdr-coding-agent"
 SHELL_HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
@@ -70,7 +63,7 @@ class ContainerSpecs:
         image: str,
         launch: Launch,
         folders: AttemptFolders,
-        git: Iterable[GitMount],
+        git: Iterable[Bind],
         gateway: Path | None,
         covers: tuple[Mount, ...],
     ) -> ContainerSpec:
@@ -78,7 +71,7 @@ class ContainerSpecs:
         assert self.run is not None
         mounts: list[Mount] = [
             Bind(source=self.folder, target=WORKSPACE),
-            *_binds(git),
+            *git,
             Bind(source=folders.inbox, target=IN_FOLDER, read_only=True),
             Bind(source=folders.outbox, target=OUT_FOLDER),
             Bind(source=folders.home, target=HOME_FOLDER),
@@ -109,7 +102,7 @@ class ContainerSpecs:
         task: str | None,
         attempt: int | None,
         image: str,
-        git: Iterable[GitMount],
+        git: Iterable[Bind],
     ) -> ContainerSpec:
         """A container for the checks of one commit; the commit's files are copied into it."""
         return ContainerSpec(
@@ -122,10 +115,10 @@ class ContainerSpecs:
             working_dir=WORKSPACE,
             env={**self.variables, "HOME": command_gate.HOME},
             labels=self._labels(kind, task, attempt),
-            mounts=(*_binds(git), *self.machine.mounts),
+            mounts=(*git, *self.machine.mounts),
         )
 
-    def setup(self, *, name: str, image: str, git: Iterable[GitMount], home: Path) -> ContainerSpec:
+    def setup(self, *, name: str, image: str, git: Iterable[Bind], home: Path) -> ContainerSpec:
         """Its environment comes with each command: what is set here would stay in the image."""
         return ContainerSpec(
             name=name,
@@ -136,7 +129,7 @@ class ContainerSpecs:
             command=KEEP_ALIVE,
             working_dir=WORKSPACE,
             labels=self._labels("setup", None, None),
-            mounts=(*_binds(git), Bind(source=home, target=setup_image.HOME), *self.machine.mounts),
+            mounts=(*git, Bind(source=home, target=setup_image.HOME), *self.machine.mounts),
         )
 
     def shell(self, *, image: str, covers: tuple[Mount, ...]) -> ContainerSpec:
@@ -186,10 +179,4 @@ def _configured_mounts(settings: Settings) -> tuple[Mount, ...]:
         if mount.is_volume
         else Bind(source=Path(mount.source), target=mount.target, read_only=mount.read_only)
         for mount in settings.mounts
-    )
-
-
-def _binds(mounts: Iterable[GitMount]) -> tuple[Bind, ...]:
-    return tuple(
-        Bind(source=mount.source, target=mount.target, read_only=mount.read_only) for mount in mounts
     )

@@ -10,9 +10,9 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator.containers.base import AnonymousVolume, Bind, Mount
 from orchestrator.errors import WorkspaceError
 from orchestrator.files import Owner, give_to
+from orchestrator.mounts import AnonymousVolume, Bind, Mount
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.workspace.container_git import WORKSPACE
 from orchestrator.workspace.tree import parent_of

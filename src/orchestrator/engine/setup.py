@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.containers.base import Mount
 from orchestrator.containers.names import setup_name
 from orchestrator.engine.context import RunRecords, RunTerms, Services
 from orchestrator.engine.heartbeat import Heartbeat, heartbeat
@@ -22,6 +21,7 @@ from orchestrator.gates.setup_image import (
     plan_setup,
     run_setup,
 )
+from orchestrator.mounts import Mount
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.facts import Notice, SetupEnded, SetupStarted
 from orchestrator.text import plain
@@ -199,6 +199,6 @@ async def _run_setup(
             log=records.folder.setup_log(name),
             printed=heartbeat.printed,
         )
-        return await run_setup(services.engine, request)
+        return await run_setup(services.engine, services.clock, request)
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)

@@ -8,13 +8,13 @@ the tree that could pass for a candidate's.
 import io
 import json
 import tarfile
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 
+from orchestrator.clock import Clock
 from orchestrator.containers.base import LABEL_STATE, ContainerEngine, ContainerSpec, ExecResult
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
 from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file, is_read_by
@@ -151,14 +151,14 @@ def _described(image: str, about: Mapping[str, list[str]]) -> SetupImage:
     )
 
 
-async def run_setup(engine: ContainerEngine, request: SetupRequest) -> SetupImage:
+async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest) -> SetupImage:
     """Run the commands and make the image. Raises SetupFailed with the end of their output."""
     container = await engine.create(request.spec)
     try:
         await engine.put_archive(container, "/", request.archive)
-        await _make_setup_folder(engine, container, request)
+        await _make_setup_folder(engine, clock, container, request)
         await engine.start(container)
-        setup = _Setup(engine, container, request)
+        setup = _Setup(engine, clock, container, request)
         before = await setup.inspect("record", b"")
         path = await setup.path()
         for command in request.plan.commands:
@@ -186,8 +186,9 @@ def _blank(labels: Iterable[str]) -> dict[str, str]:
 class _Setup:
     """One setup container, running."""
 
-    def __init__(self, engine: ContainerEngine, container: str, request: SetupRequest) -> None:
+    def __init__(self, engine: ContainerEngine, clock: Clock, container: str, request: SetupRequest) -> None:
         self._engine = engine
+        self._clock = clock
         self._container = container
         self._request = request
         self._env = {**ENVIRONMENT, **request.env, "HOME": HOME}
@@ -197,7 +198,7 @@ class _Setup:
         return f"{SETUP_FOLDER}/bin:{self._env.get('PATH', done.stdout)}"
 
     async def run(self, command: str, path: str) -> None:
-        begun = time.monotonic()
+        begun = self._clock.monotonic()
         argv = ("bash", "-c", _SCRIPT, "setup", command)
         with self._request.log.open("ab", buffering=0) as log:
             log.write(f"$ {command}\n".encode("utf-8", "replace"))
@@ -210,7 +211,7 @@ class _Setup:
                 done = await self._exec(argv, SECONDS, env={**self._env, "PATH": path}, printed=printed)
             except CodingAgentTimeout as error:
                 raise self._failed(command, f"took longer than {SECONDS:g} s", error.stdout) from None
-            log.write(f"[exit {done.exit_code}, {time.monotonic() - begun:.1f} s]\n".encode())
+            log.write(f"[exit {done.exit_code}, {self._clock.monotonic() - begun:.1f} s]\n".encode())
         if done.exit_code != 0:
             raise self._failed(command, f"failed with exit code {done.exit_code}", done.stdout)
 
@@ -250,10 +251,12 @@ class _Setup:
         )
 
 
-async def _make_setup_folder(engine: ContainerEngine, container: str, request: SetupRequest) -> None:
+async def _make_setup_folder(
+    engine: ContainerEngine, clock: Clock, container: str, request: SetupRequest
+) -> None:
     """The folder for what setup makes outside of the tree, the container's user's own."""
     entry = tarfile.TarInfo(SETUP_FOLDER.lstrip("/"))
-    entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, int(time.time())
+    entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, int(clock.now().timestamp())
     entry.uid, entry.gid = request.spec.uid, request.spec.gid
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:

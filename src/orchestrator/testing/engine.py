@@ -15,21 +15,18 @@ from typing import Literal
 from orchestrator.clock import Clock
 from orchestrator.containers.base import (
     KEEP_ALIVE,
-    AnonymousVolume,
-    Bind,
     ContainerSpec,
     ContainerState,
     EngineInfo,
     ExecResult,
     ImageInfo,
     LogChunk,
-    Mount,
     StoredImage,
-    Volume,
 )
 from orchestrator.containers.engine import refuse_sockets
 from orchestrator.containers.execution import Execution, Output, short, too_long
 from orchestrator.errors import CodingAgentError
+from orchestrator.mounts import AnonymousVolume, Bind, Mount, Volume
 from orchestrator.testing.processes import Process, Program, Running
 
 IMAGE = "ktrdr-coding-agent:latest"

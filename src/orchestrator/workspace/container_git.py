@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orchestrator.files import give_tree_to
+from orchestrator.mounts import Bind
 from orchestrator.workspace.checkout import Checkout
 from orchestrator.workspace.git import TREE_SECONDS, Git
 from orchestrator.workspace.store import USER_ATTRIBUTES, Store, copy_shallow, init_repository, write_config
@@ -27,21 +28,12 @@ _BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GitMount:
-    """A host file or folder to mount into a container."""
-
-    source: Path
-    target: str
-    read_only: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Ref:
     name: str
     commit: str
 
 
-async def make_agent_git_dir(checkout: Checkout, into: Path, *, branch: str) -> tuple[GitMount, ...]:
+async def make_agent_git_dir(checkout: Checkout, into: Path, *, branch: str) -> tuple[Bind, ...]:
     """Make a repository that looks like the user's now, on `branch`, for the container's uid."""
     store = checkout.store
     target = APART_GIT_TARGET if store.layout.git_is_a_file else GIT_TARGET
@@ -55,7 +47,7 @@ async def make_agent_git_dir(checkout: Checkout, into: Path, *, branch: str) -> 
     return _finish_git_dir(store, into, target)
 
 
-async def make_gate_git_dir(store: Store, into: Path, *, commit: str, branch: str) -> tuple[GitMount, ...]:
+async def make_gate_git_dir(store: Store, into: Path, *, commit: str, branch: str) -> tuple[Bind, ...]:
     """Make a repository with the candidate on `branch`, and its objects; `git status` in it is clean."""
     # Mounted as a folder: the gate's files come from the archive, which has no `.git` of any kind.
     known = await _make(store, into, branch=branch, moved=commit, target=GIT_TARGET)
@@ -125,18 +117,18 @@ async def _branches_and_tags(store: Store) -> tuple[_Ref, ...]:
     return tuple(_Ref(name=name, commit=commit) for name, commit in pairs)
 
 
-def _finish_git_dir(store: Store, into: Path, target: str) -> tuple[GitMount, ...]:
+def _finish_git_dir(store: Store, into: Path, target: str) -> tuple[Bind, ...]:
     layout = store.layout
-    binds = [GitMount(source=into, target=target)]
+    binds = [Bind(source=into, target=target)]
     if target != GIT_TARGET:
         # Over a file only a file can be mounted.
         pointer = into / "pointer"
         pointer.write_text(f"gitdir: {APART_GIT_TARGET}\n")
-        binds.append(GitMount(source=pointer, target=GIT_TARGET))
+        binds.append(Bind(source=pointer, target=GIT_TARGET))
     if os.geteuid() != layout.owner.uid:
         give_tree_to(into, layout.owner)
     binds += [
-        GitMount(source=objects, target=f"{OBJECTS_TARGET}/{number}", read_only=True)
+        Bind(source=objects, target=f"{OBJECTS_TARGET}/{number}", read_only=True)
         for number, objects in enumerate(layout.object_stores)
     ]
     return tuple(binds)

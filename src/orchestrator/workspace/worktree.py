@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.mounts import Bind
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace import candidate as candidates
 from orchestrator.workspace import delivery
 from orchestrator.workspace.candidate import Candidate, Snapshot
 from orchestrator.workspace.checkout import Checkout
-from orchestrator.workspace.container_git import GitMount, make_agent_git_dir
+from orchestrator.workspace.container_git import make_agent_git_dir
 from orchestrator.workspace.tree import Baseline, Oddity
 from orchestrator.workspace.user_repository import UserRepository
 
@@ -44,7 +45,7 @@ class Worktree(Protocol):
         found = await candidates.take_baseline(self.checkout)
         return replace(found, ignored=found.ignored | ignored_before)
 
-    async def make_git_dir(self, into: Path, *, branch: str) -> tuple[GitMount, ...]:
+    async def make_git_dir(self, into: Path, *, branch: str) -> tuple[Bind, ...]:
         """Make the repository that an agent sees in its container; see `container_git`."""
         return await make_agent_git_dir(self.checkout, into, branch=branch)
 
