@@ -121,7 +121,7 @@ async def test_starts_are_newest_first(path: Path) -> None:
     for run in ("a", "b", "c"):
         await journal.append(run, STARTED)
         clock.advance(1)
-    assert [fact.run for fact in journal.starts()] == ["c", "b", "a"]
+    assert [start.run for start in journal.starts()] == ["c", "b", "a"]
     assert journal.starts()[0].at == "2026-01-01T12:00:02.000Z"
     journal.close()
 

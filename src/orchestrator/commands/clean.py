@@ -86,7 +86,7 @@ async def _clean_runs(
     host: Host, records: OpenRecords, before: datetime, request: CleanRequest, say: Say
 ) -> None:
     """Drop what could bring a run's work back: candidates, saved trees, git directories, the pinned base."""
-    for run in leftovers.old_runs(records.catalog.outlines(), utc_text(before)):
+    for run in leftovers.old_runs(records.catalog.outlines(tasks=()), utc_text(before)):
         if request.dry_run:
             say(f"would drop candidates, saved trees and private folders of run {run.run}")
             continue

@@ -11,7 +11,9 @@ from orchestrator.supervision.decide import Work, WorkItem
 
 async def work_of(project: Project, plan: Plan, settings: Settings, state: RunState) -> Work:
     """The tasks to carry out, in order, with their gates."""
-    records = [record for record in await project.runs_of_plan(plan.path) if record.run != state.run]
+    pending = [id for id, task in state.tasks.items() if not task.is_done]
+    earlier = await project.runs_of_plan(plan.path, tasks=pending)
+    records = [record for record in earlier if record.run != state.run]
     on_branch = await project.on_branch(records)
     items = []
     for task in ordered(plan):

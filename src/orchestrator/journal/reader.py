@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,15 @@ NEWER_HINT = "Use the newer orchestrator, or another state folder (XDG_STATE_HOM
 BUSY_SECONDS = 10.0
 POLL_SECONDS = 0.5
 """Until a fact of another process is noticed."""
+
+
+class Start(NamedTuple):
+    """What tells a run from others."""
+
+    run: str
+    at: str
+    folder: str
+    plan: str
 
 
 class JournalReader:
@@ -71,13 +80,17 @@ class JournalReader:
     async def _pause(self) -> None:
         await self._clock.sleep(POLL_SECONDS)
 
-    def starts(self) -> tuple[Fact, ...]:
-        """The first fact of every run, newest first."""
-        return facts_by(self._connection, "starts_newest_first")
+    def starts(self) -> tuple[Start, ...]:
+        """Every run, newest first, without reading all of its first fact."""
+        return tuple(Start(*row) for row in self._connection.execute(query("starts_newest_first")))
 
-    def facts_of_kinds(self, runs: Iterable[str], kinds: Iterable[str]) -> tuple[Fact, ...]:
-        """Facts of these kinds of several runs, run by run, in order."""
-        return facts_by(self._connection, "of_kinds", runs=_json_list(runs), kinds=_json_list(kinds))
+    def facts_of_kinds(
+        self, runs: Iterable[str], kinds: Iterable[str], *, tasks: Iterable[str] | None = None
+    ) -> tuple[Fact, ...]:
+        """Facts of these kinds of several runs, run by run, in order; with `tasks` none of another task."""
+        only = None if tasks is None else _json_list(tasks)
+        named = {"runs": _json_list(runs), "kinds": _json_list(kinds), "tasks": only}
+        return facts_by(self._connection, "of_kinds", **named)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -126,7 +139,7 @@ def query(name: str) -> str:
     return _queries()[name]
 
 
-def facts_by(connection: sqlite3.Connection, name: str, **values: str | int) -> tuple[Fact, ...]:
+def facts_by(connection: sqlite3.Connection, name: str, **values: str | int | None) -> tuple[Fact, ...]:
     """Raises EnvironmentInvalid when a newer program wrote one of them."""
     try:
         return tuple(_fact(row) for row in connection.execute(query(name), values))

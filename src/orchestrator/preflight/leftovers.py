@@ -132,7 +132,7 @@ async def old_images(
 
     One to which somebody gave a name of their own is not among them.
     """
-    unfinished = (state.run for state in catalog.outlines() if not has_ended_for_good(state))
+    unfinished = (state.run for state in catalog.outlines(tasks=()) if not has_ended_for_good(state))
     needed = {image for run in unfinished for image in catalog.images(run)}
     found = await engine.images({LABEL_SETUP: None, LABEL_STATE: state_id})
     return tuple(

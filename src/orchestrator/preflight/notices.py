@@ -56,7 +56,7 @@ async def notices(
 
 async def _left_by_an_attempt(project: Project, read: ReadPlan) -> list[str]:
     path, digest = read.plan.path, sha256(read.content).hexdigest()
-    records = {record.run: record for record in await project.runs_of_plan(path)}
+    records = {record.run: record for record in await project.runs_of_plan(path, tasks=())}
     ends = project.journal.facts_of_kinds(records, [AttemptEnded.kind])
     leaving = [each.run for each in ends if getattr(each.body, "plan_sha256", None) == digest]
     for run in dict.fromkeys(leaving):
@@ -68,6 +68,5 @@ async def _left_by_an_attempt(project: Project, read: ReadPlan) -> list[str]:
 
 
 async def _finished_below(project: Project, plan: str) -> list[RunState]:
-    records = project.catalog.outlines(project.folder)
-    others = [each for each in records if each.start.plan != plan and not is_unfinished(each)]
-    return await runs_below_head(project.workspace, others)
+    others = project.catalog.outlines(project.folder, besides=plan)
+    return await runs_below_head(project.workspace, [each for each in others if not is_unfinished(each)])

@@ -73,12 +73,10 @@ async def look_for_foreign_work(site: Site) -> Finding:
     """HEAD with task commits of another plan's unfinished run is not ours to build on."""
     workspace = await site.workspace()
     plan = None if site.planned is None else site.planned.plan
-    others = [
-        record
-        for record in (await site.catalog()).outlines(workspace.tree.folder)
-        if record.start.plan != plan and is_unfinished(record)
-    ]
-    for record in await runs_below_head(workspace, others):
+    catalog = await site.catalog()
+    others = catalog.outlines(workspace.tree.folder, besides=plan, tasks=())
+    unfinished = [catalog.run(record.run) for record in others if is_unfinished(record)]
+    for record in await runs_below_head(workspace, unfinished):
         raise EnvironmentInvalid(
             f"HEAD holds work of run {record.run} ({record.start.plan}), which is not finished",
             where=str(workspace.tree.folder),

@@ -1,16 +1,16 @@
 """The runs that a state folder remembers, for whoever looks: reads the journal, makes nothing."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from orchestrator.clock import Clock
 from orchestrator.errors import UsageError
-from orchestrator.journal.reader import JournalReader
+from orchestrator.journal.reader import JournalReader, Start
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
 from orchestrator.project.run_folder import RunFolder
@@ -25,7 +25,7 @@ from orchestrator.run.facts import (
     WorkUndone,
 )
 from orchestrator.run.report import Owner
-from orchestrator.run.state import RunState, begin, fold
+from orchestrator.run.state import RunState, fold
 from orchestrator.state_folder import state_folder
 
 _OUTLINE = tuple(
@@ -42,8 +42,6 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
     here: Path | None
     """What a plan's path is relative to; None when the current folder is gone."""
     clock: Clock
-    outlined: dict[str, RunState] = field(default_factory=dict)
-    """Outlines by run. Runs other than the one that is carried out do not change: each is folded once."""
 
     def around(self, project: Path) -> tuple[RunState, ...]:
         """Runs of the repository that a folder lies in, newest first; none where it lies in none."""
@@ -52,18 +50,25 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
                 return tuple(self.run(start.run) for start in self._starts_of(folder))
         return ()
 
-    def outlines(self, folder: Path | None = None, plan: str | None = None) -> list[RunState]:
-        """Runs of a code folder, and of one plan of it, newest first: how they and their tasks ended.
+    def outlines(
+        self,
+        folder: Path | None = None,
+        plan: str | None = None,
+        *,
+        besides: str | None = None,
+        tasks: Collection[str] | None = None,
+    ) -> list[RunState]:
+        """Runs of a code folder, of one plan or of all `besides` one, newest first: how they and tasks ended.
 
         An outline has no attempts, questions or gates. It costs a small part of a whole state, and each start
-        reads it of every run that may have done a task before.
+        reads it of every run that may matter. With `tasks` it says how these ended, and nothing of others.
         """
-        starts = self._starts_of(folder, plan)
-        missing = [start.run for start in starts if start.run not in self.outlined]
-        if self.journal is not None and missing:
-            facts = self.journal.facts_of_kinds(missing, _OUTLINE)
-            self.outlined.update((run, fold(found)) for run, found in groupby(facts, lambda fact: fact.run))
-        return [self.outlined[start.run] for start in starts]
+        runs = [start.run for start in self._starts_of(folder, plan) if start.plan != besides]
+        if self.journal is None or not runs:
+            return []
+        facts = self.journal.facts_of_kinds(runs, _OUTLINE, tasks=tasks)
+        outlined = {run: fold(found) for run, found in groupby(facts, lambda fact: fact.run)}
+        return [outlined[run] for run in runs]
 
     def known(self, runs: Iterable[str]) -> dict[str, RunState]:
         """Those of these runs that there are, by id."""
@@ -78,16 +83,16 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
     def named(self, wanted: str) -> RunState:
         """By id, unambiguous prefix, or a plan's path (its latest run). Raises UsageError."""
         starts = self._starts()
-        found = [state for state in starts if state.run == wanted] or [
-            state for state in starts if state.run.startswith(wanted)
+        found = [start for start in starts if start.run == wanted] or [
+            start for start in starts if start.run.startswith(wanted)
         ]
         if not found and self.here is not None:
             path = _normal(self.here / wanted)
-            found = [s for s in starts if _normal(Path(s.start.folder) / s.start.plan) == path][:1]
+            found = [start for start in starts if _normal(Path(start.folder) / start.plan) == path][:1]
         if len(found) == 1:
             return self.run(found[0].run)
         what = f"several runs begin with {wanted}" if found else f"there is no run {wanted}"
-        listed = "".join(f"\n  {state.run}  {state.start.plan}" for state in found[:5])
+        listed = "".join(f"\n  {start.run}  {start.plan}" for start in found[:5])
         raise UsageError(what + listed, hint="`orchestrator status` lists all runs.")
 
     def images(self, run: str) -> frozenset[str]:
@@ -110,14 +115,14 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
         named = {entry.name for entry in folders.iterdir()} if folders.is_dir() else set()
         return sorted(named.difference(start.run for start in self._starts()))
 
-    def _starts(self) -> list[RunState]:
-        return [] if self.journal is None else [begin(fact) for fact in self.journal.starts()]
+    def _starts(self) -> tuple[Start, ...]:
+        return () if self.journal is None else self.journal.starts()
 
-    def _starts_of(self, folder: Path | None, plan: str | None = None) -> list[RunState]:
+    def _starts_of(self, folder: Path | None, plan: str | None = None) -> list[Start]:
         return [
             start
             for start in self._starts()
-            if (folder is None or start.start.folder == str(folder)) and plan in (None, start.start.plan)
+            if (folder is None or start.folder == str(folder)) and plan in (None, start.plan)
         ]
 
 

@@ -1,6 +1,6 @@
 """A code folder, and the state folder that remembers its runs."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +32,9 @@ class Project:
     workspace: Workspace
     catalog: RunCatalog
 
-    async def runs_of_plan(self, plan: str) -> list[RunState]:
+    async def runs_of_plan(self, plan: str, *, tasks: Collection[str] | None = None) -> list[RunState]:
         """Outlines of this plan's runs in this very repository; one that stood here before does not count."""
-        records = self.catalog.outlines(self.folder, plan)
+        records = self.catalog.outlines(self.folder, plan, tasks=tasks)
         bases = frozenset(record.start.base for record in records)
         there = await history.existing(self.workspace.store, bases)
         return [record for record in records if record.start.base in there]
@@ -74,7 +74,7 @@ class Project:
                 raise UsageError(f"run {state.run} is {status}", hint="`orchestrator run` starts a new one.")
             return state
         latest: dict[str, RunState] = {}
-        for record in self.catalog.outlines(self.folder):
+        for record in self.catalog.outlines(self.folder, tasks=()):
             latest.setdefault(record.start.plan, record)
         candidates = [record for record in latest.values() if is_unfinished(record)]
         if len(candidates) == 1:

@@ -13,9 +13,11 @@ WHERE run = :run
 ORDER BY n;
 
 -- name: starts_newest_first
-SELECT run, n, at, kind, task, attempt, body FROM facts WHERE kind = 'run_started' ORDER BY at DESC, run;
+SELECT run, at, json_extract(body, '$.folder'), json_extract(body, '$.plan')
+FROM facts WHERE kind = 'run_started' ORDER BY at DESC, run;
 
 -- name: of_kinds
 SELECT run, n, at, kind, task, attempt, body FROM facts INDEXED BY facts_by_kind
 WHERE kind IN (SELECT value FROM json_each(:kinds)) AND run IN (SELECT value FROM json_each(:runs))
+    AND (task IS NULL OR :tasks IS NULL OR task IN (SELECT value FROM json_each(:tasks)))
 ORDER BY run, n;
