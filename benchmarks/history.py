@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from orchestrator.clock import SystemClock
@@ -34,11 +35,11 @@ TASKS_OF_A_RUN = 40
 TEXTS_OF_AN_ATTEMPT = 20
 
 
-def failing_project(folder: Path) -> tuple[TemporaryProject, str]:
+def failing_project(folder: Path, stack: ExitStack) -> tuple[TemporaryProject, str]:
     """A project, and its run that fails again whenever it is resumed."""
     folder.mkdir()
     agent = ScriptedAgent({("1", number): (reports("failed"), exits(1)) for number in range(1, 1000)})
-    project = TemporaryProject(folder, agent=agent)
+    project = stack.enter_context(TemporaryProject(folder, agent=agent))
     return project, project.run().run
 
 
@@ -100,10 +101,10 @@ def seconds(project: TemporaryProject, run: str) -> float:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     tasks = int(sys.argv[2]) if len(sys.argv) > 2 else 10_000
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         without, with_history = (
-            failing_project(Path(scratch, "without")),
-            failing_project(Path(scratch, "with")),
+            failing_project(Path(scratch, "without"), stack),
+            failing_project(Path(scratch, "with"), stack),
         )
         remember(with_history[0], tasks)
         pairs = [(seconds(*without), seconds(*with_history)) for _ in range(rounds)]

@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.commands.request import RunRequest, StartOptions
+from orchestrator.commands.run import run
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.testing.project import TemporaryProject
+from orchestrator.testing.clock import fake_time_runner
+from orchestrator.testing.project import PLAN, TemporaryProject
 from orchestrator.workspace.user_repository import UserRepository
 
 KILLED = 9
@@ -19,8 +21,10 @@ def killed(project: TemporaryProject, owner: type, method: str) -> None:
     child = os.fork()
     if child == 0:
         setattr(owner, method, _end)
+        request = RunRequest(plan=PLAN, options=StartOptions(agent="command", allow_dirty=True))
         try:
-            project.run(allow_dirty=True)
+            # In a loop of its own: the parent's must not be shared.
+            fake_time_runner(project.clock).run(run(project.host, request))
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == KILLED
@@ -31,8 +35,8 @@ def _end(*arguments: Any, **named: Any) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> TemporaryProject:
-    return TemporaryProject(tmp_path)
+def project(make_project: Callable[..., TemporaryProject]) -> TemporaryProject:
+    return make_project()
 
 
 def refs(project: TemporaryProject) -> str:

@@ -1,7 +1,6 @@
 """What `run`, `resume` and `clean` do around the loop, with real git and journal and a scripted agent."""
 
-import asyncio
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -11,11 +10,12 @@ from orchestrator.run.facts import Fact
 from orchestrator.testing.agent import ScriptedAgent, exits, reports
 from orchestrator.testing.project import PLAN, TemporaryProject, plan_of
 
+MakeProject = Callable[..., TemporaryProject]
 FAILING = ScriptedAgent({("1", number): (reports("failed"), exits(1)) for number in (1, 2, 3)})
 
 
-def test_a_plan_that_is_done_is_reported_again(tmp_path: Path) -> None:
-    project = TemporaryProject(tmp_path)
+def test_a_plan_that_is_done_is_reported_again(make_project: MakeProject) -> None:
+    project = make_project()
     first = project.run()
     heard: list[Fact] = []
     again = project.run(listeners=(heard.append,))
@@ -25,9 +25,9 @@ def test_a_plan_that_is_done_is_reported_again(tmp_path: Path) -> None:
         project.run(config=("limits.attemps=2",))
 
 
-def test_a_new_run_says_the_plans_warnings_before_it_starts(tmp_path: Path) -> None:
+def test_a_new_run_says_the_plans_warnings_before_it_starts(make_project: MakeProject) -> None:
     plan = plan_of(("1",)).replace("**Acceptance Criteria:**\n- [ ] the file is there\n", "")
-    project = TemporaryProject(tmp_path, plan=plan, agent=FAILING)
+    project = make_project(plan=plan, agent=FAILING)
     said: list[str] = []
     project.run(
         warn=lambda line: said.append(f"{line}"), listeners=(lambda fact: said.append(fact.body.kind),)
@@ -40,20 +40,22 @@ def test_a_new_run_says_the_plans_warnings_before_it_starts(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("command", ["resume", "clean"])
-def test_scratch_folders_of_a_killed_owner_go(tmp_path: Path, command: str) -> None:
-    project = TemporaryProject(tmp_path, agent=FAILING)
+def test_scratch_folders_of_a_killed_owner_go(make_project: MakeProject, command: str) -> None:
+    project = make_project(agent=FAILING)
     report = project.run()
     gates = project.state / "runs" / report.run / "gates"
     (gates / "ktrdr-setup-1" / "home").mkdir(parents=True)
     if command == "resume":
         project.resume()
     else:
-        asyncio.run(clean(project.host, CleanRequest(), say=lambda line: None))
+        project.do(clean(project.host, CleanRequest(), say=lambda line: None))
     assert not list(gates.glob("*"))
 
 
-def test_an_edited_plan_is_read_from_the_file_and_a_written_one_from_the_runs_copy(tmp_path: Path) -> None:
-    project = TemporaryProject(tmp_path, agent=FAILING)
+def test_a_plan_that_the_user_edited_is_taken_by_resume(
+    make_project: MakeProject,
+) -> None:
+    project = make_project(agent=FAILING)
     project.run()
     (project.folder / PLAN).write_text(plan_of(("1", "2")))
     report = project.resume()

@@ -1,5 +1,7 @@
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for doctor_kit
 from doctor_kit import Diagnosis, Patient
 
 from orchestrator.cli.main import main
+from orchestrator.testing.project import TemporaryProject
 
 NO_ENGINE = "unix:///nonexistent/docker.sock"
 REAL_ENGINE = os.environ.get("DOCKER_HOST")
@@ -42,3 +45,9 @@ def engine(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("DOCKER_HOST")
     else:
         monkeypatch.setenv("DOCKER_HOST", REAL_ENGINE)
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Iterator[Callable[..., TemporaryProject]]:
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(TemporaryProject(tmp_path, **options))

@@ -1,8 +1,6 @@
 """The same list for both: what a run refuses, `doctor` reports, in the same words."""
 
-import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +10,7 @@ from orchestrator.preflight.checks import CHECKS, Stage, examine
 from orchestrator.testing.agent import ScriptedAgent, exits, reports
 from orchestrator.testing.project import TemporaryProject
 
+MakeProject = Callable[..., TemporaryProject]
 FAILING = ScriptedAgent({("2", number): (reports("failed"), exits(1)) for number in (1, 2, 3)})
 
 
@@ -41,29 +40,29 @@ REFUSALS: list[tuple[str, Callable[[TemporaryProject], None], str]] = [
 
 @pytest.mark.parametrize(("name", "disorder", "status"), REFUSALS, ids=[name for name, _, _ in REFUSALS])
 def test_what_a_run_refuses_is_what_doctor_reports(
-    tmp_path: Path, name: str, disorder: Callable[[TemporaryProject], None], status: str
+    make_project: MakeProject, name: str, disorder: Callable[[TemporaryProject], None], status: str
 ) -> None:
-    project = TemporaryProject(tmp_path)
+    project = make_project()
     disorder(project)
     with pytest.raises(OrchestratorError) as refused:
         project.run()
     assert refused.value.exit_code == 2
     loaded = load_settings(project.folder, environ=project.environ)
-    (check,) = asyncio.run(examine(project.host, loaded, name))
+    (check,) = project.do(examine(project.host, loaded, name))
     assert check.status == status
     assert refused.value.what in check.detail
     assert check.mend == refused.value.hint
     assert list((project.state / "runs").glob("*")) == []
 
 
-def test_work_of_an_unfinished_run_is_a_warning_and_names_it(tmp_path: Path) -> None:
-    project = TemporaryProject(tmp_path, tasks=("1", "2"), agent=FAILING)
+def test_work_of_an_unfinished_run_is_a_warning_and_names_it(make_project: MakeProject) -> None:
+    project = make_project(tasks=("1", "2"), agent=FAILING)
     report = project.run()
     loaded = load_settings(project.folder, environ=project.environ)
-    (check,) = asyncio.run(examine(project.host, loaded, "work"))
+    (check,) = project.do(examine(project.host, loaded, "work"))
     assert check.status == "warning"
     assert f"run {report.run}" in check.detail
-    (branch,) = asyncio.run(examine(project.host, loaded, "branch"))
+    (branch,) = project.do(examine(project.host, loaded, "branch"))
     assert (branch.status, branch.detail) == ("ok", "HEAD is on work")
 
 
