@@ -75,7 +75,7 @@ async def _build_candidate(
     candidate = await workspace.tree.build_candidate(
         snapshot,
         parent=parent,
-        message=_message(records, task, attempt, evidence, _by_hand(records, item.id, changes)),
+        message=_message(records, task, attempt, evidence, _edited_by_hand(records, item.id, changes)),
         overlay={document: text.encode()} if terms.settings.handoff.commit else {},
         ref=f"refs/ktrdr/candidates/{records.run}/{component(item.id)}/{attempt.number}",
         base=records.journal.state.start.base,
@@ -99,7 +99,7 @@ async def _changes(workspace: Workspace, old: str, new: str) -> tuple[ChangedFil
     return tuple(replace(change, path=plain(change.path)) for change in changes)
 
 
-def _by_hand(records: RunRecords, task: str, changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
+def _edited_by_hand(records: RunRecords, task: str, changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
     """What of these changes a person had a hand in, since the task was begun."""
     state = records.journal.state.tasks[task]
     looks = [attempt.looked for attempt in state.current_attempts if attempt.looked is not None]

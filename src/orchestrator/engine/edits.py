@@ -25,7 +25,7 @@ class Edits:
     """Everything a person changed since the attempt, made fit to be shown."""
 
 
-class _Told(NamedTuple):
+class _SplitEdits(NamedTuple):
     edited: frozenset[str]
     """What a person changed since the attempt."""
     own: frozenset[str]
@@ -44,7 +44,7 @@ async def take_edits(
     """Compare the folder with what the last attempt left, or with the branch when there was none.
 
     Paths that the attempt had not touched become a commit of the user's own on the branch; those that it had
-    touched become part of the task's commit. Where that cannot be told all of it is the task's, and is saved.
+    touched become part of the task's commit. Where they cannot be told apart all is the task's, and is saved.
     Without a task the end-to-end scenario comes next.
     """
     head = await workspace.user.commit_of_checked_out(records.journal.state.start.branch)
@@ -57,16 +57,16 @@ async def take_edits(
     except TreeRefused:
         await _save_folder(records, workspace, head)
         return Edits(head=head, paths=())
-    told = await _tell_apart(terms, workspace, previous, head, now.tree)
+    split = await _split_edits(terms, workspace, previous, head, now.tree)
     await _set_staged_aside(records, terms, workspace, task, head, now.tree)
-    if told is None:
+    if split is None:
         await _save_folder(records, workspace, head)
         return Edits(head=head, paths=())
-    if told.mixed:
-        await _keep_mixed(records, workspace, task, head, now, told.mixed)
-    if told.own:
-        head = await _commit(records, workspace, task, head, now.tree, tuple(sorted(told.own)))
-    return Edits(head=head, paths=tuple(plain(path) for path in sorted(told.edited)))
+    if split.mixed:
+        await _keep_mixed(records, workspace, task, head, now, split.mixed)
+    if split.own:
+        head = await _commit(records, workspace, task, head, now.tree, tuple(sorted(split.own)))
+    return Edits(head=head, paths=tuple(plain(path) for path in sorted(split.edited)))
 
 
 async def refuse_what_others_left(
@@ -91,7 +91,7 @@ async def refuse_what_others_left(
         return  # it cannot land either
     uncommitted = await _paths(terms, workspace, head, now.tree)
     for other, attempt in others:
-        left = await _left_by(workspace, attempt)
+        left = await _tree_left_by(workspace, attempt)
         if left is None:
             continue
         touched = await _paths(terms, workspace, attempt.start.parent, left.tree)
@@ -105,14 +105,14 @@ async def refuse_what_others_left(
             )
 
 
-async def _tell_apart(
+async def _split_edits(
     terms: RunTerms, workspace: Workspace, previous: AttemptState | None, head: str, now: str
-) -> _Told | None:
+) -> _SplitEdits | None:
     """None: we were killed before what the attempt had left was kept."""
     uncommitted = await _paths(terms, workspace, head, now)
     if previous is None:
-        return _Told(edited=uncommitted, own=uncommitted, mixed=frozenset())
-    left = await _left_by(workspace, previous)
+        return _SplitEdits(edited=uncommitted, own=uncommitted, mixed=frozenset())
+    left = await _tree_left_by(workspace, previous)
     if left is None:
         return None
     edited = await _paths(terms, workspace, left.tree, now)
@@ -123,7 +123,7 @@ async def _tell_apart(
         if not left.wrote_handoff:
             edited |= document & uncommitted
     fresh = edited & uncommitted
-    return _Told(edited=edited, own=fresh - touched, mixed=fresh & touched)
+    return _SplitEdits(edited=edited, own=fresh - touched, mixed=fresh & touched)
 
 
 async def _paths(terms: RunTerms, workspace: Workspace, old: str, new: str) -> frozenset[str]:
@@ -131,20 +131,20 @@ async def _paths(terms: RunTerms, workspace: Workspace, old: str, new: str) -> f
     return frozenset(change.path for change in changes) - terms.untracked
 
 
-class _Left(NamedTuple):
+class _LeftTree(NamedTuple):
     tree: str
     wrote_handoff: bool | None
     """In a candidate the hand-off is as it will be, not as it lay in the folder: whether the attempt wrote
     there. None: the tree says it itself."""
 
 
-async def _left_by(workspace: Workspace, previous: AttemptState) -> _Left | None:
+async def _tree_left_by(workspace: Workspace, previous: AttemptState) -> _LeftTree | None:
     """The folder as an attempt left it, as it was kept; None when nothing was."""
     saved, candidate = previous.saved, previous.candidate
     if saved is not None and (candidate is None or previous.refused is not None):
-        return _Left(await history.tree_of(workspace.store, saved.commit), None)
+        return _LeftTree(await history.tree_of(workspace.store, saved.commit), None)
     if candidate is not None:
-        return _Left(await history.tree_of(workspace.store, candidate.commit), candidate.wrote_handoff)
+        return _LeftTree(await history.tree_of(workspace.store, candidate.commit), candidate.wrote_handoff)
     return None
 
 
