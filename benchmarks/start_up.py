@@ -21,7 +21,7 @@ from orchestrator.run.facts import RunEnded, RunOptions, RunStarted, TaskEntry
 from orchestrator.state_folder import open_state_folder
 
 # What the installed script `orchestrator` does.
-COMMAND = (sys.executable, "-c", "import sys; from orchestrator.cli.main import main; sys.exit(main())")
+COMMAND = (sys.executable, "-c", "import sys; from orchestrator.cli.main import console; sys.exit(console())")
 FLOOR = (sys.executable, "-c", "pass")
 
 

@@ -11,11 +11,11 @@ from orchestrator.text import one_line
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns with a line under the header."""
     widths = [max(width(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = [header, ["─" * size for size in widths], *rows]
-    return "\n".join(
-        "  ".join(_padded(cell, size) for cell, size in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    lines = [
+        "  ".join(_padded(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *rows]
+    ]
+    return "\n".join([lines[0], "  ".join("─" * size for size in widths), *lines[1:]])
 
 
 def width(text: str) -> int:
