@@ -53,7 +53,7 @@ def test_an_outcome(tmp_path: Path, raw: bytes, outcome: Outcome) -> None:
         (b"\xef\xbb\xbf" + GOOD, "not a JSON object"),
         (b"\xff\xfe{}", "not UTF-8"),
         (GOOD.decode().encode("utf-16"), "not UTF-8"),
-        (b'{"status": "failed", "status": "completed"}', "a key occurs twice"),
+        (b'{"status": "failed", "status": "completed"}', 'the key "status" occurs twice'),
         (b'{"status": "completed", "x": NaN}', "NaN is not a JSON number"),
         (b'{"status": "completed", "x": 1e999}', "out of range"),
         (b'{"status": "completed", "x": ' + b"9" * 5_000 + b"}", "not a JSON object"),

@@ -37,8 +37,8 @@ def provider(text: str, *, refuse: int | None = None) -> Iterator[FakeProvider]:
                 return
             step = next_step(script, task="1", attempt=1, messages=asked["messages"], subagent=False)
             assert isinstance(step, Answer)
-            message = anthropic.message(step, model="m", seed=str(len(asked["messages"])))
-            self._answer(200, "text/event-stream", b"".join(anthropic.events(message)))
+            message = anthropic.build_message(step, model="m", seed=str(len(asked["messages"])))
+            self._answer(200, "text/event-stream", b"".join(anthropic.stream_events(message)))
 
         def _answer(self, status: int, kind: str, body: bytes) -> None:
             self.send_response(status)

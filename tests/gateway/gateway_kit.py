@@ -72,7 +72,7 @@ def serving(model: Script | Provider) -> Serving:
 @asynccontextmanager
 async def endpoint(folder: Path, model: Script | Provider) -> AsyncIterator[Path]:
     """An attempt's endpoint in this process; gives its socket."""
-    async with upstream_session() as session:
+    async with upstream_session(os.environ.get("NODE_EXTRA_CA_CERTS")) as session:
         served = Endpoint(serving(model), session, SystemClock())
         await served.listen(folder, Identity(uid=os.geteuid(), gid=os.getegid()))
         try:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.gateway.anthropic import error_body, events, message
+from orchestrator.gateway.anthropic import build_message, error_body, stream_events
 from orchestrator.gateway.script import Answer, StepUsage, ToolUse
 
 WORDS = st.text(max_size=200)
@@ -51,13 +51,13 @@ def assembled(stream: tuple[bytes, ...]) -> dict[str, Any]:
 
 @given(ANSWERS)
 def test_a_stream_tells_the_same_as_the_answer_in_one_piece(answer: Answer) -> None:
-    whole = message(answer, model="m", seed="s")
-    assert assembled(events(whole)) == whole
+    whole = build_message(answer, model="m", seed="s")
+    assert assembled(stream_events(whole)) == whole
 
 
 def test_ids_are_those_of_the_seed_and_differ_within_an_answer() -> None:
     answer = Answer(tools=(ToolUse(name="Bash"), ToolUse(name="Bash")), outcome={"status": "completed"})
-    once, again, other = (message(answer, model="m", seed=seed) for seed in ("a", "a", "b"))
+    once, again, other = (build_message(answer, model="m", seed=seed) for seed in ("a", "a", "b"))
     ids = [once["id"], *(block["id"] for block in once["content"])]
     assert once == again
     assert len(set(ids)) == 4
@@ -74,7 +74,7 @@ def test_ids_are_those_of_the_seed_and_differ_within_an_answer() -> None:
     ],
 )
 def test_stop_reason(answer: Answer, reason: str) -> None:
-    assert message(answer, model="m", seed="s")["stop_reason"] == reason
+    assert build_message(answer, model="m", seed="s")["stop_reason"] == reason
 
 
 @pytest.mark.parametrize(

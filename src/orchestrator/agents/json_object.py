@@ -1,25 +1,32 @@
-"""JSON that an agent wrote, decoded without trusting it."""
+"""Strict JSON: what an agent or the author of a script wrote, decoded without trusting it."""
 
 import json
 import math
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64
-"""Deeper values are refused: whatever encodes or walks them later would run out of stack."""
+"""Deeper values are refused: code that encodes or walks them later would run out of stack."""
+
+
+def decode_strictly(text: str) -> Any:
+    """A JSON value, by the letter of the standard.
+
+    The standard library also takes NaN and Infinity, and silently keeps the last of two equal keys. Raises
+    JSONDecodeError for a fault of syntax, and ValueError for these, or for nesting that exhausts the stack.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def decode_object(raw: bytes) -> dict[str, Any]:
     """The JSON object in `raw`, lone surrogates replaced.
 
-    Raises ValueError, and nothing else, for anything that is not exactly one UTF-8 JSON object; duplicate
-    keys, numbers that are none, and nesting beyond MAX_DEPTH are refused too.
+    Raises ValueError, and nothing else, for anything that is not exactly one UTF-8 JSON object. Duplicate
+    keys, NaN and Infinity, numbers out of range, and nesting beyond MAX_DEPTH are refused too.
     """
-    try:
-        value = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant
-        )
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    value = decode_strictly(raw.decode("utf-8"))
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     cleaned: dict[str, Any] = _clean(value, MAX_DEPTH)
@@ -29,7 +36,9 @@ def decode_object(raw: bytes) -> dict[str, Any]:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        raise ValueError("a key occurs twice in one object")
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {json.dumps(twice[:80])} occurs twice in one object")
     return value
 
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 
+from orchestrator.config import REPOSITORY_FILE
 from orchestrator.errors import UsageError
 from orchestrator.files import give_to
 from orchestrator.gates.discovery import discover
@@ -104,7 +105,7 @@ class Written:
 def init(host: Host) -> Written:
     """Write orchestrator.toml into the code folder. Raises UsageError when there is one already."""
     folder = host.code_folder()
-    path = folder / "orchestrator.toml"
+    path = folder / REPOSITORY_FILE
     texts = {name: text for name in TOLD_BY if (text := _text(folder / name)) is not None}
     found = detect_project({entry.name for entry in folder.iterdir()}, texts, secrets_below(folder))
     owner = folder.stat()

@@ -27,7 +27,7 @@ from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.gateway.client import GatewayClient
-from orchestrator.gateway.source import chosen_model
+from orchestrator.gateway.source import choose_model
 from orchestrator.plan.diagnostics import describe
 from orchestrator.plan.model import Plan
 from orchestrator.preflight import leftovers
@@ -203,7 +203,7 @@ async def _model_access(
 ) -> ModelAccess | None:
     if not driver.needs_model:
         return None
-    source = chosen_model(project.folder, settings, project.host.environ, driver)
+    source = choose_model(project.folder, settings, project.host.environ, driver)
     gateway = await stack.enter_async_context(
         GatewayClient.connect(project.state.path, project.state.id, project.host.environ, project.host.clock)
     )

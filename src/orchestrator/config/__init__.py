@@ -3,12 +3,13 @@
 from orchestrator.config.approval import Trusted, write_approval
 from orchestrator.config.checks import CheckSetting
 from orchestrator.config.layers import Override
-from orchestrator.config.load import load_settings, user_file
+from orchestrator.config.load import REPOSITORY_FILE, load_settings, user_file
 from orchestrator.config.mounts import MountSetting
 from orchestrator.config.resolve import LoadedSettings, Row
 from orchestrator.config.settings import Settings
 
 __all__ = [
+    "REPOSITORY_FILE",
     "CheckSetting",
     "LoadedSettings",
     "MountSetting",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from orchestrator.mounts import Bind
 
-PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+HTTP_PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")
+PROXY_VARIABLES = (*HTTP_PROXY_VARIABLES, "ALL_PROXY", "all_proxy")
 EXCEPTION_VARIABLES = ("NO_PROXY", "no_proxy")
 BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 BUNDLE_TARGET = "/etc/ssl/certs/ca-certificates.crt"

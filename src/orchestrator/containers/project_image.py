@@ -15,12 +15,12 @@ from pathlib import Path
 from orchestrator import subprocesses
 from orchestrator.containers.base import ContainerEngine, ImageInfo
 from orchestrator.containers.images import BUILD_SECONDS
+from orchestrator.containers.machine import EXCEPTION_VARIABLES, HTTP_PROXY_VARIABLES
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.files import open_regular
 
 REPOSITORY = "ktrdr-project"
 SHOWN_LINES = 5
-_PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
 # Without a policy, a package that brings a server starts it while the image is built.
 _PACKAGES = """\
@@ -168,5 +168,5 @@ async def _build(
 
 def _proxies(environ: Mapping[str, str]) -> list[str]:
     """The caller's proxies; one with a password stays out, because images keep build arguments."""
-    given = [(name, environ.get(name, "")) for name in _PROXIES]
+    given = [(name, environ.get(name, "")) for name in (*HTTP_PROXY_VARIABLES, *EXCEPTION_VARIABLES)]
     return [word for name, value in given if "@" not in value for word in ("--build-arg", f"{name}={value}")]

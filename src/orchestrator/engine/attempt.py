@@ -19,6 +19,7 @@ from pathlib import Path
 
 from orchestrator.agents.base import OUTCOME_FILE, AgentDriver, Launch, LaunchRequest, Session
 from orchestrator.agents.outcomes import read_outcome_file
+from orchestrator.config import REPOSITORY_FILE
 from orchestrator.config.settings import Limits
 from orchestrator.containers.base import ContainerSpec
 from orchestrator.containers.start import remove_container, start_container
@@ -47,8 +48,6 @@ from orchestrator.supervision.classify import (
 from orchestrator.supervision.decide import WorkItem
 from orchestrator.text import plain
 from orchestrator.workspace.workspace import Workspace
-
-CONFIGURATION = "orchestrator.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +255,7 @@ def _read_outcome(driver: AgentDriver, live: LiveAttempt, ended: Ended) -> Outco
 def _hashes_of_agreed_files(workspace: Workspace, plan: str) -> dict[str, str | None]:
     """Of the folder's plan and configuration, which the run has copies of; None for one that is not there."""
     found: dict[str, str | None] = {}
-    for path in (plan, CONFIGURATION):
+    for path in (plan, REPOSITORY_FILE):
         try:
             found[path] = sha256(read_plan_bytes(workspace.tree.folder / path, path)).hexdigest()
         except UsageError:
@@ -273,7 +272,7 @@ async def _say_what_is_not_in_force(
 ) -> None:
     copies = {
         terms.plan.path: records.folder.stored_plan(records.journal.state.plan_stored),
-        CONFIGURATION: records.folder.configuration,
+        REPOSITORY_FILE: records.folder.configuration,
     }
     after = await asyncio.to_thread(_hashes_of_agreed_files, workspace, terms.plan.path)
     for path, digest in after.items():

@@ -13,8 +13,8 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--state-id", required=True, help="value of the containers' ktrdr.state label")
     options = parser.parse_args()
-    # A child of the starter would be killed with it: asyncio kills the children that an event loop leaves
-    # behind when it closes. A grandchild is nobody's.
+    # The gateway has to outlive its starter. When an event loop closes, asyncio kills the children that it
+    # started, so the gateway must not be one of them: the child exits here and its own child serves.
     if os.fork():
         os._exit(0)
     os.umask(0o077)

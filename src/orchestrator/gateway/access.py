@@ -14,7 +14,7 @@ VARIABLES: Mapping[CredentialKind, str] = {
     "api_key": "ANTHROPIC_API_KEY",
     "oauth_token": "CLAUDE_CODE_OAUTH_TOKEN",
 }
-"""Where the caller's environment has each."""
+"""The variable of the caller's environment that holds each kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +41,10 @@ class Scripted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A provider's API. Raises ConfigurationError when the upstream is no base URL that can be used."""
+    """A provider's API. Raises ConfigurationError when the upstream cannot be used as a base URL."""
 
     upstream: str
-    """Base URL; a path in it is kept in front of the API's own."""
+    """Base URL. A path in it is kept, in front of the API's own path."""
     credential: Credential
 
     def __post_init__(self) -> None:
@@ -71,9 +71,9 @@ class AttemptAccess:
     task: str
     attempt: int
     token: str = field(repr=False)
-    """What the agent presents instead of a key; worth this attempt, through its own socket."""
+    """The agent presents it instead of a key. It is valid for this attempt only, through its own socket."""
     uid: int
-    """The container's user, who must be able to connect."""
+    """The user of the container, which must be able to connect."""
     gid: int
     model: ModelSource
 
@@ -93,25 +93,26 @@ def _is_base_url(text: str) -> bool:
 
 
 def credential_from(environ: Mapping[str, str], kinds: Iterable[CredentialKind]) -> Credential | None:
-    """The first of these kinds that the caller's environment has, or None when all are absent or blank."""
+    """The first of these kinds that the caller's environment has; None when all are absent or blank.
+
+    Raises EnvironmentInvalid for a value that cannot be sent as a header.
+    """
     for kind in kinds:
         value = environ.get(VARIABLES[kind], "").strip()
         if value:
-            return _credential(kind, value)
-    return None
-
-
-def credential_kind(model: ModelSource | None) -> CredentialKind:
-    """How the agent has to present its token; a scripted model takes it either way."""
-    return model.credential.kind if isinstance(model, Provider) else "api_key"
-
-
-def _credential(kind: CredentialKind, value: str) -> Credential:
+            break
+    else:
+        return None
     try:
         return Credential(kind=kind, value=value)
     except ValueError as error:
         raise EnvironmentInvalid(
             f"the value cannot be used: {error}",
             where=VARIABLES[kind],
-            hint="Set it to what the provider shows, without quotes or line breaks.",
+            hint="Set it to the value that the provider shows, without quotes or line breaks.",
         ) from None
+
+
+def credential_kind(model: ModelSource | None) -> CredentialKind:
+    """How the agent has to present its token; a scripted model accepts both ways."""
+    return model.credential.kind if isinstance(model, Provider) else "api_key"

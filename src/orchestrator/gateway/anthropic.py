@@ -8,8 +8,8 @@ from typing import Any
 from orchestrator.gateway.script import Answer
 
 OUTCOME_TOOL = "StructuredOutput"
-NOTHING_SAID = {"summary": "", "handoff": ""}
-"""What the agent's CLI asks of every outcome, so that a script need not say it."""
+EMPTY_OUTCOME = {"summary": "", "handoff": ""}
+"""The keys that the agent's CLI requires of every outcome; a script may leave them out."""
 PIECE = 64  # characters of text in one event of a stream
 
 ERROR_TYPES = {
@@ -24,21 +24,18 @@ ERROR_TYPES = {
 }
 
 
-def error_type(status: int) -> str:
-    return ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
-
-
 def error_body(status: int, message: str, *, kind: str | None = None) -> bytes:
-    """An error as the provider words it; `kind` is its error type, by default the status' usual one."""
-    error = {"type": kind or error_type(status), "message": message}
+    """An error in the provider's format; `kind` is its type, by default the usual one of the status."""
+    usual = ERROR_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+    error = {"type": kind or usual, "message": message}
     return json.dumps({"type": "error", "error": error}).encode()
 
 
-def message(answer: Answer, *, model: str, seed: str) -> dict[str, Any]:
-    """The answer as a whole message. Ids come from `seed`: the same for a retry, else different."""
+def build_message(answer: Answer, *, model: str, seed: str) -> dict[str, Any]:
+    """The answer as one message. Its ids are derived from `seed`, so a retry gets the same ids."""
     uses = [(tool.name, tool.input) for tool in answer.tools]
     if answer.outcome is not None:
-        uses.append((OUTCOME_TOOL, {**NOTHING_SAID, **answer.outcome}))
+        uses.append((OUTCOME_TOOL, {**EMPTY_OUTCOME, **answer.outcome}))
     content: list[dict[str, Any]] = []
     if answer.thinking:
         content.append({"type": "thinking", "thinking": answer.thinking, "signature": _id("sig", seed)})
@@ -64,9 +61,11 @@ def message(answer: Answer, *, model: str, seed: str) -> dict[str, Any]:
     }
 
 
-def events(whole: Mapping[str, Any]) -> tuple[bytes, ...]:
-    """The same message as the events of a stream, one server-sent event each."""
-    return tuple(_event(event) for event in _events(whole))
+def stream_events(whole: Mapping[str, Any]) -> tuple[bytes, ...]:
+    """The same message as a stream: one server-sent event each."""
+    return tuple(
+        f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in _events(whole)
+    )
 
 
 def _events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -74,7 +73,7 @@ def _events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     start = {**whole, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
     yield {"type": "message_start", "message": start}
     for index, block in enumerate(whole["content"]):
-        yield {"type": "content_block_start", "index": index, "content_block": _emptied(block)}
+        yield {"type": "content_block_start", "index": index, "content_block": _empty_block(block)}
         for delta in _deltas(block):
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
@@ -83,7 +82,7 @@ def _events(whole: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"type": "message_stop"}
 
 
-def _emptied(block: Mapping[str, Any]) -> dict[str, Any]:
+def _empty_block(block: Mapping[str, Any]) -> dict[str, Any]:
     match block["type"]:
         case "text":
             return {"type": "text", "text": ""}
@@ -108,10 +107,6 @@ def _deltas(block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _pieces(text: str) -> Iterator[str]:
     return (text[start : start + PIECE] for start in range(0, len(text), PIECE))
-
-
-def _event(event: Mapping[str, Any]) -> bytes:
-    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
 
 
 def _id(prefix: str, seed: str) -> str:

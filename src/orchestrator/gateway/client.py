@@ -1,4 +1,4 @@
-"""The orchestrator's side of the gateway: starts it, hands attempts over, and brings a dead one back."""
+"""The orchestrator's side of the gateway: starts it, hands attempts over, and restarts it when it dies."""
 
 import asyncio
 import logging
@@ -12,6 +12,7 @@ import msgspec
 
 import orchestrator
 from orchestrator.clock import Clock
+from orchestrator.containers.machine import EXCEPTION_VARIABLES, HTTP_PROXY_VARIABLES
 from orchestrator.errors import EnvironmentInvalid, OrchestratorError
 from orchestrator.gateway import wire
 from orchestrator.gateway.access import AttemptAccess, AttemptKey
@@ -22,25 +23,27 @@ log = logging.getLogger(__name__)
 
 LOG_NAME = "gateway.log"
 START_SECONDS = 10.0
-STARTS = 3  # one that found another just ending may have left to it
+START_TRIES = 3  # a gateway that is started while another one exits may defer to it, and exit too
 POLL_SECONDS = 0.02
 RESTART_SECONDS = 1.0
 
-# Nothing else of the caller's environment reaches the gateway: it holds no key that was not handed to it.
-ENVIRONMENT = frozenset(
-    {
+# The gateway gets no other variable of the caller. So the only keys in it are those that were handed over for
+# an attempt, and a key that merely happens to be exported cannot leak through it.
+PASSED_VARIABLES = frozenset(
+    (
         "PATH", "HOME", "LANG", "LC_ALL", "TZ", "XDG_RUNTIME_DIR",
         "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
-        "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
         "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS",
-    }
+        *HTTP_PROXY_VARIABLES, *EXCEPTION_VARIABLES,
+    )
 )  # fmt: skip
 
 
 class GatewayClient:
-    """A held control connection: while it is open, the gateway lives.
+    """Holds a control connection to the gateway, which keeps it alive.
 
-    A gateway that dies is started again and gets every open attempt handed over again, by itself.
+    When the gateway dies, the client starts it again and hands over every open attempt again. The caller does
+    not notice; an agent sees failed requests until then, and retries.
     """
 
     def __init__(self, state: Path, state_id: str, environ: Mapping[str, str], clock: Clock) -> None:
@@ -57,10 +60,10 @@ class GatewayClient:
     async def connect(
         cls, state: Path, state_id: str, environ: Mapping[str, str], clock: Clock
     ) -> AsyncIterator["GatewayClient"]:
-        """A client of the state folder's gateway, which is started when none lives.
+        """A client of the state folder's gateway, which is started unless it is running.
 
-        `state_id` is the value of the `ktrdr.state` label. Raises EnvironmentInvalid when the sockets'
-        folder is not ours alone or the gateway does not start.
+        `state_id` is the value of the `ktrdr.state` label. Raises EnvironmentInvalid when the folder of the
+        sockets is not private to us, or the gateway does not start.
         """
         client = cls(state, state_id, environ, clock)
         await client.ensure()
@@ -73,30 +76,30 @@ class GatewayClient:
             await client._disconnect()
 
     async def ensure(self) -> None:
-        """Make sure that a gateway lives and knows every open attempt."""
+        """Make sure that a gateway is running and knows every open attempt."""
         async with self._ensuring:
             if self._connection is not None and not self._connection.lost.is_set():
                 return
             await self._disconnect()
             self._connection = await self._connect()
             for access in self._attempts.values():
-                await self._connection.ask(wire.opening(access))
+                await self._connection.ask(wire.open_request(access))
 
     async def open_attempt(self, access: AttemptAccess) -> Path:
-        """Make the attempt's socket and give its folder, to be mounted into the container.
+        """Create the attempt's socket and return its folder, to be mounted into the container.
 
-        Again for an open attempt: token and model are replaced, the folder stays the same.
+        For an attempt that is open already, token and model are replaced and the folder stays the same.
         Raises ConfigurationError for a bad script or upstream.
         """
-        reply = await self._ask(wire.opening(access))
+        reply = await self._ask(wire.open_request(access))
         assert isinstance(reply, wire.Done) and reply.folder is not None
         self._attempts[access.key] = access
         return Path(reply.folder)
 
     async def close_attempt(self, run: str, task: str, attempt: int) -> None:
-        """The token is worth nothing from here on; an attempt that is not open is not an error.
+        """Make the attempt's token invalid. It is not an error when the attempt is not open.
 
-        A gateway that is gone is not started for this: it knows no attempt any more.
+        A gateway that has died is not restarted for this: its successor would not know the attempt.
         """
         async with self._ensuring:
             self._attempts.pop(AttemptKey(run, task, attempt), None)
@@ -107,7 +110,7 @@ class GatewayClient:
                 pass
 
     async def _ask(self, request: wire.OpenAttempt) -> wire.Reply:
-        """Twice at most: a gateway may die under a request, and opening may be repeated."""
+        """Ask once more when the gateway dies during the request; opening an attempt may be repeated."""
         await self.ensure()
         assert self._connection is not None
         try:
@@ -128,37 +131,37 @@ class GatewayClient:
                 await self._clock.sleep(RESTART_SECONDS)
 
     async def _connect(self) -> "_Connection":
-        """Connect to the living gateway, or start one. Several starters end up with the same one."""
+        """Connect to the running gateway, or start one. Several starters end up with the same gateway."""
         prepare_folder(gateway_folder(self._state))
         control = control_socket(self._state)
-        found = await _greeted(control)
-        for _ in range(STARTS):
+        found = await _greet(control)
+        for _ in range(START_TRIES):
             if found is not None:
                 return found
             await self._start()
-            found = await self._awaited(control)
+            found = await self._wait_until_it_answers(control)
         if found is not None:
             return found
         raise EnvironmentInvalid(
-            f"the gateway did not start within {STARTS * START_SECONDS:g} s",
+            f"the gateway did not start within {START_TRIES * START_SECONDS:g} s",
             where=str(self._state / LOG_NAME),
-            hint="The end of that file says why.",
+            hint="See the end of that file for the reason.",
         )
 
     async def _start(self) -> None:
         package = Path(orchestrator.__file__).parent.parent
-        environment = {name: value for name, value in self._environ.items() if name in ENVIRONMENT}
-        # aiohttp would answer a host in a netrc file with what stands there, beside the credential.
+        environment = {name: value for name, value in self._environ.items() if name in PASSED_VARIABLES}
+        # aiohttp sends the login of a netrc file to the hosts in it: it would compete with the credential.
         environment |= {"PYTHONPATH": str(package), "NETRC": os.devnull}
-        # -P: no module is taken from the folder it is started in.
+        # -P: no module is imported from the folder in which it is started.
         argv = [sys.executable, "-P", "-m", "orchestrator.gateway"]
         argv += ["--state", str(self._state), "--state-id", self._state_id]
         await start_detached(argv, env=environment, cwd=self._state, output=self._state / LOG_NAME)
 
-    async def _awaited(self, control: Path) -> "_Connection | None":
+    async def _wait_until_it_answers(self, control: Path) -> "_Connection | None":
         for _ in range(int(START_SECONDS / POLL_SECONDS)):
             await self._clock.sleep(POLL_SECONDS)
-            found = await _greeted(control)
+            found = await _greet(control)
             if found is not None:
                 return found
         return None
@@ -187,26 +190,30 @@ class _Connection:
             pass
         finally:
             self.lost.set()
-            self._replies.put_nowait(b"")  # wakes up whoever waits for a reply
+            self._replies.put_nowait(b"")  # wakes up a caller that waits for a reply
 
     async def ask(self, request: wire.Request) -> wire.Reply:
-        """Raises ConnectionError when the gateway is gone, and its own refusals as errors of ours."""
+        """Send a request and return the reply.
+
+        Raises ConnectionError when the gateway has died. A refusal is raised as the error that it carries.
+        """
         async with self._asking:
             if self.lost.is_set():
-                raise ConnectionResetError("the gateway is gone")
+                raise ConnectionResetError("the gateway has died")
             self._writer.write(msgspec.json.encode(request) + b"\n")
             await self._writer.drain()
             try:
                 line = await self._replies.get()
             except asyncio.CancelledError:
-                self._writer.close()  # the reply that is still to come would answer the next request
+                # The reply is still to come, and would be taken for the reply to the next request.
+                self._writer.close()
                 self.lost.set()
                 raise
         if not line:
-            raise ConnectionResetError("the gateway is gone")
+            raise ConnectionResetError("the gateway has died")
         reply: wire.Reply = msgspec.json.decode(line, type=wire.Reply)
         if isinstance(reply, wire.Refused):
-            raise wire.as_error(reply)
+            raise wire.to_error(reply)
         return reply
 
     async def close(self) -> None:
@@ -215,8 +222,11 @@ class _Connection:
         await asyncio.gather(self._reading, self._writer.wait_closed(), return_exceptions=True)
 
 
-async def _greeted(control: Path) -> _Connection | None:
-    """A connection to a gateway that answers; None when there is none, or one that is just ending."""
+async def _greet(control: Path) -> _Connection | None:
+    """A connection to a gateway that answers; None when none is running, or it is just exiting.
+
+    Raises EnvironmentInvalid when the gateway speaks another version of the protocol.
+    """
     try:
         reader, writer = await asyncio.open_unix_connection(str(control), limit=wire.LINE_BYTES)
     except OSError:
@@ -233,5 +243,5 @@ async def _greeted(control: Path) -> _Connection | None:
     raise EnvironmentInvalid(
         "a gateway of another version serves this state folder",
         where=str(control),
-        hint="It ends by itself when its last agent has ended; then start again.",
+        hint="It exits when its last agent has ended. Start again then.",
     )

@@ -1,9 +1,9 @@
-"""One attempt's socket: checks the token, lets only the model's API through, and answers or passes on.
+"""One attempt's socket: checks the token, accepts only the model's API, and answers or forwards.
 
 | method, path | answer |
 |---|---|
-| POST /v1/messages, /v1/messages/count_tokens | the model's, for the attempt's token; else 401 |
-| HEAD, GET /api/hello | 200, from here: the CLI's test of the line, which carries nothing |
+| POST /v1/messages, /v1/messages/count_tokens | the model's answer; without the attempt's token 401 |
+| HEAD, GET /api/hello | 200 without asking the provider: the CLI tests the connection with it |
 | anything else | 404 |
 """
 
@@ -23,7 +23,7 @@ from orchestrator.clock import Clock
 from orchestrator.files import Owner
 from orchestrator.gateway import anthropic
 from orchestrator.gateway.access import AttemptKey, Provider
-from orchestrator.gateway.passing import cut, pass_on
+from orchestrator.gateway.passing import cut_connection, pass_on
 from orchestrator.gateway.script import Answer, Drop, Refusal, Script
 from orchestrator.gateway.scripted import count_turns, next_step
 from orchestrator.gateway.sockets import listening_socket
@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 MESSAGES = "/v1/messages"
 COUNT_TOKENS = "/v1/messages/count_tokens"
 HELLO = "/api/hello"
-BODY_BYTES = 64 * 2**20  # twice what the provider takes
+BODY_BYTES = 64 * 2**20  # twice the limit of the provider
 SHUTDOWN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """What one attempt's socket stands for now; replaced when the attempt is handed over again."""
+    """Whom a socket serves, and with which model; replaced when the attempt is handed over again."""
 
     key: AttemptKey
     token_hash: bytes
@@ -57,7 +57,7 @@ class Endpoint:
         self._runner: web.AppRunner | None = None
 
     async def listen(self, folder: Path, owner: Owner) -> None:
-        """Serve at the same path as before, if there was a before."""
+        """Serve in this folder; a socket of an earlier call is replaced at the same path."""
         await self.close()
         app = web.Application(client_max_size=BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._handle)
@@ -65,7 +65,7 @@ class Endpoint:
             app,
             access_log=None,
             auto_decompress=False,
-            handler_cancellation=True,  # an agent that hangs up ends the provider's work too
+            handler_cancellation=True,  # when the agent hangs up, the provider's answer is cancelled
             shutdown_timeout=SHUTDOWN_SECONDS,
         )
         await runner.setup()
@@ -82,13 +82,15 @@ class Endpoint:
         try:
             response = await self._answer(request, serving)
         except web.HTTPRequestEntityTooLarge:
-            response = refused(413, f"The request is larger than {BODY_BYTES} bytes.")
+            response = error_response(413, f"The request is larger than {BODY_BYTES} bytes.")
         except ConnectionError:
-            cut(request)
-            response = web.Response(status=499)  # the agent hung up: nobody reads this
+            cut_connection(request)
+            response = web.Response(status=499)  # for the log only: the agent has hung up
         except Exception as error:
-            _log_fault(serving, error)
-            response = refused(503, "The gateway failed; its log says how.")
+            # Without the exception's message, which may quote a request and so a prompt or a key.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("gateway.fault run=%s task=%r %s\n%s", *serving.key[:2], type(error).__name__, frames)
+            response = error_response(503, "The gateway failed; see its log.")
         run, task, attempt = serving.key
         path = request.rel_url.raw_path
         log.info(
@@ -102,22 +104,23 @@ class Endpoint:
         if path == HELLO and request.method in ("HEAD", "GET"):
             return web.Response()
         if request.method != "POST" or path not in (MESSAGES, COUNT_TOKENS):
-            return refused(404, "The gateway passes the model's API only.")
-        if not admits(serving.token_hash, request):
-            return refused(401, "This is not the token of this attempt.")
+            return error_response(404, "The gateway forwards only requests to the model's API.")
+        if not presents_token(request, serving.token_hash):
+            return error_response(401, "The token is not valid for this attempt.")
         match serving.model:
             case Provider() as provider:
                 return await pass_on(request, provider, self._session)
             case Script() as script:
-                return await self._play(request, script, serving.key)
+                return await self._answer_from_script(request, script, serving.key)
         assert_never(serving.model)
 
-    async def _play(self, request: web.Request, script: Script, key: AttemptKey) -> web.StreamResponse:
-        """Answer from the script."""
+    async def _answer_from_script(
+        self, request: web.Request, script: Script, key: AttemptKey
+    ) -> web.StreamResponse:
         body = await request.read()
-        asked = _conversation(body)
+        asked = _parse_conversation(body)
         if asked is None:
-            return refused(400, "The request is not a JSON object with a list of messages.")
+            return error_response(400, "The request is not a JSON object with a list of messages.")
         if request.rel_url.raw_path == COUNT_TOKENS:
             return web.json_response({"input_tokens": len(body) // 4})
         messages = [message for message in asked["messages"] if isinstance(message, dict)]
@@ -126,7 +129,7 @@ class Endpoint:
         await self._clock.sleep(step.delay)
         match step:
             case Drop():
-                cut(request)
+                cut_connection(request)
                 return web.Response()
             case Refusal(error=error):
                 text = anthropic.error_body(error.status, error.message, kind=error.type)
@@ -136,15 +139,15 @@ class Endpoint:
                 session = request.headers.get("x-claude-code-session-id", "")
                 turns = count_turns(messages)
                 seed = "/".join((*key[:2], session, agent, str(turns.total), str(len(messages))))
-                whole = anthropic.message(answer, model=str(asked.get("model")), seed=seed)
+                whole = anthropic.build_message(answer, model=str(asked.get("model")), seed=seed)
                 if not asked.get("stream"):
                     return web.json_response(whole)
-                return await _stream(request, anthropic.events(whole), answer.cut_after)
+                return await _stream(request, anthropic.stream_events(whole), answer.cut_after)
         assert_never(step)
 
 
-def admits(token_hash: bytes, request: web.Request) -> bool:
-    """Whether the request presents the token, as a key or as a bearer; compared in constant time."""
+def presents_token(request: web.Request, token_hash: bytes) -> bool:
+    """Whether the request carries the token, as a key or as a bearer token; compared in constant time."""
     presented = [request.headers.get("x-api-key", "")]
     scheme, _, bearer = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
@@ -153,19 +156,13 @@ def admits(token_hash: bytes, request: web.Request) -> bool:
     return any(hmac.compare_digest(value, token_hash) for value in hashes)
 
 
-def refused(status: int, text: str) -> web.Response:
+def error_response(status: int, text: str) -> web.Response:
     return web.Response(
         status=status, body=anthropic.error_body(status, text), content_type="application/json"
     )
 
 
-def _log_fault(serving: Serving, error: Exception) -> None:
-    """The place of a fault, without its message: that may quote what was sent."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("gateway.fault run=%s task=%r %s\n%s", *serving.key[:2], type(error).__name__, frames)
-
-
-def _conversation(body: bytes) -> dict[str, Any] | None:
+def _parse_conversation(body: bytes) -> dict[str, Any] | None:
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -184,7 +181,7 @@ async def _stream(
     for event in events[:cut_after]:
         await response.write(event)
     if cut_after is not None and cut_after < len(events):
-        cut(request)
+        cut_connection(request)
     else:
         await response.write_eof()
     return response

@@ -1,4 +1,4 @@
-"""Passing a request on to the provider, with the real credential in place of the attempt's token."""
+"""Forwards a request to the provider, with the real credential instead of the attempt's token."""
 
 import io
 import logging
@@ -19,7 +19,7 @@ CONNECT_SECONDS = 30
 BETA = "anthropic-beta"
 OAUTH_BETA = "oauth-2025-04-20"
 
-# RFC 9110, section 7.6.1, and what belongs to one of the two connections only.
+# Headers that belong to one connection, not to the message: RFC 9110, section 7.6.1, and a few more.
 HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -35,14 +35,14 @@ HOP_BY_HOP = frozenset(
 )
 NOT_UPSTREAM = HOP_BY_HOP | {"host", "content-length", "expect", "authorization", "x-api-key", "cookie"}
 NOT_DOWNSTREAM = HOP_BY_HOP | {"set-cookie"}
-# Only what the agent sent goes on; aiohttp adds none of its own.
+# The provider sees the headers that the agent sent; aiohttp must not add its own.
 NO_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 def upstream_session(certificates: str | None = None) -> aiohttp.ClientSession:
-    """One for all attempts: proxies from the environment, no cookies kept, bodies as they come.
+    """The HTTP client for all attempts: proxies of the environment, no cookies, bodies not decompressed.
 
-    `certificates` names a file of authorities that the agent's CLI trusts besides the host's.
+    `certificates` is a file of certificate authorities that are trusted in addition to the host's.
     """
     return aiohttp.ClientSession(
         auto_decompress=False,
@@ -55,12 +55,12 @@ def upstream_session(certificates: str | None = None) -> aiohttp.ClientSession:
 
 
 def tls_context(extra: str | None) -> ssl.SSLContext:
-    """The host's certificates (OpenSSL reads SSL_CERT_FILE itself), and those of a file besides."""
+    """Trusts the host's authorities (OpenSSL reads SSL_CERT_FILE itself) and those of the file."""
     context = ssl.create_default_context()
     if extra:
         try:
             context.load_verify_locations(extra)
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # includes ssl.SSLError
             log.warning("gateway.certificates file=%s unreadable: %s", extra, error)
     return context
 
@@ -68,9 +68,10 @@ def tls_context(extra: str | None) -> ssl.SSLContext:
 async def pass_on(
     request: web.Request, provider: Provider, session: aiohttp.ClientSession
 ) -> web.StreamResponse:
-    """The provider's answer as it is, piece by piece; redirects are not followed.
+    """Forward the request and stream the answer back, unchanged and without buffering it.
 
-    A provider that cannot be reached is 502. An answer that breaks off breaks off here too.
+    Redirects are not followed, because the credential would go to another host. When the provider cannot be
+    reached, the agent gets 502. When the answer breaks off, the agent's connection is cut as well.
     """
     body = await request.read()
     target = URL(provider.upstream.rstrip("/") + request.rel_url.raw_path_qs, encoded=True)
@@ -78,8 +79,8 @@ async def pass_on(
         upstream = await session.request(
             request.method,
             target,
-            headers=headers_upstream(request.headers, provider.credential),
-            data=io.BytesIO(body),  # bytes would be sent in one piece, and hold up the loop
+            headers=_upstream_headers(request.headers, provider.credential),
+            data=io.BytesIO(body),  # bytes would be sent in one piece, which blocks the event loop
             allow_redirects=False,
         )
     except (aiohttp.ClientError, OSError) as error:
@@ -87,12 +88,12 @@ async def pass_on(
         text = f"The gateway cannot reach {target.host} ({type(error).__name__})."
         return web.Response(status=502, body=error_body(502, text), content_type="application/json")
     async with upstream:
-        return await _stream(request, upstream)
+        return await _stream_answer(request, upstream)
 
 
-async def _stream(request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+async def _stream_answer(request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
     response = web.StreamResponse(
-        status=upstream.status, reason=upstream.reason, headers=headers_downstream(upstream.headers)
+        status=upstream.status, reason=upstream.reason, headers=_without(upstream.headers, NOT_DOWNSTREAM)
     )
     await response.prepare(request)
     try:
@@ -100,42 +101,36 @@ async def _stream(request: web.Request, upstream: aiohttp.ClientResponse) -> web
             await response.write(piece)
     except aiohttp.ClientError as error:
         log.warning("gateway.cut host=%s error=%s", upstream.url.host, type(error).__name__)
-        cut(request)
+        cut_connection(request)
         return response
     await response.write_eof()
     return response
 
 
-def cut(request: web.Request) -> None:
-    """Close the connection after what was written, so that the client cannot take it for the whole."""
+def cut_connection(request: web.Request) -> None:
+    """Close the connection without an end mark, so that the client sees that the answer is incomplete."""
     if request.transport is not None:
         request.transport.close()
 
 
-def headers_upstream(headers: CIMultiDictProxy[str], credential: Credential) -> CIMultiDict[str]:
+def _upstream_headers(headers: CIMultiDictProxy[str], credential: Credential) -> CIMultiDict[str]:
     passed = _without(headers, NOT_UPSTREAM)
     match credential.kind:
         case "api_key":
             passed["x-api-key"] = credential.value
         case "oauth_token":
             passed["Authorization"] = f"Bearer {credential.value}"
-            _add_beta(passed, OAUTH_BETA)
+            # The provider accepts a subscriber's token only together with its beta flag.
+            given = ",".join(passed.getall(BETA, [])).split(",")
+            flags = [flag.strip() for flag in given if flag.strip()]
+            if OAUTH_BETA not in flags:
+                passed[BETA] = ",".join([*flags, OAUTH_BETA])
         case kind:
             assert_never(kind)
     return passed
 
 
-def _add_beta(headers: CIMultiDict[str], name: str) -> None:
-    """The provider takes a subscriber's token only together with its beta flag."""
-    flags = [flag.strip() for value in headers.getall(BETA, []) for flag in value.split(",") if flag.strip()]
-    if name not in flags:
-        headers[BETA] = ",".join([*flags, name])
-
-
-def headers_downstream(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
-    return _without(headers, NOT_DOWNSTREAM)
-
-
 def _without(headers: CIMultiDictProxy[str], names: frozenset[str]) -> CIMultiDict[str]:
+    # A sender may declare further headers as its connection's own by naming them in `Connection`.
     listed = {name.strip().lower() for value in headers.getall("connection", []) for name in value.split(",")}
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in names | listed)

@@ -1,7 +1,8 @@
-"""The gateway's process: one per state folder, alive while somebody needs it.
+"""The gateway's process: one per state folder, which runs while an orchestrator or an agent needs it.
 
-It needs no parent. It ends by itself when no orchestrator holds its control connection and no container of
-an attempt that was handed over to it is running.
+It outlives the orchestrator that started it, so that an agent whose orchestrator was killed keeps its model.
+It exits when no orchestrator holds a control connection and no container is running of an attempt that was
+handed over to it.
 """
 
 import asyncio
@@ -41,35 +42,35 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 GRACE_SECONDS = 3.0
-"""How long it waits for the first, or for another, control connection."""
+"""How long it waits for the first control connection, and for another one after the last has closed."""
 BLIND_SECONDS = 600.0
-"""How long it goes on for its attempts while the engine does not answer."""
+"""How long it keeps serving its attempts while the engine does not answer."""
 TAKE_OVER_SECONDS = 10.0
 
 RunningAttempts = Callable[[], Awaitable[frozenset[AttemptKey] | None]]
-"""Which attempts have a running container; None when the engine does not answer."""
+"""Returns the attempts that have a running container; None when the engine does not answer."""
 
 
 async def serve(state: Path, running: RunningAttempts, certificates: str | None, clock: Clock) -> None:
-    """Serve until nobody needs it, or SIGTERM. Returns at once when another one serves this state folder."""
+    """Serve until the gateway is not needed, or SIGTERM. Return when another one serves this state folder."""
     folder = gateway_folder(state)
     prepare_folder(folder)
-    with _lock(state) as lock:
-        if not await _own(lock, control_socket(state), clock):
-            log.info("gateway.second state=%s another one serves it", state)
+    with _open_lock(state) as lock:
+        if not await _take_lock(lock, control_socket(state), clock):
+            log.info("gateway.second state=%s served by another gateway", state)
             return
-        prepare_folder(folder)  # again: the one before removed it at its end
+        prepare_folder(folder)  # again: the gateway before this one may have removed it when it exited
         async with (
             upstream_session(certificates) as session,
-            _Gateway(folder, running, session, clock).serving() as gateway,
+            _Gateway(folder, running, session, clock).listen() as gateway,
         ):
             log.info("gateway.ready pid=%d state=%s", os.getpid(), state)
-            await gateway.until_unneeded()
+            await gateway.wait_until_unneeded()
         log.info("gateway.end pid=%d", os.getpid())
 
 
 @contextmanager
-def _lock(state: Path) -> Iterator[int]:
+def _open_lock(state: Path) -> Iterator[int]:
     descriptor = open_own(state / GATEWAY_LOCK)
     try:
         yield descriptor
@@ -77,20 +78,23 @@ def _lock(state: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-async def _own(lock: int, control: Path, clock: Clock) -> bool:
-    """Take the lock; one that is just ending is waited for, one that answers is left alone."""
+async def _take_lock(lock: int, control: Path, clock: Clock) -> bool:
+    """Whether this process now holds the lock.
+
+    A holder that accepts connections keeps it. A holder that does not is about to exit, and is waited for.
+    """
     deadline = clock.monotonic() + TAKE_OVER_SECONDS
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if _answers(control) or clock.monotonic() > deadline:
+            if _accepts_connections(control) or clock.monotonic() > deadline:
                 return False
         await clock.sleep(0.05)
 
 
-def _answers(control: Path) -> bool:
+def _accepts_connections(control: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(control))
@@ -115,7 +119,7 @@ class _Gateway:
         self._seen_at = self._clock.monotonic()
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator["_Gateway"]:
+    async def listen(self) -> AsyncIterator["_Gateway"]:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopped.set)
         path = self._folder / "control.sock"
         path.unlink(missing_ok=True)
@@ -135,27 +139,32 @@ class _Gateway:
         for writer in tuple(self._connections):
             writer.close()
 
-    async def until_unneeded(self) -> None:
-        """Until SIGTERM, which leaves the attempts' folders to a successor, or until nobody needs it."""
+    async def wait_until_unneeded(self) -> None:
+        """Return after SIGTERM, or when no orchestrator and no agent needs the gateway.
+
+        After SIGTERM the attempts' folders stay, because containers have them mounted: the next gateway of
+        this state folder creates its sockets in them.
+        """
         while not self._stopped.is_set():
             try:
                 async with asyncio.timeout(CHECK_SECONDS):
                     await self._stopped.wait()
             except TimeoutError:
-                if not await self._needed():
-                    self._close_control()  # before anything is awaited: nobody connects to one that ends
+                if not await self._is_needed():
+                    # Before anything else is awaited: an orchestrator must not connect to it any more.
+                    self._close_control()
                     shutil.rmtree(self._folder, ignore_errors=True)
                     return
 
-    async def _needed(self) -> bool:
+    async def _is_needed(self) -> bool:
         if self._connections:
             self._needed_at = self._seen_at = self._clock.monotonic()
             return True
         if self._clock.monotonic() - self._needed_at < GRACE_SECONDS:
             return True
-        return await self._has_container() or bool(self._connections)
+        return await self._has_running_container() or bool(self._connections)
 
-    async def _has_container(self) -> bool:
+    async def _has_running_container(self) -> bool:
         if not self._endpoints:
             return False
         running = await self._running()
@@ -165,7 +174,7 @@ class _Gateway:
         return self._clock.monotonic() - self._seen_at < BLIND_SECONDS
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One control connection; while it is open, the gateway stays."""
+        """Serve one control connection. The gateway does not exit while it is open."""
         self._connections.add(writer)
         try:
             while line := await reader.readline():
@@ -173,7 +182,7 @@ class _Gateway:
                 writer.write(msgspec.json.encode(reply) + b"\n")
                 await writer.drain()
         except (ConnectionError, ValueError):
-            pass  # it is gone, or sent a line too long
+            pass  # the client has disconnected, or sent a line that is too long
         finally:
             self._connections.discard(writer)
             self._needed_at = self._clock.monotonic()
@@ -184,8 +193,8 @@ class _Gateway:
             return await self._carry_out(msgspec.json.decode(line, type=wire.Request))
         except OrchestratorError as error:
             return wire.refusal(error)
-        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors; neither quotes a value
-            what = f"the gateway cannot do this: {error}"
+        except (OSError, ValueError) as error:  # includes msgspec's errors; none of them quotes a value
+            what = f"the gateway cannot carry out the request: {error}"
             return wire.Refused(error="EnvironmentInvalid", what=what, where=None, hint=None)
 
     async def _carry_out(self, request: wire.Request) -> wire.Reply:
@@ -200,7 +209,8 @@ class _Gateway:
         assert_never(request)
 
     async def _open(self, request: wire.OpenAttempt) -> Path:
-        serving = _serving(request)
+        token_hash = bytes.fromhex(request.token_hash)
+        serving = Serving(key=request.key, token_hash=token_hash, model=_load_model(request.model))
         folder = attempt_folder(self._folder, request.key)
         endpoint = self._endpoints.get(request.key)
         if endpoint is not None and (folder / SOCKET_NAME).exists():
@@ -221,11 +231,7 @@ class _Gateway:
         log.info("gateway.close run=%s task=%r attempt=%d", *key)
 
 
-def _serving(request: wire.OpenAttempt) -> Serving:
-    return Serving(key=request.key, token_hash=bytes.fromhex(request.token_hash), model=_model(request.model))
-
-
-def _model(model: wire.ScriptedModel | wire.ProviderModel) -> Script | Provider:
+def _load_model(model: wire.ScriptedModel | wire.ProviderModel) -> Script | Provider:
     match wire.model_source(model):
         case Scripted(path=path):
             return load_script(path)

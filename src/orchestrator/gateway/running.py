@@ -1,4 +1,4 @@
-"""Which attempts of a state folder have a running container: the engine is asked, nothing is remembered."""
+"""Asks the engine which attempts of a state folder have a running container."""
 
 import logging
 from collections.abc import Mapping
@@ -12,7 +12,10 @@ log = logging.getLogger(__name__)
 
 
 async def running_attempts(state_id: str) -> frozenset[AttemptKey] | None:
-    """None when the engine does not answer."""
+    """The attempts with a running container; None when the engine does not answer.
+
+    It connects again each time: a gateway may outlive a restart of the engine.
+    """
     try:
         engine = await connect_engine()
         try:

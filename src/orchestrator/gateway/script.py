@@ -1,4 +1,4 @@
-"""The scripted model's file: what may stand in it, and reading it (format: docs/scripted-model.md)."""
+"""Reads and checks the file of a scripted model (format: docs/scripted-model.md)."""
 
 import json
 import re
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 import msgspec
 from msgspec import Meta
 
+from orchestrator.agents.json_object import decode_strictly
 from orchestrator.errors import ConfigurationError
 from orchestrator.files import read_regular
 
@@ -46,7 +47,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     usage: StepUsage = StepUsage()
     delay: Seconds = 0
     cut_after: Count | None = None
-    """Close the connection after so many events of a stream; an answer in one piece is not cut."""
+    """Close the connection after this many events of a stream. An answer in one piece is never cut."""
 
 
 class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,7 +65,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Drop(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The connection is closed without an answer."""
+    """Close the connection without an answer."""
 
     drop: bool
     delay: Seconds = 0
@@ -76,9 +77,9 @@ Steps = tuple[Step, ...]
 
 class TaskScript(msgspec.Struct, frozen=True, kw_only=True):
     steps: Steps = ()
-    """Counted over all attempts of the task, whose session goes on."""
+    """Counted over all attempts of the task: the next attempt resumes the session."""
     attempts: tuple[Steps, ...] = ()
-    """Instead of `steps`: one list for each attempt, counted from the attempt's own prompt."""
+    """Instead of `steps`: one list for each attempt, counted from the prompt of the attempt."""
     subagents: Steps = ()
 
 
@@ -101,7 +102,7 @@ class _Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class _Fault(Exception):
-    """What is wrong, and the place in the file."""
+    """What is wrong in the file, and where."""
 
     def __init__(self, what: str, place: str) -> None:
         super().__init__(what)
@@ -110,7 +111,7 @@ class _Fault(Exception):
 
 
 def load_script(path: Path) -> Script:
-    """Read and check the whole file. Raises ConfigurationError with the file and the place in it."""
+    """Read and check the whole file. Raises ConfigurationError, which names the file and the place in it."""
     try:
         text = read_regular(path, limit=LARGEST_SCRIPT, follow=True).decode()
     except UnicodeDecodeError as error:
@@ -121,9 +122,9 @@ def load_script(path: Path) -> Script:
 
 
 def parse_script(text: str, *, where: str) -> Script:
-    """As `load_script`, from text; `where` names its source in errors."""
+    """Like `load_script`, from a text; `where` names its source in errors."""
     try:
-        return _script(_json(text))
+        return _build_script(text)
     except _Fault as fault:
         _refuse(where, f"{fault.what} (at {fault.place})")
 
@@ -134,66 +135,50 @@ def _refuse(where: str, what: str) -> NoReturn:
     )
 
 
-def _script(raw: object) -> Script:
+def _build_script(text: str) -> Script:
+    try:
+        raw = decode_strictly(text)
+    except json.JSONDecodeError as error:
+        raise _Fault(f"not JSON: {error.msg}", f"line {error.lineno}, column {error.colno}") from None
+    except ValueError as error:
+        raise _Fault(str(error), "the top") from None
     file = _convert(raw, _File, "the top")
     if file.schema != SCHEMA:
-        raise _Fault(f"schema {file.schema} is not known, only {SCHEMA}", "schema")
+        raise _Fault(f"schema {file.schema} is not supported, only {SCHEMA}", "schema")
     if not file.tasks:
         raise _Fault("there is no task", "tasks")
     return Script(
-        tasks={task: _task(entry, f"tasks.{json.dumps(task)}") for task, entry in file.tasks.items()}
+        tasks={task: _build_task(entry, f"tasks.{json.dumps(task)}") for task, entry in file.tasks.items()}
     )
 
 
-def _json(text: str) -> object:
-    try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        raise _Fault(f"not JSON: {error.msg}", f"line {error.lineno}, column {error.colno}") from None
-    except RecursionError:
-        raise _Fault("nested too deeply", "the top") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise _Fault("this key stands twice in one object", json.dumps(key))
-        found[key] = value
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise _Fault("this is not a JSON number", name)
-
-
-def _task(raw: object, place: str) -> TaskScript:
+def _build_task(raw: object, place: str) -> TaskScript:
     task = _convert(raw, _Task, place)
     if (task.steps is None) == (task.attempts is None):
         raise _Fault("a task has either steps or attempts", place)
-    subagents = _steps(task.subagents, f"{place}.subagents")
+    subagents = _build_steps(task.subagents, f"{place}.subagents")
     for number, step in enumerate(subagents):
         if isinstance(step, Answer) and step.outcome is not None:
             raise _Fault("a sub-agent has no outcome", f"{place}.subagents[{number}]")
     attempts = tuple(
-        _steps(steps, f"{place}.attempts[{number}]") for number, steps in enumerate(task.attempts or ())
+        _build_steps(steps, f"{place}.attempts[{number}]") for number, steps in enumerate(task.attempts or ())
     )
     return TaskScript(
-        steps=_steps(task.steps or [], f"{place}.steps"), attempts=attempts, subagents=subagents
+        steps=_build_steps(task.steps or [], f"{place}.steps"), attempts=attempts, subagents=subagents
     )
 
 
-def _steps(raw: list[dict[str, Any]], place: str) -> Steps:
-    return tuple(_step(step, f"{place}[{number}]") for number, step in enumerate(raw))
+def _build_steps(raw: list[dict[str, Any]], place: str) -> Steps:
+    return tuple(_build_step(step, f"{place}[{number}]") for number, step in enumerate(raw))
 
 
-def _step(raw: dict[str, Any], place: str) -> Step:
+def _build_step(raw: dict[str, Any], place: str) -> Step:
     if "error" in raw:
         return _convert(raw, Refusal, place)
     if "drop" in raw:
         drop = _convert(raw, Drop, place)
         if not drop.drop:
-            raise _Fault("drop can only be true", f"{place}.drop")
+            raise _Fault("drop must be true", f"{place}.drop")
         return drop
     answer = _convert(raw, Answer, place)
     if not answer.text and not answer.tools and answer.outcome is None:

@@ -1,11 +1,11 @@
-"""The scripted model: which step answers a request. Pure, and without memory.
+"""The scripted model: chooses the step that answers a request. Pure, and without memory.
 
-The step is the number of assistant turns that the request already holds, so a retry, a resumed session and a
-restarted gateway all get the same answer. Turns that the agent's CLI makes up itself are not counted:
+The number of the step is the number of assistant turns in the request. So a retry, a resumed session and a
+restarted gateway all get the same answer. Turns that the agent's CLI inserts itself are not counted:
 
 * the message "No response requested.", which closes an interrupted turn when a session is resumed;
-* what was answered to the CLI's reminder that an outcome is missing. The reminder itself is answered with a
-  plain text and uses up no step.
+* the answer to the CLI's reminder that an outcome is missing. The reminder is answered with a plain text,
+  which is not a step of the script.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,9 @@ from orchestrator.gateway.script import Answer, Script, Step, Steps, TaskScript
 
 CLOSED_TURN = "No response requested."
 REMINDER = "[structured-output-enforce]"
-# How the texts begin that the CLI itself (2.1.330) puts into a user's message. A prompt begins otherwise;
-# after an attempt that ended in an error it stands in one message with the last tool's result.
+# The CLI (2.1.330) puts texts of its own into the user's messages; these are their beginnings, with which no
+# prompt begins. After an attempt that ended in an error, the next prompt and the result of the last tool
+# share one message, so each text of a message has to be compared.
 NOT_A_PROMPT = (
     "<system-reminder>",
     "[Request interrupted",
@@ -34,15 +35,15 @@ class Turns:
 
     total: int
     since_prompt: int
-    """Since the last message that holds a prompt, not only a tool's result or a text of the CLI."""
+    """Turns after the last message with a prompt; tool results and texts of the CLI are not prompts."""
     reminded: bool
-    """Whether the CLI asks for a missing outcome."""
+    """Whether the last message of the user is the CLI's reminder of a missing outcome."""
 
 
 def next_step(
     script: Script, *, task: str, attempt: int, messages: Sequence[Mapping[str, Any]], subagent: bool
 ) -> Step:
-    """The step that answers this conversation; past the last one, a final answer."""
+    """The step that answers this conversation; after the last step, a final answer."""
     turns = count_turns(messages)
     found = script.for_task(task)
     if found is None:
@@ -53,16 +54,16 @@ def next_step(
         return _at(found.subagents, turns.total) or Answer(text="Done.")
     if found.attempts:
         steps = found.attempts[min(attempt, len(found.attempts)) - 1]
-        return _at(steps, turns.since_prompt) or _final(found)
-    return _at(found.steps, turns.total) or _final(found)
+        return _at(steps, turns.since_prompt) or _last_outcome(found)
+    return _at(found.steps, turns.total) or _last_outcome(found)
 
 
 def _at(steps: Steps, number: int) -> Step | None:
     return steps[number] if number < len(steps) else None
 
 
-def _final(task: TaskScript) -> Answer:
-    """The last outcome of the task's script once more; without any, a text."""
+def _last_outcome(task: TaskScript) -> Answer:
+    """Repeats the last outcome of the task's script; without any, a text."""
     steps = [step for attempt in (task.attempts or (task.steps,)) for step in attempt]
     for step in reversed(steps):
         if isinstance(step, Answer) and step.outcome is not None:

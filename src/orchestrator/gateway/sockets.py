@@ -1,7 +1,9 @@
-"""Where the gateway's sockets lie, and who may reach them.
+"""Where the gateway's sockets are, and who may connect to them.
 
-A unix socket's path has at most 107 bytes, so they lie under a short folder in /tmp and not in the state
-folder. That folder is ours alone (0700); the container reaches only its attempt's folder, by a mount.
+The path of a Unix socket has at most 107 bytes, so the sockets are in a short folder below /tmp and not in
+the state folder. Every user may create names in /tmp: another user who created ours first could put a socket
+there and receive credentials. So the folder must belong to us, have mode 0700, and not be a link.
+A container reaches only the folder of its own attempt, which is mounted into it.
 """
 
 import hashlib
@@ -19,8 +21,8 @@ BACKLOG = 128
 
 
 def gateway_folder(state: Path) -> Path:
-    """The folder of this state folder's gateway; the same for every way of writing the path."""
-    return user_folder() / _short(str(state.resolve()), 10)
+    """The folder of this state folder's gateway; links in the path make no difference."""
+    return user_folder() / _short_hash(str(state.resolve()), 10)
 
 
 def user_folder() -> Path:
@@ -32,31 +34,31 @@ def control_socket(state: Path) -> Path:
 
 
 def attempt_folder(folder: Path, key: AttemptKey) -> Path:
-    return folder / _short("\0".join((key.run, key.task, str(key.attempt))), 16)
+    return folder / _short_hash("\0".join((key.run, key.task, str(key.attempt))), 16)
 
 
 def check_user_folder(above: Path | None = None) -> Path:
-    """The folder of our sockets, made or not; raises EnvironmentInvalid when it is not ours alone."""
+    """The folder of our sockets, which need not exist. Raises EnvironmentInvalid when it is not private."""
     above = above or user_folder()
-    fault = _fault(above.lstat()) if os.path.lexists(above) else None
+    fault = _describe_fault(above.lstat()) if os.path.lexists(above) else None
     if fault is not None:
         raise EnvironmentInvalid(
             f"the folder of the gateway's sockets {fault}",
             where=str(above),
-            hint="Somebody else may have made it. Look at it, remove it, and start again.",
+            hint="Another user may have created it. Check what it holds, remove it, and start again.",
         )
     return above
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the gateway's folder, and check that the folder above it is ours alone.
+    """Create the gateway's folder, and check that the folder above it is private.
 
-    Raises EnvironmentInvalid when it is a link, somebody else's, or open to others.
+    Raises EnvironmentInvalid when that is a link, belongs to another user, or is open to others.
     """
     above = folder.parent
     try:
         above.mkdir(mode=0o700)
-        above.chmod(0o700)  # whatever the umask left out
+        above.chmod(0o700)  # the umask may have removed bits
     except FileExistsError:
         pass
     check_user_folder(above)
@@ -64,7 +66,7 @@ def prepare_folder(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def _fault(status: os.stat_result) -> str | None:
+def _describe_fault(status: os.stat_result) -> str | None:
     if stat.S_ISLNK(status.st_mode):
         return "is a symbolic link"
     if not stat.S_ISDIR(status.st_mode):
@@ -77,9 +79,9 @@ def _fault(status: os.stat_result) -> str | None:
 
 
 def listening_socket(folder: Path, owner: Owner) -> socket.socket:
-    """A socket in the attempt's folder, made anew at the same path, for this user alone.
+    """A new socket at the usual path in the attempt's folder, to which only this user can connect.
 
-    The folder itself is kept when it exists: a container has it mounted.
+    A folder that exists is kept: a container may have it mounted, and would not see another one.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / SOCKET_NAME
@@ -88,8 +90,8 @@ def listening_socket(folder: Path, owner: Owner) -> socket.socket:
     try:
         listener.bind(str(path))
         path.chmod(0o600)
-        _give(path, owner)
-        _give(folder, owner)
+        _give_to_agent(path, owner)
+        _give_to_agent(folder, owner)
         listener.listen(BACKLOG)
     except BaseException:
         listener.close()
@@ -97,16 +99,16 @@ def listening_socket(folder: Path, owner: Owner) -> socket.socket:
     return listener
 
 
-def _give(path: Path, owner: Owner) -> None:
-    """Hand over to the container's user; the group does not matter (the modes give it nothing)."""
+def _give_to_agent(path: Path, owner: Owner) -> None:
+    """Make the container's user the owner. The group is not checked: the modes give it no access."""
     if owner.uid != path.stat().st_uid and os.geteuid() != 0:
         raise EnvironmentInvalid(
-            f"the agent's user {owner.uid} is not yours, and only root can give it a socket",
+            f"the agent runs as user {owner.uid}, and only root can give that user a socket",
             where=str(path),
             hint="Run as the owner of the code folder.",
         )
     give_to(path, owner)
 
 
-def _short(text: str, length: int) -> str:
+def _short_hash(text: str, length: int) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:length]

@@ -1,4 +1,4 @@
-"""Which model an agent gets, by the settings and the caller's environment."""
+"""Chooses the model of an agent, by the settings and the caller's environment."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +17,12 @@ from orchestrator.gateway.access import (
 from orchestrator.gateway.script import load_script
 
 
-def chosen_model(
+def choose_model(
     folder: Path, settings: Settings, environ: Mapping[str, str], driver: AgentDriver
 ) -> ModelSource:
     """The scripted model of the settings, else the provider with the caller's credential.
 
-    Raises EnvironmentInvalid when there is no credential, ConfigurationError for a script or an address that
+    Raises EnvironmentInvalid without a credential, and ConfigurationError when the script or the address
     cannot be used.
     """
     if settings.gateway.scripted is not None:
@@ -31,10 +31,12 @@ def chosen_model(
         return Scripted(path=script)
     credential = credential_from(environ, driver.credentials)
     if credential is None:
-        names = "=… or ".join(VARIABLES[kind] for kind in driver.credentials) or "a credential"
+        exports = " or ".join(f"export {VARIABLES[kind]}=…" for kind in driver.credentials)
         raise EnvironmentInvalid(
             f"no credential for the agent {driver.name}",
-            hint=f"export {names}=…, or try without a model: -c gateway.scripted=FILE",
+            hint=f"Run {exports}, or use a scripted model: -c gateway.scripted=FILE"
+            if exports
+            else "Use a scripted model: -c gateway.scripted=FILE",
         )
     upstream = settings.gateway.upstream or environ.get("ANTHROPIC_BASE_URL") or PROVIDER_URL
     return Provider(upstream=upstream, credential=credential)

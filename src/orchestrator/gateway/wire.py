@@ -1,4 +1,4 @@
-"""What goes over the control socket: one JSON object a line, an answer for each request."""
+"""The messages of the control socket: one JSON object per line, one reply per request."""
 
 import hashlib
 from pathlib import Path
@@ -78,13 +78,13 @@ def refusal(error: OrchestratorError) -> Refused:
     return Refused(error=type(error).__name__, what=error.what, where=error.where, hint=error.hint)
 
 
-def as_error(refused: Refused) -> OrchestratorError:
+def to_error(refused: Refused) -> OrchestratorError:
     kind = _ERRORS.get(refused.error, EnvironmentInvalid)
     return kind(refused.what, where=refused.where, hint=refused.hint)
 
 
-def opening(access: AttemptAccess) -> OpenAttempt:
-    """The token itself stays with the caller: its hash is enough to check it."""
+def open_request(access: AttemptAccess) -> OpenAttempt:
+    """The request that opens the attempt. It holds the hash of the token, which is enough to check it."""
     return OpenAttempt(
         run=access.run,
         task=access.task,
@@ -105,11 +105,11 @@ def _to_wire(model: ModelSource) -> ScriptedModel | ProviderModel:
 
 
 def model_source(model: ScriptedModel | ProviderModel) -> ModelSource:
-    """Raises ValueError when it is nothing that can be used."""
+    """Raises ValueError for an unknown kind of credential, or one that cannot be sent as a header."""
     match model:
         case ScriptedModel(path=path):
             return Scripted(path=Path(path))
         case ProviderModel(upstream=upstream, kind="api_key" | "oauth_token" as kind, value=value):
             return Provider(upstream=upstream, credential=Credential(kind=kind, value=value))
         case ProviderModel(kind=kind):
-            raise ValueError(f"credential of kind {kind} is not known")
+            raise ValueError(f"unknown kind of credential: {kind}")

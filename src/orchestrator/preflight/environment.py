@@ -16,7 +16,7 @@ from orchestrator.containers.machine import PROXY_VARIABLES
 from orchestrator.errors import CannotStart, CodingAgentError, EnvironmentInvalid, OrchestratorError
 from orchestrator.gateway.access import VARIABLES, Scripted
 from orchestrator.gateway.sockets import check_user_folder
-from orchestrator.gateway.source import chosen_model
+from orchestrator.gateway.source import choose_model
 from orchestrator.preflight.site import Finding, Site, failed, passed, skipped, warned
 from orchestrator.project.host import Host
 from orchestrator.state_folder import check_state_folder, state_folder
@@ -146,7 +146,7 @@ async def look_for_credential(site: Site) -> Finding:
     settings = site.loaded.settings
     driver = site.host.agent_driver(settings.agent.name)
     try:
-        model = chosen_model(site.host.folder or Path("/"), settings, site.host.environ, driver)
+        model = choose_model(site.host.folder or Path("/"), settings, site.host.environ, driver)
     except OrchestratorError as error:
         if driver.needs_model:
             raise

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.config import REPOSITORY_FILE
 from orchestrator.errors import FolderBusy, UsageError
 from orchestrator.journal.journal import Journal
 from orchestrator.plan.reader import read_plan
@@ -19,8 +20,6 @@ from orchestrator.supervision.choose_run import is_unfinished
 from orchestrator.workspace import history
 from orchestrator.workspace.user_index import remove_own_stale_lock
 from orchestrator.workspace.workspace import Workspace
-
-CONFIGURATION = "orchestrator.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +47,11 @@ class Project:
 
         A configuration that was not there when `run` started is no exception: an attempt may have written it.
         """
-        configuration = self.folder / CONFIGURATION if run is None else self.catalog.folder(run).configuration
+        configuration = (
+            self.folder / REPOSITORY_FILE if run is None else self.catalog.folder(run).configuration
+        )
         had_one = configuration.is_file() and configuration.stat().st_size > 0
-        paths = (plan, CONFIGURATION) if had_one else (plan,)
+        paths = (plan, REPOSITORY_FILE) if had_one else (plan,)
         return frozenset([path for path in paths if not await self.workspace.user.is_tracked(path)])
 
     def stored_plan(self, state: RunState) -> ReadPlan:

@@ -15,6 +15,7 @@ from orchestrator.commands.request import ResumeRequest, RunRequest, StartOption
 from orchestrator.commands.resume import resume
 from orchestrator.commands.run import run
 from orchestrator.commands.undo import UndoRequest, UndoResult, abandon, undo
+from orchestrator.config import REPOSITORY_FILE
 from orchestrator.containers.base import ContainerEngine
 from orchestrator.gates import setup_tree
 from orchestrator.journal.journal import Journal
@@ -73,7 +74,7 @@ class TemporaryProject:
         for made in (self.folder, folder / "home"):
             made.mkdir()
         (self.folder / PLAN).write_text(plan_of(tasks) if plan is None else plan)
-        (self.folder / "orchestrator.toml").write_text(settings)
+        (self.folder / REPOSITORY_FILE).write_text(settings)
         for words in (
             ("init", "-q", "-b", "main"),
             ("config", "user.name", "Ada"),
