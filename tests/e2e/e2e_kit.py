@@ -148,6 +148,14 @@ class Living:
             if event["kind"] == kind and all(event[name] == value for name, value in values.items()):
                 return event
 
+    def until_exists(self, path: Path) -> None:
+        """Wait until the file exists; the command has to be alive until then."""
+        deadline = time.monotonic() + PATIENCE
+        while not path.exists():
+            assert self.alive, f"the command ended before {path.name} was made: {self.finish()}"
+            assert time.monotonic() < deadline, f"{path.name} was never made"
+            time.sleep(0.05)
+
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
@@ -414,6 +422,16 @@ def docker(*words: str) -> str:
     done = subprocess.run(["docker", *words], env=environment, capture_output=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return done.stdout.decode()
+
+
+def wait_until_runs(container: str, command: str) -> None:
+    """Wait until the engine lists a process of the container with this shell command in its arguments."""
+    words = ["docker", "top", container, "-eo", "pid,args"]
+    environment = {"PATH": os.environ["PATH"], **ENGINE}
+    deadline = time.monotonic() + PATIENCE
+    while command not in subprocess.run(words, env=environment, capture_output=True, text=True).stdout:
+        assert time.monotonic() < deadline, f"{container} never ran {command}"
+        time.sleep(0.05)
 
 
 def inspect(container: str) -> dict[str, Any]:

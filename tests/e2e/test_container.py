@@ -13,6 +13,7 @@ import pytest
 from e2e_kit import (
     AGENT,
     ORDINARY,
+    PATIENCE,
     REPORT,
     Done,
     MakeScene,
@@ -78,20 +79,13 @@ def looked_at(new_module_scene: MakeScene) -> tuple[Scene, dict[str, Any], dict[
     limits = ("-c", "container.memory=1g", "-c", "container.cpus=1.5", "-c", "container.pids=200")
     with scene.start("run", "plan.md", "--json", *agent, *limits) as command:
         name = command.until("attempt_started")["container"]
-        _appears(scene.folder / "ready")
+        command.until_exists(scene.folder / "ready")
         found = inspect(name)
         scene.write("go", "")
         done = command.finish()
     assert done.exit_code == 0, done
     lines = (scene.folder / "probes.tsv").read_text().splitlines()
     return scene, found, {line.split("\t", 1)[0]: line.split("\t", 1)[1].strip() for line in lines}
-
-
-def _appears(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.05)
 
 
 def test_the_engine_was_told_the_whole_profile(
@@ -221,17 +215,26 @@ def with_credential(
     provider_at = ("-c", f"gateway.upstream={paid.url}")
     with scene.start("run", "plan.md", "--json", *provider_at, **{variable: CANARY}) as command:
         name = command.until("attempt_started")["container"]
-        _appears(scene.folder / "ready")
-        found, processes = inspect(name), _processes()
-        processes.pop(command.pid)
-        time.sleep(0.5)
-        later = _processes()
-        # A child that was seen between its fork and its own program is still a copy of the command.
-        processes = {pid: seen for pid, seen in processes.items() if later.get(pid) == seen}
+        command.until_exists(scene.folder / "ready")
+        found, processes = inspect(name), _processes_but(command.pid)
         scene.write("go", "")
         done = command.finish()
     assert done.exit_code == 0, done
     return scene, done, found, processes
+
+
+def _processes_but(command: int) -> dict[int, tuple[bytes, bytes]]:
+    """All but this one, which has the credential, at a moment when none is a copy of it.
+
+    A child is a copy between its fork and its own program; one that stays a copy is in the answer.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        processes = _processes()
+        copied = processes.pop(command)
+        if copied not in processes.values() or time.monotonic() > deadline:
+            return processes
+        time.sleep(0.05)
 
 
 def _processes() -> dict[int, tuple[bytes, bytes]]:

@@ -8,7 +8,6 @@ import time
 import pytest
 from e2e_kit import (
     AGENT,
-    PATIENCE,
     REPORT,
     Done,
     Living,
@@ -19,6 +18,7 @@ from e2e_kit import (
     plan,
     script,
     task,
+    wait_until_runs,
     waiting_for,
 )
 
@@ -41,13 +41,9 @@ def claude_scene(new_scene: MakeScene) -> Scene:
 def start_and_hang(scene: Scene) -> tuple[Living, str]:
     """A run whose agent hangs in its second tool call, and its session."""
     command = scene.start("run", "plan.md", "--json", *SCRIPTED)
-    session = command.until("attempt_started")["session"]
-    deadline = time.monotonic() + 60
-    while not (scene.folder / "made.txt").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.5)  # into the second call, more often than not; right in either case
-    return command, session
+    started = command.until("attempt_started")
+    wait_until_runs(started["container"], HANGS)
+    return command, started["session"]
 
 
 def check_gone_on(scene: Scene, resumed: Done, session: str) -> None:
@@ -88,9 +84,9 @@ def test_ctrl_c_stops_in_order_and_resume_goes_on_in_the_same_session(new_scene:
 def test_other_signals_stop_in_order_too(scene: Scene, number: signal.Signals) -> None:
     scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh="exec tail -f /dev/null\n")
     with scene.start("run", "plan.md", "--json", *AGENT) as command:
-        command.until("attempt_started")
+        wait_until_runs(command.until("attempt_started")["container"], "tail -f /dev/null")
         command.send(number)
-        assert "has up to 20 s to end" in command.until("notice")["text"]
+        assert "has up to 20 s to shut down" in command.until("notice")["text"]
         check_stopped(scene, command.finish())
 
 
@@ -100,10 +96,7 @@ def test_a_signal_before_there_is_a_run(scene: Scene, number: signal.Signals) ->
     checking = scene.area / "checking"
     check = f'environment.checks=[{{run="touch {checking}; exec sleep 600"}}]'
     with scene.start("run", "plan.md", "--json", "-c", check, *AGENT) as command:
-        deadline = time.monotonic() + PATIENCE
-        while not checking.exists():
-            assert command.alive and time.monotonic() < deadline
-            time.sleep(0.05)
+        command.until_exists(checking)
         command.send(number)
         stopped = command.finish()
     assert (stopped.exit_code, stopped.stdout) == (130, b""), stopped

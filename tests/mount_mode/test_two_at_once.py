@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 
 import pytest
 from e2e_kit import AGENT, Living, Scene, docker, task, waiting_for
@@ -19,7 +18,7 @@ def living(scene: Scene) -> Living:
     begin(scene, t1=WAITS)
     scene.write(".git/info/exclude", ".go\n")
     started = scene.start("run", "plan.md", "--json", *AGENT)
-    started.until("attempt_started")
+    started.until_exists(scene.folder / "half.txt")
     return started
 
 
@@ -87,8 +86,7 @@ def test_undo_ends_what_a_killed_owner_left_at_work_before_it_touches_the_files(
     scene.write(".git/info/exclude", ".go\n")
     with scene.start("run", "plan.md", "--json", *AGENT) as living:
         living.until("attempt_started", task="2")
-        while not (scene.folder / "half.txt").exists():
-            time.sleep(0.05)
+        living.until_exists(scene.folder / "half.txt")
         living.send(signal.SIGKILL)
         living.finish()
     undone = scene.orchestrator("undo", "plan.md", "1")

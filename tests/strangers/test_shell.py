@@ -4,12 +4,10 @@ import os
 import secrets
 import signal
 import subprocess  # noqa: TID251 - starts the command as a person's shell does, without our own help
-import time
-from pathlib import Path
 
 import pytest
 from at_terminal_kit import at_terminal
-from e2e_kit import AGENT, PATIENCE, REPORT, Living, MakeScene, Scene, docker, plan, task, waiting_for
+from e2e_kit import AGENT, REPORT, MakeScene, Scene, docker, plan, task, waiting_for
 
 pytestmark = pytest.mark.docker
 
@@ -22,15 +20,6 @@ def state_of(name: str) -> str:
     """As the engine says, empty when there is no such container."""
     asked = ["docker", "ps", "--all", "--filter", f"name=^{name}$", "--format", "{{.State}}"]
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _until_there(path: Path, shell: Living) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        if not shell.alive:
-            raise AssertionError(f"the shell ended before it made {path.name}: {shell.finish()}")
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @by_hand
@@ -71,7 +60,7 @@ def test_at_a_terminal_it_is_a_shell(scene: Scene) -> None:
 def test_a_signal_leaves_no_container(scene: Scene, number: signal.Signals) -> None:
     scene.commit(readme__md="x")
     with scene.start("shell", "sh", "-c", "touch started; exec sleep 600") as shell:
-        _until_there(scene.folder / "started", shell)
+        shell.until_exists(scene.folder / "started")
         if number is signal.SIGINT:  # as a terminal does: to the whole group
             os.killpg(shell.pid, number)
         else:
@@ -112,7 +101,7 @@ def test_it_sees_what_an_agent_would_see(scene: Scene) -> None:
 def _outlives_cleaning(scene: Scene, image: str) -> None:
     """Its image was made by a run that is over; the container is not that run's."""
     with scene.start("shell", "sh", "-c", "touch started; exec sleep 600") as shell:
-        _until_there(scene.folder / "started", shell)
+        shell.until_exists(scene.folder / "started")
         cleaned = scene.orchestrator("clean")
         assert cleaned.exit_code == 0 and f"kept the container {NAME}" in cleaned.out, cleaned
         assert state_of(NAME) == "running"
