@@ -13,7 +13,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.errors import StorageError
 from orchestrator.journal import reader
 from orchestrator.journal.journal import Journal
-from orchestrator.project.run_journal import RunJournal
+from orchestrator.project.run_journal import RunJournal, RunTransaction
 from orchestrator.run.facts import (
     AgentText,
     AttemptStarted,
@@ -28,7 +28,7 @@ from orchestrator.run.facts import (
     TaskFinished,
     TaskStarted,
 )
-from orchestrator.run.state import fold
+from orchestrator.run.state import RunState, fold
 
 STARTED = RunStarted(
     plan="plan.md",
@@ -160,6 +160,36 @@ async def test_a_fact_that_cannot_follow_is_not_stored(run: RunJournal, journal:
         await run.append(TaskStarted(title="t", parent="p"), task="no such task")
     assert run.state == before
     assert len(journal.facts("r")) == 1
+
+
+async def test_facts_of_one_transaction_are_stored_together(
+    run: RunJournal, journal: Journal, other: Journal, heard: list[Fact]
+) -> None:
+    await other.append("r", Notice(text="of another process"))
+    seen: list[RunState] = []
+
+    def write(transaction: RunTransaction) -> None:
+        transaction.append(TaskStarted(title="t", parent="p"), task="1")
+        seen.append(transaction.state)
+        transaction.append(Notice(text="after it"))
+
+    await run.transact(write)
+    assert (seen[0].last_n, seen[0].tasks["1"].parent) == (3, "p")
+    assert [fact.n for fact in heard] == [1, 2, 3, 4]
+    assert tuple(heard) == journal.facts("r")
+    assert run.state == fold(heard)
+
+
+async def test_a_transaction_that_fails_halfway_stores_nothing(
+    run: RunJournal, journal: Journal, heard: list[Fact]
+) -> None:
+    def write(transaction: RunTransaction) -> None:
+        transaction.append(Notice(text="the first"))
+        transaction.append(TaskStarted(title="t", parent="p"), task="no such task")
+
+    with pytest.raises(ValueError, match="cannot follow"):
+        await run.transact(write)
+    assert len(journal.facts("r")) == len(heard) == run.state.last_n == 1
 
 
 async def test_appends_at_the_same_time_keep_their_order(

@@ -10,7 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
 from orchestrator.run.facts import PlanTaken, RunStarted
 from orchestrator.run.state import RunState, advance, fold
-from orchestrator.supervision.plan_edits import entries_of, in_flight, take_edited
+from orchestrator.supervision.plan_edits import entries_of, in_flight, take_edited, ticked_off
 
 NONE = frozenset[str]()
 
@@ -20,6 +20,7 @@ def plan(**hashes: str) -> Plan:
     return plan_of(*(task(name[1:], hash=text) for name, text in hashes.items()))
 
 
+HASHES = ("one", "two", "three", "new")
 BEFORE = plan(t1="one", t2="two", t3="three")
 
 
@@ -85,3 +86,15 @@ def test_a_plan_is_not_exchanged_under_what_has_been_begun() -> None:
     assert not in_flight(STATE)
     assert in_flight(record(task_started(), attempt()))
     assert in_flight(record(task_started(), attempt(), ended("completed"), landing()))
+
+
+def test_a_ticked_task_is_imported_unless_it_was_begun_or_is_to_be_redone() -> None:
+    ticked = plan_of(*(task(id, hash=text, done=True) for id, text in zip("1234", HASHES, strict=True)))
+    state = record(*ONE_DONE)
+    assert list(ticked_off(taken(ticked, state=state), ticked)) == ["3", "4"]
+    assert list(ticked_off(taken(ticked, state=state, redo="1"), ticked)) == ["3", "4"]
+
+
+def test_a_ticked_task_that_the_run_leaves_out_stays_left_out() -> None:
+    ticked = plan_of(task("1", hash="one"), task("4", hash="new", done=True))
+    assert ticked_off(taken(ticked, state=record(only=("1",))), ticked) == {}

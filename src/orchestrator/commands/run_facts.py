@@ -11,7 +11,7 @@ from orchestrator.errors import EnvironmentInvalid
 from orchestrator.plan.model import Plan
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
-from orchestrator.project.run_journal import RunJournal
+from orchestrator.project.run_journal import RunJournal, RunTransaction
 from orchestrator.run.endings import run_ended
 from orchestrator.run.facts import (
     Listener,
@@ -24,7 +24,7 @@ from orchestrator.run.facts import (
 )
 from orchestrator.run.state import PLAN_AT_START
 from orchestrator.supervision.choose_run import NewRun, ResumeRun
-from orchestrator.supervision.plan_edits import entries_of
+from orchestrator.supervision.plan_edits import entries_of, ticked_off
 from orchestrator.workspace.tree import TreeRefused
 
 
@@ -78,12 +78,19 @@ async def record_resume(
     await finish_undo(project.workspace, journal, folder, settled.untracked)
     if choice.taken is not None:
         folder.stored_plan(choice.taken.stored).write_bytes(read.content)
-    await journal.append(RunResumed(options=settled.options))
-    if choice.taken is not None:
-        await journal.append(choice.taken)
-        await _import_ticked_off(journal, read.plan)
-    for text in settled.notices:
-        await journal.append(Notice(text=text))
+
+    def write(run: RunTransaction) -> None:
+        # A resume that was killed after `plan_taken` alone would carry out tasks that the user has ticked
+        # off.
+        run.append(RunResumed(options=settled.options))
+        if choice.taken is not None:
+            run.append(choice.taken)
+            for task_id, imported in ticked_off(run.state, read.plan).items():
+                run.append(imported, task=task_id)
+        for text in settled.notices:
+            run.append(Notice(text=text))
+
+    await journal.transact(write)
     await see_lost(project.workspace, journal)
     await _answer_by_guidance(journal, settled.options.guidance)
     return journal
@@ -115,14 +122,6 @@ async def record_new_run(
     )
     await project.workspace.user.pin_base(settled.run, started.head)
     return journal
-
-
-async def _import_ticked_off(journal: RunJournal, plan: Plan) -> None:
-    """What the person has called done since, and nobody has begun."""
-    for task in plan.tasks:
-        known = journal.state.tasks[task.id]
-        if task.done and known.finished is None and known.last is None and not known.was_redone:
-            await journal.append(TaskFinished(status="imported", commit=None), task=task.id)
 
 
 async def cancel_superseded_run(project: Project, run: str) -> None:

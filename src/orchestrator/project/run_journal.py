@@ -1,11 +1,10 @@
-"""A run's journal as a feed: every fact of the run, folded and told in the order of its number."""
+"""A run's journal as a feed: every fact of the run, folded and reported in the order of its number."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import partial, reduce
 from types import MappingProxyType
-from typing import NamedTuple
 
 from orchestrator.journal.journal import Facts, Journal
 from orchestrator.run.facts import Body, Fact, Listener, NamesReserved, Notice, RunStarted, TaskFinished
@@ -14,10 +13,33 @@ from orchestrator.run.state import RunState, advance, fold
 _log = logging.getLogger(__name__)
 
 
+class RunTransaction:
+    """A run while no other process can append: its state after all facts, those written here included."""
+
+    def __init__(self, facts: Facts, known: RunState) -> None:
+        self._facts = facts
+        self.others = facts.of(known.run, after=known.last_n)
+        """Facts that were stored since `known`, oldest first."""
+        self.own: list[Fact] = []
+        """Facts written in this transaction."""
+        self.state = reduce(advance, self.others, known)
+
+    def append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
+        """Raises ValueError when the fact cannot follow; then nothing of the transaction is stored."""
+        fact = self._facts.append(self.state.run, body, task=task, attempt=attempt)
+        self.state = advance(self.state, fact)
+        self.own.append(fact)
+
+
 class RunJournal:
     """The owner's side of a run's journal: what it and other processes append, and the state after all of it.
 
-    The state is folded, and listeners hear, in the event loop only, at each `append` and `refresh`.
+    Other processes append facts of the run as well; `cancel` does. An owner that knew only its own facts
+    would continue a run that was cancelled, so each transaction first reads what others have stored since the
+    one before. State and listeners therefore get all facts, each once, in the order of their numbers.
+
+    Facts are written in the journal's own thread. State and listeners change in the event loop only, so code
+    between two `await`s sees one state.
     """
 
     def __init__(self, journal: Journal, state: RunState, listeners: tuple[Listener, ...] = ()) -> None:
@@ -38,8 +60,11 @@ class RunJournal:
         finished: Mapping[str, TaskFinished] = MappingProxyType({}),
         listeners: tuple[Listener, ...] = (),
     ) -> "RunJournal":
-        """Store a new run's first facts, all of them or none: without the last it would do other tasks."""
+        """Store a new run's first facts in one transaction.
 
+        `finished` are tasks that this run does not carry out. A kill between two transactions would leave a
+        run without some of them, and `resume` would do those tasks.
+        """
         bodies: list[Body] = [started, *notices]
 
         def store(facts: Facts) -> list[Fact]:
@@ -48,16 +73,17 @@ class RunJournal:
                 *(facts.append(run, body, task=task) for task, body in finished.items()),
             ]
 
-        return cls(journal, fold(await journal.transact(store, stored=partial(_tell, listeners))), listeners)
+        stored = await journal.transact(store, stored=partial(_notify, listeners))
+        return cls(journal, fold(stored), listeners)
 
     @classmethod
     def open(cls, journal: Journal, run: str, listeners: tuple[Listener, ...] = ()) -> "RunJournal":
-        """The run as it stands; listeners hear what comes from now on."""
+        """The run after the facts stored so far; listeners hear only later ones."""
         return cls(journal, fold(journal.state_facts(run)), listeners)
 
     async def refresh(self) -> None:
-        """Fold what other processes have appended; after it the state has every fact stored before."""
-        await self._journal.read(self._read, seen=self._see)
+        """Fold what other processes have appended: every fact stored before this call is in the state."""
+        await self._journal.read(lambda facts: RunTransaction(facts, self.state), seen=self._take_over)
 
     async def changed(self) -> None:
         """Returns once a fact of another process was folded, at the earliest since this returned last."""
@@ -74,74 +100,69 @@ class RunJournal:
         task: str | None = None,
         attempt: int | None = None,
     ) -> Fact:
-        """Store the fact after all others; the state is the one after it. Raises StorageError.
+        """Store one fact and return it. Raises StorageError; ValueError when the fact cannot follow.
 
-        `body` may be made of the state before it and of its number: nobody appends in between.
-
-        A fact that cannot follow is not stored and raises ValueError. A cancelled `append` is stored and
-        folded all the same, before CancelledError is raised.
+        `body` can be a function of the state before the fact and of the fact's number. It is called inside
+        the transaction, so it can give out a name (an evidence id, a ref) that no other fact has.
         """
 
-        def store(facts: Facts) -> _Seen:
-            seen = self._read(facts)
-            made = body(seen.state, seen.state.last_n + 1) if callable(body) else body
-            mine = facts.append(seen.state.run, made, task=task, attempt=attempt)
-            return _Seen(advance(seen.state, mine), seen.others, mine)
+        def write(run: RunTransaction) -> None:
+            built = body(run.state, run.state.last_n + 1) if callable(body) else body
+            run.append(built, task=task, attempt=attempt)
 
-        seen = await self._journal.transact(store, stored=self._see)
-        assert seen.mine is not None
-        return seen.mine
+        return (await self.transact(write)).own[0]
+
+    async def transact(self, write: Callable[[RunTransaction], None]) -> RunTransaction:
+        """Store all facts that `write` appends, or none. Raises StorageError, and the errors of `write`.
+
+        `write` runs in the journal's thread. When the caller is cancelled, the facts are stored and folded
+        nevertheless, before CancelledError is raised: the fact that a container is about to start must be in
+        the state of whoever cleans up.
+        """
+
+        def work(facts: Facts) -> RunTransaction:
+            transaction = RunTransaction(facts, self.state)
+            write(transaction)
+            return transaction
+
+        return await self._journal.transact(work, stored=self._take_over)
 
     async def reserve_evidence(self, count: int, *, task: str | None = None) -> tuple[str, ...]:
         """So many new evidence ids, which nothing else in the run ever gets."""
 
-        def reserved(state: RunState, _n: int) -> NamesReserved:
+        def name_evidence(state: RunState, _n: int) -> NamesReserved:
             return NamesReserved(evidence=tuple(f"e{state.evidence_given + i + 1}" for i in range(count)))
 
-        return (await self._reserve(reserved, task)).evidence if count else ()
+        return (await self._reserve(name_evidence, task)).evidence if count else ()
 
     async def reserve_ref(self, kind: str, *, suffix: str = "", task: str | None = None) -> str:
         """A new ref of this kind in our own repository, which nothing else in the run ever gets."""
 
-        def reserved(state: RunState, n: int) -> NamesReserved:
+        def name_ref(state: RunState, n: int) -> NamesReserved:
             return NamesReserved(ref=f"refs/ktrdr/{kind}/{state.run}/{n}{suffix}")
 
-        ref = (await self._reserve(reserved, task)).ref
+        ref = (await self._reserve(name_ref, task)).ref
         assert ref is not None
         return ref
 
     async def _reserve(
-        self, reserved: Callable[[RunState, int], NamesReserved], task: str | None
+        self, build: Callable[[RunState, int], NamesReserved], task: str | None
     ) -> NamesReserved:
-        body = (await self.append(reserved, task=task)).body
+        body = (await self.append(build, task=task)).body
         assert isinstance(body, NamesReserved)
         return body
 
-    def _read(self, facts: Facts) -> "_Seen":
-        state = self.state
-        others = facts.of(state.run, after=state.last_n)
-        return _Seen(reduce(advance, others, state), others, None)
-
-    def _see(self, seen: "_Seen") -> None:
-        # An append that was asked for while an earlier one was not yet reported has read the fact of that
-        # one, too: it is known by now.
-        others = [fact for fact in seen.others if fact.n > self.state.last_n]
+    def _take_over(self, transaction: RunTransaction) -> None:
+        # The thread can begin a transaction before the loop has taken over the one before it, and then reads
+        # the facts of that one as facts of others. By now they are known.
+        others = [fact for fact in transaction.others if fact.n > self.state.last_n]
         self._others_appended = self._others_appended or bool(others)
-        self.state = seen.state
-        _tell(self._listeners, [*others, *([seen.mine] if seen.mine is not None else [])])
+        self.state = transaction.state
+        _notify(self._listeners, [*others, *transaction.own])
 
 
-class _Seen(NamedTuple):
-    """What a transaction found and did."""
-
-    state: RunState
-    others: tuple[Fact, ...]
-    """Facts that were stored since the state it began with, oldest first."""
-    mine: Fact | None
-
-
-def _tell(listeners: tuple[Listener, ...], facts: Iterable[Fact]) -> None:
-    """A listener that fails misses the fact; the run continues."""
+def _notify(listeners: tuple[Listener, ...], facts: Iterable[Fact]) -> None:
+    """Call each listener with each fact. A listener that raises misses that fact; the run continues."""
     for fact in facts:
         for listener in listeners:
             try:

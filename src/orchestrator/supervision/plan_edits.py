@@ -2,8 +2,8 @@
 
 from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
-from orchestrator.run.facts import PlanTaken, TaskEntry
-from orchestrator.run.phase import Landing, Working, phase
+from orchestrator.run.facts import PlanTaken, TaskEntry, TaskFinished
+from orchestrator.run.phase import Landing, NotStarted, Started, Working, phase
 from orchestrator.run.state import RunState
 
 
@@ -17,6 +17,19 @@ def entries_of(plan: Plan) -> tuple[TaskEntry, ...]:
 def in_flight(state: RunState) -> bool:
     """Whether an attempt or a landing has been begun and not ended: its plan is the one it began with."""
     return any(isinstance(phase(state, task), Working | Landing) for task in state.tasks.values())
+
+
+def ticked_off(state: RunState, plan: Plan) -> dict[str, TaskFinished]:
+    """Tasks that the user has ticked off in the plan and that have no attempt, with the fact that ends each.
+
+    A task of which the user has asked for a redo is not among them, although its box may still be ticked.
+    """
+    ticked = [state.tasks[task.id] for task in plan.tasks if task.done]
+    return {
+        task.entry.id: TaskFinished(status="imported", commit=None)
+        for task in ticked
+        if isinstance(phase(state, task), NotStarted | Started) and not task.was_redone
+    }
 
 
 def left_by_attempts(state: RunState) -> frozenset[str | None]:
