@@ -10,7 +10,6 @@ from pathlib import Path
 
 import msgspec
 
-import orchestrator
 from orchestrator.clock import Clock
 from orchestrator.containers.machine import EXCEPTION_VARIABLES, HTTP_PROXY_VARIABLES
 from orchestrator.errors import EnvironmentInvalid, OrchestratorError
@@ -149,10 +148,10 @@ class GatewayClient:
         )
 
     async def _start(self) -> None:
-        package = Path(orchestrator.__file__).parent.parent
+        above_package = Path(__file__).parents[2]
         environment = {name: value for name, value in self._environ.items() if name in PASSED_VARIABLES}
         # aiohttp sends the login of a netrc file to the hosts in it: it would compete with the credential.
-        environment |= {"PYTHONPATH": str(package), "NETRC": os.devnull}
+        environment |= {"PYTHONPATH": str(above_package), "NETRC": os.devnull}
         # -P: no module is imported from the folder in which it is started.
         argv = [sys.executable, "-P", "-m", "orchestrator.gateway"]
         argv += ["--state", str(self._state), "--state-id", self._state_id]
