@@ -1,4 +1,4 @@
-"""What is no plan is one clear error; what is hostile is read in time linear in its size."""
+"""A file that is not a plan is one clear error; a hostile file is read in time linear in its size."""
 
 import contextlib
 import sys
@@ -28,7 +28,7 @@ T = "## Task 1.1: x\n\n"
         pytest.param(b'{"tasks": [', "not JSON", "plan.md:1", id="json-cut-off"),
         pytest.param(b"[" * 100_000, "nested too deeply", "plan.md", id="json-deep"),
         pytest.param(
-            b'{"tasks":[{"id":' + b"1" * 5000 + b"}]}", "number too long", "plan.md", id="json-number"
+            b'{"tasks":[{"id":' + b"1" * 5000 + b"}]}", "too long a number", "plan.md", id="json-number"
         ),
         pytest.param(b"{}", "no task", "plan.md", id="json-empty"),
         pytest.param(b'"x"', "no task", "plan.md", id="json-string"),

@@ -1,4 +1,4 @@
-"""Plans in the shapes people write, each read whole and compared with what a person says it holds."""
+"""Plans in the shapes that authors write, each read whole and compared with a reviewed result."""
 
 import json
 from pathlib import Path

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from orchestrator.plan.graph import cycles, ordered
+from orchestrator.plan.graph import find_cycles, order_tasks
 from orchestrator.plan.model import Plan, Task
 from orchestrator.plan.reader import read_plan
 
@@ -111,7 +111,7 @@ def test_another_case_of_an_id_is_that_id() -> None:
 
 
 def test_order_keeps_the_document_where_it_may() -> None:
-    assert ids(ordered(plan("3", "none", "none", "1"))) == ["2", "3", "1", "4"]
+    assert ids(order_tasks(plan("3", "none", "none", "1"))) == ["2", "3", "1", "4"]
 
 
 @pytest.mark.parametrize(
@@ -124,14 +124,14 @@ def test_order_keeps_the_document_where_it_may() -> None:
 )
 def test_cycles_have_their_path(depends: list[str], path: tuple[str, ...]) -> None:
     found = plan(*depends)
-    assert cycles(found.tasks) == (path,)
+    assert find_cycles(found.tasks) == (path,)
     (error,) = found.errors
     assert error.code == "dependency-cycle"
     assert " → ".join(path) in error.message
-    assert sorted(ids(ordered(found))) == sorted(ids(found.tasks))
+    assert sorted(ids(order_tasks(found))) == sorted(ids(found.tasks))
 
 
 def test_long_chains_need_no_recursion() -> None:
     found = read_plan("".join(f"## Task {n}: x\n" for n in range(5000)), path="plan.md")
-    assert cycles(found.tasks) == ()
-    assert [int(task.id) for task in ordered(found)] == list(range(5000))
+    assert find_cycles(found.tasks) == ()
+    assert [int(task.id) for task in order_tasks(found)] == list(range(5000))

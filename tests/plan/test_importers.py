@@ -196,7 +196,7 @@ def test_odd_objects_are_read_or_reported(task: dict[str, object]) -> None:
         "404 page for unknown paths",
         "2 retries on time-out",
         "1.5 MB limit enforced",
-        "T1 line is ordered",
+        "T1 line is order_tasks",
         "Parse it\n  - [ ] 3 files in src\n  - [ ] 1.2 too",
     ],
 )

@@ -1,4 +1,4 @@
-"""What holds for every plan: written in any style it reads back, and no text at all makes the reader fail."""
+"""Properties of every plan: it reads back in any style, and no text at all makes the reader fail."""
 
 import json
 
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from plan_writer import Style, Written, plans, styles, write
 
 from orchestrator.errors import PlanError
-from orchestrator.plan.graph import cycles, ordered
+from orchestrator.plan.graph import find_cycles, order_tasks
 from orchestrator.plan.model import FORMATS, Plan, Task
 from orchestrator.plan.reader import read_plan
 
@@ -54,9 +54,9 @@ def test_a_plan_reads_back_equal_in_any_style(
 @given(plans, styles)
 def test_the_order_of_a_plan_respects_its_dependencies(tasks: list[Written], style: Style) -> None:
     plan = read_plan(write(tasks, style), path="plan.md")
-    assert cycles(plan.tasks) == ()
+    assert find_cycles(plan.tasks) == ()
     finished: set[str] = set()
-    for task in ordered(plan):
+    for task in order_tasks(plan):
         assert finished.issuperset(task.depends_on)
         finished.add(task.id)
     assert finished == {task.id for task in plan.tasks}
@@ -107,7 +107,7 @@ def test_any_mixture_of_markdown_gives_a_plan_or_a_plan_error(pieces: list[str],
     count = len(pieces) + 1
     assert all(1 <= entry.line <= count for entry in plan.diagnostics)
     assert all(1 <= task.lines.first <= task.lines.last <= count for task in plan.tasks)
-    assert len(ordered(plan)) == len(plan.tasks)
+    assert len(order_tasks(plan)) == len(plan.tasks)
     assert read_or_refuse("\r\n".join(pieces), format) == plan
 
 

@@ -191,10 +191,10 @@ def _gates(task: Task) -> str:
 
 def _graph(plan: Plan) -> Iterator[str]:
     """One line for each task in the order of work, with what it waits for."""
-    from orchestrator.plan.graph import ordered
+    from orchestrator.plan.graph import order_tasks
 
     yield "Order of work:"
-    for number, task in enumerate(ordered(plan), 1):
+    for number, task in enumerate(order_tasks(plan), 1):
         waits = ", ".join(one_line(name, 24) for name in task.depends_on)
         yield f"{number:>4}. {one_line(task.id, 24)}" + (f" <- {waits}" if waits else "")
 

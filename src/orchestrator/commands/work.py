@@ -1,7 +1,7 @@
 """The plan as the policy sees it."""
 
 from orchestrator.config import Settings
-from orchestrator.plan.graph import ordered
+from orchestrator.plan.graph import order_tasks
 from orchestrator.plan.model import Plan, Task
 from orchestrator.project.project import Project
 from orchestrator.run.state import RunState
@@ -16,7 +16,7 @@ async def work_of(project: Project, plan: Plan, settings: Settings, state: RunSt
     records = [record for record in earlier if record.run != state.run]
     on_branch = await project.on_branch(records)
     items = []
-    for task in ordered(plan):
+    for task in order_tasks(plan):
         finished = state.tasks[task.id].finished
         if finished is not None and finished.status in ("imported", "skipped"):
             continue

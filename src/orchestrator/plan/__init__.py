@@ -1,1 +1,1 @@
-"""What was asked: plans, their tasks and the order between them. Pure: no I/O."""
+"""Plans: their tasks and the order between them. Pure: no I/O."""

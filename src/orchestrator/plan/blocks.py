@@ -2,8 +2,8 @@
 
 markdown-it-py reads headings, rules, quotes, HTML and paragraphs. Three of its rules are replaced: fenced
 blocks, because authors nest them (see `fences`); indented code and paragraphs, because lists are not a
-structure here but lines of text. That keeps a block inside a list where the author put it, however it is
-indented, and reading fast: the library's own list and paragraph rules take most of the time of a plan.
+structure here but lines of text. A block inside a list then stays where the author put it, however it is
+indented. Reading is also fast: the library's own list and paragraph rules would take most of the time.
 """
 
 import re
@@ -54,7 +54,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """What the rules share while one text is read; the library passes it around as the environment."""
+    """State that the rules share while one text is read; the library passes it to them as the environment."""
 
     lines: list[str]
     is_task_heading: Callable[[str], bool]
@@ -76,35 +76,35 @@ def read_blocks(text: str, is_task_heading: Callable[[str], bool]) -> Document:
         blocks=[],
         findings=[],
     )
-    _parser().parse(text, {"reading": reading})
+    _build_parser().parse(text, {"reading": reading})
     findings = [*reading.findings, *_unterminated_html(reading)]
     return Document(lines=tuple(lines), blocks=tuple(reading.blocks), diagnostics=tuple(findings))
 
 
-def _parser() -> MarkdownIt:
+def _build_parser() -> MarkdownIt:
     """Two rules instead of the library's eleven; they call the library's own by a line's first character."""
     parser = MarkdownIt("commonmark")
     parser.core.ruler.enableOnly(["block"])
-    parser.block.ruler.at("paragraph", _block)
-    parser.block.ruler.push("interrupts", _interrupts, {"alt": ["blockquote"]})
+    parser.block.ruler.at("paragraph", _read_block)
+    parser.block.ruler.push("interrupts", _read_interruption, {"alt": ["blockquote"]})
     parser.block.ruler.enableOnly(["paragraph", "interrupts"])
     return parser
 
 
-def _block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _read_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     reading: _Reading = state.env["reading"]
     if _is_indented(state, start) and not reading.lists.holds(start, state.sCount[start]):
-        _code(state, start, end)
-    elif not _interrupts(state, start, end, silent):
-        _paragraph(state, start, end)
+        _read_code(state, start, end)
+    elif not _read_interruption(state, start, end, silent):
+        _read_paragraph(state, start, end)
     if state.tokens and state.level == 0:
-        reading.blocks.append(_block_of(state.tokens))
+        reading.blocks.append(_convert_tokens(state.tokens))
         state.tokens.clear()
     return True
 
 
-def _block_of(tokens: list[Token]) -> Block:
-    """What one of the library's own rules has found; what is inside a quote is left out."""
+def _convert_tokens(tokens: list[Token]) -> Block:
+    """One block from the tokens of a library rule; the content of a quote is left out."""
     first = tokens[0]
     assert first.map is not None
     lines = first.map[0] + 1, first.map[1]
@@ -113,9 +113,9 @@ def _block_of(tokens: list[Token]) -> Block:
     return Block(_KINDS[first.type], *lines, text=first.content)
 
 
-def _interrupts(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _read_interruption(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Every block that may follow a paragraph without a blank line."""
-    if _fence(state, start, end, silent):
+    if _read_fence(state, start, end, silent):
         return True
     rule = _RULES.get(state.src[state.bMarks[start] + state.tShift[start]])
     return rule is not None and not _is_indented(state, start) and rule(state, start, end, silent)
@@ -154,10 +154,10 @@ _HTML_ENDS = (
 )
 
 
-def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _read_fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     reading: _Reading = state.env["reading"]
     opener = reading.fences.at(start)
-    if opener is None or state.level > 0:  # what a quote holds is not read
+    if opener is None or state.level > 0:  # the content of a quote is not read
         return False
     if opener.indent > 3 and not opener.in_item and not reading.lists.holds(start, opener.indent):
         return False
@@ -165,15 +165,15 @@ def _fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         return True
     found = reading.fences.end_of(start)
     reading.findings.extend(_fence_findings(start + 1, found))
-    content = _dedented(reading.lines[start + 1 : found.end], opener.indent)
+    content = _dedent(reading.lines[start + 1 : found.end], opener.indent)
     state.line = min(found.end + (1 if found.closed else 0), end)
     info = opener.info.split(" ")[0].strip("{}.").lower()
     reading.blocks.append(Block("fence", start + 1, state.line, text=content, info=info))
     return True
 
 
-def _dedented(lines: list[str], columns: int) -> str:
-    """Without the indentation of the fence itself; the library's own way fails on short last lines."""
+def _dedent(lines: list[str], columns: int) -> str:
+    """Remove the fence's own indentation from its content; the library's method fails on short last lines."""
     if columns:
         lines = [_cut(line, columns) for line in lines]
     return "".join(f"{line}\n" for line in lines)
@@ -192,15 +192,15 @@ def _fence_findings(line: int, found: FenceEnd) -> Iterator[Diagnostic]:
         yield finding("ambiguous-fence", line, message)
 
 
-def _code(state: StateBlock, start: int, end: int) -> None:
+def _read_code(state: StateBlock, start: int, end: int) -> None:
     line = start + 1
     while line < end and (state.isEmpty(line) or _is_indented(state, line)):
         line += 1
-    _plain(state, "code", start, line)
+    _add_lines(state, "code", start, line)
 
 
 class _Lists:
-    """How far the content of the open list items is indented at a line; lines are read as they are asked."""
+    """How far the content of the open list items is indented at a line; lines are read when asked for."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines
@@ -210,11 +210,11 @@ class _Lists:
     def holds(self, line: int, indent: int) -> bool:
         """Whether a line indented this far is content of a list item. Lines are asked in ascending order."""
         for number in range(self._read, line):
-            self._take(self._lines[number])
+            self._add_line(self._lines[number])
         self._read = max(self._read, line)
         return bool(self._open) and self._open[0] <= indent
 
-    def _take(self, text: str) -> None:
+    def _add_line(self, text: str) -> None:
         stripped = text.lstrip()
         if not stripped:
             return
@@ -226,16 +226,16 @@ class _Lists:
             self._open.append(len(item.group(1).expandtabs(4)))
 
 
-def _paragraph(state: StateBlock, start: int, end: int) -> None:
+def _read_paragraph(state: StateBlock, start: int, end: int) -> None:
     parent, state.parentType = state.parentType, "paragraph"
     line = start + 1
-    while line < end and not state.isEmpty(line) and not _interrupts(state, line, end, True):
+    while line < end and not state.isEmpty(line) and not _read_interruption(state, line, end, True):
         line += 1
     state.parentType = parent
-    _plain(state, "text", start, line)
+    _add_lines(state, "text", start, line)
 
 
-def _plain(state: StateBlock, kind: Kind, start: int, end: int) -> None:
+def _add_lines(state: StateBlock, kind: Kind, start: int, end: int) -> None:
     state.line = end
     if state.level == 0:
         reading: _Reading = state.env["reading"]
@@ -243,12 +243,13 @@ def _plain(state: StateBlock, kind: Kind, start: int, end: int) -> None:
         reading.blocks.append(Block(kind, start + 1, end, text=text))
 
 
-def _html(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+def _read_html(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """HTML that lasts to the next blank line ends before a task, or a fence, that follows without one."""
     reading: _Reading = state.env["reading"]
     if silent or state.level > 0 or any(opens.match(reading.lines[start]) for opens, _ in _HTML_ENDS):
         return html_block(state, start, end, silent)
-    # Looked for first: the library would go on to the next blank line, again and again.
+    # The end is searched first: the library would read on to the next blank line from every task that it
+    # meets, which takes quadratic time.
     last = next((n for n in range(start + 1, end) if _ends_html(state, reading, n)), end)
     return html_block(state, start, last, silent)
 
@@ -261,8 +262,8 @@ def _ends_html(state: StateBlock, reading: _Reading, line: int) -> bool:
     )
 
 
-def _hr(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Most lines that start like a rule are list items and labels; their third character tells."""
+def _read_rule(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """Most lines that start like a rule are list items or labels; the third character rules them out."""
     at = state.bMarks[start] + state.tShift[start] + 2
     return state.src[at : at + 1] in _IN_A_RULE and hr(state, start, end, silent)
 
@@ -271,8 +272,8 @@ _IN_A_RULE = frozenset("*-_ \t")
 _RULES: dict[str, Callable[[StateBlock, int, int, bool], bool]] = {
     "#": heading,
     ">": blockquote,
-    "<": _html,
-    "*": _hr,
-    "-": _hr,
-    "_": _hr,
+    "<": _read_html,
+    "*": _read_rule,
+    "-": _read_rule,
+    "_": _read_rule,
 }

@@ -10,8 +10,8 @@ from orchestrator.plan.fields import Field
 from orchestrator.plan.model import Diagnostic
 from orchestrator.plan.values import SHELLS, only_code
 
-# A quote that is never closed goes to the end of its line; looked for again from each one, it costs
-# quadratic time.
+# A quote that is never closed ends with its line. If it had to be closed, each quote would search the rest of
+# the text for its end, which takes quadratic time.
 _QUOTED = re.compile(r"'[^'\n]*+'?|\"(?:\\.|[^\"\\\n])*+\"?")
 _BETWEEN = re.compile(r"&&|\|\||[;\n]")
 _NOTHING = re.compile(
@@ -31,14 +31,17 @@ class Commands:
     diagnostics: tuple[Diagnostic, ...]
 
 
-def commands_of(fields: Iterable[Field], *, whose: str) -> Commands:
-    """One fenced block, or a value or list item that is a single code span, is one command, as it stands."""
+def read_commands(fields: Iterable[Field], *, whose: str) -> Commands:
+    """The commands under these fields, and findings about them; `whose` begins each message.
+
+    One command is a fenced block, or a value or list item that is a single code span. Its text is unchanged.
+    """
     commands: list[str] = []
     findings: list[Diagnostic] = []
     for field in fields:
-        for inline in _inline(field):
+        for inline in _inline_commands(field):
             commands.append(inline)
-            findings += [*_vacuous(inline, field.line, whose), *_prompted(inline, field.line, whose)]
+            findings += _findings_about(inline, field.line, whose)
         for block in field.fences:
             if block.info == "" and _SHOWS_OUTPUT.search(field.label):
                 continue
@@ -48,8 +51,8 @@ def commands_of(fields: Iterable[Field], *, whose: str) -> Commands:
     return Commands(commands=tuple(commands), diagnostics=tuple(findings))
 
 
-def _inline(field: Field) -> list[str]:
-    """Under a label that names something else (a place, a file), a code span is no command."""
+def _inline_commands(field: Field) -> list[str]:
+    """Commands in code spans. Under a label for something else (a folder) a code span is not a command."""
     if field.label and field.meaning not in ("verify", "smoke") and not _RUNS.search(field.label):
         return []
     whole = only_code(field.value)
@@ -62,7 +65,7 @@ def is_command(block: Block) -> bool:
 
 
 def is_vacuous(command: str) -> bool:
-    """Whether a command succeeds whatever the work is like."""
+    """Whether a command succeeds even if the task was not done."""
     text = _COMMENT.sub("", _QUOTED.sub("q", command))
     if _FORGIVEN.search(text.rstrip()):
         return True
@@ -72,20 +75,19 @@ def is_vacuous(command: str) -> bool:
 def _block_findings(block: Block, whose: str) -> list[Diagnostic]:
     if block.info not in ("", *SHELLS):
         return [finding("not-a-command", block.first, f"{whose}: a block of `{block.info[:20]}` is not run")]
-    findings = [*_vacuous(block.text, block.first, whose), *_prompted(block.text, block.first, whose)]
+    findings = _findings_about(block.text, block.first, whose)
     if block.info == "" and block.text.strip():
         message = f"{whose}: a block without a language is read as a command"
         findings.append(finding("untagged-command", block.first, message))
     return findings
 
 
-def _prompted(command: str, line: int, whose: str) -> list[Diagnostic]:
-    if _PROMPT.match(command) is None:
-        return []
-    return [finding("shell-prompt", line, f"{whose}: the shell takes the prompt `$` for a program")]
-
-
-def _vacuous(command: str, line: int, whose: str) -> list[Diagnostic]:
-    if not is_vacuous(command):
-        return []
-    return [finding("vacuous-verify", line, f"{whose}: the command succeeds whether the work is done or not")]
+def _findings_about(command: str, line: int, whose: str) -> list[Diagnostic]:
+    findings = []
+    if is_vacuous(command):
+        message = f"{whose}: the command succeeds whether the work is done or not"
+        findings.append(finding("vacuous-verify", line, message))
+    if _PROMPT.match(command) is not None:
+        message = f"{whose}: the shell would run the prompt `$` as a program"
+        findings.append(finding("shell-prompt", line, message))
+    return findings

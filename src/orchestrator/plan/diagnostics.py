@@ -1,4 +1,4 @@
-"""Every finding a reader can report about a plan: its code, how grave it is, and what to do about it."""
+"""Every finding that a reader can report about a plan: its code, its severity, and how to fix it."""
 
 from dataclasses import dataclass
 
@@ -24,10 +24,10 @@ RULES: dict[str, Rule] = {
         severity="warning", hint="Give the outer fence one backtick more than the fences inside it."
     ),
     "unterminated-html": Rule(
-        severity="warning", hint="Close the comment or the tag: all that follows is inside it."
+        severity="warning", hint="Close the comment or the tag: everything below it is inside it."
     ),
     "unknown-dependency": Rule(
-        severity="warning", hint="It counts as met; name a task of this plan if one was meant."
+        severity="warning", hint="The dependency is ignored; name a task of this plan if you meant one."
     ),
     "unreadable-dependency": Rule(
         severity="warning", hint="Name tasks by id, as in `3.1, 3.2`, or write `none`."
@@ -40,9 +40,9 @@ RULES: dict[str, Rule] = {
         severity="warning", hint="Use a command that fails while the task is not done, such as a test."
     ),
     "not-a-command": Rule(
-        severity="warning", hint="Put what is to be run in a ```bash block; other blocks are not run."
+        severity="warning", hint="Put commands in a ```bash block; other blocks are not run."
     ),
-    "shell-prompt": Rule(severity="warning", hint="Take the `$ ` away: a command runs as it stands."),
+    "shell-prompt": Rule(severity="warning", hint="Remove the `$ `: a command runs exactly as written."),
     "untagged-command": Rule(
         severity="warning", hint="Write ```bash when it is a command and ```text when it is not."
     ),
@@ -56,18 +56,16 @@ RULES: dict[str, Rule] = {
     ),
     "bad-front-matter": Rule(severity="warning", hint="Write `key: value` lines between two `---` lines."),
     "hidden-character": Rule(
-        severity="warning", hint="Remove it: it can make the text look different from what it is."
+        severity="warning", hint="Remove it: it can make the text look different from what a program reads."
     ),
-    "optional-task": Rule(
-        severity="info", hint="It is done like the others; mark it as done to leave it out."
-    ),
-    "task-in-fence": Rule(severity="info", hint="Nothing to do when it is a sample."),
-    "left-out-task": Rule(severity="info", hint="Change its status or its marks if it is to be done."),
+    "optional-task": Rule(severity="info", hint="It runs like the others; mark it as done to skip it."),
+    "task-in-fence": Rule(severity="info", hint="Ignore this if the block is a sample."),
+    "left-out-task": Rule(severity="info", hint="Change its status or its marks if it should run."),
 }
 
 
 OWN_DEPENDENCY = Rule(severity="error", hint="Fix the id or remove the dependency.")
-"""Instead of the rule of unknown-dependency where only a task of this plan can be meant."""
+"""Replaces the rule of unknown-dependency if the id can only mean a task of this plan."""
 
 
 def finding(code: str, line: int, message: str, *, rule: Rule | None = None) -> Diagnostic:
@@ -76,7 +74,10 @@ def finding(code: str, line: int, message: str, *, rule: Rule | None = None) -> 
 
 
 def describe(entry: Diagnostic, *, path: str) -> str:
-    """As `plan check` and `run` print it: place, severity and code, and below what to do about it."""
+    """One finding as `plan check` and `run` print it.
+
+    Place, severity, code, message; below, the fix.
+    """
     place = f"{one_line(path, 4096)}:{entry.line}"
     message = one_line(entry.message, 300)
     return f"{place}: {entry.severity} {entry.code} {message}\n    {one_line(entry.hint, 300)}"

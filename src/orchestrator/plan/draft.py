@@ -1,4 +1,4 @@
-"""From what a reader found to tasks: dependencies resolved, sections hashed, findings gathered."""
+"""Turns what a reader found into tasks: resolves dependencies, hashes sections, gathers findings."""
 
 import hashlib
 import re
@@ -35,7 +35,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Milestone:
-    """What every reader gives: the plan before its tasks are tied together."""
+    """The result of every reader: a plan whose dependencies are not resolved yet."""
 
     id: str | None
     title: str
@@ -45,45 +45,49 @@ class Milestone:
     end_to_end: EndToEnd | None
     diagnostics: tuple[Diagnostic, ...]
     left_out: tuple[str, ...] = ()
-    """Ids of tasks that the plan names and says not to do."""
+    """Ids of tasks that the plan names and excludes."""
     ids_are_local: bool = False
     """Whether ids of this format begin again in each file, so that none names a task of another milestone."""
 
 
-class _Ids(NamedTuple):
-    """What tells whether an id that no task has can only mean a task of this plan, and so is a mistake."""
+class _OwnIds(NamedTuple):
+    """Decides whether an unknown id can only mean a task of this plan, which makes it a mistake."""
 
     series: frozenset[str]
     left_out: frozenset[str]
     are_local: bool
 
-    def claim(self, name: str, reference: Reference) -> bool:
-        """An id with a dot begins with its milestone's number. One without can be a number in a sentence."""
+    def must_hold(self, name: str, reference: Reference) -> bool:
+        """Whether the plan must have had a task of this id.
+
+        An id with a dot begins with its milestone's number. An id without a dot may be a number in a
+        sentence.
+        """
         if name.lower() in self.left_out or not ("." in name or reference.alone):
             return False
         return self.are_local or _series(name) in self.series
 
 
-def assembled(milestone: Milestone) -> tuple[tuple[Task, ...], list[Diagnostic]]:
+def assemble_tasks(milestone: Milestone) -> tuple[tuple[Task, ...], list[Diagnostic]]:
     """Tasks in document order. A task that names no dependencies depends on the one before it."""
     drafts = milestone.drafts
-    ids = _ids(milestone)
+    ids = _own_ids(milestone)
     findings = _id_findings(drafts)
-    position = _positions(drafts)
+    position = _first_positions(drafts)
     tasks = []
     depends: tuple[str, ...]
     for number, draft in enumerate(drafts):
-        is_named = draft.depends is not None and not _is_only_words(draft.depends, position)
+        is_named = draft.depends is not None and not _names_no_task(draft.depends, position)
         if not is_named:
             if draft.depends is not None:
-                message = f"task {draft.id} says what it depends on, but names no task"
+                message = f"task {draft.id} has a dependency field that names no task"
                 findings.append(finding("unreadable-dependency", draft.depends[0].line, message))
             before = drafts[max(number - 1, 0)].id
             depends = (before,) if before != draft.id else ()
         else:
-            depends, unknown = _resolved(draft, drafts, position, ids)
+            depends, unknown = _resolve_dependencies(draft, drafts, position, ids)
             findings += unknown
-        tasks.append(_task(draft, depends, is_named=is_named))
+        tasks.append(_build_task(draft, depends, is_named=is_named))
     return tuple(tasks), findings
 
 
@@ -96,25 +100,25 @@ def _id_findings(drafts: Sequence[Draft]) -> list[Diagnostic]:
             message = f"task {draft.id} is already on line {seen[draft.id]}"
             findings.append(finding("duplicate-id", line, message))
         elif _SAFE_ID.fullmatch(draft.id) is None or ".." in draft.id:
-            findings.append(finding("bad-task-id", line, f"`{draft.id[:60]}` is no task id"))
+            findings.append(finding("bad-task-id", line, f"`{draft.id[:60]}` is not a task id"))
         seen.setdefault(draft.id, line)
     return findings
 
 
-def _is_only_words(depends: Sequence[Reference], position: dict[str, int]) -> bool:
-    """Whether the numbers in what a task says of dependencies are none of tasks."""
+def _names_no_task(depends: Sequence[Reference], position: dict[str, int]) -> bool:
+    """Whether a field of dependencies has numbers in it, and none of them is a task."""
     return bool(depends) and not any(
-        each.sure or _found(each.first, position) is not None for each in depends
+        each.sure or _position_of(each.first, position) is not None for each in depends
     )
 
 
-def _resolved(
-    draft: Draft, drafts: Sequence[Draft], position: dict[str, int], ids: _Ids
+def _resolve_dependencies(
+    draft: Draft, drafts: Sequence[Draft], position: dict[str, int], ids: _OwnIds
 ) -> tuple[tuple[str, ...], list[Diagnostic]]:
     known: dict[str, None] = {}
     findings = []
     for reference in draft.depends or ():
-        first, last = _found(reference.first, position), _found(reference.last, position)
+        first, last = _position_of(reference.first, position), _position_of(reference.last, position)
         if first is not None and last is not None and first <= last < first + _LONGEST_RANGE:
             known.update(dict.fromkeys(other.id for other in drafts[first : last + 1]))
             continue
@@ -123,25 +127,31 @@ def _resolved(
                 known[drafts[place].id] = None
             elif name is not None and reference.sure:
                 message = f"task {draft.id} depends on {name}, which is not in this plan"
-                rule = OWN_DEPENDENCY if ids.claim(name, reference) else None
+                rule = OWN_DEPENDENCY if ids.must_hold(name, reference) else None
                 findings.append(finding("unknown-dependency", reference.line, message, rule=rule))
         if reference.last is not None:
-            message = f"`{reference.first} to {reference.last}` is no range of tasks here; its ends count"
+            message = (
+                f"`{reference.first} to {reference.last}` is not a range of tasks of this plan; "
+                "only its two ends are used"
+            )
             findings.append(finding("unreadable-dependency", reference.line, message))
     return tuple(known), findings
 
 
-def _ids(milestone: Milestone) -> _Ids:
+def _own_ids(milestone: Milestone) -> _OwnIds:
     series = {_series(draft.id) for draft in milestone.drafts}
     if milestone.id is not None:
         number = milestone.id.lower().removeprefix("m")
         series |= {f"{number}.", f"m{number}."}
     left_out = frozenset(id.lower() for id in milestone.left_out)
-    return _Ids(frozenset(series), left_out, milestone.ids_are_local)
+    return _OwnIds(frozenset(series), left_out, milestone.ids_are_local)
 
 
 def _series(id: str) -> str:
-    """What ids of one milestone share: `3.` of 3.1 and 3.2a, `m3.` of M3.1, `t` of T012, nothing of 7."""
+    """The part that ids of one milestone share.
+
+    `3.` of 3.1 and 3.2a, `m3.` of M3.1, `t` of T012, nothing of 7.
+    """
     head, dot, _ = id.lower().partition(".")
     return head + dot if dot else head.rstrip(string.ascii_lowercase).rstrip(string.digits)
 
@@ -149,18 +159,18 @@ def _series(id: str) -> str:
 _TICK = re.compile(r"^([ \t]{0,20}(?:[-*+]|\d{1,9}[.)])[ \t]{1,8})\[[xX]\]", re.MULTILINE)
 
 
-def _positions(drafts: Sequence[Draft]) -> dict[str, int]:
-    """Where the first task of an id stands; a name in another case counts when nothing has it exactly."""
+def _first_positions(drafts: Sequence[Draft]) -> dict[str, int]:
+    """The index of the first task with each id; the lower-case form of an id is found, too."""
     backwards = list(reversed(list(enumerate(drafts))))
     folded = {draft.id.lower(): number for number, draft in backwards}
     return folded | {draft.id: number for number, draft in backwards}
 
 
-def _found(name: str | None, position: dict[str, int]) -> int | None:
+def _position_of(name: str | None, position: dict[str, int]) -> int | None:
     return None if name is None else position.get(name, position.get(name.lower()))
 
 
-def _task(draft: Draft, depends: tuple[str, ...], *, is_named: bool) -> Task:
+def _build_task(draft: Draft, depends: tuple[str, ...], *, is_named: bool) -> Task:
     return Task(
         id=draft.id,
         title=draft.title,
@@ -174,11 +184,11 @@ def _task(draft: Draft, depends: tuple[str, ...], *, is_named: bool) -> Task:
         done=draft.done,
         lines=draft.lines,
         section=draft.section,
-        hash=_hash(draft.section),
+        hash=_hash_section(draft.section),
         names_dependencies=is_named,
     )
 
 
-def _hash(section: str) -> str:
-    """Of the text as it stands, but for ticks: whoever ticks a box off asks for nothing else."""
+def _hash_section(section: str) -> str:
+    """A hash of the text with all boxes unticked: ticking a box does not change what the task asks for."""
     return hashlib.sha256(_TICK.sub(r"\1[ ]", section).encode("utf-8")).hexdigest()

@@ -2,11 +2,11 @@
 
 CommonMark ends a fence at the first bare fence line that is long enough. Authors who put a sample document
 into a fence mean something else: a fence line with an info string inside an open fence opens an inner one,
-and the next bare line closes the inner one. Both readings are made; where they differ, the nested one is
-taken unless it leaves the rest of the document with an open fence and the strict one does not.
+and the next bare line closes the inner one. Where the two readings differ, the nested one is taken, unless it
+leaves the rest of the document with an open fence and the strict one does not.
 
 A code block that was never closed would swallow the tasks after it. Where neither reading closes it well
-and it is no sample document, it is ended before the next task heading.
+and it is not a sample document, it ends before the next task heading.
 """
 
 import re
@@ -19,8 +19,8 @@ _DOCUMENTS = frozenset(("", "markdown", "md", "mdx", "text", "txt", "plain"))
 _LONGEST = 12
 _DEEPEST = 12
 _WORK_PER_FENCE = 40
-"""How many fence lines may be looked at per fence line of the document; then only the strict reading is
-made.
+"""Fence lines that may be examined per fence line of the document; beyond this, only the strict reading is
+used. It keeps a hostile text from costing more than linear time.
 """
 
 
@@ -33,7 +33,7 @@ class FenceLine:
     length: int
     info: str
     in_item: bool
-    """Whether it stands right behind the mark of a list item; such a line opens a fence and closes none."""
+    """Whether it follows the mark of a list item on the same line; such a line can only open a fence."""
 
     def closes(self, opener: "FenceLine") -> bool:
         return self.info == "" and not self.in_item and self._within(opener)
@@ -46,7 +46,7 @@ class FenceLine:
 
     @property
     def size(self) -> int:
-        """The length, as far as it tells fences apart: more of them would cost time for nobody's plan."""
+        """The length up to _LONGEST. More distinct lengths would cost time, and no real plan needs them."""
         return min(self.length, _LONGEST)
 
     @property
@@ -90,8 +90,9 @@ class Fences:
         self._starts = [fence.line for fence in self._fences]
         self._by_line = {fence.line: fence for fence in self._fences}
         self._nested: dict[int, int | None] = {}
-        # The first closing fence after one opener is also the first after every later opener of its kind
-        # that lies before it; without that, many openers and one far closing fence cost quadratic time.
+        # The first closing fence after an opener also closes every later opener of the same kind that comes
+        # before that fence. Without this memory, many openers and one distant closing fence cost quadratic
+        # time.
         self._closing: dict[tuple[str, int, int], tuple[int, int | None]] = {}
         self._work = _WORK_PER_FENCE * len(self._fences) + 1000
 
@@ -102,31 +103,33 @@ class Fences:
     def end_of(self, line: int) -> FenceEnd:
         """`line` is the zero-based line of an opening fence."""
         start = bisect_left(self._starts, line)
-        strict = self._strict(start)
+        strict = self._strict_end(start)
         if strict is None:
             end = len(self._lines)
-            return self._forgotten(start, end) or FenceEnd(end=end, closed=False)
+            return self._end_if_forgotten(start, end) or FenceEnd(end=end, closed=False)
         inner = self._first_inner(start, strict)
         if inner is None:
             return self._simple_end(start, strict)
         nested = self._nested_end(start)
-        if nested is not None and (self._balanced_from(nested + 1) or not self._balanced_from(strict + 1)):
+        if nested is not None and (self._all_close_from(nested + 1) or not self._all_close_from(strict + 1)):
             return FenceEnd(end=self._starts[nested], closed=True, ambiguous=True)
-        forgotten = self._forgotten(start, self._starts[inner])
+        forgotten = self._end_if_forgotten(start, self._starts[inner])
         return forgotten or FenceEnd(end=self._starts[strict], closed=True, ambiguous=True)
 
     def _simple_end(self, start: int, strict: int) -> FenceEnd:
-        """Nothing nests; only an end that was forgotten, so that all later fences are turned inside out, is
-        mended.
+        """Where a fence without inner fences ends.
+
+        If its author forgot to close it, the next opening fence would close it and every later fence would be
+        read inside out. So the forgotten end is assumed where the rest of the document then closes properly.
         """
-        forgotten = self._forgotten(start, self._starts[strict])
-        if forgotten is not None and not self._balanced_from(strict + 1):
+        forgotten = self._end_if_forgotten(start, self._starts[strict])
+        if forgotten is not None and not self._all_close_from(strict + 1):
             following = bisect_left(self._starts, forgotten.end)
-            if self._balanced_from(following):
+            if self._all_close_from(following):
                 return forgotten
         return FenceEnd(end=self._starts[strict], closed=True)
 
-    def _strict(self, start: int) -> int | None:
+    def _strict_end(self, start: int) -> int | None:
         opener = self._fences[start]
         kind = (opener.mark, opener.size, opener.depth)
         asked_from, known = self._closing.get(kind, (start + 1, None))
@@ -144,7 +147,7 @@ class Fences:
         return None
 
     def _nested_end(self, start: int) -> int | None:
-        """The closing fence when inner fences nest; what is learnt about the inner ones is kept."""
+        """The index of the closing fence if inner fences nest. Results for inner ones are kept."""
         if start in self._nested:
             return self._nested[start]
         open_fences = [start]
@@ -162,22 +165,23 @@ class Fences:
         self._nested.update(dict.fromkeys(open_fences))
         return None
 
-    def _balanced_from(self, position: int) -> bool:
-        """Whether the fences from this one on all close, read the way they would be."""
+    def _all_close_from(self, position: int) -> bool:
+        """Whether all fences from this position on are closed, each read as `end_of` would read it."""
         while position < len(self._fences):
             self._work -= 1
             if self._work < 0:
                 return True
             end = self._nested_end(position)
-            end = self._strict(position) if end is None else end
+            end = self._strict_end(position) if end is None else end
             if end is None:
                 return False
             position = end + 1
         return True
 
-    def _forgotten(self, start: int, limit: int) -> FenceEnd | None:
-        """The end before the next task heading, for a code block that its author may have forgotten to
-        close.
+    def _end_if_forgotten(self, start: int, limit: int) -> FenceEnd | None:
+        """The end before the next task heading, for a code block that its author may have forgotten to close.
+
+        Never for a sample document, which may hold task headings, nor for a script with a here-document.
         """
         opener = self._fences[start]
         if opener.info.split(" ")[0].lower() in _DOCUMENTS:

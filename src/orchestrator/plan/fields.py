@@ -91,12 +91,12 @@ _LISTS = frozenset(("files", "depends", "prerequisites", "builds_on"))
 _SHORT = _LISTS | {"type", "estimate", "status", "branch"}
 _BULLET = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s")
 _CHECKBOX = re.compile(r"\s*[-*+]\s+\[[ xX]\]")
-_GOES_ON = re.compile(r"(?:\b(?:and|or|plus)|[&+/]|\([^()]*)$", re.IGNORECASE)
+_UNFINISHED = re.compile(r"(?:\b(?:and|or|plus)|[&+/]|\([^()]*)$", re.IGNORECASE)
 _NEXT_LABEL = re.compile(r"\s+[|·•]\s+(?=\*\*[^*\n]{1,60}\*\*)")
 
 
 class Line(NamedTuple):
-    """A line of the plan as it stands; a named tuple for the same reason as Block."""
+    """A line of the plan, unchanged; a named tuple for the same reason as Block."""
 
     number: int
     text: str
@@ -104,8 +104,9 @@ class Line(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Field:
-    """A label with what stands under it up to the next one; what stands before the first has meaning
-    "text".
+    """A label and everything under it up to the next label.
+
+    Text before the first label has meaning "text".
     """
 
     meaning: Meaning
@@ -124,9 +125,7 @@ class Field:
 
 @lru_cache(maxsize=1024)
 def meaning_of(label: str) -> Meaning | None:
-    """What a label or a sub-heading means, whatever its case and its parentheses; None when it is not
-    known.
-    """
+    """The meaning of a label or sub-heading, ignoring case and parentheses; None for an unknown one."""
     if len(label) > _LONGEST:
         return None
     words = re.sub(r"\(s\)", "s", label.lower())
@@ -156,12 +155,12 @@ class Fields:
 def read_fields(document: Document, blocks: Iterable[Block]) -> Fields:
     found = [Field(meaning="text", label="", line=0)]
     for block in blocks:
-        _add(found, block, document)
-    return Fields(_with_groups(found))
+        _add_block(found, block, document)
+    return Fields(_merge_groups(found))
 
 
-def _with_groups(fields: list[Field]) -> list[Field]:
-    """Under acceptance criteria an unknown label with checkboxes under it names a group of them."""
+def _merge_groups(fields: list[Field]) -> list[Field]:
+    """Under acceptance criteria, an unknown label with checkboxes below it names a group of criteria."""
     kept: list[Field] = []
     for entry in fields:
         if kept and kept[-1].meaning == "acceptance" and _is_group(entry):
@@ -178,11 +177,11 @@ def _is_group(entry: Field) -> bool:
     return unknown and first is not None and _CHECKBOX.match(first.text) is not None
 
 
-def _add(found: list[Field], block: Block, document: Document) -> None:
+def _add_block(found: list[Field], block: Block, document: Document) -> None:
     match block.kind:
         case "text":
             for number, text in enumerate(document.lines[block.first - 1 : block.last], block.first):
-                for part in _labels_apart(text):
+                for part in _split_labels(text):
                     _add_line(found, number, part)
         case "fence":
             found[-1].fences.append(block)
@@ -201,24 +200,24 @@ def _add(found: list[Field], block: Block, document: Document) -> None:
             pass
 
 
-def _labels_apart(text: str) -> list[str]:
-    """`**Type:** CODING | **Effort:** 2 h` is two labels; a row of a table is none."""
+def _split_labels(text: str) -> list[str]:
+    """`**Type:** CODING | **Effort:** 2 h` is two labels; a table row is left alone."""
     is_table = text.lstrip().startswith("|")
     return _NEXT_LABEL.split(text) if text.count("**") >= 4 and not is_table else [text]
 
 
 def _add_line(found: list[Field], number: int, text: str) -> None:
-    label = _label(number, text, found[-1])
+    label = _read_label(number, text, found[-1])
     if label is not None:
         found.append(label)
         return
     line = Line(number, text)
-    if found[-1].meaning in _SHORT and not _continues(found[-1], line):
+    if found[-1].meaning in _SHORT and not _belongs_to_value(found[-1], line):
         found.append(Field(meaning="text", label="", line=number))
     found[-1].lines.append(line)
 
 
-def _continues(entry: Field, line: Line) -> bool:
+def _belongs_to_value(entry: Field, line: Line) -> bool:
     """Whether a line still belongs to a short value: it is the first, an item of a list, or after a comma, an
     "and" or an open parenthesis.
     """
@@ -227,20 +226,20 @@ def _continues(entry: Field, line: Line) -> bool:
     if not entry.lines:
         return True
     before = entry.lines[-1].text.rstrip()
-    if entry.meaning in _LISTS and (_BULLET.match(line.text) or _GOES_ON.search(before)):
+    if entry.meaning in _LISTS and (_BULLET.match(line.text) or _UNFINISHED.search(before)):
         return True
     return before.endswith(",") or (entry.meaning == "files" and line.text.lstrip().startswith("`"))
 
 
-def _label(number: int, text: str, under: Field) -> Field | None:
+def _read_label(number: int, text: str, under: Field) -> Field | None:
     first = text.lstrip()[:1]
     if first in _MAY_BE_BOLD and (match := _BOLD.match(text)) is not None:
-        return _bold_label(match, number, under)
+        return _read_bold_label(match, number, under)
     match = _BARE.fullmatch(text) if ":" in text else None
-    return None if match is None else _field(match, number, meaning_of(match["label"]) or "other")
+    return None if match is None else _build_field(match, number, meaning_of(match["label"]) or "other")
 
 
-def _bold_label(match: re.Match[str], number: int, under: Field) -> Field | None:
+def _read_bold_label(match: re.Match[str], number: int, under: Field) -> Field | None:
     meaning = meaning_of(match["label"])
     has_colon = bool(match["inside"] or match["outside"])
     if not has_colon and (meaning is None or match["value"].strip() or match["bullet"]):
@@ -251,17 +250,17 @@ def _bold_label(match: re.Match[str], number: int, under: Field) -> Field | None
         is_label = not match["indent"] and len(match["mark"]) == 2
     else:
         is_label = True
-    return _field(match, number, meaning or "other") if is_label else None
+    return _build_field(match, number, meaning or "other") if is_label else None
 
 
 def _is_label_in_list(meaning: Meaning | None, under: Field) -> bool:
-    """A bold word in a list under a label is content of that label, unless it can be nothing but a label."""
+    """A bold word in a list under a label is part of that label's value, unless it can only be a label."""
     if meaning in (None, "other"):
         return False
     return meaning in _GATES or under.takes_labels or under.meaning in ("text", *_SHORT)
 
 
-def _field(match: re.Match[str], number: int, meaning: Meaning) -> Field:
+def _build_field(match: re.Match[str], number: int, meaning: Meaning) -> Field:
     value = match["value"].strip()
     lines = [Line(number, value)] if value else []
     label = match["label"].strip()

@@ -31,10 +31,10 @@ def read_front_matter(lines: list[str]) -> FrontMatter:
         message = "the front matter that starts here is not closed"
         findings = (finding("bad-front-matter", 1, message),) if looks_like_it else ()
         return FrontMatter(values={}, length=0, diagnostics=findings)
-    return _read(lines[1:end], end + 1)
+    return _read_entries(lines[1:end], end + 1)
 
 
-def _read(lines: list[str], length: int) -> FrontMatter:
+def _read_entries(lines: list[str], length: int) -> FrontMatter:
     values: dict[str, str] = {}
     findings = []
     for number, line in enumerate(lines, 2):
@@ -42,7 +42,7 @@ def _read(lines: list[str], length: int) -> FrontMatter:
             continue
         match = _KEY.fullmatch(line.rstrip())
         if match is None:
-            findings.append(finding("bad-front-matter", number, f"`{line.strip()[:40]}` is no `key: value`"))
+            findings.append(finding("bad-front-matter", number, f"`{line.strip()[:40]}` is not `key: value`"))
             continue
         key = match["key"].lower().replace("-", "_").replace(" ", "_")
         if key not in KNOWN:

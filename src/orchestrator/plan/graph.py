@@ -1,4 +1,4 @@
-"""The order between tasks, and where their dependencies go round in circles."""
+"""The order of tasks by their dependencies, and the cycles among these."""
 
 import heapq
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from orchestrator.plan.model import Plan, Task
 
 
-def ordered(plan: Plan) -> tuple[Task, ...]:
+def order_tasks(plan: Plan) -> tuple[Task, ...]:
     """Every task after its dependencies, in document order where these leave a choice.
 
     Tasks on or behind a cycle (an error of the plan) come last, in document order.
@@ -30,8 +30,8 @@ def ordered(plan: Plan) -> tuple[Task, ...]:
     return tuple(plan.tasks[number] for number in (*order, *rest))
 
 
-def cycles(tasks: Sequence[Task]) -> tuple[tuple[str, ...], ...]:
-    """Each cycle as the path of ids back to its first; one path for each entangled set of tasks."""
+def find_cycles(tasks: Sequence[Task]) -> tuple[tuple[str, ...], ...]:
+    """Each cycle as the path of ids back to its first; one path for each set of tasks with cycles."""
     needs = {task.id: task.depends_on for task in tasks}
     state: dict[str, str] = {}
     found = []

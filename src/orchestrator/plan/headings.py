@@ -1,4 +1,4 @@
-"""What a heading says: a task, the end-to-end scenario, the milestone."""
+"""Reading one heading: a task, the end-to-end scenario, or the milestone."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _LEVELS = range(2, 7)
 _LONGEST_LEAD = 300
 _MARK = r"(?:✅|✔|☑|\[[xX]\]|[\[(](?:done|completed?|finished)[\])]|:(?:white|heavy)_check_mark:)"
 # What may stand before the word "Task": the number of the section, a mark, a word in brackets, an emoji by
-# its name, an anchor, the milestone or phase, and all that is no word.
+# its name, an anchor, the milestone or phase, and everything that is not a word.
 _LEAD = (
     r"(?P<lead>(?:"
     + "|".join(
@@ -67,8 +67,8 @@ class TaskHeading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoTask:
-    """A heading that is nearly one of a task: why it is not read as one."""
+class NearMiss:
+    """A heading that looks like a task's, and the reason why it is not read as one."""
 
     code: Literal["not-a-task", "bad-task-id", "left-out-task"]
     message: str
@@ -77,25 +77,25 @@ class NoTask:
 
 
 @lru_cache(maxsize=4096)
-def task_heading(text: str, level: int) -> TaskHeading | NoTask | None:
-    text = _unlinked(text)
+def task_heading(text: str, level: int) -> TaskHeading | NearMiss | None:
+    text = _drop_link_target(text)
     match = _TASK.fullmatch(text)
     if match is None or _MORE_ID.match(match["close"] + match["rest"]):
-        return _nearly(text, level)
+        return _explain_near_miss(text, level)
     if level not in _LEVELS:
-        return NoTask(code="not-a-task", message=f"a heading of level {level} is not read as a task")
+        return NearMiss(code="not-a-task", message=f"a heading of level {level} is not read as a task")
     rest = match["rest"].lstrip()
     title = rest[separator.end() :] if (separator := _SEPARATOR.match(rest)) is not None else rest
     return TaskHeading(
         id=match["id"],
-        title=_unwrapped(title.strip(), match["lead"]),
+        title=_strip_emphasis(title.strip(), match["lead"]),
         done=_is_done(match["lead"], title),
         several=_names_several(match["id"], match["rest"]),
     )
 
 
-def _unlinked(text: str) -> str:
-    """Without the target of a link that holds the task's name; one in the title stays."""
+def _drop_link_target(text: str) -> str:
+    """Drop the target of a link around the task's name; a link in the title stays."""
     linked = _LINKED.match(text) if "](" in text else None
     return text if linked is None else linked[1] + linked[2] + text[linked.end() :]
 
@@ -123,7 +123,7 @@ def is_task_line(line: str) -> bool:
     return match is not None and isinstance(task_heading(match["text"], 2), TaskHeading)
 
 
-def is_end_to_end(text: str, level: int) -> bool:
+def opens_end_to_end(text: str, level: int) -> bool:
     """Whether a heading opens the scenario; one of level 1 is the title of the plan."""
     return level > 1 and _END_TO_END.match(text) is not None
 
@@ -134,24 +134,24 @@ def milestone_id(text: str) -> str | None:
     return None if match is None else (match["id"] or match["short"]).strip(".")
 
 
-def _nearly(text: str, level: int) -> NoTask | None:
+def _explain_near_miss(text: str, level: int) -> NearMiss | None:
     text = text[:_LONGEST_LEAD]
     if (struck := _STRUCK.match(text)) is not None:
-        return NoTask(code="left-out-task", message="the task is struck out and left out", id=struck["id"])
+        return NearMiss(code="left-out-task", message="the task is struck out and left out", id=struck["id"])
     match = _LIKE_A_TASK.match(text)
     if match is None:
         if level not in _LEVELS or _ELSEWHERE.search(text) is None:
             return None
-        return NoTask(code="not-a-task", message="it names a task, and is not read as one")
+        return NearMiss(code="not-a-task", message="it names a task, and is not read as one")
     token = match["token"]
     if token.isalpha():
         is_id_shaped = len(token) == 1 and match["separator"] == ":"
-        return NoTask(code="not-a-task", message=f"`{token}` is no task id") if is_id_shaped else None
-    return NoTask(code="bad-task-id", message=f"`{token[:60]}` is no task id; the task is left out")
+        return NearMiss(code="not-a-task", message=f"`{token}` is not a task id") if is_id_shaped else None
+    return NearMiss(code="bad-task-id", message=f"`{token[:60]}` is not a task id; the task is left out")
 
 
-def _unwrapped(title: str, lead: str) -> str:
-    """Without the marks of an emphasis that began before the word "Task"."""
+def _strip_emphasis(title: str, lead: str) -> str:
+    """Remove the closing marks of an emphasis that began before the word "Task"."""
     for mark in ("**", "__", "*", "_"):
         if lead.endswith(mark):
             return title.removeprefix(mark).removesuffix(mark).strip()

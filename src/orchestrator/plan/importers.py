@@ -14,7 +14,7 @@ from orchestrator.plan.fields import Line
 from orchestrator.plan.front_matter import FrontMatter
 from orchestrator.plan.lists import Item, read_items
 from orchestrator.plan.model import Diagnostic, EndToEnd, Span
-from orchestrator.plan.native import document_title, left_out, native_drafts
+from orchestrator.plan.native import document_title, read_native_drafts, struck_out_tasks
 from orchestrator.plan.values import Checkbox, Reference, only_code, references
 
 MOST_TASKS = 3000
@@ -33,7 +33,7 @@ _VALIDATION = re.compile(r"\W*validation commands\W*", re.IGNORECASE)
 
 
 def has_spec_kit_tasks(document: Document) -> bool:
-    """One id of three digits tells; shorter ones only where most items of the list have them."""
+    """One id with three digits is enough; shorter ids count only where most items of the list have one."""
     found = read_items(document, _is_spec_kit)
     return any(_THREE_DIGITS.match(item.box.text) for item in found) or _are_most(document, _is_spec_kit)
 
@@ -59,38 +59,40 @@ def has_validation_commands(document: Document) -> bool:
 
 
 def read_spec_kit(document: Document, front: FrontMatter, path: str) -> Milestone:
-    """A phase waits for the one before it. In a phase `[P]` waits for nothing, the others for what comes
-    before.
+    """A phase depends on the whole phase before it.
+
+    Inside a phase, a task marked `[P]` depends on no other; a task without the mark depends on the tasks
+    above it.
     """
     items = read_items(document, _is_spec_kit)
     findings = [
-        _without_number(item.box)
+        _missing_number(item.box)
         for item in read_items(document, lambda box: _is_spec_kit(box) or _is_top(box))
         if not _is_spec_kit(item.box)
     ]
     if len(items) > MOST_TASKS:
-        raise PlanError(f"the list holds more than {MOST_TASKS} tasks", where=path, hint="Split the plan.")
+        raise PlanError(f"the list has more than {MOST_TASKS} tasks", where=path, hint="Split the plan.")
     drafts: list[Draft] = []
     before: tuple[Reference, ...] = ()
     for _, phase in groupby(items, key=lambda item: item.group):
         own = list(phase)
-        drafts += _phase(document, own, before)
+        drafts += _read_phase(document, own, before)
         before = tuple(_reference(item) for item in own)
-    return _milestone(document, front, drafts, findings)
+    return _build_milestone(document, front, drafts, findings)
 
 
-def _without_number(box: Checkbox) -> Diagnostic:
+def _missing_number(box: Checkbox) -> Diagnostic:
     return finding("not-a-task", box.line, f"`{box.text[:40]}` has no number and is left out")
 
 
-def _phase(document: Document, items: Sequence[Item], before: tuple[Reference, ...]) -> Iterator[Draft]:
+def _read_phase(document: Document, items: Sequence[Item], before: tuple[Reference, ...]) -> Iterator[Draft]:
     earlier: list[Reference] = []
     for item in items:
         match = _spec_kit(item.box)
         parallel = "[P]" in match["marks"].upper()
-        explicit = _explicit([Line(number=item.box.line, text=match["title"]), *item.body])
+        explicit = _explicit_references([Line(number=item.box.line, text=match["title"]), *item.body])
         waits = before if parallel or explicit or not earlier else tuple(earlier)
-        yield _draft(document, item, match["id"], match["title"], (*waits, *explicit))
+        yield _build_draft(document, item, match["id"], match["title"], (*waits, *explicit))
         if not parallel and not explicit:
             earlier.clear()
         earlier.append(_reference(item))
@@ -102,37 +104,40 @@ def read_kiro(document: Document, front: FrontMatter) -> Milestone:
     for item in items:
         match = _KIRO.fullmatch(item.box.text)
         if match is None:
-            findings.append(_without_number(item.box))
+            findings.append(_missing_number(item.box))
             continue
-        explicit = _explicit(item.body)
-        drafts.append(_draft(document, item, match["id"], match["title"], explicit or None))
+        explicit = _explicit_references(item.body)
+        drafts.append(_build_draft(document, item, match["id"], match["title"], explicit or None))
         if item.box.optional or (match["star"] and not item.box.text.startswith("**")):
             findings.append(
                 finding("optional-task", item.box.line, f"task {match['id']} is marked as optional")
             )
-    return _milestone(document, front, drafts, findings)
+    return _build_milestone(document, front, drafts, findings)
 
 
 def read_checklist(document: Document, front: FrontMatter) -> Milestone:
     items = read_items(document, _is_top)
-    drafts = [_draft(document, item, str(n), item.box.text, None) for n, item in enumerate(items, 1)]
-    return _milestone(document, front, drafts)
+    drafts = [_build_draft(document, item, str(n), item.box.text, None) for n, item in enumerate(items, 1)]
+    return _build_milestone(document, front, drafts)
 
 
 def read_ralphex(document: Document, front: FrontMatter) -> Milestone:
-    """Tasks as headings; the validation commands hold after each task and, once more, at the end."""
-    drafts, findings = native_drafts(document)
-    validation, commands = _validation(document)
+    """Tasks are headings.
+
+    The validation commands verify each task, and run once more as the end-to-end test.
+    """
+    drafts, findings = read_native_drafts(document)
+    validation, commands = _read_validation(document)
     done = [bool(draft.acceptance) and all(entry.done for entry in draft.acceptance) for draft in drafts]
     drafts = [
         replace(
-            draft, verify=(*draft.verify, *commands) if draft.verify else commands, done=draft.done or over
+            draft, verify=(*draft.verify, *commands) if draft.verify else commands, done=draft.done or is_done
         )
-        for draft, over in zip(drafts, done, strict=True)
+        for draft, is_done in zip(drafts, done, strict=True)
     ]
     if commands:
         findings = [entry for entry in findings if entry.code != "no-verify"]
-    return _milestone(document, front, drafts, findings, validation, gates=True)
+    return _build_milestone(document, front, drafts, findings, validation, gates=True)
 
 
 def _spec_kit(box: Checkbox) -> re.Match[str]:
@@ -153,7 +158,7 @@ def _is_top(box: Checkbox) -> bool:
     return box.indent == 0 and box.text != ""
 
 
-def _explicit(lines: Iterable[Line]) -> tuple[Reference, ...]:
+def _explicit_references(lines: Iterable[Line]) -> tuple[Reference, ...]:
     said = (
         Line(number=line.number, text=match["what"])
         for line in lines
@@ -166,7 +171,7 @@ def _reference(item: Item) -> Reference:
     return Reference(first=_spec_kit(item.box)["id"], last=None, line=item.box.line)
 
 
-def _draft(
+def _build_draft(
     document: Document, item: Item, id: str, title: str, depends: tuple[Reference, ...] | None
 ) -> Draft:
     span = item.lines
@@ -174,7 +179,7 @@ def _draft(
     files = dict.fromkeys(quoted or bare for quoted, bare in _FILE.findall(section))
     return Draft(
         id=id,
-        title=_unwrapped(title.strip()),
+        title=_strip_bold(title.strip()),
         lines=span,
         section=section,
         depends=depends,
@@ -184,12 +189,12 @@ def _draft(
     )
 
 
-def _unwrapped(title: str) -> str:
+def _strip_bold(title: str) -> str:
     match = re.fullmatch(r"\*\*([^*]*)\*\*", title)
     return title if match is None else match[1].strip()
 
 
-def _validation(document: Document) -> tuple[EndToEnd | None, tuple[str, ...]]:
+def _read_validation(document: Document) -> tuple[EndToEnd | None, tuple[str, ...]]:
     blocks = list(document.blocks)
     start = next(
         (n for n, b in enumerate(blocks) if b.kind == "heading" and _VALIDATION.fullmatch(b.text)), None
@@ -199,10 +204,10 @@ def _validation(document: Document) -> tuple[EndToEnd | None, tuple[str, ...]]:
     heading = blocks[start]
     ends = (n for n in range(start + 1, len(blocks)) if blocks[n].kind in ("heading", "rule"))
     under = blocks[start + 1 : next(ends, len(blocks))]
-    commands = tuple(command for block in under for command in _commands(block))
+    commands = tuple(command for block in under for command in _read_commands(block))
     if len(commands) > MOST_VALIDATION:
         raise PlanError(
-            f"there are {len(commands)} validation commands, and every task would run all of them",
+            f"there are {len(commands)} validation commands, and each task would run all of them",
             where=f"line {heading.first}",
             hint=f"Put them into a script; at most {MOST_VALIDATION} are taken.",
         )
@@ -211,7 +216,7 @@ def _validation(document: Document) -> tuple[EndToEnd | None, tuple[str, ...]]:
     return EndToEnd(commands=commands, text=text, lines=span), commands
 
 
-def _commands(block: Block) -> list[str]:
+def _read_commands(block: Block) -> list[str]:
     """A fenced block, or each list item that is one code span."""
     if block.kind == "fence":
         return [block.text.rstrip("\n")] if is_command(block) else []
@@ -219,7 +224,7 @@ def _commands(block: Block) -> list[str]:
     return [command for item in items if (command := only_code(item)) is not None]
 
 
-def _milestone(
+def _build_milestone(
     document: Document,
     front: FrontMatter,
     drafts: Sequence[Draft],
@@ -240,6 +245,6 @@ def _milestone(
         drafts=tuple(drafts),
         end_to_end=end_to_end,
         diagnostics=(*front.diagnostics, *document.diagnostics, *findings, *missing),
-        left_out=left_out(document),
+        left_out=struck_out_tasks(document),
         ids_are_local=True,
     )

@@ -1,4 +1,4 @@
-"""Checkbox lists: the items of a document with what stands under each."""
+"""Checkbox lists: the items of a document and the lines under each."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ class Item:
 
 
 def read_items(document: Document, starts: Callable[[Checkbox], bool]) -> list[Item]:
-    """`starts` tells which checkboxes are items of their own; others belong to the item above them."""
+    """Items whose checkbox satisfies `starts`; other checkboxes belong to the item above them."""
     items: list[Item] = []
     group, inside = 0, False
     for block in document.blocks:

@@ -1,4 +1,4 @@
-"""A plan as data: what the readers give and everything else takes."""
+"""A plan as data: the result of the readers, and the input of everything else."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -32,7 +32,7 @@ class Task:
     """Ids of tasks of this plan; unknown ones are a diagnostic and are left out."""
     acceptance: tuple[Criterion, ...]
     verify: tuple[str, ...]
-    """One fenced block is one command, as it stands."""
+    """Commands, unchanged; one fenced block is one command."""
     smoke_tests: tuple[str, ...]
     """Commands found under a smoke test; they are gates only when the configuration says so."""
     estimate_minutes: int | None
@@ -43,7 +43,7 @@ class Task:
     hash: str
     """SHA-256 of the section, hexadecimal; ticks of boxes do not change it."""
     names_dependencies: bool = False
-    """Whether `depends_on` is what the plan says; otherwise it is the task before, if there is one."""
+    """Whether the plan names the dependencies. If not, `depends_on` is the task before this one, if any."""
 
     @property
     def writes_code(self) -> bool:

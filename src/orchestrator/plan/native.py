@@ -5,17 +5,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.plan.blocks import Block, Document
-from orchestrator.plan.commands import commands_of
+from orchestrator.plan.commands import read_commands
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Draft, Milestone
 from orchestrator.plan.fields import Fields, meaning_of, read_fields
 from orchestrator.plan.front_matter import FrontMatter
 from orchestrator.plan.headings import (
-    NoTask,
+    NearMiss,
     TaskHeading,
-    is_end_to_end,
     is_task_line,
     milestone_id,
+    opens_end_to_end,
     task_heading,
 )
 from orchestrator.plan.model import Criterion, Diagnostic, EndToEnd, Span, TaskType
@@ -45,26 +45,29 @@ class Section:
 
 
 def read_native(document: Document, front: FrontMatter) -> Milestone:
-    sections = _sections(document)
+    sections = _split_sections(document)
     tasks = [section for section in sections if section.task is not None]
-    end_to_end = [s for s in sections if s.task is None and is_end_to_end(s.heading.text, s.heading.level)]
+    end_to_end = [s for s in sections if s.task is None and opens_end_to_end(s.heading.text, s.heading.level)]
     if tasks and not end_to_end:
-        sections, tasks, end_to_end = _scenario_in_last_task(document, sections, tasks)
-    drafts, findings = _drafts(document, tasks)
-    scenario, about_scenario = _end_to_end(document, end_to_end)
+        sections, tasks, end_to_end = _split_off_scenario(document, sections, tasks)
+    drafts, findings = _read_drafts(document, tasks)
+    scenario, about_scenario = _read_end_to_end(document, end_to_end)
     findings = [*document.diagnostics, *findings, *about_scenario]
-    return _milestone(document, front, sections, drafts, scenario, findings)
+    return _build_milestone(document, front, sections, drafts, scenario, findings)
 
 
-def native_drafts(document: Document) -> tuple[list[Draft], list[Diagnostic]]:
-    """Only the tasks, for formats that write tasks the same way and the rest another way."""
-    return _drafts(document, [section for section in _sections(document) if section.task is not None])
+def read_native_drafts(document: Document) -> tuple[list[Draft], list[Diagnostic]]:
+    """Only the tasks, for formats that write their tasks as native plans do and the rest differently."""
+    return _read_drafts(
+        document, [section for section in _split_sections(document) if section.task is not None]
+    )
 
 
 def has_native_tasks(document: Document) -> bool:
-    """Headings with an id that is none count: their checkboxes are criteria, not a list of tasks.
+    """Whether the document writes its tasks as headings.
 
-    So does "Task" with any word before a colon, where there are acceptance criteria.
+    Headings with an invalid id count, too: the checkboxes below them are criteria, not a list of tasks. So
+    does "Task" with any word before a colon, if the document has acceptance criteria.
     """
     headings = [block for block in document.blocks if block.kind == "heading"]
     if any(_means_a_task(task_heading(block.text, block.level)) for block in headings):
@@ -74,21 +77,21 @@ def has_native_tasks(document: Document) -> bool:
     )
 
 
-def _means_a_task(found: TaskHeading | NoTask | None) -> bool:
-    return isinstance(found, TaskHeading) or (isinstance(found, NoTask) and found.code == "bad-task-id")
+def _means_a_task(found: TaskHeading | NearMiss | None) -> bool:
+    return isinstance(found, TaskHeading) or (isinstance(found, NearMiss) and found.code == "bad-task-id")
 
 
-def _drafts(document: Document, sections: Sequence[Section]) -> tuple[list[Draft], list[Diagnostic]]:
+def _read_drafts(document: Document, sections: Sequence[Section]) -> tuple[list[Draft], list[Diagnostic]]:
     drafts: list[Draft] = []
     findings = list(_heading_findings(document))
     for section in sections:
-        draft, about_task = _task(document, section)
+        draft, about_task = _read_task(document, section)
         drafts.append(draft)
         findings += about_task
     return drafts, findings
 
 
-def _milestone(
+def _build_milestone(
     document: Document,
     front: FrontMatter,
     sections: Sequence[Section],
@@ -103,22 +106,25 @@ def _milestone(
         id=front.values.get("id") or milestone_id(title),
         title=title,
         branch=None if says_nothing(branch) else branch,
-        goal=_goal(document, sections) or fields.text("goal") or front.values.get("goal", ""),
+        goal=_goal_under_heading(document, sections) or fields.text("goal") or front.values.get("goal", ""),
         drafts=tuple(drafts),
         end_to_end=scenario,
         diagnostics=(*front.diagnostics, *findings),
-        left_out=left_out(document),
+        left_out=struck_out_tasks(document),
     )
 
 
-def left_out(document: Document) -> tuple[str, ...]:
+def struck_out_tasks(document: Document) -> tuple[str, ...]:
     """Ids of the tasks whose headings are struck out."""
     headings = [task_heading(block.text, block.level) for block in document.blocks if block.kind == "heading"]
-    return tuple(found.id for found in headings if isinstance(found, NoTask) and found.id is not None)
+    return tuple(found.id for found in headings if isinstance(found, NearMiss) and found.id is not None)
 
 
-def _sections(document: Document) -> list[Section]:
-    """Sections in order: tasks and scenarios with all that is under them, other headings each by itself."""
+def _split_sections(document: Document) -> list[Section]:
+    """Sections in order.
+
+    A task or scenario includes its sub-headings; every other heading is its own section.
+    """
     starts = [number for number, block in enumerate(document.blocks) if block.kind == "heading"]
     ends = [*starts[1:], len(document.blocks)]
     sections: list[Section] = []
@@ -128,7 +134,7 @@ def _sections(document: Document) -> list[Section]:
         found = task_heading(heading.text, heading.level)
         task = found if isinstance(found, TaskHeading) else None
         last = at
-        if task is not None or is_end_to_end(heading.text, heading.level):
+        if task is not None or opens_end_to_end(heading.text, heading.level):
             while last + 1 < len(starts) and _belongs(document.blocks[starts[last + 1]], heading, task):
                 last += 1
         blocks = document.blocks[starts[at] + 1 : ends[last]]
@@ -145,13 +151,14 @@ def _belongs(block: Block, heading: Block, task: TaskHeading | None) -> bool:
     return not isinstance(found, TaskHeading) or (task is not None and found.id == task.id)
 
 
-def _scenario_in_last_task(
+def _split_off_scenario(
     document: Document, sections: list[Section], tasks: list[Section]
 ) -> tuple[list[Section], list[Section], list[Section]]:
-    """A scenario under the last task is the milestone's, unless that task validates it itself."""
+    """A scenario under the last task belongs to the milestone, unless validating it is that task's work."""
     last = tasks[-1]
     at = next(
-        (n for n, b in enumerate(last.blocks) if b.kind == "heading" and is_end_to_end(b.text, b.level)), None
+        (n for n, b in enumerate(last.blocks) if b.kind == "heading" and opens_end_to_end(b.text, b.level)),
+        None,
     )
     if at is None or _type(read_fields(document, last.blocks[:at])) in ("VALIDATION", "VERIFICATION"):
         return sections, tasks, []
@@ -164,14 +171,14 @@ def _scenario_in_last_task(
     return [*changed, scenario], [*tasks[:-1], kept], [scenario]
 
 
-def _task(document: Document, section: Section) -> tuple[Draft, tuple[Diagnostic, ...]]:
+def _read_task(document: Document, section: Section) -> tuple[Draft, tuple[Diagnostic, ...]]:
     assert section.task is not None
     fields = read_fields(document, section.blocks)
     id, line = section.task.id, section.heading.first
     span = _span(section)
-    verify = commands_of(fields.of("verify"), whose=f"task {id}")
-    smoke = commands_of(fields.of("smoke"), whose=f"task {id}, smoke test")
-    depends, unreadable = _depends(fields, id)
+    verify = read_commands(fields.of("verify"), whose=f"task {id}")
+    smoke = read_commands(fields.of("smoke"), whose=f"task {id}, smoke test")
+    depends, unreadable = _read_dependencies(fields, id)
     draft = Draft(
         id=id,
         title=section.task.title,
@@ -180,40 +187,38 @@ def _task(document: Document, section: Section) -> tuple[Draft, tuple[Diagnostic
         depends=depends,
         type=_type(fields),
         files=file_names([line for field in fields.of("files") for line in field.lines]),
-        acceptance=_acceptance(fields),
+        acceptance=_read_acceptance(fields),
         verify=verify.commands,
         smoke_tests=smoke.commands,
         estimate_minutes=minutes(fields.text("estimate")),
         done=section.task.done or _is_done(fields.text("status")),
     )
-    missing = _missing(draft, fields, line)
+    missing = _missing_findings(draft, fields, line)
     return draft, (*missing, *unreadable, *verify.diagnostics, *smoke.diagnostics)
 
 
 def _span(section: Section) -> Span:
-    """Without the blank lines and the rule that only separate it from what follows."""
+    """The lines of a section, without the blank lines and the rule that separate it from the next one."""
     blocks = [section.heading, *section.blocks]
     while blocks[-1].kind == "rule":
         blocks.pop()
     return Span(first=section.heading.first, last=blocks[-1].last)
 
 
-def _missing(draft: Draft, fields: Fields, line: int) -> list[Diagnostic]:
+def _missing_findings(draft: Draft, fields: Fields, line: int) -> list[Diagnostic]:
     findings = []
     type_text = fields.text("type")
     if type_text and draft.type is None:
-        findings.append(finding("unknown-type", line, f"task {draft.id}: `{type_text[:40]}` is no type"))
-    if not _described(fields):
+        findings.append(
+            finding("unknown-type", line, f"task {draft.id}: `{type_text[:40]}` is not a known type")
+        )
+    if not any(field.value or field.fences for field in fields.of("text", "description", "goal")):
         findings.append(finding("empty-description", line, f"task {draft.id} has no description"))
     if not draft.acceptance:
         findings.append(finding("no-acceptance", line, f"task {draft.id} has no acceptance criteria"))
     if not draft.verify and draft.type != "RESEARCH":
         findings.append(finding("no-verify", line, f"task {draft.id} has no verify command"))
     return findings
-
-
-def _described(fields: Fields) -> bool:
-    return any(field.value or field.fences for field in fields.of("text", "description", "goal"))
 
 
 def _type(fields: Fields) -> TaskType | None:
@@ -225,8 +230,10 @@ def _is_done(status: str) -> bool:
     return bool(words) and words[0].strip("*_`.!,:") in ("done", "complete", "completed", "finished", "[x]")
 
 
-def _depends(fields: Fields, id: str) -> tuple[tuple[Reference, ...] | None, tuple[Diagnostic, ...]]:
-    """What the task says it depends on; None when it says nothing that can be read."""
+def _read_dependencies(
+    fields: Fields, id: str
+) -> tuple[tuple[Reference, ...] | None, tuple[Diagnostic, ...]]:
+    """The tasks that a task names as its dependencies; None if it has no such field or it is unreadable."""
     said = [field for field in fields.of("depends", "prerequisites", "builds_on") if field.value]
     if not said:
         return None, ()
@@ -235,12 +242,12 @@ def _depends(fields: Fields, id: str) -> tuple[tuple[Reference, ...] | None, tup
     if found or all(says_nothing(field.value) for field in plainly):
         return tuple(found), ()
     if any(field.meaning == "depends" and "milestone" not in field.value.lower() for field in said):
-        message = f"task {id} says what it depends on, but names no task"
+        message = f"task {id} has a dependency field that names no task"
         return None, (finding("unreadable-dependency", said[0].line, message),)
     return None, ()
 
 
-def _acceptance(fields: Fields) -> tuple[Criterion, ...]:
+def _read_acceptance(fields: Fields) -> tuple[Criterion, ...]:
     labelled = fields.of("acceptance")
     if labelled:
         return tuple(entry for field in labelled for entry in criteria(field.lines))
@@ -248,12 +255,14 @@ def _acceptance(fields: Fields) -> tuple[Criterion, ...]:
     return tuple(Criterion(text=box.text, done=box.done) for box in checkboxes(loose))
 
 
-def _end_to_end(document: Document, sections: Sequence[Section]) -> tuple[EndToEnd | None, list[Diagnostic]]:
-    """The scenario of the milestone: of several sections the first with a command, else the first."""
+def _read_end_to_end(
+    document: Document, sections: Sequence[Section]
+) -> tuple[EndToEnd | None, list[Diagnostic]]:
+    """The milestone's scenario: the first section with a command, else the first section."""
     if not sections:
         return None, []
     fields = ((section, read_fields(document, section.blocks).all) for section in sections)
-    read = [(section, commands_of(entries, whose="E2E")) for section, entries in fields]
+    read = [(section, read_commands(entries, whose="E2E")) for section, entries in fields]
     section, commands = next((pair for pair in read if pair[1].commands), read[0])
     findings = list(commands.diagnostics)
     for other in sections:
@@ -269,7 +278,7 @@ def _heading_findings(document: Document) -> Iterator[Diagnostic]:
     for block in document.blocks:
         if block.kind == "heading":
             found = task_heading(block.text, block.level)
-            if isinstance(found, NoTask):
+            if isinstance(found, NearMiss):
                 yield finding(found.code, block.first, found.message)
             elif found is not None and found.several:
                 message = f"the heading names more than one task; it is read as task {found.id}"
@@ -291,15 +300,17 @@ def _glued_headings(block: Block) -> Iterator[Diagnostic]:
     for number, line in enumerate(block.text.split("\n"), block.first):
         marks = len(line) - len(line.lstrip("#"))
         if marks >= 2 and isinstance(task_heading(line[marks:], 2), TaskHeading):
-            yield finding("not-a-task", number, "a heading needs a space after `#`; this is no task")
+            yield finding(
+                "not-a-task", number, "a heading needs a space after `#`, so this line is not read as a task"
+            )
 
 
 def _preamble(document: Document) -> Iterable[Block]:
-    """What stands before the first task, without the end-to-end section."""
+    """The blocks before the first task or end-to-end section."""
     for block in document.blocks:
         found = task_heading(block.text, block.level) if block.kind == "heading" else None
         if isinstance(found, TaskHeading) or (
-            block.kind == "heading" and is_end_to_end(block.text, block.level)
+            block.kind == "heading" and opens_end_to_end(block.text, block.level)
         ):
             return
         yield block
@@ -312,7 +323,7 @@ def document_title(document: Document) -> str:
     return "" if first is None else first.text.strip()
 
 
-def _goal(document: Document, sections: Sequence[Section]) -> str:
+def _goal_under_heading(document: Document, sections: Sequence[Section]) -> str:
     """The text under a heading Goal, Objective or Purpose."""
     for section in sections:
         if section.task is None and meaning_of(section.heading.text) == "goal":

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from orchestrator.errors import PlanError
 from orchestrator.plan.blocks import Document, read_blocks
 from orchestrator.plan.diagnostics import finding
-from orchestrator.plan.draft import Milestone, assembled
+from orchestrator.plan.draft import Milestone, assemble_tasks
 from orchestrator.plan.front_matter import read_front_matter
-from orchestrator.plan.graph import cycles
+from orchestrator.plan.graph import find_cycles
 from orchestrator.plan.headings import is_task_line
 from orchestrator.plan.importers import (
     has_checkboxes,
@@ -24,7 +24,7 @@ from orchestrator.plan.model import FORMATS, Diagnostic, Plan, Task
 from orchestrator.plan.native import has_native_tasks, read_native
 from orchestrator.plan.refnames import branch_problem
 from orchestrator.plan.task_master import looks_like_json, read_task_master
-from orchestrator.plan.text import decoded
+from orchestrator.plan.text import decode_plan
 
 _MISSING = {
     "native": "no heading like `## Task 3.1: What to do`",
@@ -43,27 +43,27 @@ def read_plan(data: bytes | str, *, path: str, format: str | None = None) -> Pla
     """Read a plan; `path` only names it in the result and in errors. `format` is one of FORMATS and forces
     it.
 
-    Raises PlanError for what cannot be read as a plan at all, or holds no task; everything else that is
-    wrong with a plan is one of its diagnostics.
+    Raises PlanError if the data cannot be read as a plan at all, or has no task. Every other problem is one
+    of the plan's diagnostics.
     """
-    text = decoded(data, path=path)
+    text = decode_plan(data, path=path)
     if format not in (None, *FORMATS):
         known = ", ".join(FORMATS)
-        raise PlanError(f"`{format}` is no plan format", where=path, hint=f"Use one of: {known}.")
+        raise PlanError(f"`{format}` is not a plan format", where=path, hint=f"Use one of: {known}.")
     if format == "task-master" or (format is None and looks_like_json(text)):
         name, milestone = "task-master", read_task_master(text, path)
     else:
-        name, milestone = _markdown(text, path, format)
+        name, milestone = _read_markdown(text, path, format)
     if not milestone.drafts:
-        raise _no_task(path, [name], milestone.diagnostics)
-    return _plan(milestone, text, path, name)
+        raise _no_task_error(path, [name], milestone.diagnostics)
+    return _build_plan(milestone, text, path, name)
 
 
-def _markdown(text: str, path: str, format: str | None) -> tuple[str, Milestone]:
+def _read_markdown(text: str, path: str, format: str | None) -> tuple[str, Milestone]:
     lines = text.split("\n")
     front = read_front_matter(lines)
     document = read_blocks("\n" * front.length + "\n".join(lines[front.length :]), is_task_line)
-    name = format or _recognised(document)
+    name = format or _recognise_format(document)
     match name:
         case "native":
             return name, read_native(document, front)
@@ -75,10 +75,10 @@ def _markdown(text: str, path: str, format: str | None) -> tuple[str, Milestone]
             return name, read_ralphex(document, front)
         case "checklist":
             return name, read_checklist(document, front)
-    raise _no_task(path, [*_MISSING])
+    raise _no_task_error(path, [*_MISSING])
 
 
-def _recognised(document: Document) -> str | None:
+def _recognise_format(document: Document) -> str | None:
     if has_native_tasks(document):
         return "ralphex" if has_validation_commands(document) else "native"
     if has_spec_kit_tasks(document):
@@ -88,22 +88,22 @@ def _recognised(document: Document) -> str | None:
     return "checklist" if has_checkboxes(document) else None
 
 
-def _no_task(path: str, tried: list[str], diagnostics: Sequence[Diagnostic] = ()) -> PlanError:
-    """With the first error that was found, because it is why there is none."""
+def _no_task_error(path: str, tried: list[str], diagnostics: Sequence[Diagnostic] = ()) -> PlanError:
+    """The first error of the plan if there is one, because it is the reason why no task was found."""
     for found in diagnostics:
         if found.severity == "error":
             return PlanError(found.message, where=f"{path}:{found.line}", hint=found.hint)
     missing = "; ".join(f"{name}: {_MISSING[name]}" for name in tried)
     hint = f"Tried {missing}. `orchestrator plan new TITLE` writes a plan to start from."
-    return PlanError("the plan holds no task", where=path, hint=hint)
+    return PlanError("the plan has no task", where=path, hint=hint)
 
 
-def _plan(milestone: Milestone, text: str, path: str, format: str) -> Plan:
-    tasks, findings = assembled(milestone)
+def _build_plan(milestone: Milestone, text: str, path: str, format: str) -> Plan:
+    tasks, findings = assemble_tasks(milestone)
     problem = None if milestone.branch is None else branch_problem(milestone.branch)
     if problem is not None:
         findings.append(finding("bad-branch", _line_of(text, milestone.branch), problem))
-    all_findings = [*milestone.diagnostics, *findings, *_cycle_findings(tasks), *_hidden(text)]
+    all_findings = [*milestone.diagnostics, *findings, *_cycle_findings(tasks), *_hidden_findings(text)]
     return Plan(
         path=path,
         format=format,
@@ -119,12 +119,12 @@ def _plan(milestone: Milestone, text: str, path: str, format: str) -> Plan:
 
 def _cycle_findings(tasks: tuple[Task, ...]) -> Iterator[Diagnostic]:
     lines = {task.id: task.lines.first for task in tasks}
-    for path in cycles(tasks):
+    for path in find_cycles(tasks):
         shown = path if len(path) <= _LONGEST_PATH else (*path[: _LONGEST_PATH - 2], "…", path[-1])
         yield finding("dependency-cycle", lines[path[0]], "tasks wait for each other: " + " → ".join(shown))
 
 
-def _hidden(text: str) -> Iterator[Diagnostic]:
+def _hidden_findings(text: str) -> Iterator[Diagnostic]:
     line, at = 1, 0
     for number, match in enumerate(_HIDDEN.finditer(text)):
         if number == _MOST_HIDDEN:

@@ -26,7 +26,7 @@ class _Located(dict[str, Any]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Entry:
-    """A task or a subtask on its way to a draft."""
+    """A task or subtask with its full id."""
 
     value: _Located
     id: str
@@ -35,29 +35,29 @@ class _Entry:
 
 
 def looks_like_json(text: str) -> bool:
-    """Not by the first character alone: a link, a badge or `[TOC]` may begin a Markdown plan."""
+    """The first character alone is not enough: a Markdown plan may begin with a link, a badge or `[TOC]`."""
     return _BEGINS.match(text) is not None
 
 
 def read_task_master(text: str, path: str) -> Milestone:
-    document = _loaded(text, path)
-    tasks, findings = _tasks(document)
+    document = _load_json(text, path)
+    tasks, findings = _choose_tasks(document)
     drafts: list[Draft] = []
     left_out = []
-    for entry in _entries(tasks, findings):
+    for entry in _flatten(tasks, findings):
         status = _text(entry.value.get("status")).lower()
         if status in _LEFT_OUT:
             message = f"task {entry.id} is {status} and left out"
             findings.append(finding("left-out-task", entry.value.lines.first, message))
             left_out.append(entry.id)
         else:
-            drafts.append(_draft(entry, done=status in _DONE))
+            drafts.append(_build_draft(entry, done=status in _DONE))
     if drafts:
         message = "this format has no verify commands; only configured gates will check the tasks"
         findings.append(finding("no-verify", drafts[0].lines.first, message))
     return Milestone(
         id=None,
-        title=_project(document),
+        title=_project_name(document),
         branch=None,
         goal="",
         drafts=tuple(drafts),
@@ -68,31 +68,32 @@ def read_task_master(text: str, path: str) -> Milestone:
     )
 
 
-def _loaded(text: str, path: str) -> object:
-    spans = _spans(text)
+def _load_json(text: str, path: str) -> object:
+    spans = _object_spans(text)
 
-    def located(pairs: list[tuple[str, Any]]) -> _Located:
+    def keep_lines(pairs: list[tuple[str, Any]]) -> _Located:
         value = _Located(pairs)
         value.lines = next(spans)
         return value
 
     try:
-        return json.loads(text, object_pairs_hook=located)
+        return json.loads(text, object_pairs_hook=keep_lines)
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}"
         raise PlanError(
-            f"the file is not JSON: {error.msg}", where=where, hint="Mend or export it."
+            f"the file is not JSON: {error.msg}", where=where, hint="Fix the JSON, or export it again."
         ) from None
     except (RecursionError, ValueError):
         hint = "Check that this is a tasks.json."
         raise PlanError(
-            "the JSON is nested too deeply or holds a number too long", where=path, hint=hint
+            "the JSON is nested too deeply or contains too long a number", where=path, hint=hint
         ) from None
 
 
-def _spans(text: str) -> Iterator[Span]:
-    """The lines of each object, in the order in which they end; the JSON reader makes them in that order
-    too.
+def _object_spans(text: str) -> Iterator[Span]:
+    """The lines of each object, in the order in which the objects end.
+
+    The order in which `json` builds them.
     """
     line, at = 1, 0
     starts: list[int] = []
@@ -107,7 +108,7 @@ def _spans(text: str) -> Iterator[Span]:
             yield Span(first=starts.pop(), last=line)
 
 
-def _tasks(document: object) -> tuple[list[Any], list[Diagnostic]]:
+def _choose_tasks(document: object) -> tuple[list[Any], list[Diagnostic]]:
     if isinstance(document, list):
         return document, []
     if not isinstance(document, dict):
@@ -127,7 +128,7 @@ def _tasks(document: object) -> tuple[list[Any], list[Diagnostic]]:
     return tags[name], [finding("other-tags", 1, message)] if len(tags) > 1 else []
 
 
-def _entries(tasks: list[Any], findings: list[Diagnostic]) -> Iterator[_Entry]:
+def _flatten(tasks: list[Any], findings: list[Diagnostic]) -> Iterator[_Entry]:
     for value in _objects(tasks):
         id = _id(value, None, findings)
         if id is None:
@@ -154,7 +155,7 @@ def _id(value: _Located, parent: str | None, findings: list[Diagnostic]) -> str 
     return id if parent is None or id.startswith(f"{parent}.") else f"{parent}.{id}"
 
 
-def _draft(entry: _Entry, *, done: bool) -> Draft:
+def _build_draft(entry: _Entry, *, done: bool) -> Draft:
     value = entry.value
     title, strategy = _text(value.get("title")), _text(value.get("testStrategy"))
     parts = [f"## Task {entry.id}: {title}", _text(value.get("description")), _text(value.get("details"))]
@@ -165,29 +166,29 @@ def _draft(entry: _Entry, *, done: bool) -> Draft:
         title=title,
         lines=value.lines,
         section="\n\n".join(part for part in parts if part),
-        depends=_depends(entry),
+        depends=_read_dependencies(entry),
         acceptance=(Criterion(text=strategy, done=done),) if strategy else (),
         done=done,
     )
 
 
-def _depends(entry: _Entry) -> tuple[Reference, ...] | None:
-    """A subtask's numbers name its siblings first; a subtask without dependencies waits for its task."""
+def _read_dependencies(entry: _Entry) -> tuple[Reference, ...] | None:
+    """A subtask's numbers mean its siblings first; a subtask without dependencies depends on its parent."""
     listed = entry.value.get("dependencies")
     if not isinstance(listed, list):
-        return None if entry.parent is None else _references([entry.parent], entry)
+        return None if entry.parent is None else _build_references([entry.parent], entry)
     ids = [id for id in map(_text, listed) if id]
     if entry.parent is not None:
         local = {id: f"{entry.parent}.{id}" for id in ids}
         ids = [local[id] if local[id] in entry.siblings else id for id in ids] or [entry.parent]
-    return _references(ids, entry)
+    return _build_references(ids, entry)
 
 
-def _references(ids: list[str], entry: _Entry) -> tuple[Reference, ...]:
+def _build_references(ids: list[str], entry: _Entry) -> tuple[Reference, ...]:
     return tuple(Reference(first=id, last=None, line=entry.value.lines.first) for id in ids)
 
 
-def _project(document: object) -> str:
+def _project_name(document: object) -> str:
     if not isinstance(document, dict):
         return ""
     for key in ("meta", "metadata"):
@@ -198,7 +199,10 @@ def _project(document: object) -> str:
 
 
 def _text(value: object) -> str:
-    """A string, or a number as one, without what cannot be stored or passed on; anything else is empty."""
+    """A string, or a number as a string; anything else is empty.
+
+    NUL and lone surrogates are replaced: file names, processes and the journal cannot hold them.
+    """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     return str(value).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8").strip()

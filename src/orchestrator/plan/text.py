@@ -5,12 +5,12 @@ from orchestrator.errors import PlanError
 MAX_BYTES = 10_000_000
 
 
-def decoded(data: bytes | str, *, path: str) -> str:
+def decode_plan(data: bytes | str, *, path: str) -> str:
     """The text with `\\n` as the only line end and without a byte order mark.
 
-    Raises PlanError for what is no text: more than MAX_BYTES, not UTF-8, NUL bytes.
+    Raises PlanError if the data is not plain text: longer than MAX_BYTES, not UTF-8, or with NUL bytes.
     """
-    raw = _encoded(data, path=path) if isinstance(data, str) else data
+    raw = _encode(data, path=path) if isinstance(data, str) else data
     if len(raw) > MAX_BYTES:
         raise PlanError(
             f"the plan is larger than {MAX_BYTES // 1_000_000} MB",
@@ -26,12 +26,12 @@ def decoded(data: bytes | str, *, path: str) -> str:
         ) from None
     if b"\0" in raw:
         line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
-        raise PlanError("the plan holds a NUL byte", where=f"{path}:{line}", hint="Save it as UTF-8 text.")
+        raise PlanError("the plan contains a NUL byte", where=f"{path}:{line}", hint="Save it as UTF-8 text.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _encoded(text: str, *, path: str) -> bytes:
+def _encode(text: str, *, path: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
-        raise PlanError("the plan holds half a character", where=path, hint="Save it as UTF-8.") from None
+        raise PlanError("the plan contains half a character", where=path, hint="Save it as UTF-8.") from None

@@ -1,4 +1,4 @@
-"""What stands behind a label, as data: ids, file names, minutes, checkboxes, commands."""
+"""The values behind labels, as data: ids, file names, minutes, checkboxes, commands."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ class Reference:
     last: str | None
     line: int
     sure: bool = True
-    """False: a number in a sentence, which counts where there is such a task, and is no mistake where not."""
+    """False: a number in a sentence. It counts if a task has this id, and is ignored otherwise."""
     alone: bool = True
     """False: words follow, so that the number may count something, as in `3 services`."""
 
@@ -123,9 +123,9 @@ def _paragraphs(lines: Iterable[Line]) -> Iterator[Line]:
 
 
 def file_names(lines: Sequence[Line]) -> tuple[str, ...]:
-    """What a list of files names: code spans, else bare words that look like files.
+    """The files that a list names: code spans, else bare words that look like files.
 
-    In an item, or a row of a table, only those that lead it: what follows explains.
+    Of a list item or table row only the leading ones count: the rest of the line is an explanation.
     """
     names: dict[str, None] = {}
     for line in lines:
@@ -136,19 +136,19 @@ def file_names(lines: Sequence[Line]) -> tuple[str, ...]:
         is_row = text.lstrip().startswith("|")
         if is_row:
             text = text.strip().strip("|").split("|")[0].strip()
-        quoted = _leading_code(text) if item is not None or is_row else _code(text)
-        names.update(dict.fromkeys(_path(name) for name in quoted or _bare_names(text)))
+        quoted = _leading_code_spans(text) if item is not None or is_row else _code_spans(text)
+        names.update(dict.fromkeys(_without_line_numbers(name) for name in quoted or _bare_names(text)))
     return tuple(name for name in names if name)
 
 
-def _code(text: str) -> list[str]:
+def _code_spans(text: str) -> list[str]:
     """Code spans, outside parentheses; where some look like files, only those."""
     spans = [match[1] for match in _CODE_OR_PARENTHESES.finditer(text) if match[1]]
     return [span for span in spans if _LIKE_A_FILE.search(span)] or spans
 
 
-def _leading_code(text: str) -> list[str]:
-    """The first code span, and those that go on after a comma or an "and"."""
+def _leading_code_spans(text: str) -> list[str]:
+    """The first code span, and those that follow it after a comma or an "and"."""
     spans: list[str] = []
     end = 0
     for match in _CODE_OR_PARENTHESES.finditer(text):
@@ -161,8 +161,8 @@ def _leading_code(text: str) -> list[str]:
     return spans
 
 
-def _path(name: str) -> str:
-    """Without the line numbers that some authors add: `main.py:12-40`."""
+def _without_line_numbers(name: str) -> str:
+    """The file name without the line numbers that some authors add: `main.py:12-40`."""
     return _LINE_NUMBERS.sub("", name.strip()).removesuffix("()")
 
 
@@ -171,7 +171,7 @@ def _bare_names(text: str) -> Iterator[str]:
         words = _VERB.sub("", piece.strip()).partition(": ")[0].split()
         word = words[0].strip("*_\"'") if len(words) == 1 else ""
         if _FILE.fullmatch(word) and not says_nothing(word):
-            yield _path(word)
+            yield _without_line_numbers(word)
 
 
 _MINUTES = {"m": 1, "h": 60, "d": 8 * 60, "w": 5 * 8 * 60}
@@ -200,11 +200,14 @@ _RANGE_BETWEEN = re.compile(r"\s*(?:-|–|—|to)\s*", re.IGNORECASE)
 
 
 def minutes(value: str) -> int | None:
-    """Minutes of work; of a range its upper end; a day is 8 hours, a week 5 days. None: no amount of time."""
+    """An estimate in minutes, or None if it has no amount of time.
+
+    Of a range, the upper end counts. A day has 8 hours, a week 5 days.
+    """
     total = 0.0
     end = None
     for match in _AMOUNT.finditer(value):
-        amount = _number(match["high"] or match["low"]) * _MINUTES[match["unit"][0].lower()]
+        amount = _parse_number(match["high"] or match["low"]) * _MINUTES[match["unit"][0].lower()]
         amount += int(match["rest"] or 0)
         between = "" if end is None else value[end : match.start()]
         if _RANGE_BETWEEN.fullmatch(between):
@@ -217,7 +220,7 @@ def minutes(value: str) -> int | None:
     return None if end is None else round(total)
 
 
-def _number(text: str) -> float:
+def _parse_number(text: str) -> float:
     words = " ".join(text.lower().split())
     if words in _WORDS:
         return _WORDS[words]
@@ -244,7 +247,7 @@ def checkboxes(lines: Iterable[Line]) -> Iterator[Checkbox]:
 
 
 def criteria(lines: Sequence[Line]) -> tuple[Criterion, ...]:
-    """Each checkbox or list item is a criterion; what goes on below one, or is indented, belongs to it."""
+    """Each checkbox or list item is a criterion, together with the lines that continue it below."""
     found: list[tuple[int, bool, list[str]]] = []
     boxed = any(_CHECKBOX.fullmatch(line.text) for line in lines)
     apart = False
@@ -254,7 +257,7 @@ def criteria(lines: Sequence[Line]) -> tuple[Criterion, ...]:
         box = _CHECKBOX.fullmatch(line.text)
         item = box or _ITEM.fullmatch(line.text)
         if item is None:
-            apart = _continue(found, line.text, boxed, apart)
+            apart = _add_to_item(found, line.text, boxed, apart)
             continue
         apart = False
         indent = len(item["indent"].expandtabs(4))
@@ -265,8 +268,10 @@ def criteria(lines: Sequence[Line]) -> tuple[Criterion, ...]:
     return tuple(Criterion(text=" ".join(texts).strip(), done=done) for _, done, texts in found)
 
 
-def _continue(found: list[tuple[int, bool, list[str]]], text: str, boxed: bool, apart: bool) -> bool:
-    """Whether what follows stands apart: after a blank line only what is indented goes on with an item."""
+def _add_to_item(found: list[tuple[int, bool, list[str]]], text: str, boxed: bool, apart: bool) -> bool:
+    """Add a line to the criterion above it. Returns whether later lines are separate from that criterion:
+    after a blank line, only indented text continues it.
+    """
     if not text.strip():
         return True
     is_group = _GROUP.fullmatch(text) is not None
