@@ -1,8 +1,7 @@
 """The policy of a run, by histories: what had happened, and the one next thing to do."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from run_histories import (
     BASE_CHECKED,
     ON_BRANCH,
@@ -46,8 +45,6 @@ from orchestrator.supervision.decide import (
     Land,
     MakeBranch,
     MakeCandidate,
-    NotPassed,
-    Passed,
     RecoverAttempt,
     RunGates,
     StartAttempt,
@@ -57,7 +54,7 @@ from orchestrator.supervision.decide import (
     Work,
     WorkItem,
     decide,
-    judge,
+    reason_not_to_land,
 )
 
 ITEM = WorkItem(id="1", depends_on=(), commands=("make check",), must_change=True)
@@ -368,14 +365,14 @@ def test_a_failed_task_names_its_last_reason_and_the_limit() -> None:
     assert action.reason == "verify-1 failed with exit code 2 (e3); 3 of 3 attempts used"
 
 
-def judged(state: RunState) -> Passed | NotPassed:
-    return judge(state.tasks["1"].attempts[-1], ITEM)
+def against_landing(state: RunState) -> str | None:
+    return reason_not_to_land(state.tasks["1"].attempts[-1], ITEM)
 
 
 @pytest.mark.parametrize("status", ["failed", "unclear", "timed_out", "interrupted"])
 def test_only_completed_passes(status: AttemptStatus) -> None:
     history = (*READY, attempt(), ended(status), candidate(), gate("pass"))
-    assert isinstance(judged(state_after(*history)), NotPassed)
+    assert against_landing(state_after(*history)) is not None
 
 
 def at(task: str, *entries: Entry) -> tuple[Entry, ...]:

@@ -1,7 +1,7 @@
 """Gates of a run: on the base before any agent, on a candidate, and the end-to-end scenario.
 
 A verdict is decided in `gates/command_gate.py` from a command's exit and written down here; what the verdicts
-of a candidate mean together is decided by `judge` in `supervision/decide.py`.
+of a candidate mean together is decided by `reason_not_to_land` in `supervision/decide.py`.
 """
 
 import asyncio

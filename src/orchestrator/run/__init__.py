@@ -1,1 +1,1 @@
-"""What has happened in a run: facts, the state folded from them, prompts and the hand-off. Pure: no I/O."""
+"""Facts of a run, the state and phases folded from them, reports, prompts, the hand-off. Pure: no I/O."""

@@ -12,9 +12,9 @@ EXIT_CODES: dict[RunStatus, int] = {
     "cancelled": 130,
 }
 NOT_BEGUN = 2
-"""Of a run whose project could not be set up, so that it failed before it began."""
+"""The exit code of a run whose project could not be set up: it failed before its first task."""
 BUG = 70
-"""Of a run that a bug of ours interrupted."""
+"""The exit code of a run that was interrupted by a bug in the orchestrator."""
 _WORST_FIRST = (BUG, 130, NOT_BEGUN, 3, 4, 1, 0)
 
 
@@ -24,10 +24,10 @@ def run_ended(status: RunStatus, reason: str | None = None, until: str | None = 
 
 
 def rank(exit_code: int) -> int:
-    """Of several causes to end a run the one with the lowest rank counts."""
+    """The order of exit codes: if a run could end with several, the one with the lowest rank counts."""
     return _WORST_FIRST.index(exit_code)
 
 
 def failed_before_it_began(state: RunState) -> bool:
-    """Whether there is nothing to resume: a resumed run would use the very settings that have to be fixed."""
+    """Whether setup failed. Such a run cannot be resumed: it would resume with the settings to be fixed."""
     return state.end is not None and state.end.status == "failed" and state.end.exit_code == NOT_BEGUN

@@ -1,14 +1,20 @@
 """The facts of a run: append-only, each written before or after one side effect.
 
 A fact is an envelope (run, number, time, task, attempt) around a body; the body's class is its kind.
-An intent is written before its side effect, with what is needed to find out later whether it happened:
+
+The owner of a run can be killed between any two lines of its code. A side effect that left no fact before it
+could then never be found again: a container would keep running, a moved branch would look like the user's
+work. So an intent is written first and stored durably before the side effect begins. It holds what is needed
+to find out later whether the side effect happened (a container's name, the commit where the branch is
+expected). The closing fact comes after the side effect. While an intent has no closing fact, `resume`
+believes neither "it happened" nor "it did not": it asks the engine or the repository.
 
     setup_started     a setup container may exist              closed by  setup_ended
     attempt_started   a container of this name may exist       closed by  attempt_ended
     candidate_made    this commit exists in our repository
-    landing_started   the branch may stand at this candidate   closed by  task_finished, landing_refused
-    undo_started      branch and files may be going back       closed by  work_undone
-    run_ended         nobody works on the run any more         reopened by run_resumed, work_undone
+    landing_started   the branch may be at this candidate      closed by  task_finished, landing_refused
+    undo_started      branch and files may be half undone      closed by  work_undone
+    run_ended         the run has no owner any more            reopened by run_resumed, work_undone
 """
 
 from collections.abc import Callable
@@ -27,7 +33,7 @@ Verification = Literal["verified", "unverified"]
 
 
 class TaskEntry(Struct, frozen=True, kw_only=True):
-    """What a run remembers of a task of its plan."""
+    """A task of the plan as the run stores it."""
 
     id: str
     title: str
@@ -36,7 +42,7 @@ class TaskEntry(Struct, frozen=True, kw_only=True):
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):
-    """How the run was asked for; `resume` starts from these."""
+    """The options given to `run`; `resume` uses them unless it is given others."""
 
     agent: str
     command: tuple[str, ...] = ()
@@ -58,7 +64,7 @@ class RunStarted(Struct, frozen=True, kw_only=True):
     base: str
     """The commit the run starts from."""
     head: str
-    """Where HEAD stood; differs from `base` when the user's uncommitted changes were committed first."""
+    """The commit HEAD was at; not `base` if the user's uncommitted changes were committed first."""
     tasks: tuple[TaskEntry, ...]
     end_to_end: bool
     options: RunOptions
@@ -70,35 +76,35 @@ class RunResumed(Struct, frozen=True, kw_only=True):
 
 
 class PlanTaken(Struct, frozen=True, kw_only=True):
-    """From here on the run goes by the plan as a person edited it."""
+    """From here on the run uses the plan as the user edited it."""
 
     kind: ClassVar[str] = "plan_taken"
     plan_title: str
     tasks: tuple[TaskEntry, ...]
     end_to_end: bool
     stored: str
-    """The file in the run's folder that holds its bytes."""
+    """The file in the run's folder that holds the plan's bytes."""
     redo: tuple[str, ...] = ()
-    """Ids of finished tasks that are to be done again."""
+    """Ids of finished tasks that are to be redone."""
 
 
 class Notice(Struct, frozen=True, kw_only=True):
-    """Something a person should know about the run; nothing follows from it."""
+    """A message for the user; it does not change the state."""
 
     kind: ClassVar[str] = "notice"
     text: str
 
 
 class StillRunning(Struct, frozen=True, kw_only=True):
-    """A setup or a check takes its time; nothing follows from it."""
+    """A setup or a gate takes long; this fact does not change the state."""
 
     kind: ClassVar[str] = "still_running"
     what: str
     """setup, or the name of a gate."""
     seconds: float
-    """Since it began."""
+    """Since its start."""
     text: str
-    """The last line that it printed."""
+    """The last line of its output."""
 
 
 class SetupStarted(Struct, frozen=True, kw_only=True):
@@ -107,23 +113,23 @@ class SetupStarted(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "setup_started"
     commands: tuple[str, ...]
     found: tuple[str, ...]
-    """The lock files by which the commands were discovered; empty when they are configured."""
+    """The lock files from which the commands follow; empty if the commands are configured."""
     commit: str
 
 
 class SetupEnded(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "setup_ended"
     status: Literal["done", "reused", "failed"]
-    """reused: an earlier setup with the same lock files, commands and image."""
+    """reused: the image of an earlier setup with the same lock files, commands and base image."""
     image: str | None
     seconds: float
     reason: str | None = None
     changed: tuple[str, ...] = ()
-    """Tracked files that setup changed; checks and agents have them as they are tracked."""
+    """Tracked files that setup changed; gates and agents get them as they are committed."""
 
 
 class BaseChecked(Struct, frozen=True, kw_only=True):
-    """A verify command ran on the base, before any agent."""
+    """A gate ran on the base, before any agent."""
 
     kind: ClassVar[str] = "base_checked"
     gate: str
@@ -139,7 +145,7 @@ class BaseRunEnded(Struct, frozen=True, kw_only=True):
 
 
 class BranchReady(Struct, frozen=True, kw_only=True):
-    """HEAD stands on the run's branch, at `commit`."""
+    """HEAD is on the run's branch, at `commit`."""
 
     kind: ClassVar[str] = "branch_ready"
     branch: str
@@ -147,7 +153,7 @@ class BranchReady(Struct, frozen=True, kw_only=True):
 
 
 class EditsCommitted(Struct, frozen=True, kw_only=True):
-    """What a person changed between attempts, as a commit of its own on the branch."""
+    """The user's changes between attempts were committed on the branch."""
 
     kind: ClassVar[str] = "edits_committed"
     commit: str
@@ -166,11 +172,11 @@ class AttemptStarted(Struct, frozen=True, kw_only=True):
     container: str
     session: str
     resumed: bool
-    """Whether the agent's session of an earlier attempt goes on."""
+    """Whether the agent continues the session of an earlier attempt."""
     parent: str
-    """The commit its candidate will stand on."""
+    """The commit that will be the parent of its candidate."""
     folder: str
-    """Where transcript and per-attempt folders lie, relative to the run's folder."""
+    """The folder of its transcript and other files, relative to the run's folder."""
 
 
 class AgentText(Struct, frozen=True, kw_only=True):
@@ -185,7 +191,7 @@ class AgentTool(Struct, frozen=True, kw_only=True):
 
 
 class Claim(Struct, frozen=True, kw_only=True):
-    """The agent's outcome as the journal keeps it: bounded text, a claim."""
+    """The outcome that the agent reported, its texts shortened. It is a claim: gates decide."""
 
     status: Literal["completed", "failed", "needs_human"]
     summary: str = ""
@@ -203,16 +209,17 @@ class AttemptEnded(Struct, frozen=True, kw_only=True):
     claim: Claim | None = None
     tool_calls: int = 0
     session_kept: bool = False
-    """Whether the agent's session can be continued by a next attempt."""
+    """Whether the next attempt can continue the agent's session."""
     usage: Usage = field(default_factory=Usage)
     until: str | None = None
-    """When a usage limit is over, if the provider said so."""
+    """When a usage limit ends, if the provider said so."""
     plan_sha256: str | None = None
-    """Of the plan in the folder then: an edit that an attempt may have made is nobody's wish."""
+    """The hash of the plan's file when the attempt ended. The attempt may have written that file, so a file
+    with this hash does not count as the user's edit."""
 
 
 class TreeSaved(Struct, frozen=True, kw_only=True):
-    """The folder as it was, kept as a commit under `ref` in our own repository."""
+    """The files of the folder were saved as a commit under `ref` in our own repository."""
 
     kind: ClassVar[str] = "tree_saved"
     ref: str
@@ -220,34 +227,35 @@ class TreeSaved(Struct, frozen=True, kw_only=True):
 
 
 class TreeLookedAt(Struct, frozen=True, kw_only=True):
-    """A resumed run has compared the folder with what the attempt had left."""
+    """A resumed run has compared the folder with the tree that the attempt left."""
 
     kind: ClassVar[str] = "tree_looked_at"
     head: str
-    """Where the branch stands now; a new candidate stands on it."""
+    """The branch's commit now, which becomes the parent of a new candidate."""
     edited: tuple[str, ...]
-    """Paths that a person changed since."""
+    """Paths that the user has changed since."""
 
 
 class CandidateMade(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "candidate_made"
     by_hand: bool = False
-    """Whether it is the folder as a person left it, after the attempt; its gates alone decide."""
+    """Whether it contains the user's own fixes after the attempt; then the agent's claim does not count."""
     commit: str
     tree: str
     parent: str
     changed: bool
-    """Whether it differs, apart from the hand-off, from the commit the task's first attempt started on."""
+    """Whether it differs, apart from the hand-off, from the commit on which the task's first attempt
+    started."""
     evidence: tuple[str, ...]
-    """Ids given out for its gates, in their order."""
+    """The evidence ids of its gates, in their order."""
     left_out: tuple[str, ...] = ()
     moved_away: tuple[str, ...] = ()
     wrote_handoff: bool = False
-    """Whether the folder had another hand-off document than the parent; the candidate has ours."""
+    """Whether the agent changed the hand-off document; the candidate has the orchestrator's version."""
 
 
 class CandidateRefused(Struct, frozen=True, kw_only=True):
-    """No commit can be made of the folder; the reason names the path."""
+    """The folder cannot be committed; the reason names the path."""
 
     kind: ClassVar[str] = "candidate_refused"
     reason: str
@@ -271,11 +279,11 @@ class GateEnded(Struct, frozen=True, kw_only=True):
     seconds: float
     candidate: str
     tail: str
-    """The end of its output, bounded."""
+    """The end of its output, shortened."""
     output_sha256: str
     image: str
     detail: str = ""
-    """Why, where the exit code alone does not say: the time-out, or what kept it from running."""
+    """Why, if the exit code does not say it: it timed out, or could not be run."""
 
 
 class LandingStarted(Struct, frozen=True, kw_only=True):
@@ -283,11 +291,11 @@ class LandingStarted(Struct, frozen=True, kw_only=True):
     candidate: str
     branch: str
     expected: str
-    """Where the branch stands before."""
+    """Where the branch is before; if it is elsewhere, nothing is moved."""
 
 
 class LandingRefused(Struct, frozen=True, kw_only=True):
-    """Branch, HEAD or index were not where the candidate was made; nothing was delivered."""
+    """Branch, HEAD or index had changed since the candidate was made; nothing was moved."""
 
     kind: ClassVar[str] = "landing_refused"
     reason: str
@@ -318,7 +326,7 @@ class QuestionAnswered(Struct, frozen=True, kw_only=True):
 
 
 class EndToEndEnded(Struct, frozen=True, kw_only=True):
-    """All commands of the end-to-end scenario ran on this commit."""
+    """The end-to-end scenario has ended on this commit."""
 
     kind: ClassVar[str] = "end_to_end_ended"
     status: Literal["passed", "failed", "unavailable"]
@@ -332,39 +340,44 @@ class UndoneTask(Struct, frozen=True, kw_only=True):
 
 
 class UndoStarted(Struct, frozen=True, kw_only=True):
-    """The branch is about to go back to `target`; the folder as it was is kept as `saved`."""
+    """The branch is about to be set to `target`; the files of the folder are saved in the commit `saved`."""
 
     kind: ClassVar[str] = "undo_started"
     target: str
     expected: str
-    """Where the branch stands before."""
+    """Where the branch is before; if it is elsewhere, nothing is moved."""
     saved: str
     ref: str
     tasks: tuple[UndoneTask, ...]
-    """What is taken off the branch, newest first."""
+    """The tasks whose commits are removed from the branch, newest first."""
 
 
 class WorkUndone(Struct, frozen=True, kw_only=True):
-    """The commits are off the branch, and their tasks pending again."""
+    """The commits are no longer on the branch, and their tasks are pending again."""
 
     kind: ClassVar[str] = "work_undone"
     tasks: tuple[UndoneTask, ...]
     folder_too: bool = True
-    """Whether the files were brought back; not when the branch had gone its own way before."""
+    """Whether the files were undone too; not if the branch had been moved by another program."""
 
 
 class NamesReserved(Struct, frozen=True, kw_only=True):
-    """Names given out: nobody else ever gets them, whether they are used or not."""
+    """Names that this run will never give out again, whether they are used or not.
+
+    Ids of evidence and names of refs are given out here, inside the transaction that stores the fact.
+    Computed before the transaction, two tasks at work at the same time would get the same name, and the
+    second would overwrite what the first has saved under it.
+    """
 
     kind: ClassVar[str] = "names_reserved"
     evidence: tuple[str, ...] = ()
-    """Ids of evidence."""
+    """Evidence ids."""
     ref: str | None = None
-    """A ref in our own repository, named by this fact's number."""
+    """A ref in our own repository; this fact's number is part of its name."""
 
 
 class CancelRequested(Struct, frozen=True, kw_only=True):
-    """Somebody asks for the run to be cancelled; its owner, if one lives, stops."""
+    """A request to cancel the run, appended by another process; the run's owner sees it and stops."""
 
     kind: ClassVar[str] = "cancel_wished"
 
@@ -419,7 +432,7 @@ BODIES: dict[str, type[Any]] = {body.kind: body for body in Body.__args__}
 class Fact(Struct, frozen=True, kw_only=True):
     run: str
     n: int
-    """Ascending within the run, over restarts; never used twice."""
+    """Ascending within the run, also after a restart; never used twice."""
     at: str
     """ISO 8601, UTC, milliseconds."""
     task: str | None

@@ -1,7 +1,9 @@
-"""The hand-off document: one section per finished task, for the next agent and for people.
+"""The hand-off document: one section for each finished task, for the next agent and for people.
 
-A section lies between two comment lines that carry the task's id, so that it can be replaced whatever an
-agent wrote into it. What the agent wrote cannot end or begin a section: such lines are indented.
+Each section is enclosed in two comment lines with the task's id, so that it can be found and replaced. The
+text in between is written by agents. A line in it that looks like such a comment could end the section early
+or replace the section of another task, and an open code fence or HTML tag would hide everything after it. So
+such lines are indented by four spaces, and fences are closed.
 """
 
 import re
@@ -35,15 +37,15 @@ MAX_LISTED_CHANGES = 100
 
 
 def handoff_path(plan_path: str) -> str:
-    """Where the document of this plan lies: beside it."""
+    """The path of this plan's document: in the folder of the plan."""
     folder, slash, name = plan_path.rpartition("/")
     stem = name.rpartition(".")[0] or name
     return f"{folder}{slash}HANDOFF_{stem}.md"
 
 
 def with_section(document: str, plan_title: str, section: HandoffSection) -> str:
-    """The document with this task's section put in, or in the place of the one it had."""
-    text = _rendered(section)
+    """The document with this task's section; an earlier section of the task is replaced."""
+    text = _render(section)
     if not document.strip():
         document = f"# Hand-off: {_line(plan_title)}\n"
     begin, end = _marks(section.task)
@@ -59,13 +61,13 @@ def _marks(task: str) -> tuple[str, str]:
     return f"<!-- hand-off of task {name} -->", f"<!-- end of task {name} -->"
 
 
-def _rendered(section: HandoffSection) -> str:
+def _render(section: HandoffSection) -> str:
     begin, end = _marks(section.task)
     parts = [
         f"{begin}\n## Task {_line(section.task)}: {_line(section.title)}\n",
-        _chapter("Outcome", _inner(section.outcome) or "(the agent gave no summary)"),
+        _chapter("Outcome", _enclose(section.outcome) or "(the agent gave no summary)"),
         _chapter("Changes", _changes(section.changes)),
-        _chapter("Notes for the next task", _inner(section.notes) or "(none)"),
+        _chapter("Notes for the next task", _enclose(section.notes) or "(none)"),
         f"{end}\n",
     ]
     return "\n".join(parts)
@@ -80,19 +82,20 @@ def _line(text: str) -> str:
 
 
 _OURS = re.compile(r"\s*(<[!?]|<(pre|script|style|textarea)\b|#{1,3}(\s|$)|(=+|-+)\s*$)", re.IGNORECASE)
-"""Begins a line that is a mark or heading of ours, or HTML that would swallow those after it."""
+"""The start of a line that could be read as a comment or heading of ours, or as HTML that hides later
+lines."""
 
 _FENCE = re.compile(r"( {0,3})(`{3,}|~{3,})(.*)")
 
 
-def _inner(text: str) -> str:
-    """Foreign text that cannot open or close a section, no heading of our levels, nor hide what follows."""
+def _enclose(text: str) -> str:
+    """An agent's text, changed so that it cannot start or end a section, or hide the text after it."""
     lines = [f"    {line}" if _OURS.match(line) else line for line in plain(text).strip().splitlines()]
     return "\n".join([*lines, *_unclosed_fence(lines)])
 
 
 def _unclosed_fence(lines: list[str]) -> list[str]:
-    """The line that closes a code block left open at the end, if there is one."""
+    """The line that closes a code block that is still open at the end; empty if none is."""
     indent, fence = "", ""
     for line in lines:
         match = _FENCE.match(line)

@@ -1,9 +1,14 @@
 """The phase of a task as one value: `phase(state, task)`.
 
-A task's state is what its facts say, field by field; what the fields mean together is decided here and
-nowhere else. Two things make it more than a list of fields. Limits, candidates and comparisons of the folder
-count for the epoch (the stretch between two resumes) in which they were made, and an undo turns attempts into
-history. Readers match on the phase and never compare epochs themselves.
+A task's state holds what its facts say, field by field; what the fields mean together is decided here and
+nowhere else. Readers match on the phase, and never compare epochs themselves.
+
+What `resume` may believe: an epoch is the time between two resumes. Between two epochs the run has no owner,
+and the user, another program or a container that was still running can change the branch and the folder. So
+of an earlier epoch only those facts count that stay true whatever happens to the folder: that an attempt has
+ended, that a landing has started (the repository knows whether it happened), that a question was asked. A
+candidate, its verdicts and a comparison of the folder count only in the epoch in which they were made. An
+undo makes attempts history: they keep their numbers and do not count any more.
 """
 
 from typing import assert_never
@@ -15,34 +20,34 @@ from orchestrator.run.state import AttemptState, QuestionState, RunState, TaskSt
 
 
 class NotStarted(Struct, frozen=True):
-    """Nothing has been done for it, or all of it was undone."""
+    """The task has not been started, or all its work was undone."""
 
 
 class Started(Struct, frozen=True):
-    """The commit that it starts from is known; there is no attempt yet."""
+    """The commit that the task starts from is recorded; there is no attempt yet."""
 
 
 class Begun(Struct, frozen=True):
-    """There has been an attempt; base of the phases that say how far it has come."""
+    """There is an attempt; base class of the phases of an attempt."""
 
     attempt: AttemptState
     """The last one."""
 
 
 class Working(Begun, frozen=True):
-    """The attempt has no end: the agent is at work, or the owner of the run was killed."""
+    """The attempt has not ended: the agent is at work, or the owner of the run was killed."""
 
 
 class Uncompared(Begun, frozen=True):
-    """The run was resumed, and the folder has not been compared with what the attempt left."""
+    """The run was resumed, and the folder was not yet compared with what the attempt left."""
 
 
 class Compared(Begun, frozen=True):
-    """The run was resumed, the folder was compared, and nothing has been made of it since."""
+    """The run was resumed and the folder compared; there is no candidate of this epoch."""
 
 
 class Claimed(Begun, frozen=True):
-    """The agent has ended by itself; its work is to become a candidate, whatever it claims."""
+    """The agent has ended by itself; its work becomes a candidate, even if the agent reports a failure."""
 
 
 class Stopped(Begun, frozen=True):
@@ -58,55 +63,55 @@ class Limited(Begun, frozen=True):
 
 
 class Doubtful(Begun, frozen=True):
-    """The agent needs a person; its question has not been asked yet."""
+    """The agent has a question for the user, which is not recorded yet."""
 
 
 class Asked(Begun, frozen=True):
-    """Its question has no answer."""
+    """The agent's question has no answer."""
 
     question: QuestionState
 
 
 class Answered(Begun, frozen=True):
-    """Its question was answered since the run was last resumed."""
+    """The agent's question was answered in this epoch."""
 
 
 class Refused(Begun, frozen=True):
-    """No candidate could be made of the folder."""
+    """The folder cannot be committed."""
 
     reason: str
 
 
 class Gating(Begun, frozen=True):
-    """A candidate with gates that have not spoken."""
+    """There is a candidate, and some of its gates have no verdict."""
 
 
 class Ungated(Begun, frozen=True):
-    """A candidate with a gate that could not be run."""
+    """There is a candidate, and one of its gates could not be run."""
 
 
 class Gated(Begun, frozen=True):
-    """A candidate whose gates have all spoken."""
+    """There is a candidate, and all its gates have a verdict."""
 
 
 class NotLanded(Begun, frozen=True):
-    """The branch did not take the candidate."""
+    """The candidate could not land: branch, HEAD or index had changed."""
 
     reason: str
 
 
 class Landing(Begun, frozen=True):
-    """The branch may stand at the candidate already."""
+    """A landing has started; the branch may be at the candidate already."""
 
 
 class Failed(Struct, frozen=True):
-    """All its attempts are used."""
+    """All attempts of the task are used."""
 
     finished: TaskFinished
 
 
 class Done(Struct, frozen=True):
-    """Completed, or done before the run, or left out."""
+    """The task is completed, was done before the run, or is left out."""
 
     finished: TaskFinished
 
@@ -150,7 +155,8 @@ def _of_attempt(state: RunState, task: TaskState, attempt: AttemptState) -> Phas
 
 
 def _of_resumed(state: RunState, attempt: AttemptState) -> Uncompared | Compared | PhaseOfCandidate:
-    """An attempt from before the run was resumed: its end no longer counts, a person may have been there."""
+    """The phase of an attempt of an earlier epoch. Its end does not count: the folder may have changed
+    since."""
     if attempt.looked is None or attempt.looked_epoch < state.epoch:
         return Uncompared(attempt)
     if attempt.candidate_epoch == state.epoch or attempt.refused is not None:
@@ -197,13 +203,13 @@ def is_under_way(state: RunState, task: TaskState) -> bool:
 
 
 def ends_that_count(state: RunState, task: TaskState) -> list[AttemptStatus]:
-    """How the task's attempts ended that count towards limits: since the last resume and the last undo."""
+    """The ends of the attempts that count towards limits: those since the last resume and the last undo."""
     attempts = [attempt for attempt in task.current_attempts if attempt.epoch == state.epoch]
     return [attempt.end.status for attempt in attempts if attempt.end is not None]
 
 
 def scenario_that_counts(state: RunState) -> EndToEndEnded | None:
-    """What the end-to-end scenario came to; one that did not pass is run again after a resume."""
+    """The result of the end-to-end scenario; one that did not pass does not count after a resume."""
     ended = state.end_to_end
     if ended is None or ended.status == "passed" or state.end_to_end_epoch == state.epoch:
         return ended
@@ -211,5 +217,5 @@ def scenario_that_counts(state: RunState) -> EndToEndEnded | None:
 
 
 def has_ended_for_good(state: RunState) -> bool:
-    """Whether the run is completed or cancelled; every other one can be resumed."""
+    """Whether the run is completed or cancelled. Every other run can be resumed."""
     return state.end is not None and state.end.status in ("completed", "cancelled")

@@ -1,5 +1,6 @@
-"""What a coding agent is told. The texts are files beside this module; here they are filled in."""
+"""Prompts for coding agents. The texts are files in `prompt_texts/`; this module fills them in."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Template
@@ -13,19 +14,19 @@ TEXTS = ("task", "again", "outcome_in_stream", "outcome_by_file")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptParts:
-    """Everything a prompt is made of."""
+    """All parts of a prompt."""
 
     plan: Plan
     task: Task
     handoff_path: str
     handoff: str
-    """The hand-off document as it stands on the branch; empty when there is none."""
+    """The hand-off document on the branch; empty if there is none."""
     base: tuple[BaseChecked, ...]
     previous: AttemptState | None
     questions: tuple[QuestionState, ...]
     guidance: str | None
     session_goes_on: bool
-    """Whether the agent remembers its last attempt."""
+    """Whether the agent continues the session of its last attempt."""
     outcome_in_stream: bool
 
 
@@ -76,8 +77,8 @@ def _answers(questions: tuple[QuestionState, ...]) -> str:
 def _evidence(previous: AttemptState | None) -> str:
     if previous is None or previous.end is None:
         return ""
-    said = previous.end.reason if previous.end.status != "completed" else None
-    notes = [f"It ended as {previous.end.status}: {said}"] if said else []
+    reason = previous.end.reason if previous.end.status != "completed" else None
+    notes = [f"It ended as {previous.end.status}: {reason}"] if reason else []
     if previous.refused is not None:
         notes.append(previous.refused)
     if (
@@ -98,11 +99,8 @@ def _failed_gate(gate: GateEnded) -> str:
 
 
 def _fenced(text: str) -> str:
-    """A fence longer than any run of backticks in the text, so that the text cannot end it."""
-    longest = max((len(run) for run in _backtick_runs(text)), default=0)
+    """The text in a code fence that is longer than any run of backticks in it, so that it cannot end the
+    fence."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text.rstrip()}\n{fence}\n"
-
-
-def _backtick_runs(text: str) -> list[str]:
-    return [run for run in "".join(c if c == "`" else " " for c in text).split(" ") if run]

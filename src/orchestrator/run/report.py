@@ -1,4 +1,4 @@
-"""A run as `status` shows it: the JSON that other programs read, made from the folded state."""
+"""A run as `status --json` shows it to other programs, built from the folded state."""
 
 from typing import Any, assert_never
 
@@ -12,7 +12,7 @@ from orchestrator.run.state import AttemptState, QuestionState, RunState, TaskSt
 
 
 class Owner(Struct, frozen=True, kw_only=True):
-    """The living process that carries a run out."""
+    """The living process that carries out a run."""
 
     pid: int
     host: str
@@ -20,7 +20,7 @@ class Owner(Struct, frozen=True, kw_only=True):
 
 
 class RunReport(Struct, frozen=True, kw_only=True):
-    """What a command that ran has to tell."""
+    """The result of a command that carried out a run."""
 
     run: str
     status: RunStatus
@@ -42,7 +42,7 @@ def report_of(state: RunState) -> RunReport:
 
 
 def run_status(state: RunState, owner: Owner | None) -> RunStatus:
-    """running needs a living owner; a run that has none and did not end was interrupted."""
+    """A run without an end is running if its owner is alive, and interrupted if not."""
     if owner is not None and state.end is None:
         return "running"
     return "interrupted" if state.end is None else state.end.status
@@ -82,7 +82,7 @@ def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
         "tasks": [_task_json(state, task) for task in state.tasks.values()],
         "e2e": _end_to_end_json(state),
         "questions": [_question_json(question) for question in state.questions],
-        "usage": _usage_json(state.usage),
+        "usage": asdict(state.usage),
         "budget_usd": None,
     }
 
@@ -113,12 +113,12 @@ def _attempt_json(attempt: AttemptState) -> dict[str, Any]:
         "exit_code": None if end is None else end.exit_code,
         "started": attempt.started,
         "ended": attempt.ended,
-        "usage": _usage_json(Usage() if end is None else end.usage),
+        "usage": asdict(Usage() if end is None else end.usage),
     }
 
 
 def attempt_reason(attempt: AttemptState) -> str | None:
-    """Why an attempt did not land: the agent's end, the folder it left, or the gates."""
+    """Why an attempt did not land: the reason of its end, of the refused folder, or the failed gates."""
     if attempt.end is not None and attempt.end.reason is not None:
         return attempt.end.reason
     if attempt.refused is not None:
@@ -147,7 +147,3 @@ def _question_json(question: QuestionState) -> dict[str, Any]:
         if answer is None
         else {"text": answer.text, "by": answer.by, "at": question.answered_at},
     }
-
-
-def _usage_json(usage: Usage) -> dict[str, Any]:
-    return asdict(usage)

@@ -1,7 +1,9 @@
-"""The state of a run, folded from its facts. Every transition stands in `_transition`, once.
+"""The state of a run, folded from its facts. `_transition` is the table of all transitions.
 
-`fold` is total: facts of a run in their order give its state; a fact that cannot follow (the journal is
-damaged, or a newer version wrote it) raises ValueError naming it.
+Facts are the only input: no clock, no file, no engine. So the owner of a run, `status` in another terminal
+and a resume after a kill compute the same state from the same facts. A fact that cannot follow (the journal
+is damaged, or a newer version wrote it) raises ValueError with the fact's number and kind, instead of giving
+a state that is only almost right.
 """
 
 from collections.abc import Iterable, Mapping
@@ -54,7 +56,7 @@ from orchestrator.run.facts import (
 class AttemptState(Struct, frozen=True, kw_only=True):
     number: int
     epoch: int
-    """How often the run had been resumed when it started; limits count within one epoch."""
+    """How often the run had been resumed when the attempt started; limits count within one epoch."""
     started: str
     start: AttemptStarted
     ended: str | None = None
@@ -62,12 +64,12 @@ class AttemptState(Struct, frozen=True, kw_only=True):
     candidate: CandidateMade | None = None
     candidate_epoch: int = -1
     refused: str | None = None
-    """Why no candidate could be made of the folder."""
+    """Why the folder could not be committed."""
     saved: TreeSaved | None = None
     looked: TreeLookedAt | None = None
     looked_epoch: int = -1
     landing_refused: str | None = None
-    """Why the branch would not take its candidate, in the epoch of that candidate."""
+    """Why the candidate could not land."""
     gates: tuple[GateEnded, ...] = ()
 
     @property
@@ -76,14 +78,14 @@ class AttemptState(Struct, frozen=True, kw_only=True):
 
     @property
     def owed_evidence(self) -> tuple[str, ...]:
-        """Ids of the candidate's gates that have not spoken."""
-        spoken = {gate.evidence for gate in self.gates if gate.verdict != "unavailable"}
+        """Evidence ids of the candidate's gates that have no verdict yet."""
+        settled = {gate.evidence for gate in self.gates if gate.verdict != "unavailable"}
         given = () if self.candidate is None else self.candidate.evidence
-        return tuple(evidence for evidence in given if evidence not in spoken)
+        return tuple(evidence for evidence in given if evidence not in settled)
 
     @property
     def parent(self) -> str:
-        """The commit its next candidate stands on."""
+        """The commit that becomes the parent of its next candidate."""
         return self.start.parent if self.looked is None else self.looked.head
 
 
@@ -108,7 +110,7 @@ class TaskState(Struct, frozen=True, kw_only=True):
     finished: TaskFinished | None = None
     base: tuple[BaseChecked, ...] = ()
     attempts_before_undo: int = 0
-    """How many of its attempts are history, because the task was undone or redone after them."""
+    """How many of its attempts do not count any more, because the task was undone or redone after them."""
     attempts_before_edit: int = 0
     """How many of its attempts were made with an earlier text of the task."""
     was_redone: bool = False
@@ -142,19 +144,19 @@ class RunState(Struct, frozen=True, kw_only=True):
     epoch: int = 0
     tasks: Mapping[str, TaskState] = field(default_factory=dict)
     plan_stored: str = PLAN_AT_START
-    """The file in the run's folder that holds the plan it goes by."""
+    """The file in the run's folder that holds the plan the run uses."""
     base_checked: bool = False
     branch_ready: bool = False
     cancel_requested: bool = False
     """Since the run was started or last resumed."""
     undo: UndoStarted | None = None
-    """An undo that was begun and not ended."""
+    """An undo that has started and not ended."""
     end_to_end: EndToEndEnded | None = None
     end_to_end_epoch: int = -1
     end_to_end_gates: tuple[GateEnded, ...] = ()
     questions: tuple[QuestionState, ...] = ()
     evidence_given: int = 0
-    """The highest number of an evidence id that was given out."""
+    """The highest number of an evidence id so far."""
     last_n: int = 0
     ended_at: str | None = None
     end: RunEnded | None = None
@@ -173,7 +175,7 @@ class RunState(Struct, frozen=True, kw_only=True):
 
 
 def fold(facts_of_run: Iterable[Fact]) -> RunState:
-    """The state after these facts; raises ValueError when there is none or one cannot follow."""
+    """The state after these facts. Raises ValueError if there are none, or if one cannot follow."""
     state: RunState | None = None
     for fact in facts_of_run:
         state = begin(fact) if state is None else advance(state, fact)
@@ -183,9 +185,9 @@ def fold(facts_of_run: Iterable[Fact]) -> RunState:
 
 
 def begin(fact: Fact) -> RunState:
-    """The state after a run's first fact."""
+    """The state after a run's first fact. Raises ValueError if it is of another kind than run_started."""
     if not isinstance(fact.body, RunStarted):
-        raise ValueError(f"a run begins with run_started, not with {fact.body.kind}")
+        raise ValueError(f"fact {fact.n}: a run starts with run_started, not with {fact.body.kind}")
     start = fact.body
     return RunState(
         run=fact.run,
@@ -208,13 +210,13 @@ def advance(state: RunState, fact: Fact) -> RunState:
 def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one flat table
     match fact.body:
         case RunStarted():
-            raise ValueError(f"fact {fact.n}: the run has begun before")
+            raise ValueError(f"fact {fact.n}: the run has already started")
         case RunResumed() as body:
-            return _resumed(state, body)
+            return _resume(state, body)
         case PlanTaken() as body:
-            return _plan_taken(state, body)
+            return _take_plan(state, body)
         case BaseChecked() as body:
-            return _base_checked(state, fact, body)
+            return _add_base_check(state, fact, body)
         case BaseRunEnded():
             return replace(state, base_checked=True)
         case BranchReady():
@@ -226,7 +228,7 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
         case TaskStarted() as body:
             return _with_task(state, fact, parent=body.parent)
         case AttemptStarted() as body:
-            return _attempt_started(state, fact, body)
+            return _add_attempt(state, fact, body)
         case AgentText() | AgentTool():
             return state
         case AttemptEnded() as body:
@@ -236,15 +238,15 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
         case TreeLookedAt() as body:
             return _with_attempt(state, fact, looked=body, looked_epoch=state.epoch, refused=None)
         case CandidateMade() as body:
-            return _candidate_made(state, fact, body)
+            return _set_candidate(state, fact, body)
         case CandidateRefused() as body:
             return _with_attempt(state, fact, refused=body.reason)
         case GateStarted() as body:
-            return _evidence_given(state, body.evidence)
+            return _count_evidence(state, body.evidence)
         case NamesReserved() as body:
-            return _evidence_given(state, *body.evidence)
+            return _count_evidence(state, *body.evidence)
         case GateEnded() as body:
-            return _gate_ended(state, fact, body)
+            return _add_gate(state, fact, body)
         case LandingStarted() as body:
             return _with_task(state, fact, landing=body)
         case LandingRefused() as body:
@@ -252,13 +254,13 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
         case TaskFinished() as body:
             return _with_task(state, fact, finished=body)
         case QuestionAsked() as body:
-            return _question_asked(state, fact, body)
+            return _add_question(state, fact, body)
         case QuestionAnswered() as body:
-            return _answered(state, fact, body)
+            return _answer(state, fact, body)
         case EndToEndEnded() as body:
             return replace(state, end_to_end=body, end_to_end_epoch=state.epoch)
         case WorkUndone() as body:
-            return _undone(state, body)
+            return _undo(state, body)
         case CancelRequested():
             return replace(state, cancel_requested=True)
         case RunEnded() as body:
@@ -267,8 +269,12 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             assert_never(never)
 
 
-def _resumed(state: RunState, body: RunResumed) -> RunState:
-    """A resumed run gives every failed task fresh attempts, and its scenario a fresh try."""
+def _resume(state: RunState, body: RunResumed) -> RunState:
+    """A new epoch: failed tasks get new attempts, and a scenario that did not pass is run again.
+
+    The user may have changed anything while no owner was there. Nothing is forgotten here; `phase` compares
+    epochs and does not use what was found before the resume.
+    """
     tasks = {
         task_id: replace(task, finished=None)
         if task.finished is not None and task.finished.status == "failed"
@@ -287,9 +293,9 @@ def _resumed(state: RunState, body: RunResumed) -> RunState:
     )
 
 
-def _plan_taken(state: RunState, body: PlanTaken) -> RunState:
-    """Tasks that were never begun and are gone are forgotten; finished ones stay."""
-    tasks = {entry.id: _as_edited(state, entry, body.redo) for entry in body.tasks}
+def _take_plan(state: RunState, body: PlanTaken) -> RunState:
+    """Tasks that are no longer in the plan are dropped, unless they are done."""
+    tasks = {entry.id: _edit_task(state, entry, body.redo) for entry in body.tasks}
     gone = {task_id: task for task_id, task in state.tasks.items() if task_id not in tasks and task.is_done}
     return replace(
         state,
@@ -300,14 +306,14 @@ def _plan_taken(state: RunState, body: PlanTaken) -> RunState:
     )
 
 
-def _as_edited(state: RunState, entry: TaskEntry, redo: tuple[str, ...]) -> TaskState:
+def _edit_task(state: RunState, entry: TaskEntry, redo: tuple[str, ...]) -> TaskState:
     task = state.tasks.get(entry.id)
     if task is None:
         is_left_out = bool(state.options.only) and entry.id not in state.options.only
         left_out = TaskFinished(status="skipped", reason="left out") if is_left_out else None
         return TaskState(entry=entry, finished=left_out)
     if entry.id in redo:
-        task = replace(_made_pending(task), was_redone=True)
+        task = replace(_make_pending(task), was_redone=True)
     if entry.hash != task.entry.hash and not task.is_done:
         task = replace(task, base=(), attempts_before_edit=len(task.attempts))
     return replace(task, entry=entry)
@@ -325,71 +331,72 @@ def _with_attempt(state: RunState, fact: Fact, **changes: Any) -> RunState:
     return _with_task(state, fact, attempts=(*attempts[:-1], replace(attempts[-1], **changes)))
 
 
-def _base_checked(state: RunState, fact: Fact, body: BaseChecked) -> RunState:
-    # A base run that was cut off is done again: the last word on a gate counts.
+def _add_base_check(state: RunState, fact: Fact, body: BaseChecked) -> RunState:
+    # A base run that was interrupted starts from the beginning: the last check of a gate counts.
     before = state.tasks[fact.task or ""].base
     checked = (*(check for check in before if check.gate != body.gate), body)
-    return _evidence_given(_with_task(state, fact, base=checked), body.evidence)
+    return _count_evidence(_with_task(state, fact, base=checked), body.evidence)
 
 
-def _attempt_started(state: RunState, fact: Fact, body: AttemptStarted) -> RunState:
+def _add_attempt(state: RunState, fact: Fact, body: AttemptStarted) -> RunState:
     attempt = AttemptState(number=fact.attempt or 0, epoch=state.epoch, started=fact.at, start=body)
     return _with_task(state, fact, attempts=(*state.tasks[fact.task or ""].attempts, attempt))
 
 
-def _candidate_made(state: RunState, fact: Fact, body: CandidateMade) -> RunState:
+def _set_candidate(state: RunState, fact: Fact, body: CandidateMade) -> RunState:
     state = _with_attempt(
         state, fact, candidate=body, candidate_epoch=state.epoch, gates=(), refused=None, landing_refused=None
     )
-    return _evidence_given(state, *body.evidence)
+    return _count_evidence(state, *body.evidence)
 
 
-def _undone(state: RunState, body: WorkUndone) -> RunState:
-    """The tasks are pending again; their attempts stay as history.
+def _undo(state: RunState, body: WorkUndone) -> RunState:
+    """The tasks are pending again; their attempts stay in the state and do not count any more.
 
-    So are those that were begun and are not done: nothing of their attempts is in the folder any more.
+    If the files were undone too, nothing of an unfinished task's attempts is left in the folder. These tasks
+    become pending as well, or the next attempt would be told to continue work that is not there.
     """
     undone = {state.tasks[entry.task].entry.id for entry in body.tasks}
-    if body.folder_too:
-        undone |= {task_id for task_id, task in state.tasks.items() if not _is_settled(task)}
     tasks = {
-        task_id: _made_pending(task) if task_id in undone else task for task_id, task in state.tasks.items()
+        id: _make_pending(task) if id in undone or (body.folder_too and _is_unfinished(task)) else task
+        for id, task in state.tasks.items()
     }
     state = replace(state, tasks=tasks, undo=None, end_to_end=None)
     if state.end is not None and state.end.status == "cancelled":
-        return state  # for good
+        return state  # a cancelled run cannot be resumed, whatever is undone
     return replace(state, end=None, ended_at=None)
 
 
-def _made_pending(task: TaskState) -> TaskState:
+def _make_pending(task: TaskState) -> TaskState:
     return replace(task, parent=None, landing=None, finished=None, attempts_before_undo=len(task.attempts))
 
 
-def _is_settled(task: TaskState) -> bool:
-    return task.finished is not None and task.finished.status != "failed"
+def _is_unfinished(task: TaskState) -> bool:
+    return task.finished is None or task.finished.status == "failed"
 
 
-def _evidence_given(state: RunState, *ids: str) -> RunState:
-    """Before `names_reserved` there was, ids were given out by the facts that use them first."""
+def _count_evidence(state: RunState, *ids: str) -> RunState:
+    # Journals of version 1 have no names_reserved; there the first fact that uses an id gives it out.
     numbers = (int(digits) for id in ids if (digits := id.removeprefix("e")).isdecimal())
     return replace(state, evidence_given=max(state.evidence_given, *numbers, 0))
 
 
-def _gate_ended(state: RunState, fact: Fact, body: GateEnded) -> RunState:
+def _add_gate(state: RunState, fact: Fact, body: GateEnded) -> RunState:
     if fact.task is None:
         return replace(state, end_to_end_gates=(*state.end_to_end_gates, body))
-    # A gate that could not be run is run again on resume, under the same evidence id: the last one counts.
+    # A gate that could not be run is run again after a resume, with the same evidence id: the last run
+    # counts.
     before = state.tasks[fact.task].attempts[-1].gates
     gates = tuple(gate for gate in before if gate.evidence != body.evidence)
     return _with_attempt(state, fact, gates=(*gates, body))
 
 
-def _question_asked(state: RunState, fact: Fact, body: QuestionAsked) -> RunState:
+def _add_question(state: RunState, fact: Fact, body: QuestionAsked) -> RunState:
     question = QuestionState(task=fact.task, attempt=fact.attempt, asked_at=fact.at, asked=body)
     return replace(state, questions=(*state.questions, question))
 
 
-def _answered(state: RunState, fact: Fact, body: QuestionAnswered) -> RunState:
+def _answer(state: RunState, fact: Fact, body: QuestionAnswered) -> RunState:
     questions = tuple(
         replace(question, answered_at=fact.at, answer=body)
         if question.asked.question == body.question and question.answer is None

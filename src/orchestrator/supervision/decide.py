@@ -1,17 +1,21 @@
 """decide(state, work, busy) -> Steps | Wait | EndRun: the whole policy of a run.
 
-The engine carries the actions out, appends facts, folds, and asks again. A killed run asks the same question
-over the same facts, so there is no second path for resume.
+The engine carries out the actions, appends their facts, folds them into the state, and calls `decide` again.
+Nothing else is remembered. A run that was killed is therefore resumed by the same calls over the facts that
+were stored: there is no second path through the code that only a kill would exercise.
 
-Actions that do not disturb each other are carried out at the same time. Each occupies lanes for as long as it
-takes: the lane of its task, so that a task does one thing at a time, and BRANCH if it moves the user's branch
-or index, so that only one action does. `busy` are the occupied lanes. The facts of a task whose lane is busy
-are halfway through something, so nothing is decided about the task before its lane is free.
+Actions that do not disturb each other are carried out at the same time. Each action occupies lanes while it
+runs: the lane of its task, so that a task does one thing at a time, and BRANCH if it moves the user's branch
+or index, so that only one action does. `busy` are the occupied lanes. An action appends several facts, and
+those of a task whose lane is busy describe an action that is halfway through (a candidate with some of its
+gates, for example). A decision on them could start the same work twice, so such a task is skipped until its
+lane is free.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, assert_never
+
+from msgspec import Struct
 
 from orchestrator.run.endings import EXIT_CODES, rank
 from orchestrator.run.facts import AttemptStatus, RunStatus
@@ -43,23 +47,22 @@ from orchestrator.run.phase import (
 from orchestrator.run.state import AttemptState, RunState, TaskState
 
 CHARGED: frozenset[AttemptStatus] = frozenset({"completed", "failed", "unclear", "timed_out"})
-"""Attempt ends that count against `limits.attempts`; the others were not the agent's fault."""
+"""Attempt ends that count against `limits.attempts`; the other ends are not the agent's fault."""
 
 MAX_INTERRUPTIONS = 3
 """Attempts of one task that may be interrupted between two resumes before the run parks."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkItem:
+class WorkItem(Struct, frozen=True, kw_only=True):
     """A task as the policy sees it."""
 
     id: str
     depends_on: tuple[str, ...] | None
-    """Ids of tasks that are done first; None: of all that come before it."""
+    """Ids of the tasks that have to be done first; None: all tasks before it."""
     commands: tuple[str, ...]
     """Its gates, in order."""
     must_change: bool
-    """Whether a candidate without changes is a failure (CODING, MIXED, or nothing that checks it)."""
+    """Whether a candidate without changes is a failure: for CODING and MIXED tasks, and without gates."""
 
 
 class Gate(NamedTuple):
@@ -68,14 +71,13 @@ class Gate(NamedTuple):
     command: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class Work(Struct, frozen=True, kw_only=True):
     items: tuple[WorkItem, ...]
     """The tasks to carry out, in an order that respects their dependencies."""
     end_to_end: tuple[str, ...]
     attempts: int
     build: tuple[str, ...] = ()
-    """What every container runs before its first check; where there is no check there is none of it."""
+    """Commands that a container runs before its first check; not run where there are no checks."""
     workers: int = 1
     """How many tasks may be worked on at the same time."""
 
@@ -98,79 +100,63 @@ def _numbered(name: str, commands: tuple[str, ...]) -> tuple[Gate, ...]:
     return tuple(Gate(f"{name}-{number}", command) for number, command in enumerate(commands, 1))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckBase:
-    """Run every verify command on the base, before any agent."""
+class CheckBase(Struct, frozen=True):
+    """Run every gate of every task on the base, before any agent."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MakeBranch:
-    pass
+class MakeBranch(Struct, frozen=True):
+    """Make the run's branch at the base, and check it out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartTask:
+class StartTask(Struct, frozen=True, kw_only=True):
+    """Commit what the user changed, and record the commit that the task starts from."""
+
     task: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartAttempt:
+class StartAttempt(Struct, frozen=True, kw_only=True):
     task: str
     number: int
     previous: AttemptState | None
     """The attempt whose session and evidence the new one continues from."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecoverAttempt:
-    """An attempt that was begun and never ended: its owner was killed."""
-
-    task: str
-    attempt: AttemptState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareFolder:
-    """After a resume: has the user changed something since the attempt ended?"""
-
-    task: str
-    attempt: AttemptState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MakeCandidate:
-    task: str
-    attempt: AttemptState
-    by_hand: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunGates:
-    task: str
-    attempt: AttemptState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Land:
-    task: str
-    attempt: AttemptState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailTask:
+class FailTask(Struct, frozen=True, kw_only=True):
     task: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskPerson:
+class _OfAttempt(Struct, frozen=True, kw_only=True):
     task: str
     attempt: AttemptState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckEndToEnd:
-    pass
+class RecoverAttempt(_OfAttempt, frozen=True):
+    """Record the end of an attempt whose owner was killed."""
+
+
+class CompareFolder(_OfAttempt, frozen=True):
+    """After a resume: find out what the user has changed since the attempt ended."""
+
+
+class MakeCandidate(_OfAttempt, frozen=True, kw_only=True):
+    by_hand: bool
+
+
+class RunGates(_OfAttempt, frozen=True):
+    """Run the candidate's gates that have no verdict."""
+
+
+class Land(_OfAttempt, frozen=True):
+    """Move the branch to the candidate, or find out whether an interrupted landing has."""
+
+
+class AskPerson(_OfAttempt, frozen=True):
+    """Record the agent's question, which ends the run until it is answered."""
+
+
+class CheckEndToEnd(Struct, frozen=True):
+    """Run the end-to-end scenario on the finished branch."""
 
 
 Action = (
@@ -194,10 +180,11 @@ BRANCH: Lane = ""
 
 
 def lanes_of(action: Action) -> frozenset[Lane]:
-    """What the action occupies.
+    """The lanes that the action occupies.
 
-    Before an attempt the user's edits may become a commit on the branch. An attempt does not occupy the
-    branch all the same, because it takes hours, and nothing works beside it in the user's own folder.
+    StartAttempt may commit the user's edits on the branch before the agent starts. It does not occupy BRANCH
+    nevertheless: an attempt takes hours, and other tasks could not land meanwhile. This is safe as long as no
+    other task works in the user's own folder at the same time.
     """
     match action:
         case CheckBase() | MakeBranch() | CheckEndToEnd():
@@ -210,21 +197,18 @@ def lanes_of(action: Action) -> frozenset[Lane]:
             assert_never(never)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
-    """Begin these now; their lanes are free."""
+class Steps(Struct, frozen=True, kw_only=True):
+    """Start these actions now; their lanes are free."""
 
     actions: tuple[Action, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Begin nothing before a lane is free, or a fact has arrived."""
+class Wait(Struct, frozen=True, kw_only=True):
+    """Start nothing until a lane is free or another process has appended a fact."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndRun:
-    """No lane is busy, and nothing is left to do."""
+class EndRun(Struct, frozen=True, kw_only=True):
+    """End the run; no lane is busy."""
 
     status: RunStatus
     reason: str | None = None
@@ -234,18 +218,11 @@ class EndRun:
 Decision = Steps | Wait | EndRun
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Passed:
-    pass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotPassed:
-    reason: str
-
-
 def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> Decision:
-    """What to begin beside the work in the busy lanes. One that ends the run does so once no lane is busy."""
+    """What to start in addition to the work in the busy lanes; the run ends only when no lane is busy.
+
+    If several tasks want to end the run, the worst exit code wins, as `endings.rank` orders them.
+    """
     first = _before_the_tasks(state, work, busy)
     if first is not None:
         return Wait() if busy else Steps(actions=(first,))
@@ -264,7 +241,9 @@ def _before_the_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Act
         return CheckBase()
     if not state.branch_ready:
         return MakeBranch()
-    for item in work.items:  # before another task changes the folder
+    # An attempt without an end comes first: its container may still write into the folder, and another task
+    # would take these changes for its own or the user's.
+    for item in work.items:
         match phase(state, state.tasks[item.id]):
             case Working(attempt=attempt) if item.id not in busy:
                 return RecoverAttempt(task=item.id, attempt=attempt)
@@ -272,10 +251,10 @@ def _before_the_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Act
 
 
 def _items_at_hand(state: RunState, work: Work, busy: frozenset[Lane]) -> list[WorkItem]:
-    """A task for each worker that has none: first those that are under way, then the next that may start.
+    """A task for each idle worker: first the tasks under way, then those that may start, in the plan's order.
 
-    A task waits only for tasks before it. So the first that is not done can always be worked on, even where
-    dependencies go round in circles.
+    A task waits only for tasks before it in the list, so the first that is not done can always be worked on,
+    even if the plan's dependencies form a circle.
     """
     pending: set[str] = set()
     free: list[WorkItem] = []
@@ -291,7 +270,7 @@ def _items_at_hand(state: RunState, work: Work, busy: frozenset[Lane]) -> list[W
 
 
 def _in_free_lanes(actions: Sequence[Action], busy: frozenset[Lane]) -> tuple[Action, ...]:
-    """Those that can begin at the same time; where two need the branch, the first has it."""
+    """The actions that can start at the same time; of two that need the branch, the first gets it."""
     found, taken = [], busy
     for action in actions:
         if taken.isdisjoint(lanes_of(action)):
@@ -300,20 +279,21 @@ def _in_free_lanes(actions: Sequence[Action], busy: frozenset[Lane]) -> tuple[Ac
     return tuple(found)
 
 
-def judge(attempt: AttemptState, item: WorkItem) -> Passed | NotPassed:
-    """Whether a candidate whose gates have all spoken may land; the first reason against it.
+def reason_not_to_land(attempt: AttemptState, item: WorkItem) -> str | None:
+    """Why a candidate whose gates all have a verdict may not land; None: it may.
 
-    A candidate that the user fixed by hand is judged by its gates and its changes alone.
+    If the user has fixed the folder by hand, what the agent reported before no longer describes it: then only
+    the gates and the changes count.
     """
     assert attempt.end is not None and attempt.candidate is not None
     if attempt.end.status != "completed" and not attempt.candidate.by_hand:
-        return NotPassed(reason=attempt.end.reason or attempt.end.status)
+        return attempt.end.reason or attempt.end.status
     if item.must_change and not attempt.candidate.changed:
-        return NotPassed(reason="nothing was changed, whatever the agent says")
+        return "no file was changed, although the task requires a change"
     for gate in attempt.failed_gates:
         why = f": {gate.detail}" if gate.detail else ""
-        return NotPassed(reason=f"{gate.gate} failed with exit code {gate.exit_code}{why} ({gate.evidence})")
-    return Passed()
+        return f"{gate.gate} failed with exit code {gate.exit_code}{why} ({gate.evidence})"
+    return None
 
 
 def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRun:  # noqa: C901 - one flat table
@@ -346,7 +326,10 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
         case Ungated():
             return EndRun(status="parked", reason=f"task {item.id}: a gate could not be run")
         case Gated(attempt=attempt):
-            return _next_of_gated(state, task, item, attempt, work)
+            against = reason_not_to_land(attempt, item)
+            if against is not None:
+                return _another_attempt(state, task, against, work)
+            return Land(task=item.id, attempt=attempt)
         case NotLanded(reason=reason):
             return EndRun(status="parked", reason=f"task {item.id}: {reason}")
         case Landing(attempt=attempt):
@@ -362,37 +345,26 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
 def _next_of_compared(
     state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
 ) -> Action | EndRun:
-    """After a resume: the gates are asked before an agent is, because the user may have fixed the folder.
+    """What to do after a resume, once the folder was compared with what the attempt left.
 
-    Work that had passed and could not land becomes a new candidate on the branch as it is now.
+    Gates run before another agent does, because the user may have fixed the folder. A verdict from before the
+    resume is never used to land: the branch may have moved since, and the user may have changed files. Work
+    that had passed becomes a new candidate on the branch as it is now, and its gates run again.
     """
     is_edited = attempt.looked is not None and bool(attempt.looked.edited)
     if item.commands and (is_edited or attempt.failed_gates):
         return MakeCandidate(task=item.id, attempt=attempt, by_hand=True)
-    if _is_unjudged(attempt) or _has_passed(attempt, item):
+    had_passed = attempt.candidate is not None and reason_not_to_land(attempt, item) is None
+    if had_passed or _is_unjudged(attempt):
         return MakeCandidate(task=item.id, attempt=attempt, by_hand=False)
     return _another_attempt(state, task, "resumed", work)
 
 
 def _is_unjudged(attempt: AttemptState) -> bool:
-    """Whether the agent says it has finished and not all gates have spoken."""
+    """Whether the agent reported success and a gate has no verdict."""
     if attempt.end is None or attempt.end.status != "completed":
         return False
     return attempt.candidate is None or bool(attempt.owed_evidence)
-
-
-def _has_passed(attempt: AttemptState, item: WorkItem) -> bool:
-    return attempt.candidate is not None and isinstance(judge(attempt, item), Passed)
-
-
-def _next_of_gated(
-    state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
-) -> Action | EndRun:
-    match judge(attempt, item):
-        case Passed():
-            return Land(task=item.id, attempt=attempt)
-        case NotPassed(reason=reason):
-            return _another_attempt(state, task, reason, work)
 
 
 def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) -> Action | EndRun:
