@@ -1,6 +1,6 @@
 """Carries out a Markdown plan, unattended, with a coding agent in a disposable container.
 
-The names below are imported when they are used, so that a command pays only for what it needs.
+The public names are imported on first use, so that each command loads only the modules that it needs.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ __all__ = [
     "validate_environment",
 ]
 
-_PLACES = {
+_MODULES = {
     "CodingAgentContainer": "orchestrator.containers.coding_agent_container",
     "CodingAgentError": "orchestrator.errors",
     "CodingAgentTimeout": "orchestrator.errors",
@@ -30,8 +30,8 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -1,4 +1,4 @@
-"""Time as a thing that is passed in, so that a test can be at any time and never waits for it."""
+"""The clock, which is passed in as an argument so that a test can choose the time and need not wait."""
 
 import time
 from datetime import UTC, datetime
@@ -7,11 +7,11 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """The wall clock, in UTC; it may jump."""
+        """The time of day in UTC. It may jump forwards or backwards."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds since some moment; never goes back."""
+        """Seconds since an arbitrary moment. It never decreases."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...
@@ -27,6 +27,6 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        import asyncio  # whoever only asks for the time does not pay for it
+        import asyncio  # slow to import, and commands that only read the time do not need it
 
         await asyncio.sleep(seconds)

@@ -1,20 +1,20 @@
-"""Errors that a person can meet: each says what happened, where, and what to do next.
+"""Errors that are reported to the user: each says what happened, where, and what to do next.
 
     OrchestratorError            exit code
     ├─ UsageError                2   the command line, or what it names
     ├─ PlanError                 2   the plan cannot be read
     ├─ ConfigurationError        2   a setting is unknown, of the wrong type, or needs trust
-    ├─ EnvironmentInvalid        2   folder, repository, engine, image or credential are not fit to start
+    ├─ EnvironmentInvalid        2   folder, repository, engine, image or credential cannot be used
     │  ├─ FolderBusy             2   another run holds the code folder
     │  ├─ SetupFailed            2   the project's dependencies cannot be installed (4 once there is work)
-    │  └─ CannotStart            2   no engine, no image, or a folder that no container can be started on
+    │  └─ CannotStart            2   no engine, no image, or a folder that cannot be mounted
     ├─ CodingAgentError          4   the container engine failed, in its own words
-    │  ├─ CannotStart            2   (the same class: who starts a container need catch only this branch)
+    │  ├─ CannotStart            2   (the same class: one `except` catches all failures of a container)
     │  └─ CodingAgentTimeout     4   a command in a container took longer than it may
     ├─ WorkspaceError            4   git or the folder changed under a run; nothing was delivered
     └─ StorageError              4   a disk is full, read-only or failing
 
-Anything else that escapes is our bug: exit code 70 and a report to paste.
+Any other exception is a bug of the orchestrator: exit code 70 and a report to paste.
 """
 
 import errno
@@ -26,7 +26,7 @@ from typing import ClassVar
 class OrchestratorError(Exception):
     """Base of all expected failures.
 
-    `what` is one sentence, `where` a file, folder or setting, `hint` the next step for the person.
+    `what` is one sentence, `where` a file, folder or setting, `hint` the next step for the user.
     """
 
     exit_code: ClassVar[int] = 70
@@ -65,11 +65,11 @@ class FolderBusy(EnvironmentInvalid):
 
 
 class SetupFailed(EnvironmentInvalid):
-    """A setup command failed, or made what no gate can work on; `what` carries the end of its output."""
+    """A setup command failed, or its result cannot be used by gates; `what` has the end of its output."""
 
 
 class CodingAgentError(OrchestratorError):
-    """The container engine refused or failed; `what` carries its own words."""
+    """The container engine refused or failed; `what` is its own message."""
 
     exit_code = 4
 
@@ -77,7 +77,7 @@ class CodingAgentError(OrchestratorError):
 class CodingAgentTimeout(CodingAgentError):
     """A command in a container took longer than its time-out and was killed.
 
-    `stdout` and `stderr` hold what it had printed until then.
+    `stdout` and `stderr` hold its output until then.
     """
 
     stdout: str = ""
@@ -85,13 +85,13 @@ class CodingAgentTimeout(CodingAgentError):
 
 
 class CannotStart(EnvironmentInvalid, CodingAgentError):
-    """A container was not started because engine, image or folder are not fit; nothing was begun."""
+    """A container was not started, because the engine, the image or the folder cannot be used."""
 
     exit_code = 2
 
 
 class WorkspaceError(OrchestratorError):
-    """The repository or the folder is not as the run left it, or git refused; nothing was delivered."""
+    """The repository or the folder has changed during the run, or git refused; nothing was delivered."""
 
     exit_code = 4
 
@@ -102,14 +102,14 @@ FREE_SPACE = (
 
 
 class StorageError(OrchestratorError):
-    """What has to be kept cannot be written: the disk is full, read-only or failing."""
+    """A file of the orchestrator cannot be written: the disk is full, read-only or failing."""
 
     exit_code = 4
 
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Inside, a write that fails because of the disk is a StorageError; other failures stay what they are."""
+    """Turns an OSError that the disk caused into a StorageError; other errors are raised unchanged."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a coding agent says while it works: one vocabulary for every agent, and the outcome it claims."""
+"""The events of a coding agent, in one vocabulary for all agents, and the outcome that it claims."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -11,7 +11,7 @@ OUTCOME_MAX_OPTIONS = 20
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """Tokens and US dollars; what an agent does not report is zero."""
+    """Tokens and US dollars. Numbers that the agent does not report are zero."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -30,7 +30,7 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What the agent says happened: a claim, never proof."""
+    """The agent's own report about its attempt: a claim, which proves nothing."""
 
     status: OutcomeStatus
     summary: str = ""
@@ -42,7 +42,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class InvalidOutcome(Struct, frozen=True, kw_only=True):
-    """The agent reported something that is not an outcome; `reason` says what is wrong with it."""
+    """The agent's report does not meet the contract of outcomes; `reason` says why."""
 
     reason: str
 
@@ -57,9 +57,9 @@ class Text(Struct, frozen=True, kw_only=True):
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
-    """A tool the agent used. `summary` is one line in words, control codes removed.
+    """A tool that the agent used. `summary` is one line without control codes.
 
-    The call that reports the outcome is not a tool call; drivers leave it out.
+    Drivers leave out the call by which an agent reports its outcome.
     """
 
     id: str
@@ -73,7 +73,7 @@ class ToolResult(Struct, frozen=True, kw_only=True):
 
 
 class UsageReported(Struct, frozen=True, kw_only=True):
-    """Tokens used since the last such event of this process (a difference, not a total)."""
+    """The usage since the last event of this kind in the stream: a difference, not a total."""
 
     usage: Usage
 
@@ -82,7 +82,7 @@ LimitKind = Literal["usage_limit", "rate_limit", "overloaded", "billing", "crede
 
 
 class Limit(Struct, frozen=True, kw_only=True):
-    """A structured sign that the model's provider refuses; `until` is seconds since the epoch."""
+    """The provider of the model refuses requests; `until` is in seconds since the epoch."""
 
     kind: LimitKind
     detail: str
@@ -90,9 +90,9 @@ class Limit(Struct, frozen=True, kw_only=True):
 
 
 class Finished(Struct, frozen=True, kw_only=True):
-    """A final result of the agent; the last one of a stream counts.
+    """A final result of the agent; a later one in the stream replaces it.
 
-    `outcome` is None when the stream carries none (an agent that reports by file, or did not report).
+    `outcome` is None when the agent reports by file, or did not report.
     """
 
     is_error: bool
@@ -101,13 +101,13 @@ class Finished(Struct, frozen=True, kw_only=True):
 
 
 class AgentFault(Struct, frozen=True, kw_only=True):
-    """The agent's CLI reports an error of its own (not of a tool)."""
+    """The agent's command line reports an error of its own, not one of a tool."""
 
     detail: str
 
 
 class Unknown(Struct, frozen=True, kw_only=True):
-    """A line that the driver does not know, kept as it came (invalid UTF-8 replaced)."""
+    """A line that the driver does not recognise, verbatim except that invalid UTF-8 is replaced."""
 
     line: str
 
@@ -118,9 +118,9 @@ AgentEvent = (
 
 
 def parse_outcome(value: object) -> Outcome | InvalidOutcome:
-    """Check a decoded JSON value against the outcome contract; never raises.
+    """Check a decoded JSON value against the contract of outcomes. Never raises.
 
-    Unknown keys are kept in `extra`. needs_human without a question is invalid.
+    Unknown keys are kept in `extra`. `needs_human` without a question is invalid.
     """
     if not isinstance(value, dict):
         return InvalidOutcome(reason="the outcome is not a JSON object")

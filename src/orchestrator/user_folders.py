@@ -1,4 +1,4 @@
-"""Where the user keeps configuration and state (by the XDG base directory specification)."""
+"""Folders for the user's configuration and state, by the XDG base directory specification."""
 
 import os
 import pwd
@@ -11,7 +11,7 @@ PROGRAM = "ktrdr-orchestrator"
 
 
 def home_folder(environ: Mapping[str, str]) -> Path:
-    """`HOME`, or what the user database says when that is not set. Raises EnvironmentInvalid."""
+    """`HOME`, or the home folder in the user database when it is not set. Raises EnvironmentInvalid."""
     home = environ.get("HOME") or _home_of_account()
     if not home.startswith("/"):
         raise EnvironmentInvalid("is not an absolute path", where=f"HOME={home}", hint="Set HOME.")
@@ -19,10 +19,10 @@ def home_folder(environ: Mapping[str, str]) -> Path:
 
 
 def user_folder(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
-    """Our folder below the one that `variable` names, else below `below_home`.
+    """Our folder below the folder that `variable` names, else below `below_home` in the home folder.
 
-    The specification says to ignore a relative path; ours is an error, because state or settings that
-    are silently looked for elsewhere are worse than a message. Raises EnvironmentInvalid.
+    The specification says that a relative path is ignored. Here it is an error: state or settings that are
+    silently read from another folder are worse than a message. Raises EnvironmentInvalid.
     """
     base = environ.get(variable)
     if not base:

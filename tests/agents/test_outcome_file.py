@@ -36,7 +36,7 @@ def of_size(size: int) -> bytes:
     ],
     ids=["plain", "spaces", "question", "extra", "lone-surrogate", "largest"],
 )
-def test_an_outcome(tmp_path: Path, raw: bytes, outcome: Outcome) -> None:
+def test_a_valid_outcome(tmp_path: Path, raw: bytes, outcome: Outcome) -> None:
     path = tmp_path / "outcome.json"
     path.write_bytes(raw)
     assert read_outcome_file(path) == outcome

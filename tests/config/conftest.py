@@ -31,13 +31,13 @@ class Project:
         *,
         environ: Mapping[str, str] | None = None,
         overrides: Iterable[str | Override] = (),
-        leave_out_untrusted: bool = False,
+        leave_out_unapproved: bool = False,
     ) -> LoadedSettings:
         return load_settings(
             self.folder,
             environ={**self.environ, **(environ or {})},
             overrides=overrides,
-            leave_out_untrusted=leave_out_untrusted,
+            leave_out_unapproved=leave_out_unapproved,
         )
 
 

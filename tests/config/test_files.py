@@ -16,7 +16,9 @@ def refused(place):
 
 @pytest.mark.parametrize("which", ["repository_file", "user_file"])
 @pytest.mark.parametrize("kind", ["fifo", "folder", "socket", "dangling link", "link to itself"])
-def test_what_is_no_regular_file_is_refused_at_once(place, tmp_path, monkeypatch, which, kind):
+def test_only_a_regular_file_is_read_and_the_rest_is_refused_at_once(
+    place, tmp_path, monkeypatch, which, kind
+):
     path = getattr(place, which)
     match kind:
         case "fifo":
@@ -39,7 +41,7 @@ def test_what_is_no_regular_file_is_refused_at_once(place, tmp_path, monkeypatch
 def test_repositorys_file_may_not_be_a_link_out_of_it(place, tmp_path):
     (tmp_path / "outside.toml").write_text("limits.attempts = 1\n")
     place.repository_file.symlink_to(tmp_path / "outside.toml")
-    assert "link out of the repository" in refused(place).what
+    assert "link that leads out of the repository" in refused(place).what
 
 
 def test_repositorys_file_may_be_a_link_within_it_and_the_users_a_link_anywhere(place, tmp_path):
@@ -56,7 +58,7 @@ def test_users_file_in_the_code_folder_is_refused(place):
     inside = place.folder / ".config/ktrdr-orchestrator"
     inside.mkdir(parents=True)
     (inside / "config.toml").write_text("image.name = 'evil'\n")
-    with pytest.raises(ConfigurationError, match="an agent could write it"):
+    with pytest.raises(ConfigurationError, match="an agent could change it"):
         place.load(environ={"XDG_CONFIG_HOME": str(place.folder / ".config")})
 
 

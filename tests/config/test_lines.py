@@ -69,7 +69,7 @@ STATEMENT = st.one_of(
 
 
 @given(st.lists(STATEMENT, max_size=12))
-def test_every_key_stands_on_the_line_that_is_told(statements):
+def test_every_key_is_on_the_line_that_is_reported(statements):
     text = "\n".join(statements)
     try:
         tomllib.loads(text)

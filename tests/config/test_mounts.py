@@ -33,44 +33,44 @@ GOOD = [
 
 
 @pytest.mark.parametrize(("written", "expected"), [g[1:] for g in GOOD], ids=[g[0] for g in GOOD])
-def test_good(place, write, written, expected):
+def test_valid_mounts(place, write, written, expected):
     write("user", table([written]))
     source, target, read_only = expected
     source = source.replace("HOME", str(place.home))
     assert place.load().settings.mounts == (MountSetting(source=source, target=target, read_only=read_only),)
 
 
-def test_what_is_a_volume():
+def test_a_source_without_a_slash_is_a_volume():
     assert MountSetting(source="data", target="/d").is_volume
     assert not MountSetting(source="/data", target="/d").is_volume
 
 
 BAD = [
-    (mount("./data"), "volume's name or an absolute path"),
-    (mount("data/x"), "volume's name or an absolute path"),
-    (mount("~other/x"), "volume's name or an absolute path"),
-    (mount("x"), "volume's name or an absolute path"),
+    (mount("./data"), "name of a volume or an absolute path"),
+    (mount("data/x"), "name of a volume or an absolute path"),
+    (mount("~other/x"), "name of a volume or an absolute path"),
+    (mount("x"), "name of a volume or an absolute path"),
     (mount(""), "needs a string for source"),
     (mount("/srv/../etc"), "without '..'"),
-    (mount("/var/run/docker.sock"), "engine's socket"),
-    (mount("/elsewhere/docker.sock"), "engine's socket"),
-    (mount("/var/run"), "engine's socket"),
-    (mount("/"), "engine's socket"),
-    (mount("/custom"), "engine's socket"),
+    (mount("/var/run/docker.sock"), "socket of the container engine"),
+    (mount("/elsewhere/docker.sock"), "socket of the container engine"),
+    (mount("/var/run"), "socket of the container engine"),
+    (mount("/"), "socket of the container engine"),
+    (mount("/custom"), "socket of the container engine"),
     (mount(3), "needs a string for source, not 3"),
     ({"target": "/data"}, "needs a string for source, not nothing"),
     ({"source": "volume"}, "needs a string for target, not nothing"),
     (mount(target="data"), "absolute path"),
     (mount(target="~/data"), "absolute path"),
     (mount(target="/data/../workspace"), "without '..'"),
-    (mount(target="/"), "is taken"),
-    (mount(target="/workspace"), "/workspace is taken"),
-    (mount(target="//workspace/"), "/workspace is taken"),
-    (mount(target="/workspace/.git"), "/workspace is taken"),
-    (mount(target="/run"), "/run/orchestrator is taken"),
-    (mount(target="/run/orchestrator/in"), "/run/orchestrator is taken"),
-    (mount(target="/proc/1"), "/proc is taken"),
-    (mount(target="/tmp"), "the container's own"),
+    (mount(target="/"), "is reserved"),
+    (mount(target="/workspace"), "/workspace is reserved"),
+    (mount(target="//workspace/"), "/workspace is reserved"),
+    (mount(target="/workspace/.git"), "/workspace is reserved"),
+    (mount(target="/run"), "/run/orchestrator is reserved"),
+    (mount(target="/run/orchestrator/in"), "/run/orchestrator is reserved"),
+    (mount(target="/proc/1"), "/proc is reserved"),
+    (mount(target="/tmp"), "which the container uses itself"),
     (mount(target="/run/docker.sock"), "socket"),
     (mount(read_only="yes"), "needs true or false for read_only"),
     (mount(readonly=True), "unknown key 'readonly'"),
@@ -80,7 +80,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("written", "what"), BAD, ids=[str(list(b[0].values())) for b in BAD])
-def test_bad_is_refused_with_the_line_of_its_table(place, write, written, what):
+def test_an_invalid_mount_is_refused_with_the_line_of_its_table(place, write, written, what):
     write("user", table([mount(target="/good"), written]))
     with pytest.raises(ConfigurationError) as caught:
         place.load(environ={"DOCKER_HOST": "unix:///custom/engine"})

@@ -11,7 +11,7 @@ from orchestrator.config.settings import TABLE
 ROOT = Path(__file__).parents[2]
 
 
-def test_page_is_what_the_code_writes():
+def test_the_page_is_up_to_date():
     page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     assert page == render(), "run: python -m orchestrator.config.reference > docs/configuration.md"
 

@@ -1,4 +1,4 @@
-"""Which source wins, and what is told about it."""
+"""Which source wins, and how the source of a value is reported."""
 
 import sys
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_lists_replace_and_sections_merge(place, write):
     assert verify.timeout == 60
 
 
-def test_rows_tell_value_as_written_and_source(place, write):
+def test_rows_have_the_value_as_written_and_its_source(place, write):
     write("user", '\n[container]\nmemory = "512m"\n')
     row = next(row for row in place.load().rows if row.key == "container.memory")
     assert (row.value, row.source) == ("512m", f"{place.user_file}:3")
@@ -87,7 +87,7 @@ def test_xdg_config_home_moves_the_users_file(place, tmp_path):
     assert loaded.settings.limits.attempts == 7
 
 
-def test_given_content_stands_for_the_folders_file(place, write):
+def test_a_stored_copy_replaces_the_folders_file(place, write):
     write("repository", "limits.attempts = 1\n")
     loaded = load_settings(place.folder, environ=place.environ, repository_file=b"limits.attempts = 2\n")
     assert loaded.settings.limits.attempts == 2
@@ -121,7 +121,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("key", "expected", "text", "written"), TEXTS, ids=[each[2] for each in TEXTS])
-def test_text_of_flag_and_variable_means_the_same(place, key, expected, text, written):
+def test_a_text_means_the_same_in_a_flag_and_a_variable(place, key, expected, text, written):
     section, name = key.split(".")
     value = text.partition("=")[2]
     by_flag = place.load(overrides=[text])
@@ -158,7 +158,7 @@ SILENT = {
 
 
 @pytest.mark.parametrize("environ", SILENT.values(), ids=SILENT)
-def test_variables_that_give_nothing(place, environ):
+def test_variables_that_are_not_settings(place, environ):
     assert place.load(environ=environ).settings == Settings()
 
 

@@ -1,4 +1,4 @@
-"""What the repository's file may choose. Every setting stands in exactly one of these lists."""
+"""Which values the repository's file may choose. Every setting is in exactly one of these lists."""
 
 import json
 import os
@@ -93,8 +93,8 @@ def state(place):
 
 def approve(place):
     """As the command does: exactly what is in the file now."""
-    loaded = place.load(leave_out_untrusted=True)
-    write_approval(state(place), place.folder, {each.key: each.value for each in loaded.trusted})
+    loaded = place.load(leave_out_unapproved=True)
+    write_approval(state(place), place.folder, {each.key: each.value for each in loaded.needing_approval})
 
 
 @pytest.mark.parametrize("key", ACCEPTED)
@@ -114,10 +114,10 @@ def test_not_taken_from_the_repositorys_file_without_approval(place, write, key)
 
 
 @pytest.mark.parametrize("key", REFUSED)
-def test_left_out_where_that_is_asked_for(place, write, key):
+def test_left_out_without_an_error_on_request(place, write, key):
     write("repository", f"{key} = {REFUSED[key]}\n")
-    loaded = place.load(leave_out_untrusted=True)
-    assert [each.key for each in loaded.untrusted] == [key]
+    loaded = place.load(leave_out_unapproved=True)
+    assert [each.key for each in loaded.unapproved] == [key]
     assert loaded.sources[key] == "default"
 
 
@@ -126,17 +126,17 @@ def test_taken_once_approved_and_not_after_a_change(place, write, key):
     write("repository", f"{key} = {REFUSED[key]}\n")
     approve(place)
     loaded = place.load()
-    assert (loaded.sources[key], loaded.untrusted) == ("orchestrator.toml:1", ())
-    assert [each.key for each in loaded.trusted] == [key]
+    assert (loaded.sources[key], loaded.unapproved) == ("orchestrator.toml:1", ())
+    assert [each.key for each in loaded.needing_approval] == [key]
 
     write("repository", f"{key} = {CHANGED[key]}\n")
     with pytest.raises(ConfigurationError) as caught:
         place.load()
-    assert "was changed since you approved it" in caught.value.what
+    assert "has changed since you approved it" in caught.value.what
     old, new = (toml_value(values[key]) for values in (REFUSED, CHANGED))
     assert f"\n- {json.dumps(old)}\n+ {json.dumps(new)}" in caught.value.what
     write("repository", f"{key} = {REFUSED[key]}\n")
-    assert place.load().untrusted == ()
+    assert place.load().unapproved == ()
 
 
 @pytest.mark.parametrize("key", REFUSED)
@@ -155,14 +155,14 @@ def test_scripted_model_outside_of_the_repository(place, write, path):
         place.load()
 
 
-def test_untrusted_value_is_refused_also_when_a_later_source_would_win(place, write):
+def test_an_unapproved_value_is_refused_even_when_a_later_source_overrides_it(place, write):
     write("repository", "image.name = 'other'\n")
     with pytest.raises(ConfigurationError, match=r"image\.name"):
         place.load(overrides=["image.name=mine"])
 
 
 @pytest.mark.parametrize("key", [key for key, setting in TABLE.items() if setting.written is not None])
-def test_default_may_be_written_down(place, write, key):
+def test_a_default_value_needs_no_approval(place, write, key):
     default = TABLE[key].written
     text = str(default).lower() if isinstance(default, bool) else repr(default)
     write("repository", f"{key} = {text}\n")
@@ -172,7 +172,7 @@ def test_default_may_be_written_down(place, write, key):
 IMAGE = "image.name = 'other'\n"
 
 
-def test_approval_of_one_value_is_none_of_another(place, write):
+def test_approval_of_one_value_does_not_cover_another(place, write):
     write("repository", IMAGE)
     approve(place)
     write("repository", IMAGE + "mounts = [{source = '/srv', target = '/data'}]\n")
@@ -180,14 +180,14 @@ def test_approval_of_one_value_is_none_of_another(place, write):
         place.load()
 
 
-def test_an_approved_value_that_is_gone_needs_nothing(place, write):
+def test_an_approved_value_can_be_removed(place, write):
     write("repository", IMAGE + "limits.attempts = 9\n")
     approve(place)
     write("repository", "limits.attempts = 9\n")
     assert place.load().settings.limits.attempts == 9
 
 
-def test_all_that_is_unapproved_is_counted(place, write):
+def test_all_unapproved_values_are_counted(place, write):
     write("repository", IMAGE + "limits.attempts = 9\ncontainer.pids = 1000\n")
     with pytest.raises(ConfigurationError, match="and 2 more"):
         place.load()
@@ -209,7 +209,7 @@ def test_approval_counts_through_a_link_to_the_folder(place, write, tmp_path):
     assert load_settings(tmp_path / "link", environ=place.environ).settings.image.name == "other"
 
 
-def test_an_approved_scripted_model_may_lie_outside(place, write):
+def test_an_approved_scripted_model_may_be_outside_of_the_repository(place, write):
     write("repository", "gateway.scripted = '../scripted.toml'\n")
     approve(place)
     assert str(place.load().settings.gateway.scripted) == "../scripted.toml"
@@ -266,17 +266,17 @@ def test_a_dockerfile_is_approved_with_what_is_in_it(place, write):
     dockerfile.parent.mkdir()
     dockerfile.write_text("FROM ktrdr-coding-agent:latest\nRUN true\n")
     approve(place)
-    assert place.load().untrusted == ()
+    assert place.load().unapproved == ()
     dockerfile.write_text("FROM ktrdr-coding-agent:latest\nRUN curl evil\n")
     with pytest.raises(ConfigurationError, match="changed since you approved it"):
         place.load()
-    (changed,) = place.load(leave_out_untrusted=True).untrusted
+    (changed,) = place.load(leave_out_unapproved=True).unapproved
     assert changed.value == ["image/Dockerfile", "FROM ktrdr-coding-agent:latest", "RUN curl evil", ""]
     assert changed.before == ["image/Dockerfile", "FROM ktrdr-coding-agent:latest", "RUN true", ""]
 
 
 @pytest.mark.parametrize("kind", ["absent", "folder", "pipe", "link to nothing"])
-def test_a_dockerfile_that_is_none_is_looked_at_without_harm(place, write, kind):
+def test_a_dockerfile_that_is_not_a_regular_file_is_not_opened(place, write, kind):
     write("repository", "image.dockerfile = 'Dockerfile'\n")
     path = place.folder / "Dockerfile"
     if kind == "folder":
@@ -291,11 +291,11 @@ def test_a_dockerfile_that_is_none_is_looked_at_without_harm(place, write, kind)
 
 def test_a_dockerfile_of_the_users_own_choice_needs_no_approval(place, write):
     (place.folder / "Dockerfile").write_text("FROM x\n")
-    assert place.load(overrides=["image.dockerfile=Dockerfile"]).trusted == ()
+    assert place.load(overrides=["image.dockerfile=Dockerfile"]).needing_approval == ()
 
 
-def test_a_dockerfile_too_large_to_be_looked_at_is_refused(place, write):
+def test_a_dockerfile_too_large_to_approve_is_refused(place, write):
     write("repository", "image.dockerfile = 'Dockerfile'\n")
     (place.folder / "Dockerfile").write_text("FROM x\n" + "#" * 40_000)
     with pytest.raises(ConfigurationError, match="larger than"):
-        place.load(leave_out_untrusted=True)
+        place.load(leave_out_unapproved=True)

@@ -105,7 +105,7 @@ def test_every_module_is_used(
 
 def check_trust(project: TemporaryProject) -> None:
     folder, loaded = load_for_approval(project.host)
-    assert (folder, loaded.untrusted) == (project.folder, ())
+    assert (folder, loaded.unapproved) == (project.folder, ())
     approve(project.host, folder, loaded)
 
 

@@ -1,4 +1,4 @@
-"""The outcome an agent claims, against the contract: what is one, and what is none."""
+"""The contract of outcomes: which values are valid, and why others are not."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ OUTCOMES: dict[str, tuple[dict[str, Any], Outcome]] = {
 
 
 @pytest.mark.parametrize(("value", "expected"), OUTCOMES.values(), ids=OUTCOMES)
-def test_an_outcome(value: dict[str, Any], expected: Outcome) -> None:
+def test_a_valid_outcome(value: dict[str, Any], expected: Outcome) -> None:
     assert parse_outcome(value) == expected
 
 
@@ -71,7 +71,7 @@ INVALID: dict[str, object] = {
 
 
 @pytest.mark.parametrize("value", INVALID.values(), ids=INVALID)
-def test_no_outcome(value: object) -> None:
+def test_an_invalid_outcome(value: object) -> None:
     found = parse_outcome(value)
     assert isinstance(found, InvalidOutcome) and found.reason
 

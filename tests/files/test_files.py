@@ -1,4 +1,4 @@
-"""The door to files that an agent could have made: whatever lies there, nothing is followed or waited for."""
+"""Files that an agent could have made are opened without following links and without waiting."""
 
 import os
 import socket
@@ -133,7 +133,7 @@ WAYS = {"a link": "link", "a file": "file", "a FIFO": "pipe"}
 
 @pytest.mark.parametrize("name", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("inner", [[], ["inner"]], ids=["as the last part", "on the way"])
-def test_a_way_leads_through_folders_only(name: str, inner: list[str], tmp_path: Path) -> None:
+def test_a_path_leads_through_folders_only(name: str, inner: list[str], tmp_path: Path) -> None:
     (tmp_path / "real" / "inner").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "file").touch()

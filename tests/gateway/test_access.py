@@ -44,7 +44,7 @@ def test_the_credential_of_the_environment(
 
 @pytest.mark.parametrize("name", [KEY, TOKEN])
 @pytest.mark.parametrize("value", ["sk canary", "sk-canary\r\nx: y", "sk-canary-ä"])
-def test_a_value_that_is_none_is_refused_without_quoting_it(value: str, name: str) -> None:
+def test_an_invalid_credential_is_refused_without_quoting_it(value: str, name: str) -> None:
     with pytest.raises(EnvironmentInvalid) as caught:
         credential_from({name: value}, BOTH)
     assert "canary" not in str(caught.value) and caught.value.where == name
@@ -64,7 +64,7 @@ def test_a_value_that_is_none_is_refused_without_quoting_it(value: str, name: st
         "https://x#y",
     ],
 )
-def test_an_upstream_that_is_none(url: str) -> None:
+def test_an_invalid_upstream_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"gateway\.upstream"):
         Provider(upstream=url, credential=Credential(kind="api_key", value="sk-1"))
 

@@ -50,12 +50,12 @@ def assembled(stream: tuple[bytes, ...]) -> dict[str, Any]:
 
 
 @given(ANSWERS)
-def test_a_stream_tells_the_same_as_the_answer_in_one_piece(answer: Answer) -> None:
+def test_a_stream_and_the_answer_in_one_piece_say_the_same(answer: Answer) -> None:
     whole = build_message(answer, model="m", seed="s")
     assert assembled(stream_events(whole)) == whole
 
 
-def test_ids_are_those_of_the_seed_and_differ_within_an_answer() -> None:
+def test_ids_depend_on_the_seed_and_differ_within_an_answer() -> None:
     answer = Answer(tools=(ToolUse(name="Bash"), ToolUse(name="Bash")), outcome={"status": "completed"})
     once, again, other = (build_message(answer, model="m", seed=seed) for seed in ("a", "a", "b"))
     ids = [once["id"], *(block["id"] for block in once["content"])]

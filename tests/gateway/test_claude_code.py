@@ -153,7 +153,7 @@ async def test_a_session_with_a_tool_an_outcome_and_a_second_attempt(
         assert "one" in tool_output(second)
 
 
-async def test_an_attempt_that_ended_in_an_error_goes_on_with_the_next_list(
+async def test_the_attempt_after_one_that_ended_in_an_error_uses_the_next_list(
     agent: Agent, state: Path, tmp_path: Path
 ) -> None:
     async with GatewayClient.connect(state, agent.state_id, os.environ, SystemClock()) as client:

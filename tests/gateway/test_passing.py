@@ -257,7 +257,7 @@ async def test_big_bodies_both_ways(sockets: Path) -> None:
         assert (await post(path, ask=big)).body == big
 
 
-async def test_a_body_beyond_all_sense_is_413(sockets: Path) -> None:
+async def test_an_oversized_body_is_413(sockets: Path) -> None:
     async with upstream(hello) as seen, endpoint(sockets / "a", provider(seen.url)) as path:
         got = await post(path, ask=b"x" * (65 * 2**20))
     assert got.status == 413 and got.json["error"]["type"] == "request_too_large"

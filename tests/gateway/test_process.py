@@ -117,7 +117,7 @@ async def test_the_sockets_are_for_their_users_alone(state: Path, script: Script
         assert gateway_folder(state).stat().st_mode & 0o777 == 0o700
 
 
-async def test_a_bad_script_is_refused_and_the_gateway_goes_on(state: Path, script: Scripted) -> None:
+async def test_a_bad_script_is_refused_and_the_gateway_keeps_serving(state: Path, script: Scripted) -> None:
     bad = script.path.with_name("bad.json")
     bad.write_text('{"schema": 1}')
     async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
@@ -126,7 +126,7 @@ async def test_a_bad_script_is_refused_and_the_gateway_goes_on(state: Path, scri
         assert await answers(await client.open_attempt(access(script))) == 200
 
 
-async def test_it_ends_by_itself_after_the_last_orchestrator(state: Path, script: Scripted) -> None:
+async def test_it_exits_after_the_last_orchestrator(state: Path, script: Scripted) -> None:
     async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         await client.open_attempt(access(script))
         await client.close_attempt(*KEY)
@@ -155,7 +155,7 @@ async def test_starters_at_the_very_same_time(state: Path) -> None:
     assert len(gateway_pids(state)) == 1
 
 
-async def test_one_that_starts_while_another_ends_takes_over(state: Path, script: Scripted) -> None:
+async def test_a_gateway_that_starts_while_another_exits_takes_over(state: Path, script: Scripted) -> None:
     async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         await client.open_attempt(access(script))
     os.kill(gateway_pids(state)[0], signal.SIGTERM)
@@ -165,7 +165,7 @@ async def test_one_that_starts_while_another_ends_takes_over(state: Path, script
         assert await answers_in_the_end(folder) == 200
 
 
-async def test_it_outlives_a_killed_starter_and_then_ends(state: Path, script: Scripted) -> None:
+async def test_it_outlives_a_killed_starter_and_then_exits(state: Path, script: Scripted) -> None:
     async with starter(state, script) as (started, folder):
         (pid,) = gateway_pids(state)
         started.kill()
@@ -186,7 +186,7 @@ async def test_it_outlives_an_event_loop_that_is_closed(state: Path) -> None:
     assert lives(gateway_pids(state)[0])
 
 
-async def test_a_killed_gateway_is_brought_back_with_its_attempts(state: Path, script: Scripted) -> None:
+async def test_a_killed_gateway_is_restarted_with_its_attempts(state: Path, script: Scripted) -> None:
     async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         folder = await client.open_attempt(access(script))
         inode = folder.stat().st_ino
@@ -199,13 +199,13 @@ async def test_a_killed_gateway_is_brought_back_with_its_attempts(state: Path, s
         assert folder.stat().st_ino == inode, "a container has this folder mounted"
 
 
-async def test_a_request_under_which_the_gateway_dies_is_made_again(state: Path, script: Scripted) -> None:
+async def test_a_request_is_repeated_when_the_gateway_dies_during_it(state: Path, script: Scripted) -> None:
     async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         os.kill(gateway_pids(state)[0], signal.SIGKILL)
         assert await answers(await client.open_attempt(access(script))) == 200
 
 
-async def test_closing_does_not_bring_a_dead_gateway_back(state: Path, script: Scripted) -> None:
+async def test_closing_does_not_restart_a_dead_gateway(state: Path, script: Scripted) -> None:
     async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         await client.open_attempt(access(script))
         (pid,) = gateway_pids(state)
@@ -226,7 +226,7 @@ async def test_sigterm_ends_it_in_order(state: Path, script: Scripted) -> None:
         assert folder.exists(), "a container may have it mounted"
 
 
-async def test_a_connection_that_is_cut_off_does_no_harm(state: Path, script: Scripted) -> None:
+async def test_an_interrupted_connection_does_no_harm(state: Path, script: Scripted) -> None:
     async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
         for line in (b"", b"{", b"nonsense\n", b'{"type": "open"}\n', b"x" * (wire.LINE_BYTES + 2)):
             _, writer = await asyncio.open_unix_connection(str(control_socket(state)))
@@ -290,7 +290,7 @@ async def test_nothing_of_the_starter_stays_open_in_it(state: Path) -> None:
         pytest.param(frozenset({AttemptKey("r1", "3.1", 9)}), False, id="only one whose token is not known"),
     ],
 )
-async def test_who_keeps_it_alive(
+async def test_what_keeps_the_gateway_running(
     state: Path, script: Scripted, running: frozenset[AttemptKey] | None, stays: bool
 ) -> None:
     asked = asyncio.Event()

@@ -131,7 +131,7 @@ JSON = st.recursive(
 
 
 @given(st.text() | JSON.map(json.dumps))
-def test_whatever_stands_in_it_is_a_script_or_a_configuration_error(text: str) -> None:
+def test_any_text_is_a_script_or_a_configuration_error(text: str) -> None:
     try:
         assert isinstance(parse_script(text, where="here"), Script)
     except ConfigurationError as error:

@@ -53,7 +53,7 @@ async def test_a_stream_cut_after_some_events(sockets: Path) -> None:
 
 
 @pytest.mark.parametrize("ask", [b"", b"[]", b"{}", b'{"messages": 1}', b"\xff", b"[" * 100_000])
-async def test_a_request_that_is_none(sockets: Path, ask: bytes) -> None:
+async def test_an_invalid_request_is_refused(sockets: Path, ask: bytes) -> None:
     async with endpoint(sockets / "a", script({"text": "Hello"})) as path:
         got = await post(path, ask=ask)
     assert got.status == 400 and got.json["error"]["type"] == "invalid_request_error"

@@ -54,7 +54,7 @@ async def test_a_proxys_password_stays_out_of_the_build(name: str, monkeypatch: 
 
 
 @pytest.mark.docker
-async def test_a_base_that_cannot_be_had(name: str) -> None:
+async def test_a_base_image_that_is_not_available(name: str) -> None:
     with pytest.raises(CodingAgentError) as failed:
         await build_image(name=name, base="localhost:1/no/such-base:1", on_line=lambda line: None)
     assert "localhost:1" in failed.value.what

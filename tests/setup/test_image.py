@@ -39,7 +39,7 @@ async def test_the_agent_runs_as_any_user(user: str | None) -> None:
 @pytest.mark.parametrize(
     "tool", ["bash", "curl", "gh", "git", "jq", "make", "node", "npm", "npx", "python3", "rg", "uv", "uvx"]
 )
-async def test_a_tool_is_there_and_runs(tool: str) -> None:
+async def test_a_tool_is_installed_and_runs(tool: str) -> None:
     ran = await inside(f"{tool} --version", user="54321:54321")
     assert ran.exit_code == 0, ran.stderr.decode()
     assert ran.stdout.strip()

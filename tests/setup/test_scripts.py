@@ -116,9 +116,7 @@ async def test_at_a_terminal_installing_is_asked_for_first(
     assert "A test was not installed." in said and "Installing" not in said
 
 
-async def test_without_apt_get_the_person_is_told_what_to_install(
-    scripts: Path, environment_without: Without
-) -> None:
+async def test_without_apt_get_the_packages_are_named(scripts: Path, environment_without: Without) -> None:
     exit_code, said = await outcome(
         scripts / "install-packages.sh", "A test", "one", "two", env=environment_without("apt-get")
     )

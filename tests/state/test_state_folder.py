@@ -72,7 +72,7 @@ def test_many_at_once_agree_on_one_id(environ, path):
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o710, 0o701, 0o777])
-def test_open_to_others_is_refused_with_the_command_that_mends_it(environ, path, mode):
+def test_open_to_others_is_refused_with_the_command_that_fixes_it(environ, path, mode):
     open_state_folder(environ)
     path.chmod(mode)
     error = refused(environ)
@@ -88,7 +88,7 @@ def test_closed_to_its_owner_is_refused(environ, path):
     assert "closed to its owner" in refused(environ).what
 
 
-def test_a_file_in_its_place(environ, path):
+def test_a_file_instead_of_the_folder_is_refused(environ, path):
     path.parent.mkdir()
     path.write_text("x")
     error = refused(environ)
@@ -96,7 +96,7 @@ def test_a_file_in_its_place(environ, path):
     assert "XDG_STATE_HOME" in (error.hint or "")
 
 
-def test_a_file_in_place_of_a_parent(environ, path):
+def test_a_file_instead_of_a_parent_folder_is_refused(environ, path):
     path.parent.write_text("x")
     assert "cannot be made" in refused(environ).what
 
@@ -141,7 +141,7 @@ def test_damaged_id_is_an_error(environ, path, content):
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
-def test_id_that_is_no_file_is_an_error(environ, path, kind):
+def test_an_id_that_is_not_a_regular_file_is_an_error(environ, path, kind):
     open_state_folder(environ)
     (path / "id").unlink()
     match kind:
@@ -182,7 +182,7 @@ def test_file_system_type_by_the_mount_table(place):
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "1 2 3 4", "a b c d /x e f", " - \n"])
-def test_odd_mount_table_tells_nothing(text):
+def test_an_odd_mount_table_gives_no_type(text):
     assert file_system_type(text, "/x") is None
 
 

@@ -86,7 +86,7 @@ def test_a_change_is_shown_item_by_item(scene: Scene) -> None:
     start(scene, MOUNT)
     assert scene.orchestrator("trust", "--yes").exit_code == 0
     scene.write("orchestrator.toml", MOUNT + '[[mounts]]\nsource = "/etc"\ntarget = "/b"\n')
-    refused(scene.run(*AGENT), "orchestrator.toml:1", "was changed since you approved it", "/etc", "- ", "+ ")
+    refused(scene.run(*AGENT), "orchestrator.toml:1", "has changed since you approved it", "/etc", "- ", "+ ")
     shown = scene.orchestrator("trust").out.splitlines()
     assert '    + {"source": "/etc", "target": "/b"}' not in shown
     assert '  + {"source": "/etc", "target": "/b"}' in shown, shown

@@ -33,7 +33,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.check is not None and arguments.check not in CHECKS:
         raise UsageError(f"there is no check {arguments.check}", hint=f"There are: {', '.join(CHECKS)}")
     host = this_host()
-    loaded = load_settings(host.folder, environ=host.environ, leave_out_untrusted=True)
+    loaded = load_settings(host.folder, environ=host.environ, leave_out_unapproved=True)
     checks = asyncio.run(examine(host, loaded, arguments.check))
     healthy = all(check.status != "failed" for check in checks)
     if arguments.json:

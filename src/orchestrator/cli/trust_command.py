@@ -9,7 +9,7 @@ from orchestrator.errors import UsageError
 from orchestrator.text import visible
 
 if TYPE_CHECKING:
-    from orchestrator.config import LoadedSettings, Trusted
+    from orchestrator.config import ApprovalItem, LoadedSettings
 
 DECLINED = 1
 
@@ -25,7 +25,7 @@ def trust(arguments: argparse.Namespace) -> int:
     host = this_host()
     folder, loaded = load_for_approval(host)
     _show(loaded)
-    if not loaded.untrusted:
+    if not loaded.unapproved:
         print("Nothing to approve.")
         return 0
     if not arguments.yes and not _agreed():
@@ -37,14 +37,14 @@ def trust(arguments: argparse.Namespace) -> int:
 
 
 def _show(loaded: "LoadedSettings") -> None:
-    for each in loaded.trusted:
+    for each in loaded.needing_approval:
         print(f"{each.where}: {each.key}{' (approved before)' if each.approved else ''}")
         print(f"  needs approval {each.reason}")
         for line in _difference(each):
             print(f"  {line}")
 
 
-def _difference(each: "Trusted") -> list[str]:
+def _difference(each: "ApprovalItem") -> list[str]:
     """The whole value, item by item; after a change what was approved too."""
     value = _items(each.value)
     if each.approved or each.before is None:

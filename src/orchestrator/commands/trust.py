@@ -11,14 +11,14 @@ from orchestrator.state_folder import open_state_folder
 def load_for_approval(host: Host) -> tuple[Path, LoadedSettings]:
     """The code folder we stand in, and its settings with everything that needs approval."""
     folder = host.code_folder()
-    return folder, load_settings(folder, environ=host.environ, leave_out_untrusted=True)
+    return folder, load_settings(folder, environ=host.environ, leave_out_unapproved=True)
 
 
 def approve(host: Host, folder: Path, loaded: LoadedSettings) -> None:
     """Let exactly the values that were looked at count from now on. Raises EnvironmentInvalid."""
     state = open_state_folder(host.environ, outside=folder)
     try:
-        write_approval(state.path, folder, {each.key: each.value for each in loaded.trusted})
+        write_approval(state.path, folder, {each.key: each.value for each in loaded.needing_approval})
     except OSError as error:
         raise EnvironmentInvalid(
             f"the approval cannot be stored: {error.strerror}",

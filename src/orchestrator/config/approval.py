@@ -1,8 +1,8 @@
-"""What a person has approved of a repository's file: kept in the state folder, out of an agent's reach.
+"""The values of a repository's file that the user has approved: stored in the state folder, away from agents.
 
-The approved values themselves are stored, not only a hash of them, so that a change can be shown as one. They
-count for one code folder: where its `.git` really lies. A record that somebody else could have written counts
-for nothing.
+The approved values themselves are stored, not only their hash, so that a later change can be shown. A record
+belongs to one code folder, identified by the real path of its `.git`. A record that another user could have
+written is ignored.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ LARGEST_RECORD = 1_000_000  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trusted:
-    """A value of the repository's file that counts only with approval, and whether it has it."""
+class ApprovalItem:
+    """A value of the repository's file that is used only with the user's approval."""
 
     key: str
     value: object
@@ -32,7 +32,7 @@ class Trusted:
     """Why it needs approval."""
     approved: bool
     before: object = None
-    """What was approved for this key; None for nothing."""
+    """The value that was approved for this key before, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Approval:
     values: Mapping[str, object] = field(default_factory=dict)
     """By key, as they were written."""
     everything: bool = False
-    """The file is one that a run was started with, and so had been approved then."""
+    """True for the stored file of a run: its values were approved when the run started."""
 
     def covers(self, key: str, value: object) -> bool:
         if self.everything:
@@ -49,27 +49,26 @@ class Approval:
 
 
 def canonical(value: object) -> str:
-    """The same text for the same value."""
+    """A text that is the same for equal values."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
 
 def read_approval(state: Path, folder: Path) -> Approval:
-    """What was approved for a code folder; nothing where there is no record, or one that is not ours."""
-    path = _record(state, folder)
-    if not all(_only_ours(place) for place in (state, path.parent)):
-        return Approval()
+    """The approved values of a code folder; none without a record, or with one that others could write."""
+    path = _record_path(state, folder)
     try:
         with open_regular(path) as file:
-            if not _private(os.fstat(file.fileno())):
-                return Approval()
-            return _parsed(file.read(LARGEST_RECORD), _identity(folder))
+            found = (state.stat(), path.parent.stat(), os.fstat(file.fileno()))
+            if all(map(_is_private, found)):
+                return _parse_record(file.read(LARGEST_RECORD), _identity(folder))
     except OSError:
-        return Approval()
+        pass
+    return Approval()
 
 
 def write_approval(state: Path, folder: Path, values: Mapping[str, object]) -> None:
-    """Approve exactly these values; what was approved before is replaced. Raises OSError."""
-    path = _record(state, folder)
+    """Approve exactly these values; an earlier approval is replaced. Raises OSError."""
+    path = _record_path(state, folder)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     record = {"schema": SCHEMA, "repository": _identity(folder), "values": dict(values)}
     write_atomically(path, f"{canonical(record)}\n".encode())
@@ -79,23 +78,16 @@ def _identity(folder: Path) -> str:
     return os.path.realpath(folder / ".git")
 
 
-def _record(state: Path, folder: Path) -> Path:
+def _record_path(state: Path, folder: Path) -> Path:
     name = hashlib.sha256(os.fsencode(_identity(folder))).hexdigest()[:32]
     return state / "trust" / f"{name}.json"
 
 
-def _only_ours(place: Path) -> bool:
-    try:
-        return _private(place.stat())
-    except OSError:
-        return False
-
-
-def _private(found: os.stat_result) -> bool:
+def _is_private(found: os.stat_result) -> bool:
     return found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
-def _parsed(content: bytes, identity: str) -> Approval:
+def _parse_record(content: bytes, identity: str) -> Approval:
     try:
         record: Any = json.loads(content)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Commands on the host that must succeed before anything starts."""
+"""The setting `environment.checks`: commands on the host that must succeed before a run starts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ LONGEST_SECONDS = 3600
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSetting:
     run: str
-    """For `bash -c`, in the code folder."""
+    """Run by `bash -c` in the code folder."""
     hint: str | None = None
-    """What a person does when it fails."""
+    """What the user should do when it fails."""
     timeout: float = DEFAULT_SECONDS
     """Seconds."""
 
@@ -38,13 +38,13 @@ def check_list() -> Kind[tuple[CheckSetting, ...]]:
 
 def _check(item: object) -> CheckSetting:
     if not isinstance(item, dict):
-        raise Invalid(f"must be a list of tables, and {shown(item)} is none")
+        raise Invalid(f"must be a list of tables, but contains {shown(item)}")
     unknown = sorted(set(item) - _KEYS)
     if unknown:
         raise Invalid(f"has the unknown key {shown(unknown[0])}; it takes run, hint and timeout")
     run = _text(item, "run", also="\n\t")
     if run is None:
-        raise Invalid("needs a string for run: a shell command")
+        raise Invalid("needs run, a shell command, as a string")
     return CheckSetting(run=run, hint=_text(item, "hint"), timeout=_seconds(item))
 
 

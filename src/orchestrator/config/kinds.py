@@ -1,4 +1,4 @@
-"""The kinds of values a setting can have: what is accepted, and what it becomes."""
+"""The kinds of values that a setting can have: which values are accepted, and how they are converted."""
 
 import math
 import posixpath
@@ -16,9 +16,9 @@ YEAR_SECONDS = 365 * 24 * 3600
 
 
 class Invalid(ValueError):
-    """Why a value is refused, as words that follow the setting's name: "must be …".
+    """Why a value is refused, worded so that it follows the name of the setting: "must be …".
 
-    `item` is the index in a list, when one item of it is to blame.
+    `item` is the index of the item that is wrong, for a value that is a list.
     """
 
     def __init__(self, reason: str, *, item: int | None = None) -> None:
@@ -28,25 +28,25 @@ class Invalid(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """What of this machine a value may refer to."""
+    """Facts about this machine that decide what a value means."""
 
     home: Path
     sockets: tuple[str, ...] = ()
-    """Where container engines listen; they are never mounted."""
+    """Where container engines listen. They are never mounted: a container could control the engine."""
     user_file: str = "the user's file"
-    """For messages."""
+    """The path of the user's configuration file, for messages."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind(Generic[T]):
     text: str
-    """What a person may write, for the reference and for messages: "a whole number from 1"."""
+    """The accepted values in words, for the reference and for messages: "a whole number from 1"."""
     parse: Callable[[object], T]
-    """Gives the value or raises Invalid."""
+    """Returns the value or raises Invalid."""
     locate: Callable[[T, Host], T] | None = None
-    """Gives what a value that names places means on this machine, or raises Invalid."""
+    """Resolves a value that names files or folders of this machine, or raises Invalid."""
     bare: bool = False
-    """On the command line and in the environment any text means itself, also one that looks like a number."""
+    """In a variable or after `-c`, a text that looks like a number or a list still means the text itself."""
 
     def read(self, written: object, host: Host) -> T:
         value = self.parse(written)
@@ -79,7 +79,7 @@ def _must_be(text: str, value: object) -> Invalid:
 
 
 def _accepting(text: str, accepts: Callable[[Any], bool], *, bare: bool = False) -> Kind[Any]:
-    """A kind whose values are taken as they are written."""
+    """A kind whose values need no conversion."""
 
     def parse(value: object) -> Any:
         if not accepts(value):
@@ -139,7 +139,7 @@ def line() -> Kind[str]:
 
 
 def optional(kind: Kind[T]) -> Kind[T | None]:
-    """A kind whose value may be missing; nobody can write that."""
+    """A kind whose value may be None, which no file, variable or flag can express."""
 
     def parse(value: object) -> T | None:
         return None if value is None else kind.parse(value)
@@ -151,13 +151,13 @@ def optional(kind: Kind[T]) -> Kind[T | None]:
 
 
 def choice(*names: str) -> Kind[Any]:
-    """One of some names; the field's type says which."""
+    """One of the given names; the type of the field has to list the same ones."""
     text = " or ".join(f'"{name}"' for name in names)
     return _accepting(text, lambda value: isinstance(value, str) and value in names, bare=True)
 
 
 def _each(text: str, fault: Callable[[str], str | None]) -> Kind[tuple[str, ...]]:
-    """A list of strings, none of which has a fault."""
+    """A list of strings. `fault` returns why an item is refused, or None."""
 
     def parse(value: object) -> tuple[str, ...]:
         items = _strings(value)
@@ -176,7 +176,7 @@ def words() -> Kind[tuple[str, ...]]:
     def parse(value: object) -> tuple[str, ...]:
         items = _strings(value)
         if items and not items[0].strip():
-            raise Invalid("must begin with a program's name", item=0)
+            raise Invalid("must begin with the name of a program", item=0)
         return items
 
     return Kind(text=text, parse=parse)
@@ -184,24 +184,26 @@ def words() -> Kind[tuple[str, ...]]:
 
 def blocks() -> Kind[tuple[str, ...]]:
     """Shell commands, each of one or more lines."""
-    empty = "must not hold an empty command"
+    empty = "must not contain an empty command"
     return _each("a list of shell commands (strings)", lambda item: None if item.strip() else empty)
 
 
 def inner_paths() -> Kind[tuple[str, ...]]:
     text = "a list of paths relative to the code folder"
-    return _each(text, lambda item: None if is_inside(item) else f"must be {text}, and {shown(item)} is none")
+    return _each(
+        text, lambda item: None if is_inside(item) else f"must be {text}, but contains {shown(item)}"
+    )
 
 
 def masked_paths() -> Kind[tuple[str, ...]]:
-    """Paths of the code folder, normal, and none of them git's own."""
+    """Normalised paths in the code folder, outside of `.git`."""
     paths = inner_paths()
 
     def parse(value: object) -> tuple[str, ...]:
         items = tuple(posixpath.normpath(item) for item in paths.parse(value))
         for index, item in enumerate(items):
             if item.partition("/")[0].lower() == ".git":
-                raise Invalid("cannot hold .git, which the agent works with", item=index)
+                raise Invalid("must not contain .git, because the agent needs it", item=index)
         return items
 
     return Kind(text=paths.text, parse=parse)
@@ -214,7 +216,7 @@ def packages() -> Kind[tuple[str, ...]]:
     text = "a list of Debian packages, each `name` or `name=version`"
 
     def fault(item: str) -> str | None:
-        return None if _PACKAGE.fullmatch(item) else f"must be {text}, and {shown(item)} is none"
+        return None if _PACKAGE.fullmatch(item) else f"must be {text}, but contains {shown(item)}"
 
     return _each(text, fault)
 
@@ -228,7 +230,7 @@ _OURS = ("HOME", "IS_SANDBOX")
 
 
 def variables() -> Kind[tuple[tuple[str, str], ...]]:
-    """Names and values, in the order written; a table cannot be changed afterwards."""
+    """Names and values in the order of the table, as tuples, because settings are immutable."""
     text = 'a table of strings, such as { TZ = "UTC" }'
 
     def parse(value: object) -> tuple[tuple[str, str], ...]:
@@ -241,13 +243,13 @@ def variables() -> Kind[tuple[tuple[str, str], ...]]:
 
 def _variable_name(name: str) -> str:
     if _VARIABLE.fullmatch(name) is None:
-        raise Invalid(f"holds {shown(name)}, which is no name of a variable")
+        raise Invalid(f"contains {shown(name)}, which cannot be the name of a variable")
     if name in _OURS or name.startswith("ORCHESTRATOR_"):
-        raise Invalid(f"cannot set {name}, which is the orchestrator's")
+        raise Invalid(f"must not set {name}, which the orchestrator sets itself")
     if looks_like_secret(name):
         raise Invalid(
-            f"holds {name}, which looks like a secret: agent and gates must never have one, "
-            "and what is in here is written down in many places"
+            f"contains {name}, which looks like a secret: agents and gates must not have secrets, "
+            "and this setting is stored and printed in several places"
         )
     return name
 
@@ -261,7 +263,7 @@ def _variable_value(name: str, value: object) -> str:
 
 
 def looks_like_secret(name: str) -> bool:
-    """Whether a variable of this name usually holds one: a word of it ends like API_TOKEN or PGPASSWORD."""
+    """Whether a variable of this name usually holds a secret, as API_TOKEN and PGPASSWORD do."""
     words = re.split(r"_|\d+", name.upper())
     if words[-1] in ("PWD", "AUTH") and len(words) > 1:
         return True
@@ -271,8 +273,9 @@ def looks_like_secret(name: str) -> bool:
     return not public and any(_SECRET_WORD.fullmatch(word) for word in words)
 
 
-# Whole families, because tools keep adding to them; what only says how much they print, or who the user is,
-# stays free.
+# A variable of these names can make a gate run other code than the candidate's, or find a program that always
+# succeeds. Whole families are listed, because tools keep adding members. Excepted below are members that only
+# set how much a tool prints, or who the author of a commit is.
 _FAMILIES = (
     *(
         "PATH",
@@ -331,7 +334,7 @@ _STEERING = re.compile(f"(?!(?:{'|'.join(_FREE)})$)(?:{'|'.join(_FAMILIES)})", r
 
 
 def steers_programs(name: str) -> bool:
-    """Whether a variable can make the programs of a gate load, run or find something else."""
+    """Whether a variable can make the programs of a gate load, run or find other code."""
     return _STEERING.fullmatch(name) is not None
 
 
@@ -385,7 +388,7 @@ def web_address() -> Kind[str]:
         if not usable or re.search(r"\s", address):
             raise _must_be(text, value)
         if parts.username is not None or parts.query or parts.fragment:
-            raise Invalid("must be an address without name, password, query or fragment")
+            raise Invalid("must be an address without user name, password, query or fragment")
         return address.rstrip("/")
 
     return Kind(text=text, parse=parse, bare=True)
@@ -400,12 +403,12 @@ def at_home(path: str, host: Host) -> str:
 
 
 def is_inside(path: str) -> bool:
-    """Whether a path as written stays in the folder that it is relative to."""
+    """Whether a path, as it is written, stays in the folder to which it is relative."""
     return not path.startswith(("/", "~", "$")) and ".." not in path.split("/") and path.strip("./") != ""
 
 
 def printable(value: str, *, also: str = "") -> bool:
-    """No control characters, and nothing that UTF-8 cannot carry (bytes of another encoding)."""
+    """Whether a text has no control characters and no lone surrogates (bytes of another encoding)."""
     return all(
         character in also or (character >= " " and character != "\x7f") for character in value
     ) and not any("\ud800" <= character <= "\udfff" for character in value)
@@ -426,9 +429,9 @@ def _strings(value: object) -> tuple[str, ...]:
         raise _must_be('a list of strings, such as ["a", "b"]', value)
     for index, item in enumerate(value):
         if not isinstance(item, str):
-            raise Invalid(f"must be a list of strings, and {shown(item)} is none", item=index)
+            raise Invalid(f"must be a list of strings, but contains {shown(item)}", item=index)
         if not printable(item, also="\n\t"):
-            raise Invalid("must hold UTF-8 text without control characters", item=index)
+            raise Invalid("must contain UTF-8 text without control characters", item=index)
     return tuple(value)
 
 

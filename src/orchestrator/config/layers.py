@@ -1,4 +1,4 @@
-"""What each source of settings gives, before anybody has judged it."""
+"""Reads the values of each source of settings, without checking keys and types."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,18 +12,18 @@ Origin = Literal["repository", "user", "environment", "flag"]
 
 PREFIX = "ORCHESTRATOR_"
 RESERVED = ("ORCHESTRATOR_RUN", "ORCHESTRATOR_TASK", "ORCHESTRATOR_ATTEMPT", "ORCHESTRATOR_OUTCOME")
-"""What an agent finds in its environment; they configure nothing."""
+"""Variables that an agent finds in its environment; they are not settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A value as it was written, of the right type or not, for a key that may not exist."""
+    """A value as it was written. Neither its type nor the existence of its key is checked yet."""
 
     key: tuple[str, ...]
     value: object
     origin: Origin
     where: str
-    """For messages: file and line, variable or flag."""
+    """File and line, variable or flag, for messages."""
     item_where: tuple[str, ...] = ()
     """The same for each item of an array of tables."""
 
@@ -38,9 +38,9 @@ class Override:
 
 
 def from_file(content: bytes, *, origin: Origin, name: str) -> tuple[Given, ...]:
-    """The settings of a TOML file; `name` stands for it in messages. Raises ConfigurationError."""
-    text = _decoded(content, name)
-    document = _parsed(text, name)
+    """The settings of a TOML file, which is called `name` in messages. Raises ConfigurationError."""
+    text = _decode(content, name)
+    document = _parse(text, name)
     if not document:
         return ()
     from orchestrator.config.lines import key_lines
@@ -57,7 +57,7 @@ def from_file(content: bytes, *, origin: Origin, name: str) -> tuple[Given, ...]
             key=key,
             value=value,
             origin=origin,
-            # an array of tables has no line of its own: its first table's
+            # an array of tables has no line of its own: take that of its first table
             where=where(*key, 0) if key not in lines else where(*key),
             item_where=tuple(where(*key, index) for index in range(len(value)))
             if isinstance(value, list)
@@ -68,22 +68,22 @@ def from_file(content: bytes, *, origin: Origin, name: str) -> tuple[Given, ...]
 
 
 def from_environment(environ: Mapping[str, str]) -> tuple[Given, ...]:
-    """The settings among the variables; an empty variable gives nothing. Raises ConfigurationError."""
+    """The settings among the variables; an empty variable counts as not set. Raises ConfigurationError."""
     names = {PREFIX + key.replace(".", "_").upper(): key for key in TABLE}
     given = []
     for name in sorted(environ):
         if name in names and environ[name]:
             key = names[name]
-            given.append(_typed(key, environ[name], origin="environment", where=name))
+            given.append(_from_text(key, environ[name], origin="environment", where=name))
         elif name not in names and _looks_like_setting(name):
             _refuse_variable(name, names)
     return tuple(given)
 
 
 def from_flags(overrides: Iterable[str | Override]) -> tuple[Given, ...]:
-    """The settings of `-c SECTION.KEY=VALUE` and of flags of their own. Raises ConfigurationError."""
+    """The settings of `-c SECTION.KEY=VALUE` and of flags with their own name. Raises ConfigurationError."""
     return tuple(
-        _assigned(each)
+        _parse_assignment(each)
         if isinstance(each, str)
         else Given(key=tuple(each.key.split(".")), value=each.value, origin="flag", where=each.flag)
         for each in overrides
@@ -97,7 +97,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(word[:80], list(known), n=1)), None)
 
 
-def _assigned(text: str) -> Given:
+def _parse_assignment(text: str) -> Given:
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -105,12 +105,12 @@ def _assigned(text: str) -> Given:
             f"{text[:80]!r} is not SECTION.KEY=VALUE", where="-c", hint="For example: -c limits.attempts=2"
         )
     if key in TABLE:
-        return _typed(key, value, origin="flag", where="-c")
+        return _from_text(key, value, origin="flag", where="-c")
     return Given(key=tuple(key.split(".")), value=value, origin="flag", where="-c")
 
 
-def _typed(key: str, text: str, *, origin: Origin, where: str) -> Given:
-    """A TOML value, or the text itself."""
+def _from_text(key: str, text: str, *, origin: Origin, where: str) -> Given:
+    """The text as a TOML value, or the text itself when it is not TOML."""
     value = _toml_value(text)
     if value is None or (TABLE[key].kind.bare and not isinstance(value, str)):
         value = text
@@ -128,7 +128,7 @@ def _toml_value(text: str) -> object:
 
 
 def _looks_like_setting(name: str) -> bool:
-    """Whether a variable has our form: a section and a key, or a section alone."""
+    """Whether the name has the form of our variables: a section and a key, or a section alone."""
     if not name.startswith(PREFIX) or name in RESERVED:
         return False
     rest = name.removeprefix(PREFIX)
@@ -138,16 +138,16 @@ def _looks_like_setting(name: str) -> bool:
 def _refuse_variable(name: str, names: Mapping[str, str]) -> NoReturn:
     meant = nearest(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names])
     raise ConfigurationError(
-        "is no setting",
+        "unknown setting",
         where=name,
-        hint="Unset it; names of this form are the orchestrator's."
+        hint="Unset it: variables of this form are reserved for the orchestrator's settings."
         if meant is None
         else f"Did you mean {PREFIX}{meant}?",
     )
 
 
 def _leaves(document: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], object]]:
-    """The keys of sections; what is no section, or an empty one, for itself."""
+    """The keys of the sections with their values; other top-level values and empty tables as they are."""
     for name, value in document.items():
         if isinstance(value, dict) and value:
             for key, inner in value.items():
@@ -156,7 +156,7 @@ def _leaves(document: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], o
             yield (name,), value
 
 
-def _decoded(content: bytes, name: str) -> str:
+def _decode(content: bytes, name: str) -> str:
     if content.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise ConfigurationError(
             "begins with a byte order mark", where=f"{name}:1", hint="Save it as UTF-8 without one."
@@ -173,7 +173,7 @@ def _decoded(content: bytes, name: str) -> str:
 _POSITION = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
-def _parsed(text: str, name: str) -> dict[str, object]:
+def _parse(text: str, name: str) -> dict[str, object]:
     import tomllib
 
     try:
@@ -194,5 +194,5 @@ def _refuse_toml(text: str, name: str, reason: str) -> NoReturn:
     raise ConfigurationError(
         f"is not TOML: {reason}",
         where=where,
-        hint="Strings need quotes, lists brackets: see https://toml.io.",
+        hint="Strings need quotes and lists need brackets: see https://toml.io.",
     )

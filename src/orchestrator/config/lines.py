@@ -1,4 +1,4 @@
-"""On which line of a TOML file a key stands, which the standard library's parser does not tell."""
+"""Finds the line of each key of a TOML file, which the parser of the standard library does not report."""
 
 import re
 import tomllib
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 KeyPath = tuple[str | int, ...]
 
-# Whatever may hold a newline or a bracket that does not count comes first; a closing triple quote may
-# have up to two more before it.
+# Strings and comments come first, so that newlines and brackets in them are not taken for structure. A string
+# in triple quotes may end with up to two quotes of its own before the closing three.
 _TOKEN = re.compile(
     r'"""(?:\\.|[^\\])*?"""(?:"{0,2})'
     r"|'''.*?'''(?:'{0,2})"
@@ -28,9 +28,9 @@ class _Statement(NamedTuple):
 
 
 def key_lines(text: str) -> Mapping[KeyPath, int]:
-    """One-based lines of all tables and keys of a document that is known to be valid TOML.
+    """The lines, counted from 1, of all tables and keys of a valid TOML document.
 
-    A path is made of keys and, in arrays of tables, of indices: `("mounts", 1, "target")`.
+    A path consists of keys and, in arrays of tables, of indices: `("mounts", 1, "target")`.
     """
     lines: dict[KeyPath, int] = {}
     counts: dict[KeyPath, int] = {}
@@ -38,7 +38,7 @@ def key_lines(text: str) -> Mapping[KeyPath, int]:
     for statement in _statements(text):
         content = tomllib.loads(statement.text)
         if statement.text.lstrip().startswith("["):
-            table = _header(content, counts)
+            table = _table_path(content, counts)
             lines.setdefault(table, statement.line)
         else:
             for path in _paths(content):
@@ -58,8 +58,8 @@ def _statements(text: str) -> Iterator[_Statement]:
     yield _Statement(line=first, text=text[start:])
 
 
-def _header(content: dict[str, Any], counts: dict[KeyPath, int]) -> KeyPath:
-    """The path of the table that `[a.b]` or `[[a.b]]` opens, given that header parsed alone."""
+def _table_path(content: dict[str, Any], counts: dict[KeyPath, int]) -> KeyPath:
+    """The path of the table that `[a.b]` or `[[a.b]]` opens; `content` is that line, parsed alone."""
     path: KeyPath = ()
     value: Any = content
     while isinstance(value, dict) and value:
@@ -72,7 +72,7 @@ def _header(content: dict[str, Any], counts: dict[KeyPath, int]) -> KeyPath:
 
 
 def _paths(content: dict[str, Any], depth: int = 0) -> Iterator[KeyPath]:
-    """Keys within a statement; a stranger's file may nest them deeper than calls may."""
+    """The keys in a statement, down to a fixed depth: a hostile file could exhaust the stack."""
     for key, value in content.items():
         yield (key,)
         if isinstance(value, dict) and depth < _DEEPEST:

@@ -1,4 +1,4 @@
-"""Reads the sources of settings, in the order in which later ones win."""
+"""Reads the sources of settings; a later source overrides an earlier one."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from orchestrator.config.approval import Approval, read_approval
 from orchestrator.config.kinds import Host, at_home
 from orchestrator.config.layers import Given, Override, from_environment, from_file, from_flags
 from orchestrator.config.mounts import ENGINE_SOCKETS
-from orchestrator.config.resolve import LoadedSettings, refuse_untrusted, resolve
+from orchestrator.config.resolve import LoadedSettings, refuse_unapproved, resolve
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 from orchestrator.files import NotRegular, TooLarge, read_regular
 from orchestrator.state_folder import state_folder
@@ -17,11 +17,11 @@ from orchestrator.user_folders import home_folder, user_folder
 
 REPOSITORY_FILE = "orchestrator.toml"
 DOCKERFILE = ("image", "dockerfile")
-LARGEST_FILE = 32_768  # bytes; the parser takes seconds for one key of this length, and the square for more
+LARGEST_FILE = 32_768  # bytes; the parser takes seconds for one key of this length, and quadratic time
 
 
 def user_file(environ: Mapping[str, str]) -> Path:
-    """The user's own file, which need not exist."""
+    """The path of the user's configuration file, which need not exist."""
     return user_folder(environ, "XDG_CONFIG_HOME", ".config") / "config.toml"
 
 
@@ -31,20 +31,21 @@ def load_settings(
     environ: Mapping[str, str],
     overrides: Iterable[str | Override] = (),
     repository_file: bytes | None = None,
-    leave_out_untrusted: bool = False,
+    leave_out_unapproved: bool = False,
 ) -> LoadedSettings:
-    """The settings in force for a code folder: its file, the user's, the environment, flags.
+    """The settings for a code folder: from its file, the user's file, the environment, and flags.
 
-    `repository_file` stands for the content of the folder's file, which is then not read: a run that goes
-    on uses what was in force when it began, and what was approved then. Without folder and content there is
-    no repository's file. With `leave_out_untrusted` what nobody has approved is left out and listed in the
-    result, else it is an error.
-    Raises ConfigurationError naming file and line, variable or flag.
+    A resumed run passes its stored copy of the folder's file as `repository_file`. It is used instead of the
+    file in the folder, which an attempt may have changed since, and needs no approval: its values were
+    approved when the run started. With `leave_out_unapproved`, values that need approval and do not have it
+    are left out and listed in the result; otherwise the first of them is an error.
+
+    Raises ConfigurationError, which names file and line, variable or flag.
     """
     approval = Approval(everything=repository_file is not None)
     if repository_file is None and folder is not None:
         repository_file = _read_repository_file(folder)
-        approval = _approval(environ, folder)
+        approval = _read_approval(environ, folder)
     users = user_file(environ)
     givens: list[Given] = []
     if repository_file is not None:
@@ -57,20 +58,20 @@ def load_settings(
     host = _host(environ, users)
     contents = {} if folder is None or approval.everything else _contents(givens, folder, host)
     loaded = resolve(givens, host, approval, contents)
-    if not leave_out_untrusted:
-        refuse_untrusted(loaded, host)
+    if not leave_out_unapproved:
+        refuse_unapproved(loaded, host)
     _refuse_link_out(loaded, folder)
     return replace(loaded, repository_file=repository_file)
 
 
 def _contents(givens: Iterable[Given], folder: Path, host: Host) -> dict[str, tuple[str, ...]]:
-    """The lines of a file that a setting of the repository's names and that is carried out like a setting."""
+    """The lines of the Dockerfile that the repository's file names: they are approved with its name."""
     named = [each.value for each in givens if each.key == DOCKERFILE and each.origin == "repository"]
     if not named or not isinstance(named[0], str):
         return {}
     path = Path(os.path.realpath(folder / at_home(named[0], host)))
     if not path.is_file():
-        return {}  # whoever builds it says so
+        return {}  # reported when the image is built
     lines = _read(path, named[0]).decode("utf-8", "replace").split("\n")
     return {".".join(DOCKERFILE): tuple(lines)}
 
@@ -93,15 +94,15 @@ def _read_repository_file(folder: Path) -> bytes | None:
         return None
     if not real.is_relative_to(os.path.realpath(folder)):
         raise ConfigurationError(
-            f"is a link out of the repository, to {str(real)!r}",
+            f"is a link that leads out of the repository, to {str(real)!r}",
             where=REPOSITORY_FILE,
-            hint="Put a file in its place.",
+            hint="Replace the link with a file.",
         )
     return _read(real, REPOSITORY_FILE)
 
 
-def _approval(environ: Mapping[str, str], folder: Path) -> Approval:
-    """What was approved; nothing where no state folder can be told: others raise for that."""
+def _read_approval(environ: Mapping[str, str], folder: Path) -> Approval:
+    """The approved values; none when there is no usable state folder, which is reported elsewhere."""
     try:
         return read_approval(state_folder(environ), folder)
     except EnvironmentInvalid:
@@ -114,7 +115,7 @@ def _read_user_file(path: Path, folder: Path | None) -> bytes | None:
         return None
     if folder is not None and real.is_relative_to(os.path.realpath(folder)):
         raise ConfigurationError(
-            "lies in the code folder, where an agent could write it",
+            "is in the code folder, where an agent could change it",
             where=str(path),
             hint="Set XDG_CONFIG_HOME to a folder outside of it.",
         )
@@ -122,25 +123,31 @@ def _read_user_file(path: Path, folder: Path | None) -> bytes | None:
 
 
 def _refuse_link_out(loaded: LoadedSettings, folder: Path | None) -> None:
-    """A file that the repository's file names lies in the folder by its links too, not only as written."""
+    """Refuse a scripted model that the repository's file names when a link leads out of the folder.
+
+    Whether a value needs approval is decided by the path as it is written. A link in the repository could
+    still make the orchestrator read another file of the user.
+    """
     path, source = loaded.settings.gateway.scripted, loaded.sources["gateway.scripted"]
     if folder is None or path is None or not source.startswith(REPOSITORY_FILE):
         return
-    if any(each.key == "gateway.scripted" for each in loaded.trusted):
+    if any(each.key == "gateway.scripted" for each in loaded.needing_approval):
         return  # approved for a file outside
     if not Path(os.path.realpath(folder / path)).is_relative_to(os.path.realpath(folder)):
         raise ConfigurationError(
-            f"`gateway.scripted` is a link out of the repository: {str(path)!r}", where=source
+            f"`gateway.scripted` is a link that leads out of the repository: {str(path)!r}", where=source
         )
 
 
 def _real(path: Path, name: str) -> Path | None:
-    """The path without links, or None when there is nothing."""
+    """The path with all links resolved, or None when nothing exists there."""
     try:
         return Path(os.path.realpath(path, strict=True))
     except FileNotFoundError:
         if path.is_symlink():
-            raise ConfigurationError("is a link to nothing", where=name, hint="Remove it.") from None
+            raise ConfigurationError(
+                "is a link to a file that does not exist", where=name, hint="Remove the link."
+            ) from None
         return None
     except OSError as error:
         raise ConfigurationError(f"cannot be read: {error.strerror}", where=name) from None
@@ -151,7 +158,7 @@ def _read(path: Path, name: str) -> bytes:
         return read_regular(path, limit=LARGEST_FILE)
     except NotRegular:
         raise ConfigurationError(
-            "is not a regular file", where=name, hint="Put a file in its place."
+            "is not a regular file", where=name, hint="Replace it with a file."
         ) from None
     except TooLarge as error:
         raise ConfigurationError(f"is {error.strerror}", where=name) from None

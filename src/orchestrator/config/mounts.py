@@ -1,4 +1,4 @@
-"""What is mounted into the coding agent container besides the code folder."""
+"""The setting `mounts`: volumes and host folders for the coding agent container."""
 
 import posixpath
 import re
@@ -10,9 +10,9 @@ from orchestrator.config.kinds import Host, Invalid, Kind, at_home, printable, s
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
 _KEYS = {"source", "target", "read_only"}
 
-OURS = ("/workspace", "/run/orchestrator", "/proc", "/sys", "/dev")
-"""Places in the container that a mount may neither cover nor lie in: a target inside the code folder would
-leave an empty folder of root's behind in the user's, the others are the orchestrator's or the engine's."""
+RESERVED_TARGETS = ("/workspace", "/run/orchestrator", "/proc", "/sys", "/dev")
+"""Paths in the container that a target may neither contain nor be in. For a target in the code folder, the
+engine would create an empty folder there that belongs to root. Orchestrator and engine use the others."""
 
 ENGINE_SOCKETS = (
     "/var/run/docker.sock",
@@ -21,7 +21,7 @@ ENGINE_SOCKETS = (
     "/run/podman/podman.sock",
     "/run/containerd/containerd.sock",
 )
-"""Where engines listen as installed."""
+"""Where engines listen by default."""
 _SOCKET_NAMES = ("docker.sock", "podman.sock", "containerd.sock", "crio.sock")
 
 
@@ -45,7 +45,9 @@ def mount_list() -> Kind[tuple[MountSetting, ...]]:
         found: list[MountSetting] = []
         for index, item in enumerate(value):
             try:
-                found.append(_beside(_mount(item), found))
+                mount = _parse_mount(item)
+                _refuse_overlap(mount, found)
+                found.append(mount)
             except Invalid as error:
                 raise Invalid(str(error), item=index) from None
         return tuple(found)
@@ -54,7 +56,7 @@ def mount_list() -> Kind[tuple[MountSetting, ...]]:
         located: list[MountSetting] = []
         for index, mount in enumerate(mounts):
             try:
-                located.append(replace(mount, source=_source(mount.source, host)))
+                located.append(replace(mount, source=_locate_source(mount.source, host)))
             except Invalid as error:
                 raise Invalid(str(error), item=index) from None
         return tuple(located)
@@ -63,9 +65,9 @@ def mount_list() -> Kind[tuple[MountSetting, ...]]:
     return Kind(text=text, parse=parse, locate=locate)
 
 
-def _mount(item: object) -> MountSetting:
+def _parse_mount(item: object) -> MountSetting:
     if not isinstance(item, dict):
-        raise Invalid(f"must be a list of tables, and {shown(item)} is none")
+        raise Invalid(f"must be a list of tables, but contains {shown(item)}")
     unknown = sorted(set(item) - _KEYS)
     if unknown:
         raise Invalid(f"has the unknown key {shown(unknown[0])}; it takes source, target and read_only")
@@ -74,7 +76,7 @@ def _mount(item: object) -> MountSetting:
         raise Invalid(f"needs true or false for read_only, not {shown(read_only)}")
     return MountSetting(
         source=_text(item, "source"),
-        target=_target(_text(item, "target")),
+        target=_parse_target(_text(item, "target")),
         read_only=read_only,
     )
 
@@ -86,41 +88,42 @@ def _text(item: dict[str, object], key: str) -> str:
     return value
 
 
-def _source(written: str, host: Host) -> str:
+def _locate_source(written: str, host: Host) -> str:
     source = at_home(written, host)
     if not source.startswith("/"):
         if _VOLUME.fullmatch(source) is None:
-            raise Invalid(f"needs a volume's name or an absolute path as source, not {shown(written)}")
+            raise Invalid(f"needs the name of a volume or an absolute path as source, not {shown(written)}")
         return source
     if ".." in source.split("/"):
         raise Invalid(f"needs a source without '..', not {shown(written)}")
     source = _normal(source)
     if posixpath.basename(source) in _SOCKET_NAMES or any(_holds(source, each) for each in host.sockets):
-        raise Invalid(f"would give the container the engine's socket by {shown(written)}")
+        raise Invalid(
+            f"must not mount {shown(written)}: it is or contains the socket of the container engine"
+        )
     return source
 
 
-def _target(written: str) -> str:
+def _parse_target(written: str) -> str:
     if not written.startswith("/") or ".." in written.split("/"):
         raise Invalid(f"needs an absolute path without '..' as target, not {shown(written)}")
     target = _normal(written)
     if target == "/tmp":  # noqa: S108 - the container's own
-        raise Invalid("cannot have the target /tmp, which is the container's own")
-    for place in OURS:
+        raise Invalid("cannot have the target /tmp, which the container uses itself")
+    for place in RESERVED_TARGETS:
         if _holds(target, place) or _holds(place, target):
-            raise Invalid(f"cannot have the target {shown(written)}, because {place} is taken")
+            raise Invalid(f"cannot have the target {shown(written)}, because {place} is reserved")
     if posixpath.basename(target) in _SOCKET_NAMES:
         raise Invalid(
-            f"cannot have the target {shown(written)}, where an engine's socket would be looked for"
+            f"cannot have the target {shown(written)}, which is the usual name of an engine's socket"
         )
     return target
 
 
-def _beside(mount: MountSetting, others: Sequence[MountSetting]) -> MountSetting:
+def _refuse_overlap(mount: MountSetting, others: Sequence[MountSetting]) -> None:
     for other in others:
         if _holds(mount.target, other.target) or _holds(other.target, mount.target):
             raise Invalid(f"has the target {shown(mount.target)}, which overlaps {shown(other.target)}")
-    return mount
 
 
 def _normal(path: str) -> str:
@@ -128,5 +131,5 @@ def _normal(path: str) -> str:
 
 
 def _holds(folder: str, path: str) -> bool:
-    """Whether path is the folder or lies in it."""
+    """Whether the path is the folder or is in it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

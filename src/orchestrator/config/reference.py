@@ -1,7 +1,6 @@
 """Writes the reference of all settings: `python -m orchestrator.config.reference > docs/configuration.md`."""
 
 import json
-from collections.abc import Iterator
 from importlib.resources import files
 
 from orchestrator.config.settings import SECTIONS, TABLE, Setting, Trust
@@ -10,9 +9,9 @@ _WHEN = {
     "never": "yes",
     "always": "with approval",
     "above the default": "up to the default; above it with approval",
-    "below the default": "from the default on; below it with approval",
+    "below the default": "from the default upwards; below it with approval",
     "outside the folder": "inside the code folder; outside with approval",
-    "steers programs": "names that steer no program; others (`PATH`, `LD_PRELOAD`, …) with approval",
+    "steers programs": "ordinary names; names that steer programs (`PATH`, `LD_PRELOAD`, …) with approval",
 }
 
 
@@ -28,7 +27,7 @@ def _section(name: str) -> str:
     rows = [setting for key, setting in TABLE.items() if key.partition(".")[0] == name]
     title = f"`[{name}]`" if name in SECTIONS else f"`[[{name}]]`"
     head = ["| key | default | value | meaning | in the repository's file |", "|---|---|---|---|---|"]
-    reasons = list(_reasons(rows))
+    reasons = [f"- `{row.key}`: {_why_approval(row.trust)}." for row in rows if row.trust.when != "never"]
     return "\n".join(
         ["", f"## {title}", "", *head, *map(_row, rows), *([""] if reasons else []), *reasons, ""]
     )
@@ -45,13 +44,7 @@ def _row(setting: Setting) -> str:
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
-def _reasons(rows: list[Setting]) -> Iterator[str]:
-    for setting in rows:
-        if setting.trust.when != "never":
-            yield f"- `{setting.key}`: {_refusal(setting.trust)}."
-
-
-def _refusal(trust: Trust) -> str:
+def _why_approval(trust: Trust) -> str:
     when = "needs approval" if trust.when == "always" else f"needs approval {trust.when}"
     return f"{when} in the repository's file, because {trust.reason}"
 

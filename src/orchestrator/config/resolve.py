@@ -1,4 +1,4 @@
-"""From what the sources give to the settings in force. Pure: no file, no environment."""
+"""Combines the values of all sources into the settings in force. Pure: no file, no environment."""
 
 import json
 import re
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from orchestrator.config.approval import Approval, Trusted, canonical
+from orchestrator.config.approval import Approval, ApprovalItem, canonical
 from orchestrator.config.kinds import Host, Invalid
 from orchestrator.config.layers import Given, nearest
-from orchestrator.config.settings import SECTIONS, TABLE, Setting, Settings, needs_trust
+from orchestrator.config.settings import SECTIONS, TABLE, Setting, Settings, is_approval_needed
 from orchestrator.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One setting for a person to read."""
+    """One setting in force and its source, for display."""
 
     key: str
     value: object
-    """As it was written; None for none."""
+    """As it was written; None when it has no default and was not set."""
     source: str
-    """`orchestrator.toml:12`, a file of the user's with its line, a variable, a flag, or `default`."""
+    """`orchestrator.toml:12`, the user's file with its line, a variable, a flag, or `default`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,15 +30,15 @@ class LoadedSettings:
     settings: Settings
     rows: tuple[Row, ...]
     """Every setting, in the order of the reference."""
-    trusted: tuple[Trusted, ...] = ()
-    """What of the repository's file counts only with approval, in the file's order, approved or not."""
+    needing_approval: tuple[ApprovalItem, ...] = ()
+    """The values of the repository's file that need approval, approved or not, in the order of the file."""
     repository_file: bytes | None = None
-    """The repository's file as it was read, for the record of what was in force."""
+    """The repository's file as it was read; a run stores it and is resumed with it."""
 
     @property
-    def untrusted(self) -> tuple[Trusted, ...]:
-        """What was left out because nobody has approved it."""
-        return tuple(each for each in self.trusted if not each.approved)
+    def unapproved(self) -> tuple[ApprovalItem, ...]:
+        """The values that were left out because the user has not approved them."""
+        return tuple(each for each in self.needing_approval if not each.approved)
 
     @property
     def sources(self) -> Mapping[str, str]:
@@ -51,34 +51,40 @@ def resolve(
     approval: Approval,
     contents: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> LoadedSettings:
-    """Later ones win, lists are replaced; what needs approval and has none is left out.
+    """Combine the given values: a later one replaces an earlier one, also if it is a list.
 
-    `contents` holds, by key, the lines of files that settings of the repository's file name; they are
-    approved together with the name. Raises ConfigurationError for the first that cannot stand.
+    Values that need approval and do not have it are left out. `contents` holds, by key, the lines of files
+    that settings of the repository's file name; they are approved together with the name. Raises
+    ConfigurationError for the first value that is not valid.
     """
     rows = {key: Row(key=key, value=each.written, source="default") for key, each in TABLE.items()}
     values: dict[str, object] = {}
-    trusted: list[Trusted] = []
+    needing_approval: list[ApprovalItem] = []
     for given in givens:
-        setting = _setting(given)
+        setting = _find_setting(given)
         if setting is None:
             continue
-        value = _value(setting, given, host)
-        if given.origin == "repository" and needs_trust(setting, value):
-            trusted.append(_weighed(setting, given, approval, contents.get(setting.key, ())))
-            if not trusted[-1].approved:
+        value = _read_value(setting, given, host)
+        if given.origin == "repository" and is_approval_needed(setting, value):
+            item = _approval_item(setting, given, approval, contents.get(setting.key, ()))
+            needing_approval.append(item)
+            if not item.approved:
                 continue
         values[setting.key] = value
         rows[setting.key] = Row(key=setting.key, value=given.value, source=given.where)
-    return LoadedSettings(settings=_built(values), rows=tuple(rows.values()), trusted=tuple(trusted))
+    return LoadedSettings(
+        settings=_build_settings(values),
+        rows=tuple(rows.values()),
+        needing_approval=tuple(needing_approval),
+    )
 
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SETTINGS = {tuple(key.split(".")): setting for key, setting in TABLE.items()}
 
 
-def _setting(given: Given) -> Setting | None:
-    """The setting that is meant; None for an empty section."""
+def _find_setting(given: Given) -> Setting | None:
+    """The setting of this key; None for an empty section. Raises ConfigurationError for an unknown key."""
     if given.key in _SETTINGS:
         return _SETTINGS[given.key]
     first = given.key[0]
@@ -103,7 +109,8 @@ def _refuse_unknown(given: Given) -> NoReturn:
     elif given.key[0] in SECTIONS:
         hint = _keys_of(given.key[0])
     else:
-        hint = f"There are {', '.join(f'`{name}`' for name in dict.fromkeys(path[0] for path in _SETTINGS))}."
+        names = dict.fromkeys(path[0] for path in _SETTINGS)
+        hint = f"The sections are {', '.join(f'`{name}`' for name in names)}."
     raise ConfigurationError(f"unknown setting `{_shown(given.key)}`", where=given.where, hint=hint)
 
 
@@ -113,13 +120,13 @@ def _keys_of(section: str) -> str:
 
 
 def _shown(key: tuple[str, ...]) -> str:
-    """A key as one would write it, on one short line."""
+    """A key as it is written in TOML, on one short line."""
     written = ".".join(part if _BARE.fullmatch(part) else f'"{part}"' for part in key)
     printed = "".join(character if character.isprintable() else "�" for character in written)
     return printed if len(printed) <= 80 else f"{printed[:80]}…"
 
 
-def _value(setting: Setting, given: Given, host: Host) -> object:
+def _read_value(setting: Setting, given: Given, host: Host) -> object:
     try:
         return setting.kind.read(given.value, host)
     except Invalid as error:
@@ -129,20 +136,22 @@ def _value(setting: Setting, given: Given, host: Host) -> object:
         raise ConfigurationError(
             f"`{setting.key}` {error}",
             where=where,
-            hint=_about(setting, str(error)),
+            hint=_describe_setting(setting, str(error)),
         ) from None
 
 
-def _about(setting: Setting, said: str) -> str:
-    takes = "" if setting.kind.text in said else f"It takes {setting.kind.text}. "
+def _describe_setting(setting: Setting, reason: str) -> str:
+    takes = "" if setting.kind.text in reason else f"It takes {setting.kind.text}. "
     default = "" if setting.written is None else f" Default: {json.dumps(setting.written)}."
     return f"{takes}{setting.text}{default}"
 
 
-def _weighed(setting: Setting, given: Given, approval: Approval, content: tuple[str, ...]) -> Trusted:
+def _approval_item(
+    setting: Setting, given: Given, approval: Approval, content: tuple[str, ...]
+) -> ApprovalItem:
     value = [given.value, *content] if content else given.value
     when = "" if setting.trust.when == "always" else f"{setting.trust.when}, "
-    return Trusted(
+    return ApprovalItem(
         key=setting.key,
         value=value,
         where=given.where,
@@ -152,35 +161,35 @@ def _weighed(setting: Setting, given: Given, approval: Approval, content: tuple[
     )
 
 
-def refuse_untrusted(loaded: LoadedSettings, host: Host) -> None:
-    """Raises ConfigurationError for the first value that nobody has approved, with what was approved."""
-    if not loaded.untrusted:
+def refuse_unapproved(loaded: LoadedSettings, host: Host) -> None:
+    """Raise ConfigurationError for the first value that is not approved, with the approved value if any."""
+    if not loaded.unapproved:
         return
-    first = loaded.untrusted[0]
+    first = loaded.unapproved[0]
     if first.before is None:
         what = f"`{first.key}` needs your approval, {first.reason}"
     else:
         what = (
-            f"`{first.key}` was changed since you approved it"
+            f"`{first.key}` has changed since you approved it"
             f"\n- {excerpt(canonical(first.before))}\n+ {excerpt(canonical(first.value))}"
         )
-    if len(loaded.untrusted) > 1:
-        what += f"\nand {len(loaded.untrusted) - 1} more"
+    if len(loaded.unapproved) > 1:
+        what += f"\nand {len(loaded.unapproved) - 1} more"
     raise ConfigurationError(
         what,
         where=first.where,
-        hint="See all of it and approve it: orchestrator trust\n"
-        f"Or take it out of the file and put it into your own, {host.user_file}, or give it with -c.",
+        hint="Review and approve the values: orchestrator trust\n"
+        f"Or move the setting to your own file, {host.user_file}, or pass it with -c.",
     )
 
 
 def excerpt(text: str) -> str:
-    """Printable and of bounded length; line breaks as they are written in TOML."""
+    """The text, printable and of bounded length."""
     printed = "".join(character if character.isprintable() else "�" for character in text)
     return printed if len(printed) <= 300 else f"{printed[:300]}…"
 
 
-def _built(values: Mapping[str, object]) -> Settings:
+def _build_settings(values: Mapping[str, object]) -> Settings:
     outer: dict[str, Any] = {key: value for key, value in values.items() if key in TABLE and "." not in key}
     for section, make in SECTIONS.items():
         inner = {

@@ -1,8 +1,9 @@
 """Every setting there is: name, default, kind, meaning, and whether the repository's file may choose it.
 
-The repository's file can be written by an agent and by a stranger. A setting that runs commands on the host,
-mounts host paths, chooses the image or a credential or where it is sent, or weakens a wall or a limit is
-therefore taken from it only as far as its line below says. Adding a setting is adding a line.
+The repository's file can be written by an agent, or by an author whom the user does not know. So each
+setting says below how far that file may choose it. A value needs the user's approval when it runs commands on
+the host, mounts host paths, chooses the image, decides where the credential is sent, or weakens a barrier or
+a limit. To add a setting, add a field.
 """
 
 from collections.abc import Mapping
@@ -54,40 +55,40 @@ class Setting:
     key: str
     """`section.name`, or `name` for a list of the top level."""
     default: object
-    """As the program uses it."""
+    """In the form that the program uses."""
     written: object
-    """The default as a person would write it; None for none."""
+    """The default as it is written in TOML; None for a setting without a default."""
     kind: Kind[Any]
     text: str
     trust: Trust
 
 
-def never(reason: str) -> Trust:
+def free(reason: str) -> Trust:
     return Trust(when="never", reason=reason)
 
 
-def always(reason: str) -> Trust:
+def needs_approval(reason: str) -> Trust:
     return Trust(when="always", reason=reason)
 
 
-def at_most_default(reason: str) -> Trust:
+def free_up_to_default(reason: str) -> Trust:
     return Trust(when="above the default", reason=reason)
 
 
-def at_least_default(reason: str) -> Trust:
+def free_from_default(reason: str) -> Trust:
     return Trust(when="below the default", reason=reason)
 
 
-def inside(reason: str) -> Trust:
+def free_inside_folder(reason: str) -> Trust:
     return Trust(when="outside the folder", reason=reason)
 
 
-def harmless(reason: str) -> Trust:
+def free_unless_steering(reason: str) -> Trust:
     return Trust(when="steers programs", reason=reason)
 
 
-def needs_trust(setting: Setting, value: object) -> bool:
-    """Whether this parsed value of the repository's file counts only with the user's approval."""
+def is_approval_needed(setting: Setting, value: object) -> bool:
+    """Whether this value needs the user's approval when it comes from the repository's file."""
     if value == setting.default:
         return False
     match setting.trust.when:
@@ -109,7 +110,7 @@ def needs_trust(setting: Setting, value: object) -> bool:
 
 
 def _size(value: object) -> float:
-    """None stands for "all of it"."""
+    """A number to compare; None means "all of it"."""
     if value is None:
         return float("inf")
     assert isinstance(value, int | float)
@@ -122,7 +123,7 @@ _SPENDS = "a higher one spends more than the user agreed to"
 
 
 def setting(written: object, kind: Kind[T], text: str, trust: Trust) -> T:
-    """A field of a section with its default as a person would write it."""
+    """Declare a field of a section, with its default as it is written in TOML."""
     default = kind.read(written, _ANYWHERE)
     metadata = {"written": written, "kind": kind, "text": text, "trust": trust}
     declared: Any = field(default=default, metadata=metadata)
@@ -135,47 +136,53 @@ class Agent:
         "claude-code",
         line(),
         "The agent driver: `claude-code`, `command` (any program) or `nop` (does nothing).",
-        never(_IN_CONTAINER),
+        free(_IN_CONTAINER),
     )
     command: tuple[str, ...] = setting(
         [],
         words(),
         "The program of the `command` driver, word by word; the prompt is on its stdin.",
-        never(_IN_CONTAINER),
+        free(_IN_CONTAINER),
     )
     model: str | None = setting(
         None,
         optional(line()),
-        "The model the agent is told to use; without it the agent's own default.",
-        never("every model is reached with the same credential at the same place"),
+        "The model that the agent uses; by default the agent chooses it.",
+        free("every model is reached with the same credential at the same address"),
     )
     max_turns: int = setting(
         100,
         whole(1, 100_000),
-        "Turns of the model in one attempt, for agents that can count them.",
-        at_most_default(_SPENDS),
+        "The most turns of the model in one attempt, for agents that can count them.",
+        free_up_to_default(_SPENDS),
     )
     min_tool_calls: int = setting(
         1,
         whole(0, 1000),
-        "Tool calls without which “done” is not believed (CODING and MIXED tasks, agents that show them).",
-        at_least_default("a lower one weakens the check on what an agent claims"),
+        "Tool calls without which “done” is not accepted (CODING and MIXED tasks, agents that report them).",
+        free_from_default("a lower one weakens the check on what an agent claims"),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     attempts: int = setting(
-        3, whole(1, 1000), "Attempts at a task before it has failed.", at_most_default(_SPENDS)
+        3,
+        whole(1, 1000),
+        "The most attempts at a task; after that it has failed.",
+        free_up_to_default(_SPENDS),
     )
     attempt_seconds: float = setting(
-        14400, seconds(), "How long one attempt may take before it is ended.", at_most_default(_SPENDS)
+        14400,
+        seconds(),
+        "How long one attempt may take, in seconds, before it is stopped.",
+        free_up_to_default(_SPENDS),
     )
     output_bytes: int = setting(
         1_000_000_000,
         whole(1, 1_000_000_000_000),
-        "What an attempt may print before it is ended; it is all stored.",
-        at_most_default("a higher one fills the user's disk"),
+        "How many bytes an attempt may print before it is stopped. All of its output is stored.",
+        free_up_to_default("a higher one fills the user's disk"),
     )
 
 
@@ -185,44 +192,47 @@ class Image:
         "ktrdr-coding-agent:latest",
         image(),
         "The image of attempts and gates.",
-        always("it chooses the programs that agent and gates are made of"),
+        needs_approval("it chooses the programs that the agent and the gates run"),
     )
     packages: tuple[str, ...] = setting(
         [],
         packages(),
         "Debian packages that are installed on top of the image.",
-        always("what they install runs as root while the image is built"),
+        needs_approval("their installation scripts run as root while the image is built"),
     )
     dockerfile: Path | None = setting(  # noqa: RUF009 - it declares a field
         None,
         optional(file()),
-        "A Dockerfile that starts `FROM` the image; the folder it lies in is the build context.",
-        always("what it says runs as root while the image is built"),
+        "A Dockerfile whose `FROM` is the image. Its folder is the build context.",
+        needs_approval("its commands run as root while the image is built"),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
     memory: int = setting(
-        "4g", memory(), "Memory and swap together.", at_most_default("a higher one takes more of the machine")
+        "4g",
+        memory(),
+        "The most memory, swap included.",
+        free_up_to_default("a higher one takes more of the machine"),
     )
     cpus: float | None = setting(
         "all",
         processors(),
-        "How many processors' worth of time.",
-        at_most_default("a higher one takes more of the machine"),
+        "How many processors the container may use.",
+        free_up_to_default("a higher one takes more of the machine"),
     )
     pids: int = setting(
         512,
         whole(1, 4_194_304),
-        "How many processes and threads at once.",
-        at_most_default("a higher one weakens the wall against fork bombs"),
+        "The most processes and threads at the same time.",
+        free_up_to_default("a higher one weakens the protection against fork bombs"),
     )
     network: Literal["open"] = setting(
         "open",
         choice("open"),
         "`open`: the engine's default bridge, with the host as `host.docker.internal`.",
-        never("the default is the widest there is"),
+        free("the default allows the most"),
     )
 
 
@@ -231,14 +241,14 @@ class Setup:
     commands: tuple[str, ...] = setting(
         [],
         blocks(),
-        "Commands that install what the project depends on, once for each state of its lock files.",
-        never(_IN_CONTAINER),
+        "Commands that install the project's dependencies. They run once for each state of its lock files.",
+        free(_IN_CONTAINER),
     )
     discover: bool = setting(
         True,
         flag(),
-        "Whether setup commands are found by lock files where none are configured.",
-        never(_IN_CONTAINER),
+        "Whether setup commands are chosen by the lock files found, when `commands` is empty.",
+        free(_IN_CONTAINER),
     )
 
 
@@ -247,29 +257,29 @@ class Verify:
     task: tuple[str, ...] = setting(
         [],
         blocks(),
-        "Commands that every task must pass besides its own, run by `bash`.",
-        never(_IN_CONTAINER),
+        "Commands that every task must pass in addition to its own, run by `bash`.",
+        free(_IN_CONTAINER),
     )
     milestone: tuple[str, ...] = setting(
-        [], blocks(), "Commands that the milestone must pass after its last task.", never(_IN_CONTAINER)
+        [], blocks(), "Commands that the milestone must pass after its last task.", free(_IN_CONTAINER)
     )
     build: tuple[str, ...] = setting(
         [],
         blocks(),
-        "Commands that build the project, run in every gate container before the first check.",
-        never(_IN_CONTAINER),
+        "Commands that build the project. They run in every gate container before the first check.",
+        free(_IN_CONTAINER),
     )
     timeout: float = setting(
         600,
         seconds(),
-        "How long one command may take before it has failed.",
-        never("it costs time and no money"),
+        "How long one command may take, in seconds, before it fails.",
+        free("it costs time but no money"),
     )
     smoke_tests: bool = setting(
         False,
         flag(),
-        "Whether the smoke tests of a plan's tasks are verify commands too.",
-        never(_IN_CONTAINER),
+        "Whether the smoke tests of a plan's tasks are also verify commands.",
+        free(_IN_CONTAINER),
     )
 
 
@@ -278,20 +288,20 @@ class Environment:
     required_files: tuple[str, ...] = setting(
         [],
         inner_paths(),
-        "Files or folders of the code folder without which nothing starts.",
-        never("it only looks whether they are there"),
+        "Files or folders that must exist in the code folder before a run starts.",
+        free("it only checks that they exist"),
     )
     variables: tuple[tuple[str, str], ...] = setting(
         {},
         variables(),
-        "Environment variables of attempts, setup and gates; never a secret.",
-        harmless("some of them make every program load or run something else, gates included"),
+        "Environment variables for attempts, setup and gates. They must not be secrets.",
+        free_unless_steering("some variables make every program, also in gates, load or run other code"),
     )
     checks: tuple[CheckSetting, ...] = setting(
         [],
         check_list(),
-        "Commands that must succeed on the host, in the code folder, before anything starts.",
-        always("they run on the host, as the user"),
+        "Commands that must succeed on the host, in the code folder, before a run starts.",
+        needs_approval("they run on the host as the user"),
     )
 
 
@@ -300,8 +310,8 @@ class Masked:
     files: tuple[str, ...] = setting(
         [],
         masked_paths(),
-        "Files or folders of the code folder that the agent sees empty and cannot write.",
-        never("it hides files from the agent and shows it none"),
+        "Files or folders of the code folder that look empty to the agent and that it cannot write.",
+        free("it only hides files from the agent"),
     )
 
 
@@ -310,8 +320,8 @@ class Handoff:
     commit: bool = setting(
         True,
         flag(),
-        "Whether the hand-off document is part of each task's commit; else it lies in the state folder.",
-        never("both places are the orchestrator's to write"),
+        "Whether each task's commit contains the hand-off document; if not, it is in the state folder.",
+        free("the orchestrator writes the document itself in both cases"),
     )
 
 
@@ -320,14 +330,14 @@ class Gateway:
     scripted: Path | None = setting(  # noqa: RUF009 - it declares a field
         None,
         optional(file()),
-        "A file of the scripted model, which answers in place of a real one; no credential is needed then.",
-        inside("it makes the orchestrator read that file of the host"),
+        "The file of a scripted model, which answers instead of a real one. No credential is needed then.",
+        free_inside_folder("the orchestrator reads that file on the host"),
     )
     upstream: str | None = setting(
         None,
         optional(web_address()),
-        "Where the model is reached; else the caller's `ANTHROPIC_BASE_URL`, else the provider's address.",
-        always("the credential is sent there"),
+        "The address of the model; by default `ANTHROPIC_BASE_URL` of your environment, then the provider's.",
+        needs_approval("the credential is sent there"),
     )
 
 
@@ -340,8 +350,8 @@ class Settings:
     mounts: tuple[MountSetting, ...] = setting(
         [],
         mount_list(),
-        "Volumes and host folders for the coding agent container; a source may begin with `~` or `${HOME}`.",
-        always("a mount shows files of the host, or a login, to the agent"),
+        "Volumes and host folders for the coding agent container. A source may begin with `~` or `${HOME}`.",
+        needs_approval("a mount shows files of the host, or a login, to the agent"),
     )
     setup: Setup = Setup()
     verify: Verify = Verify()
@@ -360,7 +370,7 @@ def _declared(key: str, each: "Field[Any]") -> Setting:
     return Setting(key=key, default=each.default, **each.metadata)
 
 
-def _table() -> dict[str, Setting]:
+def _build_table() -> dict[str, Setting]:
     table: dict[str, Setting] = {}
     for outer in fields(Settings):
         if outer.name not in SECTIONS:
@@ -372,5 +382,5 @@ def _table() -> dict[str, Setting]:
     return table
 
 
-TABLE: Mapping[str, Setting] = _table()
+TABLE: Mapping[str, Setting] = _build_table()
 """By key, in the order of the reference."""

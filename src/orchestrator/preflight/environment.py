@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator import subprocesses
 from orchestrator.config import CheckSetting, Settings, load_settings
-from orchestrator.config.approval import Trusted
+from orchestrator.config.approval import ApprovalItem
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.machine import PROXY_VARIABLES
 from orchestrator.errors import CannotStart, CodingAgentError, EnvironmentInvalid, OrchestratorError
@@ -39,10 +39,10 @@ def validate_environment(host: Host) -> Path:
 
 
 async def look_at_trust(site: Site) -> Finding:
-    return trust_check([each.key for each in site.loaded.trusted], site.loaded.untrusted)
+    return trust_check([each.key for each in site.loaded.needing_approval], site.loaded.unapproved)
 
 
-def trust_check(needing: Sequence[str], untrusted: Sequence[Trusted]) -> Finding:
+def trust_check(needing: Sequence[str], untrusted: Sequence[ApprovalItem]) -> Finding:
     """What the repository's file may not choose alone has been approved; it does not count before."""
     if untrusted:
         named = ", ".join(f"{each.key} ({each.where})" for each in untrusted)
