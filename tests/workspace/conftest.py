@@ -1,5 +1,6 @@
 """A user's repository on disk, worked on with the user's own git, and our view of it."""
 
+import concurrent.futures.thread  # noqa: F401 - imported late, when a test may no longer read the library
 import os
 import shutil
 import tempfile

@@ -210,7 +210,7 @@ def encoding_in_attributes(project):
         (dot_git_in_capitals, "sub/.GIT/x"),
         (short_name_of_dot_git, "git~1"),
         (filter_in_attributes, "filter=evil"),
-        (encoding_in_attributes, "src/deep/b.py: its attributes name working-tree-encoding=UTF-16"),
+        (encoding_in_attributes, "src/deep/b.py: its attributes set working-tree-encoding=UTF-16"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -113,7 +113,7 @@ async def test_a_lock_that_a_killed_delivery_left_is_removed_and_a_foreign_one_i
         (["switch", "-q", "-c", "elsewhere"], "HEAD is on elsewhere"),
         (["checkout", "-q", "--detach"], "HEAD is on a detached commit"),
         (["symbolic-ref", "HEAD", "refs/heads/unborn"], "HEAD is on unborn"),
-        (["add", "a.py"], "staged on top of {base}"),
+        (["add", "a.py"], "staged changes on top of {base}"),
     ],
     ids=["branch", "head", "detached", "unborn", "index"],
 )

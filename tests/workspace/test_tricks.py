@@ -207,7 +207,7 @@ def test_only_one_module_starts_git():
         for path in package.rglob("*.py")
         if _starts_git(ast.parse(path.read_text("utf-8")))
     }
-    assert starters == {"workspace/git.py"}
+    assert starters == {"workspace/git.py", "testing/project.py"}
 
 
 def _starts_git(module: ast.Module) -> bool:

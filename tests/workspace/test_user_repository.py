@@ -6,6 +6,10 @@ from orchestrator.errors import EnvironmentInvalid, WorkspaceError
 from orchestrator.workspace.delivery import export_to_user_repository
 
 
+async def name_ref() -> str:
+    return "refs/ktrdr/s/r/1"
+
+
 async def test_dirty_paths_are_those_of_git_status(project):
     workspace = await project.open()
     assert await workspace.user.dirty_paths() == ()
@@ -42,7 +46,7 @@ async def test_branches(project):
     with pytest.raises(EnvironmentInvalid, match="git switch main"):
         await workspace.user.check_branch("main")
     for name in ("milestone/a", "milestone/a/b/c"):
-        with pytest.raises(EnvironmentInvalid, match="beside the branch milestone/a/b"):
+        with pytest.raises(EnvironmentInvalid, match="because there is a branch milestone/a/b"):
             await workspace.user.check_branch(name)
     assert await project.git("status", "--porcelain") == ""
 
@@ -67,22 +71,22 @@ async def test_a_branch_of_another_worktree_is_refused(project, area):
     await project.git("switch", "-q", "-c", "work")
     await project.git("worktree", "add", "-q", "-f", str(area / "project" / "build" / "tree"), "work")
     workspace = await project.open()
-    with pytest.raises(EnvironmentInvalid, match="another worktree too"):
+    with pytest.raises(EnvironmentInvalid, match="also checked out in another worktree"):
         await workspace.user.check_branch("work")
 
 
-async def test_staged_content_is_kept_and_the_index_is_heads_again(project):
+async def test_staged_content_is_kept_and_the_index_equals_head_afterwards(project):
     workspace = await project.open()
     base = await project.git("rev-parse", "HEAD")
     project.write("a.py", "print(2)\n")
     await project.git("add", "a.py")
     project.write("a.py", "print(3)\n")
-    kept = await workspace.user.set_staged_aside(branch="main", head=base, ref="refs/ktrdr/s/r/1", base=base)
+    kept = await workspace.user.set_staged_aside(branch="main", head=base, ref=name_ref, base=base)
     assert kept is not None
     assert await workspace.store.git.text("cat-file", "blob", f"{kept}:a.py") == "print(2)"
     assert await project.git("diff", "--cached") == ""
     assert (project.folder / "a.py").read_text() == "print(3)\n"
-    again = await workspace.user.set_staged_aside(branch="main", head=base, ref="refs/ktrdr/s/r/2", base=base)
+    again = await workspace.user.set_staged_aside(branch="main", head=base, ref=name_ref, base=base)
     assert again is None
 
 
@@ -93,7 +97,7 @@ async def test_the_index_stays_when_the_branch_has_moved(own_project):
     own_project.write("a.py", "print(2)\n")
     await own_project.git("add", "a.py")
     with pytest.raises(WorkspaceError, match=f"no longer checked out at {base}"):
-        await workspace.user.set_staged_aside(branch="main", head=base, ref="refs/ktrdr/s/r/1", base=base)
+        await workspace.user.set_staged_aside(branch="main", head=base, ref=name_ref, base=base)
     assert await own_project.git("diff", "--cached", "--name-only") == "a.py"
 
 

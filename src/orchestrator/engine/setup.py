@@ -69,7 +69,7 @@ async def volumes_of(setup: SetupImage, workspace: Workspace, folders: AttemptFo
     """Setup's own folders, where git ignores them: the user's, of the same name, are out of reach."""
     blocked = in_the_way(workspace.tree.folder, setup.folders)
     free = [path for path in setup.folders if path not in blocked]
-    ignored = await workspace.user.ignored(free)
+    ignored = await workspace.user.filter_ignored(free)
     hidden = [path for path in free if path in ignored or path in setup.self_ignored]
     return setup_volumes(workspace.tree.folder, workspace.tree.owner, hidden, folders)
 

@@ -87,7 +87,7 @@ async def look_for_foreign_work(site: Site) -> Finding:
 
 async def runs_below_head(workspace: Workspace, records: Sequence[RunState]) -> list[RunState]:
     """Those of these runs of which HEAD holds a finished task."""
-    held = await workspace.held_by_head(frozenset[str]().union(*map(finished_commits, records)))
+    held = await workspace.filter_landed(frozenset[str]().union(*map(finished_commits, records)))
     return [record for record in records if held & finished_commits(record)]
 
 

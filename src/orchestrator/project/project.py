@@ -35,12 +35,12 @@ class Project:
         """Outlines of this plan's runs in this very repository; one that stood here before does not count."""
         records = self.catalog.outlines(self.folder, plan, tasks=tasks)
         bases = frozenset(record.start.base for record in records)
-        there = await history.existing(self.workspace.store, bases)
+        there = await history.filter_existing(self.workspace.store, bases)
         return [record for record in records if record.start.base in there]
 
     async def on_branch(self, records: list[RunState]) -> frozenset[str]:
         """Which of these runs' commits HEAD holds."""
-        return await self.workspace.held_by_head(frozenset[str]().union(*map(finished_commits, records)))
+        return await self.workspace.filter_landed(frozenset[str]().union(*map(finished_commits, records)))
 
     async def untracked(self, plan: str, *, run: str | None = None) -> frozenset[str]:
         """The plan and the configuration, where git does not track them: theirs, not the work's.

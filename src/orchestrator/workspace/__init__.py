@@ -1,6 +1,6 @@
-"""The user's code folder and its git: what a run reads there, what it makes of it, and how that gets back.
+"""All git on the host: reading the code folder, making commits of it, and delivering them to the user.
 
-Two repositories are involved. The user's own is only ever written as the folder's owner, by `update-ref`,
-`symbolic-ref`, unpacked objects and a finished index. Ours is in the state folder, has a configuration that
-we write, and does all the work that touches files or contents.
+Two repositories are involved. The user's own repository is written only as the folder's owner, and only by
+`update-ref`, `symbolic-ref`, unpacked objects and a finished index. Our own repository is in the state
+folder. We write its configuration, and every git command that reads files or contents runs there.
 """

@@ -1,4 +1,17 @@
-"""From the files of a checkout, as they are, to a commit in our repository."""
+"""From the files of a checkout to a commit in our repository: snapshots, candidates and saved trees.
+
+**What goes into a candidate.** Everything that git would add, with three exceptions, because an attempt must
+not be able to publish what the user never meant to commit. (1) A path that was ignored before the attempt and
+is not ignored any more: by deleting a line of `.gitignore`, an agent would otherwise have the user's `.env`
+committed. (2) Untracked files over 50 MB, which are nearly always data or build products, and which no later
+commit can take out of the history again. (3) Paths that the caller excludes, such as an untracked plan.
+
+**What is refused.** A filter or an encoding, because the content of the commit would depend on a program of
+the user's; a nested repository, because it would be committed without its files; anything git cannot read.
+
+**Saving.** When a candidate cannot be made, the agent's work must not be lost. `salvage` therefore takes the
+folder as far as git takes it, and puts all changed files into a tar inside the commit when git refuses some.
+"""
 
 import asyncio
 import os
@@ -10,7 +23,7 @@ from typing import NamedTuple
 
 from orchestrator.workspace.checkout import Checkout
 from orchestrator.workspace.fsck import check_objects
-from orchestrator.workspace.git import TREE_SECONDS, Git, refusal, words_of
+from orchestrator.workspace.git import TREE_SECONDS, Git, failure_text, git_error
 from orchestrator.workspace.store import USER_ATTRIBUTES
 from orchestrator.workspace.tree import (
     Baseline,
@@ -25,19 +38,19 @@ from orchestrator.workspace.tree import (
 
 UNTRACKED_MAX_BYTES = 50_000_000
 SALVAGED_TAR = "SALVAGED.tar"
-"""Holds all changed files, in a saved tree for which git refused some of them."""
+"""In a saved tree of which git refused some files: a tar of all changed files."""
 _CONVERSIONS = ("filter", "working-tree-encoding")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The folder as a tree, without what must never be in a commit of ours."""
+    """The folder as a tree, without the paths that must never be in a commit of ours."""
 
     tree: str
     too_large: tuple[str, ...] = ()
-    """Untracked files left out because of their size."""
+    """Untracked files that were left out because of their size."""
     unignored: tuple[str, ...] = ()
-    """Left out: they existed and were ignored before the attempt, and are not ignored any more."""
+    """Paths left out because they existed and were ignored before the attempt, and are no longer ignored."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -63,12 +76,12 @@ class _LeftOut(NamedTuple):
 async def take_baseline(checkout: Checkout) -> Baseline:
     found = await asyncio.to_thread(survey, checkout.folder)
     with checkout.index_copy() as git:
-        ignored = await ignored_paths(git)
+        ignored = await list_ignored(git)
     return Baseline(ignored=ignored, specials=found.specials, repositories=found.repositories)
 
 
-async def ignored_paths(git: Git) -> frozenset[str]:
-    """Ignored paths that exist. A folder that a pattern names stands for its content and ends with `/`."""
+async def list_ignored(git: Git) -> frozenset[str]:
+    """Ignored paths that exist. A folder that a pattern matches stands for its content and ends with `/`."""
     listing = await git.run(
         "status",
         "--porcelain=v1",
@@ -83,24 +96,24 @@ async def ignored_paths(git: Git) -> frozenset[str]:
     return frozenset(entry[3:] for entry in entries if entry.startswith("!! "))
 
 
-async def changed_and_untracked(git: Git) -> tuple[str, ...]:
+async def list_changed_and_untracked(git: Git) -> tuple[str, ...]:
     """Paths that differ from the index or are untracked, not ignored; a nested repository ends with `/`."""
     return await _list_files(git, "-m", "-d", "-o", "--exclude-standard")
 
 
-async def untracked(git: Git) -> tuple[str, ...]:
+async def list_untracked(git: Git) -> tuple[str, ...]:
     return await _list_files(git, "-o", "--exclude-standard")
 
 
 async def clear_oddities(checkout: Checkout, baseline: Baseline, into: Path) -> tuple[Oddity, ...]:
-    """See `Worktree.clear_oddities`. Special files first: a pipe could block the git command that follows."""
+    """See `Worktree.clear_oddities`. Special files go first: a pipe could block the git command after it."""
     folder = checkout.folder
     found = await asyncio.to_thread(survey, folder)
     specials = sorted(found.specials - baseline.specials)
     moved = await asyncio.to_thread(_move_all, folder, specials, into)
     nested = sorted(found.repositories - baseline.repositories)
     with checkout.index_copy() as git:
-        inside_ignored = await in_ignored_folders(git, nested)
+        inside_ignored = await filter_in_ignored_folders(git, nested)
     repositories = [path for path in nested if path not in inside_ignored]
     return (*moved, *await asyncio.to_thread(_move_all, folder, repositories, into))
 
@@ -111,9 +124,9 @@ async def take_snapshot(checkout: Checkout, *, exclude: frozenset[str], baseline
     if found.unreadable:
         raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(checkout.folder))
     with checkout.index_copy() as git:
-        # Before git reads any file: an encoding changes how it reads them.
+        # Before git reads any file, because an encoding changes how it reads them.
         await refuse_conversions(git, found)
-        left_out = await _left_out(checkout.folder, git, exclude=exclude, baseline=baseline)
+        left_out = await _choose_left_out(checkout.folder, git, exclude=exclude, baseline=baseline)
         refused = await _add_all(git, left_out.paths)
         if refused is not None:
             raise TreeRefused(f"git refuses the tree: {refused}", where=str(checkout.folder))
@@ -134,7 +147,7 @@ async def build_candidate(
 ) -> Candidate:
     """See `Worktree.build_candidate`."""
     store = checkout.store
-    tree = await _lay_over(checkout, snapshot.tree, overlay)
+    tree = await _add_overlay(checkout, snapshot.tree, overlay)
     commit = await store.commit_tree(tree, parent=parent, message=message)
     store.remember_documents(commit, overlay)
     pack = await store.pack(commit, base)
@@ -153,8 +166,8 @@ async def salvage(
     return commit
 
 
-async def _lay_over(checkout: Checkout, tree: str, overlay: Mapping[str, bytes]) -> str:
-    """The tree with further files. Raises LinkInPath when a link stands in the way in the folder."""
+async def _add_overlay(checkout: Checkout, tree: str, overlay: Mapping[str, bytes]) -> str:
+    """The tree with these files added. Raises LinkInPath when a link is on the path of one in the folder."""
     if not overlay:
         return tree
     with checkout.store.scratch_index() as index:
@@ -168,13 +181,17 @@ async def _lay_over(checkout: Checkout, tree: str, overlay: Mapping[str, bytes])
 
 
 async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: frozenset[str]) -> str:
-    """The folder as far as git takes it; if git refuses something, with all changed files as a tar too."""
+    """The folder as far as git takes it; if git refuses a file, also all changed files as a tar.
+
+    When the index itself cannot become a tree, because a merge of the user's left conflicts in it, the tar is
+    added to the tree of `parent` instead. So there is always a commit that holds the work.
+    """
     folder = checkout.folder
     with checkout.index_copy() as git:
-        changed = await changed_and_untracked(git)
-        loose = frozenset(await untracked(git))
+        changed = await list_changed_and_untracked(git)
+        loose = frozenset(await list_untracked(git))
         left_out = await asyncio.to_thread(_too_large, folder, loose)
-        left_out |= {path for path in loose if _ignored_before(path, ignored_before) is not None}
+        left_out |= {path for path in loose if _ignored_root(path, ignored_before) is not None}
         taken = [path for path in changed if not path.endswith("/") and path not in left_out]
         refused = await _add_all(git, set(changed) - set(taken), keep_going=True)
         if refused is None:
@@ -190,29 +207,37 @@ async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: froz
         return await git.text("write-tree")
 
 
-async def staged_tree(checkout: Checkout) -> str | None:
-    """The index as a tree; None when it cannot be one, because a merge left conflicts in it."""
+async def write_staged_tree(checkout: Checkout) -> str | None:
+    """The user's index as a tree; None while it has conflicts of a merge, which no tree can hold."""
     with checkout.index_copy() as git:
         done = await git.try_run("write-tree")
     return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
 
 
 async def refuse_conversions(git: Git, found: Survey) -> None:
-    """With a filter or an encoding, the content of a commit depends on a program or setting of the user's."""
-    named = await conversions(git, found)
+    """Raises TreeRefused when a path has a filter or an encoding.
+
+    Git would commit what the filter makes of the file. Our repository defines no filter, so we would commit
+    the file itself: the secret instead of its encrypted form, the large file instead of its pointer. An
+    encoding that an attempt sets would change the bytes of files that it did not touch.
+    """
+    named = await find_conversion(git, found)
     if named is not None:
         path, attribute, value = named
         raise TreeRefused(
-            f"its attributes name {attribute}={value}",
+            f"its attributes set {attribute}={value}",
             where=path,
             hint="Filters (git-lfs, git-crypt, …) and working-tree encodings are not supported yet.",
         )
 
 
-async def conversions(git: Git, found: Survey) -> tuple[str, str, str] | None:
+async def find_conversion(git: Git, found: Survey) -> tuple[str, str, str] | None:
     """The first path whose attributes name a filter or an encoding: (path, attribute, value)."""
-    if not found.attributes and not _has_attributes_of_the_users(git):
-        return None
+    named = (git.git_dir / USER_ATTRIBUTES, git.git_dir / "info" / "attributes")
+    if not found.attributes and not any(
+        attribute.encode() in path.read_bytes() for path in named for attribute in _CONVERSIONS
+    ):
+        return None  # spares asking git about each path, in most repositories
     paths = await git.run("ls-files", "-z", "-c", "-o", "--exclude-standard", timeout=TREE_SECONDS)
     answer = await git.run("check-attr", "-z", "--stdin", *_CONVERSIONS, stdin=paths, timeout=TREE_SECONDS)
     fields = os.fsdecode(answer).split("\0")
@@ -222,30 +247,20 @@ async def conversions(git: Git, found: Survey) -> tuple[str, str, str] | None:
     return None
 
 
-def _has_attributes_of_the_users(git: Git) -> bool:
-    return any(
-        b"filter" in content or b"working-tree-encoding" in content
-        for content in (
-            (git.git_dir / USER_ATTRIBUTES).read_bytes(),
-            (git.git_dir / "info" / "attributes").read_bytes(),
-        )
-    )
-
-
 async def _list_files(git: Git, *which: str) -> tuple[str, ...]:
     listing = await git.run("ls-files", "-z", *which, timeout=TREE_SECONDS)
     return tuple(dict.fromkeys(path for path in os.fsdecode(listing).split("\0") if path))
 
 
-async def _left_out(folder: Path, git: Git, *, exclude: frozenset[str], baseline: Baseline) -> _LeftOut:
-    loose = await untracked(git)
-    nested = [
-        path for path in loose if path.endswith("/") and _ignored_before(path, baseline.ignored) is None
-    ]
-    if nested:
-        raise TreeRefused("it is a repository of its own", where=nested[0])
-    unignored = {root for path in loose if (root := _ignored_before(path, baseline.ignored)) is not None}
-    others = [path for path in loose if _ignored_before(path, baseline.ignored) is None]
+async def _choose_left_out(
+    folder: Path, git: Git, *, exclude: frozenset[str], baseline: Baseline
+) -> _LeftOut:
+    roots = {path: _ignored_root(path, baseline.ignored) for path in await list_untracked(git)}
+    unignored = {root for root in roots.values() if root is not None}
+    others = [path for path, root in roots.items() if root is None]
+    nested = next((path for path in others if path.endswith("/")), None)
+    if nested is not None:
+        raise TreeRefused("it is a repository inside the repository", where=nested)
     return _LeftOut(
         too_large=tuple(sorted(await asyncio.to_thread(_too_large, folder, others))),
         unignored=tuple(sorted(unignored)),
@@ -253,7 +268,7 @@ async def _left_out(folder: Path, git: Git, *, exclude: frozenset[str], baseline
     )
 
 
-def _ignored_before(path: str, ignored: frozenset[str]) -> str | None:
+def _ignored_root(path: str, ignored: frozenset[str]) -> str | None:
     """The path that was ignored before the attempt and equals or contains this one."""
     if path in ignored:
         return path
@@ -275,7 +290,7 @@ def _too_large(folder: Path, paths: Iterable[str]) -> set[str]:
 
 
 async def _add_all(git: Git, left_out: Iterable[str], *, keep_going: bool = False) -> str | None:
-    """Bring the whole folder into the index; git's own words when it refuses something."""
+    """Add the whole folder to the index; returns git's own message when it refuses something, else None."""
     patterns = [":/", *(f":(top,exclude,literal){path}" for path in left_out)]
     flags = ("--ignore-errors",) if keep_going else ()
     done = await git.try_run(
@@ -289,7 +304,7 @@ async def _add_all(git: Git, left_out: Iterable[str], *, keep_going: bool = Fals
     )
     if done.exit_code == 0:
         return None
-    return words_of(done)
+    return failure_text(done)
 
 
 async def _add_tar(git: Git, folder: Path, paths: Iterable[str]) -> None:
@@ -305,23 +320,25 @@ async def _refuse_links_to_repositories(git: Git) -> None:
     for entry in os.fsdecode(listing).split("\0"):
         if entry.startswith("160000"):
             path = entry.partition("\t")[2]
-            raise TreeRefused("it would become a link to another repository", where=path)
+            raise TreeRefused(
+                "git would store it as a link to another repository, without its files", where=path
+            )
 
 
-async def in_ignored_folders(git: Git, nested: Iterable[str]) -> frozenset[str]:
-    """Those `.git`s whose folder is ignored, so that git never enters it."""
+async def filter_in_ignored_folders(git: Git, nested: Iterable[str]) -> frozenset[str]:
+    """Those of these `.git` paths whose folder is ignored, so that git never enters it."""
     holders = {path.rpartition("/")[0]: path for path in nested}
-    return frozenset(holders[path] for path in await ignored_of(git, holders))
+    return frozenset(holders[path] for path in await filter_ignored(git, holders))
 
 
-async def ignored_of(git: Git, paths: Iterable[str]) -> frozenset[str]:
-    """Those of these paths that git ignores, whether they exist or not; a folder may end with `/`."""
+async def filter_ignored(git: Git, paths: Iterable[str]) -> frozenset[str]:
+    """Those of these paths that git ignores, whether they exist or not. A folder may end with `/`."""
     asked = b"\0".join(map(os.fsencode, paths))
     if not asked:
         return frozenset()
     done = await git.try_run("check-ignore", "-z", "--stdin", stdin=asked, timeout=TREE_SECONDS)
     if done.exit_code not in (0, 1):
-        raise refusal(done, "check-ignore", git.git_dir)
+        raise git_error(done, "check-ignore", git.git_dir)
     return frozenset(path for path in os.fsdecode(done.stdout).split("\0") if path)
 
 

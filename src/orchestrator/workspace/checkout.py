@@ -1,4 +1,4 @@
-"""A folder of files and the index that belongs to it, as our own repository sees them."""
+"""A folder of files and the index that belongs to it, read by git from within our own repository."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,16 +12,18 @@ from orchestrator.workspace.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkout:
-    """Git reads files and index of a checkout in our repository, never in the checkout's own.
+    """Files and index of a checkout, read by git from within our repository.
 
-    The checkout's own configuration could make git run programs on files that an agent wrote; and a command
-    that refreshes the index must not change the one that the user's git works with.
+    Git never runs in the checkout's own repository for this. Its configuration can name programs, which git
+    would run on files that an agent wrote. And many commands refresh the index that they read, which must not
+    happen to the index that the user's git is working with. So git gets our configuration and a copy of the
+    index.
     """
 
     store: Store
     folder: Path
     git_dir: Path
-    """Holds the index; nothing else of it is read."""
+    """Where the index is; nothing else in it is read."""
 
     @property
     def git(self) -> Git:
@@ -29,10 +31,10 @@ class Checkout:
 
     @contextmanager
     def index_copy(self) -> Iterator[Git]:
-        """Git with a private copy of the index, flags and stat data included.
+        """Git with a private copy of the index, with flags and stat data.
 
-        The copy keeps the original's time: git compares it with the times of files to know which entries may
-        have changed unseen.
+        The copy keeps the original's time. Git compares that time with the times of files: an entry whose
+        file is as new as the index is read again, because its content may have changed without a new time.
         """
         with self.store.scratch_index() as index:
             source = self.git_dir / "index"

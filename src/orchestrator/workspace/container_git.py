@@ -1,15 +1,17 @@
-"""What a container sees of git: a repository of its own, mounted over `/workspace/.git`.
+"""The repository that a container sees over `/workspace/.git`: made for it alone, and never read by the host.
 
-An agent can write hooks, filters and refs into the repository it sees. So it never sees the user's or ours:
-it gets one made for its attempt, with the user's objects mounted read-only, and nothing on the host reads
-that one afterwards. A gate gets one that holds its candidate.
+An agent can write hooks, filters, refs and an index into the repository that it sees, and git on the host
+would run or trust them. So an agent sees neither the user's repository nor ours. It gets a repository made
+for its attempt, in which refs and index look like the user's; the user's objects are mounted read-only and
+borrowed. Whatever the agent does there (commits, a rebase, `gc`) ends with the attempt: nothing on the host
+reads that repository afterwards, and a candidate is made from the files alone. A gate gets a repository with
+its candidate.
 """
 
 import asyncio
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,17 +29,11 @@ OBJECTS_TARGET = "/run/orchestrator/objects"
 _BLOCK = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ref:
-    name: str
-    commit: str
-
-
 async def make_agent_git_dir(checkout: Checkout, into: Path, *, branch: str) -> tuple[Bind, ...]:
     """Make a repository that looks like the user's now, on `branch`, for the container's uid."""
     store = checkout.store
     target = APART_GIT_TARGET if store.layout.git_is_a_file else GIT_TARGET
-    await _make(store, into, branch=branch, moved=None, target=target)
+    await _create(store, into, branch=branch, commit=None, target=target)
     with checkout.index_copy() as git:
         assert git.index is not None
         if git.index.exists():
@@ -50,9 +46,9 @@ async def make_agent_git_dir(checkout: Checkout, into: Path, *, branch: str) -> 
 async def make_gate_git_dir(store: Store, into: Path, *, commit: str, branch: str) -> tuple[Bind, ...]:
     """Make a repository with the candidate on `branch`, and its objects; `git status` in it is clean."""
     # Mounted as a folder: the gate's files come from the archive, which has no `.git` of any kind.
-    known = await _make(store, into, branch=branch, moved=commit, target=GIT_TARGET)
+    known = await _create(store, into, branch=branch, commit=commit, target=GIT_TARGET)
     receiver = Git(git_dir=into, folder=store.layout.folder, cwd=into, alternates=store.layout.object_stores)
-    wanted = "".join([f"{commit}\n", *(f"^{ref.commit}\n" for ref in known)])
+    wanted = "".join([f"{commit}\n", *(f"^{ref}\n" for ref in known.values())])
     await store.git.stream(
         ("pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"),
         receiver,
@@ -64,10 +60,11 @@ async def make_gate_git_dir(store: Store, into: Path, *, commit: str, branch: st
 
 
 async def write_gate_archive(store: Store, commit: str, into: Path, *, uid: int, gid: int) -> None:
-    """The candidate's files as a tar for the container's `/`, below `workspace/`, all owned by uid:gid.
+    """Write the candidate's files as a tar for the container's `/`, below `workspace/`, all owned by uid:gid.
 
-    Their time is now. With a constant time, a build would take a changed file of the same size for the one
-    that it compiled before.
+    Every file gets the present time. The setup image may hold compiled files (`.pyc`, objects of `make`) that
+    are matched to their sources by time and size. With a constant time, a changed source of the same size
+    would count as unchanged, and the gate would test the base.
     """
     await store.git.run(
         "-c",
@@ -79,11 +76,17 @@ async def write_gate_archive(store: Store, commit: str, into: Path, *, uid: int,
         commit,
         timeout=TREE_SECONDS,
     )
-    await asyncio.to_thread(_give_entries, into, uid=uid, gid=gid, mtime=int(store.clock.now().timestamp()))
+    now = int(store.clock.now().timestamp())
+    await asyncio.to_thread(_set_owner_and_time, into, uid=uid, gid=gid, mtime=now)
 
 
-async def _make(store: Store, into: Path, *, branch: str, moved: str | None, target: str) -> tuple[_Ref, ...]:
-    """The repository without objects and index; gives the refs that the user's store has objects for."""
+async def _create(
+    store: Store, into: Path, *, branch: str, commit: str | None, target: str
+) -> dict[str, str]:
+    """Create the repository without objects and index, with `branch` at `commit` if one is given.
+
+    Returns the user's refs: their objects are in the stores that will be mounted.
+    """
     layout = store.layout
     into.parent.mkdir(parents=True, exist_ok=True)
     await init_repository(into, layout)
@@ -92,36 +95,32 @@ async def _make(store: Store, into: Path, *, branch: str, moved: str | None, tar
     core["attributesFile"] = f"{target}/{USER_ATTRIBUTES}"
     user = {"name": store.author.name, "email": store.author.email}
     write_config(into / "config", layout.object_format, {"core": core, "user": user})
-    known = await _branches_and_tags(store)
-    shown = {ref.name: ref.commit for ref in known}
-    if moved is not None:
-        shown[f"refs/heads/{branch}"] = moved
-    lines = [f"{commit} {name}\n" for name, commit in sorted(shown.items())]
+    known = await _list_branches_and_tags(store)
+    refs = known if commit is None else {**known, f"refs/heads/{branch}": commit}
+    lines = [f"{ref} {name}\n" for name, ref in sorted(refs.items())]
     (into / "packed-refs").write_bytes(os.fsencode("".join(lines)))
     (into / "HEAD").write_bytes(os.fsencode(f"ref: refs/heads/{branch}\n"))
     for name in ("info/exclude", "info/attributes", USER_ATTRIBUTES):
         shutil.copyfile(store.git_dir / name, into / name)
-    stores = range(len(layout.object_stores))
-    alternates = "".join(f"{OBJECTS_TARGET}/{number}\n" for number in stores)
+    alternates = "".join(f"{OBJECTS_TARGET}/{number}\n" for number in range(len(layout.object_stores)))
     (into / "objects" / "info" / "alternates").write_text(alternates)
     copy_shallow(layout, into)
     return known
 
 
-async def _branches_and_tags(store: Store) -> tuple[_Ref, ...]:
-    """Only `rev-parse` runs in the user's repository; names and commits come in the same order."""
+async def _list_branches_and_tags(store: Store) -> dict[str, str]:
+    """Names and commits, by `rev-parse` alone: no other command may read the user's repository now."""
     git = store.layout.users_git
     names = await git.text("rev-parse", "--symbolic-full-name", "--branches", "--tags")
     commits = await git.text("rev-parse", "--branches", "--tags")
-    pairs = zip(names.splitlines(), commits.splitlines(), strict=True)
-    return tuple(_Ref(name=name, commit=commit) for name, commit in pairs)
+    return dict(zip(names.splitlines(), commits.splitlines(), strict=True))
 
 
 def _finish_git_dir(store: Store, into: Path, target: str) -> tuple[Bind, ...]:
     layout = store.layout
     binds = [Bind(source=into, target=target)]
     if target != GIT_TARGET:
-        # Over a file only a file can be mounted.
+        # In a linked worktree `.git` is a file, and only a file can be mounted over a file.
         pointer = into / "pointer"
         pointer.write_text(f"gitdir: {APART_GIT_TARGET}\n")
         binds.append(Bind(source=pointer, target=GIT_TARGET))
@@ -134,17 +133,18 @@ def _finish_git_dir(store: Store, into: Path, target: str) -> tuple[Bind, ...]:
     return tuple(binds)
 
 
-def _give_entries(archive: Path, *, uid: int, gid: int, mtime: int) -> None:
-    """Set owner and time in every header of a tar, in place.
+def _set_owner_and_time(archive: Path, *, uid: int, gid: int, mtime: int) -> None:
+    """Set owner and time in every header of a tar, without rewriting the archive.
 
-    Only the header's own fields are touched, so names of any kind (long, not UTF-8) stay as git wrote them.
+    Reading and writing it with `tarfile` would copy gigabytes, and change names that are not UTF-8 or need an
+    extended header. Here only the fields of the fixed header change; the rest stays as git wrote it.
     """
     with archive.open("r+b") as tar:
         for offset, header in _headers(tar):
             header[108:116] = _number(uid, 8)
             header[116:124] = _number(gid, 8)
             header[136:148] = _number(mtime, 12)
-            header[148:156] = b" " * 8
+            header[148:156] = b" " * 8  # the checksum counts its own field as spaces
             header[148:156] = b"%06o\0 " % sum(header)
             tar.seek(offset)
             tar.write(header)
@@ -157,19 +157,16 @@ def _headers(tar: BinaryIO) -> Iterator[tuple[int, bytearray]]:
         header = bytearray(tar.read(_BLOCK))
         if len(header) < _BLOCK or not any(header):
             return
-        size = _size(header[124:136])
+        field = header[124:136]
+        # Octal digits, or, from 8 GiB on, a binary number that is marked by the highest bit.
+        binary = int.from_bytes(field, "big") & ((1 << 88) - 1)
+        size = binary if field[0] & 0x80 else int(field.rstrip(b"\0 ") or b"0", 8)
         yield offset, header
         offset += _BLOCK + (size + _BLOCK - 1) // _BLOCK * _BLOCK
 
 
-def _size(field: bytearray) -> int:
-    if field[0] & 0x80:
-        return int.from_bytes(field, "big") & ((1 << 88) - 1)
-    return int(field.rstrip(b"\0 ") or b"0", 8)
-
-
 def _number(value: int, width: int) -> bytes:
-    """Octal, or base 256 where that is too short (a uid over 2,097,151)."""
+    """A field of a tar header: octal digits, or a binary number where they are too few (uid > 2,097,151)."""
     if value < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, value)
     return (value | 1 << (8 * width - 1)).to_bytes(width, "big")

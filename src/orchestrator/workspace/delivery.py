@@ -1,9 +1,18 @@
-"""Put commits of ours into the user's repository: objects first, then the branch, our own files, the index.
+"""Deliver commits of ours to the user's repository: objects, then the branch, our documents, and the index.
 
-A delivery may be killed at any point. Objects that no ref names do no harm, and the branch never names a
-commit whose objects are missing, because they come first. When the branch has moved but files and index have
-not, a repeated delivery finishes them. The index is held from the first check of branch and index until the
-new index is in place, so that no git command of the user's can come in between.
+**A kill.** A delivery can be killed between any two steps, and the user may work on before anybody repeats
+it. So the order is chosen such that each prefix of it is harmless. Objects that no ref names are ignored by
+git and collected later. The branch never names a commit whose objects are missing, because the objects are
+stored and synced before it moves. If the branch has moved and documents or index have not, `git status` shows
+the difference, and repeating the delivery completes it: each step checks whether it has been done.
+
+**The user at work.** The user may commit, switch branches or stage files at any time, also between our checks
+and our writes. Moving the branch is a compare-and-swap (`update-ref` with the expected commit). The index has
+no such operation, so we hold its lock from the first check of branch and index until the new index is in
+place: a git command of the user's fails in that time instead of being undone by ours.
+
+**Files of the tree** are not touched: the candidate was made from them. If the user has edited one since, the
+edit is then a change against the new commit, as it should be.
 """
 
 import asyncio
@@ -13,7 +22,8 @@ from pathlib import Path
 
 from orchestrator.errors import WorkspaceError
 from orchestrator.files import give_tree_to
-from orchestrator.workspace.git import TREE_SECONDS, Git
+from orchestrator.workspace.differences import list_differences
+from orchestrator.workspace.git import Git
 from orchestrator.workspace.history import tree_of
 from orchestrator.workspace.store import init_repository
 from orchestrator.workspace.tree import read_file, write_file
@@ -27,39 +37,41 @@ DOCUMENT_MAX_BYTES = 10_000_000
 
 
 async def deliver(user: UserRepository, commit: str, *, branch: str, expected: str) -> None:
-    """Move `branch` from `expected` to `commit`, and the index with it; files of the tree stay as they are.
+    """Move `branch` from `expected` to `commit`, and the index with it; write the commit's documents.
 
-    The commit's own documents are written into the folder. May be repeated: that is how a delivery that was
-    killed is finished. WorkspaceError, and nothing has moved, when HEAD, branch or index are not as they were
-    when the candidate was made.
+    May be repeated, which completes a delivery that was killed. Raises WorkspaceError, and changes nothing,
+    when HEAD, branch or index are not as they were when the candidate was made.
     """
     if await user.branch_commit(branch) == expected:
         await send_objects(user, commit, expected)
     async with hold_index(user.checkout, user.owner):
         await _check_unmoved(user, commit, branch, expected)
         await _check_nothing_staged(user, commit, expected)
-        await _check_documents(user, commit)
+        # A document that cannot be written must be found now, while nothing has changed yet.
+        for path in user.store.documents(commit):
+            await asyncio.to_thread(read_file, user.folder, path, DOCUMENT_MAX_BYTES)
         await user.move_branch(branch, to=commit, expected=expected)
         await _write_documents(user, commit)
         await replace_index(user.checkout, commit)
 
 
 async def export_to_user_repository(user: UserRepository, commit: str, *, run: str, base: str) -> None:
-    """Put a commit of ours that holds the user's work into their repository, under a ref of the run."""
+    """Store a commit that holds the user's work in their own repository, under a ref of the run."""
     await send_objects(user, commit, base)
     await user.git.run("update-ref", f"{SAVED_REFS}/{run}/{commit}", commit)
 
 
 async def send_objects(user: UserRepository, commit: str, base: str) -> None:
-    """Copy what `commit` has over `base` into the user's object store, as its owner.
+    """Copy the objects that `commit` has over `base` into the user's object store, as its owner.
 
-    The receiving git must not read the user's configuration, which may include a file that an agent wrote. So
-    it works in an empty repository made for this call, with the user's store as its object folder.
+    The receiving git must not run in the user's repository: their configuration may include a file of the
+    code folder, an agent may have written that file, and a setting in it can name a program. So an empty
+    repository is made for this call, and the user's object store is given to git as its object folder.
     """
-    layout = user.store.layout
+    layout, shared = user.store.layout, user.store.shared
     # Root's own TMPDIR may be closed to others.
-    place = None if layout.owner_identity is None else _OPEN_TO_ALL
-    with tempfile.TemporaryDirectory(prefix="ktrdr-delivery-", dir=place) as scratch:
+    parent = None if layout.owner_identity is None else _OPEN_TO_ALL
+    with tempfile.TemporaryDirectory(prefix="ktrdr-delivery-", dir=parent) as scratch:
         empty = Path(scratch) / "empty.git"
         await init_repository(empty, layout)
         if layout.owner_identity is not None:
@@ -71,10 +83,17 @@ async def send_objects(user: UserRepository, commit: str, base: str) -> None:
             identity=layout.owner_identity,
             objects=layout.object_stores[0],
             alternates=layout.object_stores[1:],
-            config=("core.fsync=committed,loose-object", *_sharing(user)),
+            config=(
+                "core.fsync=committed,loose-object",
+                *([f"core.sharedRepository={shared}"] if shared else []),
+            ),
         )
-        many = await _changed_paths(user, base, commit) > UNPACK_LIMIT
-        into = ("index-pack", "--stdin", "--fix-thin") if many else ("unpack-objects", "-q")
+        changed = await list_differences(user.store.git, base, commit)
+        into = (
+            ("index-pack", "--stdin", "--fix-thin")
+            if len(changed) > UNPACK_LIMIT
+            else ("unpack-objects", "-q")
+        )
         await user.store.git.stream(
             ("pack-objects", "--revs", "--thin", "--stdout", "-q", "--delta-base-offset"),
             receiver,
@@ -87,10 +106,14 @@ async def _check_unmoved(user: UserRepository, commit: str, branch: str, expecte
     current = await user.checked_out_branch()
     if current != branch:
         where = current or "a detached commit"
-        raise _moved(user, commit, f"HEAD is on {where}, no longer on {branch}", f"git switch {branch}")
+        raise _not_delivered(
+            user, commit, f"HEAD is on {where}, no longer on {branch}", f"git switch {branch}"
+        )
     at = await user.branch_commit(branch)
     if at not in (commit, expected):
-        raise _moved(user, commit, f"{branch} is at {at}, not at {expected}", f"git log {expected}..{branch}")
+        raise _not_delivered(
+            user, commit, f"{branch} is at {at}, not at {expected}", f"git log {expected}..{branch}"
+        )
 
 
 async def _check_nothing_staged(user: UserRepository, commit: str, expected: str) -> None:
@@ -98,45 +121,34 @@ async def _check_nothing_staged(user: UserRepository, commit: str, expected: str
         staged = await git.try_run("write-tree")
     tree = os.fsdecode(staged.stdout).strip()
     if tree not in [await tree_of(user.store, entry) for entry in {commit, expected}]:
-        raise _moved(user, commit, f"something was staged on top of {expected}", "git reset (files stay)")
+        raise _not_delivered(
+            user, commit, f"the index has staged changes on top of {expected}", "git diff --cached"
+        )
 
 
-def _moved(user: UserRepository, commit: str, what: str, hint: str) -> WorkspaceError:
+def _not_delivered(user: UserRepository, commit: str, what: str, hint: str) -> WorkspaceError:
     return WorkspaceError(
         f"{what}; the candidate {commit} is kept and was not delivered",
         where=str(user.folder),
-        hint=f"Look with: {hint}",
+        hint=f"See: {hint}",
     )
-
-
-async def _changed_paths(user: UserRepository, old: str, new: str) -> int:
-    listing = await user.store.git.run(
-        "diff-tree", "-r", "-z", "--no-renames", "--name-only", old, new, timeout=TREE_SECONDS
-    )
-    return listing.count(b"\0")
-
-
-def _sharing(user: UserRepository) -> tuple[str, ...]:
-    return (f"core.sharedRepository={user.store.shared}",) if user.store.shared else ()
-
-
-async def _check_documents(user: UserRepository, commit: str) -> None:
-    for path in user.store.documents(commit):
-        await asyncio.to_thread(read_file, user.folder, path, DOCUMENT_MAX_BYTES)
 
 
 async def _write_documents(user: UserRepository, commit: str) -> None:
     for path in user.store.documents(commit):
         blob = f"{commit}:{path}"
         content = await user.store.git.run("cat-file", "--filters", blob)
-        there = await asyncio.to_thread(read_file, user.folder, path, DOCUMENT_MAX_BYTES)
-        if there == content:
+        present = await asyncio.to_thread(read_file, user.folder, path, DOCUMENT_MAX_BYTES)
+        if present == content:
             continue
-        if there is not None:
-            await user.store.keep_replaced(there)
+        if present is not None:
+            # The user or the agent wrote a file of this name, and perhaps no commit holds it.
+            await user.store.keep_replaced(present)
         try:
             await asyncio.to_thread(write_file, user.folder, path, content, user.owner)
         except OSError as error:
             raise WorkspaceError(
-                f"it cannot be written: {error.strerror}", where=path, hint="Make it writable, then resume."
+                f"it cannot be written: {error.strerror}",
+                where=path,
+                hint="Make it writable, then: orchestrator resume",
             ) from error

@@ -12,15 +12,15 @@ LINK = "120000"
 class Difference(NamedTuple):
     path: str
     before: str
-    """The mode as git writes it; ABSENT when the first does not have the path."""
+    """The mode in the first, as git writes it; ABSENT when the first does not have the path."""
     mode: str
-    """The mode in the second."""
+    """The mode in the second, or ABSENT."""
     blob: str
-    """The object at this path in the second."""
+    """The id of the content in the second; all zeros when ABSENT."""
 
 
-async def differences(git: Git, first: str, second: str) -> list[Difference]:
-    """A rename is a deletion and an addition."""
+async def list_differences(git: Git, first: str, second: str) -> list[Difference]:
+    """Paths that differ; a rename is a deletion and an addition."""
     listing = await git.run(
         "diff-tree", "-r", "-z", "--no-renames", "--raw", first, second, timeout=TREE_SECONDS
     )

@@ -1,6 +1,6 @@
-"""What kind of folder and repository this is, and whether a run can work in it.
+"""Where a repository keeps its parts, how it is configured, and whether a run can work in it.
 
-Everything here only reads. A folder that cannot be used is EnvironmentInvalid, with the reason.
+Everything here only reads. A folder that cannot be used raises EnvironmentInvalid, with the reason.
 """
 
 import os
@@ -27,7 +27,7 @@ _IN_PROGRESS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """Where a repository keeps its things."""
+    """The parts of a repository and their places."""
 
     folder: Path
     git_dir: Path
@@ -42,28 +42,28 @@ class Layout:
 
     @property
     def git_is_a_file(self) -> bool:
-        """`.git` only names the git directory: a linked worktree, or a directory kept apart."""
+        """Whether `.git` is a file that names the git directory, as in a linked worktree."""
         return self.git_dir != self.folder / ".git"
 
     @property
     def owner_identity(self) -> Identity | None:
-        """The identity that writing into the user's repository needs; None when it is the caller's own."""
+        """The identity for writing into the user's repository; None when the caller has it already."""
         return None if os.geteuid() == self.owner.uid else self.owner
 
     @property
     def users_git(self) -> Git:
-        """The user's repository, as its owner: for commands that neither read nor write its files."""
+        """Git in the user's repository, as its owner; only for commands that touch no file of the folder."""
         return Git(git_dir=self.git_dir, folder=self.folder, identity=self.owner_identity, cwd=self.folder)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitSettings:
-    """What the user's own git would see, in order; later entries win."""
+    """The settings that the user's own git would see, in order; later entries win."""
 
     entries: tuple[tuple[str, str, str], ...]
     """(origin file, name in lower case but for subsections, value)"""
     notices: tuple[str, ...] = ()
-    """GitSettings that point into the code folder, where an agent could write what they name."""
+    """Settings that point into the code folder, where an agent could write the file that they name."""
 
     def get(self, name: str) -> str | None:
         return next((value for _, key, value in reversed(self.entries) if key == name.lower()), None)
@@ -75,8 +75,12 @@ class GitSettings:
 async def read_layout(folder: Path, environ: Mapping[str, str]) -> Layout:
     """Find the repository of which `folder` is the root. Raises EnvironmentInvalid when it is not one."""
     folder, status = _status_of(folder)
-    git_dir = _git_dir(folder)
-    common_dir = _common_dir(git_dir)
+    git_dir = _find_git_dir(folder)
+    # Only a linked worktree has this file; its objects and branches are in the main repository.
+    pointer = git_dir / "commondir"
+    common_dir = git_dir
+    if pointer.is_file():
+        common_dir = (git_dir / os.fsdecode(_read_small_file(pointer)).strip()).resolve()
     owner = Identity(uid=status.st_uid, gid=status.st_gid)
     _check_owner(folder, git_dir, owner)
     layout = Layout(
@@ -84,23 +88,31 @@ async def read_layout(folder: Path, environ: Mapping[str, str]) -> Layout:
         git_dir=git_dir,
         common_dir=common_dir,
         owner=owner,
-        object_stores=_object_stores(common_dir / "objects"),
+        object_stores=_find_object_stores(common_dir / "objects"),
         object_format="sha1",
         environ=environ if owner.uid == os.geteuid() else {},
     )
-    return await _with_object_format(layout)
+    try:
+        answer = await layout.users_git.text("rev-parse", "--show-object-format")
+    except WorkspaceError as error:
+        as_owner = f"git runs as the folder's owner (user {owner.uid}), who must be able to reach it."
+        hint = None if layout.owner_identity is None else as_owner
+        raise EnvironmentInvalid(error.what, where=str(folder), hint=hint) from error
+    return replace(layout, object_format=answer.strip())
 
 
 async def read_settings(layout: Layout) -> GitSettings:
     """The user's configuration, without anything that an agent could have written.
 
-    A configuration may include a file of the code folder, where an agent can write any setting. If one
-    include leads there, no included file is read at all: what an included file includes in turn is not known
-    before git has read it.
+    A configuration may include a file of the code folder (`include.path = ../.gitconfig`), where an agent can
+    write any setting: an identity to commit under, an excludes file that hides its traces. Leaving out the
+    settings of that one file would not be enough: an included file can include others, outside of the folder
+    too, and they are known only after git has read it. So if one include leads into the folder, no included
+    file is read at all, and the user gets a notice.
     """
     home = _home_of(layout)
 
-    async def listing(includes: bool) -> tuple[tuple[str, str, str], ...]:
+    async def list_settings(includes: bool) -> tuple[tuple[str, str, str], ...]:
         return await user_settings(
             layout.git_dir,
             layout.folder,
@@ -110,30 +122,30 @@ async def read_settings(layout: Layout) -> GitSettings:
             includes=includes,
         )
 
-    plain = await listing(includes=False)
-    into_folder = [entry for entry in plain if _is_include(entry[1]) and _leads_into(layout, home, entry)]
-    entries = plain if into_folder else await listing(includes=True)
-    outside = tuple(entry for entry in entries if not _inside(layout, layout.git_dir / entry[0]))
+    plain = await list_settings(includes=False)
+    into_folder = [entry for entry in plain if _is_include(entry[1]) and _points_into(layout, home, entry)]
+    entries = plain if into_folder else await list_settings(includes=True)
+    outside = tuple(entry for entry in entries if not _is_within_reach(layout, layout.git_dir / entry[0]))
     pointing = ("core.hookspath", "core.attributesfile", "core.excludesfile")
-    into_folder += [entry for entry in outside if entry[1] in pointing and _leads_into(layout, home, entry)]
+    into_folder += [entry for entry in outside if entry[1] in pointing and _points_into(layout, home, entry)]
     notices = tuple(f"{name} = {value} (set in {origin})" for origin, name, value in into_folder)
     return GitSettings(entries=outside, notices=notices)
 
 
-def configured_patterns(layout: Layout, settings: GitSettings, *, setting: str, default: str) -> bytes:
-    """The user's own patterns (to ignore, or of attributes) from the file that a setting names."""
+def read_configured_patterns(layout: Layout, settings: GitSettings, *, setting: str, default: str) -> bytes:
+    """The content of the ignore or attributes file that a setting of the user's names, or git's default."""
     home = _home_of(layout)
     configured = settings.get(setting)
     if configured is not None:
-        return _small_file(_expanded(configured, home, layout.folder)) + b"\n"
+        return _read_small_file(_expand(configured, home, layout.folder)) + b"\n"
     xdg = layout.environ.get("XDG_CONFIG_HOME")
     folder = Path(xdg) if xdg else (home or Path("/nonexistent")) / ".config"
-    return _small_file(folder / "git" / default) + b"\n"
+    return _read_small_file(folder / "git" / default) + b"\n"
 
 
-def repository_patterns(layout: Layout, name: str) -> bytes:
-    """The repository's own `info/exclude` or `info/attributes`."""
-    return _small_file(layout.common_dir / "info" / name) + b"\n"
+def read_repository_patterns(layout: Layout, name: str) -> bytes:
+    """The content of the repository's own `info/exclude` or `info/attributes`."""
+    return _read_small_file(layout.common_dir / "info" / name) + b"\n"
 
 
 def check_settings(layout: Layout, settings: GitSettings) -> None:
@@ -147,29 +159,36 @@ def check_settings(layout: Layout, settings: GitSettings) -> None:
         raise EnvironmentInvalid(
             "sparse checkouts are not supported yet", where=where, hint="Undo it: git sparse-checkout disable"
         )
-    promises = [key for _, key, value in settings.entries if _promises(key, value)]
-    if promises:
+    partial = [key for _, key, value in settings.entries if _is_of_partial_clone(key, value)]
+    if partial:
         raise EnvironmentInvalid(
-            f"partial clones are not supported yet ({promises[0]})",
+            f"partial clones are not supported yet ({partial[0]})",
             where=where,
             hint="Fetch what is missing into a full clone: git clone URL NEW-FOLDER",
         )
 
 
 def check_out_of_reach(layout: Layout, repositories: Path) -> None:
-    """An agent may write all of the code folder but its `.git`, over which another one is mounted."""
-    reachable = [path for path in (layout.common_dir, *layout.object_stores) if _inside(layout, path)]
+    """Raises EnvironmentInvalid when a file that we trust is in the code folder.
+
+    The folder is mounted into the agent's container, which can write all of it but `.git`: over that, the
+    agent's own repository is mounted. A git directory, an object store or a state folder elsewhere in the
+    code folder could be rewritten by the agent.
+    """
+    reachable = [
+        path for path in (layout.common_dir, *layout.object_stores) if _is_within_reach(layout, path)
+    ]
     if reachable:
         raise EnvironmentInvalid(
-            "a part of the repository is in the code folder, where the agent could change it",
+            "part of the repository is inside the code folder, where the agent could change it",
             where=str(reachable[0]),
-            hint="Move it out of the folder.",
+            hint="Move it out of the code folder.",
         )
-    if _inside(layout, repositories) or repositories.resolve().is_relative_to(layout.git_dir):
+    if _is_within_reach(layout, repositories) or repositories.resolve().is_relative_to(layout.git_dir):
         raise EnvironmentInvalid(
-            "the state folder is in the code folder, where the agent could change it",
+            "the state folder is inside the code folder, where the agent could change it",
             where=str(repositories),
-            hint="Set XDG_STATE_HOME to a folder elsewhere.",
+            hint="Set XDG_STATE_HOME to a folder outside of it.",
         )
 
 
@@ -194,7 +213,7 @@ def _status_of(folder: Path) -> tuple[Path, os.stat_result]:
     return folder, status
 
 
-def _git_dir(folder: Path) -> Path:
+def _find_git_dir(folder: Path) -> Path:
     entry = folder / ".git"
     try:
         mode = entry.lstat().st_mode
@@ -206,13 +225,13 @@ def _git_dir(folder: Path) -> Path:
         return entry
     if not stat.S_ISREG(mode):
         raise EnvironmentInvalid("a .git that is a link is not supported", where=str(entry))
-    content = os.fsdecode(_small_file(entry)).strip()
+    content = os.fsdecode(_read_small_file(entry)).strip()
     if not content.startswith("gitdir: "):
         raise EnvironmentInvalid("this is not a git repository", where=str(entry))
     git_dir = (folder / content.removeprefix("gitdir: ")).resolve()
     if not git_dir.is_dir():
         raise EnvironmentInvalid(
-            f"its git directory {git_dir} is not there", where=str(folder), hint="git worktree repair"
+            f"its git directory {git_dir} does not exist", where=str(folder), hint="Try: git worktree repair"
         )
     return git_dir
 
@@ -228,15 +247,8 @@ def _no_repository(folder: Path) -> EnvironmentInvalid:
             "the repository is bare", where=str(folder), hint="Run from a checkout of it."
         )
     return EnvironmentInvalid(
-        "this is not a git repository", where=str(folder), hint="git init, and make a first commit"
+        "this is not a git repository", where=str(folder), hint="Run `git init` and make a first commit."
     )
-
-
-def _common_dir(git_dir: Path) -> Path:
-    pointer = git_dir / "commondir"
-    if not pointer.is_file():
-        return git_dir
-    return (git_dir / os.fsdecode(_small_file(pointer)).strip()).resolve()
 
 
 def _check_owner(folder: Path, git_dir: Path, owner: Identity) -> None:
@@ -256,8 +268,8 @@ def _check_owner(folder: Path, git_dir: Path, owner: Identity) -> None:
         )
 
 
-def _object_stores(objects: Path) -> tuple[Path, ...]:
-    """All stores an object can come from, following `info/alternates`; relative entries as git reads them."""
+def _find_object_stores(objects: Path) -> tuple[Path, ...]:
+    """All stores that an object can come from: `objects`, then those of `info/alternates`, and theirs."""
     found: list[Path] = []
     waiting = [objects]
     while waiting:
@@ -265,23 +277,9 @@ def _object_stores(objects: Path) -> tuple[Path, ...]:
         if store in found or not store.is_dir():
             continue
         found.append(store)
-        lines = os.fsdecode(_small_file(store / "info" / "alternates")).splitlines()
+        lines = os.fsdecode(_read_small_file(store / "info" / "alternates")).splitlines()
         waiting += [(store / line).resolve() for line in lines if line and not line.startswith("#")]
     return tuple(found)
-
-
-async def _with_object_format(layout: Layout) -> Layout:
-    try:
-        answer = await layout.users_git.text("rev-parse", "--show-object-format")
-    except WorkspaceError as error:
-        raise EnvironmentInvalid(error.what, where=str(layout.folder), hint=_reach(layout)) from error
-    return replace(layout, object_format=answer.strip())
-
-
-def _reach(layout: Layout) -> str | None:
-    if layout.owner_identity is None:
-        return None
-    return f"git runs as the folder's owner (user {layout.owner.uid}), who must be able to reach it."
 
 
 def _home_of(layout: Layout) -> Path | None:
@@ -291,8 +289,8 @@ def _home_of(layout: Layout) -> Path | None:
         return None
 
 
-def _small_file(path: Path, limit: int = 1_000_000) -> bytes:
-    """A regular file's content; empty when it is absent, not regular or unreadable. Never blocks."""
+def _read_small_file(path: Path, limit: int = 1_000_000) -> bytes:
+    """The content of a regular file; empty when it is absent, not regular or not readable. Never blocks."""
     try:
         with open_regular(path, follow=True) as file:
             return file.read(limit)
@@ -304,25 +302,29 @@ def _is_include(name: str) -> bool:
     return name == "include.path" or (name.startswith("includeif.") and name.endswith(".path"))
 
 
-def _promises(key: str, value: str) -> bool:
+def _is_of_partial_clone(key: str, value: str) -> bool:
     promisor = key.startswith("remote.") and key.endswith(".promisor") and value.lower() != "false"
     return key == "extensions.partialclone" or promisor
 
 
-def _leads_into(layout: Layout, home: Path | None, entry: tuple[str, str, str]) -> bool:
+def _points_into(layout: Layout, home: Path | None, entry: tuple[str, str, str]) -> bool:
     origin, name, value = entry
     base = (layout.git_dir / origin).parent if _is_include(name) else layout.folder
-    return _inside(layout, _expanded(value, home, base))
+    return _is_within_reach(layout, _expand(value, home, base))
 
 
-def _expanded(value: str, home: Path | None, base: Path) -> Path:
+def _expand(value: str, home: Path | None, base: Path) -> Path:
     if value.startswith("~/"):
         return (home or Path("/nonexistent")) / value[2:]
     return base / value
 
 
-def _inside(layout: Layout, path: Path) -> bool:
-    """Whether an agent could write the file: it is in the code folder, or a link on the way leads there."""
+def _is_within_reach(layout: Layout, path: Path) -> bool:
+    """Whether an agent could write the file: it is in the code folder and not in its `.git`.
+
+    Both spellings are checked. The agent can replace a link that is in the folder, wherever it leads now; and
+    a path elsewhere may lead into the folder by a link.
+    """
     shadowed = layout.folder / ".git"
     spellings: Sequence[Path] = (Path(os.path.normpath(path)), path.resolve())
     return any(

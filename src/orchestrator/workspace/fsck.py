@@ -1,4 +1,4 @@
-"""Refuse a candidate about whose objects a later `git fsck` of the user would complain."""
+"""Refuse a candidate that the user's `git fsck` would complain about."""
 
 import os
 import re
@@ -6,8 +6,8 @@ import unicodedata
 from pathlib import Path
 
 from orchestrator.text import plain
-from orchestrator.workspace.differences import LINK, differences
-from orchestrator.workspace.git import TREE_SECONDS, words_of
+from orchestrator.workspace.differences import LINK, list_differences
+from orchestrator.workspace.git import TREE_SECONDS, failure_text
 from orchestrator.workspace.store import Store
 from orchestrator.workspace.tree import TreeRefused
 
@@ -19,28 +19,26 @@ _WARNING = re.compile(r"warning: object (?P<id>[0-9a-f]+): (?P<words>.*)")
 async def check_objects(store: Store, pack: Path, *, parent: str, commit: str) -> None:
     """Raises TreeRefused for objects of a pack that are an error for git, and for new warnings.
 
-    Once landed, such an object is in the user's history: every `git fsck` reports it, and a server that
-    checks what it receives refuses the push. A warning that `parent` causes already does not count.
+    An agent can put anything into a tree: a file called `.GIT`, a `.gitmodules` that names a command, a link
+    called `.gitattributes`. Once landed, such an object is in the user's history for good: every `git fsck`
+    reports it, and a server that checks what it receives refuses the user's push. So the candidate is refused
+    while its commit is still ours alone. A warning about an object that `parent` has already does not count:
+    the agent did not cause it, and would not be able to remove it from the history.
     """
     index = pack.with_suffix(".checked")
     done = await store.git.try_run(
         "index-pack", "--strict", "-o", str(index), str(pack), timeout=TREE_SECONDS
     )
     index.unlink(missing_ok=True)
-    said = os.fsdecode(done.stderr).splitlines()
+    lines = os.fsdecode(done.stderr).splitlines()
     if done.exit_code != 0:
-        errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
-        why = errors[0] if errors else words_of(done)
-        raise TreeRefused(f"git fsck would call it damaged: {plain(why)}", where=str(store.layout.folder))
-    warnings = {found["id"]: found["words"] for found in map(_WARNING.match, said) if found}
-    if warnings:
-        await _check_new(store, warnings, parent, commit)
-
-
-async def _check_new(store: Store, warnings: dict[str, str], parent: str, commit: str) -> None:
-    for new in await differences(store.git, parent, commit):
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        why = errors[0] if errors else failure_text(done)
+        raise TreeRefused(f"git fsck would report an error: {plain(why)}", where=str(store.layout.folder))
+    warnings = {found["id"]: found["words"] for found in map(_WARNING.match, lines) if found}
+    for new in await list_differences(store.git, parent, commit) if warnings else []:
         if new.blob in warnings:
-            raise TreeRefused(f"git fsck would warn of it: {plain(warnings[new.blob])}", where=new.path)
+            raise TreeRefused(f"git fsck would warn: {plain(warnings[new.blob])}", where=new.path)
         if new.mode == LINK and new.before != LINK and _is_read_by_git(new.path):
             raise TreeRefused("it is a link, which git does not read and git fsck warns of", where=new.path)
 
@@ -48,5 +46,5 @@ async def _check_new(store: Store, warnings: dict[str, str], parent: str, commit
 def _is_read_by_git(path: str) -> bool:
     """Also under a name that some file systems treat as equal: other case, invisible letters, 8.3 names."""
     name = path.rpartition("/")[2]
-    seen = "".join(character for character in name if unicodedata.category(character) != "Cf")
-    return seen.casefold().rstrip(" .") in _READ_BY_GIT or "~" in seen
+    visible = "".join(character for character in name if unicodedata.category(character) != "Cf")
+    return visible.casefold().rstrip(" .") in _READ_BY_GIT or "~" in visible

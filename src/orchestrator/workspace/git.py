@@ -1,10 +1,14 @@
 """The only module that runs git on the host.
 
-A folder that an agent wrote to, or a repository from elsewhere, can make git run programs: hooks, a
-file-system monitor, filters, text converters, transports of a lazy fetch. So every command gets an
-environment of our own: no GIT_* variable is inherited, and no system or user configuration is read. An
-included file could still change settings; the dangerous ones are overridden from the command line, which wins
-over any file.
+A folder that an agent wrote to, or a repository from elsewhere, can make git start programs: hooks, a
+file-system monitor, filters, text converters, an ssh command, the transport of a lazy fetch. Each of them
+would run on the host, outside of any container, as the user. Three walls stand against that:
+
+- Every command gets an environment of our own. No GIT_* variable is inherited, and neither the system's nor
+  the user's configuration is read.
+- A repository's own configuration may still name programs, or include a file that does. All settings known to
+  start one are overridden on the command line, which wins over every file.
+- PATH is the caller's without the code folder, where an agent could have planted a `git` or an `ssh`.
 """
 
 import os
@@ -60,18 +64,18 @@ _OVERRIDES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Git:
-    """How to reach one repository; every command goes through `run`, `try_run` or `stream`."""
+    """One repository and how git is started on it; every command is run by `run`, `try_run` or `stream`."""
 
     git_dir: Path
     folder: Path
-    """The code folder: no program in it is run."""
+    """The code folder: PATH leads to no program in it."""
     work_tree: Path | None = None
     identity: Identity | None = None
-    """Who the command runs as, when not the caller."""
+    """The user that the command runs as; None for the caller."""
     cwd: Path | None = None
     index: Path | None = None
     objects: Path | None = None
-    """Where new objects go, when not into the repository's own folder."""
+    """Where new objects are stored; None for the repository's own folder."""
     alternates: tuple[Path, ...] = ()
     config: tuple[str, ...] = ()
     """Further `name=value` overrides."""
@@ -93,13 +97,13 @@ class Git:
         if self.objects is not None:
             env["GIT_OBJECT_DIRECTORY"] = str(self.objects)
         if self.alternates:
-            env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = ":".join(map(_quoted, self.alternates))
+            env["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = ":".join(map(_quote, self.alternates))
         return {**env, **self.env}
 
     async def try_run(
         self, *args: str, stdin: bytes | None = None, timeout: float = QUICK_SECONDS
     ) -> Completed:
-        """Run to the end; a non-zero exit is a value. A missed deadline is a WorkspaceError."""
+        """Run to the end; a non-zero exit is a value. Raises WorkspaceError after `timeout` seconds."""
         try:
             return await run(
                 self.argv(*args),
@@ -115,10 +119,10 @@ class Git:
             raise _cannot_start(error) from error
 
     async def run(self, *args: str, stdin: bytes | None = None, timeout: float = QUICK_SECONDS) -> bytes:
-        """Standard output of a command that must succeed; else WorkspaceError with git's own words."""
+        """Standard output of a command that must succeed. Raises WorkspaceError with git's own message."""
         done = await self.try_run(*args, stdin=stdin, timeout=timeout)
         if done.exit_code != 0:
-            raise refusal(done, args[0], self.work_tree or self.git_dir)
+            raise git_error(done, args[0], self.work_tree or self.git_dir)
         return done.stdout
 
     async def text(self, *args: str, stdin: bytes | None = None, timeout: float = QUICK_SECONDS) -> str:
@@ -144,25 +148,26 @@ class Git:
             raise self._too_slow(args) from error
         except OSError as error:
             raise _cannot_start(error) from error
-        # When the consumer dies the producer's complaint is a broken pipe, so the consumer speaks first.
+        # When the consumer fails, the producer only reports a broken pipe, so the consumer's message comes
+        # first.
         for done, name in ((second, into_args[0]), (first, args[0])):
             if done.exit_code != 0:
-                raise refusal(done, name, into.objects or into.git_dir)
+                raise git_error(done, name, into.objects or into.git_dir)
 
     def _too_slow(self, args: Sequence[str]) -> WorkspaceError:
         return WorkspaceError(
-            f"git {args[0]} did not end in time and was killed",
+            f"git {args[0]} took too long and was killed",
             where=str(self.work_tree or self.git_dir),
             hint="Something in the folder may block reading (a pipe, a stale network mount).",
         )
 
 
-def refusal(done: Completed, command: str, where: Path) -> WorkspaceError:
-    return WorkspaceError(f"git {command} failed: {words_of(done)}", where=str(where))
+def git_error(done: Completed, command: str, where: Path) -> WorkspaceError:
+    return WorkspaceError(f"git {command} failed: {failure_text(done)}", where=str(where))
 
 
-def words_of(done: Completed) -> str:
-    """The first lines of what git said about a failure."""
+def failure_text(done: Completed) -> str:
+    """The first lines of git's own message about a failure."""
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     return "\n".join(lines[:6]) or f"exit {done.exit_code}"
 
@@ -178,8 +183,8 @@ async def user_settings(
 ) -> tuple[tuple[str, str, str], ...]:
     """Every setting as the user's own git sees it, in order: (origin file, name, value).
 
-    Only `git config` is run, which executes nothing. `includes` says whether included files are read.
-    Raises EnvironmentInvalid with git's own words when the configuration cannot be read.
+    Only `git config --list` runs, which starts no other program. `includes`: whether included files are read.
+    Raises EnvironmentInvalid with git's own message when the configuration cannot be read.
     """
     env = {"PATH": search_path(outside=folder), "LC_ALL": "C", "GIT_DIR": str(git_dir)}
     env["HOME"] = str(home) if home is not None else "/nonexistent"
@@ -190,26 +195,24 @@ async def user_settings(
     try:
         done = await run(argv, timeout=QUICK_SECONDS, env=env, cwd=git_dir, identity=identity)
     except ProcessTimeout as error:
-        raise EnvironmentInvalid("git config did not end in time", where=str(git_dir)) from error
+        raise EnvironmentInvalid("git config took too long and was killed", where=str(git_dir)) from error
     except OSError as error:
         raise _cannot_start(error) from error
     if done.exit_code != 0:
-        raise EnvironmentInvalid(f"git cannot read its configuration: {words_of(done)}", where=str(git_dir))
-    return tuple(_settings(os.fsdecode(done.stdout)))
-
-
-def _settings(listing: str) -> list[tuple[str, str, str]]:
-    fields = listing.split("\0")
+        raise EnvironmentInvalid(
+            f"git cannot read its configuration: {failure_text(done)}", where=str(git_dir)
+        )
+    fields = os.fsdecode(done.stdout).split("\0")
     found = []
     for origin, entry in zip(fields[::2], fields[1::2], strict=False):
         name, has_value, value = entry.partition("\n")
         # A name without a value (`[core] bare`) means true.
         found.append((origin.removeprefix("file:"), name, value if has_value else "true"))
-    return found
+    return tuple(found)
 
 
-def _quoted(path: Path) -> str:
-    """A path in a colon-separated list: quoted as in C where it could be misread."""
+def _quote(path: Path) -> str:
+    """A path for a list that is separated by colons, quoted as in C where it could be misread."""
     text = str(path)
     if ":" not in text and not text.startswith('"') and "\n" not in text:
         return text

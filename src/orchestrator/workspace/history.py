@@ -1,6 +1,6 @@
-"""Questions about commits and trees, answered from objects of our repository and the user's.
+"""Questions about commits and trees, asked in our repository, which borrows the user's objects.
 
-All run in our repository. Attributes decide only which differences are counted as binary.
+No file of the code folder decides an answer, except that attributes say which changes are counted as binary.
 """
 
 import os
@@ -24,26 +24,27 @@ async def parent_of(store: Store, commit: str) -> str:
     return await store.git.text("rev-parse", "--verify", f"{commit}^1")
 
 
-async def existing(store: Store, commits: frozenset[str]) -> frozenset[str]:
-    """Those of these commits that are there at all; one call of git for all of them."""
+async def filter_existing(store: Store, commits: frozenset[str]) -> frozenset[str]:
+    """Those of these commits that exist, by one call of git."""
     asked = "".join(f"{commit}^{{commit}}\n" for commit in sorted(commits))
-    told = await store.git.text("cat-file", "--batch-check=%(objectname)", stdin=asked.encode())
-    return commits.intersection(told.split("\n"))
+    answer = await store.git.text("cat-file", "--batch-check=%(objectname)", stdin=asked.encode())
+    return commits.intersection(answer.split("\n"))
 
 
 async def ancestors(store: Store, commits: frozenset[str], *, of: str) -> frozenset[str]:
-    """Those of these commits that `of` builds on; two calls of git for all of them.
+    """Those of these commits that are `of` or ancestors of it, by two calls of git, however many they are.
 
-    A commit that `of` does not hold is among the commits that they have over `of`.
+    `rev-list COMMITS ^OF` lists what the commits have and `of` has not: a commit that is not listed is an
+    ancestor of `of`.
     """
-    there = await existing(store, commits)
-    asked = "".join([f"^{of}\n", *(f"{commit}\n" for commit in sorted(there))])
-    over = await store.git.text("rev-list", "--stdin", stdin=asked.encode(), timeout=TREE_SECONDS)
-    return there.difference(over.split("\n"))
+    known = await filter_existing(store, commits)
+    asked = "".join([f"^{of}\n", *(f"{commit}\n" for commit in sorted(known))])
+    others = await store.git.text("rev-list", "--stdin", stdin=asked.encode(), timeout=TREE_SECONDS)
+    return known.difference(others.split("\n"))
 
 
 async def is_ancestor(store: Store, commit: str, of: str) -> bool:
-    """Whether `of` builds on `commit`. False too when one of them no longer exists."""
+    """Whether `commit` is `of` or an ancestor of it. False also when one of them no longer exists."""
     return (await store.git.try_run("merge-base", "--is-ancestor", commit, of)).exit_code == 0
 
 
@@ -88,7 +89,7 @@ async def read_blob(store: Store, commit: str, path: str, limit: int) -> bytes |
 async def find_landed(
     store: Store, *, tip: str, base: str, run: str, besides: frozenset[str] = frozenset()
 ) -> dict[str, str]:
-    """Commits of a run that `tip` has over `base`, by task id, as their trailers say; without `besides`.
+    """Commits of a run that `tip` has over `base`, by task id, from their trailers; without `besides`.
 
     A commit that the user has rewritten or squashed counts too, as long as its message keeps the trailers.
     """

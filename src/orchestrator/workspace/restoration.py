@@ -1,15 +1,20 @@
-"""Undo commits in the user's folder: the branch goes back first, then the files, then the index.
+"""Undo commits in the user's folder: first the branch moves back, then the files, then the index.
 
-The caller has saved the folder's files before. Each step may be repeated without harm, so a call that was
-killed is finished by calling again. An agent may have left links where folders were: files are written and
-removed without following a link, and as the folder's owner. Ignored files stay. A file that would be
-overwritten and is not in the saved tree is kept in our repository.
+**A kill.** The caller has saved the folder as a commit before, so every file can be had again. Each step may
+be repeated: the branch moves only if it has not moved yet, and writing the same content or removing an absent
+file changes nothing. A killed undo is completed by calling again with the same arguments.
+
+**Links.** An agent may have left a link where a folder was, for example `docs` pointing to `/etc`. Files are
+written and removed as the folder's owner, and without following any link on their way.
+
+**Files in no commit.** Ignored files are not in the saved tree and stay. If the target has a file where an
+ignored one is, the ignored one is kept in our repository before it is overwritten.
 """
 
 import asyncio
 
 from orchestrator.errors import WorkspaceError
-from orchestrator.workspace.differences import ABSENT, LINK, Difference, differences
+from orchestrator.workspace.differences import ABSENT, LINK, Difference, list_differences
 from orchestrator.workspace.git import TREE_SECONDS
 from orchestrator.workspace.tree import LinkInPath, TreeRefused, read_file, remove_file, write_file
 from orchestrator.workspace.user_index import hold_index, replace_index
@@ -21,29 +26,26 @@ FILE_MAX_BYTES = 2_000_000_000
 async def undo_to(
     user: UserRepository, target: str, *, branch: str, expected: str, saved: str, untouched: frozenset[str]
 ) -> tuple[str, ...]:
-    """Move `branch` from `expected` to `target`, with files and index; gives the changed paths.
+    """Move `branch` from `expected` to `target`, with files and index; return the changed paths.
 
     `saved` is the commit that holds the folder as it is now. Paths of `untouched` are left as they are.
+    Raises WorkspaceError, and changes nothing, when HEAD is not on `branch`.
     """
     async with hold_index(user.checkout, user.owner):
-        await _check_head(user, branch)
+        if await user.checked_out_branch() != branch:
+            raise WorkspaceError(
+                f"HEAD is no longer on {branch}; nothing was undone",
+                where=str(user.folder),
+                hint=f"git switch {branch}",
+            )
         await user.move_branch(branch, to=target, expected=expected)
-        # Remove before writing: a file may be where a folder is needed.
-        found = sorted(await differences(user.store.git, saved, target), key=lambda each: each.mode != ABSENT)
+        found = await list_differences(user.store.git, saved, target)
         changed = [difference for difference in found if difference.path not in untouched]
-        for difference in changed:
+        # Remove before writing: a file may be where a folder is needed.
+        for difference in sorted(changed, key=lambda each: each.mode != ABSENT):
             await _apply(user, difference)
         await replace_index(user.checkout, target)
     return tuple(sorted(difference.path for difference in changed))
-
-
-async def _check_head(user: UserRepository, branch: str) -> None:
-    if await user.checked_out_branch() != branch:
-        raise WorkspaceError(
-            f"HEAD is no longer on {branch}; nothing was taken back",
-            where=str(user.folder),
-            hint=f"git switch {branch}",
-        )
 
 
 async def _apply(user: UserRepository, difference: Difference) -> None:
@@ -53,14 +55,17 @@ async def _apply(user: UserRepository, difference: Difference) -> None:
         return
     if difference.before == ABSENT:
         await _keep_unsaved(user, difference.path)
-    # A link's content is where it leads; a file's gets the line ends that the user's checkout would have.
+    # The content of a link is its target. A file gets the line endings that the user's git would write.
     how = ("blob",) if difference.mode == LINK else ("--filters", f"--path={difference.path}")
     content = await user.store.git.run("cat-file", *how, difference.blob, timeout=TREE_SECONDS)
     await asyncio.to_thread(write_file, folder, difference.path, content, owner, mode=difference.mode)
 
 
 async def _keep_unsaved(user: UserRepository, path: str) -> None:
-    """Keep a file that no commit holds, such as an ignored one, before the target's file replaces it."""
+    """Keep a file that no commit holds, such as an ignored one, before the target's file replaces it.
+
+    A link, or something below a link, has no content of its own to keep: writing will replace or refuse it.
+    """
     try:
         content = await asyncio.to_thread(read_file, user.folder, path, FILE_MAX_BYTES)
     except LinkInPath:

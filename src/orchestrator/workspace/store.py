@@ -1,8 +1,13 @@
-"""Our own repository of a code folder: all that a run makes of the folder's contents is stored here.
+"""Our own repository of a code folder, in which candidates and saved trees are stored.
 
-It is in the state folder, out of an agent's reach, and its configuration is written by us. Git never works on
-the code folder with the user's configuration: a `.gitattributes` that an agent wrote can name a filter, and a
-filter is a program. Here no filter is defined, so there is none to run.
+It is in the state folder, out of an agent's reach, and we write its configuration. All git commands that read
+files of the code folder run here, never with the user's configuration. The reason is filters: a
+`.gitattributes` that an agent wrote can assign any filter to any file, and a filter is a program that `git
+add` or `git status` starts. The user's configuration may define some; ours defines none, so there is nothing
+to start.
+
+The user's objects are borrowed by path and never copied as a whole. A candidate therefore needs the user's
+repository to keep its base, which a ref of ours there pins: see `Store.keep`.
 """
 
 import asyncio
@@ -18,12 +23,18 @@ from pathlib import Path
 
 from orchestrator.clock import Clock
 from orchestrator.files import write_atomically
-from orchestrator.workspace.folder import GitSettings, Layout, configured_patterns, repository_patterns
+from orchestrator.workspace.folder import (
+    GitSettings,
+    Layout,
+    read_configured_patterns,
+    read_repository_patterns,
+)
 from orchestrator.workspace.git import TREE_SECONDS, Git
 
 FALLBACK_AUTHOR = ("KTRDR Orchestrator", "orchestrator@localhost")
 
-# The user's settings that decide whether a file counts as changed. All others are left out.
+# Settings of the user's that decide whether a file counts as changed, and start nothing. No other one is
+# copied.
 _TAKEN_OVER = (
     "core.fileMode",
     "core.ignoreCase",
@@ -34,12 +45,13 @@ _TAKEN_OVER = (
 )
 
 USER_ATTRIBUTES = "user-attributes"
-"""The attributes file of the user's settings, in our repository and in those for containers."""
+"""The copied attributes file of the user's settings, in our repository and in those for containers."""
 
 STALE_SECONDS = 86_400
-"""Older scratch folders belong to killed processes: no git command may take as long as a day."""
+"""Seconds. An older scratch folder belongs to a killed process: no git command may take as long as a day."""
 
-# An archive holds the whole tree, unchanged, whatever its attributes say. This line comes last, so it wins.
+# A gate must see the whole tree, unchanged: an agent could exclude a failing test from the archive by
+# `export-ignore`. The last line of this file wins over all attributes of the tree.
 _ARCHIVE_WHOLE = b"* -export-ignore -export-subst\n"
 
 
@@ -60,22 +72,22 @@ class Author:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     layout: Layout
-    """Of the user's repository, whose objects are borrowed."""
+    """The user's repository, whose objects are borrowed."""
     git_dir: Path
     author: Author
     taken_over: tuple[tuple[str, str], ...]
     clock: Clock
     shared: str | None
-    """The user's core.sharedRepository: who may write the objects that we put into their repository."""
+    """The user's core.sharedRepository: who may write the objects that we store in their repository."""
 
     @property
     def name(self) -> str:
-        """Stands for the code folder in names of locks, images and containers."""
+        """The id of the code folder in names of locks, images and containers."""
         return self.git_dir.name
 
     @property
     def git(self) -> Git:
-        """Git over this repository; attributes are those of the user's folder. Has no index."""
+        """Git in this repository, over the files of the user's folder. It has no index."""
         return Git(
             git_dir=self.git_dir,
             folder=self.layout.folder,
@@ -87,19 +99,19 @@ class Store:
 
     @contextmanager
     def scratch_index(self) -> Iterator[Path]:
-        """Where one operation may keep an index of its own; empty at first."""
+        """A path for an index of one operation; no file is there yet."""
         with tempfile.TemporaryDirectory(prefix="index-", dir=self.git_dir) as scratch:
             yield Path(scratch) / "index"
 
     async def commit_tree(self, tree: str, *, parent: str, message: str) -> str:
-        """A commit in the user's name. No ref points to it yet."""
-        content = message.encode("utf-8", "surrogateescape")  # whatever the locale
+        """Make a commit in the user's name. No ref points to it yet."""
+        content = message.encode("utf-8", "surrogateescape")  # independent of the locale
         return await self.git.text("commit-tree", tree, "-p", parent, "-F", "-", stdin=content)
 
     async def commit_paths(
         self, paths: tuple[str, ...], *, tree: str, parent: str, message: str, ref: str, base: str
     ) -> str:
-        """A commit on `parent` that takes these paths from `tree`, kept under `ref`.
+        """Make a commit on `parent` that takes these paths from `tree`, and keep it under `ref`.
 
         A path that `tree` does not have is removed.
         """
@@ -120,15 +132,16 @@ class Store:
     async def keep(self, commit: str, ref: str, *, base: str) -> None:
         """Keep a commit under a ref, with every object that it has over `base`, which must be pinned.
 
-        Git does not write an object that it finds in the user's repository, but the user's own `git gc` may
-        delete that object there tomorrow. So the objects are packed here, and only those of `base` are left
-        out: a ref of ours keeps `base` in the user's repository.
+        Git does not write an object that it finds in a borrowed store. Such an object may belong to no ref of
+        the user's, for example to a commit that they amended, and their `git gc` may delete it tomorrow; then
+        our commit would be damaged. So every object is packed here but those of `base`: a ref of ours in the
+        user's repository keeps these (`UserRepository.pin_base`).
         """
         await self.pack(commit, base)
         await self.git.run("update-ref", ref, commit)
 
     async def pack(self, commit: str, base: str) -> Path:
-        """Store what `commit` has over `base` as a pack, and give its path."""
+        """Store the objects that `commit` has over `base` as a pack, and return its path."""
         packs = self.git_dir / "objects" / "pack" / "pack"
         wanted = f"{commit}\n^{base}\n".encode()
         name = await self.git.text(
@@ -150,9 +163,9 @@ class Store:
                 await self.git.run("update-ref", "-d", ref)
 
     def remember_documents(self, commit: str, paths: Iterable[str]) -> None:
-        """Store which files of a commit are to be written into the folder when the commit lands.
+        """Store which files of a commit have to be written into the folder when the commit lands.
 
-        A later process may have to land it, after this one was killed.
+        If this process is killed, a later one lands the commit, and must know them.
         """
         folder = self.git_dir / "documents"
         folder.mkdir(exist_ok=True)
@@ -169,7 +182,7 @@ def store_folder(repositories: Path, layout: Layout) -> Path:
     return repositories / sha256(os.fsencode(layout.git_dir.resolve())).hexdigest()[:24]
 
 
-def author_of(settings: GitSettings) -> Author:
+def choose_author(settings: GitSettings) -> Author:
     name, email = settings.get("user.name"), settings.get("user.email")
     if not name or not email:
         name, email = FALLBACK_AUTHOR
@@ -177,26 +190,26 @@ def author_of(settings: GitSettings) -> Author:
 
 
 async def open_store(repositories: Path, layout: Layout, settings: GitSettings, clock: Clock) -> Store:
-    """Make our repository of this folder, or update the existing one to the user's settings."""
+    """Create our repository of this folder, or update the existing one to the user's settings."""
     git_dir = store_folder(repositories, layout)
     taken = [(name, settings.get(name)) for name in _TAKEN_OVER]
     store = Store(
         layout=layout,
         git_dir=git_dir,
-        author=author_of(settings),
+        author=choose_author(settings),
         taken_over=tuple((name, value) for name, value in taken if value is not None),
         shared=settings.get("core.sharedRepository"),
         clock=clock,
     )
-    await _make_unless_there(store)
+    if not git_dir.exists():
+        await _create(store)
     await asyncio.to_thread(_remove_stale_scratch, git_dir, clock.now().timestamp() - STALE_SECONDS)
-    _configure(store, settings)
+    _write_settings(store, settings)
     return store
 
 
-async def _make_unless_there(store: Store) -> None:
-    if store.git_dir.exists():
-        return
+async def _create(store: Store) -> None:
+    """Create it elsewhere and rename it, so that a kill leaves either a whole repository or none."""
     store.git_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(prefix="new-", dir=store.git_dir.parent) as scratch:
         fresh = Path(scratch) / "repository"
@@ -204,7 +217,7 @@ async def _make_unless_there(store: Store) -> None:
         try:
             fresh.replace(store.git_dir)
         except OSError:
-            # Another command of the user's made it first.
+            # Another command of the user's has created it in the meantime.
             if not store.git_dir.is_dir():
                 raise
 
@@ -221,19 +234,20 @@ def _remove_stale_scratch(git_dir: Path, before: float) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _configure(store: Store, settings: GitSettings) -> None:
+def _write_settings(store: Store, settings: GitSettings) -> None:
     layout = store.layout
     attributes = store.git_dir / USER_ATTRIBUTES
     core = {"bare": "false", "logAllRefUpdates": "false", "safecrlf": "false"}
     core |= {name.removeprefix("core."): value for name, value in store.taken_over}
     core["attributesFile"] = str(attributes)
     write_config(store.git_dir / "config", layout.object_format, {"core": core})
-    ignored = configured_patterns(layout, settings, setting="core.excludesFile", default="ignore")
-    _write(store.git_dir / "info" / "exclude", ignored + repository_patterns(layout, "exclude"))
-    # A repository's info/attributes win over those of the tree, the configured file's lose to them.
-    named = configured_patterns(layout, settings, setting="core.attributesFile", default="attributes")
+    ignored = read_configured_patterns(layout, settings, setting="core.excludesFile", default="ignore")
+    _write(store.git_dir / "info" / "exclude", ignored + read_repository_patterns(layout, "exclude"))
+    # Git gives info/attributes precedence over the tree's files, and those over the configured file. We copy
+    # the user's patterns to the same two places, so that each keeps its rank.
+    named = read_configured_patterns(layout, settings, setting="core.attributesFile", default="attributes")
     _write(attributes, named)
-    whole = repository_patterns(layout, "attributes") + _ARCHIVE_WHOLE
+    whole = read_repository_patterns(layout, "attributes") + _ARCHIVE_WHOLE
     _write(store.git_dir / "info" / "attributes", whole)
     copy_shallow(layout, store.git_dir)
 
@@ -252,15 +266,15 @@ def write_config(path: Path, object_format: str, sections: dict[str, dict[str, s
     if object_format != "sha1":
         lines += ["[extensions]", f"\tobjectFormat = {object_format}"]
     for section, values in sections.items():
-        lines += [f"[{section}]", *(f"\t{name} = {_config_value(value)}" for name, value in values.items())]
+        lines += [f"[{section}]", *(f"\t{name} = {_quote(value)}" for name, value in values.items())]
     _write(path, os.fsencode("\n".join(lines) + "\n"))
 
 
-def _config_value(value: str) -> str:
+def _quote(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
     return f'"{escaped}"'
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Readable for the user of a container, and not synced: every start of the program writes them again."""
+    """Readable for a container's user. Not synced: each start of the program writes these files again."""
     write_atomically(path, content, mode=0o666, sync=False)

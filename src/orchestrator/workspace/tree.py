@@ -1,8 +1,18 @@
-"""The files of the code folder, touched without following links and without blocking.
+"""The files of the code folder, read and written without following links and without blocking.
 
-An agent may have left anything there. A pipe blocks the program that opens it; a link where a folder was
-leads a write out of the folder; a repository inside the repository would be committed without its files.
-Paths are relative to the folder, with `/`, as git has them; bytes that are not UTF-8 are surrogates in them.
+An agent may have left anything there, and the orchestrator works on the host, as the user:
+
+- A named pipe blocks every program that opens it until somebody writes to it. One pipe called `.gitignore`
+  would stop every git command on the folder forever. So entries are looked at before they are opened, and
+  opened in a way that does not wait.
+- A link where a folder was leads a write out of the folder: with `docs` pointing to `/home/ada/.ssh`, our
+  hand-off document could replace a key. So a path is walked part by part from the open folder, and a link on
+  the way is an error. Checking first and opening the joined path later would not do: what still runs in the
+  container can swap a folder for a link in between.
+- A repository inside the repository would be committed as a link to a commit, without its files: the agent's
+  work would be lost. It is moved away as a whole, and the user is told where.
+
+Paths are relative to the folder, with `/`, as git prints them; bytes that are not UTF-8 are surrogates.
 """
 
 import json
@@ -33,18 +43,19 @@ OddityKind = Literal["pipe", "socket", "device", "repository"]
 
 
 class TreeRefused(WorkspaceError):
-    """The tree, as it is, cannot become a commit; the message names the path."""
+    """The tree cannot become a commit; the message names the path."""
 
 
 class LinkInPath(TreeRefused):
-    """A link, or something else that is not a folder, is where our own file has to go."""
+    """A link, or something else that is not a folder, is on the path of a file that we read or write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What a folder holds besides ordinary files, folders and links."""
+    """The entries of a folder that need care, found without opening any file."""
 
     specials: frozenset[str]
+    """Pipes, sockets and devices."""
     repositories: frozenset[str]
     """Every `.git` but the folder's own."""
     attributes: bool
@@ -54,7 +65,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What was in the folder before an attempt, and so was not made by it."""
+    """What was in the folder before an attempt, so that the attempt cannot have made it."""
 
     ignored: frozenset[str]
     """Ignored paths that existed; a folder ends with `/` and stands for all that is in it."""
@@ -74,11 +85,11 @@ class Oddity:
     path: str
     kind: OddityKind
     kept: Path | None
-    """Where it is now; None when it had no content to keep."""
+    """Where it was moved to; None when it had no content to keep, as a pipe."""
 
 
 def survey(folder: Path) -> Survey:
-    """Walk the whole folder, ignored parts too; the folder's own `.git` is left out."""
+    """Walk the whole folder, ignored parts too, but for its own `.git`."""
     specials: set[str] = set()
     repositories: set[str] = set()
     unreadable: list[str] = []
@@ -87,7 +98,7 @@ def survey(folder: Path) -> Survey:
     while waiting:
         parent = waiting.pop()
         try:
-            entries = list(_entries(folder, parent))
+            entries = list(_list_entries(folder, parent))
         except OSError:
             unreadable.append(parent)
             continue
@@ -110,7 +121,7 @@ def survey(folder: Path) -> Survey:
 
 
 def move_out(folder: Path, path: str, target: Path) -> Oddity:
-    """Take a special file or a nested `.git` out of the tree; `target` is its new name, and free."""
+    """Move a special file or a nested `.git` out of the tree to `target`, where nothing is yet."""
     with parent_of(folder, path) as (parent, name):
         mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
         kind = _kind(mode)
@@ -118,16 +129,18 @@ def move_out(folder: Path, path: str, target: Path) -> Oddity:
         try:
             os.rename(name, target, src_dir_fd=parent)
         except OSError:
-            kept = _carry_over(folder / path, target) if kind == "repository" else None
+            # Another file system: only a copy can get there, and a pipe or device has nothing to copy.
+            kept = _copy(folder / path, target) if kind == "repository" else None
             _remove(name, parent)
     return Oddity(path=path, kind=kind, kept=kept)
 
 
 @contextmanager
 def parent_of(folder: Path, path: str, *, make_as: Owner | None = None) -> Iterator[tuple[int, str]]:
-    """The open folder that holds `path`, and its last name; LinkInPath when a part of the way is no folder.
+    """The open folder that holds `path`, and the last part of the path, to be used relative to that folder.
 
-    With `make_as` missing folders are made, for that owner.
+    Raises LinkInPath when a part before the last is not a folder. With `make_as`, missing folders are created
+    for that owner.
     """
     *parts, name = path.split("/")
     try:
@@ -141,7 +154,7 @@ def parent_of(folder: Path, path: str, *, make_as: Owner | None = None) -> Itera
 
 
 def check_free_of_links(folder: Path, path: str) -> None:
-    """LinkInPath unless `path` is a regular file, or absent, below folders that are no links."""
+    """Raises LinkInPath unless `path` is a regular file, or absent, and no folder above it is a link."""
     try:
         with parent_of(folder, path) as (parent, name):
             mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
@@ -152,7 +165,11 @@ def check_free_of_links(folder: Path, path: str) -> None:
 
 
 def read_file(folder: Path, path: str, limit: int) -> bytes | None:
-    """A regular file of at most `limit` bytes; None when it is absent. Follows no link and never blocks."""
+    """The content of a regular file; None when it is absent. Follows no link and never blocks.
+
+    Raises LinkInPath for anything but a regular file, TreeRefused when it has more than `limit` bytes or
+    cannot be read.
+    """
     check_free_of_links(folder, path)
     try:
         with parent_of(folder, path) as (parent, name):
@@ -170,7 +187,7 @@ def read_file(folder: Path, path: str, limit: int) -> bytes | None:
 def write_file(folder: Path, path: str, content: bytes, owner: Owner, *, mode: str = "100644") -> None:
     """Write a file or link for its owner, whole or not at all, without following links.
 
-    `mode` is git's; a link's content is where it leads. LinkInPath when a folder stands in its place.
+    `mode` is git's; the content of a link is its target. Raises LinkInPath when a folder has this path.
     """
     with parent_of(folder, path, make_as=owner) as (parent, name):
         try:
@@ -180,11 +197,11 @@ def write_file(folder: Path, path: str, content: bytes, owner: Owner, *, mode: s
                 bits = 0o777 if mode == "100755" else 0o666
                 write_atomically(name, content, mode=bits, sync=False, dir_fd=parent, owner=owner)
         except IsADirectoryError:
-            raise LinkInPath("a folder stands in its place", where=path) from None
+            raise LinkInPath("there is a folder of this name", where=path) from None
 
 
 def remove_file(folder: Path, path: str) -> None:
-    """Remove a file or link, and the folders above it that are empty then; an absent one is no error."""
+    """Remove a file or link, and then the folders above it that are empty. An absent file is not an error."""
     try:
         with parent_of(folder, path) as (parent, name):
             os.unlink(name, dir_fd=parent)
@@ -201,7 +218,7 @@ def remove_file(folder: Path, path: str) -> None:
 
 
 def write_tar(folder: Path, paths: Iterable[str], into: Path) -> None:
-    """Files and links as they are, without those that cannot be read."""
+    """Store files and links as they are; those that cannot be read are left out."""
     with tarfile.open(into, "w", errors="surrogateescape") as tar:
         for path in paths:
             try:
@@ -210,7 +227,8 @@ def write_tar(folder: Path, paths: Iterable[str], into: Path) -> None:
                 continue
 
 
-def _entries(folder: Path, parent: str) -> Iterator[tuple[str, bool, bool]]:
+def _list_entries(folder: Path, parent: str) -> Iterator[tuple[str, bool, bool]]:
+    """Name, whether it is a folder, and whether it is a file or link."""
     descriptor = open_folder(folder / parent)
     try:
         with os.scandir(descriptor) as entries:
@@ -229,8 +247,8 @@ def _kind(mode: int) -> OddityKind:
     return "device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "repository"
 
 
-def _carry_over(source: Path, kept: Path) -> Path:
-    """To another file system: copy, links as links."""
+def _copy(source: Path, kept: Path) -> Path:
+    """Links stay links."""
     if source.is_dir() and not source.is_symlink():
         shutil.copytree(source, kept, symlinks=True, ignore=_specials_in)
     else:
@@ -239,7 +257,7 @@ def _carry_over(source: Path, kept: Path) -> Path:
 
 
 def _specials_in(parent: str, names: list[str]) -> set[str]:
-    """Pipes and the like: there is nothing in them to copy, and opening one blocks."""
+    """Names of pipes, sockets and devices: they have no content to copy, and opening a pipe blocks."""
     modes = {name: (Path(parent) / name).lstat().st_mode for name in names}
     return {
         name

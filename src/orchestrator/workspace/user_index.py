@@ -1,8 +1,15 @@
-"""The index that the user's own git works with: lock it as git does, and put a new one in its place.
+"""The index that the user's own git works with: lock it as git does, and replace it.
 
-The lock is made as a hard link of a file with a fixed name. A process that was killed while it held the lock
-leaves it behind, and then every git command of the user's fails. The fixed name tells our lock from one of
-the user's git: only ours may be removed, by the process that holds the lock of the code folder.
+**The lock.** Git takes the index by creating `index.lock` and fails when that file exists. We do the same, so
+that no git command of the user's can stage or commit while we move the branch. If we are killed while we hold
+the lock, `index.lock` stays behind, and every git command of the user's fails until it is removed. We may
+remove it only if it is ours: behind a lock of the user's git, a half-written index may be at work. Therefore
+our lock is a hard link to a file with a fixed name, `orchestrator-index`, and `index.lock` is ours exactly if
+both names are the same file. Only the process that holds the lock of the code folder may ask and remove,
+since otherwise the lock could belong to another living run.
+
+**The new index.** It is written into the locked file, synced, and renamed over `index`, as git does. A kill
+leaves either the old index or the new one, never a part of one.
 """
 
 import asyncio
@@ -24,10 +31,11 @@ _OUR_LOCK = "orchestrator-index"
 
 
 async def replace_index(checkout: Checkout, commit: str) -> None:
-    """Make the index that of a commit; files stay as they are. The caller holds the index."""
+    """Replace the index by that of a commit; files stay as they are. The caller holds the index."""
     git_dir = checkout.git_dir
     with checkout.index_copy() as git:
-        # One tree, over what the index has: unchanged entries keep their flags and stat data.
+        # One tree, merged over the index: entries that do not change keep their flags (assume-unchanged,
+        # skip-worktree) and their stat data, so that the user's next `git status` reads no file again.
         await git.run("read-tree", "-i", "-m", commit, timeout=TREE_SECONDS)
         await git.try_run("update-index", "-q", "--refresh", timeout=TREE_SECONDS)
         assert git.index is not None
@@ -44,14 +52,18 @@ def _fill_lock(index: Path, git_dir: Path) -> None:
         os.fchmod(file.fileno(), mode)
         file.flush()
         os.fsync(file.fileno())
-    # Git tells by the index's time which entries may have changed unseen; a later one would hide changes.
+    # Git reads a file again when the file is not older than the index. With a later time on the index, an
+    # edit in the same tick of the file system's clock as the entry would count as unchanged, and stay hidden.
     times = index.stat()
     os.utime(lock, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 @asynccontextmanager
 async def hold_index(checkout: Checkout, owner: Identity) -> AsyncIterator[None]:
-    """Hold the index lock, so that no git command of the user's changes the index meanwhile."""
+    """Hold the index lock, so that no git command of the user's can change the index in the meantime.
+
+    The caller holds the lock of the code folder. WorkspaceError when a git command keeps the index for long.
+    """
     git_dir = checkout.git_dir
     lock, ours = git_dir / "index.lock", git_dir / _OUR_LOCK
     remove_own_stale_lock(git_dir)
@@ -62,6 +74,7 @@ async def hold_index(checkout: Checkout, owner: Identity) -> AsyncIterator[None]
         try:
             yield
         finally:
+            # After `replace_index` our lock has become the index, and `index.lock` may be the user's again.
             if is_own_lock(git_dir):
                 lock.unlink()
     finally:
@@ -77,15 +90,15 @@ async def _link_patiently(ours: Path, lock: Path, clock: Clock) -> None:
         except FileExistsError:
             if clock.monotonic() > deadline:
                 raise WorkspaceError(
-                    "another git command holds the index, and has for more than 10 s",
+                    f"another git command has held the index for more than {LOCK_WAIT_SECONDS:g} s",
                     where=str(lock),
-                    hint="When no git command runs here, remove this file, then resume.",
+                    hint="If no git command is running here, remove this file, then: orchestrator resume",
                 ) from None
         await clock.sleep(0.1)
 
 
 def is_own_lock(git_dir: Path) -> bool:
-    """Whether index.lock is ours. The process that holds the lock of the code folder may then remove it."""
+    """Whether `index.lock` was made by us. A holder of the code folder's lock may then remove it."""
     try:
         return (git_dir / "index.lock").samefile(git_dir / _OUR_LOCK)
     except OSError:
@@ -93,6 +106,7 @@ def is_own_lock(git_dir: Path) -> bool:
 
 
 def remove_own_stale_lock(git_dir: Path) -> None:
+    """Remove the index lock of a killed run, but not one of the user's git."""
     if is_own_lock(git_dir):
         (git_dir / "index.lock").unlink()
     (git_dir / _OUR_LOCK).unlink(missing_ok=True)

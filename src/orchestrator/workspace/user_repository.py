@@ -1,10 +1,12 @@
-"""The user's own repository: what we read from it, and the little that we write into it.
+"""The user's own repository: reading HEAD, branches and index; writing refs and the index.
 
 Once an agent has worked in the folder, any file there may be the agent's. The user's configuration may
-include one of those files; git reads it at each start, and a setting can name a program. So after the first
-attempt only `rev-parse`, `symbolic-ref` and `update-ref` run in this repository, as the folder's owner: they
-start no program that a setting could name. Everything else (index, ignored paths, attributes, differences) is
-asked of our own repository, over a copy of the user's index.
+include one of these files, git reads the configuration whenever it starts, and a setting can name a program
+(a pager, a file-system monitor, a filter). With the wrong command, the agent would run that program on the
+host. So only `rev-parse`, `symbolic-ref` and `update-ref` run in this repository, as the folder's owner: they
+read no file of the code folder and start no program that a setting could name (`git.py` turns off hooks).
+Everything else (index, ignored paths, attributes, differences) is asked of our own repository, over a copy of
+the user's index.
 """
 
 import asyncio
@@ -26,7 +28,7 @@ from orchestrator.workspace.tree import survey
 from orchestrator.workspace.user_index import hold_index, replace_index
 
 SAVED_REFS = "refs/ktrdr-saved"
-"""Commits that hold work of the user's, by run."""
+"""Commits that hold work of the user's; the next part of the name is the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +41,9 @@ class Head:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRepository:
     store: Store
-    """Ours, in which index and files are read."""
+    """Our own repository, in which index and files are read."""
     notices: tuple[str, ...]
-    """The user's settings that point into the code folder; to be announced."""
+    """Settings of the user's that point into the code folder; to be shown before a run starts."""
 
     @property
     def folder(self) -> Path:
@@ -87,7 +89,7 @@ class UserRepository:
         return head.commit
 
     async def check_branch(self, branch: str) -> bool:
-        """Whether the branch still has to be made. EnvironmentInvalid when a run cannot work on it."""
+        """Whether the branch has to be created. Raises EnvironmentInvalid when a run cannot work on it."""
         await self._check_name(branch)
         head = await self.head()
         if head.branch == branch:
@@ -99,11 +101,11 @@ class UserRepository:
                 where=str(self.folder),
                 hint=f"git switch {branch}",
             )
-        await self._check_room_for(branch)
+        await self._check_no_clash(branch)
         return True
 
     async def make_branch(self, branch: str, at: str) -> None:
-        """Make the branch at a commit and put HEAD on it. No file changes; may be repeated."""
+        """Create the branch at a commit and put HEAD on it. No file changes. May be repeated."""
         if await self.branch_commit(branch) != at:
             await self._update_ref("begin", f"refs/heads/{branch}", at, "0" * len(at))
         if (await self.head()).branch != branch:
@@ -111,7 +113,7 @@ class UserRepository:
             await git.run("symbolic-ref", "-m", "orchestrator: begin", "HEAD", f"refs/heads/{branch}")
 
     async def move_branch(self, branch: str, *, to: str, expected: str) -> None:
-        """Move the branch if it is still at `expected`; may be repeated."""
+        """Move the branch from `expected`; nothing if it is at `to` already. Else WorkspaceError."""
         if await self.branch_commit(branch) != to:
             await self._update_ref("land", f"refs/heads/{branch}", to, expected)
 
@@ -120,11 +122,11 @@ class UserRepository:
         await git.run("update-ref", "-m", f"orchestrator: {why}", *args)
 
     async def pin_base(self, run: str, commit: str) -> None:
-        """Keep a commit from the user's `git gc`, by `refs/ktrdr/RUN` in their repository."""
+        """Protect a commit from the user's `git gc`, by the ref `refs/ktrdr/RUN` in their repository."""
         await self.git.run("update-ref", f"refs/ktrdr/{run}", commit)
 
     async def forget(self, run: str) -> None:
-        """Remove a run's refs: the base it pinned, and the user's work that it saved."""
+        """Remove a run's refs: the base that it pinned, and the commits that hold the user's saved work."""
         saved = await self.git.text("rev-parse", "--symbolic-full-name", f"--glob={SAVED_REFS}/{run}/*")
         for ref in (*saved.split(), f"refs/ktrdr/{run}"):
             await self.git.run("update-ref", "-d", ref)
@@ -137,13 +139,13 @@ class UserRepository:
             literal = replace(git, env={**git.env, "GIT_LITERAL_PATHSPECS": "1"})
             return bool(await literal.run("ls-files", "-z", "--", path))
 
-    async def ignored(self, paths: Iterable[str]) -> frozenset[str]:
-        """Those of these paths that git ignores here, existing or not; folders end with `/`."""
+    async def filter_ignored(self, paths: Iterable[str]) -> frozenset[str]:
+        """Those of these paths that git ignores here, whether they exist or not. Folders end with `/`."""
         with self.checkout.index_copy() as git:
-            return await candidates.ignored_of(git, paths)
+            return await candidates.filter_ignored(git, paths)
 
     async def dirty_paths(self, apart_from: frozenset[str] = frozenset()) -> tuple[str, ...]:
-        """Paths where HEAD, index and files differ, and untracked ones that are not ignored; sorted.
+        """Paths where HEAD, index and files differ, and untracked paths that are not ignored; sorted.
 
         A path of `apart_from` is left out while it is untracked.
         """
@@ -151,15 +153,16 @@ class UserRepository:
         with self.checkout.index_copy() as git:
             differing = ("diff-index", "--cached", "-z", "--name-only", "--no-renames", head.commit)
             staged = await git.run(*differing, timeout=TREE_SECONDS)
-            changed = await candidates.changed_and_untracked(git)
-            loose = frozenset(await candidates.untracked(git))
+            changed = await candidates.list_changed_and_untracked(git)
+            loose = frozenset(await candidates.list_untracked(git))
         found = {path for path in os.fsdecode(staged).split("\0") if path} | set(changed)
         return tuple(sorted(found - (apart_from & loose)))
 
     async def check_files(self) -> None:
-        """EnvironmentInvalid, by name, for files that a run cannot start on.
+        """Raises EnvironmentInvalid, with the path, for files that a run cannot start on.
 
-        Not for a tree that an attempt left: there, what git cannot store is moved away (`clear_oddities`).
+        These files are the user's, so nothing is moved. After an attempt, `Worktree.clear_oddities` moves
+        such files away instead.
         """
         found = await asyncio.to_thread(survey, self.folder)
         for path in sorted(found.specials):
@@ -167,8 +170,8 @@ class UserRepository:
             if path.rpartition("/")[2] in (".gitignore", ".gitattributes"):
                 raise EnvironmentInvalid("this is not a regular file", where=str(self.folder / path))
         with self.checkout.index_copy() as git:
-            inside_ignored = await candidates.in_ignored_folders(git, found.repositories)
-            named = await candidates.conversions(git, found)
+            inside_ignored = await candidates.filter_in_ignored_folders(git, found.repositories)
+            named = await candidates.find_conversion(git, found)
         nested = sorted(found.repositories - inside_ignored)
         if nested:
             raise EnvironmentInvalid(
@@ -184,11 +187,11 @@ class UserRepository:
             )
 
     async def keep_staged(self, *, head: str, ref: Callable[[], Awaitable[str]], base: str) -> str | None:
-        """Keep what the user has staged. That commit, or None when it equals `head`.
+        """Keep the user's staged content as a commit; None when nothing differs from `head`.
 
-        `ref` gives the name to keep it under, and is asked only when there is something to keep.
+        `ref` returns the ref to keep it under, and is called only when there is something to keep.
         """
-        staged = await candidates.staged_tree(self.checkout)
+        staged = await candidates.write_staged_tree(self.checkout)
         if staged is None or staged == await tree_of(self.store, head):
             return None
         kept = await self.store.commit_tree(staged, parent=head, message="Staged before\n")
@@ -198,7 +201,10 @@ class UserRepository:
     async def set_staged_aside(
         self, *, branch: str, head: str, ref: Callable[[], Awaitable[str]], base: str
     ) -> str | None:
-        """Make the index that of `head`, which is checked out; see `keep_staged` for what was staged."""
+        """Keep the staged content (see `keep_staged`), and replace the index by that of `head`.
+
+        WorkspaceError when `branch` is no longer checked out at `head`: the index belongs to that state.
+        """
         kept = await self.keep_staged(head=head, ref=ref, base=base)
         if kept is not None:
             async with hold_index(self.checkout, self.owner):
@@ -206,7 +212,7 @@ class UserRepository:
                     raise WorkspaceError(
                         f"{branch} is no longer checked out at {head}",
                         where=str(self.folder),
-                        hint=f"Look with: git log {head}..{branch}",
+                        hint=f"See: git log {head}..{branch}",
                     )
                 await replace_index(self.checkout, head)
         return kept
@@ -219,14 +225,14 @@ class UserRepository:
                 hint="Give the plan another **Branch:**, or rename its file.",
             )
 
-    async def _check_room_for(self, branch: str) -> None:
+    async def _check_no_clash(self, branch: str) -> None:
         listing = await self.git.text("rev-parse", "--symbolic-full-name", "--branches")
         for name in (line.removeprefix("refs/heads/") for line in listing.splitlines()):
             if name.startswith(f"{branch}/") or branch.startswith(f"{name}/"):
                 raise EnvironmentInvalid(
-                    f"there cannot be a branch {branch} beside the branch {name}",
+                    f"the branch {branch} cannot be created, because there is a branch {name}",
                     where=str(self.folder),
-                    hint="Give the plan another **Branch:**, or rename the branch there is.",
+                    hint=f"Give the plan another **Branch:**, or rename it: git branch -m {name} NEW-NAME",
                 )
 
     def _check_not_elsewhere(self, branch: str) -> None:
@@ -235,7 +241,7 @@ class UserRepository:
         for head in heads - {self.git_dir / "HEAD"}:
             if head.read_bytes().strip() == os.fsencode(f"ref: refs/heads/{branch}"):
                 raise EnvironmentInvalid(
-                    f"the branch {branch} is checked out in another worktree too",
+                    f"the branch {branch} is also checked out in another worktree",
                     where=str(head.parent),
                     hint="Switch that worktree to another branch.",
                 )

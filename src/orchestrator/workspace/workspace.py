@@ -1,4 +1,4 @@
-"""What a run works with: the user's repository, our own repository of it, and the files of its attempts."""
+"""The three things a run works with: the user's repository, our own, and the files of its attempts."""
 
 import asyncio
 import os
@@ -6,13 +6,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from orchestrator.clock import Clock
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace import history
-from orchestrator.workspace.checkout import Checkout
 from orchestrator.workspace.folder import (
     GitSettings,
     Layout,
@@ -31,7 +29,7 @@ from orchestrator.workspace.worktree import MountedFolder, Worktree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What `inspect` learns of a folder."""
+    """The results of `inspect`."""
 
     notices: tuple[str, ...]
     signs_commits: bool
@@ -48,19 +46,27 @@ class Workspace:
     async def open(
         cls, folder: Path, *, repositories: Path, environ: Mapping[str, str], clock: Clock
     ) -> "Workspace":
-        """Check that a run can work here, then make or reuse our repository of it below `repositories`.
+        """Check that a run can work here, then create or reuse our repository of it below `repositories`.
 
-        Raises EnvironmentInvalid, with the reason and the next step, and leaves nothing behind then. The
-        files are not checked: see `UserRepository.check_files`.
+        Raises EnvironmentInvalid, with the reason and the next step, and then leaves nothing behind. Files
+        are not checked: see `UserRepository.check_files`.
         """
-        checked = await _check(folder, repositories, environ)
-        store = await _open_checked(checked.layout, checked.settings, repositories, clock)
-        user = UserRepository(store=store, notices=checked.settings.notices)
+        layout, settings = await _check(folder, repositories, environ)
+        existed = store_folder(repositories, layout).exists()
+        store = await open_store(repositories, layout, settings, clock)
+        user = UserRepository(store=store, notices=settings.notices)
+        try:
+            with user.checkout.index_copy() as git:
+                _check_index(layout, await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
+        except BaseException:
+            if not existed:
+                await asyncio.to_thread(shutil.rmtree, store.git_dir, ignore_errors=True)
+            raise
         return cls(user=user, store=store, tree=MountedFolder(user=user))
 
     @staticmethod
     async def inspect(folder: Path, *, repositories: Path, environ: Mapping[str, str]) -> Findings:
-        """Raises EnvironmentInvalid as `open` does, without making anything."""
+        """Raises EnvironmentInvalid as `open` does; creates nothing."""
         layout, settings = await _check(folder, repositories, environ)
         _check_index(layout, await layout.users_git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
         return Findings(
@@ -72,41 +78,27 @@ class Workspace:
         await self.store.forget(run)
         await self.user.forget(run)
 
-    async def held_by_head(self, commits: frozenset[str]) -> frozenset[str]:
-        """Those of these commits that HEAD builds on."""
+    async def filter_landed(self, commits: frozenset[str]) -> frozenset[str]:
+        """Those of these commits that are HEAD or ancestors of it."""
         return await history.ancestors(self.store, commits, of=(await self.user.head()).commit)
 
 
-class _Checked(NamedTuple):
-    layout: Layout
-    settings: GitSettings
-
-
-async def _check(folder: Path, repositories: Path, environ: Mapping[str, str]) -> _Checked:
+async def _check(folder: Path, repositories: Path, environ: Mapping[str, str]) -> tuple[Layout, GitSettings]:
     """The checks that do not need our repository."""
     layout = await read_layout(folder, environ)
     check_out_of_reach(layout, repositories)
     settings = await read_settings(layout)
     check_settings(layout, settings)
     check_nothing_in_progress(layout)
-    _check_index_lock(layout)
+    lock = layout.git_dir / "index.lock"
+    if lock.exists() and not is_own_lock(layout.git_dir):
+        raise EnvironmentInvalid(
+            "a git command is running here, or was killed",
+            where=str(lock),
+            hint="If no git command is running here, remove this file and try again.",
+        )
     await read_head(layout)
-    return _Checked(layout, settings)
-
-
-async def _open_checked(layout: Layout, settings: GitSettings, repositories: Path, clock: Clock) -> Store:
-    """The checks that need our repository. One that was made for them is removed again if they fail."""
-    existed = store_folder(repositories, layout).exists()
-    store = await open_store(repositories, layout, settings, clock)
-    try:
-        checkout = Checkout(store=store, folder=layout.folder, git_dir=layout.git_dir)
-        with checkout.index_copy() as git:
-            _check_index(layout, await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
-    except BaseException:
-        if not existed:
-            await asyncio.to_thread(shutil.rmtree, store.git_dir, ignore_errors=True)
-        raise
-    return store
+    return layout, settings
 
 
 def _check_index(layout: Layout, listing: bytes) -> None:
@@ -117,15 +109,5 @@ def _check_index(layout: Layout, listing: bytes) -> None:
             raise EnvironmentInvalid(f"submodules are not supported yet ({path})", where=where)
         if details and details[-1] != "0":
             raise EnvironmentInvalid(
-                f"{path} has a conflict that is not resolved", where=where, hint="Resolve it, then git add."
+                f"{path} has an unresolved conflict", where=where, hint="Resolve it, then: git add"
             )
-
-
-def _check_index_lock(layout: Layout) -> None:
-    lock = layout.git_dir / "index.lock"
-    if lock.exists() and not is_own_lock(layout.git_dir):
-        raise EnvironmentInvalid(
-            "a git command is at work, or was killed",
-            where=str(lock),
-            hint="When no git command runs here, remove this file and try again.",
-        )

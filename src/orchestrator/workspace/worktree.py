@@ -1,8 +1,8 @@
-"""The files that an attempt works on: what the engine may ask of them, and the user's folder as such files.
+"""The files that an attempt works on: a protocol, and its one implementation, the user's own folder.
 
-A kind of working tree says where its files and index are (`checkout`), who owns them, and what landing does
-with them. All else is the same for every kind: candidates and saved trees are made of a checkout's files, and
-all trees store them in the same `Store`.
+A kind of working tree defines where its files and index are (`checkout`), who owns them, and what landing
+means. The rest is the same for every kind: candidates and saved trees are made of a checkout's files, and are
+stored in the one `Store`.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Worktree(Protocol):
 
     @property
     def owner(self) -> Identity:
-        """Who owns the files, and whom an attempt's processes run as."""
+        """The user who owns the files, and as whom an attempt's processes run."""
         ...
 
     @property
@@ -36,31 +36,32 @@ class Worktree(Protocol):
         return self.checkout.folder
 
     async def baseline(self, *, ignored_before: frozenset[str] = frozenset()) -> Baseline:
-        """What is in the folder before an attempt. Store it: a later process may have to continue.
+        """List what is in the folder before an attempt. Store it: after a kill, a later process needs it.
 
-        A path of `ignored_before` was ignored before an earlier attempt and counts as ignored, whatever
-        `.gitignore` says now: an attempt could otherwise remove a line there, and the next candidate would
-        take in the user's `.env`.
+        A path of `ignored_before` was ignored before an earlier attempt, and still counts as ignored,
+        whatever `.gitignore` says now. Otherwise one attempt could remove a line there without a commit, and
+        the next one would start with the user's `.env` as an ordinary untracked file, which its candidate
+        would contain.
         """
         found = await candidates.take_baseline(self.checkout)
         return replace(found, ignored=found.ignored | ignored_before)
 
     async def make_git_dir(self, into: Path, *, branch: str) -> tuple[Bind, ...]:
-        """Make the repository that an agent sees in its container; see `container_git`."""
+        """Create the repository that an agent sees in its container; see `container_git`."""
         return await make_agent_git_dir(self.checkout, into, branch=branch)
 
     async def clear_oddities(self, baseline: Baseline, into: Path) -> tuple[Oddity, ...]:
-        """Move files that git cannot store, and that are not in the baseline, into the evidence folder.
+        """Move files that git cannot store, and that are not in the baseline, to the folder `into`.
 
-        Those are pipes, sockets and devices, and repositories inside the repository. A pipe called
-        `.gitignore` would block each git command that reads it.
+        These are pipes, sockets, devices, and repositories inside the repository. A pipe called `.gitignore`
+        would block every git command on the folder, ours and the user's, until the pipe is removed.
         """
         return await candidates.clear_oddities(self.checkout, baseline, into)
 
     async def snapshot(self, *, exclude: frozenset[str], baseline: Baseline) -> Snapshot:
-        """The folder as a tree in our repository. A path of `exclude` is left out while it is untracked.
+        """Store the folder as a tree in our repository; untracked paths of `exclude` are left out.
 
-        Raises TreeRefused with the path that git does not take.
+        Raises TreeRefused, with the path, when git cannot take one.
         """
         return await candidates.take_snapshot(self.checkout, exclude=exclude, baseline=baseline)
 
@@ -74,11 +75,11 @@ class Worktree(Protocol):
         ref: str,
         base: str,
     ) -> Candidate:
-        """A commit of a snapshot with the files of `overlay` laid over it, kept under a ref of ours.
+        """Make a commit of a snapshot and the files of `overlay`, and keep it under a ref of ours.
 
-        The overlay is written into the folder when the commit lands. `base` is a pinned commit of the user's.
-        Raises LinkInPath when a link, or a file in place of a folder, is in the way of an overlay's file, and
-        TreeRefused for content that git's own check of a repository would report (see `fsck`).
+        The files of the overlay are written into the folder when the commit lands. `base` is a commit of the
+        user's that is pinned. Raises LinkInPath when a link, or a file where a folder is needed, is on the
+        path of such a file, and TreeRefused for content that `git fsck` would report (see `fsck.py`).
         """
         return await candidates.build_candidate(
             self.checkout,
@@ -93,26 +94,27 @@ class Worktree(Protocol):
     async def salvage(
         self, ref: str, *, parent: str, message: str, base: str, ignored_before: frozenset[str] = frozenset()
     ) -> str:
-        """Save the folder as it is, as far as git takes it, as a commit under a ref of ours.
+        """Save the folder, whatever is in it, as a commit under a ref of ours; return the commit.
 
-        Ignored files are left out, and untracked ones that were ignored before an attempt.
+        Ignored files are left out, and untracked files that were ignored before an attempt. When git refuses
+        a file, the commit holds all changed files as a tar, too.
         """
         return await candidates.salvage(
             self.checkout, ref, parent=parent, message=message, base=base, ignored_before=ignored_before
         )
 
     async def land(self, commit: str, *, branch: str, expected: str) -> None:
-        """Move the user's branch from `expected` to a commit, and the files and index of their folder too.
+        """Move the user's branch from `expected` to a commit, with the files and index of their folder.
 
-        May be repeated: that is how a landing that was killed is finished. WorkspaceError, and nothing has
-        moved, when HEAD, branch or index are not as they were when the candidate was made.
+        May be repeated, which completes a landing that was killed. Raises WorkspaceError, and changes
+        nothing, when HEAD, branch or index are not as they were when the candidate was made.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountedFolder(Worktree):
-    """The user's own folder, mounted as it is: what an agent writes is in the user's files at once."""
+    """The user's own folder, mounted into the container: a file that an agent writes is the user's file."""
 
     user: UserRepository
 
