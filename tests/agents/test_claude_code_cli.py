@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.agents.base import LaunchRequest, Session
 from orchestrator.agents.claude_code import ClaudeCode
-from orchestrator.agents.conformance import events_of
+from orchestrator.agents.conformance import parse_lines
 from orchestrator.events import AgentEvent, AgentFault, Finished, SessionStarted
 from orchestrator.subprocesses import run
 
@@ -52,7 +52,7 @@ async def start() -> AsyncIterator[Start]:
         )
         lines = done.stdout.splitlines()
         assert lines, done.stderr.decode()
-        return Ended(exit_code=done.exit_code, lines=lines, events=events_of(driver, lines))
+        return Ended(exit_code=done.exit_code, lines=lines, events=parse_lines(driver, lines))
 
     yield started
     await run(["docker", "rm", "--force", "--volumes", container], timeout=60)

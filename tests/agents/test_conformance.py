@@ -1,4 +1,4 @@
-"""The conformance suite: every driver passes it, and it finds what it is there to find."""
+"""The conformance suite: every driver passes it, and it finds each broken promise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -83,7 +83,7 @@ BROKEN: dict[str, dict[str, Any]] = {
         "bend": lambda launch, request: replace(launch, files={"../prompt.md": b""})
     },
     "request_reaches_the_agent": {"capabilities": replace(Nop.capabilities, model="native")},
-    "resume_is_what_is_declared": {"bend": _in_argv(lambda request: str(request.session.resumed))},
+    "resume_works_as_declared": {"bend": _in_argv(lambda request: str(request.session.resumed))},
     "outcome_comes_as_declared": {"bend": lambda launch, request: replace(launch, env={})},
     "noise_is_no_success": {"answer": lambda line: (Finished(is_error=False), SessionStarted(session="s"))},
     "every_line_becomes_events": {"answer": lambda line: ("not an event",)},

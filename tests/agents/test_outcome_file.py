@@ -134,7 +134,7 @@ def folder_of_anybody() -> Iterator[Path]:
 
 @pytest.fixture
 def ordinary_user() -> Iterator[None]:
-    """Without root's power to read everything, for whoever has it."""
+    """Without root's power to read every file, when the tests run as root."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(65534)

@@ -161,7 +161,7 @@ async def test_every_folder_name_works(name: str, new: Any, code_folder: Path) -
 
 
 @pytest.mark.parametrize("kind", ["missing", "a file", "relative"])
-async def test_a_folder_that_is_none_is_refused(
+async def test_a_path_that_is_not_a_folder_is_refused(
     kind: str, new: Any, containers: Containers, code_folder: Path
 ) -> None:
     folder = {"missing": code_folder / "x", "a file": code_folder / "f", "relative": Path("code")}[kind]
@@ -224,7 +224,7 @@ async def test_without_an_engine_it_says_so(
         await new().start(code_folder)
 
 
-async def test_an_image_that_does_not_stay_alive_is_no_start(
+async def test_an_image_whose_command_ends_at_once_is_an_error(
     new: Any, made: Made, containers: Containers, code_folder: Path
 ) -> None:
     container = new(image_name=await made.image("sh", "-c", "echo what went wrong >&2; exit 3"))
@@ -318,7 +318,7 @@ async def test_files_belong_to_the_folders_owner_and_so_does_the_process(new: An
 
 
 @needs_root
-async def test_as_root_the_agent_is_told_that_it_is_contained(new: Any, code_folder: Path) -> None:
+async def test_a_container_of_root_has_is_sandbox(new: Any, code_folder: Path) -> None:
     container = new()
     await container.start(code_folder, command=("sh", "-c", "echo $IS_SANDBOX"))
     assert await printed(container, code_folder.parent / "transcript") == b"1\n"
@@ -385,15 +385,15 @@ async def test_exec_over_its_time_raises(new: Any, code_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [[], "ls -l"], ids=["nothing", "a line"])
-async def test_a_command_that_is_no_list_of_words_is_refused(
+async def test_a_command_that_is_not_a_list_of_words_is_refused(
     new: Any, containers: Containers, code_folder: Path, words: Any
 ) -> None:
     container = new()
-    with pytest.raises(CodingAgentError, match="is no command"):
+    with pytest.raises(CodingAgentError, match="is not a command"):
         await container.start(code_folder, command=words)
     assert container.container_name not in await containers.names()
     await container.start(str(code_folder), command=FOREVER)
-    with pytest.raises(CodingAgentError, match="is no command"):
+    with pytest.raises(CodingAgentError, match="is not a command"):
         await container.exec(words, timeout=30)
     await container.stop()
 

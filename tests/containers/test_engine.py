@@ -139,7 +139,7 @@ async def test_the_engine_shows_the_profile(
     ]
 
 
-async def test_a_container_belongs_to_whoever_it_is_said_to(
+async def test_a_container_runs_as_the_user_of_its_specification(
     engine: EngineClient, containers: Containers
 ) -> None:
     container = await containers.run(uid=12345, gid=23456)
@@ -257,7 +257,7 @@ async def test_text_that_is_not_utf8_is_replaced(engine: EngineClient, container
     assert (result.stdout, result.truncated) == ("a\N{REPLACEMENT CHARACTER}b", False)
 
 
-async def test_input_that_nobody_reads_holds_nothing_up(engine: EngineClient, containers: Containers) -> None:
+async def test_unread_input_does_not_block_the_command(engine: EngineClient, containers: Containers) -> None:
     result = await engine.exec(await containers.run(), ("false",), timeout=8, stdin=bytes(30_000_000))
     assert result.exit_code == 1
 
@@ -287,9 +287,7 @@ async def test_over_its_time_everything_a_command_began_is_killed(
     assert state.status == "running"
 
 
-async def test_over_its_time_input_that_nobody_read_is_given_up(
-    engine: EngineClient, containers: Containers
-) -> None:
+async def test_at_the_time_out_unread_input_is_dropped(engine: EngineClient, containers: Containers) -> None:
     container = await containers.run()
     with pytest.raises(CodingAgentTimeout, match="and was killed"):
         await engine.exec(container, ("sleep", "60"), timeout=0.7, stdin=bytes(5_000_000))

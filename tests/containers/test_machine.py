@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.containers.machine import BUNDLE_TARGET, is_passed_on, machine_of
+from orchestrator.containers.machine import BUNDLE_TARGET, can_be_passed_on, read_machine
 
 
 @pytest.mark.parametrize(
@@ -23,18 +23,18 @@ from orchestrator.containers.machine import BUNDLE_TARGET, is_passed_on, machine
     ],
 )
 def test_which_proxies_are_passed_on(address: str, passed: bool) -> None:
-    assert is_passed_on(address) is passed
+    assert can_be_passed_on(address) is passed
 
 
 def test_exceptions_go_with_a_proxy_only() -> None:
-    assert machine_of({"NO_PROXY": "internal.example"}).proxies == {}
-    with_proxy = machine_of({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "internal.example"})
+    assert read_machine({"NO_PROXY": "internal.example"}).proxies == {}
+    with_proxy = read_machine({"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "internal.example"})
     assert with_proxy.proxies == {"HTTPS_PROXY": "http://proxy.example:3128", "NO_PROXY": "internal.example"}
 
 
 def test_a_bundle_that_is_named_is_mounted(tmp_path: Path) -> None:
     bundle = tmp_path / "authorities.pem"
     bundle.write_text("")
-    machine = machine_of({"SSL_CERT_FILE": str(tmp_path / "absent"), "REQUESTS_CA_BUNDLE": str(bundle)})
+    machine = read_machine({"SSL_CERT_FILE": str(tmp_path / "absent"), "REQUESTS_CA_BUNDLE": str(bundle)})
     assert [(m.source, m.target, m.read_only) for m in machine.mounts] == [(bundle, BUNDLE_TARGET, True)]
-    assert machine_of({}).mounts == ()
+    assert read_machine({}).mounts == ()

@@ -82,7 +82,7 @@ def test_mounts_keep_their_names_as_they_are() -> None:
     ]
 
 
-def test_the_user_is_the_owner_and_root_is_said_to_be_contained() -> None:
+def test_the_user_is_the_owner_and_root_gets_is_sandbox() -> None:
     assert create_body(spec())["User"] == "1000:100"
     assert create_body(spec(env={"A": "1"}))["Env"] == ["A=1"]
     assert create_body(spec(uid=0, env={"IS_SANDBOX": "0"}))["Env"] == ["IS_SANDBOX=1"]

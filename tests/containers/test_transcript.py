@@ -38,7 +38,7 @@ async def read(folder: Path, stdout: bytes, size: int, lines: Lines, *, end: boo
             chunk = LogChunk(stream="stdout", data=stdout[start : start + size])
             await transcript.add(chunk, lines)
         if end:
-            await transcript.hand_on_rest(lines)
+            await transcript.flush_last_line(lines)
 
 
 @given(stdout=texts, stops=readings)

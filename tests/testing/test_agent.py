@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.agents.conformance import CHECKS, events_of
+from orchestrator.agents.conformance import CHECKS, parse_lines
 from orchestrator.events import Limit, Text, ToolCall
 from orchestrator.testing.agent import ScriptedAgent
 
@@ -19,7 +19,7 @@ def test_its_lines_become_events() -> None:
         b"plain words",
         b'{"limit": "unheard of", "until": null}',
     ]
-    assert events_of(ScriptedAgent(), lines) == (
+    assert parse_lines(ScriptedAgent(), lines) == (
         ToolCall(id="", name="Write", summary="a.txt"),
         Limit(kind="usage_limit", detail="the provider says usage_limit", until=1_800_000_000),
         Text(text="plain words"),

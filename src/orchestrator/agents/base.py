@@ -1,16 +1,16 @@
-"""The contract of an agent driver: it builds a command and parses lines; it runs nothing.
+"""The contract of an agent driver: it builds a command and parses lines; it starts nothing.
 
-What the events of a stream mean to the reader:
+Rules for the reader of its events:
 
 * `Finished` is a claim, and the last one of a stream counts: an agent may finish a turn, be woken up and
-  finish again. The attempt itself is over when the process has ended, never before.
+  finish again. The attempt itself ends when the process ends, never before.
 * `Finished.outcome` is None when that result carries no outcome. From a driver whose `structured_outcome` is
   native this means `unclear`, whatever the text says.
 * A stream without any `Finished` says "not completed" for drivers with a native outcome, at exit code 0 too.
   Drivers with a translated outcome never send `Finished`: exit code and outcome file speak for them.
 * `Finished.is_error` is never success, whatever outcome or exit code comes with it.
-* `Limit` and `AgentFault` are signs, not ends, and may repeat: the CLI may retry and go on to finish well.
-  Only `credential_refused` does not get better by itself.
+* `Limit` and `AgentFault` are signs, not ends, and may repeat: the CLI may retry and then finish well.
+  Only `credential_refused` never resolves itself.
 """
 
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ class LaunchRequest:
 class Launch:
     """How to start the agent. The prompt comes on its standard input from PROMPT_FILE.
 
-    HOME is not in `env`: whoever starts the container points it at HOME_FOLDER, writable and fresh.
+    HOME is not in `env`: the engine sets it to HOME_FOLDER, which is writable and empty.
     """
 
     argv: tuple[str, ...]
@@ -114,7 +114,7 @@ class AgentDriver(Protocol):
     def launch(self, request: LaunchRequest) -> Launch: ...
 
     def session_files(self, session: str) -> tuple[str, ...]:
-        """What a resumed session needs of HOME: paths relative to it, files or folders; none: no sessions."""
+        """Files and folders of HOME, relative to it, that a resumed session needs; empty without sessions."""
         ...
 
     def parser(self) -> Parser: ...

@@ -1,4 +1,4 @@
-"""Claude Code, headless: how it is started. What it prints is read in `claude_code_stream`."""
+"""Claude Code, headless: its command line. `claude_code_stream` reads its output."""
 
 import json
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ from orchestrator.agents.outcomes import OUTCOME_SCHEMA
 # Without an explicit list the CLI offers tools that keep its process alive after the final result.
 _TOOLS: Final = "Bash,Edit,Read,Task,Write"
 
-# Nothing that lies in the repository is run or obeyed as configuration; CLAUDE.md is still read,
-# through --add-dir and CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD.
+# Settings, hooks and servers that the repository defines are ignored. CLAUDE.md is still read, through
+# --add-dir and CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD.
 _ISOLATION: Final = ("--setting-sources", "", "--strict-mcp-config", "--add-dir", "/workspace")
 
 _ENV: Final = {
@@ -37,11 +37,11 @@ _ENV: Final = {
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
 }
 
-# In the order in which the CLI itself takes them when both are set (2.1.330). A subscriber's token is the
-# user's own and for this program only.
+# In the order in which the CLI itself prefers them when both are set (2.1.330). A subscriber's token may be
+# used by this CLI only.
 _CREDENTIALS: Final[tuple[CredentialKind, ...]] = ("api_key", "oauth_token")
 
-# The variable tells the CLI how to ask: by x-api-key, or by a bearer and the beta flag that belongs to it.
+# The variable decides how the CLI authenticates: by x-api-key, or by a bearer token with its beta flag.
 _TOKEN_VARIABLE: Final[Mapping[CredentialKind, str]] = {
     "api_key": "ANTHROPIC_API_KEY",
     "oauth_token": "CLAUDE_CODE_OAUTH_TOKEN",

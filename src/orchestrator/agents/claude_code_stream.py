@@ -1,4 +1,4 @@
-"""What Claude Code prints with `--output-format stream-json`, in the vocabulary of `orchestrator.events`.
+"""The output of Claude Code with `--output-format stream-json`, as events of `orchestrator.events`.
 
 One JSON object a line. Traps of the format (2.1.330):
 
@@ -7,9 +7,10 @@ One JSON object a line. Traps of the format (2.1.330):
 * A result without `structured_output` exits 0 as well; only the key's presence is an outcome.
 * `total_cost_usd` and `modelUsage` are totals of the session, over resumes;
   `model_usage_since_last_result` is the difference.
-* Each content block is an event of its own; an API failure is a made-up assistant message.
+* Each content block is an event of its own; an API failure comes as an assistant message of the CLI's own.
 
-The agent's own processes can write to this stream, so every field is checked before it is used.
+Processes of the agent can write to this stream, and so forge any line: every field is checked before it is
+used, and no line is trusted to mean success by itself.
 """
 
 import json
@@ -69,7 +70,7 @@ _LIMITS: Final[dict[object, LimitKind]] = {
     529: "overloaded",
 }
 _LIMIT_FIELDS: Final = ("api_error", "api_error_type", "error", "api_error_status", "error_status")
-"""From the most to the least telling: 402 has error "unknown", 529 has error "server_error"."""
+"""Most specific first: 402 has error "unknown", 529 has error "server_error"."""
 
 _TOOL_WORDS: Final = {
     "Bash": ("run", "command"),
@@ -87,7 +88,7 @@ _Entry = Mapping[str, Any]
 
 
 class ClaudeCodeParser:
-    """Turns lines into events; knows the sessions it announced and the calls that reported the outcome."""
+    """Turns lines into events; remembers announced sessions, and the tool calls that reported the outcome."""
 
     def __init__(self) -> None:
         self._sessions: set[str] = set()
@@ -121,14 +122,14 @@ class ClaudeCodeParser:
     def _system(self, entry: _Entry) -> list[AgentEvent] | None:
         match entry.get("subtype"):
             case "init":
-                return self._session(_string(entry, "session_id"), _string(entry, "model"))
+                return self._announce_session(_string(entry, "session_id"), _string(entry, "model"))
             case "api_retry":
                 return _api_retry(entry)
             case str(subtype) if subtype in _QUIET_SYSTEM:
                 return []
         return None
 
-    def _session(self, session: str, model: str) -> list[AgentEvent] | None:
+    def _announce_session(self, session: str, model: str) -> list[AgentEvent] | None:
         """The CLI announces its session once per turn; we do it once."""
         if not session:
             return None
@@ -156,7 +157,7 @@ class ClaudeCodeParser:
         if name == _OUTCOME_TOOL:
             self._outcome_calls.add(call)
         else:
-            yield ToolCall(id=call, name=name, summary=_in_words(name, _mapping(block, "input")))
+            yield ToolCall(id=call, name=name, summary=_summarise_call(name, _mapping(block, "input")))
 
     def _user(self, entry: _Entry) -> list[AgentEvent]:
         results = [
@@ -171,7 +172,7 @@ class ClaudeCodeParser:
         ]
 
 
-def _in_words(name: str, inputs: _Entry) -> str:
+def _summarise_call(name: str, inputs: _Entry) -> str:
     verb, key = _TOOL_WORDS.get(name, ("", ""))
     subject = _string(inputs, key)
     if key == "file_path":
@@ -209,11 +210,11 @@ def _usage_limit(entry: _Entry) -> list[AgentEvent]:
 
 def _result(entry: _Entry) -> list[AgentEvent]:
     usage = _usage(_mapping(entry, "model_usage_since_last_result"))
-    finished = _finished(entry)
+    finished = _read_finish(entry)
     return [finished] if usage == Usage() else [UsageReported(usage=usage), finished]
 
 
-def _finished(entry: _Entry) -> Finished:
+def _read_finish(entry: _Entry) -> Finished:
     is_error = (
         entry.get("is_error") is not False
         or entry.get("terminal_reason") not in (None, "completed")
@@ -231,8 +232,9 @@ def _outcome(entry: _Entry) -> Outcome | InvalidOutcome | None:
 
 def _result_detail(entry: _Entry) -> str:
     errors = entry.get("errors")
-    told = [error for error in errors if isinstance(error, str)] if isinstance(errors, list) else []
-    words = [_string(entry, "terminal_reason") or _string(entry, "subtype"), *told, _string(entry, "result")]
+    messages = [error for error in errors if isinstance(error, str)] if isinstance(errors, list) else []
+    reason = _string(entry, "terminal_reason") or _string(entry, "subtype")
+    words = [reason, *messages, _string(entry, "result")]
     return one_line(": ".join(word for word in words if word), _DETAIL_WIDTH)
 
 
@@ -279,7 +281,7 @@ def _blocks(message: _Entry) -> list[_Entry]:
 
 
 def _count(value: object) -> int:
-    """Zero for what is no count: a number out of range would not fit the journal."""
+    """The value, or zero if it is not a count: the journal cannot store a number out of range."""
     return value if type(value) is int and 0 <= value <= _LARGEST_COUNT else 0
 
 

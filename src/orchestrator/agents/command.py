@@ -19,7 +19,7 @@ OUTCOME_BY_FILE = Capabilities(
 
 @dataclass(frozen=True, slots=True)
 class PlainText:
-    """A parser for programs that print for people: every line is text."""
+    """A parser for programs with output for humans: every line is text."""
 
     def feed(self, line: bytes) -> tuple[AgentEvent, ...]:
         return (Text(text=plain(line.decode("utf-8", "replace"))),)
@@ -34,10 +34,10 @@ class Command:
     credentials = ()
 
     def program(self, request_command: tuple[str, ...]) -> str:
-        return _configured(request_command)[0]
+        return _require_program(request_command)[0]
 
     def launch(self, request: LaunchRequest) -> Launch:
-        return Launch(argv=_configured(request.command), env=attempt_env(request))
+        return Launch(argv=_require_program(request.command), env=attempt_env(request))
 
     def session_files(self, session: str) -> tuple[str, ...]:  # noqa: ARG002 - the protocol has it
         return ()
@@ -47,7 +47,7 @@ class Command:
 
 
 def attempt_env(request: LaunchRequest) -> Mapping[str, str]:
-    """What a program may know about its attempt, and where its outcome goes."""
+    """Environment variables that describe the attempt to its program, and name the outcome file."""
     return {
         "ORCHESTRATOR_RUN": request.run,
         "ORCHESTRATOR_TASK": request.task,
@@ -56,7 +56,7 @@ def attempt_env(request: LaunchRequest) -> Mapping[str, str]:
     }
 
 
-def _configured(command: tuple[str, ...]) -> tuple[str, ...]:
+def _require_program(command: tuple[str, ...]) -> tuple[str, ...]:
     if not command or not command[0]:
         raise UsageError(
             "The agent 'command' needs a program to run.",

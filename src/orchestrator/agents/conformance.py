@@ -1,7 +1,7 @@
-"""What every agent driver must keep, as checks that run against any of them.
+"""The promises of every agent driver, as checks that run against any driver.
 
-Each check yields a sentence for every promise that the driver breaks; a good driver yields nothing. Nothing
-is started: what a driver's real program does is for the driver's own tests.
+A check yields a sentence for every broken promise, and nothing for a good driver. No program is started: a
+driver's own tests cover the behaviour of its program.
 """
 
 import re
@@ -72,8 +72,8 @@ HOSTILE_LINES: Final[tuple[bytes, ...]] = (
 )
 
 
-def events_of(driver: AgentDriver, lines: Iterable[bytes]) -> tuple[AgentEvent, ...]:
-    """What a fresh parser makes of these lines."""
+def parse_lines(driver: AgentDriver, lines: Iterable[bytes]) -> tuple[AgentEvent, ...]:
+    """The events that a new parser reads from these lines."""
     parser = driver.parser()
     return tuple(event for line in lines for event in parser.feed(line))
 
@@ -108,8 +108,8 @@ def _token_is_in_the_environment_only(driver: AgentDriver) -> Iterator[str]:
     if any(_TOKEN.encode() in content for content in launch.files.values()):
         yield "the token is in a file"
     if driver.needs_model != (_TOKEN in launch.env.values()):
-        yield "the token is in the environment exactly when a model is needed: it is not so"
-    if _said(driver.launch(replace(REQUEST, token=None)), "None"):
+        yield "the token must be in the environment exactly when a model is needed"
+    if _mentions(driver.launch(replace(REQUEST, token=None)), "None"):
         yield "an absent token becomes the word None"
 
 
@@ -131,28 +131,28 @@ def _request_reaches_the_agent(driver: AgentDriver) -> Iterator[str]:
         _SESSION: capabilities.resume,
     }
     for word, support in asked.items():
-        if _said(launch, word) != (support != "ignored"):
+        if _mentions(launch, word) != (support != "ignored"):
             yield f"{word!r} is {support}, but the launch says otherwise"
 
 
-def _resume_is_what_is_declared(driver: AgentDriver) -> Iterator[str]:
+def _resume_works_as_declared(driver: AgentDriver) -> Iterator[str]:
     first = driver.launch(REQUEST)
     again = driver.launch(replace(REQUEST, session=Session(id=_SESSION, resumed=True)))
     resumes = driver.capabilities.resume != "ignored"
     if (first != again) != resumes:
-        yield "a resumed session is started differently exactly when resume is supported: it is not so"
+        yield "a resumed session must start differently exactly when resume is supported"
     if resumes != any(_SESSION in path for path in driver.session_files(_SESSION)):
-        yield "the session files that a resume needs are named exactly when it is supported: it is not so"
+        yield "session files must be named exactly when resume is supported"
 
 
 def _outcome_comes_as_declared(driver: AgentDriver) -> Iterator[str]:
     launch, by_file = driver.launch(REQUEST), driver.capabilities.structured_outcome == "translated"
-    if by_file != _said(launch, OUTCOME_FILE):
-        yield "the outcome file is named exactly when the outcome is translated: it is not so"
+    if by_file != _mentions(launch, OUTCOME_FILE):
+        yield "the outcome file must be named exactly when the outcome is translated"
 
 
 def _noise_is_no_success(driver: AgentDriver) -> Iterator[str]:
-    for event in events_of(driver, HOSTILE_LINES):
+    for event in parse_lines(driver, HOSTILE_LINES):
         if isinstance(event, Finished) and not event.is_error:
             yield f"noise became {event}"
         if isinstance(event, SessionStarted):
@@ -168,18 +168,18 @@ def _every_line_becomes_events(driver: AgentDriver) -> Iterator[str]:
             yield f"{line[:60]!r} raised {type(error).__name__}"
             continue
         if not all(isinstance(event, get_args(AgentEvent)) for event in events):
-            yield f"{line[:60]!r} gave something that is no event"
+            yield f"{line[:60]!r} gave something that is not an event"
 
 
 def _unknown_lines_are_kept(driver: AgentDriver) -> Iterator[str]:
     for line in HOSTILE_LINES:
-        for event in events_of(driver, [line]):
+        for event in parse_lines(driver, [line]):
             if isinstance(event, Unknown) and event.line != line.decode("utf-8", "replace"):
                 yield f"{line[:60]!r} was not kept as it came"
 
 
 def _text_is_text(driver: AgentDriver) -> Iterator[str]:
-    for event in events_of(driver, HOSTILE_LINES):
+    for event in parse_lines(driver, HOSTILE_LINES):
         texts = [event.text] if isinstance(event, Text) else []
         if isinstance(event, ToolCall):
             texts = [event.name, event.summary]
@@ -190,11 +190,11 @@ def _text_is_text(driver: AgentDriver) -> Iterator[str]:
 
 
 def _parsers_share_nothing(driver: AgentDriver) -> Iterator[str]:
-    if events_of(driver, HOSTILE_LINES) != events_of(driver, HOSTILE_LINES):
+    if parse_lines(driver, HOSTILE_LINES) != parse_lines(driver, HOSTILE_LINES):
         yield "a second parser reads the same lines differently"
 
 
-def _said(launch: Launch, word: str) -> bool:
+def _mentions(launch: Launch, word: str) -> bool:
     return any(word in text for text in (*launch.argv, *launch.env.values()))
 
 
@@ -209,7 +209,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             _token_is_in_the_environment_only,
             _files_stay_in_their_folders,
             _request_reaches_the_agent,
-            _resume_is_what_is_declared,
+            _resume_works_as_declared,
             _outcome_comes_as_declared,
             _noise_is_no_success,
             _every_line_becomes_events,

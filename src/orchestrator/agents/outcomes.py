@@ -1,7 +1,7 @@
-"""The outcome file: what an agent without a structured stream writes, read on the host.
+"""The outcome file of an agent without a structured stream, read on the host.
 
-The agent chose everything about this file: its kind, size and content. Nothing here follows a link, waits
-for a writer or reads more than the contract allows.
+The agent controls this path completely: it may be a link to a file of the user, a pipe that never ends, or
+gigabytes. So reading follows no link, waits for no writer, and stops at the size that the contract allows.
 """
 
 from pathlib import Path
@@ -18,12 +18,12 @@ OUTCOME_SCHEMA: Final[dict[str, Any]] = {
             "type": "string",
             "enum": ["completed", "failed", "needs_human"],
             "description": "completed: the task is done and its checks pass; failed: it cannot be done; "
-            "needs_human: only a person can decide, and `question` says what",
+            "needs_human: only the user can decide; `question` asks for the decision",
         },
         "summary": {"type": "string", "description": "What was done, in a few sentences."},
         "handoff": {
             "type": "string",
-            "description": "Markdown for whoever does the next task: decisions, and what to know.",
+            "description": "Markdown for the agent of the next task: decisions, and facts worth knowing.",
         },
         "question": {"type": "string", "description": "Required with needs_human: one question."},
         "options": {
@@ -37,11 +37,11 @@ OUTCOME_SCHEMA: Final[dict[str, Any]] = {
     "required": ["status", "summary", "handoff"],
     "additionalProperties": False,
 }
-"""For agents that take a JSON schema; `parse_outcome` checks what it cannot say."""
+"""For agents that accept a JSON schema; `parse_outcome` checks the rules that a schema cannot express."""
 
 
 def read_outcome_file(path: Path) -> Outcome | InvalidOutcome | None:
-    """The outcome an agent wrote, or None without a file; never raises for what an agent can write."""
+    """The agent's outcome, or None without a file. Never raises, whatever the agent has written."""
     try:
         raw = read_regular(path, limit=OUTCOME_MAX_BYTES)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The drivers by the names a person types; each is imported when it is asked for."""
+"""The drivers by the names that users type; each is imported when it is needed."""
 
 import difflib
 from importlib import import_module
@@ -18,7 +18,7 @@ LOGIN_FOLDERS: Final = ("/home/agent/.claude",)
 
 
 def agent_driver(name: str) -> AgentDriver:
-    """The driver called `name`; raises UsageError naming the known ones and the nearest."""
+    """The driver called `name`. Raises UsageError with the known names and the nearest one."""
     place = _DRIVERS.get(name)
     if place is None:
         raise UsageError(f"There is no agent called {name!r}.", hint=_hint(name))

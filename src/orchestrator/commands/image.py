@@ -10,10 +10,10 @@ from orchestrator.config import Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ImageInfo
 from orchestrator.containers.images import build_image
 from orchestrator.containers.project_image import (
+    build_with_dockerfile,
+    build_with_packages,
     context_hash,
     name_with_dockerfile,
-    with_dockerfile,
-    with_packages,
 )
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.project.host import Host
@@ -61,10 +61,10 @@ async def run_image(
     if settings.image.dockerfile is not None:
         dockerfile = folder / settings.image.dockerfile
         context = await _context(engine, base, dockerfile, earlier_context)
-        name = await with_dockerfile(engine, base, dockerfile, context, environ, on_line)
+        name = await build_with_dockerfile(engine, base, dockerfile, context, environ, on_line)
     if settings.image.packages:
         below = await _required(engine, name)
-        name = await with_packages(engine, name, below, settings.image.packages, environ, on_line)
+        name = await build_with_packages(engine, name, below, settings.image.packages, environ, on_line)
     return RunImage(id=(await _required(engine, name)).id, context=context)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.commands.image import run_image
 from orchestrator.config import Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
-from orchestrator.containers.machine import machine_of
+from orchestrator.containers.machine import read_machine
 from orchestrator.containers.start import remove_container, start_container
 from orchestrator.engine.container_specs import SHELL_NAME, ContainerSpecs
 from orchestrator.engine.overlays import masks, remove_overlay_folders
@@ -72,7 +72,7 @@ async def _spec(engine: ContainerEngine, project: Project, folders: AttemptFolde
         state_id=project.state.id,
         run=None,
         settings=settings,
-        machine=machine_of(project.host.environ),
+        machine=read_machine(project.host.environ),
     )
     setup = await _setup(engine, project, settings, image.id, specs.variables)
     folders.root.mkdir(mode=0o700, exist_ok=True)

@@ -21,7 +21,7 @@ from orchestrator.commands.run_facts import Settled, record_start_or_resume
 from orchestrator.commands.work import work_of
 from orchestrator.config import LoadedSettings, Settings
 from orchestrator.containers.base import ContainerEngine
-from orchestrator.containers.machine import machine_of
+from orchestrator.containers.machine import read_machine
 from orchestrator.engine.actions import RunActions
 from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
@@ -217,7 +217,7 @@ def _specs(project: Project, settings: Settings, run: str) -> ContainerSpecs:
         state_id=project.state.id,
         run=run,
         settings=settings,
-        machine=machine_of(project.host.environ),
+        machine=read_machine(project.host.environ),
     )
 
 

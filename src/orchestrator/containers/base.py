@@ -1,4 +1,4 @@
-"""The contract of a container engine, and what travels over it."""
+"""The contract of a container engine, and its data."""
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ LABEL_ATTEMPT = "ktrdr.attempt"
 
 
 KEEP_ALIVE = ("sleep", "infinity")
-"""A command for containers that others work in, whatever the image's own is."""
+"""For containers in which other commands are executed: replaces the image's own command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class ContainerLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """One container, whole: what the profile does not fix. The profile itself is always on."""
+    """Everything about one container that the profile does not fix. The profile always applies."""
 
     name: str
     image: str
@@ -75,7 +75,7 @@ class ExecResult:
     stdout: str
     stderr: str
     truncated: bool = False
-    """More was printed than the output limit; what is here is the beginning."""
+    """Whether the output was longer than the limit; only its beginning is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ class StoredImage:
 
     id: str
     names: tuple[str, ...]
-    """None for one whose name has gone to a newer image."""
+    """Empty if a newer image took its name."""
     made: datetime
 
 
@@ -121,7 +121,7 @@ class ContainerEngine(Protocol):
         ...
 
     async def image(self, name: str) -> ImageInfo | None:
-        """What is known of an image, or None when there is no such image."""
+        """Id, labels and layers of an image, or None when there is no such image."""
         ...
 
     async def images(self, labels: Mapping[str, str | None]) -> tuple[StoredImage, ...]:
@@ -129,7 +129,7 @@ class ContainerEngine(Protocol):
         ...
 
     async def remove_image(self, image: str) -> bool:
-        """Take a name away, or remove by id; False when a container or another image needs it."""
+        """Remove a name, or an image by id; False when a container or another image needs it."""
         ...
 
     async def create(self, spec: ContainerSpec) -> str:
@@ -151,7 +151,7 @@ class ContainerEngine(Protocol):
         ...
 
     async def signal(self, container: str, name: str) -> None:
-        """Send e.g. SIGINT to the main process; a container that has ended is not an error."""
+        """Send, for example, SIGINT to the main process; a container that has ended is not an error."""
         ...
 
     async def remove(self, container: str) -> None:
@@ -174,9 +174,9 @@ class ContainerEngine(Protocol):
         output_limit: int = 100_000_000,
         printed: Callable[[bytes], object] | None = None,
     ) -> ExecResult:
-        """Run a command to its end. Over `timeout` seconds what it began is killed: CodingAgentTimeout.
+        """Run a command to its end. After `timeout` seconds, kill its processes and raise CodingAgentTimeout.
 
-        `printed` gets what it prints, both streams, as it comes, up to the output limit.
+        `printed` gets the output of both streams as it arrives, up to the output limit.
         """
         ...
 

@@ -46,23 +46,25 @@ class CodingAgentContainer:
     limits: ContainerLimits = DEFAULT_LIMITS
     network: Literal["open", "none"] = "open"
     replace_existing: bool = True
-    """Whether `start` removes a left-over of the same name: right by hand, never for an attempt."""
+    """Whether `start` removes an older container of this name. Right for manual use, never for an attempt."""
     engine: ContainerEngine | None = None
-    """None: the engine that `docker` would talk to, connected by the first call and closed by `stop`."""
+    """None: the engine that `docker` uses, connected by the first call and closed by `stop`."""
     clock: Clock = field(default_factory=SystemClock)
     _connected: ContainerEngine | None = field(default=None, init=False, repr=False)
     _id: str | None = field(default=None, init=False, repr=False)
     _stopped: bool = field(default=False, init=False, repr=False)
 
     async def start(self, code_folder: Path | str, *, command: Sequence[str] | None = None) -> None:
-        """Make and start it, as the owner of `code_folder`; without `command` the image's own keeps it alive.
+        """Create and start the container as the owner of `code_folder`.
+
+        Without `command`, the image's own command keeps it alive.
 
         A relative folder is below the caller's current one.
 
-        Raises CannotStart (both an EnvironmentInvalid and a CodingAgentError) when folder, image or engine
-        are not fit. Leaves no container behind when it fails.
+        Raises CannotStart (both an EnvironmentInvalid and a CodingAgentError) when the folder, the image or
+        the engine cannot be used. Leaves no container behind when it fails.
         """
-        spec = self._spec(_absolute(Path(code_folder)), command)
+        spec = self._build_spec(_make_absolute(Path(code_folder)), command)
         self._id, self._stopped = None, False
         try:
             engine = await self._engine()
@@ -75,9 +77,9 @@ class CodingAgentContainer:
             raise
 
     async def stop(self) -> None:
-        """Remove it with every process in it; not there, or stopped before, is fine.
+        """Remove the container with every process in it; absent or stopped before is not an error.
 
-        Never hides the error that led here: while one is on its way, a failure to remove is a note on it.
+        Does not hide an error that is being handled: a failure to remove then becomes a note on that error.
         """
         try:
             if not self._stopped:
@@ -88,9 +90,9 @@ class CodingAgentContainer:
     async def exec(self, argv: Sequence[str], *, timeout: float, stdin: bytes | None = None) -> ExecResult:
         """Run a command to its end; a non-zero exit is a value, not an error.
 
-        After `timeout` seconds what it began is killed: CodingAgentTimeout.
+        After `timeout` seconds, kills every process of the command and raises CodingAgentTimeout.
         """
-        words = _words(argv)
+        words = _check_command(argv)
         engine = await self._engine()
         return await engine.exec(self._container, words, timeout=timeout, stdin=stdin)
 
@@ -110,11 +112,11 @@ class CodingAgentContainer:
         return await (await self._engine()).wait(self._container)
 
     async def signal(self, name: str) -> None:
-        """Send e.g. SIGINT to the main process; that it has ended is not an error."""
+        """Send, for example, SIGINT to the main process; a container that has ended is not an error."""
         await (await self._engine()).signal(self._container, name)
 
     async def state(self) -> ContainerState | None:
-        """None when it is not there."""
+        """None when there is no such container."""
         return await (await self._engine()).inspect(self._container)
 
     @property
@@ -135,15 +137,15 @@ class CodingAgentContainer:
             await self._connected.close()
             self._connected = None
 
-    def _spec(self, code_folder: Path, command: Sequence[str] | None) -> ContainerSpec:
-        owner = _owner(code_folder)
+    def _build_spec(self, code_folder: Path, command: Sequence[str] | None) -> ContainerSpec:
+        owner = _check_owner(code_folder)
         return ContainerSpec(
             name=self.container_name,
             image=self.image_name,
             uid=owner.st_uid,
             gid=owner.st_gid,
             limits=self.limits,
-            command=None if command is None else _words(command),
+            command=None if command is None else _check_command(command),
             working_dir=self.workspace_path,
             env=self.env,
             labels=self.labels,
@@ -152,18 +154,18 @@ class CodingAgentContainer:
         )
 
 
-def _words(command: Sequence[str]) -> tuple[str, ...]:
-    """Raises CodingAgentError for a command that is no list of words, before anything is made for it."""
+def _check_command(command: Sequence[str]) -> tuple[str, ...]:
+    """The command as a tuple. Raises CodingAgentError unless it is a non-empty list of words."""
     if isinstance(command, str) or not command:
         raise CodingAgentError(
-            f"{command!r} is no command",
+            f"{command!r} is not a command",
             where="CodingAgentContainer",
             hint="Give the program and its arguments as a list: ['ls', '-l'].",
         )
     return tuple(command)
 
 
-def _absolute(code_folder: Path) -> Path:
+def _make_absolute(code_folder: Path) -> Path:
     """Links stay as they are. Raises CannotStart for a relative path when the current folder is gone."""
     try:
         return code_folder.absolute()
@@ -175,7 +177,7 @@ def _absolute(code_folder: Path) -> Path:
         ) from None
 
 
-def _owner(code_folder: Path) -> os.stat_result:
+def _check_owner(code_folder: Path) -> os.stat_result:
     """Raises CannotStart unless it is a folder whose owner the caller can be."""
     where = str(code_folder)
     try:
@@ -184,7 +186,7 @@ def _owner(code_folder: Path) -> os.stat_result:
         raise CannotStart(
             f"the code folder cannot be used: {error.strerror}",
             where=where,
-            hint="Name a folder that is there for you.",
+            hint="Name a folder that exists and that you can read.",
         ) from error
     if not code_folder.is_dir():
         raise CannotStart("the code folder is not a folder", where=where, hint="Name a folder.")

@@ -198,7 +198,7 @@ async def exit_code(probe: Probe) -> None:
     _expect(state.exit_code == 7, f"it is {state.exit_code}")
 
 
-@_case("a signal reaches the main process, and one that comes too late is no error")
+@_case("a signal reaches the main process, and one that comes too late is not an error")
 async def signals(probe: Probe) -> None:
     async with _running(probe, "trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done") as container:
         await _until_printed(probe, container, b"ready\n")
@@ -278,7 +278,7 @@ async def archive(probe: Probe) -> None:
     _expect(seen.stdout == "1234:2345 750\n", f"owner and mode are {seen.stdout!r} {seen.stderr!r}")
 
 
-@_case("containers are found by their labels, ended ones too, and removing twice is no error")
+@_case("containers are found by their labels, ended ones too, and removing twice is not an error")
 async def labels_and_removal(probe: Probe) -> None:
     async with _running(probe, "true") as container:
         await probe.engine.wait(container)

@@ -40,7 +40,7 @@ ANSWER_SECONDS = 120.0
 _NO_ENGINE_HINT = (
     "Start Docker (`sudo systemctl start docker`, or Docker Desktop) or install it "
     "(`sudo apt-get install docker.io`); DOCKER_HOST or a Docker context says where another one listens. "
-    "`orchestrator doctor` tells more."
+    "`orchestrator doctor` shows details."
 )
 
 
@@ -55,7 +55,7 @@ async def connect_engine(endpoint: str | None = None) -> "EngineClient":
             version = await docker.version()
     except (aiodocker.DockerError, aiohttp.ClientError, TimeoutError, OSError) as error:
         await docker.close()
-        words = _words(error) or f"no answer within {CONNECT_SECONDS:g} s"
+        words = _describe(error) or f"no answer within {CONNECT_SECONDS:g} s"
         raise CannotStart(f"no container engine answers: {words}", hint=_NO_ENGINE_HINT) from error
     except BaseException:
         await docker.close()
@@ -84,7 +84,7 @@ class EngineClient:
 
     async def image(self, name: str) -> ImageInfo | None:
         async with self._request(f"look up the image {name}"):
-            found = await _or_none(self._docker.images.inspect(quote(name, safe="/:@")))
+            found = await _none_if_missing(self._docker.images.inspect(quote(name, safe="/:@")))
         if found is None:
             return None
         return ImageInfo(
@@ -116,7 +116,7 @@ class EngineClient:
         return True
 
     async def create(self, spec: ContainerSpec) -> str:
-        """Raises ConfigurationError, too: for a mount that would bring the engine's socket inside."""
+        """Raises ConfigurationError for a mount that would bring the engine's socket into the container."""
         refuse_sockets(spec, self._info.endpoint)
         async with self._request(f"create the container {spec.name}"):
             container = await self._docker.containers.create(create_body(spec), name=spec.name)
@@ -128,7 +128,7 @@ class EngineClient:
 
     async def inspect(self, container: str) -> ContainerState | None:
         async with self._request(f"inspect the container {short(container)}"):
-            found = await _or_none(self._container(container).show())
+            found = await _none_if_missing(self._container(container).show())
             return None if found is None else _state(found)
 
     async def list(self, labels: Mapping[str, str | None]) -> tuple[ContainerState, ...]:
@@ -139,7 +139,7 @@ class EngineClient:
         return tuple(state for state in states if state is not None)
 
     async def wait(self, container: str) -> ContainerState:
-        with _translated(f"wait for the container {short(container)}"):
+        with _translate_errors(f"wait for the container {short(container)}"):
             await self._container(container).wait()
         state = await self.inspect(container)
         if state is None:
@@ -151,7 +151,7 @@ class EngineClient:
             try:
                 await self._container(container).kill(signal=name)
             except aiodocker.DockerError as error:
-                if not _is_over(error):
+                if not _has_ended(error):
                     raise
 
     async def remove(self, container: str) -> None:
@@ -160,16 +160,16 @@ class EngineClient:
                 await self._container(container).delete(force=True, v=True)
             except aiodocker.DockerError as error:
                 if error.status == 409 and "in progress" in error.message:
-                    await _or_none(self._container(container).wait(condition="removed"))
+                    await _none_if_missing(self._container(container).wait(condition="removed"))
                 elif error.status != 404:
                     raise
 
     async def logs(self, container: str, *, follow: bool) -> AsyncGenerator[LogChunk, None]:
-        """Raises CodingAgentError, too, when the stream breaks; what was given before is whole."""
+        """Raises CodingAgentError when the stream breaks; chunks yielded before that are complete."""
         frames = Demultiplexer()
         # aiodocker's own reader decodes text; a transcript is bytes.
         path, params = f"containers/{container}/logs", {"stdout": True, "stderr": True, "follow": follow}
-        with _translated(f"read the output of the container {short(container)}"):
+        with _translate_errors(f"read the output of the container {short(container)}"):
             async with self._docker._query(path, params=params) as response:
                 try:
                     async for piece in response.content.iter_any():
@@ -192,8 +192,8 @@ class EngineClient:
     ) -> ExecResult:
         """A program that cannot be started is exit code 126 or 127, with the engine's words as its output.
 
-        What the command leaves running when it ends goes on running. Over the time-out everything that it
-        began is killed, other than a process that both left its session and cleared its environment.
+        Processes that the command leaves behind keep running. At the time-out all its processes are killed,
+        except those that both left its session and cleared their environment.
         """
         execution = Execution(
             container=container,
@@ -204,13 +204,14 @@ class EngineClient:
             output_limit=output_limit,
             printed=printed,
         )
-        with _translated(f"run {argv[0]} in the container {short(container)}"):
+        with _translate_errors(f"run {argv[0]} in the container {short(container)}"):
             return await run_in_container(self._docker, execution, timeout)
 
     async def put_archive(self, container: str, path: str, tar: Path) -> None:
-        with tar.open("rb") as stream, _translated(f"copy into the container {short(container)}"):
+        with tar.open("rb") as stream, _translate_errors(f"copy into the container {short(container)}"):
             url = f"containers/{container}/archive"
-            # Asked first, so that nothing is under way on a connection that the engine has refused and left.
+            # The engine must agree before the body is sent: otherwise it may refuse and close the connection
+            # while we are still sending.
             headers = {"Content-Type": "application/x-tar", "Expect": "100-continue"}
             async with self._docker._query(
                 url, "PUT", params={"path": path}, data=stream, headers=headers
@@ -222,7 +223,7 @@ class EngineClient:
     ) -> str:
         repository, _, tag = name.partition(":")
         config = {"Labels": dict(labels), "Env": [f"{key}={value}" for key, value in env.items()]}
-        with _translated(f"make an image of the container {short(container)}"):
+        with _translate_errors(f"make an image of the container {short(container)}"):
             made = await self._container(container).commit(
                 repository=repository, tag=tag or None, config=config
             )
@@ -244,7 +245,7 @@ class EngineClient:
 
     @asynccontextmanager
     async def _request(self, doing: str) -> AsyncIterator[None]:
-        with _translated(doing):
+        with _translate_errors(doing):
             async with asyncio.timeout(ANSWER_SECONDS):
                 yield
 
@@ -257,7 +258,7 @@ def _client(endpoint: str | None) -> aiodocker.Docker:
         raise CannotStart("no container engine was found on this machine", hint=_NO_ENGINE_HINT) from None
     except (aiodocker.DockerError, ValueError, OSError) as error:
         raise CannotStart(
-            f"the container engine cannot be reached: {_words(error)}", hint=_NO_ENGINE_HINT
+            f"the container engine cannot be reached: {_describe(error)}", hint=_NO_ENGINE_HINT
         ) from error
 
 
@@ -291,8 +292,8 @@ def _state(found: Mapping[str, Any]) -> ContainerState:
         status=status,
         exit_code=state["ExitCode"] if status in ("exited", "dead") else None,
         oom_killed=bool(state.get("OOMKilled")),
-        started_at=_time(state.get("StartedAt")),
-        finished_at=_time(state.get("FinishedAt")),
+        started_at=_read_time(state.get("StartedAt")),
+        finished_at=_read_time(state.get("FinishedAt")),
         error=state.get("Error") or "",
         mount_sources=tuple(
             mount["Source"] for mount in found.get("Mounts") or () if mount.get("Type") == "bind"
@@ -300,7 +301,7 @@ def _state(found: Mapping[str, Any]) -> ContainerState:
     )
 
 
-def _time(value: str | None) -> str | None:
+def _read_time(value: str | None) -> str | None:
     return None if not value or value.startswith("0001-") else value
 
 
@@ -308,11 +309,11 @@ def _label_filter(labels: Mapping[str, str | None]) -> list[str]:
     return [name if value is None else f"{name}={value}" for name, value in labels.items()]
 
 
-def _is_over(error: aiodocker.DockerError) -> bool:
+def _has_ended(error: aiodocker.DockerError) -> bool:
     return error.status == 404 or (error.status in (409, 500) and "not running" in error.message)
 
 
-async def _or_none(request: Awaitable[T]) -> T | None:
+async def _none_if_missing(request: Awaitable[T]) -> T | None:
     try:
         return await request
     except aiodocker.DockerError as error:
@@ -322,13 +323,13 @@ async def _or_none(request: Awaitable[T]) -> T | None:
 
 
 @contextmanager
-def _translated(doing: str) -> Iterator[None]:
+def _translate_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except (aiodocker.DockerError, aiohttp.ClientError, StreamBroken, TimeoutError, ConnectionError) as error:
-        words = _words(error) or f"no answer within {ANSWER_SECONDS:g} s"
+        words = _describe(error) or f"no answer within {ANSWER_SECONDS:g} s"
         raise CodingAgentError(f"the container engine could not {doing}: {words}") from error
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return error.message if isinstance(error, aiodocker.DockerError) else str(error)

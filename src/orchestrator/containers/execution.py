@@ -1,8 +1,8 @@
 """A command in a running container: its input, its output, and its end, by force if need be.
 
 The engine's API can start a command but not end it. So each one carries a mark of its own in its environment,
-which everything that it starts inherits; a second command sends SIGKILL to whatever has the mark, or is in a
-session of something that has it.
+which everything that it starts inherits; a second command sends SIGKILL to every process that has the
+mark or belongs to the session of one that has it.
 """
 
 import asyncio
@@ -26,13 +26,14 @@ _ID = re.compile(r"[0-9a-f]{64}")
 _STDIN_PIECE = 65536
 _STDERR = 2
 
-# Only a half-closed connection says that stdin is over, and not every way to an engine can carry that (TLS
-# cannot): `head` gives exactly the bytes that were promised. What the command leaves unread is read for it,
-# or Docker 20.10 keeps the connection open for ever when it is more than the pipes hold.
+# The end of stdin is normally a half-closed connection, which not every connection to an engine supports (TLS
+# does not). So `head` passes on exactly the announced number of bytes. Input that the command leaves unread
+# is drained: Docker 20.10 keeps the connection open forever when more is left than the pipes hold.
 _FEED = 'size=$1; shift; head -c "$size" | { "$@"; status=$?; cat > /dev/null; exit "$status"; }'
 
-# `read` takes a process's name apart at its last parenthesis, because the name may hold anything.
-# A pass that finds nothing alive is the end; what is still there after all passes cannot be killed.
+# `${line##*) }` skips a process's name, which may contain anything, even parentheses and spaces. Processes
+# can fork while they are searched, so the search repeats until it finds none; processes that are left after
+# all passes cannot be killed.
 _KILL = r"""
 mark=$1 sessions=' ' passes=0
 fields() {
@@ -76,7 +77,7 @@ class Execution:
 
 
 async def run_in_container(docker: Docker, execution: Execution, timeout: float) -> ExecResult:
-    """Raises CodingAgentTimeout after `timeout` seconds, when all that was begun has been killed."""
+    """After `timeout` seconds, kills the command's processes and raises CodingAgentTimeout."""
     mark = f"{MARK}={uuid.uuid4().hex}"
     output = Output(execution.output_limit, execution.printed)
     deadline = asyncio.timeout(timeout)
@@ -86,7 +87,7 @@ async def run_in_container(docker: Docker, execution: Execution, timeout: float)
     except BaseException as error:
         killed = await asyncio.shield(_kill(docker, execution, mark))
         if isinstance(error, TimeoutError) and deadline.expired():
-            raise too_long(execution, timeout, output, killed) from None
+            raise timeout_error(execution, timeout, output, killed) from None
         raise
     return ExecResult(
         exit_code=exit_code, stdout=output.stdout, stderr=output.stderr, truncated=output.truncated
@@ -94,7 +95,7 @@ async def run_in_container(docker: Docker, execution: Execution, timeout: float)
 
 
 class Output:
-    """What a command printed, up to a limit; the rest is read and dropped, so that the command goes on."""
+    """The output of a command, up to a limit; the rest is read and dropped, so that the command continues."""
 
     def __init__(self, limit: int, printed: Callable[[bytes], object] | None = None) -> None:
         self._room = limit
@@ -123,7 +124,7 @@ class Output:
 async def _run(docker: Docker, execution: Execution, mark: str, output: Output) -> int:
     name, _, value = mark.partition("=")
     command = await docker.containers.container(execution.container).exec(
-        _argv(execution),
+        _build_argv(execution),
         stdin=execution.stdin is not None,
         user=execution.user,
         environment={**execution.env, name: value},
@@ -133,7 +134,7 @@ async def _run(docker: Docker, execution: Execution, mark: str, output: Output) 
     return await _exit_code(command, execution)
 
 
-def _argv(execution: Execution) -> list[str]:
+def _build_argv(execution: Execution) -> list[str]:
     if execution.stdin is None:
         return list(execution.argv)
     return ["sh", "-c", _FEED, "sh", str(len(execution.stdin)), *execution.argv]
@@ -157,7 +158,7 @@ async def _feed(stream: Stream, stdin: bytes) -> None:
 
 
 def _abort(stream: Stream) -> None:
-    """A connection with input that nobody takes would wait for ever to be rid of it."""
+    """Closing normally would wait forever for the command to take the rest of its input."""
     connection = stream._resp.connection if stream._resp is not None else None
     if connection is not None and connection.transport is not None:
         connection.transport.abort()
@@ -167,14 +168,14 @@ async def _exit_code(command: Exec, execution: Execution) -> int:
     state = await command.inspect()
     if state["Running"] or state["ExitCode"] is None:
         raise CodingAgentError(
-            f"the engine closed the connection while {_shown(execution)} was still running",
+            f"the engine closed the connection while {_shorten_command(execution)} was still running",
             where=short(execution.container),
         )
     return int(state["ExitCode"])
 
 
 async def _kill(docker: Docker, execution: Execution, mark: str) -> bool:
-    """Whether everything with the mark is gone. Never raises but when it is cancelled."""
+    """Kill all processes with the mark; returns whether none is left. Raises only CancelledError."""
     argv = ("sh", "-c", _KILL, "sh", mark)
     killer = Execution(container=execution.container, argv=argv, user=execution.user, output_limit=0)
     try:
@@ -184,20 +185,21 @@ async def _kill(docker: Docker, execution: Execution, mark: str) -> bool:
         return False
 
 
-def too_long(execution: Execution, timeout: float, output: Output, killed: bool) -> CodingAgentTimeout:
+def timeout_error(execution: Execution, timeout: float, output: Output, killed: bool) -> CodingAgentTimeout:
     end = "and was killed" if killed else "and could not be killed: it ends when the container is removed"
     error = CodingAgentTimeout(
-        f"{_shown(execution)} took longer than {timeout:g} s {end}", where=short(execution.container)
+        f"{_shorten_command(execution)} took longer than {timeout:g} s {end}",
+        where=short(execution.container),
     )
     error.stdout, error.stderr = output.stdout, output.stderr
     return error
 
 
 def short(container: str) -> str:
-    """A container for people: names as they are, ids as `docker ps` shows them."""
+    """A container for messages: a name in full, an id as `docker ps` shows it."""
     return container[:12] if _ID.fullmatch(container) else container
 
 
-def _shown(execution: Execution) -> str:
+def _shorten_command(execution: Execution) -> str:
     line = " ".join(execution.argv)
     return line if len(line) <= 200 else f"{line[:199]}…"

@@ -1,4 +1,4 @@
-"""The agent image: where its recipe lies, and building it."""
+"""The agent image: finding its recipe and building it."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from orchestrator.errors import CodingAgentError, EnvironmentInvalid
 BUILD_SECONDS = 3600.0
 _INSPECT_SECONDS = 60.0
 _NO_ENGINE = 3
-"""The build script's exit code for: there is no engine to build with."""
+"""The build script's exit code if there is no container engine."""
 
 
 def build_script() -> Path:
@@ -50,7 +50,7 @@ async def build_image(*, name: str, base: str | None, on_line: Callable[[str], N
         raise CodingAgentError(str(error), where=name) from None
     words = (
         "\n".join(last).strip().removeprefix("Error: ")
-        or f"the build ended with exit code {exit_code} and said nothing"
+        or f"the build ended with exit code {exit_code} and printed nothing"
     )
     if exit_code == _NO_ENGINE:
         raise EnvironmentInvalid(words)

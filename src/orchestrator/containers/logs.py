@@ -2,9 +2,9 @@
 
 The engine has no position that survives a crash (several lines share a timestamp), so every reading starts at
 the beginning and skips what is stored: the length of each file says how much that is. Files are only ever
-appended to, so any moment of a `kill -9` leaves a valid position. A following read may miss the last piece,
-end early, or not end at all; so it only ever brings news, and what is true is a last reading after the
-container has ended.
+appended to, so a `kill -9` at any moment leaves a valid position. A following read may miss the last piece,
+end early, or never end. So it is only used for progress: the transcript is complete after a last reading,
+from the beginning, once the container has ended.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ from orchestrator.files import open_own
 STDOUT_FILE = "stdout"
 STDERR_FILE = "stderr"
 LINE_MAX = 32 * 1024 * 1024
-"""Bytes of one line that are handed on; the transcript has all of it."""
+"""Bytes of one line that are passed on; the transcript has the whole line."""
 
 GRACE_SECONDS = 5.0
 """How long a following read may lag behind the container's end, and the end behind the read.
 
-Real time, because a stream of the engine is waited for, and not a moment.
+In real time even under a fake clock: the wait is for a stream of the engine, not for a moment in time.
 """
 AGAIN_SECONDS = 0.5
 
@@ -57,7 +57,7 @@ class OverLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vanished:
-    """Somebody removed the container; the transcript has what was read until then."""
+    """Another process removed the container; the transcript has the output that was read until then."""
 
 
 FollowResult = Followed | OverLimit | Vanished
@@ -76,19 +76,19 @@ async def follow(
 
     The container must have been started. `on_stdout_line` gets each line of stdout that this call completes,
     without its newline; a beginning that was stored before is part of it. Lines that are stored whole are not
-    handed on again. Raises CodingAgentError when the engine does not answer; a later call goes on where this
-    one stopped.
+    passed on again. Raises CodingAgentError when the engine does not answer; a later call continues where
+    this one stopped.
     """
     with Transcript(folder, limit_bytes) as transcript:
         try:
             while True:
-                await _store(_news(engine, container), transcript, on_stdout_line)
+                await _store(_follow_output(engine, container), transcript, on_stdout_line)
                 state = await engine.inspect(container)
                 if state is None:
                     return Vanished()
                 if state.exit_code is not None:
                     await _store(engine.logs(container, follow=False), transcript, on_stdout_line)
-                    await transcript.hand_on_rest(on_stdout_line)
+                    await transcript.flush_last_line(on_stdout_line)
                     return Followed(state=state)
                 await clock.sleep(AGAIN_SECONDS)
         except _LimitReached:
@@ -96,7 +96,7 @@ async def follow(
 
 
 def stored_lines(folder: Path) -> Iterator[bytes]:
-    """The lines of stdout that are stored whole, each as `follow` hands it on; none where nothing is stored.
+    """The lines of stdout that are stored whole, each as `follow` passes it on; none where nothing is stored.
 
     `follow` starts with the line after these.
     """
@@ -147,11 +147,11 @@ class Transcript:
         self._close()
 
     def rewind(self) -> None:
-        """The next chunk is the first of a reading from the beginning."""
+        """Call this before a reading from the beginning: the next chunk is its first."""
         self._seen = {STDOUT_FILE: 0, STDERR_FILE: 0}
 
     async def add(self, chunk: LogChunk, on_stdout_line: OnLine) -> None:
-        """Store what is new; raises _LimitReached when that is more than there is room for."""
+        """Store the part of a chunk that is new; raises _LimitReached when it exceeds the limit."""
         already = self._stored[chunk.stream] - self._seen[chunk.stream]
         self._seen[chunk.stream] += len(chunk.data)
         new = chunk.data[max(already, 0) :]
@@ -164,8 +164,8 @@ class Transcript:
         if len(kept) < len(new):
             raise _LimitReached
 
-    async def hand_on_rest(self, on_stdout_line: OnLine) -> None:
-        """A last line without a newline is a line, too."""
+    async def flush_last_line(self, on_stdout_line: OnLine) -> None:
+        """Pass on the last line, which has no newline."""
         if (rest := self._line.rest()) is not None:
             await on_stdout_line(rest)
 
@@ -186,25 +186,25 @@ class _Line:
     """Bytes into lines; of a line longer than LINE_MAX only its beginning is kept."""
 
     def __init__(self) -> None:
-        self._begun = bytearray()
+        self._pending = bytearray()
 
     def add(self, data: bytes) -> list[bytes]:
         *ended, begun = data.split(b"\n")
         lines = []
         for piece in ended:
             self._extend(piece)
-            lines.append(bytes(self._begun))
-            self._begun.clear()
+            lines.append(bytes(self._pending))
+            self._pending.clear()
         self._extend(begun)
         return lines
 
     def rest(self) -> bytes | None:
-        rest = bytes(self._begun)
-        self._begun.clear()
+        rest = bytes(self._pending)
+        self._pending.clear()
         return rest or None
 
     def _extend(self, piece: bytes) -> None:
-        self._begun += piece[: LINE_MAX - len(self._begun)]
+        self._pending += piece[: LINE_MAX - len(self._pending)]
 
 
 def _unfinished_line(file: int, size: int) -> bytes:
@@ -223,10 +223,10 @@ def _after_last_newline(file: int, size: int) -> int:
     return 0
 
 
-async def _news(engine: ContainerEngine, container: str) -> AsyncGenerator[LogChunk, None]:
-    """What it prints, until the stream or the container ends; the other one gets a moment to end, too.
+async def _follow_output(engine: ContainerEngine, container: str) -> AsyncGenerator[LogChunk, None]:
+    """Output as it arrives, until the stream or the container ends; the other gets GRACE_SECONDS to end, too.
 
-    That the stream broke is no news: the caller asks the engine how the container is, and reads again.
+    A broken stream is not an error: the caller asks the engine for the container's state and reads again.
     """
     ended = asyncio.ensure_future(engine.wait(container))
     try:

@@ -1,4 +1,4 @@
-"""What a container needs of this machine to reach the network: its proxies, and whom it trusts."""
+"""The host settings that a container needs to reach the network: proxies and certificate authorities."""
 
 import ipaddress
 import urllib.parse
@@ -13,7 +13,7 @@ PROXY_VARIABLES = (*HTTP_PROXY_VARIABLES, "ALL_PROXY", "all_proxy")
 EXCEPTION_VARIABLES = ("NO_PROXY", "no_proxy")
 BUNDLE_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 BUNDLE_TARGET = "/etc/ssl/certs/ca-certificates.crt"
-"""Where the image's programs look, by the variables that it sets."""
+"""Where the image's variables point its programs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +29,20 @@ class Machine:
         return (Bind(source=self.bundle, target=BUNDLE_TARGET, read_only=True),)
 
 
-def machine_of(environ: Mapping[str, str]) -> Machine:
-    """The caller's proxies and bundle. A proxy with a password is a secret, one on this machine's loopback
-    address is somewhere else for a container: neither is passed on."""
-    proxies = {name: environ[name] for name in PROXY_VARIABLES if is_passed_on(environ.get(name, ""))}
+def read_machine(environ: Mapping[str, str]) -> Machine:
+    """The caller's proxies and certificate bundle.
+
+    A proxy with a password is not passed on, because the password is a secret; nor is one at a loopback
+    address, because inside a container that address is the container itself.
+    """
+    proxies = {name: environ[name] for name in PROXY_VARIABLES if can_be_passed_on(environ.get(name, ""))}
     exceptions = {name: environ[name] for name in EXCEPTION_VARIABLES if environ.get(name)}
     named = [Path(environ[name]) for name in BUNDLE_VARIABLES if environ.get(name)]
     bundle = next((path.resolve() for path in named if path.is_absolute() and path.is_file()), None)
     return Machine(proxies=proxies | exceptions if proxies else {}, bundle=bundle)
 
 
-def is_passed_on(address: str) -> bool:
+def can_be_passed_on(address: str) -> bool:
     """Whether a proxy's address means the same in a container and holds no secret."""
     if not address:
         return False

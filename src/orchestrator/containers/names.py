@@ -27,7 +27,7 @@ _ABSENT = "_"
 
 def component(identifier: str) -> str:
     """An id in a name: letters, digits and inner dots as they are, all else escaped; at most 80 long."""
-    return _shortened(_escaped(identifier, _PLAIN), identifier)
+    return _shorten(_escape(identifier, _PLAIN), identifier)
 
 
 def attempt_name(run: str, task: str, attempt: int) -> str:
@@ -52,7 +52,7 @@ def labels(
     task: str | None = None,
     attempt: int | None = None,
 ) -> dict[str, str]:
-    """What a container says about itself: ids verbatim, what does not apply left out."""
+    """The labels of a container: ids verbatim; labels that do not apply are left out."""
     values = {
         LABEL_KIND: kind,
         LABEL_STATE: state,
@@ -64,18 +64,18 @@ def labels(
 
 
 def _run(run: str) -> str:
-    return _shortened(_escaped(run, _PLAIN | {_HYPHEN}), run)
+    return _shorten(_escape(run, _PLAIN | {_HYPHEN}), run)
 
 
-def _escaped(identifier: str, plain: frozenset[int]) -> str:
+def _escape(identifier: str, plain: frozenset[int]) -> str:
     data = identifier.encode("utf-8", "surrogatepass")
     return "".join(
-        chr(byte) if byte in plain or _inner_dot(data, place) else f"_{byte:02x}"
+        chr(byte) if byte in plain or _is_inner_dot(data, place) else f"_{byte:02x}"
         for place, byte in enumerate(data)
     )
 
 
-def _inner_dot(data: bytes, place: int) -> bool:
+def _is_inner_dot(data: bytes, place: int) -> bool:
     """A dot between letters or digits; git allows no other, and no `.lock` at the end."""
     if data[place] != _DOT or data[place:] == b".lock":
         return False
@@ -83,7 +83,7 @@ def _inner_dot(data: bytes, place: int) -> bool:
     return len(around) == 2 and _PLAIN.issuperset(around)
 
 
-def _shortened(escaped: str, identifier: str) -> str:
+def _shorten(escaped: str, identifier: str) -> str:
     if 0 < len(escaped) <= COMPONENT_MAX:
         return escaped
     digest = hashlib.sha256(identifier.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,6 +1,6 @@
-"""The profile that every container gets, as the body of the engine's create request: pure.
+"""The security profile of every container, as the body of the engine's create request: pure.
 
-It is always on. Nothing in a ContainerSpec can take a wall away.
+It always applies. No field of a ContainerSpec can weaken it.
 """
 
 import math
@@ -17,7 +17,8 @@ GIGABYTE = 1024**3
 DEFAULT_LIMITS = ContainerLimits(memory_bytes=4 * GIGABYTE, cpus=None, pids=512)
 KILL_AFTER_SECONDS = 30
 
-# The daemon's configuration may rotate, compress or drop lines; whatever is not said here is taken from it.
+# The daemon's defaults may rotate, compress or drop log lines, and apply to every option that is not set
+# here.
 _LOGGING = {
     "Type": "json-file",
     "Config": {"max-size": "1000g", "max-file": "1", "compress": "false", "mode": "blocking"},
@@ -25,7 +26,7 @@ _LOGGING = {
 
 
 def create_body(spec: ContainerSpec) -> dict[str, Any]:
-    """What is sent to the engine to create this container."""
+    """The request that creates this container."""
     body: dict[str, Any] = {
         "Image": spec.image,
         "User": f"{spec.uid}:{spec.gid}",
@@ -45,8 +46,8 @@ def create_body(spec: ContainerSpec) -> dict[str, Any]:
 def refuse_engine_socket(sources: Iterable[str], sockets: Iterable[str]) -> None:
     """Raises ConfigurationError when a host path is, or holds, one of the engine's sockets.
 
-    Whoever can write to that socket is root on the host. Paths are compared as they stand: links are the
-    caller's to resolve.
+    A process that can write to that socket is root on the host. Paths are compared literally: the caller
+    resolves links.
     """
     for source in sources:
         for socket in sockets:
@@ -54,15 +55,16 @@ def refuse_engine_socket(sources: Iterable[str], sockets: Iterable[str]) -> None
                 raise ConfigurationError(
                     f"mounting this would put the container engine's socket {socket} into the container",
                     where=source,
-                    hint="Mount something else: whoever reaches that socket is root on this machine.",
+                    hint="Mount something else: a process that reaches that socket is root on this machine.",
                 )
 
 
 def attempt_command(argv: Sequence[str], *, limit_seconds: float, prompt_file: str) -> tuple[str, ...]:
-    """The main process of an attempt: the agent, its prompt on standard input, ended at the limit by itself.
+    """The main process of an attempt: the agent with its prompt on standard input, and its own time limit.
 
     The prompt is a redirection inside the container, because an attached stdin that breaks looks like a clean
-    end of input. `timeout` ends it even if no orchestrator ever comes back: SIGTERM, then SIGKILL.
+    end of input. `timeout` runs inside the container, so the limit holds even if the orchestrator is killed
+    and never resumed: SIGTERM, then SIGKILL.
     """
     redirected = f'exec "$@" < {shlex.quote(prompt_file)}'
     limit = str(math.ceil(limit_seconds))

@@ -37,16 +37,20 @@ OnLine = Callable[[str], None]
 
 
 def context_hash(dockerfile: Path) -> str:
-    """A hash of all that a build can see: the Dockerfile's folder without `.git`, and the file's name.
+    """A hash of all that a build can read: the Dockerfile's folder without `.git`, and the file's name.
 
     Raises EnvironmentInvalid when something in it cannot be read.
     """
     if not dockerfile.is_file():
-        raise EnvironmentInvalid("is no file (image.dockerfile)", where=str(dockerfile), hint="Name one.")
+        raise EnvironmentInvalid(
+            "is not a file (image.dockerfile)",
+            where=str(dockerfile),
+            hint="Set image.dockerfile to the path of a Dockerfile.",
+        )
     digest = sha256(os.fsencode(dockerfile.name))
     try:
-        for path in _files(dockerfile.parent):
-            digest.update(_described(path, dockerfile.parent))
+        for path in _list_files(dockerfile.parent):
+            digest.update(_describe_entry(path, dockerfile.parent))
     except OSError as error:
         raise EnvironmentInvalid(
             f"the build context cannot be read: {error.strerror}", where=str(error.filename)
@@ -54,7 +58,7 @@ def context_hash(dockerfile: Path) -> str:
     return digest.hexdigest()
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _list_files(folder: Path) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder, onerror=_fail):
         folders[:] = sorted(name for name in folders if name != ".git")
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
@@ -65,7 +69,7 @@ def _fail(error: OSError) -> None:
     raise error
 
 
-def _described(path: Path, root: Path) -> bytes:
+def _describe_entry(path: Path, root: Path) -> bytes:
     """Name, mode and content, each of a fixed length, so that two contexts never read the same."""
     mode = path.lstat().st_mode
     name = os.fsencode(path.relative_to(root))
@@ -79,7 +83,7 @@ def _digest(path: Path, mode: int) -> bytes:
     return sha256(os.fsencode(path.readlink()) if stat.S_ISLNK(mode) else b"").digest()
 
 
-async def with_dockerfile(
+async def build_with_dockerfile(
     engine: ContainerEngine,
     base: ImageInfo,
     dockerfile: Path,
@@ -103,7 +107,7 @@ async def with_dockerfile(
     return name
 
 
-async def with_packages(
+async def build_with_packages(
     engine: ContainerEngine,
     base_name: str,
     base: ImageInfo,
@@ -112,7 +116,7 @@ async def with_packages(
     on_line: OnLine,
 ) -> str:
     """The name of an image with these Debian packages on top of another. Raises EnvironmentInvalid."""
-    name = _name("packages", base.id, *packages)
+    name = _image_name("packages", base.id, *packages)
     if await engine.image(name) is None:
         on_line(f"building an image with {' '.join(packages)}")
         with tempfile.TemporaryDirectory(prefix="ktrdr-build-") as context:
@@ -123,10 +127,10 @@ async def with_packages(
 
 
 def name_with_dockerfile(base: ImageInfo, context: str) -> str:
-    return _name("dockerfile", base.id, context)
+    return _image_name("dockerfile", base.id, context)
 
 
-def _name(*content: str) -> str:
+def _image_name(*content: str) -> str:
     return f"{REPOSITORY}:{sha256(chr(0).join(content).encode()).hexdigest()[:32]}"
 
 
@@ -155,7 +159,7 @@ async def _build(
         exit_code = await subprocesses.run_lines(argv, timeout=BUILD_SECONDS, on_line=keep)
     except FileNotFoundError:
         raise EnvironmentInvalid(
-            "the docker command is missing; it builds images", hint="Install Docker's command line."
+            "the docker command, which builds images, is missing", hint="Install Docker's command line."
         ) from None
     except subprocesses.ProcessTimeout as error:
         raise EnvironmentInvalid(str(error), where=str(dockerfile)) from None
@@ -167,6 +171,6 @@ async def _build(
 
 
 def _proxies(environ: Mapping[str, str]) -> list[str]:
-    """The caller's proxies; one with a password stays out, because images keep build arguments."""
+    """The caller's proxies, except those with a password: an image keeps its build arguments."""
     given = [(name, environ.get(name, "")) for name in (*HTTP_PROXY_VARIABLES, *EXCEPTION_VARIABLES)]
     return [word for name, value in given if "@" not in value for word in ("--build-arg", f"{name}={value}")]

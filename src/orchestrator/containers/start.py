@@ -1,4 +1,4 @@
-"""Start a container of a specification, and remove one: neither leaves a container that nobody knows of."""
+"""Start a container from a specification, and remove one, without ever losing track of a container."""
 
 import asyncio
 import sys
@@ -16,7 +16,7 @@ _LOG_TAIL = 2_000
 
 
 async def start_container(engine: ContainerEngine, spec: ContainerSpec) -> str:
-    """Make the container and start it; gives its id. When this fails or is cancelled, no container is left.
+    """Create and start a container; returns its id. Leaves none behind when it fails or is cancelled.
 
     Raises CannotStart when the image is missing, CodingAgentError with the engine's own words otherwise.
     """
@@ -27,13 +27,13 @@ async def start_container(engine: ContainerEngine, spec: ContainerSpec) -> str:
         container = await _create(engine, spec)
 
     try:
-        # Cancelled half-way, the engine might have made a container whose id we never learn.
-        await _to_the_end(create())
+        # If this were cancelled half-way, the engine could have made a container whose id we never learn.
+        await _finish_uncancelled(create())
         assert container is not None
         await engine.start(container)
         await _prove_alive(engine, container, spec)
     except BaseException:
-        # A container of our name that we did not make is not ours to remove.
+        # Without an id the container of this name, if any, was made by another process: leave it alone.
         if container is not None:
             await remove_container(engine, container)
         raise
@@ -41,14 +41,14 @@ async def start_container(engine: ContainerEngine, spec: ContainerSpec) -> str:
 
 
 async def remove_container(engine: ContainerEngine, container: str) -> bool:
-    """Remove it with every process in it, even when we are cancelled meanwhile; an absent one is fine.
+    """Remove a container with all its processes, even if cancelled meanwhile; an absent one is not an error.
 
-    Never hides the error that led here: while one is on its way, a failure to remove is a note on it. Gives
-    whether the container is gone.
+    Returns whether the container is gone. Does not hide an error that is being handled: a failure to remove
+    then becomes a note on that error.
     """
     leading = sys.exc_info()[1]
     try:
-        await _to_the_end(engine.remove(container))
+        await _finish_uncancelled(engine.remove(container))
     except CodingAgentError as error:
         if leading is None:
             raise
@@ -67,7 +67,7 @@ async def _create(engine: ContainerEngine, spec: ContainerSpec) -> str:
 
 
 async def _prove_alive(engine: ContainerEngine, container: str, spec: ContainerSpec) -> None:
-    """A command of the caller's may be short; the image's own has to keep the container alive for others."""
+    """Check that the container runs. A caller's command may be short; the image's own must keep it alive."""
     if spec.command is None:
         try:
             await engine.exec(container, ("true",), timeout=ALIVE_SECONDS)
@@ -98,8 +98,8 @@ async def _tail(engine: ContainerEngine, container: str) -> str:
     return printed.decode("utf-8", "replace").strip()
 
 
-async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Finish the work even when the caller is cancelled meanwhile; the cancellation goes on afterwards."""
+async def _finish_uncancelled(work: Coroutine[Any, Any, T]) -> T:
+    """Finish the work even if the caller is cancelled meanwhile; the cancellation is raised afterwards."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

@@ -1,4 +1,4 @@
-"""The engine's multiplexed output, taken apart: pure.
+"""Splits the engine's multiplexed output into streams: pure.
 
 Each frame has a header of eight bytes: the stream (0 stdin, 1 stdout, 2 stderr, 3 the engine's own errors),
 three zeros, and the length of what follows, big-endian.
@@ -14,11 +14,11 @@ _ENGINE_ERROR = 3
 
 
 class StreamBroken(Exception):
-    """The engine reported an error inside the stream, or what came is no stream of frames."""
+    """The engine reported an error inside the stream, or the data is not a stream of frames."""
 
 
 class Demultiplexer:
-    """Takes pieces cut anywhere; gives what is complete, neighbouring frames of one stream joined."""
+    """Accepts pieces cut anywhere; returns the complete frames, with adjacent frames of one stream joined."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -47,7 +47,7 @@ class Demultiplexer:
             return None
         number, length = _HEADER.unpack_from(self._buffer, start)
         if number > _ENGINE_ERROR:
-            raise StreamBroken("the engine sent something else than framed output")
+            raise StreamBroken("the engine sent output that is not framed")
         end: int = start + _HEADER.size + length
         return end if end <= len(self._buffer) else None
 

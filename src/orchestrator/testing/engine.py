@@ -24,7 +24,7 @@ from orchestrator.containers.base import (
     StoredImage,
 )
 from orchestrator.containers.engine import refuse_sockets
-from orchestrator.containers.execution import Execution, Output, short, too_long
+from orchestrator.containers.execution import Execution, Output, short, timeout_error
 from orchestrator.errors import CodingAgentError
 from orchestrator.mounts import AnonymousVolume, Bind, Mount, Volume
 from orchestrator.testing.processes import Process, Program, Running
@@ -255,7 +255,7 @@ class FakeEngine:
         try:
             if not await running.ended_within(timeout):
                 await _killed(running)
-                raise too_long(execution, timeout, output, killed=True)
+                raise timeout_error(execution, timeout, output, killed=True)
             exit_code = await running.task
         finally:
             await _killed(running)
