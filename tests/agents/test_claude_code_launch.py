@@ -30,7 +30,7 @@ def option(argv: tuple[str, ...], name: str) -> str:
     ("credential", "variable"),
     [("api_key", "ANTHROPIC_API_KEY"), ("oauth_token", "CLAUDE_CODE_OAUTH_TOKEN")],
 )
-def test_the_token_is_presented_as_what_it_stands_for(credential: CredentialKind, variable: str) -> None:
+def test_the_token_is_presented_like_the_real_credential(credential: CredentialKind, variable: str) -> None:
     env = ClaudeCode().launch(replace(REQUEST, credential=credential)).env
     assert [name for name, value in env.items() if value == "t0ken"] == [variable]
 

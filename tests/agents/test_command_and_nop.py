@@ -29,7 +29,7 @@ REQUEST = LaunchRequest(
 )
 
 
-def test_the_program_is_run_as_configured_and_told_its_attempt() -> None:
+def test_the_program_runs_as_configured_with_its_attempt_in_the_environment() -> None:
     launch = Command().launch(REQUEST)
     assert launch.argv == ("bash", "agent.sh", "two words")
     assert launch.env == {

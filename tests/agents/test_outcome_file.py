@@ -69,7 +69,7 @@ def test_a_valid_outcome(tmp_path: Path, raw: bytes, outcome: Outcome) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_outcome_says_why(tmp_path: Path, raw: bytes, reason: str) -> None:
+def test_an_invalid_outcome_has_a_reason(tmp_path: Path, raw: bytes, reason: str) -> None:
     path = tmp_path / "outcome.json"
     path.write_bytes(raw)
     found = read_outcome_file(path)
@@ -158,7 +158,7 @@ def _unreadable(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["outcome.json", "no/folder/outcome.json"])
-def test_no_file_is_no_outcome(tmp_path: Path, name: str) -> None:
+def test_without_a_file_there_is_no_outcome(tmp_path: Path, name: str) -> None:
     assert read_outcome_file(tmp_path / name) is None
 
 

@@ -243,7 +243,7 @@ async def test_a_program_that_is_missing_is_an_exit_code(
     assert "nosuch" in result.stdout + result.stderr
 
 
-async def test_output_over_the_limit_is_dropped_and_the_command_goes_on(
+async def test_output_over_the_limit_is_dropped_and_the_command_continues(
     engine: EngineClient, containers: Containers
 ) -> None:
     container = await containers.run()
@@ -353,7 +353,7 @@ async def test_a_folder_that_is_not_there_takes_no_archive(
         await engine.put_archive(await engine.create(containers.spec()), "/nonexistent", tar)
 
 
-async def test_out_of_memory_is_told_from_a_kill(engine: EngineClient, containers: Containers) -> None:
+async def test_out_of_memory_differs_from_a_kill(engine: EngineClient, containers: Containers) -> None:
     hungry = ("sh", "-c", "head -c 200000000 /dev/zero | tail")
     limits = ContainerLimits(memory_bytes=32 * 1024**2, cpus=None, pids=64)
     assert (await engine.wait(await containers.run(*hungry, limits=limits))).oom_killed

@@ -136,7 +136,7 @@ async def test_over_the_limit_exactly_so_much_is_stored(
     assert state.status == "running"
 
 
-async def test_a_container_that_is_taken_away_is_no_end(
+async def test_a_removed_container_has_vanished_and_not_ended(
     engine: EngineClient, containers: Containers, tmp_path: Path
 ) -> None:
     container = await containers.run(*script("echo begun; exec sleep infinity"))

@@ -40,11 +40,11 @@ def test_neighbours_of_one_stream_are_joined_and_the_order_is_kept() -> None:
     )
 
 
-def test_the_engines_own_error_is_no_output() -> None:
+def test_an_error_of_the_engine_raises() -> None:
     with pytest.raises(StreamBroken, match="Error grabbing logs: unexpected EOF"):
         Demultiplexer().feed(framed(3, b"Error grabbing logs: unexpected EOF\n"))
 
 
-def test_what_is_not_framed_is_no_output() -> None:
+def test_data_without_frames_raises() -> None:
     with pytest.raises(StreamBroken):
         Demultiplexer().feed(b"plain text of a terminal")

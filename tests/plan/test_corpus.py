@@ -49,7 +49,7 @@ def test_forcing_the_recognised_format_changes_nothing(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["trap-1-sample-plan.md", "trap-2-same-length.md", "trap-2-three-deep.md"])
-def test_a_sample_plan_in_a_fence_is_no_plan(name: str) -> None:
+def test_a_sample_plan_in_a_fence_is_not_read(name: str) -> None:
     assert ids(name) == ["1.1", "1.2"]
     assert headings_by_regex(text(name)) != ["1.1", "1.2"]
 

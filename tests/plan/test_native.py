@@ -115,7 +115,7 @@ def test_other_headings_are_left_alone(heading: str) -> None:
 
 
 @pytest.mark.parametrize("heading", ["Subtask 3.1: Foo", "Tasks 3.1-3.3: Foo", "Notes on Task 3.1: Foo"])
-def test_a_heading_that_names_a_task_elsewhere_is_told(heading: str) -> None:
+def test_a_heading_that_names_a_task_elsewhere_is_reported(heading: str) -> None:
     plan = read(f"## Task 1: Real\n\nText.\n\n## {heading}\n\nText.\n")
     assert [task.id for task in plan.tasks] == ["1"]
     assert codes(plan) == {"no-acceptance", "no-verify", "not-a-task"}
@@ -380,13 +380,13 @@ def test_a_mark_at_an_end_of_the_heading_says_done(heading: str, done: bool) -> 
 
 
 @pytest.mark.parametrize("heading", ["Task M3.T2: Foo", "Task 3_1: Foo", "Task 3,1: Foo", "Task 3.E2E: Foo"])
-def test_an_id_that_goes_on_is_an_error_and_never_another_id(heading: str) -> None:
+def test_an_id_with_more_characters_is_an_error_and_never_another_id(heading: str) -> None:
     plan = read(f"## Task 1: Real\n\nText.\n\n## {heading}\n\nText.\n")
     assert [task.id for task in plan.tasks] == ["1"]
     assert "bad-task-id" in codes(plan)
 
 
-def test_a_sample_in_details_is_no_task() -> None:
+def test_a_sample_in_details_is_not_a_task() -> None:
     sample = "<details>\n<summary>Sample</summary>\n```markdown\n## Task 2.1: Fake\n```\n</details>\n"
     plan = read(f"## Task 1: A\n\nText.\n\n{sample}\n## Task 2: B\n\nText.\n")
     assert [task.id for task in plan.tasks] == ["1", "2"]

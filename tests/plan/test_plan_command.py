@@ -111,7 +111,7 @@ async def test_check(tmp_path: Path, text: str, options: list[str], exit_code: i
     assert all(line.startswith(("plan.md", "    ")) for line in printed)
 
 
-async def test_check_goes_on_after_a_plan_that_cannot_be_read(tmp_path: Path) -> None:
+async def test_check_continues_after_a_plan_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.md").write_bytes(b"\xff")
     (tmp_path / "good.md").write_text(GOOD)
     done = await orchestrator("plan", "check", "bad.md", "good.md", cwd=tmp_path)
@@ -130,7 +130,7 @@ async def test_format_is_forced(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "kind", ["missing", "folder", "fifo", "device", "file-as-folder", "large", "long-name", "loop"]
 )
-async def test_what_is_no_file_is_an_error_and_never_a_wait(
+async def test_a_path_that_is_not_a_file_is_an_error_at_once(
     tmp_path: Path, kind: str, command: list[str]
 ) -> None:
     path = tmp_path / "plan.md"

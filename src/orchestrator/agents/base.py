@@ -61,7 +61,7 @@ class LaunchRequest:
     token: str | None
     """The attempt's own token for the gateway; None for agents without a model."""
     credential: CredentialKind = "api_key"
-    """What the token stands for: the agent has to present it as it would present the real one."""
+    """The kind of the real credential: the agent presents its token in the same way."""
     command: tuple[str, ...] = ()
     """The configured program of the `command` driver; empty for others."""
 

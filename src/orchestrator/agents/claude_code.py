@@ -68,7 +68,8 @@ class ClaudeCode:
         return "claude"
 
     def launch(self, request: LaunchRequest) -> Launch:
-        return Launch(argv=_argv(request), env=_env(request))
+        token = {} if request.token is None else {_TOKEN_VARIABLE[request.credential]: request.token}
+        return Launch(argv=_argv(request), env=_ENV | token)
 
     def session_files(self, session: str) -> tuple[str, ...]:
         # The folder is named after the working directory; it holds long tool results and sub-agents.
@@ -90,8 +91,3 @@ def _argv(request: LaunchRequest) -> tuple[str, ...]:
         *(session, request.session.id),
         *("--json-schema", json.dumps(OUTCOME_SCHEMA)),
     )
-
-
-def _env(request: LaunchRequest) -> Mapping[str, str]:
-    token = {} if request.token is None else {_TOKEN_VARIABLE[request.credential]: request.token}
-    return _ENV | token

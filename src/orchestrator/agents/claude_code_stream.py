@@ -22,10 +22,8 @@ from orchestrator.events import (
     AgentEvent,
     AgentFault,
     Finished,
-    InvalidOutcome,
     Limit,
     LimitKind,
-    Outcome,
     SessionStarted,
     Text,
     ToolCall,
@@ -221,13 +219,10 @@ def _read_finish(entry: _Entry) -> Finished:
         or entry.get("api_error_status") is not None
         or entry.get("api_error") is not None
     )
-    outcome = _outcome(entry)
+    # Only the presence of the key is an outcome: null is an invalid one.
+    outcome = parse_outcome(entry["structured_output"]) if "structured_output" in entry else None
     detail = _result_detail(entry) if is_error or outcome is None else ""
     return Finished(is_error=is_error, detail=detail, outcome=outcome)
-
-
-def _outcome(entry: _Entry) -> Outcome | InvalidOutcome | None:
-    return parse_outcome(entry["structured_output"]) if "structured_output" in entry else None
 
 
 def _result_detail(entry: _Entry) -> str:

@@ -17,6 +17,7 @@ _BETWEEN = re.compile(r"&&|\|\||[;\n]")
 _NOTHING = re.compile(
     r"\s*(?:(?:true|:|exit(?:\s+0)?|pwd)\s*|(?:echo|printf|cd|set|export|sleep)\b[^|<>]*|#.*)?", re.DOTALL
 )
+# `|| true` and a last `exit 0` turn every failure into success.
 _FORGIVEN = re.compile(r"\|\|\s*(?:true|:|exit\s+0)\s*$|(?:^|[;\n])[ \t]*exit[ \t]+0\s*$")
 _PROMPT = re.compile(r"\s{0,100}\$ +\S")
 _COMMENT = re.compile(r"(?:^|\s)#.*$", re.MULTILINE)

@@ -11,6 +11,7 @@ from orchestrator.plan.diagnostics import OWN_DEPENDENCY, finding
 from orchestrator.plan.model import Criterion, Diagnostic, EndToEnd, Span, Task, TaskType
 from orchestrator.plan.values import Reference
 
+# Ids become parts of refs, container names and file names.
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST_RANGE = 500
 
@@ -156,6 +157,7 @@ def _series(id: str) -> str:
     return head + dot if dot else head.rstrip(string.ascii_lowercase).rstrip(string.digits)
 
 
+# Bounded repeats: a hostile line of blanks must not be searched again from each of its columns.
 _TICK = re.compile(r"^([ \t]{0,20}(?:[-*+]|\d{1,9}[.)])[ \t]{1,8})\[[xX]\]", re.MULTILINE)
 
 

@@ -10,7 +10,7 @@ from orchestrator.plan.values import ID
 _LEVELS = range(2, 7)
 _LONGEST_LEAD = 300
 _MARK = r"(?:✅|✔|☑|\[[xX]\]|[\[(](?:done|completed?|finished)[\])]|:(?:white|heavy)_check_mark:)"
-# What may stand before the word "Task": the number of the section, a mark, a word in brackets, an emoji by
+# Allowed before the word "Task": the number of the section, a mark, a word in brackets, an emoji by
 # its name, an anchor, the milestone or phase, and everything that is not a word.
 _LEAD = (
     r"(?P<lead>(?:"
@@ -35,7 +35,7 @@ _TASK = re.compile(
 _STRUCK = re.compile(rf"\W*~~\W*task\s+(?P<id>{ID})", re.IGNORECASE)
 _LIKE_A_TASK = re.compile(r"\W*task\s+(?P<token>[^\s:]+)\s*(?P<separator>:|[-–—]\s)", re.IGNORECASE)
 _ELSEWHERE = re.compile(rf"\b(?:tasks|subtask)\s+{ID}\s*[^\w\s]|\btask\s+{ID}\s*:", re.IGNORECASE)
-# With spaces around it a dash separates a title, unless a second id stands there by itself.
+# With spaces around it a dash separates a title, unless a second id follows by itself.
 _SEVERAL = re.compile(
     rf"(?P<joint>[-–—]|\s*(?:[/+&,]|and\b)|\s+[-–—])\s*(?:task\s+)?(?P<second>{ID})"
     r"(?P<alone>\s*(?:[:/+&,]|[-–—]\s|and\b|$))?",

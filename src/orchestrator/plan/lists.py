@@ -1,7 +1,7 @@
 """Checkbox lists: the items of a document and the lines under each."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.plan.blocks import Block, Document
@@ -53,19 +53,15 @@ def _read_text(
     starts: Callable[[Checkbox], bool],
     inside: bool,
 ) -> bool:
-    for line in _numbered(document, block):
+    for number in range(block.first, block.last + 1):
+        line = Line(number, document.lines[number - 1])
         box = next(checkboxes([line]), None)
         if box is not None and starts(box):
             items.append(Item(box=box, group=group, last=line.number))
             inside = True
-        elif line.number == block.first and line.text[:1] not in " \t" and not _BULLET.match(line.text):
+        elif number == block.first and line.text[:1] not in " \t" and not _BULLET.match(line.text):
             inside = False
         elif inside:
             items[-1].body.append(line)
             items[-1].last = line.number
     return inside
-
-
-def _numbered(document: Document, block: Block) -> Iterator[Line]:
-    for number in range(block.first, block.last + 1):
-        yield Line(number, document.lines[number - 1])

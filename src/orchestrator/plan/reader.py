@@ -34,6 +34,8 @@ _MISSING = {
     "checklist": "no item like `- [ ] What to do` that is not indented",
     "task-master": 'no JSON with `"tasks": [{"id": …}]`',
 }
+# Control characters, and marks that turn the direction of text: an editor with such a text shows another plan
+# than the one that is read.
 _HIDDEN = re.compile("[\\x01-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2069]")
 _MOST_HIDDEN = 20
 _LONGEST_PATH = 30
