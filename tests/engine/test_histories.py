@@ -113,8 +113,8 @@ def test_a_gate_that_fails_twice_and_then_passes(make_project: MakeProject) -> N
         ((floods(500),), "failed", "printed more than limits.output_bytes"),
         ((ignores("SIGINT", "SIGTERM"), floods(500)), "failed", "printed more than limits.output_bytes"),
         ((runs_out_of_memory(),), "failed", "ran out of memory"),
-        ((says("oh no"), exits(3)), "failed", "left no outcome (exit code 3)"),
-        ((says("done!"),), "unclear", "left no outcome (exit code 0)"),
+        ((says("oh no"), exits(3)), "failed", "reported no outcome (exit code 3)"),
+        ((says("done!"),), "unclear", "reported no outcome (exit code 0)"),
         ((reports("failed", summary="It cannot be done."),), "failed", "It cannot be done."),
         ((reports(),), "unclear", "after 0 tool calls"),
         ((writes("a.txt", "x"), reports(), exits(9)), "failed", "ended with exit code 9"),
@@ -165,7 +165,7 @@ def test_a_container_that_somebody_removes_charges_nobody(make_project: MakeProj
 
     project = make_project({("1", 1): (writes("a.txt", "begun\n"), waits(60), remove, waits(60))})
     report = project.run()
-    assert ends(project, report)[0] == ("interrupted", "the container was taken away from outside")
+    assert ends(project, report)[0] == ("interrupted", "another program removed the container")
     if report.status != "completed":
         report = project.resume()
     assert report.status == "completed"

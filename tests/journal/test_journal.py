@@ -66,7 +66,7 @@ def texts(facts: tuple[Fact, ...]) -> list[str]:
     return [fact.body.text for fact in facts if isinstance(fact.body, Notice)]
 
 
-async def test_facts_come_back_as_they_went_in(journal: Journal, path: Path) -> None:
+async def test_facts_are_read_as_they_were_written(journal: Journal, path: Path) -> None:
     end = AttemptEnded(
         status="failed",
         reason="näh\n\x00",
@@ -87,7 +87,9 @@ async def test_facts_come_back_as_they_went_in(journal: Journal, path: Path) -> 
 
 @settings(max_examples=30)
 @given(st.text(max_size=200))
-async def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+async def test_any_text_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     journal = Journal.open(tmp_path_factory.mktemp("j") / "journal.sqlite", SystemClock())
     await journal.append("r", Notice(text=text))
     assert texts(journal.facts("r")) == [text]
@@ -106,7 +108,7 @@ async def test_facts_after_a_number(journal: Journal) -> None:
     assert journal.facts("r", after=3) == () == journal.facts("other")
 
 
-async def test_a_state_is_folded_without_chatter(journal: Journal) -> None:
+async def test_a_state_is_folded_without_agent_output(journal: Journal) -> None:
     await journal.append("r", STARTED)
     await journal.append("r", AgentText(text="a"), task="1", attempt=1)
     await journal.append("r", AgentTool(name="n", summary="s"), task="1", attempt=1)
@@ -139,7 +141,7 @@ async def test_the_first_of_a_kind_and_key_wins(journal: Journal) -> None:
     assert [fact.n for fact in journal.facts("r")] == [1, 2, 3, 4, 5]
 
 
-async def test_an_append_of_whoever_changes_the_data_version(journal: Journal, path: Path) -> None:
+async def test_an_append_of_any_process_changes_the_data_version(journal: Journal, path: Path) -> None:
     before = journal.data_version()
     assert journal.data_version() == before
     python("await journal.append('r', Notice(text='other'))", path)
@@ -161,7 +163,7 @@ async def until(happened: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_facts_are_followed_in_order_whoever_appends_them(path: Path) -> None:
+async def test_facts_of_all_processes_are_followed_in_order(path: Path) -> None:
     journal, other = Journal.open(path, SystemClock()), Journal.open(path, SystemClock())
     await journal.append("r", Notice(text="before"))
     heard: list[str] = []
@@ -176,7 +178,7 @@ async def test_facts_are_followed_in_order_whoever_appends_them(path: Path) -> N
     other.close()
 
 
-async def test_who_only_reads_can_follow_too(journal: Journal, path: Path) -> None:
+async def test_a_reader_can_follow_too(journal: Journal, path: Path) -> None:
     reading = reader.JournalReader.open_existing(path, SystemClock())
     assert reading is not None
     heard: list[str] = []
@@ -188,7 +190,7 @@ async def test_who_only_reads_can_follow_too(journal: Journal, path: Path) -> No
     reading.close()
 
 
-async def test_an_append_of_this_process_is_followed_at_once_that_of_another_at_the_next_look(
+async def test_an_append_of_this_process_is_followed_at_once_that_of_another_after_a_poll(
     path: Path,
 ) -> None:
     clock = FakeClock()
@@ -331,7 +333,7 @@ MIGRATIONS = module._migrations()
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
-async def test_a_file_of_every_version_is_brought_up_to_date(path: Path, version: int) -> None:
+async def test_a_file_of_every_version_is_migrated(path: Path, version: int) -> None:
     with sqlite3.connect(path) as raw:
         for script in MIGRATIONS[:version]:
             raw.executescript(script)
@@ -384,7 +386,7 @@ def test_a_damaged_file_is_an_error_with_a_next_step(path: Path, content: bytes)
     assert path.read_bytes() == content
 
 
-def test_a_folder_in_its_place_is_an_error_with_a_next_step(path: Path) -> None:
+def test_a_folder_at_its_path_is_an_error_with_a_next_step(path: Path) -> None:
     path.mkdir()
     with pytest.raises(EnvironmentInvalid):
         Journal.open(path, SystemClock())

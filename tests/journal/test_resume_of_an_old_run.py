@@ -51,7 +51,7 @@ def command(code: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.docker
-def test_it_continues_where_it_was(code: Path) -> None:
+def test_a_run_of_an_old_journal_continues_where_it_was(code: Path) -> None:
     agent = shlex.join(("bash", "-c", AGENT))
     done = command(code, "resume", RUN, "-g", "a", "--json", "--agent-command", agent)
     assert done.returncode == 0, done.stdout + done.stderr

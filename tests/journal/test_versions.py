@@ -83,7 +83,7 @@ def test_its_runs_are_what_they_were(old: Path) -> None:
     assert state.evidence_given == 5  # e1 and e2 on the base, then one for each candidate
 
 
-async def test_who_appends_migrates_it_and_continues_the_numbers(old: Path) -> None:
+async def test_an_append_migrates_it_and_continues_the_numbers(old: Path) -> None:
     opened = Journal.open(old, SystemClock())
     run = RunJournal.open(opened, RUN)
     before = run.state.last_n
@@ -119,7 +119,7 @@ def test_while_an_older_gateway_serves_attempts_it_is_not_migrated(
     assert version(old) == reader.VERSION
 
 
-def test_a_gateway_of_this_version_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_gateway_of_this_version_does_not_prevent_opening(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     with held(tmp_path / "gateway.lock"):
         Journal.open(path, SystemClock()).close()  # a new one

@@ -56,7 +56,7 @@ def test_a_task_whose_dependencies_are_neither_finished_nor_included_is_refused(
     begin(scene, task("1"), task("2", depends="1"), **MAKES)
     done = scene.orchestrator(*words, "--json", *AGENT)
     assert (done.exit_code, done.stdout) == (2, b""), done
-    assert any(said in done.err for said in ("task 1", "tasks: 1, 2", "no task is left")), done
+    assert any(said in done.err for said in ("task 1", "tasks: 1, 2", "no task is selected")), done
     assert not scene.ever_started()
 
 

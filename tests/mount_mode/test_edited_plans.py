@@ -144,7 +144,7 @@ def test_a_begun_task_that_is_gone_and_a_plan_that_cannot_be_read_are_refused(sc
     edit(scene, "## Task 2", "## Task 3")
     gone = resume(scene)
     assert (gone.exit_code, gone.stdout) == (2, b"")
-    assert "task 2 was begun, and is not in the plan any more" in gone.err
+    assert "task 2 was started, but is no longer in the plan" in gone.err
     edit(scene, "## Task 3", "## Task 1")
     twice = resume(scene)
     assert (twice.exit_code, twice.stdout) == (2, b"")

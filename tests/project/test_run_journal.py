@@ -118,7 +118,7 @@ async def test_a_change_is_a_fact_of_another_process(run: RunJournal, other: Jou
     assert run.state.cancel_requested
 
 
-async def test_a_change_that_an_append_has_folded_is_told_once(run: RunJournal, other: Journal) -> None:
+async def test_a_change_that_an_append_has_folded_is_reported_once(run: RunJournal, other: Journal) -> None:
     await other.append("r", CancelRequested())
     await run.append(Notice(text="mine"))
     await asyncio.wait_for(run.changed(), 20)
@@ -146,7 +146,7 @@ async def test_no_names_are_no_fact(run: RunJournal) -> None:
     assert run.state.last_n == 1
 
 
-async def test_a_run_that_is_opened_hears_nothing_of_before(run: RunJournal, journal: Journal) -> None:
+async def test_listeners_of_an_opened_run_hear_only_later_facts(run: RunJournal, journal: Journal) -> None:
     await run.append(AgentText(text="the last word"), task="1", attempt=1)
     heard: list[Fact] = []
     again = RunJournal.open(journal, "r", (heard.append,))
@@ -227,7 +227,9 @@ async def held(path: Path, seconds: float) -> None:
         connection.execute("ROLLBACK")
 
 
-async def test_the_loop_goes_on_while_another_process_holds_the_journal(run: RunJournal, path: Path) -> None:
+async def test_the_loop_continues_while_another_process_holds_the_journal(
+    run: RunJournal, path: Path
+) -> None:
     holding = asyncio.create_task(held(path, 0.5))
     await asyncio.sleep(0.05)
     appending = asyncio.create_task(run.append(Notice(text="waits")))
@@ -239,7 +241,7 @@ async def test_the_loop_goes_on_while_another_process_holds_the_journal(run: Run
     await holding
 
 
-async def test_an_append_that_is_cancelled_is_stored_and_folded_all_the_same(
+async def test_an_append_that_is_cancelled_is_stored_and_folded_nevertheless(
     run: RunJournal, journal: Journal, heard: list[Fact], path: Path
 ) -> None:
     holding = asyncio.create_task(held(path, 0.3))
@@ -270,7 +272,7 @@ async def test_cancelled_at_every_turn_of_the_loop_state_and_journal_agree(
         assert run.state.last_n == len(heard)
 
 
-async def test_one_that_is_cancelled_and_cannot_be_stored_raises_cancelled_and_the_next_works(
+async def test_an_append_that_is_cancelled_and_cannot_be_stored_raises_cancelled(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "BUSY_SECONDS", 0.2)

@@ -66,7 +66,7 @@ def test_a_document() -> None:
         ("PLAN", "HANDOFF_PLAN"),
     ],
 )
-def test_it_lies_beside_the_plan(plan: str, expected: str) -> None:
+def test_the_document_is_in_the_folder_of_the_plan(plan: str, expected: str) -> None:
     wanted = expected if expected.endswith(".md") else f"{expected}.md"
     assert handoff_path(plan) == wanted
 
@@ -89,7 +89,7 @@ def test_what_a_person_wrote_between_sections_stays() -> None:
     assert "A word of mine." in with_section(text, "A greeting", section("1", notes="Otherwise."))
 
 
-def test_an_empty_claim_and_no_change_are_said_so() -> None:
+def test_an_empty_claim_and_no_change_are_shown_as_such() -> None:
     text = document(section(outcome="  ", notes="", changes=()))
     assert "(the agent gave no summary)" in text
     assert text.count("(none)") == 2
@@ -158,7 +158,7 @@ SECTIONS = st.builds(section, task=IDS, title=TEXT, outcome=TEXT, notes=TEXT)
 
 
 @given(st.lists(SECTIONS, min_size=1, max_size=6))
-def test_the_last_word_of_each_task_stands_once_in_the_order_of_the_first(
+def test_each_task_has_one_section_with_its_latest_text(
     sections: list[HandoffSection],
 ) -> None:
     last = {each.task: each for each in sections}

@@ -103,13 +103,13 @@ def test_what_earlier_tasks_left_is_in_it_whole() -> None:
 
 
 @pytest.mark.parametrize("session_goes_on", [False, True], ids=["new session", "session goes on"])
-def test_a_failed_gate_is_told_with_command_exit_code_and_output(session_goes_on: bool) -> None:
+def test_the_prompt_shows_a_failed_gate_with_command_exit_code_and_output(session_goes_on: bool) -> None:
     found = text(previous=last_of(FAILED_GATE), session_goes_on=session_goes_on)
     assert "exit code 2" in found and "make check" in found and "AssertionError: 1 != 2" in found
     assert "1.1" in found and "plans/greeting.md" in found
 
 
-def test_gates_that_passed_are_not_told_again() -> None:
+def test_the_prompt_leaves_out_gates_that_passed() -> None:
     state = history(
         ended("completed"),
         candidate(evidence=("e1", "e2")),
@@ -134,7 +134,7 @@ def test_question_answer_and_guidance_are_word_for_word(session_goes_on: bool) -
     assert "Mind the $gap {and} %s." in found
 
 
-def test_an_open_question_is_not_told() -> None:
+def test_the_prompt_leaves_out_an_open_question() -> None:
     state = history(ended("needs_human"), asked())
     assert "Question:" not in text(questions=state.questions)
 
@@ -149,11 +149,11 @@ ENDS = {
 
 
 @pytest.mark.parametrize(("state", "expected"), ENDS.values(), ids=ENDS)
-def test_an_attempt_that_came_to_nothing_is_told_why(state: RunState, expected: str) -> None:
+def test_the_prompt_says_why_the_last_attempt_did_not_land(state: RunState, expected: str) -> None:
     assert expected in text(previous=last_of(state))
 
 
-def test_how_the_base_stands_is_told_before_the_work() -> None:
+def test_the_prompt_shows_how_the_gates_ended_on_the_base() -> None:
     def checked(before: str) -> BaseChecked:
         return BaseChecked(
             gate="verify-1", command=f"make {before}", before=before, exit_code=1, evidence="e1", seconds=1

@@ -165,7 +165,7 @@ def test_the_refusal_names_the_fact() -> None:
         state_after(*READY, finished("completed", 1, "9"))
 
 
-def test_a_resume_gives_failed_tasks_another_chance_and_leaves_done_ones() -> None:
+def test_a_resume_gives_failed_tasks_new_attempts_and_keeps_done_ones() -> None:
     state = state_after(begun("1", "2"), finished(task="1"), finished("failed", task="2"), resumed())
     assert state.tasks["1"].finished is not None
     assert state.tasks["2"].finished is None
@@ -177,7 +177,7 @@ def test_the_options_of_a_resume_count() -> None:
     assert state_after(begun(), resumed(guidance="this way")).options.guidance == "this way"
 
 
-def test_a_gate_heard_again_under_its_evidence_replaces_its_verdict() -> None:
+def test_a_gate_that_ran_again_replaces_its_verdict() -> None:
     history = (*READY, attempt(), ended("completed"), candidate(), gate("unavailable"), gate("pass"))
     (only,) = state_after(*history).tasks["1"].attempts[0].gates
     assert only.verdict == "pass"
@@ -212,7 +212,7 @@ def test_evidence_ids_are_counted_once(entries: tuple[Entry, ...], given: int) -
     assert state_after(*READY, *entries).evidence_given == given
 
 
-def test_a_base_run_that_was_cut_off_is_replaced_gate_by_gate() -> None:
+def test_a_base_run_that_was_interrupted_is_replaced_gate_by_gate() -> None:
     def checked(gate: str, code: int) -> Entry:
         body = BaseChecked(
             gate=gate, command="x", before="red", exit_code=code, evidence=next(ids), seconds=1

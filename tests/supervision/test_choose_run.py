@@ -53,7 +53,7 @@ UNFINISHED = {
 
 
 @pytest.mark.parametrize(("state", "expected"), UNFINISHED.values(), ids=UNFINISHED)
-def test_what_can_be_gone_on_with(state: RunState, expected: bool) -> None:
+def test_which_runs_can_be_resumed(state: RunState, expected: bool) -> None:
     assert is_unfinished(state) == expected
 
 
@@ -122,7 +122,9 @@ CHOICES = {
 
 
 @pytest.mark.parametrize(("records", "of_plan", "selection", "expected"), CHOICES.values(), ids=CHOICES)
-def test_the_choice(records: list[RunState], of_plan: Plan, selection: Selection, expected: object) -> None:
+def test_what_run_does_about_a_plan(
+    records: list[RunState], of_plan: Plan, selection: Selection, expected: object
+) -> None:
     assert choose_run(records, of_plan, selection, on_branch=COMMITS) == expected
 
 
@@ -131,7 +133,7 @@ def test_what_is_not_on_the_branch_any_more_is_not_done() -> None:
     assert choice == new("2", imported={"1": "candidate1.1", "3": "candidate3.1"})
 
 
-def test_the_same_selection_goes_on_with_its_unfinished_run() -> None:
+def test_the_same_selection_resumes_its_unfinished_run() -> None:
     run = record(run_ended("failed"), only=("2",))
     selection = Selection(only=("2",))
     assert choose_run([run], PLAN, selection, on_branch=frozenset()) == ResumeRun(state=run)
@@ -157,7 +159,7 @@ def test_a_dependency_that_an_earlier_run_finished_counts() -> None:
     assert choice == new("2", imported={"1": "candidate1.1"}, skipped=("3",))
 
 
-def test_a_dependency_of_a_task_that_is_left_out_itself_is_nobodys_business() -> None:
+def test_dependencies_of_tasks_that_are_left_out_are_not_checked() -> None:
     choice = choose_run([], NEEDING, Selection(only=("3",)), on_branch=frozenset())
     assert choice == new("3", skipped=("1", "2"))
 

@@ -116,7 +116,7 @@ def test_the_status(report: AgentReport, ending: Ending, outcome: Claimed, expec
     ("calls", "least", "expected"),
     [(0, 1, "unclear"), (1, 1, "completed"), (2, 3, "unclear"), (0, 0, "completed")],
 )
-def test_done_without_having_done_anything(calls: int, least: int, expected: AttemptStatus) -> None:
+def test_success_needs_enough_tool_calls(calls: int, least: int, expected: AttemptStatus) -> None:
     assert verdict(FINE, OK, COMPLETED, calls=calls, least=least).status == expected
 
 
@@ -131,7 +131,7 @@ def test_the_question_is_the_reason() -> None:
     assert found.claim is not None and found.claim.options == ("a", "b") and found.claim.recommendation == "a"
 
 
-def test_a_refused_credential_is_called_so() -> None:
+def test_a_refused_credential_is_named_in_the_reason() -> None:
     assert verdict(REFUSED, BAD, None).reason == "credential refused: 401"
 
 
@@ -140,7 +140,7 @@ def test_a_usage_limit_says_until_when() -> None:
 
 
 @pytest.mark.parametrize("until", [float("inf"), float("-inf"), float("nan"), 1e300, -1e300])
-def test_a_time_that_is_none_is_left_out(until: float) -> None:
+def test_an_impossible_time_is_left_out(until: float) -> None:
     report = AgentReport(limit=Limit(kind="usage_limit", detail="", until=until))
     assert verdict(report, BAD, None).until is None
 
@@ -202,7 +202,7 @@ def test_a_report_counts_calls_and_usage_and_keeps_the_last_result() -> None:
         ("overloaded", False),
     ],
 )
-def test_only_limits_that_do_not_go_by_are_kept(kind: str, parks: bool) -> None:
+def test_only_limits_that_last_are_kept(kind: str, parks: bool) -> None:
     assert (after(Limit(kind=kind, detail="x")).limit is not None) == parks  # type: ignore[arg-type]
 
 

@@ -307,12 +307,12 @@ RESUMED = {
 
 
 @pytest.mark.parametrize(("entries", "work", "expected"), FIRST_TIME.values(), ids=FIRST_TIME)
-def test_the_next_thing(entries: tuple[Entry, ...], work: Work, expected: str) -> None:
+def test_the_next_step(entries: tuple[Entry, ...], work: Work, expected: str) -> None:
     assert said(decide(state_after(*entries), work)) == expected
 
 
 @pytest.mark.parametrize(("entries", "expected"), RESUMED.values(), ids=RESUMED)
-def test_the_next_thing_of_a_resumed_run(entries: tuple[Entry, ...], expected: str) -> None:
+def test_the_next_step_of_a_resumed_run(entries: tuple[Entry, ...], expected: str) -> None:
     assert said(decide(state_after(*entries), WORK)) == expected
 
 
@@ -332,7 +332,7 @@ def test_these_ends_are_charged(status: AttemptStatus) -> None:
     assert said(decide(state_after(*history), work)) == "FailTask 1"
 
 
-def test_interruptions_are_nobodys_fault_and_bounded() -> None:
+def test_interruptions_are_not_charged_and_their_number_is_limited() -> None:
     assert MAX_INTERRUPTIONS == 3
     twice = (*READY, *cut_off(1), *cut_off(2))
     thrice = (*twice, *cut_off(3))
@@ -484,7 +484,7 @@ TWO_WORKERS = {
 
 
 @pytest.mark.parametrize(("entries", "work", "busy", "expected"), TWO_WORKERS.values(), ids=TWO_WORKERS)
-def test_what_begins_beside_what(
+def test_what_starts_beside_busy_lanes(
     entries: tuple[Entry, ...], work: Work, busy: set[str], expected: str
 ) -> None:
     assert said(decide(state_after(*entries), work, frozenset(busy))) == expected

@@ -10,7 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
 from orchestrator.run.facts import PlanTaken, RunStarted
 from orchestrator.run.state import RunState, advance, fold
-from orchestrator.supervision.plan_edits import entries_of, in_flight, take_edited, ticked_off
+from orchestrator.supervision.plan_edits import entries_of, is_in_flight, take_edited, ticked_off
 
 NONE = frozenset[str]()
 
@@ -61,7 +61,7 @@ def test_a_finished_task_that_is_gone_stays_finished() -> None:
 @pytest.mark.parametrize(("keep", "redo", "met"), [("1", "", True), ("", "1", False)], ids=["keep", "redo"])
 def test_a_finished_task_that_was_edited(keep: str, redo: str, met: bool) -> None:
     edited = plan(t1="one more", t2="two", t3="three")
-    with pytest.raises(UsageError, match="task 1 is finished, and its text was edited"):
+    with pytest.raises(UsageError, match="task 1 is finished, but its text was edited"):
         taken(edited)
     state = taken(edited, keep=keep, redo=redo)
     assert (state.tasks["1"].is_done, state.tasks["1"].entry.hash) == (met, "one more")
@@ -70,7 +70,7 @@ def test_a_finished_task_that_was_edited(keep: str, redo: str, met: bool) -> Non
 
 
 def test_a_task_that_was_begun_may_not_go_and_one_that_was_not_may() -> None:
-    with pytest.raises(UsageError, match="task 2 was begun"):
+    with pytest.raises(UsageError, match="task 2 was started"):
         taken(plan(t1="one", t3="three"))
     assert list(taken(plan(t1="one", t2="two")).tasks) == ["1", "2"]
 
@@ -82,10 +82,10 @@ def test_new_tasks_of_a_run_with_some_tasks_only_are_left_out() -> None:
     assert left_out.status == "skipped"
 
 
-def test_a_plan_is_not_exchanged_under_what_has_been_begun() -> None:
-    assert not in_flight(STATE)
-    assert in_flight(record(task_started(), attempt()))
-    assert in_flight(record(task_started(), attempt(), ended("completed"), landing()))
+def test_an_attempt_or_landing_without_an_end_is_in_flight() -> None:
+    assert not is_in_flight(STATE)
+    assert is_in_flight(record(task_started(), attempt()))
+    assert is_in_flight(record(task_started(), attempt(), ended("completed"), landing()))
 
 
 def test_a_ticked_task_is_imported_unless_it_was_begun_or_is_to_be_redone() -> None:

@@ -12,7 +12,7 @@ from orchestrator.project.project import Project, opened_project
 from orchestrator.run.report import RunReport
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import ResumeRun
-from orchestrator.supervision.plan_edits import in_flight, left_by_attempts, take_edited
+from orchestrator.supervision.plan_edits import is_in_flight, left_by_attempts, take_edited
 
 
 async def resume(host: Host, request: ResumeRequest) -> RunReport:
@@ -40,7 +40,7 @@ def plan_for_resume(
     """
     stored = project.stored_plan(state)
     keep, redo = frozenset(given.keep), frozenset(given.redo)
-    if keep | redo and in_flight(state):
+    if keep | redo and is_in_flight(state):
         raise UsageError(
             f"run {state.run} was cut off in the middle of a task",
             where="--keep, --redo",
@@ -48,7 +48,7 @@ def plan_for_resume(
         )
     digest = sha256(found or b"").hexdigest()
     # An attempt may have written the file: only what the user saved while nobody was at work counts.
-    edited = found is not None and not in_flight(state) and digest not in left_by_attempts(state)
+    edited = found is not None and not is_in_flight(state) and digest not in left_by_attempts(state)
     content = found if edited and found is not None else stored.content
     if content == stored.content and not keep | redo:
         return ResumeRun(state=state), ReadPlan(

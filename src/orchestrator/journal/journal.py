@@ -1,10 +1,14 @@
-"""One SQLite file per state folder, in WAL mode; short IMMEDIATE transactions.
+"""One SQLite file per state folder, in WAL mode, written in short IMMEDIATE transactions.
 
-A file of a newer version is refused, an older one is migrated by the numbered files beside this module.
+A file of a newer version is refused; an older one is migrated by the numbered files in `sql/migrations/`.
 Measured rates: `benchmarks/journal.py`.
 
-Writing can wait up to BUSY_SECONDS for another process and always waits for the disk, so it happens in one
-thread that belongs to the journal and has a connection of its own.
+`synchronous = FULL` makes each commit wait for the disk. An intent that a power failure could take back would
+be worthless: the container or the moved branch would be there and its fact would not.
+
+A write waits for the disk, and up to BUSY_SECONDS for another process. In the event loop that would stop the
+output of all agents, so all writing happens in one thread that belongs to the journal and has its own
+connection.
 """
 
 import asyncio
@@ -42,11 +46,11 @@ from orchestrator.text import utc_text
 T = TypeVar("T")
 
 LOCK_SECONDS = 5.0
-"""A gateway that nobody needs any more ends sooner."""
+"""How long a migration waits for a gateway; an idle gateway exits sooner."""
 
 
 class Facts:
-    """The facts as the journal's thread reads and writes them."""
+    """Reading and writing facts inside a transaction, in the journal's thread."""
 
     def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
         self._connection = connection
@@ -64,7 +68,7 @@ class Facts:
         attempt: int | None = None,
         key: str | None = None,
     ) -> Fact:
-        """Only in a transaction."""
+        """Store the fact with the next number of its run. Raises IntegrityError as `Journal.append` does."""
         at = utc_text(self._clock.now())
         row = {
             "run": run,
@@ -85,21 +89,21 @@ class Journal(JournalReader):
     def __init__(self, reading: sqlite3.Connection, writing: sqlite3.Connection, clock: Clock) -> None:
         super().__init__(reading, clock)
         self._writing = writing
-        """Used in the thread only."""
+        """Used in the journal's thread only."""
         self._facts = Facts(writing, clock)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._pauses: set[asyncio.Future[None]] = set()
-        """Of those who follow the journal in this process."""
+        """The waiting `follow` calls of this process."""
 
     @classmethod
     def open(cls, path: Path, clock: Clock) -> "Journal":
-        """Open or make the journal; raises EnvironmentInvalid when it is damaged or of a newer version."""
+        """Open the journal or create it. Raises EnvironmentInvalid if it is damaged or of a newer version."""
         with unusable_journals(path):
-            writing = _opened(path)
+            writing = _open_for_writing(path)
             return cls(connect(path), writing, clock)
 
     def close(self) -> None:
-        """Finish what is being written, then close."""
+        """Finish all transactions that were asked for, then close."""
         self._thread.shutdown()
         self._writing.close()
         super().close()
@@ -113,21 +117,23 @@ class Journal(JournalReader):
         attempt: int | None = None,
         key: str | None = None,
     ) -> Fact:
-        """Store one fact durably and give it with its number.
+        """Store one fact durably and return it with its number.
 
-        Raises sqlite3.IntegrityError when a fact of this kind and `key` exists already, StorageError when
-        it cannot be stored.
+        Raises sqlite3.IntegrityError if the run has a fact of this kind and `key` already, StorageError if
+        the fact cannot be stored.
         """
         return await self.transact(lambda facts: facts.append(run, body, task=task, attempt=attempt, key=key))
 
     async def transact(
         self, work: Callable[[Facts], T], *, stored: Callable[[T], None] = lambda result: None
     ) -> T:
-        """Do `work` while nobody else can write; once it is durable, `stored` gets its result in the loop.
+        """Do `work` while no other process can write; then call `stored` with its result in the event loop.
 
-        Transactions take place in the order in which they are asked for. One that was asked for takes place
-        and is reported to `stored` even when the waiting task is cancelled; CancelledError is raised after
-        that, so that whoever cleans up finds the journal and what was folded from it in step.
+        All of `work` is stored or, if it raises, nothing. Transactions are carried out in the order of the
+        calls. When the waiting task is cancelled, the transaction is carried out and reported to `stored`
+        nevertheless, and CancelledError is raised afterwards. Otherwise the code that cleans up after the
+        cancellation would work with a state that lacks the last fact: it would not remove the container that
+        this fact announces.
         """
 
         def report(result: T) -> None:
@@ -138,7 +144,7 @@ class Journal(JournalReader):
         return await self._in_thread(partial(self._transact, work), report)
 
     async def read(self, work: Callable[[Facts], T], *, seen: Callable[[T], None]) -> T:
-        """As `transact` and in the same order, but `work` only reads and waits for no other process."""
+        """As `transact`, in one order with it. `work` only reads, so it does not wait for other processes."""
         return await self._in_thread(partial(self._read, work), seen)
 
     async def _in_thread(self, work: Callable[[], T], report: Callable[[T], None]) -> T:
@@ -159,15 +165,15 @@ class Journal(JournalReader):
         return doing.result()
 
     def _transact(self, work: Callable[[Facts], T]) -> T:
-        with _failing_storage("written"), _transaction(self._writing):
+        with _storage_errors("written"), _transaction(self._writing):
             return work(self._facts)
 
     def _read(self, work: Callable[[Facts], T]) -> T:
-        with _failing_storage("read"):
+        with _storage_errors("read"):
             return work(self._facts)
 
     async def _pause(self) -> None:
-        """Cut short when this process appends."""
+        """Wait until other processes may have written, or until this one has."""
         pausing = asyncio.ensure_future(self._clock.sleep(POLL_SECONDS))
         self._pauses.add(pausing)
         try:
@@ -178,12 +184,12 @@ class Journal(JournalReader):
 
 
 @contextmanager
-def _failing_storage(done: str) -> Iterator[None]:
+def _storage_errors(done: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
         held = error.sqlite_errorname.startswith("SQLITE_BUSY")
-        hint = "Another program holds it. Once that has ended: orchestrator resume" if held else FREE_SPACE
+        hint = "Another program is using it. When that has ended: orchestrator resume" if held else FREE_SPACE
         raise StorageError(f"the journal cannot be {done}: {error}", hint=hint) from error
 
 
@@ -194,19 +200,19 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         yield
         connection.execute("COMMIT")
     finally:
-        # A full disk has SQLite roll back by itself.
+        # When the disk is full, SQLite has rolled back already.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _open_for_writing(path: Path) -> sqlite3.Connection:
     connection = connect(path)
     try:
         path.chmod(0o600)
         connection.execute("PRAGMA journal_mode = WAL")
         _migrate(connection, path)
     except BaseException:
-        # An open one would keep its locks on the file.
+        # A connection that stays open would keep its locks on the file.
         connection.close()
         raise
     return connection
@@ -216,15 +222,25 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     migrations = _migrations()
     if version_of(connection, path) == len(migrations):
         return
-    with _no_gateway(connection, path):
-        _carry_out(migrations, connection, path)
+    with _without_gateway(connection, path):
+        connection.execute("BEGIN IMMEDIATE")
+        # Read the version again inside the transaction: another process may have migrated in the meantime.
+        for number in range(version_of(connection, path) + 1, len(migrations) + 1):
+            for statement in _statements(migrations[number - 1]):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("COMMIT")
 
 
 @contextmanager
-def _no_gateway(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """A gateway serves attempts with the facts that its own version knows, so none may live meanwhile.
+def _without_gateway(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Inside, no gateway of this state folder is running.
 
-    A new journal has none. Whoever else holds the lock briefly is another process that migrates: waited for.
+    A gateway serves attempts of a run that a program of its own version carries out. If a newer program
+    migrated the journal beside them, they would meet tables and kinds of facts that they do not know, in the
+    middle of an attempt. A gateway holds `gateway.lock` while it lives, so a process that migrates takes that
+    lock first. The holder can also be another process that migrates, for a moment only: so this waits a
+    little before it fails. A new journal has no gateway.
     """
     lock = open_own(path.parent / GATEWAY_LOCK)
     try:
@@ -237,9 +253,9 @@ def _no_gateway(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise EnvironmentInvalid(
-                        "the journal was written by an older orchestrator whose gateway is still at work",
+                        "the journal was written by an older orchestrator whose gateway is still running",
                         where=str(path),
-                        hint="Wait until its attempts have ended, then try again; or use the older one.",
+                        hint="Wait until its attempts have ended, then try again; or use that orchestrator.",
                     ) from None
                 time.sleep(0.05)
         yield
@@ -247,18 +263,8 @@ def _no_gateway(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _carry_out(migrations: tuple[str, ...], connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    # Read again under the lock: another process may have migrated in between.
-    for number in range(version_of(connection, path) + 1, len(migrations) + 1):
-        for statement in _statements(migrations[number - 1]):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {number}")
-    connection.execute("COMMIT")
-
-
 def _statements(script: str) -> Iterator[str]:
-    """Single statements of a script; `executescript` would end the transaction around it."""
+    """The statements of a script, one by one; `executescript` would commit the transaction around it."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

@@ -1,4 +1,4 @@
-"""Reading the journal: facts as they were stored, by query. Reading never waits for a writer (WAL)."""
+"""Reading the journal. In WAL mode a reader never waits for a writer, nor a writer for a reader."""
 
 import re
 import sqlite3
@@ -19,11 +19,11 @@ VERSION = 2
 NEWER_HINT = "Use the newer orchestrator, or another state folder (XDG_STATE_HOME)."
 BUSY_SECONDS = 10.0
 POLL_SECONDS = 0.5
-"""Until a fact of another process is noticed."""
+"""How long it can take until a fact of another process is noticed."""
 
 
 class Start(NamedTuple):
-    """What tells a run from others."""
+    """What distinguishes a run from others."""
 
     run: str
     at: str
@@ -38,7 +38,7 @@ class JournalReader:
 
     @staticmethod
     def open_existing(path: Path, clock: Clock) -> "JournalReader | None":
-        """The journal as it is, never migrated; None when there is none yet. Raises EnvironmentInvalid."""
+        """The journal, never migrated; None if there is none yet. Raises EnvironmentInvalid."""
         if not path.exists():
             return None
         with unusable_journals(path):
@@ -56,7 +56,7 @@ class JournalReader:
         self._connection.close()
 
     def data_version(self) -> int:
-        """Changes when anybody has written; asking costs microseconds."""
+        """A number that changes when another connection has written; a call takes microseconds."""
         version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         return version
 
@@ -64,11 +64,11 @@ class JournalReader:
         return facts_by(self._connection, "of_run", run=run, after=after)
 
     def state_facts(self, run: str) -> tuple[Fact, ...]:
-        """All facts that a state is folded from: without what the agent said before the last fact."""
-        return facts_by(self._connection, "of_run_without_chatter", run=run)
+        """The facts from which a state is folded: without agent output, except for the very last fact."""
+        return facts_by(self._connection, "of_run_without_agent_output", run=run)
 
     async def follow(self, run: str, after: int) -> AsyncGenerator[Fact, None]:
-        """Facts of the run after this number, as they come, whoever appends them; it never ends by itself."""
+        """The run's facts after this number, of all processes, as they are appended; never ends by itself."""
         while True:
             version = self.data_version()
             for fact in self.facts(run, after=after):
@@ -105,23 +105,23 @@ def _json_list(words: Iterable[str]) -> str:
 
 @contextmanager
 def unusable_journals(path: Path) -> Iterator[None]:
-    """Inside, what SQLite says of the file is an error with a next step."""
+    """Inside, an error of SQLite about the file becomes an EnvironmentInvalid with a next step."""
     try:
         yield
     except sqlite3.DatabaseError as error:
         raise EnvironmentInvalid(
             f"the journal cannot be used: {error}",
             where=str(path),
-            hint="Is the disk full, or the file damaged? Move it away to start with an empty one.",
+            hint="Free disk space. If the file is damaged, move it away to start with an empty journal.",
         ) from error
 
 
 def version_of(connection: sqlite3.Connection, path: Path) -> int:
-    """0: nothing is stored yet. Raises EnvironmentInvalid when a newer program wrote it."""
+    """0 if nothing is stored yet. Raises EnvironmentInvalid if a newer program wrote the journal."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise EnvironmentInvalid(
-            f"the journal is of version {version}, this program knows {VERSION}",
+            f"the journal has version {version}, but this program reads versions up to {VERSION}",
             where=str(path),
             hint=NEWER_HINT,
         )
@@ -140,7 +140,7 @@ def query(name: str) -> str:
 
 
 def facts_by(connection: sqlite3.Connection, name: str, **values: str | int | None) -> tuple[Fact, ...]:
-    """Raises EnvironmentInvalid when a newer program wrote one of them."""
+    """Raises EnvironmentInvalid if one of the facts has a kind that only a newer program knows."""
     try:
         return tuple(_fact(row) for row in connection.execute(query(name), values))
     except _UnknownKind as error:

@@ -25,7 +25,7 @@ from orchestrator.project.project import Project
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.run.phase import has_ended_for_good
 from orchestrator.run.state import RunState
-from orchestrator.supervision.cleanup import FoundContainer, is_over
+from orchestrator.supervision.cleanup import FoundContainer, is_leftover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ async def list_containers(engine: ContainerEngine, state_id: str, catalog: RunCa
     for container in ours:
         if container.labels.get(LABEL_STATE) != state_id:
             foreign.append(container)
-        elif is_over(_found(container), runs):
+        elif is_leftover(_found(container), runs):
             over.append(container)
         else:
             kept.append(container)

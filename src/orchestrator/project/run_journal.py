@@ -116,8 +116,8 @@ class RunJournal:
         """Store all facts that `write` appends, or none. Raises StorageError, and the errors of `write`.
 
         `write` runs in the journal's thread. When the caller is cancelled, the facts are stored and folded
-        nevertheless, before CancelledError is raised: the fact that a container is about to start must be in
-        the state of whoever cleans up.
+        nevertheless, before CancelledError is raised. Otherwise the code that cleans up would not know the
+        container that the last fact announces.
         """
 
         def work(facts: Facts) -> RunTransaction:

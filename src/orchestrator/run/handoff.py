@@ -82,8 +82,7 @@ def _line(text: str) -> str:
 
 
 _OURS = re.compile(r"\s*(<[!?]|<(pre|script|style|textarea)\b|#{1,3}(\s|$)|(=+|-+)\s*$)", re.IGNORECASE)
-"""The start of a line that could be read as a comment or heading of ours, or as HTML that hides later
-lines."""
+"""The start of a line that could be read as a mark or heading of this document, or HTML that hides text."""
 
 _FENCE = re.compile(r"( {0,3})(`{3,}|~{3,})(.*)")
 

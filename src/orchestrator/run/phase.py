@@ -144,6 +144,8 @@ def phase(state: RunState, task: TaskState) -> Phase:
 def _of_attempt(state: RunState, task: TaskState, attempt: AttemptState) -> PhaseOfAttempt:
     if attempt.end is None:
         return Working(attempt)
+    # A landing and an open question count in every epoch: the repository knows whether the branch has moved,
+    # and only the user can answer.
     if task.landing is not None:
         return Landing(attempt)
     question = _question_of(state, task, attempt)

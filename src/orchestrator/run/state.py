@@ -302,6 +302,7 @@ def _take_plan(state: RunState, body: PlanTaken) -> RunState:
         start=replace(state.start, plan_title=body.plan_title, end_to_end=body.end_to_end),
         tasks={**tasks, **gone},
         plan_stored=body.stored,
+        # The edited plan can have other gates, and how they end on the base is not known.
         base_checked=False,
     )
 
@@ -326,6 +327,7 @@ def _with_task(state: RunState, fact: Fact, **changes: Any) -> RunState:
 
 def _with_attempt(state: RunState, fact: Fact, **changes: Any) -> RunState:
     attempts = state.tasks[fact.task or ""].attempts
+    # Facts of an earlier attempt would come from an owner that lost its lock: they must not change this one.
     if attempts[-1].number != fact.attempt:
         raise ValueError(f"fact {fact.n}: {fact.body.kind} for attempt {fact.attempt}, which is not the last")
     return _with_task(state, fact, attempts=(*attempts[:-1], replace(attempts[-1], **changes)))
@@ -354,7 +356,7 @@ def _undo(state: RunState, body: WorkUndone) -> RunState:
     """The tasks are pending again; their attempts stay in the state and do not count any more.
 
     If the files were undone too, nothing of an unfinished task's attempts is left in the folder. These tasks
-    become pending as well, or the next attempt would be told to continue work that is not there.
+    become pending as well, or the next attempt would continue work that is not there.
     """
     undone = {state.tasks[entry.task].entry.id for entry in body.tasks}
     tasks = {

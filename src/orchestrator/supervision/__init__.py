@@ -1,1 +1,1 @@
-"""What to do next: decisions over the state of a run. Pure: no I/O, no clock."""
+"""Decisions over the state of a run: what to do next. Pure: no I/O, no clock."""

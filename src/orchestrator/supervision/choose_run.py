@@ -1,4 +1,4 @@
-"""Which run a command means: a new one, one to resume, or one that is done already."""
+"""What `run` does about a plan: start a new run, resume one, or nothing because it is done."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from orchestrator.run.state import RunState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which tasks are wanted; nothing said: all that are not done."""
+    """The tasks that the user asked for; by default all that are not done."""
 
     only: tuple[str, ...] = ()
     first: str | None = None
     from_scratch: bool = False
-    """Whether everything is to be done again, and an unfinished run given up."""
+    """Whether all tasks are done again in a new run; an unfinished run is cancelled."""
 
     @property
     def is_partial(self) -> bool:
@@ -30,17 +30,17 @@ class NewRun:
     selected: tuple[str, ...]
     """Ids of the tasks to carry out, in the plan's order."""
     imported: Mapping[str, str | None]
-    """Tasks that are done, with the commit of an earlier run if one did them."""
+    """Tasks that are done already, with the commit if an earlier run did them."""
     skipped: tuple[str, ...]
     replaces: RunState | None = None
-    """The unfinished run that is given up for it."""
+    """The unfinished run that is cancelled first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeRun:
     state: RunState
     taken: PlanTaken | None = None
-    """The plan by which it goes from now on, where a person edited it."""
+    """If the user has edited the plan: the fact with which the run takes the new one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ Choice = NewRun | ResumeRun | DoneAlready
 
 
 def is_unfinished(state: RunState) -> bool:
-    """Whether it can be resumed. A completed run can when its undo was killed."""
+    """Whether the run can be resumed. A completed run can if its undo was killed."""
     if has_ended_for_good(state):
         return state.undo is not None and state.end is not None and state.end.status == "completed"
     return not failed_before_it_began(state)
@@ -63,21 +63,28 @@ def choose_run(
 ) -> Choice:
     """What `run` (or, with `only`, `task`) does about a plan.
 
-    `records` are the runs of this plan in this repository, newest first; `on_branch` those of their commits
-    that HEAD holds. Raises UsageError when a needed task is neither finished nor included, or when an
-    unfinished run with other tasks stands in the way.
+    `records` are the runs of this plan in this repository, newest first; `on_branch` are those of their
+    commits that are ancestors of HEAD. Only these count as done: the user may have reset or changed the
+    branch, and a task whose commit is not below HEAD has to be done again, whatever the journal says.
+
+    Raises UsageError if a selected task depends on one that is neither finished nor selected, or if an
+    unfinished run of this plan has other tasks.
     """
     if not _wanted(plan, selection):
         raise UsageError(
-            f"no task is left: --only {', '.join(selection.only)} comes before --from {selection.first}",
+            f"no task is selected: --only {', '.join(selection.only)} comes before --from {selection.first}",
             where=plan.path,
         )
     latest = records[0] if records else None
     unfinished = latest if latest is not None and is_unfinished(latest) else None
     if not selection.from_scratch:
         if unfinished is not None:
-            return _go_on(unfinished, plan, selection)
-        if latest is not None and not selection.is_partial and _done_and_unchanged(latest, plan, on_branch):
+            return _resume(unfinished, plan, selection)
+        if (
+            latest is not None
+            and not selection.is_partial
+            and _is_done_and_unchanged(latest, plan, on_branch)
+        ):
             return DoneAlready(state=latest)
     return _new_run(records, plan, selection, on_branch, unfinished)
 
@@ -90,9 +97,14 @@ def _new_run(
     replaces: RunState | None,
 ) -> NewRun:
     wanted = _wanted(plan, selection)
-    done = _done_earlier(records, plan, on_branch)
-    again = wanted if selection.only or selection.from_scratch else frozenset[str]()
-    imported = {task: commit for task, commit in done.items() if task not in again}
+    # Tasks that the user names are done again, although an earlier run has done them.
+    redone = wanted if selection.only or selection.from_scratch else frozenset[str]()
+    earlier = {task.id: earlier_commit(records, task.id, task.hash, on_branch) for task in plan.tasks}
+    imported = {
+        task.id: earlier[task.id]
+        for task in plan.tasks
+        if (task.done or earlier[task.id] is not None) and task.id not in redone
+    }
     selected = tuple(task.id for task in plan.tasks if task.id in wanted and task.id not in imported)
     skipped = tuple(task.id for task in plan.tasks if task.id not in wanted and task.id not in imported)
     _check_dependencies(plan, selected, frozenset(skipped))
@@ -106,18 +118,19 @@ def _wanted(plan: Plan, selection: Selection) -> frozenset[str]:
     return frozenset(ids).intersection(selection.only) if selection.only else frozenset(ids)
 
 
-def _go_on(latest: RunState, plan: Plan, selection: Selection) -> Choice:
+def _resume(latest: RunState, plan: Plan, selection: Selection) -> Choice:
     chosen = tuple(task.id for task in plan.tasks if task.id in _wanted(plan, selection))
     if selection.is_partial and latest.options.only != chosen:
         raise UsageError(
             f"run {latest.run} of this plan is not finished",
-            hint=f"Go on with it (orchestrator resume {latest.run}), or start over (run --new).",
+            hint=f"Resume it: orchestrator resume {latest.run}\n"
+            f"Start a new one: orchestrator run --new {plan.path}",
         )
     return ResumeRun(state=latest)
 
 
-def _done_and_unchanged(latest: RunState, plan: Plan, on_branch: frozenset[str]) -> bool:
-    """Whether nothing was left out, the tasks read as they did, and their commits are still there."""
+def _is_done_and_unchanged(latest: RunState, plan: Plan, on_branch: frozenset[str]) -> bool:
+    """Whether the run did all tasks, their texts are the same, and their commits are on the branch."""
     known = {task_id: task.entry.hash for task_id, task in latest.tasks.items()}
     finished = [task.finished for task in latest.tasks.values() if task.finished is not None]
     return (
@@ -129,21 +142,10 @@ def _done_and_unchanged(latest: RunState, plan: Plan, on_branch: frozenset[str])
     )
 
 
-def _done_earlier(
-    records: Sequence[RunState], plan: Plan, on_branch: frozenset[str]
-) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for task in plan.tasks:
-        commit = earlier_commit(records, task.id, task.hash, on_branch)
-        if commit is not None or task.done:
-            found[task.id] = commit
-    return found
-
-
 def earlier_commit(
     records: Sequence[RunState], task_id: str, task_hash: str | None, on_branch: frozenset[str]
 ) -> str | None:
-    """The commit with which an earlier run finished this task; with a hash, only of that very text."""
+    """The commit with which an earlier run finished this task; if a hash is given, only for that text."""
     for record in records:
         task = record.tasks.get(task_id)
         if task is None or task.finished is None or task.finished.commit not in on_branch:
@@ -160,5 +162,5 @@ def _check_dependencies(plan: Plan, selected: tuple[str, ...], skipped: frozense
             raise UsageError(
                 f"task {task.id} depends on task {missing[0]}, which is neither finished nor included",
                 where=plan.path,
-                hint=f"Carry it out first: orchestrator task {plan.path} {missing[0]}",
+                hint=f"Do that task first: orchestrator task {plan.path} {missing[0]}",
             )

@@ -1,4 +1,4 @@
-"""How an attempt ended, from what the agent said, its exit, and what was done to it."""
+"""How an attempt ended: decided from the agent's report, its exit code, and why it was stopped."""
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,11 +28,11 @@ MAX_CLAIM_TEXT = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentReport:
-    """What a stream of events amounts to."""
+    """The sum of an agent's events."""
 
     finished: Finished | None = None
     limit: Limit | None = None
-    """The last sign of a limit that ends an attempt."""
+    """The last reported limit of a kind that ends an attempt."""
     fault: str | None = None
     tool_calls: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -55,7 +55,7 @@ class AgentReport:
 
 @dataclass(frozen=True, slots=True)
 class OverTime:
-    """It took longer than limits.attempt_seconds; the container itself ended it."""
+    """It took longer than limits.attempt_seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,41 +70,41 @@ class OutOfMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The provider does not serve the agent any more. It may have finished all the same."""
+    """The provider refuses the agent's requests. The agent may have reported an outcome before."""
 
     limit: Limit
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """Somebody took its container away."""
+    """Another program removed its container."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """We were told to stop."""
+    """The run was asked to stop, by a signal or a request to cancel."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interrupted:
-    """Nobody saw its end."""
+    """Its end was not observed, because the owner of the run was killed."""
 
     reason: str
 
 
 StopReason = OverTime | OverOutput | OutOfMemory | Refused | Removed | Cancelled | Interrupted
-"""Why an attempt was stopped that did not end by itself."""
+"""Why an attempt was stopped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """What is known of an attempt whose container has ended."""
+    """An attempt whose container has ended."""
 
     report: AgentReport
     exit_code: int | None
-    """None: nobody knows."""
+    """None: unknown."""
     stopped: StopReason | None = None
     """None: the agent ended by itself."""
 
@@ -120,16 +120,20 @@ class AttemptVerdict:
 def attempt_verdict(
     ended: Ended, outcome: Outcome | InvalidOutcome | None, *, calls_in_session: int, min_tool_calls: int
 ) -> AttemptVerdict:
-    """The status of an attempt that has ended. Words in prose decide nothing.
+    """The status of an attempt that has ended.
 
-    `outcome` is the agent's structured claim from wherever its driver reports it; `min_tool_calls` is zero
-    where the driver has no tool events or the task need not change anything.
+    An agent is often wrong about its own success, and its prose ("all tests pass") proves nothing. So
+    `completed` takes a structured outcome, exit code 0 and `min_tool_calls` tool calls in the session; even
+    then it is only a claim, and gates decide what lands. `outcome` is that structured outcome as the driver
+    found it; `min_tool_calls` is zero if the driver reports no tool calls or the task need not change
+    anything.
     """
     match ended.stopped:
         case Cancelled(reason=reason) | Interrupted(reason=reason):
             return AttemptVerdict(status="interrupted", reason=reason)
         case Removed():
-            return AttemptVerdict(status="interrupted", reason="the container was taken away from outside")
+            return AttemptVerdict(status="interrupted", reason="another program removed the container")
+        # An agent that had reported its outcome before the refusal has done its work: the outcome counts.
         case Refused(limit=limit) if not isinstance(outcome, Outcome):
             return _parked(limit)
         case OverOutput():
@@ -148,12 +152,13 @@ def attempt_verdict(
 
 
 def _parked(limit: Limit) -> AttemptVerdict:
-    until = None if limit.until is None else _iso(limit.until)
+    until = None if limit.until is None else _time_text(limit.until)
     what = "credential refused" if limit.kind == "credential_refused" else limit.kind.replace("_", " ")
     return AttemptVerdict(status="parked", reason=f"{what}: {one_line(limit.detail, 300)}", until=until)
 
 
-def _iso(seconds: float) -> str | None:
+def _time_text(seconds: float) -> str | None:
+    """None when the provider's number is not a time."""
     try:
         return utc_text(datetime.fromtimestamp(seconds, UTC))
     except (OverflowError, OSError, ValueError):
@@ -168,24 +173,26 @@ def _by_outcome(
     min_tool_calls: int,
 ) -> AttemptVerdict:
     not_clear: AttemptStatus = "unclear" if exit_code == 0 else "failed"
+    # First of all, even if the agent exits with an error afterwards: only the user can answer its question.
     if isinstance(outcome, Outcome) and outcome.status == "needs_human":
         return AttemptVerdict(status="needs_human", reason=outcome.question, claim=_claim(outcome))
     if report.finished is not None and report.finished.is_error:
         detail = one_line(report.finished.detail or report.fault or "no detail", 300)
         return AttemptVerdict(status="failed", reason=f"the agent ended with an error: {detail}")
     if outcome is None:
-        return AttemptVerdict(status=not_clear, reason=f"the agent left no outcome (exit code {exit_code})")
+        reason = f"the agent reported no outcome (exit code {exit_code})"
+        return AttemptVerdict(status=not_clear, reason=reason)
     if isinstance(outcome, InvalidOutcome):
         return AttemptVerdict(status=not_clear, reason=f"invalid outcome: {outcome.reason}")
     claim = _claim(outcome)
     if outcome.status == "failed":
-        reason = one_line(outcome.summary, 300) or "the agent says failed"
+        reason = one_line(outcome.summary, 300) or "the agent reported a failure without a summary"
         return AttemptVerdict(status="failed", reason=reason, claim=claim)
     if exit_code != 0:
-        reason = f"the agent says completed, but ended with exit code {exit_code}"
+        reason = f"the agent reported success, but its exit code is {exit_code}"
         return AttemptVerdict(status="failed", reason=reason, claim=claim)
     if calls_in_session < min_tool_calls:
-        reason = f"the agent says completed after {calls_in_session} tool calls (agent.min_tool_calls)"
+        reason = f"the agent reported success after {calls_in_session} tool calls (agent.min_tool_calls)"
         return AttemptVerdict(status="unclear", reason=reason, claim=claim)
     return AttemptVerdict(status="completed", claim=claim)
 

@@ -1,6 +1,8 @@
-"""Which containers are over: decided by the journal, never by a container's age or silence.
+"""Which containers are leftovers: decided by the journal, never by a container's age or silence.
 
-A run that only lost its owner keeps everything: its next owner decides about its containers.
+An agent can think for an hour without a line of output, and a machine can sleep for a week. So a container is
+a leftover only if facts say that nothing needs it. A run whose owner was killed keeps its containers: its
+next owner first records how the attempt ended, which only the container knows.
 """
 
 from collections.abc import Mapping
@@ -31,8 +33,8 @@ class FoundContainer:
     """Whether its main process has ended."""
 
 
-def is_over(container: FoundContainer, runs: Mapping[str, RunState]) -> bool:
-    """Whether the journal says that nobody needs this container of our state folder any more."""
+def is_leftover(container: FoundContainer, runs: Mapping[str, RunState]) -> bool:
+    """Whether this container of our state folder can be removed."""
     if container.kind == "probe":
         return container.ended
     if container.run is None or container.run not in runs:
@@ -41,16 +43,17 @@ def is_over(container: FoundContainer, runs: Mapping[str, RunState]) -> bool:
     if has_ended_for_good(state):
         return True
     task = state.tasks.get(container.task) if container.task is not None else None
-    return task is not None and _is_over_for_task(container, state, task)
+    return task is not None and _is_leftover_of_task(container, state, task)
 
 
-def _is_over_for_task(container: FoundContainer, state: RunState, task: TaskState) -> bool:
+def _is_leftover_of_task(container: FoundContainer, state: RunState, task: TaskState) -> bool:
     is_known = any(attempt.number == container.attempt for attempt in task.attempts)
     match phase(state, task):
         case Done() | Failed():
             return True
         case NotStarted() | Started():
             return is_known
+        # The container of the last attempt may still be at work, or only it knows the exit code.
         case Working(attempt=attempt):
             return is_known and attempt.number != container.attempt
         case Begun(attempt=attempt):

@@ -319,10 +319,12 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
             return EndRun(status="waiting", reason=f"task {item.id} asks: {question.asked.text}")
         case Answered(attempt=attempt):
             return StartAttempt(task=item.id, number=attempt.number + 1, previous=attempt)
+        # Also after a reported failure: the gates of that candidate are the evidence for the next attempt.
         case Claimed(attempt=attempt):
             return MakeCandidate(task=item.id, attempt=attempt, by_hand=False)
         case Gating(attempt=attempt):
             return RunGates(task=item.id, attempt=attempt)
+        # A gate that could not be run says nothing about the work, so no attempt is charged.
         case Ungated():
             return EndRun(status="parked", reason=f"task {item.id}: a gate could not be run")
         case Gated(attempt=attempt):
@@ -332,6 +334,7 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
             return Land(task=item.id, attempt=attempt)
         case NotLanded(reason=reason):
             return EndRun(status="parked", reason=f"task {item.id}: {reason}")
+        # The landing may have happened before a kill. `Land` asks the repository before it moves the branch.
         case Landing(attempt=attempt):
             return Land(task=item.id, attempt=attempt)
         case Failed(finished=finished):
@@ -373,6 +376,8 @@ def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) 
         return FailTask(
             task=task.entry.id, reason=f"{reason}; {work.attempts} of {work.attempts} attempts used"
         )
+    # Interruptions are not charged. Without a limit of their own, an engine that kills each container would
+    # have the run start attempts forever, and each of them costs money.
     if ends.count("interrupted") >= MAX_INTERRUPTIONS:
         return EndRun(status="parked", reason=f"task {task.entry.id}: {reason}")
     previous = task.attempts[-1]

@@ -1,4 +1,4 @@
-"""What becomes of a run whose plan the user has edited: decided by the hashes of its tasks."""
+"""How a run takes a plan that the user has edited: decided by the hashes of its tasks."""
 
 from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
@@ -8,14 +8,15 @@ from orchestrator.run.state import RunState
 
 
 def entries_of(plan: Plan) -> tuple[TaskEntry, ...]:
-    """What a run remembers of the plan's tasks."""
+    """The plan's tasks as a run stores them."""
     return tuple(
         TaskEntry(id=task.id, title=task.title, type=task.type, hash=task.hash) for task in plan.tasks
     )
 
 
-def in_flight(state: RunState) -> bool:
-    """Whether an attempt or a landing has been begun and not ended: its plan is the one it began with."""
+def is_in_flight(state: RunState) -> bool:
+    """Whether an attempt or a landing has started and not ended; it has to end with the plan it started
+    with."""
     return any(isinstance(phase(state, task), Working | Landing) for task in state.tasks.values())
 
 
@@ -44,10 +45,11 @@ def left_by_attempts(state: RunState) -> frozenset[str | None]:
 def take_edited(
     state: RunState, plan: Plan, *, keep: frozenset[str], redo: frozenset[str], stored: str
 ) -> PlanTaken:
-    """The fact with which the run goes by `plan` from now on.
+    """The fact with which the run uses `plan` from now on.
 
-    Finished tasks that read as before stay finished. Raises UsageError for one that reads otherwise and is
-    neither to be kept nor to be done again, and for one that was begun and is gone.
+    Finished tasks whose text is the same stay finished. Raises UsageError for a finished task with another
+    text that is neither in `keep` nor in `redo`, and for an unfinished task with attempts that is no longer
+    in the plan.
     """
     _check_named(state, plan, keep, redo)
     entries = entries_of(plan)
@@ -57,17 +59,17 @@ def take_edited(
             continue
         again = f"orchestrator resume {state.run}"
         raise UsageError(
-            f"task {entry.id} is finished, and its text was edited since",
+            f"task {entry.id} is finished, but its text was edited afterwards",
             where=plan.path,
-            hint=f"It stays as it is: {again} --keep {entry.id}\nIt is done again: {again} --redo {entry.id}",
+            hint=f"Keep its commit: {again} --keep {entry.id}\nDo it again: {again} --redo {entry.id}",
         )
     for task_id in state.tasks.keys() - {entry.id for entry in entries}:
         task = state.tasks[task_id]
         if task.last is not None and not task.is_done:
             raise UsageError(
-                f"task {task_id} was begun, and is not in the plan any more",
+                f"task {task_id} was started, but is no longer in the plan",
                 where=plan.path,
-                hint=f"Put it back, or start over: orchestrator run --new {plan.path}",
+                hint=f"Add it again, or start a new run: orchestrator run --new {plan.path}",
             )
     return PlanTaken(
         plan_title=plan.title,
@@ -84,4 +86,4 @@ def _check_named(state: RunState, plan: Plan, keep: frozenset[str], redo: frozen
         if task is None or not task.is_done or plan.task(task_id) is None:
             raise UsageError(f"task {task_id} of run {state.run} is not finished", where="--keep, --redo")
         if task_id in keep & redo:
-            raise UsageError(f"task {task_id} cannot be both kept and done again", where="--keep, --redo")
+            raise UsageError(f"task {task_id} cannot be both kept and redone", where="--keep, --redo")

@@ -6,7 +6,7 @@ RETURNING n;
 -- name: of_run
 SELECT run, n, at, kind, task, attempt, body FROM facts WHERE run = :run AND n > :after ORDER BY n;
 
--- name: of_run_without_chatter
+-- name: of_run_without_agent_output
 SELECT run, n, at, kind, task, attempt, body FROM facts
 WHERE run = :run
     AND (kind NOT IN ('agent_text', 'agent_tool') OR n = (SELECT max(n) FROM facts WHERE run = :run))
