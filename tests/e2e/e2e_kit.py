@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -102,6 +102,11 @@ def myself() -> Caller:
     program = (str(installed),) if installed.exists() else (sys.executable, "-m", "orchestrator.cli.main")
     path = "" if installed.exists() else str(PACKAGE.parent)
     return Caller(program=program, pythonpath=path, uid=os.geteuid(), gid=os.getegid())
+
+
+def sandboxed() -> Caller:
+    """As `myself`, but containers are namespaces of this machine: for what is not about the container."""
+    return replace(myself(), program=(sys.executable, str(Path(__file__).with_name("sandboxed.py"))))
 
 
 class Living:

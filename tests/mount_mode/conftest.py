@@ -8,18 +8,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for mount_kit
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))  # for e2e_kit
 
-from e2e_kit import MakeScene, Scene, scenes
+from e2e_kit import MakeScene, Scene, myself, sandboxed, scenes
 from mount_kit import check_sound
 
 
 @pytest.fixture
-def new_scene() -> Iterator[MakeScene]:
+def new_scene(request: pytest.FixtureRequest) -> Iterator[MakeScene]:
     """Makes scenes; afterwards each one's repository is sound and no container is left."""
     made: list[Scene] = []
+    caller = myself() if request.node.get_closest_marker("docker") else sandboxed()
     with contextmanager(scenes)() as make:
 
         def remembered(**options: object) -> Scene:
-            made.append(make(**options))
+            made.append(make(caller=caller, **options))
             return made[-1]
 
         yield remembered

@@ -3,8 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from e2e_kit import AGENT, REPORT, Done, Scene, plan, task
 
+from orchestrator.testing.sandbox import why_not
+
+IN_SANDBOX = [pytest.mark.docker] if why_not() else []
+"""For tests about the repository: Docker is needed only where the fake engine cannot run commands."""
 ONCE = ("-c", "limits.attempts=1")
 
 

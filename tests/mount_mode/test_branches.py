@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 from e2e_kit import Scene
-from mount_kit import begin, run, status, subjects
+from mount_kit import IN_SANDBOX, begin, run, status, subjects
 
-pytestmark = pytest.mark.docker
+pytestmark = IN_SANDBOX
 
 MAKES = "echo made > made.txt"
 

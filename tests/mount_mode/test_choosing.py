@@ -2,9 +2,9 @@
 
 import pytest
 from e2e_kit import AGENT, Done, Scene, task
-from mount_kit import ONCE, begin, resume, run, subjects
+from mount_kit import IN_SANDBOX, ONCE, begin, resume, run, subjects
 
-pytestmark = pytest.mark.docker
+pytestmark = IN_SANDBOX
 
 MAKES = {f"t{n}": f"echo {n} >> {n}.txt" for n in (1, 2, 3)}
 

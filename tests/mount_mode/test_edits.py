@@ -4,9 +4,9 @@ import re
 
 import pytest
 from e2e_kit import Scene, task
-from mount_kit import begin, names, resume, run, status, subjects
+from mount_kit import IN_SANDBOX, begin, names, resume, run, status, subjects
 
-pytestmark = pytest.mark.docker
+pytestmark = IN_SANDBOX
 
 WRONG = "echo wrong > made.txt; echo more > more.txt; rm -f gone.txt"
 RIGHT = ("grep -qx right made.txt",)

@@ -2,9 +2,9 @@
 
 import pytest
 from e2e_kit import AGENT, Scene, task, waiting_for
-from mount_kit import begin, resume, run, status, subjects
+from mount_kit import IN_SANDBOX, begin, resume, run, status, subjects
 
-pytestmark = pytest.mark.docker
+pytestmark = IN_SANDBOX
 
 
 def test_a_commit_of_the_users_during_an_attempt_parks_and_resume_lands_on_top(scene: Scene) -> None:

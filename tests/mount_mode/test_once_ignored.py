@@ -2,9 +2,9 @@
 
 import pytest
 from e2e_kit import Scene, task
-from mount_kit import begin, resume, run, status
+from mount_kit import IN_SANDBOX, begin, resume, run, status
 
-pytestmark = pytest.mark.docker
+pytestmark = IN_SANDBOX
 
 SECRET = "TOKEN=sesame\n"
 

@@ -1,8 +1,9 @@
 """Where this process stands: the only place that looks up environment, current folder, engine and clock."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,21 @@ if TYPE_CHECKING:
     from orchestrator.containers.base import ContainerEngine
 
 
+_instead: ContextVar[Host | None] = ContextVar("instead", default=None)
+
+
+@contextmanager
+def used_instead(host: Host) -> Iterator[None]:
+    """Inside, commands use this host: a test gives one whose engine is a fake."""
+    token = _instead.set(host)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
+
+
 def this_host() -> Host:
-    return Host(
+    return _instead.get() or Host(
         environ=os.environ,
         folder=_current_folder(),
         connect_engine=_connected_engine,
