@@ -2,7 +2,7 @@ WORKERS ?= 2
 
 .PHONY: help setup demo test soak lint clean
 
-help: ## What can be made
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
 
 setup: ## .venv, a container engine and the agent image; YES=1 installs Docker without asking
@@ -15,7 +15,7 @@ test: ## The whole test suite; ARGS="tests/plan -x" for a part of it
 	@ENGINE_OPTIONAL=1 scripts/setup.sh
 	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
 
-soak: ## The tests that get better with time: HISTORIES=200 random histories, MANY_FILES=100000
+soak: ## The tests that find more the longer they run: HISTORIES=200 random histories, MANY_FILES=100000
 	@ENGINE_OPTIONAL=1 scripts/setup.sh
 	@HISTORIES=$${HISTORIES:-200} MANY_FILES=$${MANY_FILES:-100000} .venv/bin/python -m pytest \
 		tests/mount_mode/test_histories.py tests/hostile/test_trees.py -k "lost or many" $(ARGS)
@@ -24,5 +24,5 @@ lint: ## Style, types, import contract, shell scripts
 	@scripts/venv.sh
 	@scripts/lint.sh
 
-clean: ## Remove everything that was made here (not Docker, not its images)
+clean: ## Remove all generated files (not Docker, not its images)
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# base-image.sh [IMAGE]: makes sure that the base of the agent image is there. It is reused, else pulled,
-# else, because a registry may not be reachable, put together from Debian's packages.
+# base-image.sh [IMAGE]: makes sure that the base of the agent image exists. It is reused, else pulled,
+# else, because a registry may be out of reach, built from Debian's packages.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
 source "$here/lib.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# build-image.sh [NAME [BASE]]: builds the agent image. This is the one way it is built: the init script,
-# `make setup` and `orchestrator image build` all come here; Compose reads the same recipe.
+# build-image.sh [NAME [BASE]]: builds the agent image. All ways to build it end here: the init script,
+# `make setup` and `orchestrator image build`. Compose reads the same recipe.
 # Status 3: no container engine to build with.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
@@ -16,7 +16,7 @@ engine_answers || fail 3 "no container engine answers: $(bounded 20 docker versi
 
 bash "$here/base-image.sh" "$base"
 
-# A copy, so that the machine's certificate authorities can lie in it under a fixed name and mode.
+# A copy, so that the certificate authorities of the machine can be added with a fixed name and mode.
 context=$(mktemp -d)
 trap 'rm -rf -- "$context"' EXIT
 cp -R "$recipe/." "$context"
@@ -24,7 +24,7 @@ certificates=$(machine_certificates)
 [ -z "$certificates" ] || cp -L "$certificates" "$context/certificates/machine.crt"
 chmod -R u=rwX,go=rX "$context"
 
-# Proxies are given whether they are set or not, as Compose does it, so that both share the engine's cache.
+# Proxies are passed even if they are not set, as Compose does it, so that both share the cache of the engine.
 arguments=(--build-arg "BASE=$base" --tag "$name")
 for variable in HTTP_PROXY http_proxy HTTPS_PROXY https_proxy NO_PROXY no_proxy; do
     case ${!variable-} in

@@ -7,7 +7,7 @@ source "$here/lib.sh"
 container=${1:-ktrdr-coding-agent}
 
 command -v docker >/dev/null || fail 1 "the docker command is missing." "Install it, then run scripts/coding-agent-init.sh."
-engine_answers || fail 1 "Docker's daemon does not answer." "Start it; 'docker version' tells more."
+engine_answers || fail 1 "Docker's daemon does not answer." "Start it, and run 'docker version' to see the error."
 
 if [ "$(docker container inspect --format '{{.State.Running}}' "$container" 2>/dev/null)" != true ]; then
     fail 1 "the container $container is not running." \

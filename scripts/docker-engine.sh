@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/lib.sh
 PATH=$PATH:/usr/sbin:/sbin
 
-# An engine that the caller has chosen by name is the caller's to start.
+# The user has to start an engine that was chosen with DOCKER_HOST or a context.
 refuse_to_replace_a_chosen_engine() {
     local chosen=${DOCKER_HOST:-}
     [ -n "$chosen" ] || chosen=$(docker context inspect --format '{{.Name}}' 2>/dev/null || true)
@@ -31,7 +31,7 @@ start_engine() {
         start_by_hand
     fi || fail 1 "Docker Engine could not be started." "Start it as root: dockerd"
     for _ in {1..60}; do
-        # A socket that we may not use is an engine that is up.
+        # A socket that we may not use still means that the engine is running.
         if engine_answers || docker version 2>&1 | grep -q 'permission denied'; then return; fi
         sleep 1
     done
@@ -39,10 +39,10 @@ start_engine() {
         fail 1 "Docker Engine did not become ready within a minute." "'journalctl -u docker' says why."
     fi
     tail -n 10 "$log" >&2
-    fail 1 "Docker Engine did not become ready within a minute." "All of its output is in $log."
+    fail 1 "Docker Engine did not become ready within a minute." "Its output is in $log."
 }
 
-# Without systemd (a container, a minimal machine). No descriptor of ours may be kept open by it, or a
+# Without systemd (a container, a minimal machine). It must not keep one of our descriptors open, or a
 # caller that reads our output to its end would wait for the engine to end.
 start_by_hand() {
     mkdir -p .cache
@@ -52,8 +52,8 @@ start_by_hand() {
     as_root sh -c 'setsid dockerd >>"$1" 2>&1 </dev/null 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &' sh "$log"
 }
 
-# remove_stale_pid_file FILE PROGRAM: what was killed leaves its file behind, and the engine does not start while
-# another process (or its own, not yet reaped: such a one has no command line) has that number.
+# remove_stale_pid_file FILE PROGRAM: a killed engine leaves its file behind, and a new one does not start while
+# another process (or the old one as a zombie, without a command line) has that number.
 remove_stale_pid_file() {
     local pid
     pid=$(cat "$1" 2>/dev/null) || return 0

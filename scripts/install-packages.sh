@@ -25,7 +25,7 @@ as_root true 2>/dev/null ||
 apt() { as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 "$@" >&2; }
 
 say "Installing $* ($purpose) ..."
-# A source that does not answer matters only if the packages cannot be had without it.
+# A package source that does not answer matters only if the packages are not available without it.
 apt update || say "apt-get update reported errors; trying to install all the same."
 apt install -y --no-install-recommends "$@" ||
     fail 1 "$purpose could not be installed." "By hand: apt-get install $*"

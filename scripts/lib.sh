@@ -35,7 +35,7 @@ machine_certificates() {
     done
 }
 
-# pip and uv bring authorities of their own, which do not know those of a company's network.
+# pip and uv have their own authorities, without those of a company network.
 trust_machine_certificates() {
     local file
     file=$(machine_certificates)
@@ -45,10 +45,10 @@ trust_machine_certificates() {
 
 engine_answers() { bounded 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
-# One hash over the contents of files; git is the one tool for it that is everywhere the same.
+# One hash of the contents of files. git is the only tool for it that is the same on all systems.
 hash_of() { cat -- "$@" | git hash-object --stdin; }
 
-# as_root COMMAND...: fails with status 3 where neither we are root nor sudo lets us without a password;
+# as_root COMMAND...: fails with status 3 when we are not root and sudo needs a password;
 # at a terminal sudo may ask for it.
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then

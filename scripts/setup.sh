@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that the demo and the tests need: .venv, a container engine, the agent image. What is there is
-# reused. With ENGINE_OPTIONAL=1 a machine that cannot have an engine is no error, except in CI.
+# Installs what the demo and the tests need: .venv, a container engine, the agent image. Existing parts are
+# reused. With ENGINE_OPTIONAL=1 a machine without an engine is accepted, except in CI.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/lib.sh
@@ -9,11 +9,11 @@ scripts/venv.sh
 
 if ! scripts/docker-engine.sh; then
     [ "${ENGINE_OPTIONAL:-}" = 1 ] && [ "${CI:-}" != true ] || exit 1
-    say "No container engine can be had here: tests that need one are skipped."
+    say "No container engine is available: tests that need one are skipped."
     exit
 fi
 
-# An image of this recipe is good, whatever certificates or proxies it was built with.
+# An image of this recipe is current, even if it was built with other certificates or proxies.
 image_is_current() {
     local recipe=deploy/docker/coding-agent inside=/usr/local/share/ktrdr-coding-agent
     docker image inspect "$IMAGE" >/dev/null 2>&1 &&
@@ -24,7 +24,7 @@ image_is_current() {
 if image_is_current; then exit; fi
 mkdir -p .cache
 log=.cache/image-build.log
-say "Building the agent image (some minutes; 'tail -f $log' shows how far it is) ..."
+say "Building the agent image (some minutes; 'tail -f $log' shows its progress) ..."
 scripts/build-image.sh "$IMAGE" >"$log" 2>&1 || {
     tail -n 20 "$log" >&2
     fail 1 "the agent image could not be built." "All of the build's output is in $log."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv from requirements.lock, with a uv that comes from PyPI. Does nothing when nothing has changed.
+# Makes .venv from requirements.lock, with a uv that comes from PyPI. Does nothing when it is up to date.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/lib.sh
@@ -13,10 +13,10 @@ find_python() {
                 2>/dev/null && return
         done < <(type -aP "$name")
     done
-    fail 1 "no Python of version 3.11 or later on PATH." "Install one, for instance: apt-get install python3"
+    fail 1 "no Python of version 3.11 or later on PATH." "Install one, for example: apt-get install python3"
 }
 
-# Debian splits ensurepip off its Python: a machine with python3 alone has no way yet to get at PyPI.
+# Debian splits ensurepip off its Python: python3 alone cannot install from PyPI there.
 install_uv() {
     local python=$1
     rm -rf .cache/uv
@@ -39,7 +39,7 @@ pip_install() {
         --require-hashes -r scripts/bootstrap.lock "$@"
 }
 
-# The folder belongs into the stamp: programs in .venv name it.
+# The stamp contains the folder, because programs in .venv contain its path.
 stamp=$({
     hash_of requirements.lock scripts/bootstrap.lock scripts/venv.sh pyproject.toml
     pwd

@@ -1,11 +1,13 @@
-"""The only door to files that an agent could have made, and the only writer of files by rename.
+"""Opens files that an agent could have made, writes files atomically, and changes owners.
 
-An agent that works in a folder chooses what its names lead to. Opened carelessly, a FIFO waits forever for a
-writer, a terminal becomes ours, a link leads to a file of the user's, and a file that grows fills the memory.
-The folders on the way can be swapped for links between two steps. So everything here opens without following
-and without waiting, looks at what it has opened and not at the name, reads up to a limit, and takes a path
-below a folder one step at a time, each relative to the open folder before. A lint rule forbids `os.open` and
-`os.chown` everywhere else.
+An agent that works in a folder chooses what each name in it refers to. If we opened such a name carelessly,
+a FIFO would block us until another process writes to it, a terminal could become our controlling terminal, a
+link could lead to another file of the user, and a file that grows could fill the memory. The agent can also
+replace a folder of the path by a link between two of our steps.
+
+So every function here opens without following links and without waiting, checks the open descriptor instead
+of the name, and reads up to a limit. A path below a folder is opened one part at a time, each relative to the
+open folder before it. A lint rule forbids `os.open` and `os.chown` in all other modules.
 """
 
 import errno
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: a FIFO would wait for a writer. O_NOCTTY: a terminal could become the one that controls us.
+# O_NONBLOCK: a FIFO would wait for a writer. O_NOCTTY: a terminal could become our controlling terminal.
 _ENTRY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OWN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,7 +39,7 @@ class Owner(Protocol):
 
 
 class NotRegular(OSError):
-    """There is something, and it is not a regular file."""
+    """The path exists and is not a regular file."""
 
     def __init__(self, path: Place) -> None:
         super().__init__(errno.EINVAL, "not a regular file", str(path))
@@ -49,22 +51,22 @@ class TooLarge(OSError):
 
 
 class NotFolder(OSError):
-    """A part of the way is a link, a file, or a folder that is closed to us; `filename` is its name."""
+    """A part of a path is a link, a file, or a folder without access; `filename` is that part."""
 
     def __init__(self, part: str) -> None:
         super().__init__(errno.ENOTDIR, "not a folder", part)
 
 
 def open_entry(path: Place, *, dir_fd: int | None = None, follow: bool = False) -> int:
-    """A descriptor of whatever is there: the caller asks it, and not the name, what it is.
+    """A descriptor of a file of any type. The caller must check its type with `fstat`, not by the name.
 
-    With `follow` a link as the last part of the path is followed: for paths that the user chose.
+    With `follow`, a link as the last part of the path is followed: for paths that the user chose.
     """
     return os.open(path, _ENTRY if follow else _ENTRY | os.O_NOFOLLOW, dir_fd=dir_fd)
 
 
 def open_regular(path: Place, *, dir_fd: int | None = None, follow: bool = False) -> BufferedReader:
-    """A regular file to read from. Raises NotRegular for a FIFO, device, socket or folder, else OSError.
+    """Open a regular file for reading. Raises NotRegular for a FIFO, device, socket or folder, else OSError.
 
     A link raises OSError (ELOOP) unless `follow` is set.
     """
@@ -79,9 +81,10 @@ def open_regular(path: Place, *, dir_fd: int | None = None, follow: bool = False
 
 
 def read_regular(path: Place, *, limit: int, dir_fd: int | None = None, follow: bool = False) -> bytes:
-    """All of a regular file of at most `limit` bytes. Raises as `open_regular` does, and TooLarge.
+    """The content of a regular file of at most `limit` bytes. Raises as `open_regular` does, and TooLarge.
 
-    What was read decides and not the size that the file said it had: it can grow meanwhile.
+    The limit applies to the bytes that were read, not to the size in the file's status: the file can grow
+    between the two.
     """
     with open_regular(path, dir_fd=dir_fd, follow=follow) as file:
         content = file.read(limit + 1)
@@ -91,16 +94,16 @@ def read_regular(path: Place, *, limit: int, dir_fd: int | None = None, follow: 
 
 
 def open_folder(path: Place, *, dir_fd: int | None = None) -> int:
-    """A descriptor of a folder that is not a link: to list, to lock, or to open what is in it."""
+    """A descriptor of a folder, not of a link to one: to list it, to lock it, or to open entries of it."""
     return os.open(path, _FOLDER, dir_fd=dir_fd)
 
 
 def open_below(root: Path, parts: Sequence[str], *, make_as: Owner | None = None) -> int:
-    """A descriptor of the folder that `parts` lead to, below `root`; no part of the way is a link.
+    """A descriptor of the folder `parts` below `root`, where no part is a link.
 
-    Opening the joined path would refuse a link as its last part only. Each step starts from the open folder
-    before, so a folder that is swapped for a link meanwhile leads nowhere else. With `make_as` missing
-    folders are made, for that owner. Raises FileNotFoundError, or NotFolder.
+    If the joined path were opened, only a link as its last part would be refused. Here each part is opened
+    relative to the open folder before it, so replacing a folder by a link meanwhile has no effect. With
+    `make_as`, missing folders are created for that owner. Raises FileNotFoundError or NotFolder.
     """
     descriptor = open_folder(root)
     for part in parts:
@@ -127,7 +130,7 @@ def _step_into(folder: int, part: str, make_as: Owner | None) -> int:
 
 
 def open_own(path: Path, *, append: bool = False) -> int:
-    """A descriptor of a private file of ours, made if need be, to lock or to write in place."""
+    """A descriptor of a private file of the orchestrator, created if missing, to lock it or to write it."""
     return os.open(path, _OWN | os.O_APPEND if append else _OWN, 0o600)
 
 
@@ -141,11 +144,11 @@ def write_atomically(
     dir_fd: int | None = None,
     owner: Owner | None = None,
 ) -> None:
-    """Write a whole file in place of what is there; a reader, or a kill, finds the old one or the new one.
+    """Replace a file as a whole: readers see the old content or the new, also after a kill.
 
-    With `sync` the content is on disk before the name leads to it, so that not even a power cut leaves an
-    empty file. Without `replace` a file that is there already stays: FileExistsError. What stands there is
-    never opened: a link is replaced, not written through. `mode` is subject to the umask.
+    With `sync`, the content is on disk before the name refers to it, so that a power failure cannot leave an
+    empty file. Without `replace`, an existing file is kept and FileExistsError is raised. The existing file
+    is never opened: a link is replaced, and its target is not written. `mode` is subject to the umask.
     """
     with (
         _replacing(path, dir_fd, replace) as draft,
@@ -160,7 +163,7 @@ def write_atomically(
 
 
 def link_atomically(path: Place, target: bytes, *, dir_fd: int | None = None, owner: Owner) -> None:
-    """Put a symbolic link to `target` in place of what is there."""
+    """Create a symbolic link to `target`, replacing an existing file."""
     with _replacing(path, dir_fd, True) as draft:
         os.symlink(target, draft, dir_fd=dir_fd)
         give_to(draft, owner, dir_fd=dir_fd)
@@ -168,7 +171,7 @@ def link_atomically(path: Place, target: bytes, *, dir_fd: int | None = None, ow
 
 @contextmanager
 def _replacing(path: Place, dir_fd: int | None, replace: bool) -> Iterator[str]:
-    """The name of a draft beside `path`, which takes its place at the end, or is removed."""
+    """The name of a draft in the folder of `path`, which is renamed to `path` at the end, or removed."""
     draft = os.path.join(os.path.dirname(path), f".orchestrator-{os.urandom(8).hex()}.new")  # noqa: PTH118, PTH120 - relative to dir_fd
     try:
         yield draft
@@ -191,18 +194,18 @@ def make_private_folder(path: Path, owner: Owner, *, exist_ok: bool = False) -> 
 
 
 def give_to(target: Place | int, owner: Owner, *, dir_fd: int | None = None) -> None:
-    """Make what root has created its owner's. Only root can, and only root needs to.
+    """Change the owner of a file, if we are root. Other users cannot, and create files as themselves.
 
-    A link is given away itself, never what it leads to: an agent that swaps a file for a link would
-    otherwise receive a file of root's.
+    For a link, the owner of the link itself changes, never that of its target: otherwise an agent that
+    replaces a file by a link would receive a file that belongs to root.
     """
     if os.geteuid() == 0:
-        follow = isinstance(target, int)  # a descriptor is what it is; os.chown takes it with this only
+        follow = isinstance(target, int)  # os.chown requires it for a descriptor, which cannot be replaced
         os.chown(target, owner.uid, owner.gid, dir_fd=dir_fd, follow_symlinks=follow)
 
 
 def give_tree_to(top: Path, owner: Owner) -> None:
-    """`give_to` for a folder of ours and all that is in it."""
+    """Apply `give_to` to a folder of the orchestrator and everything in it."""
     for parent, folders, files in os.walk(top):
         for name in (*folders, *files):
             give_to(Path(parent) / name, owner)

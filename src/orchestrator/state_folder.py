@@ -1,4 +1,4 @@
-"""The state folder, where journal, transcripts and evidence live, out of an agent's reach."""
+"""The state folder, which stores journal, transcripts and evidence where no agent can write."""
 
 import os
 import re
@@ -17,10 +17,10 @@ NETWORK_FILE_SYSTEMS = frozenset(
     | {"fuse.ceph", "fuse.davfs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"}
     | {"fuse.vmhgfs-fuse"}
 )
-"""Where locks or shared memory do not hold, folders that a virtual machine shares with its host included."""
+"""File systems on which locks or shared memory do not work, also those that virtual machines share."""
 
 GATEWAY_LOCK = "gateway.lock"
-"""The file in the state folder that its gateway holds locked, and so does whoever migrates the journal."""
+"""The file in the state folder that the gateway keeps locked, and a process that migrates the journal."""
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _ID = re.compile(r"[0-9a-f]{8}")
@@ -30,7 +30,7 @@ _HINT_MOVE = "Set XDG_STATE_HOME to a folder of yours on a local disk."
 class StateFolder(NamedTuple):
     path: Path
     id: str
-    """Tells our containers and sockets from those of another state folder; eight hexadecimal digits."""
+    """Eight hexadecimal digits, which mark the containers and sockets of this state folder."""
 
     @property
     def repositories(self) -> Path:
@@ -38,16 +38,16 @@ class StateFolder(NamedTuple):
 
 
 def state_folder(environ: Mapping[str, str]) -> Path:
-    """Where the state folder is or will be. Raises EnvironmentInvalid when no absolute path can be told."""
+    """The path of the state folder, which need not exist. Raises EnvironmentInvalid for a relative one."""
     return user_folder(environ, "XDG_STATE_HOME", ".local/state")
 
 
 def open_state_folder(environ: Mapping[str, str], *, outside: Path | None = None) -> StateFolder:
-    """The state folder, made when it is not there; ours, private, writable and local.
+    """The state folder, created if missing. It belongs to us, and is private, writable and local.
 
-    `outside` is a folder that it must not lie in: what an agent can write. On systems without
-    /proc/self/mountinfo the file system's type is not known and every one is accepted.
-    Raises EnvironmentInvalid with the command or the variable that mends it.
+    It must not be in the folder `outside`, where an agent can write. On systems without /proc/self/mountinfo
+    the type of the file system is unknown and not checked. Raises EnvironmentInvalid, with the command or the
+    variable that fixes the problem.
     """
     path = state_folder(environ)
     check_state_folder(path, outside=outside, to_be_made=True)
@@ -58,7 +58,7 @@ def open_state_folder(environ: Mapping[str, str], *, outside: Path | None = None
 
 
 def check_state_folder(path: Path, *, outside: Path | None, to_be_made: bool = False) -> None:
-    """What `open_state_folder` refuses, without making anything. Raises EnvironmentInvalid."""
+    """Check what `open_state_folder` checks, without creating anything. Raises EnvironmentInvalid."""
     _refuse_inside(path, outside)
     _refuse_network(path)
     if path.exists() and not to_be_made:
@@ -67,7 +67,7 @@ def check_state_folder(path: Path, *, outside: Path | None, to_be_made: bool = F
 
 
 def file_system_type(mountinfo: str, path: str) -> str | None:
-    """The type of the file system that holds an absolute path without links, by the kernel's mount table."""
+    """The type of the file system of an absolute path without links, by the kernel's mount table."""
     best, found = -1, None
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
@@ -85,7 +85,7 @@ def _unescaped(point: str) -> str:
 def _refuse_inside(path: Path, outside: Path | None) -> None:
     if outside is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(outside)):
         raise EnvironmentInvalid(
-            f"the state folder lies in {outside}, where an agent can write it",
+            f"the state folder is in {outside}, where an agent can change it",
             where=str(path),
             hint="Set XDG_STATE_HOME to a folder outside of it.",
         )
@@ -119,7 +119,9 @@ def _refuse_foreign(path: Path) -> None:
     us = os.geteuid()
     for owner in {path.lstat().st_uid, path.stat().st_uid} - {us}:
         raise EnvironmentInvalid(
-            f"the state folder belongs to user {owner}, and we are {us}", where=str(path), hint=_HINT_MOVE
+            f"the state folder belongs to user {owner}, but you are user {us}",
+            where=str(path),
+            hint=_HINT_MOVE,
         )
 
 
@@ -128,7 +130,7 @@ def _refuse_open(path: Path) -> None:
     if mode & 0o077 or mode & 0o700 != 0o700:
         import shlex
 
-        reach = "is open to other users" if mode & 0o077 else "is closed to its owner"
+        reach = "can be accessed by other users" if mode & 0o077 else "cannot be accessed by its owner"
         raise EnvironmentInvalid(
             f"the state folder {reach} (mode {mode:04o})",
             where=str(path),
@@ -157,7 +159,7 @@ def _read_or_make_id(path: Path) -> str:
 
 
 def _publish(file: Path, text: str) -> None:
-    """Make the file; when another process was first, its content stays."""
+    """Create the file, unless another process has created it meanwhile."""
     try:
         write_atomically(file, f"{text}\n".encode(), replace=False)
     except FileExistsError:

@@ -1,7 +1,7 @@
-"""The one place that starts host processes.
+"""Starts processes on the host; no other module does.
 
-Every process gets a session of its own, a deadline, and both pipes drained; on any exception, cancellation
-included, its whole process group is killed before the exception goes on.
+Every process has a session of its own and a deadline, and both of its pipes are drained. On an exception or a
+cancellation, its whole process group is killed before the exception is raised to the caller.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 ENDING_SECONDS = 3.0
-"""What a program at our terminal gets between being asked to end and being killed."""
+"""The time between the request to exit and the kill, for a program that uses our terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,22 +41,22 @@ class ProcessTimeout(Exception):
 
 
 def search_path(*, outside: Path) -> str:
-    """The caller's PATH without what lies in a folder that an agent writes, and without relative entries.
+    """The caller's PATH without relative entries and without folders in `outside`, where an agent can write.
 
-    An activated virtual environment of the project is on the PATH of many a caller, and a program planted
-    there would run on the host.
+    The PATH of many users contains a virtual environment of the project. A program that an agent puts there
+    would run on the host, outside of its container.
     """
     folder = outside.resolve()
     entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join(
-        entry for entry in entries if Path(entry).is_absolute() and not _lies_in(Path(entry), folder)
+        entry for entry in entries if Path(entry).is_absolute() and not _is_inside(Path(entry), folder)
     )
 
 
 def own_environment() -> dict[str, str]:
-    """What a process gets that is given no other environment: ours, without programs of the repository.
+    """The default environment of a process: ours, but PATH has no folder of the current repository.
 
-    An agent writes there, and nothing that it may have written runs on the host.
+    An agent can write programs into the repository, and they must not run on the host.
     """
     environment = dict(os.environ)
     try:
@@ -68,7 +68,7 @@ def own_environment() -> dict[str, str]:
     return environment
 
 
-def _lies_in(entry: Path, folder: Path) -> bool:
+def _is_inside(entry: Path, folder: Path) -> bool:
     return entry.resolve().is_relative_to(folder) or Path(os.path.normpath(entry)).is_relative_to(folder)
 
 
@@ -81,9 +81,9 @@ async def run(
     stdin: bytes | None = None,
     identity: Identity | None = None,
 ) -> Completed:
-    """Run to the end and give exit code and output; a non-zero exit is a value, not an error.
+    """Run a program to its end and return exit code and output. A non-zero exit code is not an error.
 
-    Raises ProcessTimeout after `timeout` seconds and FileNotFoundError when there is no such program.
+    Raises ProcessTimeout after `timeout` seconds, and FileNotFoundError when the program does not exist.
     """
     async with started(argv, env=env, cwd=cwd, identity=identity, stdin=stdin is not None) as process:
         try:
@@ -96,9 +96,9 @@ async def run(
 
 
 async def run_alone(argv: Sequence[str], *, timeout: float, cwd: Path, output: IO[bytes]) -> int:
-    """Run to the end of the program itself, whatever it leaves running, and give the exit code.
+    """Run a program until it exits, even if it leaves other processes running, and return its exit code.
 
-    Output and errors go into a file. Raises as `run` does.
+    Output and errors are written to a file. Raises as `run` does.
     """
     async with started(
         argv, env=None, cwd=cwd, identity=None, stdout=output.fileno(), stderr=asyncio.subprocess.STDOUT
@@ -118,7 +118,7 @@ async def run_lines(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> int:
-    """Run to the end, handing over each line of output and errors as it comes, and give the exit code.
+    """Run a program to its end, pass each line of output and errors to `on_line`, and return the exit code.
 
     Bytes that are not UTF-8 are replaced. Raises as `run` does.
     """
@@ -154,7 +154,7 @@ async def pipe(
     consumer_identity: Identity | None = None,
     cwd: Path | None = None,
 ) -> tuple[Completed, Completed]:
-    """Run `producer | consumer`, each under its own identity, and give both results."""
+    """Run `producer | consumer`, each under its own identity, and return both results."""
     read_end, write_end = os.pipe()
     try:
         async with started(
@@ -195,19 +195,19 @@ async def pipe(
 
 
 async def attached(argv: Sequence[str]) -> int:
-    """Run a program at our own terminal, or with our own standard streams, and give its exit code.
+    """Run a program with our own terminal or standard streams, and return its exit code.
 
-    When we are cancelled it is ended first, in order, so that it leaves the terminal as it was.
+    When the caller is cancelled, the program is asked to exit first, so that it can restore the terminal.
     """
     process = await asyncio.create_subprocess_exec(*argv, env=own_environment())
     try:
         return await process.wait()
     except asyncio.CancelledError:
-        await _ended_in_order(process)
+        await _stop_in_order(process)
         raise
 
 
-async def _ended_in_order(process: asyncio.subprocess.Process) -> None:
+async def _stop_in_order(process: asyncio.subprocess.Process) -> None:
     for end in (process.terminate, process.kill):
         if process.returncode is None:
             end()
@@ -215,9 +215,9 @@ async def _ended_in_order(process: asyncio.subprocess.Process) -> None:
 
 
 async def start_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path) -> int:
-    """Start a process that outlives us: own session, no inherited descriptor, output appended to a file.
+    """Start a process that outlives us: with its own session, no inherited descriptor, and output to a file.
 
-    Gives its process id; it is not waited for.
+    Returns its process id without waiting for it.
     """
     with output.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
@@ -262,7 +262,7 @@ async def started(
         yield process
     except BaseException:
         _kill_group(process)
-        # What left the group may hold our pipes for as long as it likes.
+        # A process that has left the group may keep the pipes open: close our ends instead of waiting for it.
         process._transport.close()  # type: ignore[attr-defined]
         await asyncio.shield(process.wait())
         raise

@@ -2,7 +2,7 @@
 
 import os
 import re
-import subprocess  # noqa: TID251 - git and the documents' commands, as a person types them
+import subprocess  # noqa: TID251 - git and the documents' commands, as a reader types them
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +106,7 @@ def rows(path: Path, heading: str) -> list[list[str]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Somebody who types what a document says, in a repository of their own."""
+    """A reader who types the commands of a document, in a repository of their own."""
 
     folder: Path
     environment: dict[str, str]

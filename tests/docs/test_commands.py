@@ -1,4 +1,4 @@
-"""Every command that a document tells its reader to type is typed."""
+"""Every command that a document shows is run."""
 
 import os
 import re

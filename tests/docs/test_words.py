@@ -1,4 +1,4 @@
-"""What the documents say about the code is so, links lead somewhere, and nothing tells of one machine."""
+"""The documents agree with the code, links work, and no file names a particular machine."""
 
 import os
 import pwd
@@ -121,7 +121,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
 
 
 def _of_this_machine() -> list[str]:
-    """Folders that only this machine has: where this clone lies, and the caller's home."""
+    """Folders that only this machine has: the folder of this clone, and the caller's home."""
     above = [ROOT, *ROOT.parents][:-1]
     telling = [path for path in above if len(path.parts) > 2 or path.name not in STANDARD]
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)

@@ -65,8 +65,8 @@ INVALID: dict[str, object] = {
     "options as zero": {"status": "completed", "options": 0},
     "an option of another kind": {"status": "completed", "options": ["a", None]},
     "twenty-one options": {"status": "completed", "options": [*TWENTY, "20"]},
-    "a person without a question": {"status": "needs_human"},
-    "a person with an empty question": {"status": "needs_human", "question": " \n"},
+    "needs_human without a question": {"status": "needs_human"},
+    "needs_human with an empty question": {"status": "needs_human", "question": " \n"},
 }
 
 

@@ -242,7 +242,7 @@ def test_a_failed_write_leaves_no_draft(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
 
 
-def test_a_file_of_ours_is_private_and_never_a_link(tmp_path: Path) -> None:
+def test_our_own_file_is_private_and_never_a_link(tmp_path: Path) -> None:
     os.close(open_own(tmp_path / "lock"))
     assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o600
     (tmp_path / "link").symlink_to("elsewhere")

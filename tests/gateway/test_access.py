@@ -87,7 +87,7 @@ def a_link(above: Path) -> None:
     above.symlink_to(above.with_name("elsewhere"))
 
 
-def a_strangers(above: Path) -> None:
+def owned_by_another_user(above: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give a folder away")
     above.mkdir(mode=0o700)
@@ -105,7 +105,7 @@ def open_to_all(above: Path) -> None:
         pytest.param(a_link, "symbolic link", id="link"),
         pytest.param(Path.touch, "is not a folder", id="file"),
         pytest.param(open_to_all, "mode 0777", id="open to all"),
-        pytest.param(a_strangers, "belongs to user 54321", id="a stranger's"),
+        pytest.param(owned_by_another_user, "belongs to user 54321", id="owned by another user"),
     ],
 )
 def test_a_hostile_folder_is_refused(tmp_path: Path, make: object, what: str) -> None:

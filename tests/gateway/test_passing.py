@@ -191,7 +191,7 @@ async def test_a_stream_arrives_while_it_is_made(sockets: Path) -> None:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(b"event: message_start\n\n")
-        await arrived.wait()  # goes on only when the client has the first event
+        await arrived.wait()  # continues only when the client has the first event
         await response.write(b"event: message_stop\n\n")
         return response
 

@@ -86,7 +86,7 @@ async def answers(folder: Path, token: str = TOKEN) -> int:
 
 
 async def answers_in_the_end(folder: Path) -> int:
-    """As an agent does: asks again while nobody listens."""
+    """Ask again until the gateway listens, as an agent does."""
     for _ in range(100):
         try:
             return await answers(folder)

@@ -23,7 +23,7 @@ def tasks(text: str) -> str:
 
 BAD = {
     "empty": ("", "not JSON", "line 1, column 1"),
-    "cut off": ('{"schema": 1,\n "tasks": {', "not JSON", "line 2"),
+    "truncated": ('{"schema": 1,\n "tasks": {', "not JSON", "line 2"),
     "not an object": ("[]", "expected `object`", "the top"),
     "no schema": ('{"tasks": {}}', "missing required field `schema`", "the top"),
     "later schema": ('{"schema": 2, "tasks": {"1": {"steps": []}}}', "schema 2 is not supported", "schema"),

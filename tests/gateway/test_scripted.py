@@ -72,8 +72,8 @@ SAME_AGAIN = [PROMPT, CALLS, result("Again")]
 
 PLAYED = {
     "steps: the first": (STEPS, 1, [PROMPT], FIRST),
-    "steps go on in a later attempt": (STEPS, 2, [PROMPT, CALLS, result(), AGAIN], SECOND),
-    "a lost session begins anew": (STEPS, 2, [PROMPT], FIRST),
+    "a later attempt continues the steps": (STEPS, 2, [PROMPT, CALLS, result(), AGAIN], SECOND),
+    "a lost session starts from the first step": (STEPS, 2, [PROMPT], FIRST),
     "past the end": (STEPS, 3, OVER, Answer(outcome=CLAIM.outcome)),
     "a reminder uses up no step": (STEPS, 1, [PROMPT, says("done"), REMINDER], REMINDED),
     "attempts: the first's second": (BY_ATTEMPT, 1, [PROMPT, CALLS, result()], Drop(drop=True)),

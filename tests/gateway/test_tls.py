@@ -56,7 +56,7 @@ async def test_the_hosts_certificates_count(
 
 
 @pytest.mark.parametrize("extra", [None, "/nonexistent.pem"], ids=["unknown", "unreadable"])
-async def test_a_certificate_nobody_trusts_is_502(
+async def test_an_untrusted_certificate_is_502(
     signed: tuple[str, Path], sockets: Path, monkeypatch: pytest.MonkeyPatch, extra: str | None
 ) -> None:
     monkeypatch.delenv("NODE_EXTRA_CA_CERTS", raising=False)

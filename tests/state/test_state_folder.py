@@ -85,7 +85,7 @@ def test_open_to_others_is_refused_with_the_command_that_fixes_it(environ, path,
 def test_closed_to_its_owner_is_refused(environ, path):
     open_state_folder(environ)
     path.chmod(0o500)
-    assert "closed to its owner" in refused(environ).what
+    assert "cannot be accessed by its owner" in refused(environ).what
 
 
 def test_a_file_instead_of_the_folder_is_refused(environ, path):
@@ -101,7 +101,7 @@ def test_a_file_instead_of_a_parent_folder_is_refused(environ, path):
     assert "cannot be made" in refused(environ).what
 
 
-def test_a_link_to_a_folder_of_ours_is_fine(environ, path, tmp_path):
+def test_a_link_to_our_own_folder_is_accepted(environ, path, tmp_path):
     (tmp_path / "real").mkdir(mode=0o700)
     path.parent.mkdir()
     path.symlink_to(tmp_path / "real")
@@ -123,7 +123,7 @@ def test_of_another_user_is_refused(environ, path, tmp_path, link):
 
 def test_in_the_code_folder_is_refused_and_not_made(environ, path, tmp_path):
     error = refused(environ, outside=tmp_path)
-    assert "an agent can write it" in error.what
+    assert "an agent can change it" in error.what
     assert not path.exists()
     open_state_folder(environ, outside=tmp_path / "state/code")
 

@@ -1,0 +1,155 @@
+"""The worst turns of phrase stay out of code, messages, documents and names (docs/adr/0013)."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from docs_kit import name_of, tracked
+
+MARK = "plain-english: allowed"
+"""A line with this mark, followed by a reason, may contain any turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    pattern: str
+    """Looked for in lower-case words: `_` and capitals in names separate words, too."""
+    say: str
+    reason: str
+
+
+TURNS = (
+    Turn(pattern=r"mend(s|ed|ing)?", say="fix, repair", reason="out of use in technical English"),
+    Turn(pattern=r"anew", say="again, from scratch", reason="does not say which of the two"),
+    Turn(pattern=r"for ever", say="forever", reason="two words read as a purpose"),
+    Turn(pattern=r"who(so)?ever", say="the user, the caller, the process that", reason="hides the subject"),
+    Turn(pattern=r"wish(es|ed|ing)?", say="request, ask", reason="a rule is not a wish"),
+    Turn(pattern=r"chatter", say="agent output", reason="the glossary has one word for it"),
+    Turn(pattern=r"lies|lay in", say="is, is stored in, is at", reason="ambiguous"),
+    Turn(
+        pattern=r"(?<!there )(is|are|was) no (?!longer|more|less|such)\w+",
+        say="is not a …, unknown …",
+        reason="an ordinary negative is read once",
+    ),
+    Turn(pattern=r"(go|goes|going|gone|went) on", say="continue, resume", reason="the command is resume"),
+    Turn(
+        pattern=r"(take|takes|took|taken|taking|bring|brings|brought) back",
+        say="undo, restore",
+        reason="the command is undo",
+    ),
+    Turn(pattern=r"(give|gives|gave|given|giving) up", say="cancel, stop", reason="the command is cancel"),
+    Turn(pattern=r"cut off", say="interrupted, stopped", reason="the glossary has one word for it"),
+    Turn(
+        pattern=r"somebody|nobody|strangers?|a person",
+        say="the user, another process, an unknown author",
+        reason="who it is decides what is safe",
+    ),
+    Turn(pattern=r"(is|are|was) over", say="has ended, is finished", reason="also means above"),
+    Turn(pattern=r"tells", say="reports, prints, returns", reason="a function does something definite"),
+    Turn(pattern=r"a word (to|from|of)", say="a message, instructions", reason="literally one word"),
+    Turn(pattern=r"in the way", say="already exists, conflicts with", reason="says neither what nor why"),
+    Turn(pattern=r"of ours", say="our own, the orchestrator's", reason="unclear who we are"),
+    Turn(pattern=r"side by side", say="at the same time, in parallel", reason="time, not place"),
+    Turn(pattern=r"as it stands", say="verbatim, unchanged", reason="nothing stands"),
+    Turn(pattern=r"in its place", say="instead of it", reason="also means at the right position"),
+    Turn(pattern=r"look(s|ed|ing)? at", say="check, read", reason="says nothing about what is done"),
+)
+
+QUOTING = ("docs/adr/0013-the-words-of-the-code.md", "tests/docs/test_plain_english.py")
+"""These list the turns."""
+
+ALLOWED = {
+    "0003-agent-chatter": "the name of a published document",
+    "cancel_wished": "a stored kind of fact",
+}
+"""Names that are stored or published, and so keep their words."""
+
+CLEAN = (
+    ".ci",
+    "AGENTS.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Makefile",
+    "README.md",
+    "deploy",
+    "docs/adr",
+    "docs/configuration.md",
+    "docs/project-needs.md",
+    "docs/repository.md",
+    "docs/scripted-model.md",
+    "scripts",
+    "src/orchestrator/config",
+    "src/orchestrator/gateway",
+    "src/orchestrator/__init__.py",
+    "src/orchestrator/clock.py",
+    "src/orchestrator/errors.py",
+    "src/orchestrator/events.py",
+    "src/orchestrator/files.py",
+    "src/orchestrator/state_folder.py",
+    "src/orchestrator/subprocesses.py",
+    "src/orchestrator/text.py",
+    "src/orchestrator/user_folders.py",
+    "tests/config",
+    "tests/docs",
+    "tests/events",
+    "tests/files",
+    "tests/gateway",
+    "tests/setup",
+    "tests/state",
+)
+"""The folders and files that are searched."""
+
+_ANY = re.compile("|".join(rf"\b(?:{turn.pattern})\b" for turn in TURNS))
+
+
+def _words(line: str) -> str:
+    """The line in lower case, with the names in it separated into words."""
+    for name in ALLOWED:
+        line = line.replace(name, "")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[_-]+", " ", line).lower()
+
+
+def _searched() -> Iterator[Path]:
+    for path in tracked():
+        name = name_of(path)
+        if name not in QUOTING and name.startswith(CLEAN) and path.suffix in (".py", ".md", ".sh", ""):
+            yield path
+
+
+def found_in(name: str, text: str) -> Iterator[str]:
+    for number, line in enumerate(text.splitlines(), 1):
+        for found in () if MARK in line else _ANY.finditer(_words(line)):
+            turn = next(turn for turn in TURNS if re.fullmatch(turn.pattern, found[0]))
+            yield f"{name}:{number}: {found[0]!r}: say {turn.say} ({turn.reason})"
+
+
+def test_no_turn_has_to_be_read_twice() -> None:
+    found = [
+        line for path in _searched() for line in found_in(name_of(path), path.read_text("utf-8", "replace"))
+    ]
+    assert not found, "\n".join(["", *found])
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["def test_it_goes_on() -> None:", "class GoOn:", "# nobody's file", "It is no setting.", "mended"],
+)
+def test_turns_are_found_in_names_and_in_text(line: str) -> None:
+    assert len(list(found_in("x", line))) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "there is no task 7",
+        "It is no longer needed.",
+        "recommended",
+        "cancel_wished",
+        "It goes on.  # plain-english: allowed - a quotation",
+    ],
+)
+def test_other_text_is_not_found(line: str) -> None:
+    assert not list(found_in("x", line))
