@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,7 +145,8 @@ def _read_or_make_id(path: Path) -> str:
     file = path / "id"
     try:
         if not os.path.lexists(file):
-            _publish(file, os.urandom(4).hex())
+            with suppress(FileExistsError):  # another process has created it meanwhile: its id counts
+                write_atomically(file, f"{os.urandom(4).hex()}\n".encode(), replace=False)
         with open_regular(file) as content:
             text = content.read(64).decode("ascii", "replace").strip()
     except OSError as error:
@@ -156,11 +158,3 @@ def _read_or_make_id(path: Path) -> str:
             hint="Remove it for a new id; containers with the old one in ktrdr.state are then unknown.",
         )
     return text
-
-
-def _publish(file: Path, text: str) -> None:
-    """Create the file, unless another process has created it meanwhile."""
-    try:
-        write_atomically(file, f"{text}\n".encode(), replace=False)
-    except FileExistsError:
-        pass

@@ -72,6 +72,16 @@ def _is_inside(entry: Path, folder: Path) -> bool:
     return entry.resolve().is_relative_to(folder) or Path(os.path.normpath(entry)).is_relative_to(folder)
 
 
+@asynccontextmanager
+async def _deadline(argv: Sequence[str], seconds: float) -> AsyncIterator[None]:
+    """Raises ProcessTimeout after these seconds; `started` around it then kills the process."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ProcessTimeout(argv, seconds) from None
+
+
 async def run(
     argv: Sequence[str],
     *,
@@ -86,11 +96,8 @@ async def run(
     Raises ProcessTimeout after `timeout` seconds, and FileNotFoundError when the program does not exist.
     """
     async with started(argv, env=env, cwd=cwd, identity=identity, stdin=stdin is not None) as process:
-        try:
-            async with asyncio.timeout(timeout):
-                stdout, stderr = await process.communicate(stdin)
-        except TimeoutError:
-            raise ProcessTimeout(argv, timeout) from None
+        async with _deadline(argv, timeout):
+            stdout, stderr = await process.communicate(stdin)
         assert process.returncode is not None
         return Completed(argv=tuple(argv), exit_code=process.returncode, stdout=stdout, stderr=stderr)
 
@@ -100,14 +107,13 @@ async def run_alone(argv: Sequence[str], *, timeout: float, cwd: Path, output: I
 
     Output and errors are written to a file. Raises as `run` does.
     """
-    async with started(
-        argv, env=None, cwd=cwd, identity=None, stdout=output.fileno(), stderr=asyncio.subprocess.STDOUT
-    ) as process:
-        try:
-            async with asyncio.timeout(timeout):
-                return await process.wait()
-        except TimeoutError:
-            raise ProcessTimeout(argv, timeout) from None
+    async with (
+        started(
+            argv, env=None, cwd=cwd, identity=None, stdout=output.fileno(), stderr=asyncio.subprocess.STDOUT
+        ) as process,
+        _deadline(argv, timeout),
+    ):
+        return await process.wait()
 
 
 async def run_lines(
@@ -122,14 +128,13 @@ async def run_lines(
 
     Bytes that are not UTF-8 are replaced. Raises as `run` does.
     """
-    async with started(argv, env=env, cwd=cwd, identity=None, stderr=asyncio.subprocess.STDOUT) as process:
-        try:
-            async with asyncio.timeout(timeout):
-                assert process.stdout is not None
-                await _each_line(process.stdout, on_line)
-                return await process.wait()
-        except TimeoutError:
-            raise ProcessTimeout(argv, timeout) from None
+    async with (
+        started(argv, env=env, cwd=cwd, identity=None, stderr=asyncio.subprocess.STDOUT) as process,
+        _deadline(argv, timeout),
+    ):
+        assert process.stdout is not None
+        await _each_line(process.stdout, on_line)
+        return await process.wait()
 
 
 async def _each_line(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
@@ -172,13 +177,10 @@ async def pipe(
             ) as second:
                 os.close(read_end)
                 read_end = -1
-                try:
-                    async with asyncio.timeout(timeout):
-                        (_, error), (out, second_error) = await asyncio.gather(
-                            first.communicate(producer_stdin), second.communicate()
-                        )
-                except TimeoutError:
-                    raise ProcessTimeout([*producer, "|", *consumer], timeout) from None
+                async with _deadline([*producer, "|", *consumer], timeout):
+                    (_, error), (out, second_error) = await asyncio.gather(
+                        first.communicate(producer_stdin), second.communicate()
+                    )
                 assert first.returncode is not None and second.returncode is not None
                 return (
                     Completed(

@@ -3,7 +3,7 @@
 import json
 from importlib.resources import files
 
-from orchestrator.config.settings import SECTIONS, TABLE, Setting, Trust
+from orchestrator.config.settings import SECTIONS, TABLE, Setting
 
 _WHEN = {
     "never": "yes",
@@ -27,7 +27,13 @@ def _section(name: str) -> str:
     rows = [setting for key, setting in TABLE.items() if key.partition(".")[0] == name]
     title = f"`[{name}]`" if name in SECTIONS else f"`[[{name}]]`"
     head = ["| key | default | value | meaning | in the repository's file |", "|---|---|---|---|---|"]
-    reasons = [f"- `{row.key}`: {_why_approval(row.trust)}." for row in rows if row.trust.when != "never"]
+    whens = {"always": "needs approval"}
+    reasons = [
+        f"- `{row.key}`: {whens.get(row.trust.when, f'needs approval {row.trust.when}')} "
+        f"in the repository's file, because {row.trust.reason}."
+        for row in rows
+        if row.trust.when != "never"
+    ]
     return "\n".join(
         ["", f"## {title}", "", *head, *map(_row, rows), *([""] if reasons else []), *reasons, ""]
     )
@@ -42,11 +48,6 @@ def _row(setting: Setting) -> str:
         _WHEN[setting.trust.when],
     ]
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
-
-
-def _why_approval(trust: Trust) -> str:
-    when = "needs approval" if trust.when == "always" else f"needs approval {trust.when}"
-    return f"{when} in the repository's file, because {trust.reason}"
 
 
 if __name__ == "__main__":

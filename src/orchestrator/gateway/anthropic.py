@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from msgspec.structs import asdict
+
 from orchestrator.gateway.script import Answer
 
 OUTCOME_TOOL = "StructuredOutput"
@@ -52,12 +54,7 @@ def build_message(answer: Answer, *, model: str, seed: str) -> dict[str, Any]:
         "content": content,
         "stop_reason": answer.stop_reason or ("tool_use" if uses else "end_turn"),
         "stop_sequence": None,
-        "usage": {
-            "input_tokens": answer.usage.input_tokens,
-            "output_tokens": answer.usage.output_tokens,
-            "cache_creation_input_tokens": answer.usage.cache_creation_input_tokens,
-            "cache_read_input_tokens": answer.usage.cache_read_input_tokens,
-        },
+        "usage": asdict(answer.usage),
     }
 
 
