@@ -134,7 +134,7 @@ def test_an_empty_work_fails_even_where_its_verify_passes(scene: Scene) -> None:
     done = scene.run(*AGENT, *ONCE)
     assert done.exit_code == 1, done
     assert [gate["verdict"] for gate in done.of("gate_ended")] == ["pass"]
-    assert "nothing was changed" in done.end["reason"]
+    assert "no file was changed" in done.end["reason"]
 
 
 CLAIMS = {

@@ -117,7 +117,7 @@ def test_a_gate_that_fails_twice_and_then_passes(make_project: MakeProject) -> N
         ((says("done!"),), "unclear", "reported no outcome (exit code 0)"),
         ((reports("failed", summary="It cannot be done."),), "failed", "It cannot be done."),
         ((reports(),), "unclear", "after 0 tool calls"),
-        ((writes("a.txt", "x"), reports(), exits(9)), "failed", "ended with exit code 9"),
+        ((writes("a.txt", "x"), reports(), exits(9)), "failed", "but its exit code is 9"),
     ],
     ids=[
         *("over time", "over time and deaf", "over output", "over output and deaf", "out of memory"),
