@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
@@ -136,16 +136,25 @@ class Journal(JournalReader):
         this fact announces.
         """
 
+        def write() -> T:
+            with _storage_errors("written"), _transaction(self._writing):
+                return work(self._facts)
+
         def report(result: T) -> None:
             stored(result)
             for pause in self._pauses:
                 pause.cancel()
 
-        return await self._in_thread(partial(self._transact, work), report)
+        return await self._in_thread(write, report)
 
     async def read(self, work: Callable[[Facts], T], *, seen: Callable[[T], None]) -> T:
         """As `transact`, in one order with it. `work` only reads, so it does not wait for other processes."""
-        return await self._in_thread(partial(self._read, work), seen)
+
+        def read() -> T:
+            with _storage_errors("read"):
+                return work(self._facts)
+
+        return await self._in_thread(read, seen)
 
     async def _in_thread(self, work: Callable[[], T], report: Callable[[T], None]) -> T:
         def done(doing: asyncio.Future[T]) -> None:
@@ -163,14 +172,6 @@ class Journal(JournalReader):
         if cancelled is not None:
             raise cancelled
         return doing.result()
-
-    def _transact(self, work: Callable[[Facts], T]) -> T:
-        with _storage_errors("written"), _transaction(self._writing):
-            return work(self._facts)
-
-    def _read(self, work: Callable[[Facts], T]) -> T:
-        with _storage_errors("read"):
-            return work(self._facts)
 
     async def _pause(self) -> None:
         """Wait until other processes may have written, or until this one has."""

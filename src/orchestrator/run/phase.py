@@ -148,7 +148,8 @@ def _of_attempt(state: RunState, task: TaskState, attempt: AttemptState) -> Phas
     # and only the user can answer.
     if task.landing is not None:
         return Landing(attempt)
-    question = _question_of(state, task, attempt)
+    asked_by = (task.entry.id, attempt.number)
+    question = next((each for each in state.questions if (each.task, each.attempt) == asked_by), None)
     if question is not None and question.answer is None:
         return Asked(attempt, question)
     if attempt.epoch < state.epoch:
@@ -192,11 +193,6 @@ def _of_candidate(attempt: AttemptState) -> PhaseOfCandidate:
     if attempt.landing_refused is not None:
         return NotLanded(attempt, attempt.landing_refused)
     return Gated(attempt)
-
-
-def _question_of(state: RunState, task: TaskState, attempt: AttemptState) -> QuestionState | None:
-    asked_by = (task.entry.id, attempt.number)
-    return next((each for each in state.questions if (each.task, each.attempt) == asked_by), None)
 
 
 def is_under_way(state: RunState, task: TaskState) -> bool:

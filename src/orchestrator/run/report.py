@@ -64,7 +64,7 @@ def task_status(state: RunState, task: TaskState) -> TaskStatus:
 
 def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
     """One run of `status --json`."""
-    end = state.end
+    end, e2e = state.end, state.end_to_end
     return {
         "run": state.run,
         "plan": state.start.plan,
@@ -80,7 +80,7 @@ def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
         "ended": state.ended_at,
         "owner": None if owner is None else asdict(owner),
         "tasks": [_task_json(state, task) for task in state.tasks.values()],
-        "e2e": _end_to_end_json(state),
+        "e2e": None if e2e is None else {"status": e2e.status, "evidence": list(e2e.evidence)},
         "questions": [_question_json(question) for question in state.questions],
         "usage": asdict(state.usage),
         "budget_usd": None,
@@ -125,12 +125,6 @@ def attempt_reason(attempt: AttemptState) -> str | None:
         return attempt.refused
     failed = [f"{gate.gate} failed ({gate.evidence})" for gate in attempt.failed_gates]
     return ", ".join(failed) or None
-
-
-def _end_to_end_json(state: RunState) -> dict[str, Any] | None:
-    if state.end_to_end is None:
-        return None
-    return {"status": state.end_to_end.status, "evidence": list(state.end_to_end.evidence)}
 
 
 def _question_json(question: QuestionState) -> dict[str, Any]:
