@@ -45,7 +45,7 @@ async def test_the_verdict_of_a_block(gates: Gates, block: str, verdict: str, ex
     assert (evidence.verdict, evidence.exit_code, evidence.detail) == (verdict, exit_code, "")
 
 
-async def test_blocks_share_a_container_in_their_order_and_a_failed_one_ends_nothing(gates: Gates) -> None:
+async def test_blocks_run_in_order_in_one_container_and_continue_after_a_failure(gates: Gates) -> None:
     results = await gates.run(
         "echo one > /tmp/seen; hostname > /tmp/name; exit 1",
         "cat /tmp/seen; test $(hostname) = $(cat /tmp/name)",
@@ -55,7 +55,7 @@ async def test_blocks_share_a_container_in_their_order_and_a_failed_one_ends_not
     assert [gate.name for gate in gates.started] == ["verify-1", "verify-2"]
 
 
-async def test_output_is_told_while_a_block_runs(gates: Gates) -> None:
+async def test_output_is_passed_on_while_a_block_runs(gates: Gates) -> None:
     heard: list[bytes] = []
     flag = gates.folder / "heard"
     flag.mkdir()
@@ -71,7 +71,7 @@ async def test_output_is_told_while_a_block_runs(gates: Gates) -> None:
     assert (result.evidence.verdict, b"".join(heard)) == ("pass", b"one\ntwo\n")
 
 
-async def test_a_server_left_running_holds_up_nobody(gates: Gates) -> None:
+async def test_a_server_that_keeps_running_does_not_delay_the_gate(gates: Gates) -> None:
     results = await gates.run(
         "sleep 300 & echo $! > /tmp/pid; echo begun",
         "kill -0 $(cat /tmp/pid); kill $(cat /tmp/pid)",
@@ -81,7 +81,7 @@ async def test_a_server_left_running_holds_up_nobody(gates: Gates) -> None:
     assert results[0].output == "begun\n"
 
 
-async def test_over_its_time_it_has_failed_and_what_it_printed_is_kept(gates: Gates) -> None:
+async def test_a_block_over_its_time_fails_and_its_output_is_kept(gates: Gates) -> None:
     results = await gates.run("echo before; sleep 300; echo after", "echo next", timeout=2)
     late, following = results
     assert (late.evidence.verdict, late.evidence.exit_code) == ("fail", 124)
@@ -90,13 +90,13 @@ async def test_over_its_time_it_has_failed_and_what_it_printed_is_kept(gates: Ga
     assert following.evidence.verdict == "pass"
 
 
-async def test_over_its_time_and_deaf_to_signals_it_is_killed(gates: Gates) -> None:
+async def test_a_block_over_its_time_that_ignores_signals_is_killed(gates: Gates) -> None:
     evidence = await gates.one("trap '' TERM; while true; do sleep 1; done", timeout=1)
     assert (evidence.verdict, evidence.exit_code) == ("fail", 137)
     assert "verify.timeout" in evidence.detail
 
 
-async def test_a_block_that_stops_its_clock_is_ended_by_the_engine(
+async def test_a_block_that_stops_its_timeout_is_killed_by_the_engine(
     gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command_gate, "ENGINE_GRACE_SECONDS", 2)
@@ -106,7 +106,7 @@ async def test_a_block_that_stops_its_clock_is_ended_by_the_engine(
     assert gates.stored(results[0]) == b"seen\n"
 
 
-async def test_a_container_taken_away_is_our_trouble_not_the_agents(gates: Gates) -> None:
+async def test_a_removed_container_makes_the_gate_unavailable(gates: Gates) -> None:
     async def take_away() -> None:
         await asyncio.sleep(1)
         await asyncio.to_thread(
@@ -126,14 +126,14 @@ async def test_a_container_taken_away_is_our_trouble_not_the_agents(gates: Gates
     assert all(result.evidence.exit_code is None and result.evidence.detail for result in results[1:])
 
 
-async def test_without_its_image_every_block_is_unavailable(gates: Gates) -> None:
+async def test_a_missing_image_makes_every_gate_unavailable(gates: Gates) -> None:
     results = await gates.run("true", "true", image="ktrdr-no-such-image:latest")
     assert [result.evidence.verdict for result in results] == ["unavailable"] * 2
     assert [gate.name for gate in gates.started] == ["verify-1", "verify-2"]
     assert "ktrdr-no-such-image" in results[0].evidence.detail
 
 
-async def test_nothing_of_the_callers_surroundings_is_in_a_gate(
+async def test_a_gate_has_nothing_of_the_callers_environment(
     gates: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = (
@@ -163,13 +163,13 @@ SURROUNDINGS = {
 }
 
 
-async def test_the_surroundings_of_a_gate(gates: Gates) -> None:
+async def test_user_folder_and_environment_of_a_gate(gates: Gates) -> None:
     results = await gates.run(*SURROUNDINGS.values())
     found = dict(zip(SURROUNDINGS, [result.evidence.verdict for result in results], strict=True))
     assert found == dict.fromkeys(SURROUNDINGS, "pass")
 
 
-async def test_no_gate_sees_what_another_left(gates: Gates) -> None:
+async def test_no_gate_sees_files_of_another(gates: Gates) -> None:
     await gates.run("echo x > left; echo x > $HOME/left; echo x > /tmp/left")
     evidence = await gates.one("! test -e left; ! test -e $HOME/left; ! test -e /tmp/left")
     assert evidence.verdict == "pass"
@@ -197,7 +197,7 @@ async def test_a_large_output_is_stored_whole_with_its_hash(gates: Gates) -> Non
     assert len(tail(result.output)) == TAIL_CHARACTERS and tail(result.output).endswith("the end\n")
 
 
-async def test_evidence_says_what_was_done_and_seen(gates: Gates) -> None:
+async def test_evidence_records_command_verdict_and_output(gates: Gates) -> None:
     await gates.run("echo seen; exit 4")
     kept = json.loads((gates.evidence / "e1" / "gate.json").read_bytes())
     seconds = kept.pop("seconds")

@@ -20,7 +20,7 @@ FOUND = {
 
 
 @pytest.mark.parametrize(("files", "names"), FOUND.values(), ids=FOUND)
-def test_discovery(files: list[str], names: list[str]) -> None:
+def test_package_managers_are_discovered_by_lock_files(files: list[str], names: list[str]) -> None:
     assert [manager.name for manager in discover(files)] == names
 
 
@@ -40,7 +40,7 @@ def test_discovery(files: list[str], names: list[str]) -> None:
         ("requirements.txt/README", False),
     ],
 )
-def test_what_counts_as_a_lock_file(path: str, is_one: bool) -> None:
+def test_is_lock_file(path: str, is_one: bool) -> None:
     assert is_lock_file(path) is is_one
 
 
@@ -48,5 +48,5 @@ def test_what_counts_as_a_lock_file(path: str, is_one: bool) -> None:
     ("path", "is_read"),
     [("deps.txt", True), ("ci/setup.sh", True), ("pyproject.toml", True), ("src/deps.py", False)],
 )
-def test_what_commands_of_a_projects_own_read(path: str, is_read: bool) -> None:
+def test_is_read_by(path: str, is_read: bool) -> None:
     assert is_read_by(path, ["pip install -r deps.txt && bash ./ci/setup.sh"]) is is_read

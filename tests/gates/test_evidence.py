@@ -34,17 +34,17 @@ def test_the_hash_is_that_of_the_stored_bytes(tmp_path_factory: pytest.TempPathF
     assert hashlib.sha256((folder / "e1" / "output").read_bytes()).hexdigest() == digest(output)
 
 
-def test_storing_again_replaces(tmp_path: Path) -> None:
+def test_storing_again_replaces_the_evidence(tmp_path: Path) -> None:
     store(tmp_path, evidence(), "first and long")
     store(tmp_path, evidence(verdict="fail"), "second")
     assert (tmp_path / "e1" / "output").read_text() == "second"
     assert sorted(path.name for path in (tmp_path / "e1").iterdir()) == ["gate.json", "output"]
 
 
-def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_evidence(tmp_path: Path) -> None:
     store(tmp_path / "evidence", evidence(), "x")
     assert (tmp_path / "evidence" / "e1").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_tail_is_the_end_as_text() -> None:
+def test_the_tail_is_the_end_of_the_output_without_control_codes() -> None:
     assert tail("a" * TAIL_CHARACTERS + "\x1b[31mend\n") == "a" * (TAIL_CHARACTERS - 9) + "[31mend\n"

@@ -28,14 +28,14 @@ def key(**changes: Any) -> str:
     return found.key
 
 
-def test_configured_commands_stand_in_place_of_discovered_ones() -> None:
+def test_configured_commands_replace_discovered_ones() -> None:
     discovered, configured = planned(), planned(commands=("make deps",))
     assert discovered is not None and configured is not None
     assert (discovered.commands, discovered.found) == (("uv sync --frozen",), ("uv.lock",))
     assert (configured.commands, configured.found) == (("make deps",), ())
 
 
-def test_nothing_to_set_up() -> None:
+def test_a_project_without_lock_files_needs_no_setup() -> None:
     assert planned(discovering=False) is None
     assert planned({"src/a.py": "bbb"}) is None
 
@@ -54,11 +54,11 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-def test_what_makes_another_image(changes: dict[str, Any]) -> None:
+def test_the_key_depends_on_everything_that_setup_reads(changes: dict[str, Any]) -> None:
     assert key(**changes) != key()
 
 
-def test_code_makes_no_other_image() -> None:
+def test_the_key_does_not_depend_on_code() -> None:
     assert key(files=FILES | {"src/a.py": "other", "src/b.py": "new"}) == key()
 
 
@@ -81,5 +81,5 @@ MADE = SetupImage(id="sha256:1", produced=(".venv/", "src/gen/", "web/config.js"
         ("gen/x", False),
     ],
 )
-def test_a_tracked_path_that_setup_made(path: str, conflicts: bool) -> None:
+def test_a_tracked_path_that_setup_makes_is_a_conflict(path: str, conflicts: bool) -> None:
     assert first_conflict(["README.md", path], MADE) == (path if conflicts else None)

@@ -25,7 +25,7 @@ def write(root: Path, path: str, content: str = "made") -> None:
     (root / path).write_text(content)
 
 
-def test_only_what_setup_made_stays(tree: Path) -> None:
+def test_only_files_that_setup_made_remain(tree: Path) -> None:
     before = json.loads(json.dumps(record(str(tree))))
     for path in (".venv/bin/python", "src/pkg/__pycache__/b.pyc", "src/config.py", "empty/x"):
         write(tree, path)
@@ -38,13 +38,13 @@ def test_only_what_setup_made_stays(tree: Path) -> None:
     assert not (tree / "docs").exists() and not (tree / "link").is_symlink()
 
 
-def test_nothing_made_leaves_nothing(tree: Path) -> None:
+def test_nothing_remains_when_setup_makes_nothing(tree: Path) -> None:
     about = conclude(str(tree), record(str(tree)), system=str(tree))
     assert about["produced"] == []
     assert [path.name for path in tree.iterdir()] == [".git"]
 
 
-def test_changed_files_of_the_tree_are_named_and_removed(tree: Path) -> None:
+def test_changed_files_of_the_tree_are_reported_and_removed(tree: Path) -> None:
     before = record(str(tree))
     write(tree, "a.py", "other")
     (tree / "src" / "pkg" / "b.py").unlink()
@@ -55,7 +55,7 @@ def test_changed_files_of_the_tree_are_named_and_removed(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "itself"), [("*\n", True), ("# all\n*\n", True), ("*.pyc\n", False)])
-def test_a_folder_that_ignores_itself(tree: Path, content: str, itself: bool) -> None:
+def test_folders_with_a_gitignore_of_their_own_are_reported(tree: Path, content: str, itself: bool) -> None:
     before = record(str(tree))
     write(tree, ".venv/.gitignore", content)
     assert conclude(str(tree), before, system=str(tree))["self_ignored"] == ([".venv/"] if itself else [])
@@ -72,7 +72,9 @@ DIRECT_URLS = {
 
 
 @pytest.mark.parametrize(("about", "is_copy"), DIRECT_URLS.values(), ids=DIRECT_URLS)
-def test_a_copy_of_the_project_itself(tree: Path, about: dict[str, object], is_copy: bool) -> None:
+def test_an_installed_copy_of_the_project_is_found(
+    tree: Path, about: dict[str, object], is_copy: bool
+) -> None:
     before = record(str(tree))
     place = ".venv/lib/python3.11/site-packages/shapes-1.dist-info"
     text = json.dumps(about).replace("{root}", str(tree))
@@ -99,7 +101,7 @@ def test_a_copy_of_the_project_itself(tree: Path, about: dict[str, object], is_c
     ],
     ids=["wheel", "from anywhere", "editable", "another"],
 )
-def test_a_copy_by_the_projects_name(
+def test_an_installed_copy_is_found_by_the_projects_name(
     tree: Path, file: str, text: str, installed: str, about: dict[str, object] | None, is_copy: bool
 ) -> None:
     write(tree, file, text)

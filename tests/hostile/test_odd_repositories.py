@@ -129,7 +129,7 @@ WORKED_ON = {
 
 
 @pytest.mark.parametrize("make", WORKED_ON.values(), ids=WORKED_ON)
-def test_it_is_worked_on_like_any_other(
+def test_a_run_completes_in_an_odd_repository(
     new_scene: MakeScene, make: Callable[[Scene], Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = new_scene()
@@ -208,7 +208,7 @@ REFUSED: dict[str, tuple[Callable[[Scene], object], str]] = {
 
 
 @pytest.mark.parametrize(("make", "says"), REFUSED.values(), ids=REFUSED)
-def test_it_is_refused_by_name_before_anything_starts(
+def test_an_unsupported_repository_is_refused_before_anything_starts(
     new_scene: MakeScene, make: Callable[[Scene], object], says: str
 ) -> None:
     scene = new_scene()

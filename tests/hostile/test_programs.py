@@ -79,7 +79,7 @@ def make(new_scene: MakeScene, ordinary: Caller, trick: Trick) -> tuple[Scene, s
 
 
 @pytest.mark.parametrize("trick", TRICKS.values(), ids=TRICKS)
-def test_nothing_runs_on_the_host(new_scene: MakeScene, ordinary: Caller, trick: Trick) -> None:
+def test_no_planted_program_runs_on_the_host(new_scene: MakeScene, ordinary: Caller, trick: Trick) -> None:
     plain, script = make(new_scene, ordinary, trick)
     identity = {} if plain.owner == os.geteuid() else {"user": plain.owner, "group": plain.owner}
     environment = {"PATH": os.environ["PATH"], "HOME": str(plain.area / "home")}

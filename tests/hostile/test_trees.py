@@ -123,7 +123,7 @@ TRICKS = {
 
 
 @pytest.mark.parametrize("trick", TRICKS.values(), ids=TRICKS)
-def test_a_tree(scene: Scene, trick: Trick) -> None:
+def test_a_hostile_tree_lands_or_is_refused_safely(scene: Scene, trick: Trick) -> None:
     scene.commit(user__txt="the user's\n", __gitignore=".env\nbuild/\n")
     scene.write(".env", SECRET)
     scene.write("sub/file.txt", "text\n")
@@ -135,7 +135,7 @@ def test_a_tree(scene: Scene, trick: Trick) -> None:
     check(scene, trick, base, done)
 
 
-def test_a_link_that_git_warned_of_before_keeps_nobody_from_work(scene: Scene) -> None:
+def test_a_link_that_git_warned_of_before_does_not_block_a_run(scene: Scene) -> None:
     (scene.folder / ".gitignore").symlink_to("ignored")
     write_agent(scene, MADE)
     scene.commit(plan__md=plan(task("1")), ignored="build/\n")
@@ -169,7 +169,7 @@ def check(scene: Scene, trick: Trick, base: str, done: Done) -> None:
         assert (scene.folder / ".env").read_text() == SECRET
 
 
-def test_very_many_small_files(scene: Scene) -> None:
+def test_a_tree_of_very_many_small_files_lands(scene: Scene) -> None:
     many = f"mkdir many; cd many; seq {MANY} | split -l 1 -a 5 - f; cd .."
     write_agent(scene, many)
     scene.commit(plan__md=plan(task("1")))

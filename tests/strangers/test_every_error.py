@@ -101,7 +101,7 @@ GOLDEN: dict[type[errors.OrchestratorError], tuple[Callable[[Scene], Done], int,
         setup,
         2,
         r"error: setup failed with exit code 3: echo missing; exit 3\n  missing\n"
-        r"Mend setup\.commands or the lock files\. The whole output: \S+\n",
+        r"Fix setup\.commands or the lock files\. The whole output: \S+\n",
     ),
     errors.CannotStart: (
         engine,

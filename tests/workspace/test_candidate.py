@@ -25,7 +25,7 @@ async def paths_of(workspace, tree):
     return set(os.fsdecode(listing).split("\0")) - {""}
 
 
-async def test_names_of_every_kind_land_as_they_are(project):
+async def test_file_names_of_every_kind_are_committed_unchanged(project):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     names = [
@@ -62,7 +62,7 @@ async def test_names_of_every_kind_land_as_they_are(project):
     assert await project.fsck() == ""
 
 
-async def test_kinds_that_change(project):
+async def test_a_path_that_changes_its_kind_is_committed_with_the_new_one(project):
     """A file becomes a folder, a folder a link, a name another case."""
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
@@ -114,7 +114,7 @@ async def test_pipes_sockets_and_repositories_are_moved_away_without_blocking(pr
     assert await workspace.tree.clear_oddities(baseline, area / "evidence") == ()
 
 
-async def test_what_was_there_before_stays(project, area):
+async def test_special_files_from_before_the_attempt_are_not_moved(project, area):
     os.mkfifo(project.folder / "mine.pipe")
     project.write("build/x")
     await project.git("init", "-q", str(project.folder / "build"))
@@ -144,7 +144,7 @@ async def test_links_are_not_followed_when_things_are_moved(project, area):
     assert sorted(path.name for path in outside.iterdir()) == [".git", "pipe"]
 
 
-async def test_what_was_ignored_and_there_before_is_never_committed(project):
+async def test_a_file_that_was_ignored_before_the_attempt_is_never_committed(project):
     project.write(".env", "SECRET=1\n")
     project.write("build/out.bin")
     workspace = await project.open()
@@ -166,7 +166,7 @@ async def test_a_folder_with_only_ignored_files_can_get_files_of_the_agents(proj
     assert "logs/README.md" in await paths_of(workspace, snapshot.tree)
 
 
-async def test_baselines_survive_being_stored(own_project):
+async def test_a_baseline_can_be_stored_and_read(own_project):
     own_project.write(os.fsdecode(b"\xff.log"))
     baseline = await (await own_project.open()).tree.baseline()
     assert baseline.ignored == {os.fsdecode(b"\xff.log")}
@@ -214,7 +214,7 @@ def encoding_in_attributes(project):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-async def test_trees_that_are_refused_are_named_and_can_be_saved(project, spoil, names):
+async def test_a_tree_that_git_refuses_is_reported_by_path_and_can_be_saved(project, spoil, names):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     baseline = await workspace.tree.baseline()
@@ -251,7 +251,7 @@ not_as_root = pytest.mark.parametrize(
 
 @not_as_root
 @pytest.mark.parametrize("path", ["a.py", "src/deep"], ids=["file", "folder"])
-async def test_what_cannot_be_read_is_refused_by_name(project, path):
+async def test_an_unreadable_file_is_reported_by_path(project, path):
     workspace = await project.open()
     baseline = await workspace.tree.baseline()
     (project.folder / path).chmod(0)
@@ -265,7 +265,7 @@ async def test_what_cannot_be_read_is_refused_by_name(project, path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-async def test_a_link_in_the_way_of_a_document_is_refused(project, area, kind):
+async def test_a_link_on_the_path_of_a_document_is_refused(project, area, kind):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     (area / "target").mkdir()
@@ -282,7 +282,7 @@ async def test_a_link_in_the_way_of_a_document_is_refused(project, area, kind):
     assert list((area / "target").iterdir()) == []
 
 
-async def test_a_link_put_in_the_way_after_the_gates_is_not_followed(project, area):
+async def test_a_link_made_after_the_gates_is_not_followed(project, area):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     snapshot = await snapshot_of(workspace)
@@ -297,7 +297,7 @@ async def test_a_link_put_in_the_way_after_the_gates_is_not_followed(project, ar
     assert await project.git("rev-parse", "main") == base
 
 
-async def test_everything_deleted(project):
+async def test_a_candidate_may_delete_every_file(project):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     baseline = await workspace.tree.baseline()
@@ -315,7 +315,7 @@ async def test_everything_deleted(project):
 
 
 @not_as_root
-async def test_a_folder_closed_by_the_agent_is_a_named_failure(project):
+async def test_a_folder_that_the_agent_made_unreadable_is_reported_by_path(project):
     workspace = await project.open()
     baseline = await workspace.tree.baseline()
     project.folder.chmod(0)

@@ -38,7 +38,7 @@ async def test_an_agents_repository_is_clean_and_its_commits_stay_in_it(project,
     assert await project.fsck() == ""
 
 
-async def test_it_belongs_to_the_containers_user(project, area):
+async def test_the_repository_belongs_to_the_containers_user(project, area):
     workspace = await project.open()
     await workspace.tree.make_git_dir(area / "git", branch="main")
     owners = {path.lstat().st_uid for path in (area / "git").rglob("*")}
@@ -78,7 +78,7 @@ def give(folder, owner: Identity | None):
 
 
 @pytest.mark.parametrize(("uid", "gid"), [(0, 0), (1000, 100), (2_097_151, 2_097_152), (1_234_567_890, 7)])
-async def test_the_archive_is_the_whole_tree_of_the_owner_and_new(project, area, uid, gid):
+async def test_the_archive_holds_the_whole_tree_with_owner_and_present_time(project, area, uid, gid):
     project.write(".gitattributes", "docs export-ignore\nv.txt export-subst\n")
     project.write("docs/d.md")
     project.write("v.txt", "$Format:%H$\n")

@@ -27,7 +27,7 @@ async def candidate_of(project, workspace, *, overlay=None, message="task 1\n") 
     )
 
 
-async def test_what_lands_is_the_candidate_and_status_is_clean(project):
+async def test_the_candidate_lands_and_git_status_is_clean(project):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     await workspace.user.make_branch("milestone/one", base)
@@ -48,7 +48,7 @@ async def test_what_lands_is_the_candidate_and_status_is_clean(project):
     assert project.owners() == {os.geteuid() if project.owner is None else project.owner.uid}
 
 
-async def test_a_candidate_touches_nothing_of_the_users(project):
+async def test_making_a_candidate_changes_neither_the_users_refs_nor_index(project):
     workspace = await project.open()
     before = await project.git("count-objects", "-v")
     project.write("new.py")
@@ -70,7 +70,7 @@ async def test_many_files_arrive_as_a_pack(project):
     assert await project.fsck() == ""
 
 
-async def test_a_killed_delivery_is_finished_by_doing_it_again(project):
+async def test_repeating_a_killed_delivery_completes_it(project):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     project.write("a.py", "print(2)\n")
@@ -84,7 +84,7 @@ async def test_a_killed_delivery_is_finished_by_doing_it_again(project):
         assert (project.folder / "HANDOFF_x.md").read_bytes() == b"text\n"
 
 
-async def test_a_lock_that_a_killed_delivery_left_is_removed_and_a_foreign_one_is_not(project, monkeypatch):
+async def test_an_index_lock_of_a_killed_delivery_is_removed_and_one_of_git_is_not(project, monkeypatch):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     project.write("a.py", "print(2)\n")
@@ -117,7 +117,7 @@ async def test_a_lock_that_a_killed_delivery_left_is_removed_and_a_foreign_one_i
     ],
     ids=["branch", "head", "detached", "unborn", "index"],
 )
-async def test_nothing_is_delivered_when_the_user_moved(project, move, names):
+async def test_nothing_is_delivered_when_the_user_moved_head_branch_or_index(project, move, names):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     project.write("a.py", "print(2)\n")
@@ -166,7 +166,7 @@ async def test_edits_of_the_user_during_the_gates_stay_edits(project):
     assert await project.git("status", "--porcelain") == " M a.py"
 
 
-async def test_what_stood_in_a_documents_place_can_be_had_again(project):
+async def test_a_file_that_a_document_replaces_is_kept(project):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     candidate = await candidate_of(project, workspace, overlay={"HANDOFF_x.md": b"ours\n"})
@@ -237,7 +237,7 @@ def _deliver_until(where, project, commit, expected):
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 @pytest.mark.parametrize("where", KILLED_AT)
-async def test_a_delivery_killed_anywhere_is_finished(project, where):
+async def test_a_delivery_killed_at_any_step_can_be_completed(project, where):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
     project.write("a.py", "print(2)\n")

@@ -62,7 +62,7 @@ async def test_the_agent_works_in_a_repository_of_its_own(project, area, started
     assert project.owners() == {workspace.tree.owner.uid}
 
 
-async def test_a_worktrees_agent_has_one_too(own_project, area, started):
+async def test_an_agent_in_a_linked_worktree_works_in_a_repository_of_its_own(own_project, area, started):
     await own_project.git("worktree", "add", "-q", "-b", "side", str(area / "linked"))
     side = type(own_project)(
         folder=area / "linked", home=own_project.home, repositories=own_project.repositories, owner=None

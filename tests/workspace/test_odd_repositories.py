@@ -154,7 +154,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-async def test_a_task_in_every_kind(project, kind):
+async def test_a_task_lands_in_every_kind_of_repository(project, kind):
     await kind(project)
     project.own()
     await a_whole_task(project)
@@ -214,13 +214,13 @@ async def naive_tree(project):
     return tree
 
 
-async def test_sha256(make_project):
+async def test_a_task_lands_in_a_sha256_repository(make_project):
     project = await make_project("sha256", "--object-format=sha256")
     await a_whole_task(project)
     assert len(await project.git("rev-parse", "HEAD")) == 64
 
 
-async def test_a_shallow_clone(make_project, area):
+async def test_a_task_lands_in_a_shallow_clone(make_project, area):
     origin = await make_project("origin")
     for number in range(3):
         origin.write("count", f"{number}\n")
@@ -236,7 +236,7 @@ async def test_a_shallow_clone(make_project, area):
     assert await clone.git("rev-list", "--count", "HEAD") == "2"
 
 
-async def test_a_worktree(project, area):
+async def test_a_task_lands_in_a_linked_worktree(project, area):
     """The work happens in a linked worktree whose .git is a file; the main one is left alone."""
     before = await project.git("rev-parse", "HEAD")
     project.own()
@@ -263,7 +263,7 @@ async def test_a_worktree(project, area):
     assert await project.fsck() == ""
 
 
-async def test_two_tasks_with_the_users_commit_between(project):
+async def test_two_tasks_land_with_a_commit_of_the_user_in_between(project):
     workspace = await project.open()
     base = await project.git("rev-parse", "HEAD")
     await workspace.user.pin_base("r1", base)
@@ -284,7 +284,7 @@ async def test_two_tasks_with_the_users_commit_between(project):
     await workspace.store.git.run("fsck", "--strict")
 
 
-async def test_a_git_directory_kept_apart(own_project, area):
+async def test_a_task_lands_where_the_git_directory_is_elsewhere(own_project, area):
     """`.git` is a file that names it, without a worktree."""
     await own_project.git("init", "-q", "--separate-git-dir", str(area / "apart.git"))
     workspace = await own_project.open()

@@ -134,7 +134,7 @@ async def objects_in_reach(project):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-async def test_refused_by_name_with_nothing_changed(project, spoil, says):
+async def test_a_folder_that_cannot_be_used_is_refused_and_unchanged(project, spoil, says):
     await spoil(project)
     project.own()
     before = everything_in(project)
@@ -157,7 +157,7 @@ async def test_a_refused_repository_leaves_none_of_ours_behind(project):
     assert list(project.repositories.iterdir()) == []
 
 
-async def test_folders_that_are_no_repository(own_project, area):
+async def test_a_folder_that_is_not_a_repository_is_refused(own_project, area):
     assert "cannot be read" in await refused(own_project, folder=area / "vanished")
     assert f"Its root is {own_project.folder}" in await refused(
         own_project, folder=own_project.folder / "src"
@@ -169,19 +169,19 @@ async def test_folders_that_are_no_repository(own_project, area):
     assert "not a folder" in await refused(own_project, folder=own_project.folder / "a.py")
 
 
-async def test_a_repository_without_a_commit(own_project):
+async def test_a_repository_without_a_commit_is_refused(own_project):
     shutil.rmtree(own_project.folder / ".git")
     await own_project.git("init", "-q")
     assert "no commit yet" in await refused(own_project)
 
 
-async def test_a_folder_of_somebody_else_is_refused_for_an_ordinary_caller(own_project, monkeypatch):
+async def test_a_folder_of_another_user_is_refused_unless_the_caller_is_root(own_project, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     assert "not to you (user 12345)" in await refused(own_project)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-async def test_a_git_directory_of_somebody_else_is_refused(own_project):
+async def test_a_git_directory_of_another_user_is_refused(own_project):
     os.chown(own_project.folder, 1000, 1000)
     assert "its git directory to user 0" in await refused(own_project)
 

@@ -71,7 +71,7 @@ async def global_configuration(project, program):
     [file_system_monitor, hook, hooks_path_in_the_tree, included_from_the_tree, global_configuration],
     ids=lambda trick: trick.__name__,
 )
-async def test_no_program_runs(project, program, marker, trick):
+async def test_no_program_that_an_agent_planted_runs(project, program, marker, trick):
     await trick(project, program)
     project.own()
     project.write("a.py", "print('naive')\n")
@@ -178,7 +178,7 @@ async def layout_of(project):
     return await read_layout(project.folder, os.environ)
 
 
-async def test_settings_from_the_tree_are_not_taken_over_and_are_announced(project):
+async def test_settings_from_the_tree_are_ignored_and_reported(project):
     project.write("settings", "[user]\n\tname = Mallory\n[core]\n\tautocrlf = true\n")
     project.write("ignored", "*.x\n")
     await project.git("config", "include.path", "../settings")

@@ -10,7 +10,7 @@ async def name_ref() -> str:
     return "refs/ktrdr/s/r/1"
 
 
-async def test_dirty_paths_are_those_of_git_status(project):
+async def test_dirty_paths_equal_those_of_git_status(project):
     workspace = await project.open()
     assert await workspace.user.dirty_paths() == ()
     project.write("ignored.log")
@@ -33,7 +33,7 @@ async def test_a_staged_change_that_was_undone_in_the_file_is_dirty(project):
     assert await workspace.user.dirty_paths() == ("a.py",)
 
 
-async def test_branches(project):
+async def test_a_branch_is_created_reused_or_refused(project):
     workspace = await project.open()
     base = await project.git("rev-parse", "HEAD")
     assert await workspace.user.head() == (await workspace.user.head())
@@ -52,7 +52,7 @@ async def test_branches(project):
 
 
 @pytest.mark.parametrize("name", ["a..b", "-x", "a b", "", "HEAD", "x.lock", "a~1", "@{-1}"])
-async def test_names_that_no_branch_can_have(own_project, name):
+async def test_an_impossible_branch_name_is_refused(own_project, name):
     workspace = await own_project.open()
     with pytest.raises(EnvironmentInvalid, match="cannot be the name of a branch"):
         await workspace.user.check_branch(name)

@@ -1,1 +1,1 @@
-"""Gates: checks that the orchestrator runs on a candidate in a fresh container, each with evidence."""
+"""Gates: checks that the orchestrator runs on a candidate in a fresh container, and the evidence of each."""

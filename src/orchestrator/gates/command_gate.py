@@ -1,11 +1,16 @@
-"""The command gate: shell blocks of a plan, run in order in one fresh container that holds the candidate.
+"""The command gate: shell blocks of a plan, run in order in one fresh container with the candidate's files.
 
-pass: exit 0. fail: any other exit, and the time-out. unavailable: *we* could not run it (no image, engine
-gone, container taken away); that is never a pass and never charged to the agent.
+**Verdicts.** `pass`: the block exited with 0. `fail`: it exited with another code, or took too long.
+`unavailable`: the orchestrator could not run it, because the image is missing, the engine does not answer, or
+the container was removed. `unavailable` never counts as a pass, and the agent is not charged for it.
+
+**Why a fresh container.** An agent can leave a process that rewrites files later, a changed PATH, a patched
+`pytest`. None of that may decide a verdict: a gate sees the committed files, the setup image, and nothing
+else.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +24,8 @@ from orchestrator.run.facts import Verdict
 HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
 KILL_AFTER_SECONDS = 5
 KILLED_EXIT = 137
-# `timeout` inside ends the block; the engine's own deadline is for the case that it cannot.
+# `timeout` in the container stops the block. The engine's deadline is for a block that stops `timeout`
+# itself.
 ENGINE_GRACE_SECONDS = 30
 
 
@@ -28,25 +34,28 @@ class CommandGate:
     """Passes when a shell block succeeds on the candidate."""
 
     name: str
-    """Within the task: verify-1, verify-2, …, e2e-1, …"""
+    """Unique within the task: verify-1, verify-2, …, e2e-1, …"""
     command: str
     evidence: str
+    """The id that its evidence gets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRequest:
     spec: ContainerSpec
     archive: Path
-    """A tar of the candidate's files, to be unpacked at /."""
+    """A tar of the candidate's files, unpacked at `/`."""
     candidate: str
+    """The commit."""
     image: str
     """The image's id."""
     gates: tuple[CommandGate, ...]
     timeout: float
     """Seconds for each command."""
     evidence: Path
+    """The folder in which evidence is stored."""
     printed: Callable[[bytes], object]
-    """Gets what the commands print, as it comes."""
+    """Is called with the output of the commands, while they run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,14 +72,14 @@ class GateBegun:
 async def run_gates(
     engine: ContainerEngine, clock: Clock, request: GateRequest
 ) -> AsyncGenerator[GateBegun | GateResult, None]:
-    """Run every command in one container; each result comes when its evidence is stored.
+    """Run every command in one container; a result is yielded once its evidence is stored.
 
-    Engine failures are verdicts (unavailable), not exceptions. Close the generator (`aclosing`): it holds the
-    container.
+    A failure of the engine is a verdict (unavailable), not an exception. The generator owns the container:
+    iterate it within `aclosing`, so that the container is removed also when the loop is left early.
     """
     done = 0
     try:
-        async with _container(engine, request.spec, request.archive) as container:
+        async with _started_container(engine, request.spec, request.archive) as container:
             for gate in request.gates:
                 yield GateBegun(gate=gate)
                 result = await _run_one(engine, clock, container, gate, request)
@@ -86,7 +95,9 @@ async def run_gates(
 
 
 @asynccontextmanager
-async def _container(engine: ContainerEngine, spec: ContainerSpec, archive: Path) -> AsyncIterator[str]:
+async def _started_container(
+    engine: ContainerEngine, spec: ContainerSpec, archive: Path
+) -> AsyncIterator[str]:
     container = await engine.create(spec)
     try:
         await engine.put_archive(container, "/", archive)
@@ -104,7 +115,7 @@ async def _run_one(
     try:
         done = await engine.exec(
             container,
-            _argv(gate.command, request.timeout),
+            ("bash", "-c", _SCRIPT, "gate", str(KILL_AFTER_SECONDS), f"{request.timeout:g}", gate.command),
             timeout=request.timeout + ENGINE_GRACE_SECONDS,
             printed=request.printed,
         )
@@ -113,23 +124,30 @@ async def _run_one(
     except CodingAgentError as error:
         return _result(gate, request, "unavailable", None, clock.monotonic() - begun, "", str(error))
     seconds = clock.monotonic() - begun
-    if await _taken_away(engine, container, done.exit_code):
-        return _result(gate, request, "unavailable", None, seconds, "", "the container was taken away")
+    if await _is_container_gone(engine, container, done.exit_code):
+        return _result(
+            gate, request, "unavailable", None, seconds, "", "the container was removed or stopped"
+        )
     over_time = done.exit_code in (124, KILLED_EXIT) and seconds >= request.timeout
     verdict: Verdict = "pass" if done.exit_code == 0 else "fail"
     detail = too_long if over_time else ""
     return _result(gate, request, verdict, done.exit_code, seconds, done.stdout, detail)
 
 
-async def _taken_away(engine: ContainerEngine, container: str, exit_code: int) -> bool:
-    """Whether the container, and not what ran in it, came to an end."""
+async def _is_container_gone(engine: ContainerEngine, container: str, exit_code: int) -> bool:
+    """Whether the container ended, and not only the command in it.
+
+    When a container is killed, the command in it ends with 137, as if it had been killed alone. The
+    difference decides who is to blame: the engine (or the user), or the agent's code.
+    """
     try:
         state = await engine.inspect(container)
         if state is None or state.status != "running":
             return True
         if exit_code != KILLED_EXIT:
             return False
-        # What ran is reported as killed before the engine knows that the whole container is.
+        # The engine reports the command as killed before it reports the same of the container. So a state
+        # "running" proves nothing here; a command that still works does.
         alive = await engine.exec(container, ("true",), timeout=ENGINE_GRACE_SECONDS)
         return alive.exit_code != 0
     except CodingAgentError:
@@ -137,10 +155,6 @@ async def _taken_away(engine: ContainerEngine, container: str, exit_code: int) -
 
 
 _SCRIPT = 'mkdir -p "$HOME"; exec 2>&1; exec timeout -k "$1" "$2" bash -eo pipefail -c "$3"'
-
-
-def _argv(block: str, timeout: float) -> Sequence[str]:
-    return ("bash", "-c", _SCRIPT, "gate", str(KILL_AFTER_SECONDS), f"{timeout:g}", block)
 
 
 def _result(

@@ -1,4 +1,4 @@
-"""Which commands install what a project depends on, told by its lock files: pure."""
+"""The commands that install a project's dependencies, discovered by its lock files. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 SETUP_FOLDER = "/opt/setup"
-"""For what setup makes outside the code folder: HOME is empty in every container, this is in the image."""
+"""Where setup stores files outside of the code folder. It is part of the image, while HOME is empty."""
 
 ENVIRONMENT: Mapping[str, str] = {
     "CARGO_HOME": f"{SETUP_FOLDER}/cargo",
@@ -15,7 +15,7 @@ ENVIRONMENT: Mapping[str, str] = {
     "UV_PYTHON_INSTALL_DIR": f"{SETUP_FOLDER}/python",
     "YARN_GLOBAL_FOLDER": f"{SETUP_FOLDER}/yarn",
 }
-"""Puts the stores of package managers that link to them there, for setup, gates and agents alike."""
+"""Moves the stores of package managers that link into them there, for setup, gates and agents."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class PackageManager:
 
 
 def _node_manager(name: str, package: str, install: str) -> str:
-    """Install a manager that the image does not bring, in the version that the project names."""
+    """The command of a manager that the image may lack: install its version from `package.json` first."""
     return (
         f"command -v {name} > /dev/null || npm install --global --no-fund --no-audit "
         f"--prefix {SETUP_FOLDER} \"$(jq -r '{package}' package.json)\"\n{install}"
@@ -36,14 +36,14 @@ def _node_manager(name: str, package: str, install: str) -> str:
 _NAMED = '.packageManager // "{name}" | split("+")[0]'
 _YARN = _NAMED.format(name="yarn") + ' | if test("^yarn@[2-9]") then "@yarnpkg/cli-dist" + .[4:] else . end'
 
-# Of each group the first whose lock file is there: a project has one of these managers.
+# A project uses one manager of each group: the first one whose lock file exists.
 GROUPS: tuple[tuple[PackageManager, ...], ...] = (
     (
         PackageManager(name="uv", lock="uv.lock", command="uv sync --frozen"),
         PackageManager(
             name="pip",
             lock="requirements.txt",
-            # Isolated: the code folder is no place to find pip in.
+            # Isolated (-I): Python must not import a `pip` or `venv` from the code folder.
             command="python3 -I -m venv .venv\n"
             ".venv/bin/python -I -m pip install --disable-pip-version-check -r requirements.txt",
         ),
@@ -87,7 +87,7 @@ LOCK_FILES = (
     ),
     *("pnpm-workspace.yaml", ".npmrc", ".yarnrc", ".yarnrc.yml", "uv.toml", "pip.conf"),
 )
-"""Besides those of GROUPS: patterns of file names whose change means another set of dependencies."""
+"""Besides those of GROUPS: patterns of file names whose content decides about dependencies."""
 MANIFESTS = (
     "pyproject.toml",
     "setup.py",
@@ -97,7 +97,7 @@ MANIFESTS = (
     "go.mod",
     "Gemfile.lock",
 )
-"""What says more than a lock file does: entry points, what an editable install brings."""
+"""Files with more than a lock file has, such as entry points, which an editable install reads."""
 _REQUIREMENTS_FOLDER = re.compile(
     r"(?:^|/)(?:requirements|constraints|deps|dependencies)/[^/]+\.(?:txt|in|toml)$"
 )
@@ -119,7 +119,7 @@ def is_lock_file(path: str) -> bool:
 
 
 def is_read_by(path: str, commands: Iterable[str]) -> bool:
-    """Whether commands name a file, or may read it because it says what is needed or what is installed."""
+    """Whether the commands name the file, or may read it because it is a manifest."""
     if path.rpartition("/")[2] in MANIFESTS:
         return True
     words = {word.removeprefix("./") for command in commands for word in _WORDS.split(command)}

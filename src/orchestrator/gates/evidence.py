@@ -1,4 +1,4 @@
-"""Evidence: what a gate did and saw, stored whole under its id, written by rename."""
+"""Evidence of a gate: its command, verdict and whole output, stored under an id."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ TAIL_CHARACTERS = 4_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """The record of one gate; `output` beside it holds everything the command printed."""
+    """The record of one gate. The file `output` next to it holds everything that the command printed."""
 
     id: str
     gate: str
@@ -30,21 +30,22 @@ class Evidence:
     seconds: float
     output_sha256: str
     detail: str
-    """Why it is unavailable, or that it took too long; else empty."""
+    """The reason when it is unavailable or took too long; else empty."""
 
 
 def digest(output: str) -> str:
+    """SHA-256 of the output as UTF-8, in hexadecimal."""
     return hashlib.sha256(output.encode()).hexdigest()
 
 
 def tail(output: str) -> str:
-    """The end of an output as text that can be shown and quoted."""
+    """The end of an output, without control codes, for the journal and for prompts."""
     return plain(output[-TAIL_CHARACTERS:])
 
 
 def store(folder: Path, evidence: Evidence, output: str) -> None:
-    """Write `<folder>/<id>/output` and `<folder>/<id>/gate.json`."""
-    place = folder / evidence.id
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(place / "output", output.encode("utf-8", "replace"))
-    write_atomically(place / "gate.json", msgspec.json.format(msgspec.json.encode(evidence)))
+    """Write `<folder>/<id>/output`, then `<folder>/<id>/gate.json`, each whole or not at all."""
+    target = folder / evidence.id
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(target / "output", output.encode("utf-8", "replace"))
+    write_atomically(target / "gate.json", msgspec.json.format(msgspec.json.encode(evidence)))

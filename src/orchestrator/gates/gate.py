@@ -1,4 +1,4 @@
-"""What a candidate has to pass: commands in a fresh container, and properties that need no command."""
+"""The checks that a candidate has to pass: commands in a container, and properties that need no command."""
 
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -8,18 +8,19 @@ from orchestrator.text import plain
 
 Rule = Literal["tree_refused", "setup_fails", "setup_makes_it"]
 Severity = Literal["refusal"]
-"""refusal: no gate can be asked about the candidate."""
+"""refusal: no command gate can judge the candidate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupGate:
     """Passes when setup works on the candidate, and the candidate tracks nothing that setup makes.
 
-    A tracked `.venv/bin/pytest` would take the place of the one that setup installed, and pass every test.
+    The files of a candidate are put over those of the setup image. A tracked `.venv/bin/pytest` would replace
+    the installed one and could pass every test. So a candidate must not track a path that setup makes.
     """
 
     parent: str
-    """The commit the candidate stands on."""
+    """The parent of the candidate's commit."""
 
 
 Gate = CommandGate | SetupGate
@@ -27,18 +28,18 @@ Gate = CommandGate | SetupGate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a gate that runs no command has against a candidate."""
+    """An objection of a gate that runs no command."""
 
     rule: Rule
     path: str | None
-    """Relative to the code folder; None where it is about all of it."""
+    """Relative to the code folder; None when the finding is about the whole candidate."""
     text: str = ""
-    """The words of whoever found it."""
+    """The message of git, or of setup."""
     severity: Severity = "refusal"
 
 
 def worded(finding: Finding) -> str:
-    """The finding as it stands in the journal, and in the next attempt's prompt."""
+    """The finding as one text, for the journal and for the next attempt's prompt."""
     match finding.rule:
         case "tree_refused":
             return plain(finding.text if finding.path is None else f"{finding.path}: {finding.text}")

@@ -1,21 +1,30 @@
-"""The setup image: what a project depends on, installed once for each state of its lock files.
+"""The setup image: a project's dependencies, installed once for each state of its lock files.
 
-Setup commands run in a container that holds the tree. Afterwards the tree's own files are taken out again and
-the rest becomes an image, from which attempts and gates start: it holds what setup produced, and nothing of
-the tree that could pass for a candidate's.
+Setup commands run in a container that holds the tree. Afterwards the tree's own files are removed from it,
+and the rest becomes an image, from which attempts and gates start.
+
+**Why the tree's files are removed.** A gate puts the candidate's files over those of the image. A file that
+the candidate has deleted, such as a stale module, would still be there if the image held it, and the gate
+would pass on a tree that nobody has. For the same reason setup must not install a copy of the project itself:
+imports would find the copy of the base, and every check would test the base instead of the candidate.
+
+**Why setup is not repeated for each candidate.** It takes minutes. The key of an image covers everything that
+setup reads (commands, lock files, manifests, base image, user, environment), so an image is reused exactly as
+long as the result could not differ. It never crosses from one repository to another: setup runs files of the
+tree.
 """
 
 import io
 import json
 import tarfile
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
 
 from orchestrator.clock import Clock
-from orchestrator.containers.base import LABEL_STATE, ContainerEngine, ContainerSpec, ExecResult
+from orchestrator.containers.base import LABEL_STATE, ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
 from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file, is_read_by
 from orchestrator.subprocesses import Identity
@@ -23,7 +32,7 @@ from orchestrator.text import plain
 
 REPOSITORY = "ktrdr-setup"
 LABEL_SETUP = "ktrdr.setup"
-"""What an image holds, as JSON."""
+"""The key and the paths of a SetupImage, as JSON."""
 SECONDS = 3600.0
 """For each setup command."""
 INSPECTION_SECONDS = 600.0
@@ -39,7 +48,7 @@ _SCRIPT = 'exec 2>&1; exec bash -eo pipefail -c "$1"'
 class SetupPlan:
     commands: tuple[str, ...]
     found: tuple[str, ...]
-    """The lock files by which the commands were discovered; empty when they are configured."""
+    """The lock files by which the commands were discovered; empty when commands are configured."""
     key: str
     """A hash of everything that the result depends on."""
 
@@ -50,15 +59,15 @@ class SetupPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupImage:
-    """What attempts and gates start from."""
+    """The image that attempts and gates start from."""
 
     id: str
     produced: tuple[str, ...] = ()
-    """Paths that setup made; a folder ends with `/` and stands for all that is in it."""
+    """Paths that setup made. A folder ends with `/` and stands for everything in it."""
     self_ignored: tuple[str, ...] = ()
-    """Those folders that bring a .gitignore for themselves."""
+    """Those folders of `produced` that have a .gitignore with `*`, as virtual environments do."""
     changed: tuple[str, ...] = ()
-    """Files of the tree that setup changed; the image does not have them."""
+    """Files of the tree that setup changed. The image has neither version of them."""
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -69,13 +78,13 @@ class SetupImage:
 class SetupRequest:
     spec: ContainerSpec
     archive: Path
-    """A tar of the tree's files, to be unpacked at /."""
+    """A tar of the tree's files, unpacked at `/`."""
     plan: SetupPlan
     env: Mapping[str, str]
     log: Path
-    """Where the whole output goes, as it comes."""
+    """The file to which the whole output is appended."""
     printed: Callable[[bytes], object]
-    """Gets the output as well."""
+    """Is called with the output, while the commands run."""
 
 
 def plan_setup(
@@ -89,10 +98,10 @@ def plan_setup(
     env: Mapping[str, str],
     candidate: str | None = None,
 ) -> SetupPlan | None:
-    """What has to be run for a tree, given as path → blob; None when there is nothing to set up. Pure.
+    """The commands for a tree, given as path → blob id, and their key; None when there are none. Pure.
 
-    `repository` says whose it is: setup runs files of the tree, so what one repository made is for no other.
-    `candidate` is the commit whose alone the result is to be.
+    `repository` is part of the key, because setup runs files of the tree: an image of one repository must not
+    be used for another. If `candidate` is given, the image is used for this commit only.
     """
     managers = discover(files) if discovering and not commands else ()
     commands = commands or tuple(manager.command for manager in managers)
@@ -111,25 +120,28 @@ def plan_setup(
 
 
 def first_conflict(paths: Iterable[str], made: SetupImage) -> str | None:
-    """The first of these tracked paths that setup has made, or that lies above or below what it has made."""
+    """The first tracked path that setup made, too, or that is a parent or a child of a path that it made."""
     files = {path for path in made.produced if not path.endswith("/")}
     folders = {path.rstrip("/") for path in made.folders}
-    above = {parent for path in files | folders for parent in _parents(path)}
+    above = {parent for path in files | folders for parent in _list_parents(path)}
     for path in sorted(paths):
         if path in files or path in folders or path in above:
             return path
-        if any(parent in files or parent in folders for parent in _parents(path)):
+        if any(parent in files or parent in folders for parent in _list_parents(path)):
             return path
     return None
 
 
-def _parents(path: str) -> list[str]:
+def _list_parents(path: str) -> list[str]:
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 async def find_setup(engine: ContainerEngine, plan: SetupPlan) -> SetupImage | None:
-    """The image of an earlier setup with the same key."""
+    """The image of an earlier setup with the same key, or None.
+
+    The name holds a part of the key only, and anybody can give an image a name. So the label is compared.
+    """
     found = await engine.image(plan.image)
     if found is None:
         return None
@@ -137,12 +149,12 @@ async def find_setup(engine: ContainerEngine, plan: SetupPlan) -> SetupImage | N
         about = json.loads(found.labels[LABEL_SETUP])
         if about["key"] != plan.key:
             return None
-        return _described(found.id, about)
+        return _setup_image(found.id, about)
     except (KeyError, ValueError, TypeError):
         return None
 
 
-def _described(image: str, about: Mapping[str, list[str]]) -> SetupImage:
+def _setup_image(image: str, about: Mapping[str, list[str]]) -> SetupImage:
     return SetupImage(
         id=image,
         produced=tuple(about["produced"]),
@@ -152,39 +164,49 @@ def _described(image: str, about: Mapping[str, list[str]]) -> SetupImage:
 
 
 async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest) -> SetupImage:
-    """Run the commands and make the image. Raises SetupFailed with the end of their output."""
+    """Run the commands, then commit the container as an image.
+
+    Raises SetupFailed with the end of the output, or when setup installs a copy of the project.
+    """
     container = await engine.create(request.spec)
     try:
         await engine.put_archive(container, "/", request.archive)
-        await _make_setup_folder(engine, clock, container, request)
+        await _put_setup_folder(engine, clock, container, request)
         await engine.start(container)
         setup = _Setup(engine, clock, container, request)
-        before = await setup.inspect("record", b"")
-        path = await setup.path()
+        before = await setup.run_setup_tree("record", b"")
+        path = await setup.read_path()
         for command in request.plan.commands:
             await setup.run(command, path)
-        about = json.loads(await setup.inspect("conclude", before))
+        about = json.loads(await setup.run_setup_tree("conclude", before))
         _refuse_copies(about["installed"])
+        # Stopped before it is committed, so that nothing writes while the file system is copied.
         await engine.signal(container, "SIGKILL")
         await engine.wait(container)
-        env = {**ENVIRONMENT, "PATH": _image_path(path, about["produced"])}
-        labels = {**_blank(request.spec.labels), LABEL_SETUP: json.dumps({"key": request.plan.key, **about})}
+        # An image passes its labels on, and a container that starts from it must not be taken for one of the
+        # run. The state folder's label stays, so that `clean` of that state folder may remove the image.
+        labels = {name: "" for name in request.spec.labels if name != LABEL_STATE}
+        labels[LABEL_SETUP] = json.dumps({"key": request.plan.key, **about})
+        # Programs of a virtual environment that setup made alone come first: no candidate can track them.
+        programs = f"/workspace/{VENV}bin:{path}" if VENV in about["produced"] else path
+        env = {**ENVIRONMENT, "PATH": programs}
         image = await engine.commit(container, name=request.plan.image, labels=labels, env=env)
-        return _described(image, about)
+        return _setup_image(image, about)
     finally:
         await engine.remove(container)
 
 
-def _blank(labels: Iterable[str]) -> dict[str, str]:
-    """An image hands its labels on, and what starts from this one must not pass for a container of the run.
-
-    Whose state folder made it stays: that one may remove it again.
-    """
-    return {name: "" for name in labels if name != LABEL_STATE}
+def _refuse_copies(installed: list[str]) -> None:
+    if installed:
+        raise SetupFailed(
+            f"setup installs a copy of the project, so every check would test the base: {installed[0]}",
+            hint="Install the project editable (`pip install -e .`, `uv sync` without --no-editable) or install "
+            "only its dependencies. Move steps that build the candidate to verify.build.",
+        )
 
 
 class _Setup:
-    """One setup container, running."""
+    """Commands in one running setup container."""
 
     def __init__(self, engine: ContainerEngine, clock: Clock, container: str, request: SetupRequest) -> None:
         self._engine = engine
@@ -193,8 +215,10 @@ class _Setup:
         self._request = request
         self._env = {**ENVIRONMENT, **request.env, "HOME": HOME}
 
-    async def path(self) -> str:
-        done = await self._exec(("sh", "-c", 'printf %s "$PATH"'), INSPECTION_SECONDS, env={})
+    async def read_path(self) -> str:
+        done = await self._engine.exec(
+            self._container, ("sh", "-c", 'printf %s "$PATH"'), timeout=INSPECTION_SECONDS, env={}
+        )
         return f"{SETUP_FOLDER}/bin:{self._env.get('PATH', done.stdout)}"
 
     async def run(self, command: str, path: str) -> None:
@@ -208,53 +232,42 @@ class _Setup:
                 self._request.printed(data)
 
             try:
-                done = await self._exec(argv, SECONDS, env={**self._env, "PATH": path}, printed=printed)
+                done = await self._engine.exec(
+                    self._container, argv, timeout=SECONDS, env={**self._env, "PATH": path}, printed=printed
+                )
             except CodingAgentTimeout as error:
-                raise self._failed(command, f"took longer than {SECONDS:g} s", error.stdout) from None
+                raise self._failure(command, f"took longer than {SECONDS:g} s", error.stdout) from None
             log.write(f"[exit {done.exit_code}, {self._clock.monotonic() - begun:.1f} s]\n".encode())
         if done.exit_code != 0:
-            raise self._failed(command, f"failed with exit code {done.exit_code}", done.stdout)
+            raise self._failure(command, f"failed with exit code {done.exit_code}", done.stdout)
 
-    async def inspect(self, what: str, given: bytes) -> bytes:
+    async def run_setup_tree(self, what: str, given: bytes) -> bytes:
         source = (resources.files("orchestrator.gates") / "setup_tree.py").read_text("utf-8")
         argv = ("/usr/bin/python3", "-I", "-c", source, what)
-        done = await self._exec(argv, INSPECTION_SECONDS, env={}, stdin=given)
+        done = await self._engine.exec(self._container, argv, timeout=INSPECTION_SECONDS, env={}, stdin=given)
         if done.exit_code != 0:
             raise SetupFailed(
-                f"the tree cannot be told from what setup made: {plain(done.stdout + done.stderr)[-500:]}",
-                hint="Setup needs an image with /usr/bin/python3, as the agent image is.",
+                f"the files that setup made cannot be listed: {plain(done.stdout + done.stderr)[-500:]}",
+                hint="Setup needs an image with /usr/bin/python3, such as the agent image.",
             )
         return done.stdout.encode()
 
-    async def _exec(
-        self,
-        argv: tuple[str, ...],
-        timeout: float,
-        *,
-        env: Mapping[str, str],
-        stdin: bytes | None = None,
-        printed: Callable[[bytes], object] | None = None,
-    ) -> ExecResult:
-        return await self._engine.exec(
-            self._container, argv, timeout=timeout, env=env, stdin=stdin, printed=printed
-        )
-
-    def _failed(self, command: str, what: str, output: str) -> SetupFailed:
+    def _failure(self, command: str, what: str, output: str) -> SetupFailed:
         lines = [line for line in plain(output).splitlines() if line.strip()][-SHOWN_LINES:]
         first = command.strip().splitlines()[0]
-        mend = "Mend setup.commands or the lock files."
+        fix = "Fix setup.commands or the lock files."
         if "command not found" in output:
-            mend = "Name what brings the program: image.packages, image.dockerfile."
+            fix = "Add the program to the image, by image.packages or image.dockerfile."
         return SetupFailed(
             "\n".join([f"setup {what}: {first}", *(f"  {line[:200]}" for line in lines)]),
-            hint=f"{mend} The whole output: {self._request.log}",
+            hint=f"{fix} The whole output: {self._request.log}",
         )
 
 
-async def _make_setup_folder(
+async def _put_setup_folder(
     engine: ContainerEngine, clock: Clock, container: str, request: SetupRequest
 ) -> None:
-    """The folder for what setup makes outside of the tree, the container's user's own."""
+    """Create SETUP_FOLDER in the container, owned by the container's user."""
     entry = tarfile.TarInfo(SETUP_FOLDER.lstrip("/"))
     entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, int(clock.now().timestamp())
     entry.uid, entry.gid = request.spec.uid, request.spec.gid
@@ -264,17 +277,3 @@ async def _make_setup_folder(
     archive = request.archive.with_name("setup-folder.tar")
     archive.write_bytes(content.getvalue())
     await engine.put_archive(container, "/", archive)
-
-
-def _image_path(path: str, produced: Collection[str]) -> str:
-    """With the programs of an environment that is setup's alone: nothing of a candidate's can be in there."""
-    return f"/workspace/{VENV}bin:{path}" if VENV in produced else path
-
-
-def _refuse_copies(installed: list[str]) -> None:
-    if installed:
-        raise SetupFailed(
-            f"setup installs a copy of the project, so every check would test the base: {installed[0]}",
-            hint="Install it editable (`pip install -e .`, `uv sync` without --no-editable) or only what it "
-            "depends on; what has to be built from the candidate belongs in verify.build.",
-        )

@@ -1,7 +1,8 @@
-"""Runs inside a setup container, as a program of its own: which files are the tree's, which are setup's.
+"""A program for a setup container that tells the tree's files from those that setup made.
 
-`record` prints what the tree holds. `conclude` reads that, removes the tree's files and the folders that are
-empty then, and prints what setup changed and made. Only the standard library is there, and nothing of ours.
+`record`, before setup, prints the files of the tree. `conclude`, after setup, reads that list, removes the
+tree's files and the folders that are then empty, and prints the paths that setup changed and made. The program
+is passed as text to the container's Python, so it uses the standard library only.
 """
 
 import configparser
@@ -19,25 +20,27 @@ _ELSEWHERE = ("/proc", "/sys", "/dev", "/tmp", "/run")  # noqa: S108 - a path th
 
 
 def record(root: str) -> dict[str, str]:
-    """Every file and link of the tree, with a digest of what it is."""
+    """Every file and link of the tree, with a digest of kind, mode and content."""
     return {path: _digest(f"{root}/{path}") for path, is_folder in _walk(root) if not is_folder}
 
 
 def conclude(root: str, before: dict[str, str], *, system: str = "/") -> dict[str, list[str]]:
-    """`changed`: paths of the tree that setup changed. `produced`: what is left, folders with `/` at the end
-    standing for all that is in them. `self_ignored`: those folders that bring a .gitignore for themselves.
-    `installed`: where the project itself was installed as a copy.
+    """Remove the tree's files, and report on the rest.
+
+    `changed`: paths of the tree that setup changed. `produced`: paths that remain; a folder ends with `/` and
+    stands for everything in it. `self_ignored`: those folders that have a .gitignore with `*`. `installed`:
+    folders into which the project itself was installed as a copy.
     """
     changed = sorted(path for path, digest in before.items() if _digest(f"{root}/{path}") != digest)
-    names = _names_of_the_project(root)
+    names = _read_project_names(root)
     for path in before:
         _remove(root, path)
-    produced = sorted(_produced(root, _folders_of(before)))
+    produced = sorted(_list_produced(root, _list_folders(before)))
     return {
         "changed": changed,
         "produced": produced,
         "self_ignored": [path for path in produced if path.endswith("/") and _ignores_itself(root, path)],
-        "installed": sorted(_copies_of_the_project(root, system, names)),
+        "installed": sorted(_find_copies_of_project(root, system, names)),
     }
 
 
@@ -57,7 +60,7 @@ def _digest(path: str) -> str:
     try:
         mode = os.lstat(path).st_mode
         if stat.S_ISLNK(mode):
-            return "link " + os.readlink(path)  # noqa: PTH115 - bytes that are no text stay as they are
+            return "link " + os.readlink(path)  # noqa: PTH115 - bytes that are not text stay as they are
         if not stat.S_ISREG(mode):
             return "neither file nor link"
         with open(path, "rb") as file:  # noqa: PTH123 - as above
@@ -66,7 +69,7 @@ def _digest(path: str) -> str:
         return f"cannot be read: {error.errno}"
 
 
-def _folders_of(paths: dict[str, str]) -> set[str]:
+def _list_folders(paths: dict[str, str]) -> set[str]:
     folders: set[str] = set()
     for path in paths:
         while path := path.rpartition("/")[0]:
@@ -83,8 +86,8 @@ def _remove(root: str, path: str) -> None:
         return
 
 
-def _produced(root: str, folders: set[str]) -> Iterator[str]:
-    """What is left: folders that the tree has are looked into, others stand for all that is in them."""
+def _list_produced(root: str, folders: set[str]) -> Iterator[str]:
+    """The paths that remain. Folders of the tree are entered; any other stands for everything in it."""
     waiting = [""]
     while waiting:
         prefix = waiting.pop()
@@ -109,25 +112,28 @@ def _ignores_itself(root: str, folder: str) -> bool:
         return False
 
 
-def _copies_of_the_project(root: str, system: str, names: set[str]) -> Iterator[str]:
-    """Python distributions that came from the tree, or carry its name, and do not point back to it."""
+def _find_copies_of_project(root: str, system: str, names: set[str]) -> Iterator[str]:
+    """Folders of Python distributions that are copies of the project: made from the tree, or with its name.
+
+    An editable install points back to the tree and is no copy.
+    """
     for folder, inner, files in os.walk(system):
         inner[:] = [name for name in inner if f"{folder.rstrip('/')}/{name}" not in _ELSEWHERE]
         if not folder.endswith(".dist-info"):
             continue
-        found = _direct_url(f"{folder}/direct_url.json")
+        found = _read_direct_url(f"{folder}/direct_url.json")
         url, about = str(found.get("url")), found.get("dir_info")
         here = url == f"file://{root}" or url.startswith(f"file://{root}/")
         from_here = here and isinstance(about, dict) and not about.get("editable")
         is_editable = isinstance(about, dict) and bool(about.get("editable"))
-        # What a package manager keeps in its cache has no installer.
-        is_named = "INSTALLER" in files and _normal(os.path.basename(folder).split("-")[0]) in names  # noqa: PTH119
+        # A distribution in the cache of a package manager has no INSTALLER file: it is not installed.
+        is_named = "INSTALLER" in files and _normalize(os.path.basename(folder).split("-")[0]) in names  # noqa: PTH119
         if from_here or (is_named and not is_editable):
             yield folder
 
 
-def _names_of_the_project(root: str) -> set[str]:
-    """What its own distribution is called, by pyproject.toml or setup.cfg."""
+def _read_project_names(root: str) -> set[str]:
+    """The names of the project's own distribution, from pyproject.toml and setup.cfg."""
     found: list[object] = []
     try:
         with open(f"{root}/pyproject.toml", "rb") as file:  # noqa: PTH123
@@ -141,14 +147,14 @@ def _names_of_the_project(root: str) -> set[str]:
         found.append(settings.get("metadata", "name", fallback=None))
     except (configparser.Error, ValueError):
         pass
-    return {_normal(name) for name in found if isinstance(name, str) and name}
+    return {_normalize(name) for name in found if isinstance(name, str) and name}
 
 
-def _normal(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _direct_url(path: str) -> dict[str, object]:
+def _read_direct_url(path: str) -> dict[str, object]:
     try:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123
             found = json.load(file)
