@@ -5,8 +5,9 @@ and the rest becomes an image, from which attempts and gates start.
 
 **Why the tree's files are removed.** A gate puts the candidate's files over those of the image. A file that
 the candidate has deleted, such as a stale module, would still be there if the image held it, and the gate
-would pass on a tree that nobody has. For the same reason setup must not install a copy of the project itself:
-imports would find the copy of the base, and every check would test the base instead of the candidate.
+would pass on a tree that exists nowhere else. For the same reason setup must not install a copy of the
+project itself: imports would find the copy of the base, and every check would test the base instead of the
+candidate.
 
 **Why setup is not repeated for each candidate.** It takes minutes. The key of an image covers everything that
 setup reads (commands, lock files, manifests, base image, user, environment), so an image is reused exactly as
@@ -200,8 +201,8 @@ def _refuse_copies(installed: list[str]) -> None:
     if installed:
         raise SetupFailed(
             f"setup installs a copy of the project, so every check would test the base: {installed[0]}",
-            hint="Install the project editable (`pip install -e .`, `uv sync` without --no-editable) or install "
-            "only its dependencies. Move steps that build the candidate to verify.build.",
+            hint="Install the project editable (`pip install -e .`, `uv sync` without --no-editable), "
+            "or only its dependencies. Move steps that build the candidate to verify.build.",
         )
 
 

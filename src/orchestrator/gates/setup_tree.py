@@ -1,8 +1,8 @@
-"""A program for a setup container that tells the tree's files from those that setup made.
+"""A program for a setup container that separates the tree's files from those that setup made.
 
 `record`, before setup, prints the files of the tree. `conclude`, after setup, reads that list, removes the
-tree's files and the folders that are then empty, and prints the paths that setup changed and made. The program
-is passed as text to the container's Python, so it uses the standard library only.
+tree's files and the folders that are then empty, and prints the paths that setup changed and made. The
+program is passed as text to the container's Python, so it uses the standard library only.
 """
 
 import configparser
@@ -115,7 +115,7 @@ def _ignores_itself(root: str, folder: str) -> bool:
 def _find_copies_of_project(root: str, system: str, names: set[str]) -> Iterator[str]:
     """Folders of Python distributions that are copies of the project: made from the tree, or with its name.
 
-    An editable install points back to the tree and is no copy.
+    An editable install points back to the tree and is not a copy.
     """
     for folder, inner, files in os.walk(system):
         inner[:] = [name for name in inner if f"{folder.rstrip('/')}/{name}" not in _ELSEWHERE]

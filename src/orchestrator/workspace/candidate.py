@@ -44,7 +44,7 @@ _CONVERSIONS = ("filter", "working-tree-encoding")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The folder as a tree, without the paths that must never be in a commit of ours."""
+    """The folder as a tree, without the paths that must never be committed."""
 
     tree: str
     too_large: tuple[str, ...] = ()

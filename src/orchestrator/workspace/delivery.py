@@ -1,4 +1,4 @@
-"""Deliver commits of ours to the user's repository: objects, then the branch, our documents, and the index.
+"""Deliver our commits to the user's repository: objects, then the branch, our documents, and the index.
 
 **A kill.** A delivery can be killed between any two steps, and the user may work on before anybody repeats
 it. So the order is chosen such that each prefix of it is harmless. Objects that no ref names are ignored by

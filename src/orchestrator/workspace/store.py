@@ -7,7 +7,7 @@ add` or `git status` starts. The user's configuration may define some; ours defi
 to start.
 
 The user's objects are borrowed by path and never copied as a whole. A candidate therefore needs the user's
-repository to keep its base, which a ref of ours there pins: see `Store.keep`.
+repository to keep its base, which one of our refs there pins: see `Store.keep`.
 """
 
 import asyncio
@@ -134,8 +134,8 @@ class Store:
 
         Git does not write an object that it finds in a borrowed store. Such an object may belong to no ref of
         the user's, for example to a commit that they amended, and their `git gc` may delete it tomorrow; then
-        our commit would be damaged. So every object is packed here but those of `base`: a ref of ours in the
-        user's repository keeps these (`UserRepository.pin_base`).
+        our commit would be damaged. So every object is packed here but those of `base`: one of our refs in
+        the user's repository keeps these (`UserRepository.pin_base`).
         """
         await self.pack(commit, base)
         await self.git.run("update-ref", ref, commit)

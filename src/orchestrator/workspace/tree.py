@@ -2,9 +2,9 @@
 
 An agent may have left anything there, and the orchestrator works on the host, as the user:
 
-- A named pipe blocks every program that opens it until somebody writes to it. One pipe called `.gitignore`
-  would stop every git command on the folder forever. So entries are looked at before they are opened, and
-  opened in a way that does not wait.
+- A named pipe blocks every program that opens it until another program writes to it. One pipe called
+  `.gitignore` would stop every git command on the folder forever. So the kind of an entry is checked before
+  it is opened, and it is opened in a way that does not wait.
 - A link where a folder was leads a write out of the folder: with `docs` pointing to `/home/ada/.ssh`, our
   hand-off document could replace a key. So a path is walked part by part from the open folder, and a link on
   the way is an error. Checking first and opening the joined path later would not do: what still runs in the

@@ -75,7 +75,7 @@ class Worktree(Protocol):
         ref: str,
         base: str,
     ) -> Candidate:
-        """Make a commit of a snapshot and the files of `overlay`, and keep it under a ref of ours.
+        """Make a commit of a snapshot and the files of `overlay`, and keep it under one of our refs.
 
         The files of the overlay are written into the folder when the commit lands. `base` is a commit of the
         user's that is pinned. Raises LinkInPath when a link, or a file where a folder is needed, is on the
@@ -94,7 +94,7 @@ class Worktree(Protocol):
     async def salvage(
         self, ref: str, *, parent: str, message: str, base: str, ignored_before: frozenset[str] = frozenset()
     ) -> str:
-        """Save the folder, whatever is in it, as a commit under a ref of ours; return the commit.
+        """Save the folder, whatever is in it, as a commit under one of our refs; return the commit.
 
         Ignored files are left out, and untracked files that were ignored before an attempt. When git refuses
         a file, the commit holds all changed files as a tar, too.
