@@ -9,7 +9,7 @@ Run: python benchmarks/overhead.py [TASKS] [ROUNDS]
 
 import os
 import statistics
-import subprocess  # noqa: TID251 - both sides are started as a person's shell does
+import subprocess  # noqa: TID251 - both sides are started as the user's shell does
 import sys
 import tempfile
 import time

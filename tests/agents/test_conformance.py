@@ -85,7 +85,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     "request_reaches_the_agent": {"capabilities": replace(Nop.capabilities, model="native")},
     "resume_works_as_declared": {"bend": _in_argv(lambda request: str(request.session.resumed))},
     "outcome_comes_as_declared": {"bend": lambda launch, request: replace(launch, env={})},
-    "noise_is_no_success": {"answer": lambda line: (Finished(is_error=False), SessionStarted(session="s"))},
+    "noise_is_not_success": {"answer": lambda line: (Finished(is_error=False), SessionStarted(session="s"))},
     "every_line_becomes_events": {"answer": lambda line: ("not an event",)},
     "unknown_lines_are_kept": {"answer": lambda line: (Unknown(line="…"),)},
     "text_is_text": {"answer": lambda line: (ToolCall(id="1", name="n", summary="\x1b[31m"),)},

@@ -151,7 +151,7 @@ def _outcome_comes_as_declared(driver: AgentDriver) -> Iterator[str]:
         yield "the outcome file must be named exactly when the outcome is translated"
 
 
-def _noise_is_no_success(driver: AgentDriver) -> Iterator[str]:
+def _noise_is_not_success(driver: AgentDriver) -> Iterator[str]:
     for event in parse_lines(driver, HOSTILE_LINES):
         if isinstance(event, Finished) and not event.is_error:
             yield f"noise became {event}"
@@ -211,7 +211,7 @@ CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
             _request_reaches_the_agent,
             _resume_works_as_declared,
             _outcome_comes_as_declared,
-            _noise_is_no_success,
+            _noise_is_not_success,
             _every_line_becomes_events,
             _unknown_lines_are_kept,
             _text_is_text,

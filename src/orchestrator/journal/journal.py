@@ -3,7 +3,7 @@
 A file of a newer version is refused; an older one is migrated by the numbered files in `sql/migrations/`.
 Measured rates: `benchmarks/journal.py`.
 
-`synchronous = FULL` makes each commit wait for the disk. An intent that a power failure could take back would
+`synchronous = FULL` makes each commit wait for the disk. An intent that a power failure could undo would
 be worthless: the container or the moved branch would be there and its fact would not.
 
 A write waits for the disk, and up to BUSY_SECONDS for another process. In the event loop that would stop the
