@@ -85,13 +85,13 @@ class Run:
         await self._news.wait()
         self._news.clear()
 
-    async def remove_leftovers(self) -> None:
+    async def remove_leftovers(self, state: RunState) -> None:
         self.log.append("leftovers removed")
 
     async def forget_run(self) -> None:
         self.log.append("run forgotten")
 
-    async def carry_out(self, action: Action) -> None:
+    async def carry_out(self, action: Action, state: RunState) -> None:
         await asyncio.sleep(0)
         match action:
             case CheckBase() if self._base is not None:

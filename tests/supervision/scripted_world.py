@@ -172,13 +172,13 @@ class World:
     async def append(self, entry: Entry) -> None:
         await self._journal.append(entry.body, task=entry.task, attempt=entry.attempt)
 
-    async def remove_leftovers(self) -> None:
+    async def remove_leftovers(self, state: RunState) -> None:
         assert not self._busy
 
     async def forget_run(self) -> None:
         raise AssertionError("setup never fails here")
 
-    async def carry_out(self, action: Action) -> None:
+    async def carry_out(self, action: Action, state: RunState) -> None:
         self.actions.append(action)
         assert len(self.actions) < 400 * len(self.work.items) + 400, "the run does not come to an end"
         with self._in_its_lanes(action):

@@ -213,7 +213,7 @@ async def stop_work(
     async with host.connect_engine() as engine:
         driver = host.agent_driver(state.options.agent)
         services = Services(engine=engine, driver=driver, model=None, clock=host.clock)
-        await stop_all(services, records, workspace, "cancelled")
+        await stop_all(services, records, workspace, state, "cancelled")
 
 
 async def _stop_work(project: Project, journal: RunJournal) -> None:

@@ -15,6 +15,7 @@ from orchestrator.run.facts import (
     Body,
     BranchReady,
     QuestionAsked,
+    RunStarted,
     TaskFinished,
     TaskStarted,
     TreeLookedAt,
@@ -51,40 +52,38 @@ class RunActions:
         self._workspace = workspace
         self._items = {item.id: item for item in terms.work.items}
 
-    @property
-    def state(self) -> RunState:
-        return self._records.journal.state
-
-    async def remove_leftovers(self) -> None:
-        await recovery.remove_leftovers(self._services, self._records)
+    async def remove_leftovers(self, state: RunState) -> None:
+        await recovery.remove_leftovers(self._services, self._records, state)
 
     async def forget_run(self) -> None:
         await self._workspace.forget(self._records.run)
 
-    async def carry_out(self, action: Action) -> None:  # noqa: C901 - one flat table
+    async def carry_out(self, action: Action, state: RunState) -> None:  # noqa: C901 - one flat table
         services, records, terms, workspace = self._services, self._records, self._terms, self._workspace
         match action:
             case CheckBase():
-                await gating.check_base(services, records, terms, workspace, self.state)
+                await gating.check_base(services, records, terms, workspace, state)
             case MakeBranch():
-                await self._make_branch()
+                await self._make_branch(state)
             case StartTask(task=task):
-                await self._start_task(task)
+                await self._start_task(task, state)
             case StartAttempt(task=task, number=number, previous=previous):
-                plan = await self._attempt_plan(self._items[task], number, previous)
-                await run_attempt(services, records, terms, workspace, plan)
+                plan = await self._attempt_plan(state, self._items[task], number, previous)
+                await run_attempt(services, records, terms, workspace, state, plan)
             case RecoverAttempt(task=task, attempt=attempt):
                 await recovery.recover_attempt(services, records, workspace, task, attempt)
             case CompareFolder(task=task, attempt=attempt):
                 await self._compare_folder(task, attempt)
             case MakeCandidate(task=task, attempt=attempt, by_hand=by_hand):
                 item = self._items[task]
-                await make_candidate(services, records, terms, workspace, item, attempt, by_hand=by_hand)
+                await make_candidate(
+                    services, records, terms, workspace, state, item, attempt, by_hand=by_hand
+                )
             case RunGates(task=task, attempt=attempt):
                 item = self._items[task]
                 await gating.check_candidate(services, records, terms, workspace, item, attempt)
             case Land(task=task, attempt=attempt):
-                await land(records, terms, workspace, self._items[task], attempt)
+                await land(records, terms, workspace, state, self._items[task], attempt)
             case FailTask(task=task, reason=reason):
                 await self._append(TaskFinished(status="failed", reason=reason), task=task)
             case AskPerson(task=task, attempt=attempt):
@@ -95,10 +94,10 @@ class RunActions:
             case _ as never:
                 assert_never(never)
 
-    async def _make_branch(self) -> None:
-        workspace, start = self._workspace, self.state.start
+    async def _make_branch(self, state: RunState) -> None:
+        workspace, start = self._workspace, state.start
         if await workspace.user.branch_commit(start.branch) is None:
-            await self._check_head_unmoved()
+            await self._check_head_unmoved(start)
             await workspace.user.make_branch(start.branch, start.head)
         at = await workspace.user.commit_of_checked_out(start.branch)
         if start.base != start.head and at == start.head:
@@ -109,9 +108,9 @@ class RunActions:
             at = start.base
         await self._append(BranchReady(branch=start.branch, commit=at))
 
-    async def _check_head_unmoved(self) -> None:
+    async def _check_head_unmoved(self, start: RunStarted) -> None:
         """A branch at the old HEAD under files of a newer one would show the newer work as changes."""
-        start, head = self.state.start, (await self._workspace.user.head()).commit
+        head = (await self._workspace.user.head()).commit
         if head != start.head:
             raise WorkspaceError(
                 f"HEAD has moved from {start.head} to {head} since the run began",
@@ -119,8 +118,8 @@ class RunActions:
                 hint=f"Start over from here: orchestrator run --new {start.plan}",
             )
 
-    async def _start_task(self, task: str) -> None:
-        await refuse_what_others_left(self._records, self._terms, self._workspace, task)
+    async def _start_task(self, task: str, state: RunState) -> None:
+        await refuse_what_others_left(self._records, self._terms, self._workspace, state, task)
         parent = (await take_edits(self._records, self._terms, self._workspace, task, None)).head
         await self._append(TaskStarted(title=self._plan_task(task).title, parent=parent), task=task)
 
@@ -130,9 +129,11 @@ class RunActions:
             TreeLookedAt(head=edits.head, edited=edits.paths), task=task, attempt=attempt.number
         )
 
-    async def _attempt_plan(self, item: WorkItem, number: int, previous: AttemptState | None) -> AttemptPlan:
+    async def _attempt_plan(
+        self, state: RunState, item: WorkItem, number: int, previous: AttemptState | None
+    ) -> AttemptPlan:
         records, terms, workspace = self._records, self._terms, self._workspace
-        task = self.state.tasks[item.id]
+        task = state.tasks[item.id]
         session = choose_session(self._services, records, task, previous)
         parent = (await take_edits(records, terms, workspace, item.id, previous)).head
         return AttemptPlan(
@@ -148,8 +149,8 @@ class RunActions:
                 handoff=await read_handoff(records, terms, workspace, parent),
                 base=task.base,
                 previous=previous,
-                questions=tuple(q for q in self.state.questions if q.task == item.id),
-                guidance=self.state.options.guidance,
+                questions=tuple(q for q in state.questions if q.task == item.id),
+                guidance=state.options.guidance,
                 session_goes_on=session.resumed,
                 outcome_in_stream=self._services.driver.capabilities.structured_outcome == "native",
             ),

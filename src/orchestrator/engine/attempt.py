@@ -37,7 +37,7 @@ from orchestrator.project.plan_files import read_plan_bytes
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice
 from orchestrator.run.prompts import PromptParts, prompt
-from orchestrator.run.state import AttemptState, TaskState
+from orchestrator.run.state import AttemptState, RunState, TaskState
 from orchestrator.supervision.classify import (
     AttemptVerdict,
     Cancelled,
@@ -79,7 +79,12 @@ def choose_session(
 
 
 async def run_attempt(
-    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, plan: AttemptPlan
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    state: RunState,
+    plan: AttemptPlan,
 ) -> None:
     """Start the agent, follow it to its end, and record what came of it; its container is removed after that.
 
@@ -91,8 +96,8 @@ async def run_attempt(
     try:
         live = await start(services, records, terms, workspace, plan)
         ended = await _follow_and_tell(services, records, terms.settings.limits, live)
-        await record(services, records, terms, workspace, plan.item, live, ended)
-        await _say_what_is_not_in_force(records, terms, workspace, live, before)
+        await record(services, records, terms, workspace, state, plan.item, live, ended)
+        await _say_what_is_not_in_force(records, terms, workspace, state, live, before)
     except asyncio.CancelledError:
         # The state is asked now: whether the attempt had begun, or ended, before we were stopped.
         last = records.journal.state.tasks[task].last
@@ -129,9 +134,9 @@ async def start(
     )
     container = await start_container(services.engine, spec)
     # The state after the fact above: the attempt is part of it since then.
-    state = records.journal.state.tasks[task].last
-    assert state is not None
-    return LiveAttempt(task=task, state=state, folders=folders, container=container)
+    attempt = records.journal.state.tasks[task].last
+    assert attempt is not None
+    return LiveAttempt(task=task, state=attempt, folders=folders, container=container)
 
 
 async def record(
@@ -139,6 +144,7 @@ async def record(
     records: RunRecords,
     terms: RunTerms,
     workspace: Workspace,
+    state: RunState,
     item: WorkItem,
     live: LiveAttempt,
     ended: Ended,
@@ -148,7 +154,7 @@ async def record(
     verdict = attempt_verdict(
         ended,
         await asyncio.to_thread(_read_outcome, services.driver, live, ended),
-        calls_in_session=ended.report.tool_calls + _earlier_calls(records, live),
+        calls_in_session=ended.report.tool_calls + _earlier_calls(state.tasks[live.task], live),
         min_tool_calls=terms.settings.agent.min_tool_calls if counts_calls else 0,
     )
     await _append_end(services.driver, records, workspace, live, ended, verdict)
@@ -199,7 +205,7 @@ async def _append_end(
         await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, live.folders)
         if verdict.status == "interrupted":
             await save_tree(records, workspace, live.task, live.state)
-    plan, session = records.journal.state.start.plan, live.state.start.session
+    plan, session = records.start.plan, live.state.start.session
     hashes = {} if workspace is None else await asyncio.to_thread(_hashes_of_agreed_files, workspace, plan)
     session_files = driver.session_files(session)
     await records.journal.append(
@@ -233,11 +239,10 @@ async def _follow_and_tell(
         await recorder.flush()
 
 
-def _earlier_calls(records: RunRecords, live: LiveAttempt) -> int:
+def _earlier_calls(task: TaskState, live: LiveAttempt) -> int:
     """Tool calls that the session has made in earlier attempts."""
-    attempts = records.journal.state.tasks[live.task].attempts
     session = live.state.start.session
-    return sum(a.end.tool_calls for a in attempts if a.end is not None and a.start.session == session)
+    return sum(a.end.tool_calls for a in task.attempts if a.end is not None and a.start.session == session)
 
 
 def _read_outcome(driver: AgentDriver, live: LiveAttempt, ended: Ended) -> Outcome | InvalidOutcome | None:
@@ -267,11 +272,12 @@ async def _say_what_is_not_in_force(
     records: RunRecords,
     terms: RunTerms,
     workspace: Workspace,
+    state: RunState,
     live: LiveAttempt,
     before: dict[str, str | None],
 ) -> None:
     copies = {
-        terms.plan.path: records.folder.stored_plan(records.journal.state.plan_stored),
+        terms.plan.path: records.folder.stored_plan(state.plan_stored),
         REPOSITORY_FILE: records.folder.configuration,
     }
     after = await asyncio.to_thread(_hashes_of_agreed_files, workspace, terms.plan.path)
@@ -312,7 +318,7 @@ async def _prepare(
         image=setup.id,
         launch=launch,
         folders=folders,
-        git=await tree.make_git_dir(folders.git, branch=records.journal.state.start.branch),
+        git=await tree.make_git_dir(folders.git, branch=records.start.branch),
         gateway=await _open_at_gateway(services.model, records, workspace, plan, token),
         covers=(
             *masks(tree.folder, terms.settings.masked.files, folders),

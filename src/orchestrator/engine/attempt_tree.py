@@ -39,6 +39,6 @@ async def save_tree(records: RunRecords, workspace: Workspace, task: str, attemp
         parent=attempt.start.parent,
         message=f"Tree of attempt {task}/{attempt.number}",
         ignored_before=await asyncio.to_thread(records.folder.ignored_before),
-        base=records.journal.state.start.base,
+        base=records.start.base,
     )
     await records.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=attempt.number)

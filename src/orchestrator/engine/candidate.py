@@ -11,7 +11,7 @@ from orchestrator.gates.gate import Finding, SetupGate, worded
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import CandidateMade, CandidateRefused
 from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, with_section
-from orchestrator.run.state import AttemptState
+from orchestrator.run.state import AttemptState, RunState, TaskState
 from orchestrator.supervision.decide import WorkItem
 from orchestrator.text import one_line, plain
 from orchestrator.workspace import history
@@ -27,6 +27,7 @@ async def make_candidate(
     records: RunRecords,
     terms: RunTerms,
     workspace: Workspace,
+    state: RunState,
     item: WorkItem,
     attempt: AttemptState,
     *,
@@ -35,7 +36,7 @@ async def make_candidate(
     """Make a commit of the folder as it is, the hand-off section included, before any command gate runs."""
     fact: CandidateMade | CandidateRefused
     try:
-        fact = await _build_candidate(records, terms, workspace, item, attempt, by_hand=by_hand)
+        fact = await _build_candidate(records, terms, workspace, state, item, attempt, by_hand=by_hand)
         subject = Subject(commit=fact.commit, task=item.id, attempt=attempt.number)
         gates = (SetupGate(parent=fact.parent),)
         events = ask_gates(services, records, terms, workspace, subject, gates)
@@ -54,13 +55,13 @@ async def _build_candidate(
     records: RunRecords,
     terms: RunTerms,
     workspace: Workspace,
+    state: RunState,
     item: WorkItem,
     attempt: AttemptState,
     *,
     by_hand: bool,
 ) -> CandidateMade:
-    task = _task(terms, item.id)
-    workspace = workspace
+    task, known = _task(terms, item.id), state.tasks[item.id]
     folders = attempt_folders(records, item.id, attempt.number)
     baseline, moved_away = await clear_oddities(records, workspace, item.id, attempt.number)
     parent = attempt.parent
@@ -75,12 +76,12 @@ async def _build_candidate(
     candidate = await workspace.tree.build_candidate(
         snapshot,
         parent=parent,
-        message=_message(records, task, attempt, evidence, _edited_by_hand(records, item.id, changes)),
+        message=_message(records, task, attempt, evidence, _edited_by_hand(known, changes)),
         overlay={document: text.encode()} if terms.settings.handoff.commit else {},
         ref=f"refs/ktrdr/candidates/{records.run}/{component(item.id)}/{attempt.number}",
-        base=records.journal.state.start.base,
+        base=records.start.base,
     )
-    first_parent = records.journal.state.tasks[item.id].parent or parent
+    first_parent = known.parent or parent
     return CandidateMade(
         by_hand=by_hand,
         commit=candidate.commit,
@@ -99,10 +100,9 @@ async def _changes(workspace: Workspace, old: str, new: str) -> tuple[ChangedFil
     return tuple(replace(change, path=plain(change.path)) for change in changes)
 
 
-def _edited_by_hand(records: RunRecords, task: str, changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
+def _edited_by_hand(task: TaskState, changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
     """What of these changes a person had a hand in, since the task was begun."""
-    state = records.journal.state.tasks[task]
-    looks = [attempt.looked for attempt in state.current_attempts if attempt.looked is not None]
+    looks = [attempt.looked for attempt in task.current_attempts if attempt.looked is not None]
     edited = {path for look in looks for path in look.edited}
     return tuple(change.path for change in changes if change.path in edited)
 

@@ -13,6 +13,7 @@ from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.model import Plan
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.run_journal import RunJournal
+from orchestrator.run.facts import RunStarted
 from orchestrator.supervision.decide import Work
 
 
@@ -44,6 +45,11 @@ class RunRecords:
     """Id of the state folder, a label of every container."""
     folder: RunFolder
     journal: RunJournal
+
+    @property
+    def start(self) -> RunStarted:
+        """How the run began. Branch, base and plan never change, so this may be read after any await."""
+        return self.journal.state.start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

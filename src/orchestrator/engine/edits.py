@@ -9,7 +9,7 @@ from orchestrator.engine.context import RunRecords, RunTerms
 from orchestrator.errors import WorkspaceError
 from orchestrator.run.facts import EditsCommitted, Notice
 from orchestrator.run.handoff import handoff_path
-from orchestrator.run.state import AttemptState
+from orchestrator.run.state import AttemptState, RunState
 from orchestrator.text import plain
 from orchestrator.workspace import history
 from orchestrator.workspace.candidate import Snapshot
@@ -47,7 +47,7 @@ async def take_edits(
     touched become part of the task's commit. Where they cannot be told apart all is the task's, and is saved.
     Without a task the end-to-end scenario comes next.
     """
-    head = await workspace.user.commit_of_checked_out(records.journal.state.start.branch)
+    head = await workspace.user.commit_of_checked_out(records.start.branch)
     if task is not None and previous is not None:
         baseline, _ = await clear_oddities(records, workspace, task, previous.number)
     else:
@@ -70,7 +70,7 @@ async def take_edits(
 
 
 async def refuse_what_others_left(
-    records: RunRecords, terms: RunTerms, workspace: Workspace, task: str
+    records: RunRecords, terms: RunTerms, workspace: Workspace, state: RunState, task: str
 ) -> None:
     """Raises WorkspaceError, naming it, when files that an attempt at another task left are in no commit yet.
 
@@ -78,12 +78,12 @@ async def refuse_what_others_left(
     """
     others = [
         (other, known.last)
-        for other, known in records.journal.state.tasks.items()
+        for other, known in state.tasks.items()
         if other != task and known.last is not None and not known.is_done
     ]
     if not others:
         return
-    head = await workspace.user.commit_of_checked_out(records.journal.state.start.branch)
+    head = await workspace.user.commit_of_checked_out(records.start.branch)
     baseline = await workspace.tree.baseline(ignored_before=records.folder.ignored_before())
     try:
         now = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
@@ -153,12 +153,11 @@ async def _set_staged_aside(
 ) -> None:
     """Work lands on an index that is the branch's; what a person had staged is said where it is not the
     folder's too."""
-    state = records.journal.state
     kept = await workspace.user.set_staged_aside(
-        branch=state.start.branch,
+        branch=records.start.branch,
         head=head,
         ref=partial(records.journal.reserve_ref, "staged", task=task),
-        base=state.start.base,
+        base=records.start.base,
     )
     if kept is None:
         return
@@ -170,13 +169,12 @@ async def _set_staged_aside(
 
 
 async def _save_folder(records: RunRecords, workspace: Workspace, head: str) -> None:
-    state = records.journal.state
     await workspace.tree.salvage(
         await records.journal.reserve_ref("edits", suffix="-folder"),
         parent=head,
         message="Folder before another attempt\n",
         ignored_before=records.folder.ignored_before(),
-        base=state.start.base,
+        base=records.start.base,
     )
 
 
@@ -189,14 +187,13 @@ async def _keep_mixed(
     mixed: frozenset[str],
 ) -> None:
     """What a person made of an attempt's files is kept before an agent may change them again."""
-    state = records.journal.state
     kept = await workspace.tree.build_candidate(
         now,
         parent=head,
         message=f"Folder by hand before {_next(task)}\n",
         overlay={},
         ref=await records.journal.reserve_ref("edits", suffix="-folder", task=task),
-        base=state.start.base,
+        base=records.start.base,
     )
     await _say_kept(
         records, workspace, task, kept.commit, mixed, "changes by hand become part of the task's commit"
@@ -215,16 +212,15 @@ async def _say_kept(
 async def _commit(
     records: RunRecords, workspace: Workspace, task: str | None, head: str, tree: str, paths: tuple[str, ...]
 ) -> str:
-    start = records.journal.state.start
     commit = await workspace.store.commit_paths(
         tree=tree,
         paths=paths,
         parent=head,
         message=f"Changes by hand before {_next(task)}\n",
         ref=await records.journal.reserve_ref("edits", task=task),
-        base=start.base,
+        base=records.start.base,
     )
-    await workspace.tree.land(commit, branch=start.branch, expected=head)
+    await workspace.tree.land(commit, branch=records.start.branch, expected=head)
     await records.journal.append(
         EditsCommitted(commit=commit, paths=tuple(plain(path) for path in paths)), task=task
     )

@@ -64,7 +64,7 @@ async def _check_base_of(
 ) -> None:
     """What a command says on the base is a finding, never a failure."""
     gates = await _with_evidence_ids(records, terms.work.gates_of(item), item.id)
-    subject = Subject(commit=records.journal.state.start.base, task=item.id)
+    subject = Subject(commit=records.start.base, task=item.id)
     async with aclosing(ask_gates(services, records, terms, workspace, subject, gates)) as events:
         async for event in events:
             if isinstance(event, GateResult):
@@ -118,7 +118,7 @@ async def check_end_to_end(
     services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace
 ) -> None:
     """Run the scenario on what has landed; all commands share one container, in order."""
-    commit = await workspace.user.branch_commit(records.journal.state.start.branch)
+    commit = await workspace.user.branch_commit(records.start.branch)
     assert commit is not None
     gates = await _with_evidence_ids(records, terms.work.scenario)
     subject = Subject(commit=commit, kind="e2e")
@@ -238,7 +238,7 @@ async def _run_commands(
         await container_git.write_gate_archive(
             workspace.store, subject.commit, archive, uid=user.uid, gid=user.gid
         )
-        branch = records.journal.state.start.branch
+        branch = records.start.branch
         git = await container_git.make_gate_git_dir(
             workspace.store, scratch / "git", commit=subject.commit, branch=branch
         )

@@ -7,7 +7,7 @@ from orchestrator.engine.attempt_tree import attempt_folders
 from orchestrator.engine.context import RunRecords, RunTerms
 from orchestrator.errors import WorkspaceError
 from orchestrator.run.facts import LandingRefused, LandingStarted, TaskFinished
-from orchestrator.run.state import AttemptState
+from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision.decide import WorkItem
 from orchestrator.text import plain
 from orchestrator.workspace import history
@@ -15,14 +15,18 @@ from orchestrator.workspace.workspace import Workspace
 
 
 async def land(
-    records: RunRecords, terms: RunTerms, workspace: Workspace, item: WorkItem, attempt: AttemptState
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    state: RunState,
+    item: WorkItem,
+    attempt: AttemptState,
 ) -> None:
     """Move the branch to a candidate that passed. Repeated after a kill, it finishes what was begun."""
     assert attempt.candidate is not None
     candidate, expected = attempt.candidate.commit, attempt.candidate.parent
-    branch = records.journal.state.start.branch
-    task = records.journal.state.tasks[item.id]
-    if task.landing is None:
+    branch = records.start.branch
+    if state.tasks[item.id].landing is None:
         await records.journal.append(
             LandingStarted(candidate=candidate, branch=branch, expected=expected),
             task=item.id,
@@ -51,8 +55,7 @@ async def land(
 
 async def _deliver(records: RunRecords, workspace: Workspace, candidate: str, expected: str) -> None:
     """Land it, unless it landed before we were killed and somebody has built on it since."""
-    branch = records.journal.state.start.branch
-    workspace = workspace
+    branch = records.start.branch
     at = await workspace.user.branch_commit(branch)
     if at not in (None, candidate, expected) and await history.is_ancestor(workspace.store, candidate, at):
         return

@@ -32,11 +32,14 @@ BY_CALLER = "stopped by its caller"
 class Actions(Protocol):
     """What a run does to the world; the runner decides when."""
 
-    async def remove_leftovers(self) -> None:
+    async def remove_leftovers(self, state: RunState) -> None:
         """Remove what an earlier owner of the run left; called first, when nothing of the run is at work."""
 
-    async def carry_out(self, action: Action) -> None:
-        """Do it, and append the facts that say so. When it is cancelled it cleans up before it ends."""
+    async def carry_out(self, action: Action, state: RunState) -> None:
+        """Do it, and append the facts that say so; `state` is what it was decided from.
+
+        When it is cancelled it cleans up before it ends.
+        """
 
     async def forget_run(self) -> None:
         """Leave no trace of a run that could not be set up."""
@@ -83,15 +86,18 @@ class MilestoneRunner:
     async def _until_ended(self, stop: StopSignals) -> _End:
         try:
             async with asyncio.TaskGroup() as group:
-                self._begin(group, frozenset({BRANCH}), self._actions.remove_leftovers)
+                state = self._journal.state
+                self._begin(group, frozenset({BRANCH}), partial(self._actions.remove_leftovers, state))
                 while self._busy:
                     await self._wait_for_news(stop)
                 while True:
                     await self._journal.refresh()
-                    match decide(self._journal.state, self._work, self._busy):
+                    state = self._journal.state
+                    match decide(state, self._work, self._busy):
                         case Steps(actions=actions):
                             for action in actions:
-                                self._begin(group, lanes_of(action), partial(self._actions.carry_out, action))
+                                work = partial(self._actions.carry_out, action, state)
+                                self._begin(group, lanes_of(action), work)
                         case EndRun(status=status, reason=reason, until=until):
                             return _End(run_ended(status, reason, until), None)
                         case Wait():

@@ -76,7 +76,7 @@ async def volumes_of(setup: SetupImage, workspace: Workspace, folders: AttemptFo
 
 async def set_up_base(services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace) -> None:
     """Have the base's image there before anything is paid for, and say so. Raises SetupFailed."""
-    base = records.journal.state.start.base
+    base = records.start.base
     plan = _plan(terms, workspace, await history.files(workspace.store, base))
     found = None if plan is None else await find_setup(services.engine, plan)
     made = await setup_image(services, records, terms, workspace, base, SetupOwner())
@@ -187,7 +187,7 @@ async def _run_setup(
     try:
         archive = scratch / "tree.tar"
         await container_git.write_gate_archive(workspace.store, commit, archive, uid=user.uid, gid=user.gid)
-        branch = records.journal.state.start.branch
+        branch = records.start.branch
         git = await container_git.make_gate_git_dir(
             workspace.store, scratch / "git", commit=commit, branch=branch
         )
