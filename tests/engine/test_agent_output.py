@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from orchestrator.engine.agent_output import GATHER_SECONDS, MAX_CHARACTERS, AgentOutputRecorder
+from orchestrator.engine.agent_output import COLLECT_SECONDS, MAX_CHARACTERS, AgentOutputRecorder
 from orchestrator.events import AgentEvent, SessionStarted, Text, ToolCall, ToolResult, Unknown
 from orchestrator.run.facts import AgentText, AgentTool
 
 Facts = list[AgentText | AgentTool]
 
 
-def recorder(facts: Facts) -> AgentOutputRecorder:
+def recorder_of(facts: Facts) -> AgentOutputRecorder:
     async def append(fact: AgentText | AgentTool) -> None:
         facts.append(fact)
 
@@ -23,10 +23,10 @@ def heard(*events: AgentEvent) -> Facts:
 
     async def hear() -> Facts:
         facts: Facts = []
-        chatter = recorder(facts)
+        recorder = recorder_of(facts)
         for event in events:
-            await chatter.hear(event)
-        await chatter.flush()
+            await recorder.record(event)
+        await recorder.flush()
         return facts
 
     return asyncio.run(hear())
@@ -77,22 +77,22 @@ async def test_gathered_text_is_written_by_itself() -> None:
         facts.append(fact)
         written.set()
 
-    chatter = AgentOutputRecorder(append)
-    await chatter.hear(Text(text="a"))
-    await chatter.hear(Text(text="b"))
+    recorder = AgentOutputRecorder(append)
+    await recorder.record(Text(text="a"))
+    await recorder.record(Text(text="b"))
     assert facts == []
-    await asyncio.wait_for(written.wait(), 60 * GATHER_SECONDS)
+    await asyncio.wait_for(written.wait(), 60 * COLLECT_SECONDS)
     assert facts == [AgentText(text="a\nb")]
-    await chatter.flush()
+    await recorder.flush()
     assert len(facts) == 1
 
 
 @pytest.mark.parametrize("times", [1, 2])
 async def test_a_flush_leaves_no_timer_behind(times: int) -> None:
     facts: Facts = []
-    chatter = recorder(facts)
-    await chatter.hear(Text(text="a"))
+    recorder = recorder_of(facts)
+    await recorder.record(Text(text="a"))
     for _ in range(times):
-        await chatter.flush()
-    await asyncio.sleep(2 * GATHER_SECONDS)
+        await recorder.flush()
+    await asyncio.sleep(2 * COLLECT_SECONDS)
     assert facts == [AgentText(text="a")]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.overlays import masks, remove_overlay_folders, setup_volumes
+from orchestrator.engine.overlays import make_setup_volumes, mask_mounts, remove_overlay_folders
 from orchestrator.mounts import AnonymousVolume, Bind
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import Identity
@@ -22,7 +22,7 @@ def folders(tmp_path: Path) -> AttemptFolders:
 
 
 def targets(folder: Path, folders: AttemptFolders, *paths: str) -> list[str]:
-    mounts = setup_volumes(folder, OWNER, paths, folders)
+    mounts = make_setup_volumes(folder, OWNER, paths, folders)
     return [mount.target for mount in mounts if isinstance(mount, AnonymousVolume)]
 
 
@@ -80,7 +80,7 @@ def test_caches_of_compiled_files_are_not_worth_a_volume(folder: Path, folders: 
 
 
 def masked(folder: Path, folders: AttemptFolders, *paths: str) -> dict[str, str]:
-    mounts = masks(folder, paths, folders)
+    mounts = mask_mounts(folder, paths, folders)
     assert all(isinstance(mount, Bind) and mount.read_only for mount in mounts)
     return {mount.target: mount.source.name for mount in mounts if isinstance(mount, Bind)}
 

@@ -6,7 +6,7 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from orchestrator.config import LoadedSettings
-from orchestrator.engine.undo import finish_undo, see_lost
+from orchestrator.engine.undo import finish_undo, reopen_lost_tasks
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.plan.model import Plan
 from orchestrator.project.plan_files import ReadPlan
@@ -91,7 +91,7 @@ async def record_resume(
             run.append(Notice(text=text))
 
     await journal.transact(write)
-    await see_lost(project.workspace, journal)
+    await reopen_lost_tasks(project.workspace, journal)
     await _answer_by_guidance(journal, settled.options.guidance)
     return journal
 

@@ -11,8 +11,8 @@ from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.machine import read_machine
 from orchestrator.containers.start import remove_container, start_container
 from orchestrator.engine.container_specs import SHELL_NAME, ContainerSpecs
-from orchestrator.engine.overlays import masks, remove_overlay_folders
-from orchestrator.engine.setup import volumes_of
+from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
+from orchestrator.engine.setup import cover_with_setup
 from orchestrator.engine.stop_signals import cancelled_by_signals
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.gates.setup_image import SetupImage, find_setup, plan_setup
@@ -77,8 +77,8 @@ async def _spec(engine: ContainerEngine, project: Project, folders: AttemptFolde
     setup = await _setup(engine, project, settings, image.id, specs.variables)
     folders.root.mkdir(mode=0o700, exist_ok=True)
     covers = (
-        *masks(project.folder, settings.masked.files, folders),
-        *await volumes_of(setup, project.workspace, folders),
+        *mask_mounts(project.folder, settings.masked.files, folders),
+        *await cover_with_setup(setup, project.workspace, folders),
     )
     return specs.shell(image=setup.id, covers=covers)
 

@@ -77,7 +77,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     untouched = await project.untracked(journal.state.start.plan, run=journal.state.run)
     folder = project.catalog.folder(run)
     finished = await finish_undo(project.workspace, journal, folder, untouched)
-    if finished is not None and finished.given_up:
+    if finished is not None and finished.is_cancelled:
         raise _given_up(project, finished)
     if finished is not None and task in [entry.task for entry in finished.undo.tasks]:
         return _undo_result(journal.state, finished.undo, finished.saved)

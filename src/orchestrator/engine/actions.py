@@ -1,4 +1,4 @@
-"""What each action of a run does to the world: the branch, the folder, containers, the journal."""
+"""Carry out the actions of a run: what each one does to branch, folder, containers and journal."""
 
 from functools import partial
 from typing import assert_never
@@ -7,10 +7,9 @@ from orchestrator.engine import gating, recovery
 from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.candidate import make_candidate, read_handoff
 from orchestrator.engine.context import RunRecords, RunTerms, Services
-from orchestrator.engine.edits import refuse_what_others_left, take_edits
+from orchestrator.engine.edits import commit_user_edits, refuse_work_of_other_tasks
 from orchestrator.engine.landing import land
 from orchestrator.errors import WorkspaceError
-from orchestrator.plan.model import Task
 from orchestrator.run.facts import (
     Body,
     BranchReady,
@@ -89,7 +88,7 @@ class RunActions:
             case AskPerson(task=task, attempt=attempt):
                 await self._ask(task, attempt)
             case CheckEndToEnd():
-                await take_edits(records, terms, workspace, None, None)
+                await commit_user_edits(records, terms, workspace, None, None)
                 await gating.check_end_to_end(services, records, terms, workspace)
             case _ as never:
                 assert_never(never)
@@ -101,7 +100,8 @@ class RunActions:
             await workspace.user.make_branch(start.branch, start.head)
         at = await workspace.user.commit_of_checked_out(start.branch)
         if start.base != start.head and at == start.head:
-            # The user's uncommitted changes, on which the run stands, become the branch's first commit.
+            # The base was made of the user's uncommitted changes (`--allow-dirty`): it is the branch's first
+            # commit.
             staged = partial(self._records.journal.reserve_ref, "staged")
             await workspace.user.set_staged_aside(branch=start.branch, head=at, ref=staged, base=at)
             await workspace.tree.land(start.base, branch=start.branch, expected=at)
@@ -109,22 +109,26 @@ class RunActions:
         await self._append(BranchReady(branch=start.branch, commit=at))
 
     async def _check_head_unmoved(self, start: RunStarted) -> None:
-        """A branch at the old HEAD under files of a newer one would show the newer work as changes."""
+        """Raises WorkspaceError when HEAD is not where it was when the run started.
+
+        The branch begins at that commit. If the files were those of a newer one, the newer commits would look
+        like uncommitted changes of the user's, and the run would commit them a second time.
+        """
         head = (await self._workspace.user.head()).commit
         if head != start.head:
             raise WorkspaceError(
-                f"HEAD has moved from {start.head} to {head} since the run began",
+                f"HEAD has moved from {start.head} to {head} since the run started",
                 where=str(self._workspace.tree.folder),
-                hint=f"Start over from here: orchestrator run --new {start.plan}",
+                hint=f"Start a new run from the present HEAD: orchestrator run --new {start.plan}",
             )
 
     async def _start_task(self, task: str, state: RunState) -> None:
-        await refuse_what_others_left(self._records, self._terms, self._workspace, state, task)
-        parent = (await take_edits(self._records, self._terms, self._workspace, task, None)).head
-        await self._append(TaskStarted(title=self._plan_task(task).title, parent=parent), task=task)
+        await refuse_work_of_other_tasks(self._records, self._terms, self._workspace, state, task)
+        parent = (await commit_user_edits(self._records, self._terms, self._workspace, task, None)).head
+        await self._append(TaskStarted(title=self._terms.task(task).title, parent=parent), task=task)
 
     async def _compare_folder(self, task: str, attempt: AttemptState) -> None:
-        edits = await take_edits(self._records, self._terms, self._workspace, task, attempt)
+        edits = await commit_user_edits(self._records, self._terms, self._workspace, task, attempt)
         await self._append(
             TreeLookedAt(head=edits.head, edited=edits.paths), task=task, attempt=attempt.number
         )
@@ -135,7 +139,7 @@ class RunActions:
         records, terms, workspace = self._records, self._terms, self._workspace
         task = state.tasks[item.id]
         session = choose_session(self._services, records, task, previous)
-        parent = (await take_edits(records, terms, workspace, item.id, previous)).head
+        parent = (await commit_user_edits(records, terms, workspace, item.id, previous)).head
         return AttemptPlan(
             item=item,
             number=number,
@@ -144,7 +148,7 @@ class RunActions:
             parent=parent,
             parts=PromptParts(
                 plan=terms.plan,
-                task=self._plan_task(item.id),
+                task=terms.task(item.id),
                 handoff_path=handoff_path(terms.plan.path),
                 handoff=await read_handoff(records, terms, workspace, parent),
                 base=task.base,
@@ -156,21 +160,16 @@ class RunActions:
             ),
         )
 
-    def _plan_task(self, task_id: str) -> Task:
-        task = self._terms.plan.task(task_id)
-        assert task is not None
-        return task
-
     async def _ask(self, task: str, attempt: AttemptState) -> None:
-        claim = attempt.end.claim if attempt.end is not None else None
+        claim = attempt.claim
         assert claim is not None and claim.question is not None
         text, options, recommendation = claim.question, claim.options, claim.recommendation
 
-        def asked(state: RunState, _n: int) -> QuestionAsked:
+        def number_question(state: RunState, _n: int) -> QuestionAsked:
             question = f"q{len(state.questions) + 1}"
             return QuestionAsked(question=question, text=text, options=options, recommendation=recommendation)
 
-        await self._records.journal.append(asked, task=task, attempt=attempt.number)
+        await self._records.journal.append(number_question, task=task, attempt=attempt.number)
 
     async def _append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
         await self._records.journal.append(body, task=task, attempt=attempt)

@@ -1,7 +1,7 @@
-"""What the agent says while it works, as facts of bounded size and rate.
+"""Record an agent's output while it works, as facts of limited size and rate.
 
-The transcript holds every byte; these facts are for the person who watches. Text is gathered for half a
-second, so that an agent that prints a million lines does not write a million facts.
+The transcript has every byte; these facts are for the user who watches. Text is collected for half a second
+before it becomes a fact, so an agent that prints a million lines does not write a million facts.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from orchestrator.events import AgentEvent, Text, ToolCall, Unknown
 from orchestrator.run.facts import AgentText, AgentTool
 from orchestrator.text import one_line, plain
 
-GATHER_SECONDS = 0.5
+COLLECT_SECONDS = 0.5
 MAX_CHARACTERS = 4_000
 
 
@@ -22,28 +22,28 @@ class AgentOutputRecorder:
         self._left_out = 0
         self._timer: asyncio.Task[None] | None = None
 
-    async def hear(self, event: AgentEvent) -> None:
+    async def record(self, event: AgentEvent) -> None:
         match event:
             case ToolCall():
                 await self.flush()
                 await self._append(AgentTool(name=one_line(event.name), summary=one_line(event.summary, 300)))
             case Text(text=text) | Unknown(line=text) if text.strip():
-                self._gather(text)
+                self._collect(text)
             case _:
                 pass
 
     async def flush(self) -> None:
-        """Write down what has been gathered."""
+        """Append the text that was collected so far."""
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
-            # A journal that takes no facts any more says so with the next one.
+            # Errors of the timer are ignored: if the journal takes no facts, the next append raises.
             await asyncio.gather(timer, return_exceptions=True)
         await self._write()
 
     async def _write_later(self) -> None:
         while self._text:
-            await asyncio.sleep(GATHER_SECONDS)
+            await asyncio.sleep(COLLECT_SECONDS)
             await self._write()
         self._timer = None
 
@@ -54,7 +54,7 @@ class AgentOutputRecorder:
             more = f"\n… and {left_out} more characters" if left_out else ""
             await self._append(AgentText(text=plain(text) + more))
 
-    def _gather(self, text: str) -> None:
+    def _collect(self, text: str) -> None:
         joined = f"{self._text}\n{text}" if self._text else text
         self._text = joined[:MAX_CHARACTERS]
         self._left_out += len(joined) - len(self._text)

@@ -1,4 +1,8 @@
-"""Follow an agent to the end of its container, and stop it in order when it must end."""
+"""Follow an agent to the end of its container, and stop it in order.
+
+Stopping is patient because an agent that is asked first can save its session, from which the next attempt
+resumes. It is also certain: an agent that ignores every request is killed after twenty seconds.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -29,14 +33,19 @@ from orchestrator.supervision.classify import (
 )
 
 PATIENCE_SECONDS = 10.0
+"""Between two signals to an agent that does not end."""
 CLOCK_SLACK_SECONDS = 1.0
-"""`timeout` counts from its own start, the engine from the container's: they may differ by this much."""
+"""`timeout` counts from its own start and the engine from the container's; these may differ by this much."""
 TIMEOUT_EXITS = frozenset({124, 137})
+"""Of `timeout` after SIGTERM, and after SIGKILL."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveAttempt:
-    """An attempt whose container may exist: all of it is in the journal, so a later process has it too."""
+    """An attempt whose container may exist.
+
+    Everything in it comes from the journal, so another process can build the same value later.
+    """
 
     task: str
     state: AttemptState
@@ -48,26 +57,27 @@ class LiveAttempt:
 async def follow(
     services: Services, live: LiveAttempt, limits: Limits, recorder: AgentOutputRecorder | None
 ) -> Ended:
-    """Read until the container has ended. A refused credential or a spent limit stops the agent at once.
+    """Read the agent's output until the container has ended; the container stays.
 
-    The container may have been started by another process: what that one stored of its output is heard
-    first, and told to nobody. Without a recorder nothing is told. When this is cancelled, the agent is
-    stopped in order first; its container stays.
+    A refused credential or a usage limit stops the agent at once: it would only try again and again. If
+    another process started the container, its stored output counts for the result but is not recorded a
+    second time. Without a recorder nothing is recorded. When this is cancelled, the agent is stopped in order
+    first.
     """
     engine, container, transcript = services.engine, live.container, live.folders.transcript
-    listener = _Listener(services.driver.parser(), recorder)
-    await asyncio.to_thread(listener.replay, transcript)
+    reader = _OutputReader(services.driver.parser(), recorder)
+    await asyncio.to_thread(reader.replay, transcript)
     reading = asyncio.create_task(
         logs.follow(
             engine,
             services.clock,
             container,
             transcript,
-            on_stdout_line=listener.hear,
+            on_stdout_line=reader.take,
             limit_bytes=int(limits.output_bytes),
         )
     )
-    refusal = asyncio.create_task(listener.refused.wait())
+    refusal = asyncio.create_task(reader.refused.wait())
     try:
         await asyncio.wait({reading, refusal}, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
@@ -84,21 +94,21 @@ async def follow(
             task.cancel()
         await asyncio.gather(reading, refusal, return_exceptions=True)
     return Ended(
-        report=listener.report,
+        report=reader.report,
         exit_code=None if state is None else state.exit_code,
-        stopped=_stop_reason(listener.report, state, limits.attempt_seconds, over_output=over_output),
+        stopped=_stop_reason(reader.report, state, limits.attempt_seconds, over_output=over_output),
     )
 
 
 def replay(parser: Parser, transcript: Path) -> AgentReport:
-    """What the stored output amounts to; may take long, because it may be large."""
-    listener = _Listener(parser, None)
-    listener.replay(transcript)
-    return listener.report
+    """The report of the stored output. Call it in a thread: the output may be large."""
+    reader = _OutputReader(parser, None)
+    reader.replay(transcript)
+    return reader.report
 
 
-class _Listener:
-    """Hears every line of standard output once; raises nothing that an agent can provoke."""
+class _OutputReader:
+    """Takes every line of standard output once; raises nothing that an agent can provoke."""
 
     def __init__(self, parser: Parser, recorder: AgentOutputRecorder | None) -> None:
         self._parser = parser
@@ -113,11 +123,11 @@ class _Listener:
         if self.report.limit is not None:
             self.refused.set()
 
-    async def hear(self, line: bytes) -> None:
+    async def take(self, line: bytes) -> None:
         for event in self._parser.feed(line):
             self.report = self.report.after(event)
             if self._recorder is not None:
-                await self._recorder.hear(event)
+                await self._recorder.record(event)
             if isinstance(event, Limit) and event.kind in PARKING_LIMITS:
                 self.refused.set()
 
@@ -125,8 +135,8 @@ class _Listener:
 async def stop_in_order(engine: ContainerEngine, clock: Clock, container: str) -> None:
     """SIGINT, ten seconds, SIGTERM, ten seconds, SIGKILL; the container itself stays.
 
-    An agent that ignores the first two must end all the same: its output is followed until it has ended, and
-    its end is what the attempt is judged by.
+    Its output is followed to the end, so an agent that ignores the first two signals must be ended all the
+    same.
     """
     try:
         for signal in ("SIGINT", "SIGTERM"):
@@ -135,11 +145,11 @@ async def stop_in_order(engine: ContainerEngine, clock: Clock, container: str) -
                 return
         await kill(engine, container)
     except CodingAgentError:
-        return  # it is gone, or the engine is
+        return  # the container was removed, or the engine does not answer
 
 
 async def kill(engine: ContainerEngine, container: str) -> None:
-    """End every process of a container that may have ended or be gone; the container itself stays."""
+    """Kill every process of a container, which may have ended or been removed; the container itself stays."""
     state = await engine.inspect(container)
     if state is not None and state.status == "running":
         await engine.signal(container, "SIGKILL")
@@ -147,7 +157,7 @@ async def kill(engine: ContainerEngine, container: str) -> None:
 
 
 async def _ends_in_time(engine: ContainerEngine, clock: Clock, container: str) -> bool:
-    """Whether the container ends before our patience does."""
+    """Whether the container ends within PATIENCE_SECONDS."""
     ending = asyncio.ensure_future(engine.wait(container))
     patience = asyncio.ensure_future(clock.sleep(PATIENCE_SECONDS))
     try:
@@ -171,6 +181,7 @@ def _stop_reason(
     if over_output:
         return OverOutput()
     ran = _seconds_between(state.started_at, state.finished_at)
+    # Both exit codes can have another cause, so the time decides with them.
     at_limit = ran is not None and ran >= limit_seconds - CLOCK_SLACK_SECONDS
     if state.exit_code in TIMEOUT_EXITS and at_limit:
         return OverTime()
@@ -182,11 +193,10 @@ def _stop_reason(
 def _seconds_between(begun: str | None, ended: str | None) -> float | None:
     if begun is None or ended is None:
         return None
-    # The engine writes nanoseconds; Python reads microseconds.
-    first, last = (datetime.fromisoformat(_microseconds(moment)) for moment in (begun, ended))
-    return (last - first).total_seconds()
+    return (_parse_time(ended) - _parse_time(begun)).total_seconds()
 
 
-def _microseconds(moment: str) -> str:
+def _parse_time(moment: str) -> datetime:
+    """The engine writes nanoseconds; Python reads microseconds."""
     whole, dot, fraction = moment.removesuffix("Z").partition(".")
-    return f"{whole}{dot}{fraction[:6]}+00:00"
+    return datetime.fromisoformat(f"{whole}{dot}{fraction[:6]}+00:00")

@@ -1,13 +1,16 @@
-"""One attempt in three parts: start the agent's container, follow it to its end, record what came of it.
+"""One attempt in three parts: start the agent's container, follow it to its end, record the end.
 
-The order of facts and effects is such that a kill at any moment leaves something that can be recognised:
+The orchestrator can be killed at any moment, and the agent then works on alone. The order of facts and
+effects makes every such moment recognisable afterwards:
 
     attempt_started -> container created and started -> stop begun -> last reading of the output
     -> attempt_ended -> container removed -> closed at the gateway
 
-So a container without an end in the journal belongs to an attempt that still has to be recorded, and one
-whose attempt has ended is only waiting to be removed. All that `follow` and the recording need is in the
-journal and the attempt's folder: a process that comes later can do both.
+The fact comes before the container, so there is never a container that the journal does not know. The end
+comes before the removal, so the output is still there as long as the end is not recorded. A container without
+an end in the journal therefore belongs to an attempt that has to be recorded, and one whose attempt has ended
+only has to be removed. All that following and recording need is in the journal and in the attempt's folder,
+so another process can do both later.
 """
 
 import asyncio
@@ -27,9 +30,9 @@ from orchestrator.engine.agent_output import AgentOutputRecorder
 from orchestrator.engine.agent_watch import LiveAttempt, follow, kill, replay
 from orchestrator.engine.attempt_tree import attempt_folders, save_tree
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
-from orchestrator.engine.overlays import masks, remove_overlay_folders
+from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
 from orchestrator.engine.sessions import carry_session, session_exists
-from orchestrator.engine.setup import SetupOwner, setup_image, volumes_of
+from orchestrator.engine.setup import SetupOwner, cover_with_setup, ensure_setup_image
 from orchestrator.errors import CodingAgentError, UsageError
 from orchestrator.events import InvalidOutcome, Outcome
 from orchestrator.gateway.access import AttemptAccess, credential_kind
@@ -52,23 +55,23 @@ from orchestrator.workspace.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptPlan:
-    """What is decided about an attempt before anything is done."""
+    """Everything that is decided about an attempt before anything is done."""
 
     item: WorkItem
     number: int
     session: Session
     previous: AttemptState | None
     parent: str
-    """The commit its candidate will stand on."""
+    """The commit that its candidate will stand on."""
     parts: PromptParts
 
 
 def choose_session(
     services: Services, records: RunRecords, task: TaskState, previous: AttemptState | None
 ) -> Session:
-    """The previous attempt's session when it can be continued, else a new one.
+    """The previous attempt's session if it can be continued, else a new one.
 
-    A session knows the task as it was written then, so an edited task starts a new one.
+    A session remembers the text of the task, so a task that the user has edited starts a new one.
     """
     text_is_new = previous is not None and previous.number <= task.attempts_before_edit
     if previous is not None and not text_is_new and services.driver.capabilities.resume != "ignored":
@@ -86,23 +89,25 @@ async def run_attempt(
     state: RunState,
     plan: AttemptPlan,
 ) -> None:
-    """Start the agent, follow it to its end, and record what came of it; its container is removed after that.
+    """Start the agent, follow it to its end, record the end, then remove the container.
 
-    When this is cancelled the agent is stopped in order, the tree saved and the attempt recorded first.
+    When this is cancelled, the agent is stopped in order, the folder is saved and the end is recorded before
+    CancelledError is raised.
     """
     task, folders = plan.item.id, attempt_folders(records, plan.item.id, plan.number)
-    before = await asyncio.to_thread(_hashes_of_agreed_files, workspace, terms.plan.path)
+    before = await asyncio.to_thread(_hash_agreed_files, workspace, terms.plan.path)
     live = None
     try:
         live = await start(services, records, terms, workspace, plan)
-        ended = await _follow_and_tell(services, records, terms.settings.limits, live)
+        ended = await _follow_and_record_output(services, records, terms.settings.limits, live)
         await record(services, records, terms, workspace, state, plan.item, live, ended)
-        await _say_what_is_not_in_force(records, terms, workspace, state, live, before)
+        await _announce_changed_terms(records, terms, workspace, state, live, before)
     except asyncio.CancelledError:
-        # The state is asked now: whether the attempt had begun, or ended, before we were stopped.
+        # The state of this moment, not the one from before the waits: only it says whether the attempt was
+        # announced, and whether its end was recorded, before the cancellation arrived.
         last = records.journal.state.tasks[task].last
         if last is not None and last.number == plan.number and last.end is None:
-            await interrupt(services, records, workspace, task, last, Cancelled(reason="stopped by a signal"))
+            await interrupt(services, records, workspace, task, last, Cancelled(reason="the run was stopped"))
         raise
     finally:
         try:
@@ -117,10 +122,13 @@ async def run_attempt(
 async def start(
     services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, plan: AttemptPlan
 ) -> LiveAttempt:
-    """Prepare the attempt's folders, announce it, and start its container; a failure leaves no container."""
+    """Prepare the attempt's folders, append `attempt_started`, start the container.
+
+    Raises CodingAgentError and SetupFailed; no container is left then.
+    """
     task = plan.item.id
     folders = attempt_folders(records, task, plan.number)
-    spec = await _prepare(services, records, terms, workspace, plan, folders)
+    spec = await _prepare_spec(services, records, terms, workspace, plan, folders)
     await records.journal.append(
         AttemptStarted(
             container=spec.name,
@@ -133,7 +141,7 @@ async def start(
         attempt=plan.number,
     )
     container = await start_container(services.engine, spec)
-    # The state after the fact above: the attempt is part of it since then.
+    # The state of this moment: the attempt is in it since the fact above.
     attempt = records.journal.state.tasks[task].last
     assert attempt is not None
     return LiveAttempt(task=task, state=attempt, folders=folders, container=container)
@@ -149,12 +157,14 @@ async def record(
     live: LiveAttempt,
     ended: Ended,
 ) -> None:
-    """Write down what came of an attempt that was followed to its end."""
+    """Decide how an attempt that was followed to its end has ended, and append it."""
     counts_calls = services.driver.capabilities.tool_events != "ignored" and item.must_change
+    session, earlier = live.state.start.session, state.tasks[live.task].attempts
+    calls = sum(a.end.tool_calls for a in earlier if a.end is not None and a.start.session == session)
     verdict = attempt_verdict(
         ended,
         await asyncio.to_thread(_read_outcome, services.driver, live, ended),
-        calls_in_session=ended.report.tool_calls + _earlier_calls(state.tasks[live.task], live),
+        calls_in_session=ended.report.tool_calls + calls,
         min_tool_calls=terms.settings.agent.min_tool_calls if counts_calls else 0,
     )
     await _append_end(services.driver, records, workspace, live, ended, verdict)
@@ -168,10 +178,10 @@ async def interrupt(
     attempt: AttemptState,
     reason: Cancelled | Interrupted,
 ) -> None:
-    """Record an attempt that nobody follows any more: nobody is charged, and what it did is kept.
+    """Record the end of an attempt that is not followed any more; `limits.attempts` does not count it.
 
-    Its container, if there is one, is killed, the rest of its output read, and the container removed after
-    the end is written. Without a workspace (its folder is gone) the tree cannot be saved.
+    Its container, if there is one, is killed first, and removed after its output is read and the end
+    recorded. Without a workspace, because the code folder is gone, the attempt's tree cannot be saved.
     """
     folders = attempt_folders(records, task, attempt.number)
     live = LiveAttempt(task=task, state=attempt, folders=folders, container=attempt.start.container)
@@ -179,7 +189,7 @@ async def interrupt(
         await kill(services.engine, live.container)
         report = (await follow(services, live, Limits(), None)).report
     except CodingAgentError:
-        # The engine is away; what was stored before counts.
+        # Without the engine, the end is recorded from the output that was stored before.
         report = await asyncio.to_thread(replay, services.driver.parser(), folders.transcript)
     ended = Ended(report=report, exit_code=None, stopped=reason)
     verdict = attempt_verdict(ended, None, calls_in_session=0, min_tool_calls=0)
@@ -195,18 +205,20 @@ async def _append_end(
     ended: Ended,
     verdict: AttemptVerdict,
 ) -> None:
-    """The one place where an attempt ends.
+    """Append the end of an attempt, and save its tree if no candidate will be made of it.
 
-    The tree of an attempt that makes no candidate is saved as a commit. Of an interrupted one it is saved
-    before the end is written: should we be killed in between, recovery does both again. The others have said
-    something that must not be lost, so their end comes first.
+    This is the only place that ends attempts. A kill can come between the two steps, so their order depends
+    on what must survive. An interrupted attempt has nothing to say: its tree is saved first, and after a kill
+    both steps are repeated. All others have said something (a question, a limit, their usage) that cannot be
+    found out again once the container is removed, so the end comes first; after a kill the tree is missing,
+    and the user's changes then count as the task's.
     """
     if workspace is not None:
         await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, live.folders)
         if verdict.status == "interrupted":
             await save_tree(records, workspace, live.task, live.state)
     plan, session = records.start.plan, live.state.start.session
-    hashes = {} if workspace is None else await asyncio.to_thread(_hashes_of_agreed_files, workspace, plan)
+    hashes = {} if workspace is None else await asyncio.to_thread(_hash_agreed_files, workspace, plan)
     session_files = driver.session_files(session)
     await records.journal.append(
         AttemptEnded(
@@ -227,7 +239,7 @@ async def _append_end(
         await save_tree(records, workspace, live.task, live.state)
 
 
-async def _follow_and_tell(
+async def _follow_and_record_output(
     services: Services, records: RunRecords, limits: Limits, live: LiveAttempt
 ) -> Ended:
     recorder = AgentOutputRecorder(
@@ -239,14 +251,8 @@ async def _follow_and_tell(
         await recorder.flush()
 
 
-def _earlier_calls(task: TaskState, live: LiveAttempt) -> int:
-    """Tool calls that the session has made in earlier attempts."""
-    session = live.state.start.session
-    return sum(a.end.tool_calls for a in task.attempts if a.end is not None and a.start.session == session)
-
-
 def _read_outcome(driver: AgentDriver, live: LiveAttempt, ended: Ended) -> Outcome | InvalidOutcome | None:
-    """The agent's structured claim, from where its driver reports it."""
+    """The agent's structured claim, from wherever its driver reports it."""
     match driver.capabilities.structured_outcome:
         case "native":
             finished = ended.report.finished
@@ -257,8 +263,12 @@ def _read_outcome(driver: AgentDriver, live: LiveAttempt, ended: Ended) -> Outco
             return None
 
 
-def _hashes_of_agreed_files(workspace: Workspace, plan: str) -> dict[str, str | None]:
-    """Of the folder's plan and configuration, which the run has copies of; None for one that is not there."""
+def _hash_agreed_files(workspace: Workspace, plan: str) -> dict[str, str | None]:
+    """Of the plan and the configuration in the folder; None for one that cannot be read.
+
+    The run works with its own copies. An agent that edits these files changes nothing about its own run, and
+    the user is told so.
+    """
     found: dict[str, str | None] = {}
     for path in (plan, REPOSITORY_FILE):
         try:
@@ -268,7 +278,7 @@ def _hashes_of_agreed_files(workspace: Workspace, plan: str) -> dict[str, str | 
     return found
 
 
-async def _say_what_is_not_in_force(
+async def _announce_changed_terms(
     records: RunRecords,
     terms: RunTerms,
     workspace: Workspace,
@@ -280,16 +290,14 @@ async def _say_what_is_not_in_force(
         terms.plan.path: records.folder.stored_plan(state.plan_stored),
         REPOSITORY_FILE: records.folder.configuration,
     }
-    after = await asyncio.to_thread(_hashes_of_agreed_files, workspace, terms.plan.path)
+    after = await asyncio.to_thread(_hash_agreed_files, workspace, terms.plan.path)
     for path, digest in after.items():
         if digest != before[path]:
-            text = (
-                f"the attempt changed {path}; the run goes on with it as it was at its start: {copies[path]}"
-            )
+            text = f"the attempt changed {path}; the run continues with its stored copy: {copies[path]}"
             await records.journal.append(Notice(text=plain(text)), task=live.task, attempt=live.state.number)
 
 
-async def _prepare(
+async def _prepare_spec(
     services: Services,
     records: RunRecords,
     terms: RunTerms,
@@ -297,7 +305,10 @@ async def _prepare(
     plan: AttemptPlan,
     folders: AttemptFolders,
 ) -> ContainerSpec:
-    """Make folders, inbox, session and socket; nothing here is seen outside the state folder."""
+    """Make everything that the container's specification names: folders, inbox, session, setup image, socket.
+
+    In the code folder only empty folders for volumes are made, and the end of the attempt removes them.
+    """
     task, tree = plan.item.id, workspace.tree
     await asyncio.to_thread(folders.make, tree.owner)
     token = None if services.model is None else secrets.token_urlsafe(32)
@@ -311,7 +322,7 @@ async def _prepare(
     baseline = await tree.baseline(ignored_before=known)
     folders.baseline.write_text(baseline.to_json(), "utf-8")
     owner = SetupOwner(task=task, attempt=plan.number)
-    setup = await setup_image(services, records, terms, workspace, plan.parent, owner)
+    setup = await ensure_setup_image(services, records, terms, workspace, plan.parent, owner)
     return terms.specs.attempt(
         task=task,
         number=plan.number,
@@ -321,8 +332,8 @@ async def _prepare(
         git=await tree.make_git_dir(folders.git, branch=records.start.branch),
         gateway=await _open_at_gateway(services.model, records, workspace, plan, token),
         covers=(
-            *masks(tree.folder, terms.settings.masked.files, folders),
-            *await volumes_of(setup, workspace, folders),
+            *mask_mounts(tree.folder, terms.settings.masked.files, folders),
+            *await cover_with_setup(setup, workspace, folders),
         ),
     )
 

@@ -1,4 +1,4 @@
-"""The code folder as an attempt left it: cleared of what git cannot take, and saved."""
+"""The code folder after an attempt: cleared of what git cannot store, and saved as a commit."""
 
 import asyncio
 
@@ -19,10 +19,10 @@ def attempt_folders(records: RunRecords, task: str, number: int) -> AttemptFolde
 async def clear_oddities(
     records: RunRecords, workspace: Workspace, task: str, number: int
 ) -> tuple[Baseline, tuple[str, ...]]:
-    """Move what git cannot take, and was not there before the attempt, into the attempt's folder.
+    """Move what git cannot store, and was not there before the attempt, into the attempt's folder.
 
-    Gives what was there before, and the paths that were moved. It comes before any other look at a tree that
-    an agent left: a pipe called `.gitignore` blocks every git command that reads it.
+    Gives what was there before, and the paths that were moved. Call it before any git command reads a folder
+    in which an agent has worked: a pipe called `.gitignore` would block that command forever.
     """
     folders = attempt_folders(records, task, number)
     baseline = Baseline.from_json(folders.baseline.read_text("utf-8"))
@@ -31,7 +31,12 @@ async def clear_oddities(
 
 
 async def save_tree(records: RunRecords, workspace: Workspace, task: str, attempt: AttemptState) -> None:
-    """Keep the folder as it is as a commit in our own repository."""
+    """Save the present folder as a commit in our repository.
+
+    The commit keeps the agent's work. It is also the only way to tell that work from the user's later:
+    whatever differs from it then is the user's (see `edits`). So it is made before the user gets their prompt
+    back.
+    """
     await clear_oddities(records, workspace, task, attempt.number)
     ref = f"refs/ktrdr/trees/{records.run}/{component(task)}/{attempt.number}"
     commit = await workspace.tree.salvage(

@@ -1,4 +1,9 @@
-"""From the folder an attempt left to a candidate: a commit that its gates can be asked about."""
+"""From the folder that an attempt left to a candidate: the commit on which its gates run, and which lands.
+
+The commit is made once, before any gate, and never rewritten. Gates therefore judge exactly what lands: the
+files as git stores them, with the hand-off document and the message, and not a folder that a process of the
+agent, or the user, could still change meanwhile.
+"""
 
 import asyncio
 from dataclasses import replace
@@ -6,7 +11,7 @@ from dataclasses import replace
 from orchestrator.containers.names import component
 from orchestrator.engine.attempt_tree import attempt_folders, clear_oddities, save_tree
 from orchestrator.engine.context import RunRecords, RunTerms, Services
-from orchestrator.engine.gating import Subject, ask_gates
+from orchestrator.engine.gating import Subject, run_gates_on
 from orchestrator.gates.gate import Finding, SetupGate, worded
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import CandidateMade, CandidateRefused
@@ -33,19 +38,23 @@ async def make_candidate(
     *,
     by_hand: bool,
 ) -> None:
-    """Make a commit of the folder as it is, the hand-off section included, before any command gate runs."""
+    """Make a candidate of the present folder, or record why none can be made of it.
+
+    Reasons against it are a tree that git cannot store, and tracked files that setup would overwrite. The
+    next attempt reads them, so the fact has the whole text: what is wrong, where, and what to do.
+    """
     fact: CandidateMade | CandidateRefused
     try:
         fact = await _build_candidate(records, terms, workspace, state, item, attempt, by_hand=by_hand)
         subject = Subject(commit=fact.commit, task=item.id, attempt=attempt.number)
         gates = (SetupGate(parent=fact.parent),)
-        events = ask_gates(services, records, terms, workspace, subject, gates)
+        events = run_gates_on(services, records, terms, workspace, subject, gates)
         findings = [event async for event in events if isinstance(event, Finding)]
     except TreeRefused as error:
-        # Where and what to do are part of it: the next attempt reads them.
         findings = [Finding(rule="tree_refused", path=None, text=str(error))]
     if findings:
-        # Later the attempt's changes can be told from the user's only by comparing with this tree.
+        # A refused candidate is not what the folder held when the attempt ended. That tree is needed later:
+        # only by comparing with it can the attempt's changes be told from the user's.
         await save_tree(records, workspace, item.id, attempt)
         fact = CandidateRefused(reason=worded(findings[0]))
     await records.journal.append(fact, task=item.id, attempt=attempt.number)
@@ -61,22 +70,28 @@ async def _build_candidate(
     *,
     by_hand: bool,
 ) -> CandidateMade:
-    task, known = _task(terms, item.id), state.tasks[item.id]
+    task, known = terms.task(item.id), state.tasks[item.id]
     folders = attempt_folders(records, item.id, attempt.number)
     baseline, moved_away = await clear_oddities(records, workspace, item.id, attempt.number)
     parent = attempt.parent
     document = handoff_path(terms.plan.path)
     snapshot = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
-    everything = await _changes(workspace, parent, snapshot.tree)
+    everything = await _list_changes(workspace, parent, snapshot.tree)
     changes = tuple(change for change in everything if change.path != document)
-    section = _section(task, attempt, changes)
+    section = HandoffSection(
+        task=task.id,
+        title=task.title,
+        outcome=attempt.claim.summary if attempt.claim is not None else "",
+        notes=attempt.claim.handoff if attempt.claim is not None else "",
+        changes=changes,
+    )
     text = with_section(await read_handoff(records, terms, workspace, parent), terms.plan.title, section)
     await asyncio.to_thread(folders.handoff.write_text, text, "utf-8")
     evidence = await records.journal.reserve_evidence(len(terms.work.gates_of(item)), task=item.id)
     candidate = await workspace.tree.build_candidate(
         snapshot,
         parent=parent,
-        message=_message(records, task, attempt, evidence, _edited_by_hand(known, changes)),
+        message=_write_message(records, task, attempt, evidence, _edited_by_user(known, changes)),
         overlay={document: text.encode()} if terms.settings.handoff.commit else {},
         ref=f"refs/ktrdr/candidates/{records.run}/{component(item.id)}/{attempt.number}",
         base=records.start.base,
@@ -87,7 +102,7 @@ async def _build_candidate(
         commit=candidate.commit,
         tree=candidate.tree,
         parent=parent,
-        changed=any(c.path != document for c in await _changes(workspace, first_parent, snapshot.tree)),
+        changed=any(c.path != document for c in await _list_changes(workspace, first_parent, snapshot.tree)),
         evidence=evidence,
         left_out=tuple(plain(path) for path in snapshot.left_out),
         moved_away=moved_away,
@@ -95,20 +110,20 @@ async def _build_candidate(
     )
 
 
-async def _changes(workspace: Workspace, old: str, new: str) -> tuple[ChangedFile, ...]:
+async def _list_changes(workspace: Workspace, old: str, new: str) -> tuple[ChangedFile, ...]:
     changes = await history.changes(workspace.store, old, new)
     return tuple(replace(change, path=plain(change.path)) for change in changes)
 
 
-def _edited_by_hand(task: TaskState, changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
-    """What of these changes a person had a hand in, since the task was begun."""
-    looks = [attempt.looked for attempt in task.current_attempts if attempt.looked is not None]
-    edited = {path for look in looks for path in look.edited}
+def _edited_by_user(task: TaskState, changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
+    """Those of these paths that the user, too, changed since the task was started."""
+    compared = [attempt.looked for attempt in task.current_attempts if attempt.looked is not None]
+    edited = {path for comparison in compared for path in comparison.edited}
     return tuple(change.path for change in changes if change.path in edited)
 
 
 async def read_handoff(records: RunRecords, terms: RunTerms, workspace: Workspace, commit: str) -> str:
-    """The hand-off document as it stands; empty when there is none yet."""
+    """The hand-off document at a commit, or the run's own copy where it is not committed; empty at first."""
     if not terms.settings.handoff.commit:
         return records.folder.handoff.read_text("utf-8") if records.folder.handoff.exists() else ""
     path = handoff_path(terms.plan.path)
@@ -116,33 +131,23 @@ async def read_handoff(records: RunRecords, terms: RunTerms, workspace: Workspac
     return "" if blob is None else blob.decode("utf-8", "replace")
 
 
-def _task(terms: RunTerms, task_id: str) -> Task:
-    task = terms.plan.task(task_id)
-    assert task is not None
-    return task
-
-
-def _section(task: Task, attempt: AttemptState, changes: tuple[ChangedFile, ...]) -> HandoffSection:
-    claim = attempt.end.claim if attempt.end is not None else None
-    return HandoffSection(
-        task=task.id,
-        title=task.title,
-        outcome=claim.summary if claim is not None else "",
-        notes=claim.handoff if claim is not None else "",
-        changes=changes,
-    )
-
-
-def _message(
+def _write_message(
     records: RunRecords,
     task: Task,
     attempt: AttemptState,
     evidence: tuple[str, ...],
     edited: tuple[str, ...],
 ) -> str:
-    """Subject, the agent's summary, and the trailers by which a commit is found again."""
-    claim = attempt.end.claim if attempt.end is not None else None
-    summary = _without_trailers(plain(claim.summary).strip()) if claim is not None else ""
+    """Subject, the agent's summary, the files that the user changed too, and the orchestrator's trailers.
+
+    The trailers say which run and task a commit belongs to. They are how a task is found finished after the
+    user has rebased the branch, so an agent must not be able to write one: an `Orchestrator-` line of the
+    summary is indented, which makes it text for git. A line that starts with `#` is indented because git
+    takes it for a comment when the user rewrites the message in an editor.
+    """
+    summary = plain(attempt.claim.summary).strip() if attempt.claim is not None else ""
+    ours = ("Orchestrator-", "#")
+    summary = "\n".join(f" {line}" if line.startswith(ours) else line for line in summary.splitlines())
     by_hand = one_line(f"With changes by hand to: {', '.join(edited)}", 500) if edited else ""
     trailers = [
         f"Orchestrator-Run: {records.run}",
@@ -152,10 +157,3 @@ def _message(
     ]
     subject = one_line(f"{task.id}: {task.title}", SUBJECT_CHARACTERS)
     return "\n\n".join(part for part in (subject, summary, by_hand, "\n".join(trailers)) if part) + "\n"
-
-
-def _without_trailers(text: str) -> str:
-    """An agent's words cannot pass for trailers of ours, nor for a comment line of git's."""
-    return "\n".join(
-        f" {line}" if line.startswith(("Orchestrator-", "#")) else line for line in text.splitlines()
-    )

@@ -1,7 +1,7 @@
 """The specification of every container on a code folder.
 
-User, limits, labels, environment, mounts, network and working directory are chosen here and nowhere else; the
-walls that no specification can take away are in `containers/profile.py`.
+User, limits, labels, environment, mounts, network and working directory are chosen here and nowhere else.
+`containers/profile.py` adds the restrictions that no specification can remove.
 
 | container | code folder | also mounted | network |
 |---|---|---|---|
@@ -33,12 +33,12 @@ from orchestrator.workspace.container_git import WORKSPACE
 SHELL_NAME = "ktrdr-coding-agent"
 SHELL_HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
 PROBE_SECONDS = "120"
-"""A probe ends by itself: only the process that started it knows of it."""
+"""A probe ends by itself, because no other process would find one whose starter was killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpecs:
-    """What the containers on one code folder have in common, and what each kind of them adds."""
+    """The properties that all containers on one code folder share, and those that each kind adds."""
 
     folder: Path
     owner: Identity
@@ -52,7 +52,7 @@ class ContainerSpecs:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the machine and the configuration put into the environment of every container."""
+        """Environment variables of every container, from the machine and from the configuration."""
         return {**self.machine.proxies, **dict(self.settings.environment.variables)}
 
     def attempt(
@@ -119,7 +119,10 @@ class ContainerSpecs:
         )
 
     def setup(self, *, name: str, image: str, git: Iterable[Bind], home: Path) -> ContainerSpec:
-        """Its environment comes with each command: what is set here would stay in the image."""
+        """A container for setup.
+
+        It has no environment, which would stay in the image; each command gets one.
+        """
         return ContainerSpec(
             name=name,
             image=image,
@@ -151,7 +154,7 @@ class ContainerSpecs:
         )
 
     def probe(self, *, name: str, image: str) -> ContainerSpec:
-        """A container in which something is looked up in the image."""
+        """A container for a look into the image, without network and without the code folder."""
         return ContainerSpec(
             name=name,
             image=image,

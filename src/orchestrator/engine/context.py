@@ -1,4 +1,4 @@
-"""What the actions of a run work with, in groups: an action receives the ones that it uses."""
+"""The values that the actions of a run work with, in groups: an action receives the groups that it uses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from orchestrator.containers.base import ContainerEngine
 from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.gateway.access import ModelSource
 from orchestrator.gateway.client import GatewayClient
-from orchestrator.plan.model import Plan
+from orchestrator.plan.model import Plan, Task
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import RunStarted
@@ -27,7 +27,7 @@ class ModelAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What is outside of us."""
+    """What the run talks to outside of this process."""
 
     engine: ContainerEngine
     driver: AgentDriver
@@ -38,7 +38,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecords:
-    """What is written down about the run, and where."""
+    """Where the run is recorded."""
 
     run: str
     state_id: str
@@ -54,15 +54,21 @@ class RunRecords:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTerms:
-    """What was agreed when the run was started or resumed."""
+    """The terms on which the run was started or resumed; nothing that an agent writes changes them."""
 
     plan: Plan
     work: Work
     settings: Settings
     texts: Mapping[str, str]
-    """The texts prompts are made of."""
+    """The texts that prompts are made of, by name."""
     untracked: frozenset[str]
     """Paths that never belong to a candidate: an untracked plan or configuration."""
     image: str
-    """The image's id: what setup starts from, and attempts and gates where there is no setup."""
+    """The image's id. Setup starts from it; attempts and gates do where there is no setup."""
     specs: ContainerSpecs
+
+    def task(self, task_id: str) -> Task:
+        """A task of this run, which the plan always has."""
+        task = self.plan.task(task_id)
+        assert task is not None
+        return task

@@ -1,4 +1,18 @@
-"""What a person changed between attempts: committed as theirs, or named in the task's commit."""
+"""Tell the user's changes from an attempt's, and commit them as the user's or name them in the task's commit.
+
+The user may edit files at any time, in the folder in which attempts work. Nothing in a file says who wrote
+it. So trees are compared: the folder was saved as a commit when the attempt ended, and whatever differs from
+that commit now was changed by the user. A changed file that is not committed yet is then one of three cases:
+
+- The attempt had not touched it. The change is the user's alone and becomes a commit of theirs on the branch.
+- The attempt had touched it too. The two parts of the change cannot be separated. The whole becomes part of
+  the task's commit, whose message names the file, and the folder is saved first.
+- The tree of the attempt was not saved, because the orchestrator was killed before it could. All changes then
+  count as the task's, and the folder is saved first.
+
+A doubt is always decided in favour of the task, because its commit has to pass the gates: the opposite choice
+would put work of an agent on the branch as the user's, and no gate would have seen it.
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,32 +34,32 @@ from orchestrator.workspace.workspace import Workspace
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edits:
     head: str
-    """Where the branch stands, the person's edits included."""
-    paths: tuple[str, ...]
-    """Everything a person changed since the attempt, made fit to be shown."""
+    """The branch's commit, with the user's edits."""
+    paths: tuple[str, ...] = ()
+    """Everything the user changed since the attempt, safe to show."""
 
 
 class _SplitEdits(NamedTuple):
     edited: frozenset[str]
-    """What a person changed since the attempt."""
+    """Paths that the user changed since the attempt."""
     own: frozenset[str]
-    """What of it the attempt had not touched, and is in no commit yet."""
+    """Those of them that are not committed yet and that the attempt had not touched."""
     mixed: frozenset[str]
-    """What of it the attempt had touched too, and is in no commit yet."""
+    """Those of them that are not committed yet and that the attempt had touched too."""
 
 
-async def take_edits(
+async def commit_user_edits(
     records: RunRecords,
     terms: RunTerms,
     workspace: Workspace,
     task: str | None,
     previous: AttemptState | None,
 ) -> Edits:
-    """Compare the folder with what the last attempt left, or with the branch when there was none.
+    """Compare the folder with the tree that the last attempt left, or with the branch when there was none.
 
-    Paths that the attempt had not touched become a commit of the user's own on the branch; those that it had
-    touched become part of the task's commit. Where they cannot be told apart all is the task's, and is saved.
-    Without a task the end-to-end scenario comes next.
+    What is the user's alone is committed; all else is left to the task's commit. Without a task the
+    end-to-end scenario comes next. Raises WorkspaceError when the branch is not checked out or has moved
+    meanwhile.
     """
     head = await workspace.user.commit_of_checked_out(records.start.branch)
     if task is not None and previous is not None:
@@ -56,25 +70,26 @@ async def take_edits(
         now = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
     except TreeRefused:
         await _save_folder(records, workspace, head)
-        return Edits(head=head, paths=())
+        return Edits(head=head)
     split = await _split_edits(terms, workspace, previous, head, now.tree)
     await _set_staged_aside(records, terms, workspace, task, head, now.tree)
     if split is None:
         await _save_folder(records, workspace, head)
-        return Edits(head=head, paths=())
+        return Edits(head=head)
     if split.mixed:
-        await _keep_mixed(records, workspace, task, head, now, split.mixed)
+        await _save_mixed_edits(records, workspace, task, head, now, split.mixed)
     if split.own:
-        head = await _commit(records, workspace, task, head, now.tree, tuple(sorted(split.own)))
+        head = await _commit_paths(records, workspace, task, head, now.tree, tuple(sorted(split.own)))
     return Edits(head=head, paths=tuple(plain(path) for path in sorted(split.edited)))
 
 
-async def refuse_what_others_left(
+async def refuse_work_of_other_tasks(
     records: RunRecords, terms: RunTerms, workspace: Workspace, state: RunState, task: str
 ) -> None:
-    """Raises WorkspaceError, naming it, when files that an attempt at another task left are in no commit yet.
+    """Raises WorkspaceError when files that an attempt at another task left are not committed.
 
-    They would become this task's work, or pass for the person's; only a person can say what they are.
+    Otherwise this task's commit would take them in, or they would pass for the user's. Only the user can say
+    whose they are. It happens after a resume with an edited plan, in which another task comes first.
     """
     others = [
         (other, known.last)
@@ -88,36 +103,40 @@ async def refuse_what_others_left(
     try:
         now = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
     except TreeRefused:
-        return  # it cannot land either
-    uncommitted = await _paths(terms, workspace, head, now.tree)
+        return  # a tree that git refuses cannot land with this task's commit either
+    uncommitted = await _changed_paths(terms, workspace, head, now.tree)
     for other, attempt in others:
-        left = await _tree_left_by(workspace, attempt)
+        left = await _find_tree_left_by(workspace, attempt)
         if left is None:
             continue
-        touched = await _paths(terms, workspace, attempt.start.parent, left.tree)
-        lying = uncommitted & touched - await _paths(terms, workspace, left.tree, now.tree)
-        if lying:
-            shown = plain(", ".join(sorted(lying)[:3])) + (" and more" if len(lying) > 3 else "")
+        touched = await _changed_paths(terms, workspace, attempt.start.parent, left.tree)
+        as_left = uncommitted & touched - await _changed_paths(terms, workspace, left.tree, now.tree)
+        if as_left:
+            shown = plain(", ".join(sorted(as_left)[:3])) + (" and more" if len(as_left) > 3 else "")
             raise WorkspaceError(
-                f"{shown}: left by an attempt at task {plain(other)}, and task {plain(task)} comes before it",
+                f"{shown}: left by an attempt at task {plain(other)} and not committed, "
+                f"and task {plain(task)} comes first now",
                 where=str(workspace.tree.folder),
-                hint="Commit it as yours, or put it away (git stash -u); then: orchestrator resume",
+                hint="Commit them yourself or set them aside (git stash -u), then: orchestrator resume",
             )
 
 
 async def _split_edits(
     terms: RunTerms, workspace: Workspace, previous: AttemptState | None, head: str, now: str
 ) -> _SplitEdits | None:
-    """None: we were killed before what the attempt had left was kept."""
-    uncommitted = await _paths(terms, workspace, head, now)
+    """None when the tree that the attempt left was not saved, so that nothing can be told apart."""
+    uncommitted = await _changed_paths(terms, workspace, head, now)
     if previous is None:
         return _SplitEdits(edited=uncommitted, own=uncommitted, mixed=frozenset())
-    left = await _tree_left_by(workspace, previous)
+    left = await _find_tree_left_by(workspace, previous)
     if left is None:
         return None
-    edited = await _paths(terms, workspace, left.tree, now)
-    touched = await _paths(terms, workspace, previous.start.parent, left.tree)
+    edited = await _changed_paths(terms, workspace, left.tree, now)
+    touched = await _changed_paths(terms, workspace, previous.start.parent, left.tree)
     if left.wrote_handoff is not None:
+        # A candidate holds the hand-off document that landing would write, not the one in the folder, so a
+        # difference there says nothing about the user. Only if the attempt had not written it is a change
+        # theirs.
         document = {handoff_path(terms.plan.path)}
         edited, touched = edited - document, touched - document
         if not left.wrote_handoff:
@@ -126,7 +145,7 @@ async def _split_edits(
     return _SplitEdits(edited=edited, own=fresh - touched, mixed=fresh & touched)
 
 
-async def _paths(terms: RunTerms, workspace: Workspace, old: str, new: str) -> frozenset[str]:
+async def _changed_paths(terms: RunTerms, workspace: Workspace, old: str, new: str) -> frozenset[str]:
     changes = await history.changes(workspace.store, old, new)
     return frozenset(change.path for change in changes) - terms.untracked
 
@@ -134,12 +153,14 @@ async def _paths(terms: RunTerms, workspace: Workspace, old: str, new: str) -> f
 class _LeftTree(NamedTuple):
     tree: str
     wrote_handoff: bool | None
-    """In a candidate the hand-off is as it will be, not as it lay in the folder: whether the attempt wrote
-    there. None: the tree says it itself."""
+    """Of a candidate: whether the attempt wrote the hand-off document. None for the folder as saved."""
 
 
-async def _tree_left_by(workspace: Workspace, previous: AttemptState) -> _LeftTree | None:
-    """The folder as an attempt left it, as it was kept; None when nothing was."""
+async def _find_tree_left_by(workspace: Workspace, previous: AttemptState) -> _LeftTree | None:
+    """The saved folder of an attempt, else its candidate; None when neither was stored before a kill.
+
+    A refused candidate does not count: its tree was saved after the refusal and is the newer one.
+    """
     saved, candidate = previous.saved, previous.candidate
     if saved is not None and (candidate is None or previous.refused is not None):
         return _LeftTree(await history.tree_of(workspace.store, saved.commit), None)
@@ -151,8 +172,11 @@ async def _tree_left_by(workspace: Workspace, previous: AttemptState) -> _LeftTr
 async def _set_staged_aside(
     records: RunRecords, terms: RunTerms, workspace: Workspace, task: str | None, head: str, now: str
 ) -> None:
-    """Work lands on an index that is the branch's; what a person had staged is said where it is not the
-    folder's too."""
+    """Make the index that of the branch, and save what the user had staged.
+
+    A landing replaces the index, so something staged would be lost there. The user is told where the saved
+    content is if the folder does not hold it any more.
+    """
     kept = await workspace.user.set_staged_aside(
         branch=records.start.branch,
         head=head,
@@ -161,11 +185,11 @@ async def _set_staged_aside(
     )
     if kept is None:
         return
-    only_staged = await _paths(terms, workspace, head, kept) & await _paths(terms, workspace, kept, now)
+    staged = await _changed_paths(terms, workspace, head, kept)
+    only_staged = staged & await _changed_paths(terms, workspace, kept, now)
     if only_staged:
-        await _say_kept(
-            records, workspace, task, kept, only_staged, "what was staged is kept, the folder has newer"
-        )
+        why = "what was staged is kept, because the folder holds newer content"
+        await _announce_saved(records, workspace, task, kept, only_staged, why)
 
 
 async def _save_folder(records: RunRecords, workspace: Workspace, head: str) -> None:
@@ -178,7 +202,7 @@ async def _save_folder(records: RunRecords, workspace: Workspace, head: str) -> 
     )
 
 
-async def _keep_mixed(
+async def _save_mixed_edits(
     records: RunRecords,
     workspace: Workspace,
     task: str | None,
@@ -186,7 +210,7 @@ async def _keep_mixed(
     now: Snapshot,
     mixed: frozenset[str],
 ) -> None:
-    """What a person made of an attempt's files is kept before an agent may change them again."""
+    """The next attempt may change these files again, and the user's version would be lost."""
     kept = await workspace.tree.build_candidate(
         now,
         parent=head,
@@ -195,21 +219,20 @@ async def _keep_mixed(
         ref=await records.journal.reserve_ref("edits", suffix="-folder", task=task),
         base=records.start.base,
     )
-    await _say_kept(
-        records, workspace, task, kept.commit, mixed, "changes by hand become part of the task's commit"
-    )
+    why = "you and an attempt changed the same files, so your changes become part of the task's commit"
+    await _announce_saved(records, workspace, task, kept.commit, mixed, why)
 
 
-async def _say_kept(
+async def _announce_saved(
     records: RunRecords, workspace: Workspace, task: str | None, commit: str, paths: frozenset[str], why: str
 ) -> None:
     shown = ", ".join(plain(path) for path in sorted(paths)[:5])
     where = workspace.store.git_dir
-    text = f"{why} ({shown}); as they are now: git --git-dir={where} show {commit}:FILE"
+    text = f"{why} ({shown}). To see them: git --git-dir={where} show {commit}:FILE"
     await records.journal.append(Notice(text=text), task=task)
 
 
-async def _commit(
+async def _commit_paths(
     records: RunRecords, workspace: Workspace, task: str | None, head: str, tree: str, paths: tuple[str, ...]
 ) -> str:
     commit = await workspace.store.commit_paths(

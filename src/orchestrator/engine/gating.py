@@ -1,11 +1,9 @@
-"""Gates of a run: on the base before any agent, on a candidate, and the end-to-end scenario.
+"""Run gates: on the base before any agent, on a candidate, and the end-to-end scenario.
 
-A verdict is decided in `gates/command_gate.py` from a command's exit and written down here; what the verdicts
-of a candidate mean together is decided by `reason_not_to_land` in `supervision/decide.py`.
+`gates/command_gate.py` decides a verdict from a command's exit, and it is recorded here. `reason_not_to_land`
+in `supervision/decide.py` decides what the verdicts on a candidate mean together.
 """
 
-import asyncio
-import shutil
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,7 +12,13 @@ from orchestrator.containers.base import ContainerKind
 from orchestrator.containers.names import gate_name
 from orchestrator.engine.context import RunRecords, RunTerms, Services
 from orchestrator.engine.heartbeat import heartbeat
-from orchestrator.engine.setup import SetupOwner, find_in_setup, set_up_base, setup_image
+from orchestrator.engine.setup import (
+    SetupOwner,
+    check_setup,
+    ensure_setup_image,
+    files_for_container,
+    set_up_base,
+)
 from orchestrator.errors import CodingAgentError
 from orchestrator.gates.command_gate import CommandGate, GateBegun, GateRequest, GateResult, run_gates
 from orchestrator.gates.evidence import tail
@@ -23,16 +27,17 @@ from orchestrator.run.facts import BaseChecked, BaseRunEnded, Before, EndToEndEn
 from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision import decide
 from orchestrator.supervision.decide import BUILD, WorkItem
-from orchestrator.workspace import container_git
 from orchestrator.workspace.workspace import Workspace
 
-NOT_THERE_EXITS = frozenset({126, 127})
-PYTEST_NOT_THERE_EXITS = frozenset({4, 5})
+NOT_FOUND_EXITS = frozenset({126, 127})
+"""Of a shell: the program cannot be executed, or does not exist."""
+PYTEST_NO_TESTS_EXITS = frozenset({4, 5})
+"""The named tests do not exist, or none were collected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The commit that gates are asked about, and where they belong: for names, labels and facts."""
+    """The commit that gates run on, and the task and attempt it belongs to: for names, labels and facts."""
 
     commit: str
     kind: ContainerKind = "gate"
@@ -49,7 +54,8 @@ async def check_base(
 ) -> None:
     """Set the project up, then run every verify command of the run's tasks on the base.
 
-    Raises SetupFailed, and CodingAgentError when a command cannot be run.
+    A command that fails here is recorded and does not stop the run: the task is often there to make it pass.
+    Raises SetupFailed, and CodingAgentError when a command cannot be run at all.
     """
     await set_up_base(services, records, terms, workspace)
     for item in terms.work.items:
@@ -62,34 +68,33 @@ async def check_base(
 async def _check_base_of(
     services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, item: WorkItem
 ) -> None:
-    """What a command says on the base is a finding, never a failure."""
-    gates = await _with_evidence_ids(records, terms.work.gates_of(item), item.id)
+    gates = await _number_gates(records, terms.work.gates_of(item), item.id)
     subject = Subject(commit=records.start.base, task=item.id)
-    async with aclosing(ask_gates(services, records, terms, workspace, subject, gates)) as events:
+    async with aclosing(run_gates_on(services, records, terms, workspace, subject, gates)) as events:
         async for event in events:
-            if isinstance(event, GateResult):
-                await records.journal.append(_base_checked(event, item.id), task=item.id)
-
-
-def _base_checked(result: GateResult, task: str) -> BaseChecked:
-    evidence = result.evidence
-    if evidence.exit_code is None:
-        raise CodingAgentError(f"the base run of task {task} could not be done: {evidence.detail}")
-    return BaseChecked(
-        gate=evidence.gate,
-        command=evidence.command,
-        before=before_the_work(evidence.command, evidence.exit_code),
-        exit_code=evidence.exit_code,
-        evidence=evidence.id,
-        seconds=evidence.seconds,
-    )
+            if not isinstance(event, GateResult):
+                continue
+            evidence = event.evidence
+            if evidence.exit_code is None:
+                raise CodingAgentError(
+                    f"a verify command of task {item.id} could not be run on the base: {evidence.detail}"
+                )
+            fact = BaseChecked(
+                gate=evidence.gate,
+                command=evidence.command,
+                before=before_the_work(evidence.command, evidence.exit_code),
+                exit_code=evidence.exit_code,
+                evidence=evidence.id,
+                seconds=evidence.seconds,
+            )
+            await records.journal.append(fact, task=item.id)
 
 
 def before_the_work(command: str, exit_code: int) -> Before:
-    """What the exit code of a verify command means on the base."""
+    """What the exit code of a verify command says about the base."""
     if exit_code == 0:
         return "already_green"
-    if exit_code in NOT_THERE_EXITS or ("pytest" in command and exit_code in PYTEST_NOT_THERE_EXITS):
+    if exit_code in NOT_FOUND_EXITS or ("pytest" in command and exit_code in PYTEST_NO_TESTS_EXITS):
         return "absent"
     return "red"
 
@@ -102,7 +107,10 @@ async def check_candidate(
     item: WorkItem,
     attempt: AttemptState,
 ) -> None:
-    """Ask the task's gates that have no verdict yet on this attempt's candidate; builds in any case."""
+    """Run the gates that have no verdict yet on this attempt's candidate.
+
+    Builds run again in any case: the container is a fresh one, and the other commands need what they make.
+    """
     assert attempt.candidate is not None
     numbered = zip(terms.work.gates_of(item), attempt.candidate.evidence, strict=True)
     gates = tuple(
@@ -117,10 +125,10 @@ async def check_candidate(
 async def check_end_to_end(
     services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace
 ) -> None:
-    """Run the scenario on what has landed; all commands share one container, in order."""
+    """Run the scenario on the branch's commit, all commands in one container, in order."""
     commit = await workspace.user.branch_commit(records.start.branch)
     assert commit is not None
-    gates = await _with_evidence_ids(records, terms.work.scenario)
+    gates = await _number_gates(records, terms.work.scenario)
     subject = Subject(commit=commit, kind="e2e")
     verdicts = await _record_verdicts(services, records, terms, workspace, subject, gates)
     await records.journal.append(
@@ -144,9 +152,9 @@ async def _record_verdicts(
     subject: Subject,
     gates: tuple[CommandGate, ...],
 ) -> frozenset[str]:
-    """Write a fact before and after each command; gives the verdicts."""
+    """Run the gates, append a fact before and after each command, and give the verdicts."""
     verdicts = set()
-    async with aclosing(ask_gates(services, records, terms, workspace, subject, gates)) as events:
+    async with aclosing(run_gates_on(services, records, terms, workspace, subject, gates)) as events:
         async for event in events:
             match event:
                 case GateBegun(gate=gate):
@@ -160,7 +168,7 @@ async def _record_verdicts(
                     fact = _gate_ended(event)
                     verdicts.add(fact.verdict)
                 case Finding():
-                    raise AssertionError("a command has a verdict")
+                    raise AssertionError("command gates give verdicts, not findings")
             await records.journal.append(fact, task=subject.task, attempt=subject.attempt)
     return frozenset(verdicts)
 
@@ -182,7 +190,7 @@ def _gate_ended(result: GateResult) -> GateEnded:
     )
 
 
-async def _with_evidence_ids(
+async def _number_gates(
     records: RunRecords, gates: tuple[decide.Gate, ...], task: str | None = None
 ) -> tuple[CommandGate, ...]:
     ids = await records.journal.reserve_evidence(len(gates), task=task)
@@ -192,7 +200,7 @@ async def _with_evidence_ids(
     )
 
 
-async def ask_gates(
+async def run_gates_on(
     services: Services,
     records: RunRecords,
     terms: RunTerms,
@@ -200,12 +208,12 @@ async def ask_gates(
     subject: Subject,
     gates: tuple[Gate, ...],
 ) -> AsyncGenerator[GateBegun | GateResult | Finding, None]:
-    """What gates say about a commit, as it comes. All commands share one fresh container, in order."""
+    """Run gates on a commit and give their results as they come. All commands share one fresh container."""
     commands: list[CommandGate] = []
     for gate in gates:
         match gate:
             case SetupGate():
-                for finding in await find_in_setup(
+                for finding in await check_setup(
                     services, records, terms, workspace, gate, subject.commit, subject.setup_owner
                 ):
                     yield finding
@@ -226,48 +234,35 @@ async def _run_commands(
     subject: Subject,
     gates: tuple[CommandGate, ...],
 ) -> AsyncGenerator[GateBegun | GateResult, None]:
-    """Prepare the commit for a fresh container, run the commands in it, and leave nothing behind."""
-    setup = await setup_image(services, records, terms, workspace, subject.commit, subject.setup_owner)
+    setup = await ensure_setup_image(services, records, terms, workspace, subject.commit, subject.setup_owner)
     number = int(gates[0].evidence.removeprefix("e"))
     name = gate_name(records.run, subject.task, subject.attempt or 0, number)
-    scratch = records.folder.gate(name)
-    await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-    scratch.mkdir(parents=True, mode=0o700)
-    try:
-        archive, user = scratch / "candidate.tar", workspace.tree.owner
-        await container_git.write_gate_archive(
-            workspace.store, subject.commit, archive, uid=user.uid, gid=user.gid
-        )
-        branch = records.start.branch
-        git = await container_git.make_gate_git_dir(
-            workspace.store, scratch / "git", commit=subject.commit, branch=branch
-        )
-        spec = terms.specs.gate(
-            kind=subject.kind,
-            name=name,
-            task=subject.task,
-            attempt=subject.attempt,
-            image=setup.id,
-            git=git,
-        )
-        async with heartbeat(services, records, task=subject.task, attempt=subject.attempt) as beat:
-            request = GateRequest(
-                spec=spec,
-                archive=archive,
-                candidate=subject.commit,
+    async with (
+        files_for_container(records, workspace, subject.commit, name) as files,
+        heartbeat(services, records, task=subject.task, attempt=subject.attempt) as beat,
+    ):
+        request = GateRequest(
+            spec=terms.specs.gate(
+                kind=subject.kind,
+                name=name,
+                task=subject.task,
+                attempt=subject.attempt,
                 image=setup.id,
-                gates=gates,
-                timeout=terms.settings.verify.timeout,
-                evidence=records.folder.evidence,
-                printed=beat.printed,
-            )
-            async with aclosing(run_gates(services.engine, services.clock, request)) as events:
-                async for event in events:
-                    match event:
-                        case GateBegun(gate=gate):
-                            beat.begin(gate.name)
-                        case GateResult():
-                            beat.end()
-                    yield event
-    finally:
-        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+                git=files.git,
+            ),
+            archive=files.archive,
+            candidate=subject.commit,
+            image=setup.id,
+            gates=gates,
+            timeout=terms.settings.verify.timeout,
+            evidence=records.folder.evidence,
+            printed=beat.printed,
+        )
+        async with aclosing(run_gates(services.engine, services.clock, request)) as events:
+            async for event in events:
+                match event:
+                    case GateBegun(gate=gate):
+                        beat.begin(gate.name)
+                    case GateResult():
+                        beat.end()
+                yield event

@@ -1,4 +1,4 @@
-"""Signs of life of what runs long: setup, the base's checks, gates."""
+"""Signs of life while something takes long: setup, the checks of the base, gates."""
 
 import asyncio
 import re
@@ -12,14 +12,14 @@ from orchestrator.text import plain
 
 FIRST_SECONDS = 5.0
 MOST_SECONDS = 60.0
-"""Between two signs; until then each comes when the time has doubled."""
+"""The longest time between two signs; up to it, each one comes when the time has doubled."""
 _POLL_SECONDS = 0.5
 _KEPT_BYTES = 2000
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 class Heartbeat:
-    """What runs at the moment, since when, and what it printed last."""
+    """The command that runs at the moment, its start, and the last line that it printed."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -39,26 +39,24 @@ class Heartbeat:
         self._what = None
 
     def due(self) -> StillRunning | None:
-        """The sign of life that is due now; None until it is time for the next one."""
+        """The sign of life that is due now; None before its time, or when nothing runs."""
         now = self._clock.monotonic()
         if self._what is None or now < self._due:
             return None
         seconds = now - self._begun
         self._due = now + min(seconds, MOST_SECONDS)
-        return StillRunning(what=self._what, seconds=round(seconds, 3), text=self._last_line())
-
-    def _last_line(self) -> str:
-        """The last line with something in it; what a progress bar has overwritten is none."""
+        # A progress bar overwrites its line after each `\r`, so every part counts as a line of its own.
         text = _COLOUR.sub("", self._output.decode("utf-8", "replace")).replace("\r", "\n")
         shown = [plain(line).strip() for line in text.split("\n") if line.strip()]
-        return shown[-1] if shown else ""
+        last_line = shown[-1] if shown else ""
+        return StillRunning(what=self._what, seconds=round(seconds, 3), text=last_line)
 
 
 @asynccontextmanager
 async def heartbeat(
     services: Services, records: RunRecords, *, task: str | None = None, attempt: int | None = None
 ) -> AsyncGenerator[Heartbeat]:
-    """While the body runs, a fact every now and then says what is running."""
+    """Append a sign of life whenever one is due, as long as the body runs."""
     beat = Heartbeat(services.clock)
 
     async def append_when_due() -> None:
@@ -73,5 +71,5 @@ async def heartbeat(
         yield beat
     finally:
         beating.cancel()
-        # Errors are ignored: the next fact that matters reports a journal that takes none.
+        # Errors are ignored: if the journal takes no facts, the next append that matters raises.
         await asyncio.gather(beating, return_exceptions=True)

@@ -22,18 +22,22 @@ async def land(
     item: WorkItem,
     attempt: AttemptState,
 ) -> None:
-    """Move the branch to a candidate that passed. Repeated after a kill, it finishes what was begun."""
+    """Deliver the very commit that passed, and finish the task; a refusal is recorded and moves nothing.
+
+    `landing_started` comes before the delivery. If the orchestrator is killed after it, the branch may or may
+    not have moved, and the same action runs again on resume: it delivers what is missing.
+    """
     assert attempt.candidate is not None
     candidate, expected = attempt.candidate.commit, attempt.candidate.parent
-    branch = records.start.branch
     if state.tasks[item.id].landing is None:
         await records.journal.append(
-            LandingStarted(candidate=candidate, branch=branch, expected=expected),
+            LandingStarted(candidate=candidate, branch=records.start.branch, expected=expected),
             task=item.id,
             attempt=attempt.number,
         )
     try:
-        await _deliver(records, workspace, candidate, expected)
+        if not await _was_built_upon(records, workspace, candidate, expected):
+            await workspace.tree.land(candidate, branch=records.start.branch, expected=expected)
     except WorkspaceError as error:
         refused = LandingRefused(reason=plain(str(error)))
         await records.journal.append(refused, task=item.id, attempt=attempt.number)
@@ -53,10 +57,14 @@ async def land(
         await asyncio.to_thread(shutil.copyfile, handoff, records.folder.handoff)
 
 
-async def _deliver(records: RunRecords, workspace: Workspace, candidate: str, expected: str) -> None:
-    """Land it, unless it landed before we were killed and somebody has built on it since."""
-    branch = records.start.branch
-    at = await workspace.user.branch_commit(branch)
-    if at not in (None, candidate, expected) and await history.is_ancestor(workspace.store, candidate, at):
-        return
-    await workspace.tree.land(candidate, branch=branch, expected=expected)
+async def _was_built_upon(records: RunRecords, workspace: Workspace, candidate: str, expected: str) -> bool:
+    """Whether the branch already holds the candidate below newer commits.
+
+    The delivery was complete up to the branch, then the orchestrator was killed, and the user committed on
+    top before the resume. Delivering again would be refused because the branch has moved, and a task that is
+    on the branch would never finish.
+    """
+    at = await workspace.user.branch_commit(records.start.branch)
+    if at in (None, candidate, expected):
+        return False
+    return await history.is_ancestor(workspace.store, candidate, at)

@@ -1,4 +1,4 @@
-"""The loop of a run: decide, carry out, and again until the run has ended."""
+"""The loop of a run: decide, carry out, and repeat until the run has ended."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -30,25 +30,25 @@ BY_CALLER = "stopped by its caller"
 
 
 class Actions(Protocol):
-    """What a run does to the world; the runner decides when."""
+    """Everything a run does outside of its journal; the runner decides when."""
 
     async def remove_leftovers(self, state: RunState) -> None:
-        """Remove what an earlier owner of the run left; called first, when nothing of the run is at work."""
+        """Remove what an earlier owner of the run left; called once, before everything else."""
 
     async def carry_out(self, action: Action, state: RunState) -> None:
-        """Do it, and append the facts that say so; `state` is what it was decided from.
+        """Carry the action out, and append the facts about it; `state` is the one it was decided from.
 
-        When it is cancelled it cleans up before it ends.
+        When this is cancelled, it cleans up before it raises CancelledError.
         """
 
     async def forget_run(self) -> None:
-        """Leave no trace of a run that could not be set up."""
+        """Remove every trace of a run that could not be set up."""
 
 
 class _End(NamedTuple):
     fact: RunEnded
     error: Exception | None
-    """What led to it; None: nothing was left to do."""
+    """The cause; None when there was nothing left to do."""
 
 
 class MilestoneRunner:
@@ -64,10 +64,13 @@ class MilestoneRunner:
         self._actions = actions
         self._busy: frozenset[Lane] = frozenset()
         self._news = asyncio.Event()
-        """Set when there may be something new to decide: a free lane, or a request to stop."""
+        """Set when there may be something new to decide:
+
+        a free lane, a foreign fact, or a request to stop.
+        """
 
     async def carry_out(self) -> RunState:
-        """Continue from wherever the facts say the run is, to its end; gives the state then.
+        """Continue from where the facts say the run is to its end, and give the state at the end.
 
         Failures of engine, workspace and disk park the run, a signal interrupts it; both leave it resumable.
         Raises StorageError when not even its end can be stored, and CancelledError when the caller cancels.
@@ -127,7 +130,10 @@ class MilestoneRunner:
         group.create_task(in_lanes()).add_done_callback(free)
 
     async def _listen(self, stop: StopSignals) -> None:
-        """A fact of another process may be a request to cancel, or leave something new to decide."""
+        """Watch for facts of other processes:
+
+        a request to cancel, or something that changes the next decision.
+        """
         while not self._journal.state.cancel_requested:
             await self._journal.changed()
             self._news.set()
@@ -142,7 +148,7 @@ class MilestoneRunner:
             raise Stopped(stop.reason)
 
     async def _announce_stop(self, reason: str) -> None:
-        """An agent is asked to shut down before it is killed, and nobody should wait in silence."""
+        """Tell the user how long the agent may take to shut down: up to two waits of PATIENCE_SECONDS."""
         state = self._journal.state
         if any(isinstance(phase(state, task), Working) for task in state.tasks.values()):
             seconds = f"{2 * PATIENCE_SECONDS:g} s"

@@ -1,7 +1,14 @@
-"""What lies over the code folder in an attempt: setup's folders, and nothing where a file is masked.
+"""Mounts that cover parts of the code folder in a container: setup's folders, and masks over hidden files.
 
-A mount needs something to lie on, or the engine makes a folder of root's in the user's. So a missing folder
-is made as its owner, remembered, and removed again unless something is in it.
+A mount needs something to be mounted on. If that is missing, the container engine makes it, as root, in the
+user's folder. So a missing folder is made here first, as the folder's owner, is remembered on disk, and is
+removed after the attempt unless something is in it. What is remembered survives a kill: the next process that
+ends the attempt removes the folders.
+
+The paths come from setup and from the configuration, but an agent has worked in the folder since. It may have
+replaced any part of any path by a link that leads out of the folder. Nothing here follows such a link: each
+step of a path is opened from the folder before it, and a path that does not end at an ordinary file or folder
+is not covered. The one exception is a mask, which also hides the file behind a link, see `mask_mounts`.
 """
 
 import json
@@ -20,31 +27,39 @@ from orchestrator.workspace.tree import parent_of
 _CACHES = "__pycache__"
 
 
-def setup_volumes(
+def make_setup_volumes(
     folder: Path, owner: Owner, paths: Iterable[str], folders: AttemptFolders
 ) -> tuple[Mount, ...]:
     """A volume over each of these folders (each ends with `/`), filled by the engine from the setup image.
 
-    One that is in the way by now is left out.
+    Missing folders are made; one whose place is taken by a link or a file gets no volume.
     """
     wanted = sorted(path.rstrip("/") for path in paths)
     wanted = [path for path in wanted if path.rpartition("/")[2] != _CACHES]
-    missing = [path for path in wanted if _kind(folder, path) is None]
+    missing = [path for path in wanted if _find_kind(folder, path) is None]
+    # Remembered before they are made, so that a kill in between leaves no folder that stays forever.
     folders.overlaid.write_text(json.dumps(missing), "utf-8")
     for path in missing:
-        _make(folder, path, owner)
+        try:
+            with parent_of(folder, path) as (parent, name):
+                os.mkdir(name, 0o755, dir_fd=parent)
+                give_to(name, owner, dir_fd=parent)
+        except (OSError, WorkspaceError):
+            continue  # the tracked folder above was removed, or is a link now: no volume
     return tuple(
-        AnonymousVolume(target=f"{WORKSPACE}/{path}") for path in wanted if _kind(folder, path) == "folder"
+        AnonymousVolume(target=f"{WORKSPACE}/{path}")
+        for path in wanted
+        if _find_kind(folder, path) == "folder"
     )
 
 
-def in_the_way(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
-    """Which of these folders (each ends with `/`) cannot be there: a link or a file lies in their place."""
-    return tuple(path for path in paths if _kind(folder, path.rstrip("/")) not in (None, "folder"))
+def find_blocked(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
+    """Those of these folders (each ends with `/`) whose place is taken by a link or a file."""
+    return tuple(path for path in paths if _find_kind(folder, path.rstrip("/")) not in (None, "folder"))
 
 
 def remove_overlay_folders(folder: Path, folders: AttemptFolders) -> None:
-    """Take away the folders that were made for an attempt's volumes, as far as they are empty."""
+    """Remove the folders that were made for an attempt's volumes, as far as they are empty."""
     if not folders.overlaid.exists():
         return
     for path in json.loads(folders.overlaid.read_text("utf-8")):
@@ -55,38 +70,35 @@ def remove_overlay_folders(folder: Path, folders: AttemptFolders) -> None:
             continue
 
 
-def masks(folder: Path, paths: Iterable[str], folders: AttemptFolders) -> tuple[Mount, ...]:
-    """An empty read-only file or folder over each of these; over what a link in the folder leads to, too.
+def mask_mounts(folder: Path, paths: Iterable[str], folders: AttemptFolders) -> tuple[Mount, ...]:
+    """An empty read-only file or folder over each of these paths that exists.
 
-    Where there is nothing there is nothing to mask.
+    If a path is a link, or leads through one, the mask is put over the file that it leads to: a mask on the
+    link itself would leave the secret readable by its other name. A path that leads out of the folder needs
+    no mask, because the container does not see its target. Below `.git` nothing is masked: the container
+    has a git directory of its own there.
     """
     file, empty = folders.masks / "file", folders.masks / "folder"
     empty.mkdir(parents=True, exist_ok=True)
     file.touch()
     file.chmod(0o444)
     empty.chmod(0o555)
-    mounts = {}
+    mounts, root = {}, os.path.realpath(folder)
     for path in paths:
-        real = _inside(folder, path)
-        kind = None if real is None else _kind(folder, real)
+        real = os.path.realpath(folder / path)
+        inner = real.removeprefix(f"{root}/")
+        if inner == real or inner.partition("/")[0] == ".git":
+            continue
+        # A link that was put there since is `other`, and is not followed.
+        kind = _find_kind(folder, inner)
         if kind in ("file", "folder"):
             source = file if kind == "file" else empty
-            mounts[real] = Bind(source=source, target=f"{WORKSPACE}/{real}", read_only=True)
+            mounts[inner] = Bind(source=source, target=f"{WORKSPACE}/{inner}", read_only=True)
     return tuple(mounts.values())
 
 
-def _inside(folder: Path, path: str) -> str | None:
-    """Where a path really lies in the folder; None when it lies outside, or in the git directory."""
-    root = os.path.realpath(folder)
-    real = os.path.realpath(folder / path)
-    if not real.startswith(f"{root}/"):
-        return None
-    inner = real[len(root) + 1 :]
-    return None if inner.partition("/")[0] == ".git" else inner
-
-
-def _kind(folder: Path, path: str) -> str | None:
-    """file or folder; `other` for a link, on the way too, and the like; None when nothing is there."""
+def _find_kind(folder: Path, path: str) -> str | None:
+    """`file`, `folder`, or `other`: a link, also on the way, a pipe and the like. None when it is missing."""
     try:
         with parent_of(folder, path) as (parent, name):
             mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
@@ -97,13 +109,3 @@ def _kind(folder: Path, path: str) -> str | None:
     if stat.S_ISDIR(mode):
         return "folder"
     return "file" if stat.S_ISREG(mode) else "other"
-
-
-def _make(folder: Path, path: str, owner: Owner) -> None:
-    """Only where the folder above is there: it is a tracked one, and may have been removed since."""
-    try:
-        with parent_of(folder, path) as (parent, name):
-            os.mkdir(name, 0o755, dir_fd=parent)
-            give_to(name, owner, dir_fd=parent)
-    except (OSError, WorkspaceError):
-        return

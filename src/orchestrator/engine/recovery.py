@@ -1,4 +1,8 @@
-"""What a killed owner left behind, brought back in line with the journal before the loop goes on."""
+"""Containers and attempts that a killed owner left, brought in line with the journal before the loop starts.
+
+The caller holds the lock of the run, and the lock dies with its process. So no other process follows these
+containers, and an attempt without an end in the journal is one whose end nobody has recorded.
+"""
 
 from orchestrator.containers.base import LABEL_ATTEMPT, LABEL_KIND, LABEL_RUN, LABEL_STATE, LABEL_TASK
 from orchestrator.containers.start import remove_container
@@ -12,11 +16,13 @@ from orchestrator.workspace.workspace import Workspace
 
 
 async def remove_leftovers(services: Services, records: RunRecords, state: RunState) -> None:
-    """Remove this run's containers: its lock is ours, so nobody follows them any more.
+    """Remove this run's containers.
 
-    One whose attempt has no end in the journal is only killed: its end is recorded before it is removed.
+    The container of an attempt without an end in the journal is only killed: the engine still has output that
+    the transcript may lack, and the last words of an agent decide what the attempt came to. It is removed
+    once its end is recorded.
     """
-    open_attempts = {(task, str(attempt.number)) for task, attempt in _open_attempts(state)}
+    open_attempts = {(task, str(attempt.number)) for task, attempt in _list_open_attempts(state)}
     for container in await services.engine.list({LABEL_STATE: records.state_id, LABEL_RUN: records.run}):
         about = container.labels
         is_open = (about.get(LABEL_TASK, ""), about.get(LABEL_ATTEMPT, "")) in open_attempts
@@ -29,20 +35,20 @@ async def remove_leftovers(services: Services, records: RunRecords, state: RunSt
 async def recover_attempt(
     services: Services, records: RunRecords, workspace: Workspace, task: str, attempt: AttemptState
 ) -> None:
-    """Record an attempt that was begun and never ended; its tree is saved first, nobody is charged."""
-    reason = "its end was not seen: the orchestrator was killed, or the engine went away"
+    """Record the end of an attempt whose owner was killed; it does not count against `limits.attempts`."""
+    reason = "the orchestrator was killed, or lost the container engine, before the attempt ended"
     await interrupt(services, records, workspace, task, attempt, Interrupted(reason=reason))
 
 
 async def stop_all(
     services: Services, records: RunRecords, workspace: Workspace | None, state: RunState, reason: str
 ) -> None:
-    """Leave nothing of the run at work: its containers are gone, and every attempt has an end."""
+    """Remove every container of the run, and record the end of every attempt that has none."""
     await remove_leftovers(services, records, state)
-    for task, attempt in _open_attempts(state):
+    for task, attempt in _list_open_attempts(state):
         await interrupt(services, records, workspace, task, attempt, Cancelled(reason=reason))
 
 
-def _open_attempts(state: RunState) -> list[tuple[str, AttemptState]]:
+def _list_open_attempts(state: RunState) -> list[tuple[str, AttemptState]]:
     phases = [(task, phase(state, known)) for task, known in state.tasks.items()]
     return [(task, found.attempt) for task, found in phases if isinstance(found, Working)]

@@ -1,7 +1,12 @@
-"""Carry an agent's session from one attempt's HOME to the next, and nothing else of it.
+"""Copy an agent's session from the HOME of one attempt to the HOME of the next, and nothing else of it.
 
-An agent owned the source: every step is opened relative to the one before without following links, only
-regular files and folders are taken, of bounded size, depth and number.
+An agent owned the source HOME and may have prepared it. Copying runs on the host, often as root, so each of
+these would be an attack: a link in place of a file or of a folder on the way (root reads, and hands to the
+next agent, any file of the machine), a pipe or device (the copy never returns), folders without end or files
+without limit (the host's disk fills). Therefore every entry is opened relative to the open folder before it,
+without following links and without waiting; only regular files and folders are copied; depth, number of
+entries and total size are limited. What is refused is left out: the agent then starts without that part of
+its session, which harms nobody but its own run.
 """
 
 import os
@@ -11,8 +16,9 @@ from pathlib import Path
 from orchestrator.files import Owner, give_to, make_private_folder, open_below, open_entry
 
 MAX_ENTRIES = 2_000
-"""Files and folders."""
+"""Files and folders, of all that is copied."""
 MAX_BYTES = 200_000_000
+"""Of all files together."""
 MAX_DEPTH = 8
 
 
@@ -23,7 +29,7 @@ class _Allowance:
 
 
 def session_exists(home: Path, session_files: tuple[str, ...]) -> bool:
-    """Whether the first of the session's files is there as a regular file that is not empty."""
+    """Whether the first of the session's files is a regular file that is not empty."""
     if not session_files:
         return False
     parts = session_files[0].split("/")
@@ -39,7 +45,10 @@ def session_exists(home: Path, session_files: tuple[str, ...]) -> bool:
 
 
 def carry_session(source: Path, target: Path, session_files: tuple[str, ...], owner: Owner) -> None:
-    """Copy these files and folders; what is absent or is no file or folder is left out."""
+    """Copy these files and folders from one HOME to another. What is missing or refused is left out.
+
+    `target` is a new HOME in which no agent has worked, so its own paths need no such care.
+    """
     allowance = _Allowance()
     for relative in session_files:
         parts = relative.split("/")
@@ -48,17 +57,13 @@ def carry_session(source: Path, target: Path, session_files: tuple[str, ...], ow
         except OSError:
             continue
         try:
-            _make_parents(target, parts[:-1], owner)
+            parent = target
+            for part in parts[:-1]:
+                parent = parent / part
+                make_private_folder(parent, owner, exist_ok=True)
             _copy(folder, parts[-1], target.joinpath(*parts), owner, allowance, MAX_DEPTH)
         finally:
             os.close(folder)
-
-
-def _make_parents(target: Path, parts: list[str], owner: Owner) -> None:
-    for part in parts:
-        target = target / part
-        if not target.exists():
-            make_private_folder(target, owner)
 
 
 def _copy(folder: int, name: str, target: Path, owner: Owner, allowance: _Allowance, depth: int) -> None:
@@ -70,23 +75,18 @@ def _copy(folder: int, name: str, target: Path, owner: Owner, allowance: _Allowa
         return
     allowance.entries -= 1
     try:
-        mode = os.fstat(descriptor).st_mode
-        if stat.S_ISREG(mode):
-            _copy_file(descriptor, target, owner, allowance)
-        elif stat.S_ISDIR(mode) and depth > 0:
+        # Of the open descriptor: the name may lead to something else by now.
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_size <= allowance.bytes:
+            allowance.bytes -= found.st_size
+            with os.fdopen(os.dup(descriptor), "rb") as source, target.open("wb") as copy:
+                # No more than was allowed, even if a process of the agent's still writes to the file.
+                copy.write(source.read(found.st_size))
+            target.chmod(0o600)
+            give_to(target, owner)
+        elif stat.S_ISDIR(found.st_mode) and depth > 0:
             make_private_folder(target, owner, exist_ok=True)
             for entry in os.listdir(descriptor):  # noqa: PTH208 - by descriptor, never by name
                 _copy(descriptor, entry, target / entry, owner, allowance, depth - 1)
     finally:
         os.close(descriptor)
-
-
-def _copy_file(descriptor: int, target: Path, owner: Owner, allowance: _Allowance) -> None:
-    size = os.fstat(descriptor).st_size
-    if size > allowance.bytes:
-        return
-    allowance.bytes -= size
-    with os.fdopen(os.dup(descriptor), "rb") as source, target.open("wb") as copy:
-        copy.write(source.read(size))
-    target.chmod(0o600)
-    give_to(target, owner)

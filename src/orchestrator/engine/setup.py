@@ -1,14 +1,16 @@
-"""The setup image of a commit: found, or made with a fact before and after."""
+"""The setup image of a commit: found, or built with a fact before and after."""
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator.containers.names import setup_name
 from orchestrator.engine.context import RunRecords, RunTerms, Services
 from orchestrator.engine.heartbeat import Heartbeat, heartbeat
-from orchestrator.engine.overlays import in_the_way, setup_volumes
+from orchestrator.engine.overlays import find_blocked, make_setup_volumes
 from orchestrator.errors import OrchestratorError, SetupFailed
 from orchestrator.files import make_private_folder
 from orchestrator.gates.gate import Finding, SetupGate
@@ -21,7 +23,7 @@ from orchestrator.gates.setup_image import (
     plan_setup,
     run_setup,
 )
-from orchestrator.mounts import Mount
+from orchestrator.mounts import Bind, Mount
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.facts import Notice, SetupEnded, SetupStarted
 from orchestrator.text import plain
@@ -31,15 +33,19 @@ from orchestrator.workspace.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupOwner:
-    """Which task and attempt a setup is for; by default the run itself."""
+    """The task and attempt that a setup is for; by default the run itself."""
 
     task: str | None = None
     attempt: int | None = None
     is_candidate: bool = False
-    """Whether an agent made the commit: what it tracks is then never a reason to set up anew."""
+    """Whether an agent made the commit.
+
+    Files of such a commit that setup would overwrite are a finding against the candidate, not a reason to run
+    setup again.
+    """
 
 
-async def setup_image(
+async def ensure_setup_image(
     services: Services,
     records: RunRecords,
     terms: RunTerms,
@@ -47,9 +53,12 @@ async def setup_image(
     commit: str,
     owner: SetupOwner,
 ) -> SetupImage:
-    """What attempts on this commit, and gates of it, start from. Raises SetupFailed."""
+    """The image that attempts on this commit, and gates of it, start from; built if there is none yet.
+
+    Raises SetupFailed.
+    """
     files = await history.files(workspace.store, commit)
-    plan = _plan(terms, workspace, files)
+    plan = _plan_setup(terms, workspace, files)
     if plan is None:
         return SetupImage(id=terms.image)
     found = await find_setup(services.engine, plan)
@@ -57,38 +66,46 @@ async def setup_image(
         return found
     if owner.is_candidate:
         # The candidate's own files can influence this image, so it is cached for this commit only.
-        plan = _plan(terms, workspace, files, candidate=commit)
+        plan = _plan_setup(terms, workspace, files, candidate=commit)
         assert plan is not None
         found = await find_setup(services.engine, plan)
         if found is not None:
             return found
-    return await _make_setup_image(services, records, terms, workspace, commit, plan, owner)
+    return await _build_setup_image(services, records, terms, workspace, commit, plan, owner)
 
 
-async def volumes_of(setup: SetupImage, workspace: Workspace, folders: AttemptFolders) -> tuple[Mount, ...]:
-    """Setup's own folders, where git ignores them: the user's, of the same name, are out of reach."""
-    blocked = in_the_way(workspace.tree.folder, setup.folders)
+async def cover_with_setup(
+    setup: SetupImage, workspace: Workspace, folders: AttemptFolders
+) -> tuple[Mount, ...]:
+    """Volumes with the folders that setup made, over those of the same name in the code folder.
+
+    Only where git ignores them: a `.venv` of the user's is hidden from the agent, a tracked folder never is.
+    """
+    blocked = find_blocked(workspace.tree.folder, setup.folders)
     free = [path for path in setup.folders if path not in blocked]
     ignored = await workspace.user.filter_ignored(free)
     hidden = [path for path in free if path in ignored or path in setup.self_ignored]
-    return setup_volumes(workspace.tree.folder, workspace.tree.owner, hidden, folders)
+    return make_setup_volumes(workspace.tree.folder, workspace.tree.owner, hidden, folders)
 
 
 async def set_up_base(services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace) -> None:
-    """Have the base's image there before anything is paid for, and say so. Raises SetupFailed."""
+    """Make sure that the base's setup image exists before an agent costs anything. Raises SetupFailed.
+
+    A reused image is recorded too, and the user is told about folders that agents will not see.
+    """
     base = records.start.base
-    plan = _plan(terms, workspace, await history.files(workspace.store, base))
+    plan = _plan_setup(terms, workspace, await history.files(workspace.store, base))
     found = None if plan is None else await find_setup(services.engine, plan)
-    made = await setup_image(services, records, terms, workspace, base, SetupOwner())
+    made = await ensure_setup_image(services, records, terms, workspace, base, SetupOwner())
     if found is not None and made.id == found.id:
         reused = SetupEnded(status="reused", image=made.id, seconds=0.0, changed=made.changed)
         await records.journal.append(reused)
-    for path in in_the_way(workspace.tree.folder, made.folders):
-        text = f"{path} is a link or a file in your folder: agents do not see what setup installed there"
+    for path in find_blocked(workspace.tree.folder, made.folders):
+        text = f"{path} is a link or a file in your folder, so agents do not see what setup installed there"
         await records.journal.append(Notice(text=plain(text)))
 
 
-async def find_in_setup(
+async def check_setup(
     services: Services,
     records: RunRecords,
     terms: RunTerms,
@@ -97,24 +114,27 @@ async def find_in_setup(
     commit: str,
     owner: SetupOwner,
 ) -> tuple[Finding, ...]:
-    """What the gate has against the candidate `commit`; empty: it passes."""
+    """The setup gate's findings on the candidate `commit`; empty when it passes.
+
+    A candidate must not track a file that setup makes or rewrites. In a container such a file would have
+    setup's content, so the gates would judge something else than what lands.
+    """
     files = await history.files(workspace.store, commit)
     known = await history.files(workspace.store, gate.parent)
-    before = await setup_image(services, records, terms, workspace, gate.parent, SetupOwner())
+    before = await ensure_setup_image(services, records, terms, workspace, gate.parent, SetupOwner())
     try:
-        after = await setup_image(services, records, terms, workspace, commit, owner)
+        after = await ensure_setup_image(services, records, terms, workspace, commit, owner)
     except SetupFailed as error:
         return (Finding(rule="setup_fails", path=None, text=error.what),)
-    paths = (_conflict(files, known, image) for image in (before, after))
-    return tuple(Finding(rule="setup_makes_it", path=path) for path in paths if path is not None)[:1]
+    for image in (before, after):
+        rewritten = sorted(set(image.changed).intersection(files) - known.keys())
+        path = first_conflict(files, image) or next(iter(rewritten), None)
+        if path is not None:
+            return (Finding(rule="setup_makes_it", path=path),)
+    return ()
 
 
-def _conflict(files: Mapping[str, str], known: Mapping[str, str], image: SetupImage) -> str | None:
-    rewritten = sorted(set(image.changed).intersection(files) - known.keys())
-    return first_conflict(files, image) or next(iter(rewritten), None)
-
-
-def _plan(
+def _plan_setup(
     terms: RunTerms, workspace: Workspace, files: Mapping[str, str], *, candidate: str | None = None
 ) -> SetupPlan | None:
     settings = terms.settings
@@ -130,7 +150,7 @@ def _plan(
     )
 
 
-async def _make_setup_image(
+async def _build_setup_image(
     services: Services,
     records: RunRecords,
     terms: RunTerms,
@@ -177,28 +197,45 @@ async def _run_setup(
     name: str,
     heartbeat: Heartbeat,
 ) -> SetupImage:
-    """Put the tree into a fresh container, run the commands, and leave nothing behind but image and log."""
-    user = workspace.tree.owner
-    scratch = records.folder.gate(name)
-    await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
-    home = scratch / "home"
-    scratch.mkdir(parents=True, mode=0o700)
-    make_private_folder(home, user)
-    try:
-        archive = scratch / "tree.tar"
-        await container_git.write_gate_archive(workspace.store, commit, archive, uid=user.uid, gid=user.gid)
-        branch = records.start.branch
-        git = await container_git.make_gate_git_dir(
-            workspace.store, scratch / "git", commit=commit, branch=branch
-        )
+    async with files_for_container(records, workspace, commit, name) as files:
+        home = files.scratch / "home"
+        make_private_folder(home, workspace.tree.owner)
         request = SetupRequest(
-            spec=terms.specs.setup(name=name, image=terms.image, git=git, home=home),
-            archive=archive,
+            spec=terms.specs.setup(name=name, image=terms.image, git=files.git, home=home),
+            archive=files.archive,
             plan=plan,
             env=terms.specs.variables,
             log=records.folder.setup_log(name),
             printed=heartbeat.printed,
         )
         return await run_setup(services.engine, services.clock, request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitFiles:
+    """A commit, as it is copied into a fresh container of setup or gates."""
+
+    scratch: Path
+    archive: Path
+    git: tuple[Bind, ...]
+    """Mounts of a git directory with this commit only."""
+
+
+@asynccontextmanager
+async def files_for_container(
+    records: RunRecords, workspace: Workspace, commit: str, name: str
+) -> AsyncGenerator[CommitFiles]:
+    """Write a commit into a scratch folder, which is named after the container and removed at the end."""
+    scratch, user = records.folder.gate(name), workspace.tree.owner
+    # An owner that was killed may have left a folder of this name.
+    await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+    scratch.mkdir(parents=True, mode=0o700)
+    try:
+        archive = scratch / "files.tar"
+        await container_git.write_gate_archive(workspace.store, commit, archive, uid=user.uid, gid=user.gid)
+        git = await container_git.make_gate_git_dir(
+            workspace.store, scratch / "git", commit=commit, branch=records.start.branch
+        )
+        yield CommitFiles(scratch=scratch, archive=archive, git=git)
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)

@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def cancelled_by_signals() -> Iterator[None]:
-    """Inside, a signal cancels the task that we are in, so that it cleans up."""
+    """Inside `with`, a signal cancels the current task, so that it cleans up."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     for number in SIGNALS:
@@ -28,7 +28,7 @@ def cancelled_by_signals() -> Iterator[None]:
 
 @contextmanager
 def in_background(listening: Coroutine[Any, Any, None]) -> Iterator[None]:
-    """Inside `with`, listen; if that fails, whoever is listened to is not heard any more."""
+    """Inside `with`, listen; an error ends the listening and nothing else."""
     task = asyncio.ensure_future(listening)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
@@ -38,7 +38,7 @@ def in_background(listening: Coroutine[Any, Any, None]) -> Iterator[None]:
 
 
 class Stopped(Exception):
-    """The run is to stop, as `reason` says."""
+    """The run has to stop, for this reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -46,14 +46,18 @@ class Stopped(Exception):
 
 
 class StopSignals:
-    """Inside `with`, the signals are ours: the first one asks to stop, further ones change nothing."""
+    """Inside `with`, the first signal asks the run to stop, and further ones change nothing.
+
+    A second ^C does not stop faster on purpose: a run that is cut short in its cleanup would leave a
+    container that no process follows.
+    """
 
     def __init__(self, on_stop: Callable[[], object]) -> None:
         """`on_stop` is called at each request to stop, in the event loop."""
         self.reason: str | None = None
-        """Why to stop; None: nobody has asked for it."""
+        """Of the first request to stop; None before."""
         self._on_stop = on_stop
-        # Elsewhere than in the main thread Python hears no signals.
+        # Python delivers signals to the main thread only.
         in_main = threading.current_thread() is threading.main_thread()
         self._signals = SIGNALS if in_main else ()
 
@@ -71,12 +75,12 @@ class StopSignals:
             loop.remove_signal_handler(number)
 
     def stop(self, reason: str) -> None:
-        """Ask to stop, as a signal does; the reason of the first request stays."""
+        """Ask the run to stop, as a signal does; the reason of the first request stays."""
         self.reason = self.reason or reason
         self._on_stop()
 
     async def when_cancelled(self, reason: str, work: Coroutine[Any, Any, Result]) -> Result:
-        """Do the work. When the caller cancels, ask to stop, and wait for the work to end in order."""
+        """Do the work. When the caller cancels, ask it to stop, and wait until it has ended in order."""
         working = asyncio.ensure_future(work)
         while not working.done():
             try:

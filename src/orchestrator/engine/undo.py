@@ -1,4 +1,10 @@
-"""Carry out an undo that the journal has announced, finish one that was killed, and see one by hand."""
+"""Undo commits of a run: carry out an undo, finish one that was killed, notice one that the user did by hand.
+
+The order is: save the folder as a commit, append `undo_started` with everything that is needed, move branch,
+index and files, append `work_undone`. A kill leaves one of two things. Without `undo_started` nothing has
+moved. With it, and without `work_undone`, anything may have moved, and each step may be repeated: the next
+command finishes the undo before it does anything else.
+"""
 
 from dataclasses import dataclass
 
@@ -15,14 +21,17 @@ from orchestrator.workspace.workspace import Workspace
 async def carry_out_undo(
     workspace: Workspace, journal: RunJournal, undo: UndoStarted, untouched: frozenset[str]
 ) -> None:
-    """Bring branch, index and files back, then close the intent. `undo.saved` is the folder as it is."""
-    await export_to_user_repository(
-        workspace.user, undo.saved, run=journal.state.run, base=journal.state.start.base
-    )
+    """Move branch, index and files to the target, and append that it is done; `undo_started` is stored.
+
+    `undo.saved` holds the folder from before. It is exported first: the user must be able to reach it with
+    their own git as soon as a file has changed.
+    """
+    start = journal.state.start
+    await export_to_user_repository(workspace.user, undo.saved, run=journal.state.run, base=start.base)
     await undo_to(
         workspace.user,
         undo.target,
-        branch=journal.state.start.branch,
+        branch=start.branch,
         expected=undo.expected,
         saved=undo.saved,
         untouched=untouched,
@@ -36,67 +45,74 @@ class FinishedUndo:
 
     undo: UndoStarted
     saved: tuple[str, ...]
-    """Commits that hold the folder as it was, newest first."""
-    given_up: bool
+    """Commits that hold the folder from before, newest first."""
+    is_cancelled: bool
 
 
 async def finish_undo(
     workspace: Workspace, journal: RunJournal, folder: RunFolder, untouched: frozenset[str]
 ) -> FinishedUndo | None:
-    """Go on with an undo that was killed, or give it up when the branch has gone its own way since.
+    """Finish an undo that was killed; cancel it when the branch has moved since. None: there is none.
 
-    The folder is saved anew first: somebody may have worked in it in between. None: there is no such undo.
+    The user may have worked in the folder after the kill. So the folder is saved again, and the undo is
+    announced again with that commit: what counts as the folder from before is the newest one.
+
+    Raises EnvironmentInvalid when HEAD is not on the branch.
     """
-    undo = journal.state.undo
+    undo, start = journal.state.undo, journal.state.start
     if undo is None:
         return None
-    branch = journal.state.start.branch
-    at = await workspace.user.branch_commit(branch)
+    at = await workspace.user.branch_commit(start.branch)
     if at not in (undo.expected, undo.target):
-        await _give_up(workspace, journal, undo, at)
-        return FinishedUndo(undo=undo, saved=(undo.saved,), given_up=True)
-    if (await workspace.user.head()).branch != branch:
+        await _cancel_undo(workspace, journal, undo, at)
+        return FinishedUndo(undo=undo, saved=(undo.saved,), is_cancelled=True)
+    if (await workspace.user.head()).branch != start.branch:
         raise EnvironmentInvalid(
-            f"an undo of run {journal.state.run} is to be finished, and HEAD is not on {branch}",
+            f"an undo of run {journal.state.run} was interrupted and has to be finished, "
+            f"but HEAD is not on {start.branch}",
             where=str(workspace.tree.folder),
-            hint=f"git switch {branch}",
+            hint=f"git switch {start.branch}",
         )
     ref = await journal.reserve_ref("undo")
-    message = "Folder before an undo was finished\n"
     saved = await workspace.tree.salvage(
         ref,
         parent=at,
-        message=message,
+        message="Folder before an undo was finished\n",
         ignored_before=folder.ignored_before(),
-        base=journal.state.start.base,
+        base=start.base,
     )
     again = UndoStarted(target=undo.target, expected=undo.expected, saved=saved, ref=ref, tasks=undo.tasks)
     await journal.append(again)
     await journal.append(
-        Notice(text=f"an undo that was killed is finished; the folder before: git show {saved}")
+        Notice(text=f"finishing an undo that was interrupted; the folder from before: git show {saved}")
     )
     await carry_out_undo(workspace, journal, again, untouched)
-    return FinishedUndo(undo=again, saved=(saved, undo.saved), given_up=False)
+    return FinishedUndo(undo=again, saved=(saved, undo.saved), is_cancelled=False)
 
 
-async def _give_up(workspace: Workspace, journal: RunJournal, undo: UndoStarted, at: str | None) -> None:
-    """Files and branch stay as they are now; what is off the branch all the same is pending again."""
-    await export_to_user_repository(
-        workspace.user, undo.saved, run=journal.state.run, base=journal.state.start.base
-    )
+async def _cancel_undo(workspace: Workspace, journal: RunJournal, undo: UndoStarted, at: str | None) -> None:
+    """Leave files and branch alone.
+
+    Tasks whose commits are not on the branch are pending again all the same.
+    """
+    start = journal.state.start
+    await export_to_user_repository(workspace.user, undo.saved, run=journal.state.run, base=start.base)
     gone = [task for task in undo.tasks if at is None or not await _is_on(workspace, task, at)]
-    branch = journal.state.start.branch
     await journal.append(
         Notice(
-            text=f"an undo that was killed is given up, because {branch} is at {at or 'no commit'} now; "
-            f"the folder before it: git show {undo.saved}"
+            text=f"an undo that was interrupted is cancelled, because {start.branch} has moved to "
+            f"{at or 'no commit'}; the folder from before: git show {undo.saved}"
         )
     )
     await journal.append(WorkUndone(tasks=tuple(gone), folder_too=False))
 
 
-async def see_lost(workspace: Workspace, journal: RunJournal) -> None:
-    """Tasks whose commits somebody took off the branch are pending again: what is not there is not done."""
+async def reopen_lost_tasks(workspace: Workspace, journal: RunJournal) -> None:
+    """Tasks whose commits the user has removed from the branch are pending again.
+
+    A commit that the user has rewritten (amended, rebased, squashed) still counts: its message names the run
+    and the task. Without that, a rebase would have everything done a second time.
+    """
     state, branch = journal.state, journal.state.start.branch
     tip = await workspace.user.branch_commit(branch)
     if not state.branch_ready or tip is None:

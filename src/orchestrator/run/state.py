@@ -24,6 +24,7 @@ from orchestrator.run.facts import (
     CancelRequested,
     CandidateMade,
     CandidateRefused,
+    Claim,
     EditsCommitted,
     EndToEndEnded,
     Fact,
@@ -71,6 +72,11 @@ class AttemptState(Struct, frozen=True, kw_only=True):
     landing_refused: str | None = None
     """Why the candidate could not land."""
     gates: tuple[GateEnded, ...] = ()
+
+    @property
+    def claim(self) -> Claim | None:
+        """What the agent said it has done; None before its end, and when it said nothing."""
+        return None if self.end is None else self.end.claim
 
     @property
     def failed_gates(self) -> tuple[GateEnded, ...]:
