@@ -161,7 +161,7 @@ def test_a_container_that_somebody_removes_charges_nobody(make_project: MakeProj
     removing = []
 
     def remove(process: Process) -> None:
-        removing.append(asyncio.ensure_future(project.engine.take_away(process.box.spec.name)))
+        removing.append(asyncio.ensure_future(project.engine.remove_from_outside(process.box.spec.name)))
 
     project = make_project({("1", 1): (writes("a.txt", "begun\n"), waits(60), remove, waits(60))})
     report = project.run()

@@ -194,7 +194,7 @@ def test_whoever_waits_for_a_container_that_is_taken_away_is_told(tmp_path: Path
     async def body(engine: FakeEngine, clock: FakeClock) -> None:
         async def take_it_away(process: Process) -> None:
             await process.clock.sleep(100)
-            await engine.take_away("ktrdr-probe-1")
+            await engine.remove_from_outside("ktrdr-probe-1")
 
         engine.run = Scripts({"build": _two_hours, "helper": take_it_away})
         container = await engine.create(_spec("build"))

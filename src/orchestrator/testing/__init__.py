@@ -1,1 +1,1 @@
-"""Fakes for tests of the program and of what is built around it: an engine, a clock, an agent, a project."""
+"""Fakes for tests of the orchestrator and of programs around it: an engine, a clock, an agent, a project."""

@@ -1,4 +1,4 @@
-"""A coding agent that does what a test wrote down for each of its attempts."""
+"""A coding agent that follows a script, one for each of its attempts."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -13,14 +13,14 @@ from orchestrator.testing.processes import OutOfMemory, Process
 from orchestrator.text import one_line, plain
 
 Step = Callable[[Process], Awaitable[None] | None]
-"""One thing that an agent does; the process is the agent's own."""
+"""One thing that an agent does, in its own process."""
 
 
 class Attempt(NamedTuple):
     task: str
     number: int
     resumed: bool
-    """Whether it continues the session of the attempt before."""
+    """Whether it continues the session of the previous attempt."""
     prompt: str
 
 
@@ -30,10 +30,10 @@ class _Exit(Exception):
 
 
 def writes(path: str, text: str) -> Step:
-    """Use a tool that writes this file, relative to the code folder."""
+    """Use a tool that writes this file; the path is relative to the code folder."""
 
     def step(process: Process) -> None:
-        _say(process, tool="Write", summary=path)
+        _print_event(process, tool="Write", summary=path)
         file = process.path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
@@ -46,7 +46,7 @@ def says(text: str) -> Step:
 
 
 def waits(seconds: float) -> Step:
-    """Be silent, and die at the first signal that is not ignored."""
+    """Print nothing, and end at the first signal that is not ignored."""
     return lambda process: process.clock.sleep(seconds)
 
 
@@ -55,7 +55,7 @@ def ignores(*signals: str) -> Step:
 
 
 def floods(lines: int) -> Step:
-    """Print so many lines of 1,000 bytes, a second after each other."""
+    """Print this many lines of 1,000 bytes, one a second."""
 
     async def step(process: Process) -> None:
         for _ in range(lines):
@@ -76,10 +76,10 @@ def reports(status: str = "completed", **more: Any) -> Step:
 
 
 def hits_limit(kind: LimitKind, until: float | None = None) -> Step:
-    """Say that the model's provider refuses, and hang as an agent does that tries again and again."""
+    """Print that the provider refuses, then hang, like an agent that tries again and again."""
 
     async def step(process: Process) -> None:
-        _say(process, limit=kind, until=until)
+        _print_event(process, limit=kind, until=until)
         await process.clock.sleep(86_400)
 
     return step
@@ -100,12 +100,12 @@ def runs_out_of_memory() -> Step:
 
 
 def works(task: str) -> Sequence[Step]:
-    """What an agent does that is told nothing else."""
+    """The script of an attempt that has no other: write the file that the task's gate looks for."""
     return (writes(f"task-{task}.txt", f"the work of {task}\n"), reports())
 
 
 class ScriptedAgent:
-    """An AgentDriver, and the Program of its containers: what each attempt does, by task and number."""
+    """An AgentDriver, and the Program of its containers."""
 
     name = "scripted"
     capabilities = Capabilities(
@@ -120,10 +120,13 @@ class ScriptedAgent:
     credentials = ()
 
     def __init__(self, attempts: Mapping[tuple[str, int], Sequence[Step]] | None = None) -> None:
-        """An attempt that is not named `works`."""
+        """`attempts` has a script for each task and attempt number;
+
+        an attempt without one follows `works`.
+        """
         self._attempts = attempts or {}
         self.attempts: list[Attempt] = []
-        """Those that were begun."""
+        """Every attempt that was started, in order."""
 
     def program(self, request_command: tuple[str, ...]) -> str:  # noqa: ARG002 - the protocol has it
         return self.name
@@ -174,5 +177,5 @@ class ScriptedParser:
                 return (Text(text=plain(line.decode("utf-8", "replace"))),)
 
 
-def _say(process: Process, **said: Any) -> None:
+def _print_event(process: Process, **said: Any) -> None:
     process.print(json.dumps(said))

@@ -1,4 +1,4 @@
-"""Time that passes only when a test says so, or when everybody is waiting for it."""
+"""Time that passes only when a test moves it, or when every task waits for it."""
 
 import asyncio
 import heapq
@@ -38,7 +38,7 @@ class FakeClock:
         await woken
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and wake whoever sleeps no longer than until then."""
+        """Move the clock, and wake every sleeper whose time has come."""
         self._elapsed += seconds
         while self._sleepers and self._sleepers[0][0] <= self._elapsed:
             woken = heapq.heappop(self._sleepers)[2]
@@ -46,24 +46,24 @@ class FakeClock:
                 woken.set_result(None)
 
     def seconds_to_next(self) -> float | None:
-        """How long the next sleeper still sleeps; None when nobody does."""
+        """The time until the next sleeper wakes; None when there is no sleeper."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         return max(0.0, self._sleepers[0][0] - self._elapsed) if self._sleepers else None
 
 
 def run_in_fake_time(clock: FakeClock, main: Coroutine[Any, Any, T]) -> T:
-    """Run a program to its end in no time at all: whenever all of its tasks wait, the clock jumps.
+    """Run a program to its end without waiting: whenever all of its tasks wait, the clock jumps.
 
-    The loop's own timers (`asyncio.timeout`, `asyncio.sleep`) follow the clock, too. The clock stands still
-    while a process of the host or a thread is at work, because these take real time.
+    The loop's own timers (`asyncio.timeout`, `asyncio.sleep`) follow the clock too. The clock stands still
+    while a host process or a thread is at work, because these take real time.
     """
     with fake_time_runner(clock) as runner:
         return runner.run(main)
 
 
 def fake_time_runner(clock: FakeClock) -> asyncio.Runner:
-    """For several programs one after another: what one of them leaves goes on with the next."""
+    """For several programs, one after another: tasks that one leaves behind continue with the next."""
     return asyncio.Runner(loop_factory=lambda: FakeTimeLoop(clock))
 
 
@@ -95,14 +95,18 @@ class FakeTimeLoop(asyncio.SelectorEventLoop):
         return transport, protocol
 
     def _has_real_work(self) -> bool:
-        """A process may be seen by nothing but a thread of the loop's own that waits for its end."""
+        """Whether something outside of the loop's tasks is at work, so that the clock must not jump.
+
+        A process that has closed its pipes leaves no file in the selector: only a thread of the loop, which
+        `run_in_executor` does not know, waits for its end. So processes are counted as well.
+        """
         self._processes = [process for process in self._processes if process.get_returncode() is None]
         has_files = len(self._jumping.get_map()) > self._own_files
         return bool(self._in_threads or self._processes or has_files)
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """The loop asks it for news, and says for how long it has nothing else to do: then the clock may jump."""
+    """Jumps the clock where the loop would sleep: the loop calls `select` when none of its tasks can run."""
 
     def __init__(self, clock: FakeClock, has_real_work: Callable[[], bool]) -> None:
         super().__init__()
@@ -113,7 +117,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is not None and timeout <= 0:
             return super().select(0)
         if self._has_real_work():
-            # Not for as long as the loop's next timer: that one is in fake time.
+            # Without a time limit: the one the loop asks for is that of its next timer, in fake time.
             return super().select(None)
         if news := super().select(0):
             return news

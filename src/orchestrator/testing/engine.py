@@ -38,7 +38,7 @@ class _Image:
     id: str
     made: datetime
     files: Path
-    """What it has in addition to the files of the machine."""
+    """Files of the image, in addition to those of the machine."""
     names: set[str] = field(default_factory=set)
     labels: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class _Image:
 
 @dataclass(slots=True, kw_only=True)
 class _Container:
-    """A Box that the engine keeps."""
+    """A Box, with its state in the engine."""
 
     id: str
     spec: ContainerSpec
@@ -64,14 +64,14 @@ class _Container:
     execs: set[Running] = field(default_factory=set)
     log: list[LogChunk] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set, and replaced by a new one, at each change of log or status."""
+    """Set, and replaced by a new event, at each change of log or status."""
     is_removed: bool = False
 
     @property
     def env(self) -> dict[str, str]:
         return {**self.image.env, **self.spec.env}
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         self.changed.set()
         self.changed = asyncio.Event()
 
@@ -100,27 +100,27 @@ class _Container:
 
 
 class FakeEngine:
-    """A ContainerEngine for tests. `run` is what every process of its containers does.
+    """A ContainerEngine for tests. Every process of its containers calls `run`.
 
-    With Scripts that is a table of functions, and time is the clock's alone; with `sandbox.run_on_host` they
-    are real commands. Like Docker with its json-file driver it keeps output as text, each stream by itself.
+    With `Scripts`, the processes are functions and time is the clock's alone; with `sandbox.run_on_host` they
+    are real commands. Like Docker with its json-file driver, it stores output as text, each stream by itself.
     """
 
     def __init__(self, folder: Path, run: Program, *, clock: Clock, images: Iterable[str] = (IMAGE,)) -> None:
-        """`folder` is for files of containers and images; `images` are there from the start, and empty."""
+        """`folder` holds the files of containers and images; `images` exist from the start and are empty."""
         self._folder = folder
         self.run = run
         self._clock = clock
         self._images: dict[str, _Image] = {}
         self._containers: dict[str, _Container] = {}
         self.is_away = False
-        """While true nothing answers; containers go on."""
+        """While true, every request fails; containers continue to run."""
         for name in images:
             self._new_image(name)
 
     @property
     def specs(self) -> tuple[ContainerSpec, ...]:
-        """Of each container that is there, oldest first."""
+        """The specification of each container that exists, oldest first."""
         return tuple(container.spec for container in self._containers.values())
 
     async def info(self) -> EngineInfo:
@@ -184,8 +184,8 @@ class FakeEngine:
             found.status, found.started_at = "running", self._time()
             found.main = self._begin(found, found.spec.command or KEEP_ALIVE, _Log(found).write, is_main=True)
             found.main.task.add_done_callback(lambda _: self._end(found))
-            await found.main.has_begun()
-            found.tell()
+            await found.main.wait_until_begun()
+            found.notify()
 
     async def inspect(self, container: str) -> ContainerState | None:
         with self._request(f"inspect the container {short(container)}"):
@@ -216,7 +216,7 @@ class FakeEngine:
         with self._request(f"remove the container {short(container)}"):
             found = self._find(container)
             if found is not None:
-                await self._take_away(found)
+                await self._remove(found)
 
     async def logs(self, container: str, *, follow: bool) -> AsyncGenerator[LogChunk, None]:
         given = 0
@@ -253,12 +253,12 @@ class FakeEngine:
             running = self._begin(found, argv, output.add, stdin=stdin, env=env or {})
         found.execs.add(running)
         try:
-            if not await running.ended_within(timeout):
-                await _killed(running)
+            if not await running.ends_within(timeout):
+                await _kill(running)
                 raise timeout_error(execution, timeout, output, killed=True)
             exit_code = await running.task
         finally:
-            await _killed(running)
+            await _kill(running)
             found.execs.discard(running)
         return ExecResult(
             exit_code=exit_code, stdout=output.stdout, stderr=output.stderr, truncated=output.truncated
@@ -280,11 +280,11 @@ class FakeEngine:
             return image.id
 
     async def close(self) -> None:
-        """It stays for the next one who connects."""
+        """Nothing is closed: the engine stays for the next caller that connects."""
 
-    async def take_away(self, container: str) -> None:
-        """Remove a container as somebody else would: nobody is asked, whoever waits for it is told."""
-        await self._take_away(self._found(container))
+    async def remove_from_outside(self, container: str) -> None:
+        """Remove a container as another program would; requests that wait for it fail."""
+        await self._remove(self._found(container))
 
     @contextmanager
     def _request(self, doing: str) -> Iterator[None]:
@@ -372,7 +372,7 @@ class FakeEngine:
         return Running(self.run, process)
 
     def _end(self, container: _Container) -> None:
-        """Its main process has ended, and with it everything else."""
+        """The main process has ended, and every other process of the container ends with it."""
         main = container.main
         assert main is not None
         container.status, container.finished_at, container.leader = "exited", self._time(), None
@@ -380,14 +380,14 @@ class FakeEngine:
         container.exit_code = None if main.task.cancelled() else main.task.result()
         for running in container.execs:
             running.signal("SIGKILL")
-        container.tell()
+        container.notify()
 
-    async def _take_away(self, container: _Container) -> None:
+    async def _remove(self, container: _Container) -> None:
         del self._containers[container.id]
         if container.main is not None:
-            await _killed(container.main)
+            await _kill(container.main)
         container.is_removed = True
-        container.tell()
+        container.notify()
         await asyncio.to_thread(shutil.rmtree, container.base, ignore_errors=True)
 
     def _time(self) -> str:
@@ -395,11 +395,11 @@ class FakeEngine:
 
 
 class _Refused(Exception):
-    """What the engine answers instead of doing it."""
+    """The engine does not carry out a request, for this reason."""
 
 
 class _Log:
-    """Output on its way into a container's log: text, so what is not UTF-8 is replaced."""
+    """Writes output into a container's log as text; bytes that are not UTF-8 are replaced."""
 
     def __init__(self, container: _Container) -> None:
         self._container = container
@@ -409,10 +409,10 @@ class _Log:
     def write(self, stream: Literal["stdout", "stderr"], data: bytes) -> None:
         text = self._decoders[stream].decode(data)
         self._container.log.append(LogChunk(stream=stream, data=text.encode()))
-        self._container.tell()
+        self._container.notify()
 
 
-async def _killed(running: Running) -> None:
+async def _kill(running: Running) -> None:
     running.signal("SIGKILL")
     await asyncio.wait({running.task})
 

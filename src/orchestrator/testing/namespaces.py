@@ -1,9 +1,9 @@
-"""Starts one command of a container: a program of its own, started by root with a description as JSON.
+"""Start one command of a container: a program of its own, started by root with a description as JSON.
 
 `main` makes the container's namespaces and its root (a copy-on-write view of this machine's files), and stays
-until its first process has ended. `exec` enters the namespaces that a `main` made. Nothing here isolates well
-enough for a stranger's code: it shows a command the same picture that a real engine's container shows it.
-Only the standard library is there, and nothing of ours.
+until its first process has ended. `exec` enters the namespaces that a `main` made. This shows a command the
+same surroundings as a real container. It does not isolate well enough for code that is not trusted. Only the
+standard library can be imported here.
 """
 
 import ctypes
@@ -20,30 +20,30 @@ DEATH_SIGNAL, SECCOMP, DROP_FROM_BOUND, NO_NEW_PRIVILEGES = 1, 22, 24, 38
 ALLOW_EVERYTHING = bytes.fromhex("060000000000ff7f")
 """A filter of one instruction: return SECCOMP_RET_ALLOW."""
 BEGUN = b"\0"
-"""Comes before the command's own output, when all is ready for it."""
+"""Printed before the command's own output, when the container is ready."""
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def main(about: dict[str, Any]) -> int:
     network = 0 if about["network"] else NEW_NETWORK
-    _checked(LIBC.unshare(NEW_FILES | NEW_IPC | NEW_PIDS | network))
-    return _tend(_fork(lambda: _be_init(about)))
+    _check(LIBC.unshare(NEW_FILES | NEW_IPC | NEW_PIDS | network))
+    return _wait_for(_fork(lambda: _run_init(about)))
 
 
 def enter(about: dict[str, Any]) -> int:
     for kind in ("mnt", "ipc", "net", "pid_for_children"):
         with open(f"/proc/{about['leader']}/ns/{kind}") as namespace:  # noqa: PTH123
-            _checked(LIBC.setns(namespace.fileno(), 0))
+            _check(LIBC.setns(namespace.fileno(), 0))
     _join(about)
-    return _tend(_fork(lambda: _become(about)))
+    return _wait_for(_fork(lambda: _exec_command(about)))
 
 
-def _be_init(about: dict[str, Any]) -> int:
-    """The first process of its namespace: everything else in there ends with it."""
+def _run_init(about: dict[str, Any]) -> int:
+    """Be the first process of the namespace; every other process in it ends with this one."""
     _join(about)
     _make_root(about)
-    return _tend(_fork(lambda: _become(about)))
+    return _wait_for(_fork(lambda: _exec_command(about)))
 
 
 def _join(about: dict[str, Any]) -> None:
@@ -82,8 +82,8 @@ def _bind(source: str, target: str, *, read_only: bool) -> None:
         _mount("none", target, "none", BIND | REMOUNT | READ_ONLY)
 
 
-def _become(about: dict[str, Any]) -> int:
-    """Turn into the command, without a right that its user would not have."""
+def _exec_command(about: dict[str, Any]) -> int:
+    """Become the command, with no more rights than its user has in a real container."""
     os.chroot(about["root"])
     os.chdir(about["folder"])
     for capability in range(64):
@@ -91,7 +91,7 @@ def _become(about: dict[str, Any]) -> int:
     os.setgroups([])
     os.setresgid(about["gid"], about["gid"], about["gid"])
     os.setresuid(about["uid"], about["uid"], about["uid"])
-    _checked(LIBC.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0))
+    _check(LIBC.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0))
     _filter_calls()
     os.write(1, BEGUN)
     argv = about["argv"]
@@ -106,11 +106,11 @@ def _filter_calls() -> None:
     class Program(ctypes.Structure):
         _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
-    _checked(LIBC.prctl(SECCOMP, 2, ctypes.byref(Program(1, ALLOW_EVERYTHING)), 0, 0))
+    _check(LIBC.prctl(SECCOMP, 2, ctypes.byref(Program(1, ALLOW_EVERYTHING)), 0, 0))
 
 
 def _fork(then: Any) -> int:
-    """A child that does this and ends with its result, or when we end."""
+    """Start a child that does this and exits with its result. It is killed when this process ends."""
     child = os.fork()
     if child:
         return child
@@ -125,8 +125,8 @@ def _fork(then: Any) -> int:
         os._exit(code)
 
 
-def _tend(child: int) -> int:
-    """Hand signals on to it, and bury whoever dies, until it has ended; gives its exit code."""
+def _wait_for(child: int) -> int:
+    """Forward signals to the child and reap all processes until it has ended; give its exit code."""
     for number in FORWARDED:
         signal.signal(number, lambda number, frame: os.kill(child, number))
     while True:
@@ -138,10 +138,10 @@ def _tend(child: int) -> int:
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
     words = [os.fsencode(word) for word in (source, target, kind)]
-    _checked(LIBC.mount(*words, ctypes.c_ulong(flags), options.encode()), f"mount {source} at {target}")
+    _check(LIBC.mount(*words, ctypes.c_ulong(flags), options.encode()), f"mount {source} at {target}")
 
 
-def _checked(result: int, doing: str = "") -> None:
+def _check(result: int, doing: str = "") -> None:
     if result != 0:
         raise OSError(ctypes.get_errno(), f"{doing}: {os.strerror(ctypes.get_errno())}")
 

@@ -1,4 +1,4 @@
-"""What runs in a container of FakeEngine: programs that are functions, and the shell lines around them."""
+"""Processes in containers of FakeEngine: programs that are functions, and the shell lines around them."""
 
 import asyncio
 import inspect
@@ -15,7 +15,7 @@ from orchestrator.clock import Clock
 from orchestrator.containers.base import ContainerSpec
 
 Program = Callable[["Process"], Awaitable[int | None] | int | None]
-"""Gives the exit code; None is 0. It prints, reads and writes through its process."""
+"""Returns the exit code; None is 0. It prints, reads and writes through its process."""
 
 KILLED = 137
 _TIMED_OUT = 124
@@ -23,22 +23,22 @@ _NOT_FOUND = 127
 
 
 class OutOfMemory(Exception):
-    """Raised by a program that is to be killed for its use of memory."""
+    """Raise it in a program that the engine should kill for its use of memory."""
 
 
 class Box(Protocol):
-    """The container that a process is in."""
+    """The container in which a process runs."""
 
     spec: ContainerSpec
     base: Path
-    """A folder of the host for what belongs to the container."""
+    """A host folder for the container's files."""
     mounts: tuple[tuple[Path, str, bool], ...]
-    """Source, target, read-only."""
+    """Source, target, whether it is read-only."""
     leader: int | None
-    """The process of the host that keeps the container's namespaces, where it has any."""
+    """The host process that keeps the container's namespaces, if it has any."""
 
     def path(self, inside: str) -> Path:
-        """Where the host has what is at this absolute path in the container."""
+        """The host's path for this absolute path in the container."""
         ...
 
 
@@ -54,16 +54,16 @@ class Process:
     stdin: bytes | None = None
     is_main: bool = False
     begun: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by whatever runs it, when others can see it and enter its container."""
+    """Set by the Program once other processes can enter the container."""
     handlers: dict[str, Callable[[], object]] = field(default_factory=dict)
-    """By the signal's name; a signal without a handler ends the program."""
+    """Handlers by the signal's name; a signal without one ends the program."""
 
     def path(self, inside: str) -> Path:
-        """Where the host has what is at this path in the container."""
+        """The host's path for this path in the container, which may be relative to the working directory."""
         return self.box.path(inside if inside.startswith("/") else f"{self.box.spec.working_dir}/{inside}")
 
     def print(self, text: str) -> None:
-        """A line on standard output."""
+        """Print a line on standard output."""
         self.write("stdout", f"{text}\n".encode())
 
 
@@ -78,7 +78,7 @@ class Running:
 
     async def _run(self, program: Program) -> int:
         try:
-            return await _result_of(program, self.process)
+            return await _call(program, self.process)
         except OutOfMemory:
             self.out_of_memory = True
             return KILLED
@@ -98,15 +98,15 @@ class Running:
             self._ended_by = signal.Signals[name].value
             self.task.cancel()
 
-    async def has_begun(self) -> None:
-        """Returns when it can be seen, or has ended already."""
+    async def wait_until_begun(self) -> None:
+        """Return once the process can be seen, or has ended already."""
         begun = asyncio.ensure_future(self.process.begun.wait())
         either: set[asyncio.Future[Any]] = {self.task, begun}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         begun.cancel()
 
-    async def ended_within(self, seconds: float) -> bool:
-        """Whether it ends in this time, by its own clock."""
+    async def ends_within(self, seconds: float) -> bool:
+        """Whether it ends within this time of its own clock."""
         sleeping = asyncio.ensure_future(self.process.clock.sleep(seconds))
         either: set[asyncio.Future[Any]] = {self.task, sleeping}
         try:
@@ -117,17 +117,17 @@ class Running:
 
 
 class Scripts:
-    """All programs of an image, as one: functions by the name, or the shell text, that starts them.
+    """All programs of an image as one Program: functions by the name, or the shell text, that starts them.
 
-    `timeout` and the shell lines that the orchestrator puts around a command do what the real ones do;
-    `true`, `sleep` and the look-up of a program are there, too. Anything else is not found: exit code 127.
+    `timeout` and the shell lines that the orchestrator puts around a command work as the real ones do;
+    `true`, `sleep` and the lookup of a program exist too. Any other command is not found: exit code 127.
     """
 
     def __init__(self, programs: Mapping[str, Program]) -> None:
         self._programs: dict[str, Program] = {
             "true": lambda process: 0,
             "sleep": _sleep,
-            "timeout": self._with_a_limit,
+            "timeout": self._run_timeout,
             'command -v -- "$1"': lambda process: 0 if process.argv[-1] in self._programs else 1,
             **programs,
         }
@@ -137,29 +137,29 @@ class Scripts:
         name, *words = _shell_words(process.argv) or process.argv
         program = self._programs.get(name)
         if program is not None:
-            return await _result_of(program, process)
-        inner = _started_by(name, words, process)
+            return await _call(program, process)
+        inner = _unwrap_shell(name, words, process)
         if inner is not None:
             return await self(inner)
         process.write("stderr", f"{name}: not found\n".encode())
         return _NOT_FOUND
 
-    async def _with_a_limit(self, process: Process) -> int:
-        """timeout -k SECONDS LIMIT COMMAND: SIGTERM after the limit, SIGKILL when that was not enough."""
+    async def _run_timeout(self, process: Process) -> int:
+        """timeout -k SECONDS LIMIT COMMAND: SIGTERM after the limit, and SIGKILL some seconds later."""
         _, kill_after, limit, *command = [word for word in process.argv[1:] if word != "--foreground"]
         running = Running(self, replace(process, argv=tuple(command)))
         try:
-            if await running.ended_within(float(limit)):
+            if await running.ends_within(float(limit)):
                 if running.out_of_memory:
                     raise OutOfMemory
                 return await running.task
             running.signal("SIGTERM")
-            return _TIMED_OUT if await running.ended_within(float(kill_after)) else KILLED
+            return _TIMED_OUT if await running.ends_within(float(kill_after)) else KILLED
         finally:
             running.signal("SIGKILL")
 
 
-async def _result_of(program: Program, process: Process) -> int:
+async def _call(program: Program, process: Process) -> int:
     found = program(process)
     return (await found if inspect.isawaitable(found) else found) or 0
 
@@ -170,13 +170,13 @@ async def _sleep(process: Process) -> None:
 
 
 def _shell_words(argv: Sequence[str]) -> Sequence[str] | None:
-    """Of a shell with `-c`: the script, then `$0`, `$1`, …"""
+    """The script of a shell with `-c`, then `$0`, `$1`, …; None for any other command."""
     options = [place for place, word in enumerate(argv) if re.fullmatch(r"-[a-z]*c", word)]
     return argv[options[0] + 1 :] if argv[0] in ("sh", "bash") and options else None
 
 
-def _started_by(script: str, words: Sequence[str], process: Process) -> Process | None:
-    """What a script turns its shell into with its last `exec`; what comes before that is not done."""
+def _unwrap_shell(script: str, words: Sequence[str], process: Process) -> Process | None:
+    """The process that a shell script becomes with its last `exec`; the lines before it are skipped."""
     _, exec_, line = script.rpartition("exec ")
     if not exec_:
         return None

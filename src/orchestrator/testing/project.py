@@ -1,4 +1,4 @@
-"""A project in one call: a real repository, a plan and a state folder, whose runs work with the fakes."""
+"""A project in one call: a real repository, a plan and a state folder, for runs with the fakes."""
 
 import json
 import os
@@ -34,18 +34,18 @@ GIT_SECONDS = 60.0
 
 
 def file_exists(path: str) -> Program:
-    """A gate that passes when this file of the candidate is there."""
+    """A gate that passes when the candidate has this file."""
     return lambda process: 0 if process.path(path).exists() else 1
 
 
 class TemporaryProject:
-    """Real git, real journal, real workspace; engine, clock and agent are fakes, and no time passes.
+    """Git, journal and workspace are real; engine, clock and agent are fakes, and no time passes.
 
     with TemporaryProject(tmp_path, agent=ScriptedAgent({("1", 1): [exits(1)]})) as project:
         report = project.run()
 
-    Each task has one gate, whose block is `check TASK`: it passes when the file is there that an agent writes
-    who just `works`. `gates` has others, by their block, or replaces these, and commands of setup.
+    Each task has one gate, `check TASK`, which passes when the file exists that an agent with the script
+    `works` writes. `gates` adds or replaces gates and setup commands, by the text of their block.
     """
 
     def __init__(
@@ -58,21 +58,21 @@ class TemporaryProject:
         gates: Mapping[str, Program] | None = None,
         settings: str = "",
     ) -> None:
-        """`folder` is an empty one; `plan` replaces the plan made of `tasks`; `settings` is TOML."""
+        """`folder` must be empty; `plan` replaces the plan made of `tasks`; `settings` is TOML."""
         self.folder = folder / "code"
         self.clock = FakeClock()
         self._runner = fake_time_runner(self.clock)
         self.agent = agent or ScriptedAgent()
         programs: dict[str, Program] = {f"check {task}": file_exists(f"task-{task}.txt") for task in tasks}
-        programs |= {self.agent.name: self.agent, **_OF_SETUP, **(gates or {})}
+        programs |= {self.agent.name: self.agent, **_SETUP_PROGRAMS, **(gates or {})}
         self.engine = FakeEngine(folder / "engine", Scripts(programs), clock=self.clock)
         self.environ = {
             "PATH": os.environ["PATH"],  # where git is
             "HOME": str(folder / "home"),
             "XDG_STATE_HOME": str(folder / "state"),
         }
-        for made in (self.folder, folder / "home"):
-            made.mkdir()
+        for new in (self.folder, folder / "home"):
+            new.mkdir()
         (self.folder / PLAN).write_text(plan_of(tasks) if plan is None else plan)
         (self.folder / REPOSITORY_FILE).write_text(settings)
         for words in (
@@ -97,7 +97,7 @@ class TemporaryProject:
         return Host(
             environ=self.environ,
             folder=self.folder,
-            connect_engine=self._connected,
+            connect_engine=self._connect,
             clock=self.clock,
             agent_driver=lambda name: self.agent,
         )
@@ -121,11 +121,11 @@ class TemporaryProject:
         return self.do(undo(self.host, UndoRequest(run=PLAN, task=task)))
 
     def do(self, command: Coroutine[Any, Any, T]) -> T:
-        """Carry out a command in fake time; containers that it leaves go on with the next one."""
+        """Carry out a command in fake time; containers that it leaves continue with the next command."""
         return self._runner.run(command)
 
     def git(self, *words: str) -> str:
-        """What git prints; raises RuntimeError when it fails."""
+        """The output of a git command; raises RuntimeError when it fails."""
         argv = ("git", *words)
         done = self.do(subprocesses.run(argv, timeout=GIT_SECONDS, env=self.environ, cwd=self.folder))
         if done.exit_code != 0:
@@ -137,7 +137,7 @@ class TemporaryProject:
         return Path(self.environ["XDG_STATE_HOME"]) / "ktrdr-orchestrator"
 
     def facts(self, run: str) -> Sequence[Fact]:
-        """What the journal holds of a run, oldest first."""
+        """All facts of a run, oldest first."""
         journal = Journal.open(self.state / "journal.sqlite", SystemClock())
         try:
             return journal.facts(run)
@@ -145,12 +145,12 @@ class TemporaryProject:
             journal.close()
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[ContainerEngine]:
+    async def _connect(self) -> AsyncIterator[ContainerEngine]:
         yield self.engine
 
 
 def _inspect_tree(process: Process) -> None:
-    """What setup runs before and after its commands, on the files of its container."""
+    """Do what setup does in its container before and after its commands, on the container's files."""
     root = str(process.path("/workspace"))
     found: object = setup_tree.record(root)
     if process.argv[-1] != "record":
@@ -158,7 +158,7 @@ def _inspect_tree(process: Process) -> None:
     process.print(json.dumps(found))
 
 
-_OF_SETUP: Mapping[str, Program] = {
+_SETUP_PROGRAMS: Mapping[str, Program] = {
     "/usr/bin/python3": _inspect_tree,
     'printf %s "$PATH"': lambda process: process.print("/usr/bin"),
 }

@@ -20,19 +20,19 @@ from orchestrator.testing.processes import OutOfMemory, Process
 _MARK = "KTRDR_EXEC"
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_PROCESSES = 3
-"""What a container needs beside its command: its init, and those that start and end commands."""
+"""Processes of a container besides its command: its init, and those that start and end commands."""
 _LAST_OUTPUT_SECONDS = 0.2
 
 
 def why_not() -> str | None:
-    """Why commands cannot be run here, or None."""
+    """The reason why commands cannot run here, or None."""
     if not sys.platform.startswith("linux"):
         return "namespaces need Linux"
     return None if os.geteuid() == 0 else "namespaces and limits need root"
 
 
 async def run_on_host(process: Process) -> int:
-    """A Program: the command itself, in namespaces of the container."""
+    """A Program that runs the real command in the container's namespaces."""
     async with _groups(process) as groups:
         code = await (_run_main if process.is_main else _run_exec)(process, groups)
         if process.is_main and groups.out_of_memory:
@@ -42,7 +42,7 @@ async def run_on_host(process: Process) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Groups:
-    """The control groups of a container, of version 1 or 2 as the machine has them."""
+    """The control groups of a container, of version 1 or 2, whichever the machine has."""
 
     memory: Path
     pids: Path
@@ -73,7 +73,7 @@ class _Groups:
         return any(line.startswith("oom_kill ") and line != "oom_kill 0" for line in lines)
 
     async def remove(self) -> None:
-        """They can be removed once the last process in them has ended, which was killed a moment ago."""
+        """Remove the groups as soon as the last process in them, which was killed a moment ago, has ended."""
         for _ in range(200):
             try:
                 for folder in {self.memory, self.pids}:
@@ -153,7 +153,7 @@ async def _run(what: str, process: Process, groups: _Groups, about: dict[str, An
 
 
 async def _attend(command: asyncio.subprocess.Process, process: Process) -> int:
-    """Its input and output until it has ended, whatever it has left running."""
+    """Pass input and output until the command has ended, even if processes that it left hold its pipes."""
     assert command.stdout is not None and command.stderr is not None
     feeding = asyncio.ensure_future(_feed(command, process.stdin))
     reading = {
@@ -182,7 +182,7 @@ async def _read(stream: asyncio.StreamReader, process: Process, name: Literal["s
 
 
 def _kill_marked(mark: bytes) -> None:
-    """Everything that a command began, by what its environment has from it."""
+    """Kill every process that a command started, found by a mark in its environment."""
     while any(_kill_if_marked(process, mark) for process in Path("/proc").glob("[0-9]*")):
         pass
 
