@@ -37,7 +37,7 @@ def never(new_module_scene: MakeScene) -> tuple[Scene, Done, dict[str, object]]:
     return scene, done, scene.status("plan.md")
 
 
-def test_a_failed_verify_is_mended_in_the_same_session(mended: tuple[Scene, Done]) -> None:
+def test_a_failed_verify_is_fixed_in_the_same_session(mended: tuple[Scene, Done]) -> None:
     _, done = mended
     assert done.exit_code == 0, done
     first, second = done.of("attempt_started")
@@ -46,7 +46,7 @@ def test_a_failed_verify_is_mended_in_the_same_session(mended: tuple[Scene, Done
     assert [gate["verdict"] for gate in done.of("gate_ended")] == ["fail", "pass"]
 
 
-def test_the_agent_itself_knows_that_its_session_goes_on(mended: tuple[Scene, Done]) -> None:
+def test_the_agent_knows_that_its_session_is_resumed(mended: tuple[Scene, Done]) -> None:
     scene, done = mended
     sessions = set()
     for number in (1, 2):
@@ -63,7 +63,7 @@ def test_the_second_prompt_carries_the_evidence_of_the_failure(mended: tuple[Sce
     assert "the file holds: wrong" in prompt
 
 
-def test_only_the_mended_candidate_lands(mended: tuple[Scene, Done]) -> None:
+def test_only_the_fixed_candidate_lands(mended: tuple[Scene, Done]) -> None:
     scene, done = mended
     base = done.events[0]["base"]
     (commit,) = scene.commits("work", since=base)
@@ -87,7 +87,7 @@ def test_a_task_that_never_passes_has_three_attempts_and_fails(
     assert (second["status"], second["attempts"]) == ("pending", [])
 
 
-def test_nothing_of_it_lands_and_its_tree_stays_to_be_looked_at(
+def test_nothing_of_a_failed_task_lands_and_its_files_stay(
     never: tuple[Scene, Done, dict[str, object]],
 ) -> None:
     scene, _, status = never
@@ -96,11 +96,11 @@ def test_nothing_of_it_lands_and_its_tree_stays_to_be_looked_at(
     assert not (scene.folder / "other.txt").exists()
 
 
-def test_no_container_is_left_of_it(never: tuple[Scene, Done, dict[str, object]]) -> None:
+def test_a_failed_task_leaves_no_container(never: tuple[Scene, Done, dict[str, object]]) -> None:
     assert never[0].containers() == []
 
 
-def test_a_person_at_the_terminal_sees_each_thing_that_happens(
+def test_progress_names_each_step(
     never: tuple[Scene, Done, dict[str, object]],
 ) -> None:
     _, done, _ = never
@@ -115,7 +115,7 @@ PERFECT = f"{REPORT}\necho right > made.txt\nreport completed\n"
 @pytest.mark.parametrize(
     ("agent", "exit_code", "commits"), [(("--agent", "nop"), 1, 0), (AGENT, 0, 1)], ids=["nop", "perfect"]
 )
-def test_who_does_nothing_fails_where_a_perfect_agent_passes(
+def test_an_idle_agent_fails_where_a_perfect_agent_passes(
     scene: Scene, agent: tuple[str, ...], exit_code: int, commits: int
 ) -> None:
     scene.commit(plan__md=plan(task("1", "grep -qx right made.txt")), agent__sh=PERFECT)
@@ -135,7 +135,7 @@ def test_a_failed_scenario_fails_the_run_and_keeps_the_commits(scene: Scene) -> 
     assert len(scene.commits("work", since=done.events[0]["base"])) == 1
 
 
-def test_one_task_of_a_plan_is_a_run_with_only_that(scene: Scene) -> None:
+def test_one_task_of_a_plan_runs_alone(scene: Scene) -> None:
     text = plan(
         task("1", "grep -qx right made.txt"),
         task("2", "grep -qx right made.txt", depends="nothing"),

@@ -145,7 +145,7 @@ def test_nothing_to_resume(scene: Scene) -> None:
     refused(scene, lambda: scene.orchestrator("resume", "--json", *AGENT), "no unfinished run")
 
 
-def test_a_program_that_the_image_has_not(scene: Scene) -> None:
+def test_an_agent_program_that_is_missing_in_the_image(scene: Scene) -> None:
     start(scene)
     before = scene.picture()
     done = scene.run("--agent-command", "no-such-agent --fast")
@@ -234,7 +234,7 @@ def test_folders_of_any_name_work(new_scene: Callable[..., Scene], name: str) ->
     assert len(scene.commits("work", since=done.events[0]["base"])) == 1
 
 
-def test_a_host_folder_to_mount_that_is_not_there(scene: Scene) -> None:
+def test_a_missing_host_folder_to_mount(scene: Scene) -> None:
     start(scene)
     mounts = f'mounts=[{{source="{scene.area}/absent", target="/shared/data"}}]'
     refused(scene, lambda: scene.run(*AGENT, "-c", mounts), "absent", "/shared/data", "mkdir -p")

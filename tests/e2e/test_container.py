@@ -88,7 +88,7 @@ def looked_at(new_module_scene: MakeScene) -> tuple[Scene, dict[str, Any], dict[
     return scene, found, {line.split("\t", 1)[0]: line.split("\t", 1)[1].strip() for line in lines}
 
 
-def test_the_engine_was_told_the_whole_profile(
+def test_the_engine_got_the_whole_profile(
     looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
 ) -> None:
     _, found, _ = looked_at
@@ -115,7 +115,7 @@ def test_the_agent_is_the_main_process_under_a_time_limit(
     assert "init" in seen["init"]
 
 
-def test_the_labels_and_the_name_say_whose_it_is(
+def test_name_and_labels_say_which_attempt_a_container_belongs_to(
     looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
 ) -> None:
     scene, found, _ = looked_at
@@ -127,7 +127,7 @@ def test_the_labels_and_the_name_say_whose_it_is(
     assert labels["ktrdr.state"] == scene.state_id
 
 
-def test_what_is_mounted_is_the_folder_and_what_was_made_for_the_attempt(
+def test_only_the_folder_and_the_attempts_own_folders_are_mounted(
     looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
 ) -> None:
     scene, found, _ = looked_at
@@ -160,7 +160,9 @@ INSIDE = {
 
 
 @pytest.mark.parametrize("probe", INSIDE)
-def test_from_inside(looked_at: tuple[Scene, dict[str, Any], dict[str, str]], probe: str) -> None:
+def test_probes_inside_the_container(
+    looked_at: tuple[Scene, dict[str, Any], dict[str, str]], probe: str
+) -> None:
     assert looked_at[2][probe] == INSIDE[probe]
 
 
@@ -295,7 +297,7 @@ def test_no_other_process_of_this_machine_knows_it(with_credential: WithCredenti
     assert others == {}
 
 
-def test_the_credential_is_not_in_what_is_stored_or_printed(with_credential: WithCredential) -> None:
+def test_the_credential_is_neither_stored_nor_printed(with_credential: WithCredential) -> None:
     scene, done, _, _ = with_credential
     assert CANARY.encode() not in done.stdout + done.stderr
     searched = 0
@@ -313,7 +315,9 @@ def test_the_credential_is_not_in_what_is_stored_or_printed(with_credential: Wit
     assert "attempt_started" in dump and CANARY not in dump
 
 
-def test_the_search_would_find_it(with_credential: WithCredential, paid: FakeProvider) -> None:
+def test_the_search_for_the_credential_can_find_it(
+    with_credential: WithCredential, paid: FakeProvider
+) -> None:
     """The one who typed the command has it in its environment: the same search finds it there."""
     with subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], "KEY": CANARY}) as known:
         try:
@@ -336,7 +340,7 @@ def test_a_refused_credential_parks_at_once(scene: Scene, status: int) -> None:
     assert CANARY.encode() not in done.stdout + done.stderr
 
 
-def test_after_a_refusal_resume_goes_on_with_a_good_credential(scene: Scene) -> None:
+def test_resume_works_with_a_good_credential_after_a_refusal(scene: Scene) -> None:
     scene.commit(plan__md=plan(task("1", "test -s made.txt")))
     with provider(script(t1=STEPS), refuse=401) as fake:
         assert scene.run("-c", f"gateway.upstream={fake.url}", ANTHROPIC_API_KEY="old").exit_code == 4

@@ -11,7 +11,7 @@ BRANCH = "feature/greeting"
 TASKS = ["1.1", "1.2", "1.3"]
 
 
-def test_all_three_tasks_pass_at_once(greeting: GreetingRun) -> None:
+def test_all_three_tasks_pass_at_the_first_attempt(greeting: GreetingRun) -> None:
     assert greeting.done.exit_code == 0, greeting.done
     started = [(event["task"], event["attempt"]) for event in greeting.done.of("attempt_started")]
     assert started == [(task, 1) for task in TASKS]
@@ -31,7 +31,7 @@ def test_one_commit_for_each_task_names_run_attempt_and_evidence(greeting: Greet
         assert commit.trailers["Orchestrator-Evidence"].split(",") == task["evidence"]
 
 
-def test_what_lands_is_tree_for_tree_what_its_evidence_saw(greeting: GreetingRun) -> None:
+def test_the_trees_that_land_are_those_that_the_gates_checked(greeting: GreetingRun) -> None:
     scene = greeting.scene
     commits = scene.commits(BRANCH, since=greeting.base)
     for commit in commits:

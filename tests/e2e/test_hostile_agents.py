@@ -55,7 +55,7 @@ def test_a_megabyte_on_stderr_is_stored_whole(odd: tuple[Scene, Done]) -> None:
     assert transcript(odd[0], "1", "stderr").read_bytes() == b"e" * SHOUTED
 
 
-def test_bytes_that_are_no_text_are_stored_and_shown_as_replaced(odd: tuple[Scene, Done]) -> None:
+def test_bytes_that_are_not_text_are_stored_and_shown_as_replacements(odd: tuple[Scene, Done]) -> None:
     scene, _ = odd
     stored = transcript(scene, "2", "stdout").read_bytes()
     assert stored.decode() == REPLACED
@@ -118,7 +118,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("does", "status"), WRONG.values(), ids=WRONG)
-def test_what_is_not_done_and_said_right_never_lands(scene: Scene, does: str, status: str) -> None:
+def test_work_lands_only_with_a_valid_outcome(scene: Scene, does: str, status: str) -> None:
     scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh=f"{REPORT}\necho hello\n{does}\n")
     done = scene.run(*AGENT, *ONCE, "-c", "limits.attempt_seconds=5")
     assert done.exit_code == 1, done
@@ -129,7 +129,7 @@ def test_what_is_not_done_and_said_right_never_lands(scene: Scene, does: str, st
     assert scene.containers() == []
 
 
-def test_an_empty_work_fails_even_where_its_verify_passes(scene: Scene) -> None:
+def test_an_empty_candidate_fails_even_if_its_verify_passes(scene: Scene) -> None:
     scene.commit(plan__md=plan(task("1", "test -s agent.sh")), agent__sh=f"{REPORT}\nreport completed\n")
     done = scene.run(*AGENT, *ONCE)
     assert done.exit_code == 1, done
@@ -145,7 +145,7 @@ CLAIMS = {
 
 
 @pytest.mark.parametrize(("steps", "status"), CLAIMS.values(), ids=CLAIMS)
-def test_words_of_the_real_cli_decide_nothing(scene: Scene, steps: list[object], status: str) -> None:
+def test_prose_of_the_real_cli_decides_nothing(scene: Scene, steps: list[object], status: str) -> None:
     scene.commit(plan__md=plan(task("1", "test -e plan.md")), model__json=script(t1=steps))
     done = scene.run("-c", "gateway.scripted=model.json", *ONCE)
     assert done.exit_code == 1, done

@@ -127,7 +127,7 @@ def test_status_has_every_field(greeting: GreetingRun) -> None:
             assert TIME.fullmatch(attempt["started"]) and TIME.fullmatch(attempt["ended"])
 
 
-def test_status_says_what_the_run_came_to(greeting: GreetingRun) -> None:
+def test_status_shows_the_result_of_a_run(greeting: GreetingRun) -> None:
     run = greeting.status
     assert (run["run"], run["plan"], run["branch"]) == (greeting.done.run, "plan.md", "feature/greeting")
     assert (run["folder"], run["base"]) == (str(greeting.scene.folder), greeting.base)
@@ -168,6 +168,6 @@ def test_logs_are_a_line_of_json_each(greeting: GreetingRun) -> None:
         assert line["stream"] in ("stdout", "stderr")
 
 
-def test_people_read_their_text_on_stderr_then(greeting: GreetingRun) -> None:
+def test_with_json_the_text_for_people_is_on_stderr(greeting: GreetingRun) -> None:
     assert "completed" in greeting.done.err
     assert greeting.done.run in greeting.done.err

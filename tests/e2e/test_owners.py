@@ -46,7 +46,7 @@ CLAUDE = script(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can work in a folder of somebody else")
-def test_for_root_in_a_users_folder(new_scene: MakeScene) -> None:
+def test_files_of_roots_run_belong_to_the_folders_owner(new_scene: MakeScene) -> None:
     scene = new_scene(owner=ORDINARY)
     scene.write("notes.txt", "one\n")
     text = plan(task("1", "test -s made.txt"), task("2", "test -s claude.txt"))
@@ -57,7 +57,7 @@ def test_for_root_in_a_users_folder(new_scene: MakeScene) -> None:
     check(scene, before, done)
 
 
-def test_for_an_ordinary_caller_with_claude(new_scene: MakeScene, ordinary: Caller) -> None:
+def test_an_ordinary_caller_runs_claude(new_scene: MakeScene, ordinary: Caller) -> None:
     scene = new_scene(owner=ordinary.uid, caller=ordinary)
     scene.write("notes.txt", "one\n")
     text = plan(task("1", "test -s made.txt"), task("2", "test -s claude.txt"))
@@ -70,7 +70,7 @@ def test_for_an_ordinary_caller_with_claude(new_scene: MakeScene, ordinary: Call
     assert (scene.state.stat().st_mode & 0o777) == 0o700
 
 
-def test_what_failed_belongs_to_the_owner_too(new_scene: MakeScene, ordinary: Caller) -> None:
+def test_files_of_a_failed_attempt_belong_to_the_owner_too(new_scene: MakeScene, ordinary: Caller) -> None:
     scene = new_scene(owner=ordinary.uid, caller=ordinary)
     scene.write("notes.txt", "one\n")
     scene.commit(plan__md=plan(task("1", "false")), agent__sh=WORKS)
@@ -81,7 +81,7 @@ def test_what_failed_belongs_to_the_owner_too(new_scene: MakeScene, ordinary: Ca
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of somebody else")
-def test_an_ordinary_caller_in_a_folder_of_somebody_else_is_refused(
+def test_an_ordinary_caller_is_refused_in_a_folder_of_another_user(
     new_scene: MakeScene, ordinary: Caller
 ) -> None:
     scene = new_scene(owner=0, caller=ordinary)

@@ -69,19 +69,19 @@ async def test_an_exit_code_is_a_value(container: CodingAgentContainer) -> None:
     assert (done.exit_code, done.stdout, done.stderr) == (7, "out\n", "err\n")
 
 
-async def test_standard_input_and_bytes_that_are_no_text(container: CodingAgentContainer) -> None:
+async def test_standard_input_and_bytes_that_are_not_text(container: CodingAgentContainer) -> None:
     done = await container.exec(["cat"], timeout=30, stdin=b"a\xff\xfeb")
     assert done.stdout == "a\ufffd\ufffdb"
 
 
-async def test_over_its_time_what_it_began_is_killed(container: CodingAgentContainer) -> None:
+async def test_processes_of_a_command_over_its_time_are_killed(container: CodingAgentContainer) -> None:
     with pytest.raises(CodingAgentTimeout):
         await container.exec(["sh", "-c", "sleep 300 & sleep 300"], timeout=1)
     left = await container.exec(["sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"], timeout=30)
     assert "sleep 300" not in left.stdout
 
 
-async def test_start_silently_replaces_what_has_its_name(
+async def test_start_replaces_a_container_of_the_same_name(
     container: CodingAgentContainer, name: str, folder: Path
 ) -> None:
     before = inspect(name)["Id"]
@@ -116,7 +116,7 @@ async def test_stop_does_not_hide_the_error_that_led_there(container: CodingAgen
             await container.stop()
 
 
-async def test_a_folder_that_is_not_there_is_an_error_and_not_made(name: str, folder: Path) -> None:
+async def test_a_missing_folder_is_an_error_and_is_not_made(name: str, folder: Path) -> None:
     missing = folder / "missing"
     with pytest.raises(CodingAgentError):
         await CodingAgentContainer(container_name=name).start(missing)

@@ -69,7 +69,7 @@ def saved_tree(scene: Scene, run: str) -> str:
     )
 
 
-def test_ctrl_c_stops_in_order_and_resume_goes_on_in_the_same_session(new_scene: MakeScene) -> None:
+def test_ctrl_c_stops_in_order_and_resume_continues_the_session(new_scene: MakeScene) -> None:
     scene = claude_scene(new_scene)
     command, session = start_and_hang(scene)
     with command:
@@ -124,7 +124,7 @@ def check_stopped(scene: Scene, stopped: Done) -> None:
     assert scene.status(stopped.run)["status"] == "interrupted"
 
 
-def test_a_killed_run_goes_on_with_its_tree_and_its_session(new_scene: MakeScene) -> None:
+def test_a_killed_run_resumes_with_its_tree_and_its_session(new_scene: MakeScene) -> None:
     scene = claude_scene(new_scene)
     command, session = start_and_hang(scene)
     with command:
@@ -139,7 +139,7 @@ def test_a_killed_run_goes_on_with_its_tree_and_its_session(new_scene: MakeScene
     assert saved_tree(scene, resumed.run) == "one"
 
 
-def test_calls_before_the_kill_count_for_what_the_session_says_after_it(new_scene: MakeScene) -> None:
+def test_tool_calls_before_a_kill_count_for_the_resumed_session(new_scene: MakeScene) -> None:
     """The work was all done before; what goes on has only to report it."""
     scene = new_scene()
     steps = [bash("echo one > made.txt"), bash(HANGS), outcome()]
@@ -215,7 +215,7 @@ def kill(command: Living, numbers: list[int]) -> None:
     numbers += [event["n"] for event in killed.events]
 
 
-def test_killed_at_each_instant_in_turn(new_scene: MakeScene) -> None:
+def test_a_run_killed_after_each_fact_can_be_resumed(new_scene: MakeScene) -> None:
     """The same run is killed right after each of these events and gone on with each time."""
     scene = three_tasks(new_scene)
     numbers: list[int] = []
@@ -238,7 +238,7 @@ def test_killed_at_each_instant_in_turn(new_scene: MakeScene) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_killed_after_any_delay(new_scene: MakeScene, seed: int) -> None:
+def test_a_run_killed_after_a_random_delay_can_be_resumed(new_scene: MakeScene, seed: int) -> None:
     scene = three_tasks(new_scene)
     delays = random.Random(seed)
     numbers: list[int] = []
@@ -255,7 +255,7 @@ def test_killed_after_any_delay(new_scene: MakeScene, seed: int) -> None:
     assert numbers == sorted(set(numbers))
 
 
-def test_an_interrupted_attempt_is_not_charged(new_scene: MakeScene) -> None:
+def test_an_interrupted_attempt_does_not_count(new_scene: MakeScene) -> None:
     """Killed in its only attempt, the task still has it."""
     scene = new_scene()
     agent = f"{REPORT}\nif test $ORCHESTRATOR_ATTEMPT = 1; then {HANGS}; fi\n"
@@ -270,7 +270,7 @@ def test_an_interrupted_attempt_is_not_charged(new_scene: MakeScene) -> None:
     assert [event["attempt"] for event in done.of("attempt_started")] == [2]
 
 
-def test_killed_while_it_looks_up_the_agents_program(new_scene: MakeScene) -> None:
+def test_a_kill_during_the_lookup_of_the_agents_program(new_scene: MakeScene) -> None:
     """The container that looks into the image is left behind, before there is a run; the next start works."""
     scene = three_tasks(new_scene)
     caught = False
@@ -287,7 +287,9 @@ def test_killed_while_it_looks_up_the_agents_program(new_scene: MakeScene) -> No
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
-def test_a_reader_that_goes_away_does_not_change_the_run(new_scene: MakeScene, options: list[str]) -> None:
+def test_closing_the_reader_of_the_output_does_not_change_the_run(
+    new_scene: MakeScene, options: list[str]
+) -> None:
     """`orchestrator run … | head -1`: the run goes on to its end, and its exit code tells the truth."""
     scene = three_tasks(new_scene)
     pipe = ("bash", "-c", '"$@" | head -n 1; exit ${PIPESTATUS[0]}', "bash")

@@ -36,7 +36,7 @@ def call(summary: str = "ls", name: str = "Bash") -> ToolCall:
     return ToolCall(id="1", name=name, summary=summary)
 
 
-def test_texts_are_gathered_until_the_next_tool() -> None:
+def test_text_is_collected_until_the_next_tool_call() -> None:
     facts = heard(Text(text="one"), Text(text="two"), call(), Unknown(line="three"))
     assert facts == [
         AgentText(text="one\ntwo"),
@@ -45,7 +45,7 @@ def test_texts_are_gathered_until_the_next_tool() -> None:
     ]
 
 
-def test_what_says_nothing_is_no_fact() -> None:
+def test_empty_text_and_other_events_make_no_facts() -> None:
     assert (
         heard(
             Text(text=" \n"), Unknown(line=""), SessionStarted(session="s"), ToolResult(id="1", is_error=True)
@@ -54,14 +54,14 @@ def test_what_says_nothing_is_no_fact() -> None:
     )
 
 
-def test_a_million_lines_are_one_bounded_fact() -> None:
+def test_a_million_lines_become_one_fact_of_limited_size() -> None:
     (fact,) = heard(*(Text(text="x" * 99) for _ in range(10_000)))
     assert isinstance(fact, AgentText)
     assert len(fact.text) < MAX_CHARACTERS + 100
     assert fact.text.endswith(f"… and {10_000 * 100 - 1 - MAX_CHARACTERS} more characters")
 
 
-def test_control_codes_and_lines_end_here() -> None:
+def test_control_codes_and_line_ends_are_removed() -> None:
     facts = heard(Text(text="\x1b[2Jgone\ud800"), call(summary="rm\n\x1b[1A" + "x" * 1000, name="Ba\nsh"))
     text, tool = facts
     assert text == AgentText(text="[2Jgone?")
@@ -69,7 +69,7 @@ def test_control_codes_and_lines_end_here() -> None:
     assert tool.name == "Ba sh" and tool.summary.startswith("rm [1Axx") and len(tool.summary) == 300
 
 
-async def test_gathered_text_is_written_by_itself() -> None:
+async def test_collected_text_is_appended_after_a_while() -> None:
     written = asyncio.Event()
     facts: Facts = []
 

@@ -67,13 +67,13 @@ def test_a_parked_attempt_keeps_its_tree(tmp_path: Path) -> None:
         project.do(cancel(project.host, report.run))
 
 
-def test_only_lines_that_are_whole_are_heard_again(tmp_path: Path) -> None:
+def test_only_whole_lines_are_replayed(tmp_path: Path) -> None:
     assert list(stored_lines(tmp_path)) == []
     (tmp_path / STDOUT_FILE).write_bytes(b"one\n\ntwo\nunfinished")
     assert list(stored_lines(tmp_path)) == [b"one", b"", b"two"]
 
 
-def test_a_container_that_is_gone_needs_no_stopping(tmp_path: Path) -> None:
+def test_stopping_a_removed_container_does_nothing(tmp_path: Path) -> None:
     with TemporaryProject(tmp_path) as project:
         before = project.clock.monotonic()
         project.do(kill(project.engine, "absent"))

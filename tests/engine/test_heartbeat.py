@@ -37,7 +37,7 @@ def test_nothing_is_due_before_the_beginning_and_after_the_end(clock: FakeClock)
     assert due_seconds(clock, heartbeat, 100) == []
 
 
-def test_it_says_what_the_last_line_is(clock: FakeClock) -> None:
+def test_the_last_line_of_output_is_shown(clock: FakeClock) -> None:
     heartbeat = Heartbeat(clock)
     heartbeat.begin("verify-1")
     heartbeat.printed(b"first\n" + b"x" * 5000)

@@ -72,7 +72,7 @@ def check_nothing_left(project: TemporaryProject) -> None:
     project.git("fsck", "--strict")
 
 
-def test_a_happy_run_is_one_story(make_project: MakeProject) -> None:
+def test_listeners_and_journal_have_the_same_facts_in_order(make_project: MakeProject) -> None:
     heard: list[Fact] = []
     project = make_project(tasks=("1", "2"))
     report = project.run(listeners=(heard.append,))
@@ -124,7 +124,7 @@ def test_a_gate_that_fails_twice_and_then_passes(make_project: MakeProject) -> N
         *("crash", "no outcome", "says failed", "does nothing", "done but exit 9"),
     ],
 )
-def test_an_attempt_that_ends_badly_is_made_again(
+def test_an_attempt_that_ends_badly_is_followed_by_another(
     make_project: MakeProject, steps: tuple[Step, ...], status: str, reason: str
 ) -> None:
     project = make_project({("1", 1): steps}, settings=LIMITS)
@@ -157,7 +157,7 @@ def test_a_provider_that_refuses_parks_the_run(make_project: MakeProject, steps:
     check_nothing_left(project)
 
 
-def test_a_container_that_somebody_removes_charges_nobody(make_project: MakeProject) -> None:
+def test_an_attempt_whose_container_is_removed_from_outside_does_not_count(make_project: MakeProject) -> None:
     removing = []
 
     def remove(process: Process) -> None:
@@ -172,7 +172,7 @@ def test_a_container_that_somebody_removes_charges_nobody(make_project: MakeProj
     check_nothing_left(project)
 
 
-def test_an_engine_that_goes_away_in_an_attempt(make_project: MakeProject) -> None:
+def test_losing_the_engine_during_an_attempt_parks_the_run(make_project: MakeProject) -> None:
     def leave(process: Process) -> None:
         project.engine.is_away = True
 
@@ -185,7 +185,7 @@ def test_an_engine_that_goes_away_in_an_attempt(make_project: MakeProject) -> No
     check_nothing_left(project)
 
 
-def test_an_engine_that_goes_away_under_a_gate_is_no_verdict(make_project: MakeProject) -> None:
+def test_losing_the_engine_during_a_gate_gives_no_verdict(make_project: MakeProject) -> None:
     def leave(process: Process) -> int:
         project.engine.is_away = not returned
         return 0 if process.path("task-1.txt").exists() else 1
@@ -233,7 +233,7 @@ def test_a_question_waits_for_its_answer(make_project: MakeProject) -> None:
     assert [attempt.task for attempt in project.agent.attempts] == ["1"]
 
 
-def test_a_listener_that_raises_misses_its_fact_and_the_run_goes_on(make_project: MakeProject) -> None:
+def test_a_listener_that_raises_misses_its_fact_and_the_run_continues(make_project: MakeProject) -> None:
     heard: list[int] = []
 
     def broken(fact: Fact) -> None:
@@ -266,7 +266,7 @@ def test_what_a_user_changes_between_two_runs_is_committed_as_theirs(make_projec
     check_nothing_left(project)
 
 
-def test_undo_brings_the_branch_back_and_the_task_is_done_again(make_project: MakeProject) -> None:
+def test_undo_moves_the_branch_and_resume_repeats_the_task(make_project: MakeProject) -> None:
     project = make_project(tasks=("1", "2"))
     project.run()
     before = project.git("rev-parse", "work~1")

@@ -25,7 +25,7 @@ async def said() -> bytes:
     return (await subprocesses.run(["bash", "-c", "echo real"], timeout=30)).stdout
 
 
-async def test_the_trick_works_where_no_repository_is(planted: Path) -> None:
+async def test_the_planted_program_runs_outside_of_a_repository(planted: Path) -> None:
     assert await said() == b"planted\n"
 
 

@@ -36,7 +36,7 @@ def project(tmp_path: Path) -> Iterator[TemporaryProject]:
         yield project
 
 
-def test_these_are_all_kinds_of_a_run_that_goes_well(project: TemporaryProject) -> None:
+def test_the_listed_kinds_are_all_kinds_of_a_successful_run(project: TemporaryProject) -> None:
     report = project.run()
     assert {(fact.task, fact.body.kind) for fact in project.facts(report.run)} == {
         *EVERY_KIND,
@@ -59,7 +59,7 @@ def test_a_killed_run_is_resumed(
     check_nothing_lost(project, report)
 
 
-def test_cancelling_a_killed_run_keeps_what_its_attempt_did(
+def test_cancelling_a_killed_run_keeps_the_work_of_its_attempt(
     project: TemporaryProject, tmp_path: Path
 ) -> None:
     run_and_kill(project, tmp_path / "containers", "2", "agent_tool")

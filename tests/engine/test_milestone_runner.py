@@ -215,7 +215,7 @@ async def test_a_journal_that_cannot_be_followed_stops_nothing() -> None:
     assert summary(await Deaf(ONE).to_its_end()) == ("completed", 0)
 
 
-async def test_the_caller_may_cancel_and_hears_of_it_after_the_end_is_stored() -> None:
+async def test_a_cancelling_caller_gets_cancelled_error_after_the_end_is_stored() -> None:
     run = Run(ONE, of_1=forever)
     running = asyncio.create_task(run.to_its_end())
     await until(run, at_work=1)
@@ -270,7 +270,7 @@ async def test_a_run_that_cannot_be_set_up_leaves_no_trace() -> None:
     assert run.log[-2:] == ["run forgotten", "run failed"]
 
 
-async def test_a_setup_that_fails_once_there_is_work_parks_the_run() -> None:
+async def test_a_setup_that_fails_after_the_first_commit_parks_the_run() -> None:
     run = Run(ONE, of_1=failing(SetupFailed("no such package")))
     assert summary(await run.to_its_end()) == ("parked", 4)
     assert "run forgotten" not in run.log

@@ -26,7 +26,9 @@ def targets(folder: Path, folders: AttemptFolders, *paths: str) -> list[str]:
     return [mount.target for mount in mounts if isinstance(mount, AnonymousVolume)]
 
 
-def test_a_missing_folder_is_made_as_the_owner_and_taken_away(folder: Path, folders: AttemptFolders) -> None:
+def test_a_missing_folder_is_made_as_its_owner_and_removed_again(
+    folder: Path, folders: AttemptFolders
+) -> None:
     (folder / "web").mkdir()
     assert targets(folder, folders, ".venv/", "web/node_modules/") == [
         "/workspace/.venv",
@@ -45,7 +47,7 @@ def test_the_users_own_folder_stays_empty_or_not(folder: Path, folders: AttemptF
     assert (folder / ".venv").is_dir()
 
 
-def test_a_made_folder_that_is_not_empty_any_more_stays(folder: Path, folders: AttemptFolders) -> None:
+def test_a_made_folder_that_has_content_by_now_stays(folder: Path, folders: AttemptFolders) -> None:
     targets(folder, folders, ".venv/")
     (folder / ".venv" / "file").write_text("put there by somebody")
     remove_overlay_folders(folder, folders)
@@ -53,7 +55,9 @@ def test_a_made_folder_that_is_not_empty_any_more_stays(folder: Path, folders: A
 
 
 @pytest.mark.parametrize("what", ["link", "link to nothing", "file", "link above", "nothing above"])
-def test_where_no_volume_can_lie_none_does(folder: Path, folders: AttemptFolders, what: str) -> None:
+def test_a_place_that_is_taken_gets_no_volume_and_is_not_touched(
+    folder: Path, folders: AttemptFolders, what: str
+) -> None:
     path = "deps"
     if what == "link":
         (folder / "elsewhere").mkdir()
@@ -74,7 +78,7 @@ def test_where_no_volume_can_lie_none_does(folder: Path, folders: AttemptFolders
     assert sorted(str(each) for each in folder.rglob("*")) == before
 
 
-def test_caches_of_compiled_files_are_not_worth_a_volume(folder: Path, folders: AttemptFolders) -> None:
+def test_caches_of_compiled_files_get_no_volume(folder: Path, folders: AttemptFolders) -> None:
     (folder / "src").mkdir()
     assert targets(folder, folders, "src/__pycache__/") == []
 
@@ -85,7 +89,7 @@ def masked(folder: Path, folders: AttemptFolders, *paths: str) -> dict[str, str]
     return {mount.target: mount.source.name for mount in mounts if isinstance(mount, Bind)}
 
 
-def test_files_and_folders_are_masked_by_their_like(folder: Path, folders: AttemptFolders) -> None:
+def test_files_are_masked_by_a_file_and_folders_by_a_folder(folder: Path, folders: AttemptFolders) -> None:
     (folder / ".env").write_text("x")
     (folder / "secrets").mkdir()
     assert masked(folder, folders, ".env", "secrets", "absent") == {
@@ -94,7 +98,7 @@ def test_files_and_folders_are_masked_by_their_like(folder: Path, folders: Attem
     }
 
 
-def test_what_a_link_leads_to_is_masked_where_it_lies(folder: Path, folders: AttemptFolders) -> None:
+def test_the_target_of_a_link_is_masked(folder: Path, folders: AttemptFolders) -> None:
     (folder / "config").mkdir()
     (folder / "config" / "env").write_text("x")
     (folder / ".env").symlink_to("config/env")
@@ -102,7 +106,9 @@ def test_what_a_link_leads_to_is_masked_where_it_lies(folder: Path, folders: Att
 
 
 @pytest.mark.parametrize("leads_to", ["../outside", "nothing", ".git/config", "pipe", "."])
-def test_what_cannot_be_masked_is_left_alone(folder: Path, folders: AttemptFolders, leads_to: str) -> None:
+def test_a_link_to_something_that_cannot_be_masked_is_left_alone(
+    folder: Path, folders: AttemptFolders, leads_to: str
+) -> None:
     (folder.parent / "outside").write_text("not visible in the container")
     (folder / ".git").mkdir()
     (folder / ".git" / "config").write_text("")

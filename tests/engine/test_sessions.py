@@ -49,7 +49,7 @@ def carried(home: Path) -> dict[str, bytes]:
     return found
 
 
-def test_session_files_are_carried_and_nothing_else_is(old: Path, new: Path) -> None:
+def test_session_files_are_copied_and_nothing_else(old: Path, new: Path) -> None:
     write(old / EXTRAS / "sub" / "agent.jsonl", b"more")
     write(old / ".bashrc", b"evil")
     write(old / ".agent" / "settings.json", b"hooks")
@@ -109,7 +109,7 @@ PLACES = [".agent", ".agent/projects", SESSION, EXTRAS, f"{EXTRAS}/inner"]
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.__name__)
-def test_a_trap_at_any_place_carries_nothing_from_outside(
+def test_a_trap_at_any_place_copies_nothing_from_outside(
     tmp_path: Path, new: Path, trap: Trap, place: str
 ) -> None:
     secret = write(tmp_path / "secrets" / "s.jsonl", b"secret")
@@ -147,12 +147,12 @@ def test_an_agent_without_session_files_has_no_session(old: Path, new: Path) -> 
     assert carried(new) == {}
 
 
-def test_a_home_that_is_gone_carries_nothing(tmp_path: Path, new: Path) -> None:
+def test_a_missing_home_copies_nothing(tmp_path: Path, new: Path) -> None:
     carry_session(tmp_path / "gone", new, FILES, ME)
     assert carried(new) == {}
 
 
-def test_deep_trees_are_cut(old: Path, new: Path) -> None:
+def test_folders_below_the_depth_limit_are_left_out(old: Path, new: Path) -> None:
     deep = old / EXTRAS
     for level in range(MAX_DEPTH + 20):
         write(deep / f"file{level}")
@@ -162,7 +162,9 @@ def test_deep_trees_are_cut(old: Path, new: Path) -> None:
     assert f"{EXTRAS}/file0" in carried(new)
 
 
-def test_what_is_too_large_is_left_out(old: Path, new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_over_the_size_limit_are_left_out(
+    old: Path, new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sessions, "MAX_BYTES", 1000)
     with (old / SESSION).open("wb") as sparse:
         sparse.truncate(10**12)
@@ -173,7 +175,7 @@ def test_what_is_too_large_is_left_out(old: Path, new: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("folders", [False, True], ids=["files", "folders"])
-def test_what_is_too_many_is_left_out(
+def test_entries_over_the_number_limit_are_left_out(
     old: Path, new: Path, monkeypatch: pytest.MonkeyPatch, folders: bool
 ) -> None:
     monkeypatch.setattr(sessions, "MAX_ENTRIES", 20)
@@ -184,7 +186,7 @@ def test_what_is_too_many_is_left_out(
     assert len(list(new.rglob("*"))) <= 20 + len(Path(SESSION).parts)
 
 
-def test_names_that_are_not_utf_8_are_carried(old: Path, new: Path) -> None:
+def test_names_that_are_not_utf_8_are_copied(old: Path, new: Path) -> None:
     write(Path(os.fsdecode(os.fsencode(old / EXTRAS) + b"/\xff\xfe")))
     carry_session(old, new, FILES, ME)
     assert (new / EXTRAS / os.fsdecode(b"\xff\xfe")).is_file()

@@ -60,7 +60,7 @@ async def test_being_cancelled_asks_the_work_to_stop_and_waits_for_its_end() -> 
     assert stop.reason == "by me"
 
 
-async def test_listening_ends_with_what_it_is_for() -> None:
+async def test_listening_ends_with_the_block() -> None:
     log: list[str] = []
 
     async def listen() -> None:

@@ -20,7 +20,7 @@ def test_a_new_branch_is_made_at_head_and_head_stays_on_it(scene: Scene) -> None
     assert (scene.git("rev-parse", "main"), status(scene)) == (base, [])
 
 
-def test_a_run_goes_on_top_of_the_branch_that_head_is_on(scene: Scene) -> None:
+def test_a_run_adds_to_the_branch_that_is_checked_out(scene: Scene) -> None:
     begin(scene, t1=MAKES)
     scene.git("switch", "-q", "-c", "work")
     scene.git("commit", "-q", "--allow-empty", "-m", "by the user")

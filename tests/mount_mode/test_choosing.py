@@ -87,7 +87,7 @@ def test_new_starts_over_and_the_unfinished_run_is_cancelled(scene: Scene) -> No
     assert run(scene).of("attempt_started") == []
 
 
-def test_resume_goes_on_with_the_one_unfinished_run_and_lists_several(scene: Scene) -> None:
+def test_resume_continues_the_only_unfinished_run_and_lists_several(scene: Scene) -> None:
     begin(scene, task("1", "test -e allowed"), **MAKES)
     scene.write("other.md", (scene.folder / "plan.md").read_text().replace("`work`", "`main`"))
     scene.git("add", "-A")
@@ -105,7 +105,9 @@ def test_resume_goes_on_with_the_one_unfinished_run_and_lists_several(scene: Sce
     assert scene.orchestrator("resume", "plan.md", "--json", *ONCE).exit_code == 0
 
 
-def test_what_cannot_be_committed_is_refused_before_an_unfinished_run_is_given_up(scene: Scene) -> None:
+def test_changes_that_cannot_be_committed_are_refused_before_an_unfinished_run_is_cancelled(
+    scene: Scene,
+) -> None:
     begin(scene, task("1", "test -e never"), **MAKES)
     unfinished = run(scene)
     scene.write("s/git~1", "x\n")

@@ -34,7 +34,7 @@ def begin_with_a_wrong_command(scene: Scene) -> Done:
 
 
 @pytest.mark.parametrize("words", [("resume", "--json"), ("run", "plan.md", "--json")], ids=["resume", "run"])
-def test_a_corrected_command_is_asked_of_the_tree_as_it_is(scene: Scene, words: tuple[str, ...]) -> None:
+def test_a_corrected_command_runs_on_the_present_tree(scene: Scene, words: tuple[str, ...]) -> None:
     failed = begin_with_a_wrong_command(scene)
     edit(scene, "test -e wrong.txt", "test -s 2.txt")
     done = scene.orchestrator(*words)
@@ -49,7 +49,7 @@ def test_a_corrected_command_is_asked_of_the_tree_as_it_is(scene: Scene, words: 
     assert (again.exit_code, again.events) == (0, again.of("run_ended"))
 
 
-def test_tasks_that_came_and_went_and_a_second_edit(scene: Scene) -> None:
+def test_tasks_are_added_and_removed_and_the_plan_is_edited_again(scene: Scene) -> None:
     begin(scene, task("1"), task("2", "test -e wrong.txt"), task("3"), **MAKES)
     scene.write(
         "agent.sh", agent({**{k.removeprefix("t"): v for k, v in MAKES.items()}, "4": "echo > 4.txt"})
@@ -84,7 +84,7 @@ def test_a_finished_task_that_was_edited_is_kept_or_done_again(scene: Scene) -> 
     assert subjects(scene, "main").count("1: Do it well") == 1
 
 
-def test_what_was_done_again_can_be_taken_back_with_what_was_done_before(scene: Scene) -> None:
+def test_undo_of_a_redone_task_removes_its_earlier_commit_too(scene: Scene) -> None:
     begin_with_a_wrong_command(scene)
     scene.git("stash", "-u")
     redone = resume(scene, "--redo", "1")
@@ -113,7 +113,7 @@ def test_the_agent_reads_an_edited_task_in_a_new_session(scene: Scene) -> None:
     assert check in prompt
 
 
-def test_ticks_leave_no_doubt_and_a_task_called_done_is_not_begun(scene: Scene) -> None:
+def test_a_ticked_task_is_accepted_as_done_and_not_started(scene: Scene) -> None:
     begin(scene, task("1"), task("2", "test -e wrong.txt"), task("3"), **MAKES)
     run(scene)
     edit(scene, "- [ ] done", "- [x] done")
@@ -132,14 +132,16 @@ def test_ticks_leave_no_doubt_and_a_task_called_done_is_not_begun(scene: Scene) 
         (("--keep", "1", "--redo", "1"), "to be kept and to be done again"),
     ],
 )
-def test_what_cannot_be_kept_or_done_again(scene: Scene, words: tuple[str, ...], says: str) -> None:
+def test_keep_and_redo_refuse_tasks_that_they_do_not_fit(
+    scene: Scene, words: tuple[str, ...], says: str
+) -> None:
     begin_with_a_wrong_command(scene)
     refused = resume(scene, *words)
     assert (refused.exit_code, refused.stdout) == (2, b"")
     assert says in refused.err
 
 
-def test_a_begun_task_that_is_gone_and_a_plan_that_cannot_be_read_are_refused(scene: Scene) -> None:
+def test_a_plan_without_a_started_task_and_an_unreadable_plan_are_refused(scene: Scene) -> None:
     begin_with_a_wrong_command(scene)
     edit(scene, "## Task 2", "## Task 3")
     gone = resume(scene)
@@ -151,7 +153,7 @@ def test_a_begun_task_that_is_gone_and_a_plan_that_cannot_be_read_are_refused(sc
     assert "plan.md:" in twice.err
 
 
-def test_what_an_attempt_made_of_the_plan_is_not_taken_and_said(scene: Scene) -> None:
+def test_a_plan_that_an_attempt_changed_is_not_used_and_reported(scene: Scene) -> None:
     easy = "sed -i 's/test -e wrong.txt/true/' plan.md; echo 2 > 2.txt"
     begin(scene, task("1"), task("2", "test -e wrong.txt"), t1="echo 1 > 1.txt", t2=easy)
     assert run(scene).exit_code == 1
@@ -164,7 +166,7 @@ def test_what_an_attempt_made_of_the_plan_is_not_taken_and_said(scene: Scene) ->
     assert (mine.exit_code, len(mine.of("plan_taken"))) == (0, 1), mine
 
 
-def test_an_edit_while_an_attempt_was_cut_off_waits_for_the_next_resume(scene: Scene) -> None:
+def test_an_edit_during_an_interrupted_attempt_waits_for_the_next_resume(scene: Scene) -> None:
     begin(scene, task("1", "test -e wrong.txt"), t1="echo 1 > 1.txt; test -e go || exec sleep 600")
     with scene.start("run", "plan.md", "--json", *AGENT, "-c", "limits.attempts=1") as command:
         command.until("attempt_started")
@@ -179,7 +181,7 @@ def test_an_edit_while_an_attempt_was_cut_off_waits_for_the_next_resume(scene: S
 
 
 @pytest.mark.parametrize("first", ["redone", "new"])
-def test_what_a_failed_attempt_left_is_neither_the_next_tasks_nor_the_persons(
+def test_files_that_a_failed_attempt_left_are_neither_the_next_tasks_nor_the_users(
     scene: Scene, first: str
 ) -> None:
     begin_with_a_wrong_command(scene)
@@ -195,7 +197,7 @@ def test_what_a_failed_attempt_left_is_neither_the_next_tasks_nor_the_persons(
     assert started(done) == [("1", 2) if first == "redone" else ("3", 1), ("2", 2)], done
 
 
-def test_nothing_is_done_again_while_an_attempt_has_no_end(scene: Scene) -> None:
+def test_redo_is_refused_while_an_attempt_has_no_end(scene: Scene) -> None:
     begin(
         scene, task("1"), task("2"), t1="echo 1 >> 1.txt", t2="echo 2 > 2.txt; test -e go || exec sleep 600"
     )
@@ -210,7 +212,7 @@ def test_nothing_is_done_again_while_an_attempt_has_no_end(scene: Scene) -> None
     assert resume(scene).exit_code == 0
 
 
-def test_a_redone_commit_that_is_taken_off_is_not_replaced_by_the_one_before(scene: Scene) -> None:
+def test_a_redone_commit_that_the_user_removes_is_not_replaced_by_the_earlier_one(scene: Scene) -> None:
     begin(scene, task("1"), task("2", "test -e wrong.txt"), t1="echo 1 >> 1.txt", t2="true")
     run(scene)
     redone = resume(scene, "--redo", "1")
@@ -221,7 +223,7 @@ def test_a_redone_commit_that_is_taken_off_is_not_replaced_by_the_one_before(sce
     assert ("1", 3) in started(again)
 
 
-def test_a_plan_that_an_attempt_left_is_told_when_a_new_run_takes_it(scene: Scene) -> None:
+def test_a_new_run_reports_that_its_plan_was_left_by_an_attempt(scene: Scene) -> None:
     begin(scene, task("1", "test -s 1.txt"), t1="echo 1 > 1.txt; sed -i 's/test -s 1.txt/true/' plan.md")
     assert run(scene).exit_code == 0
     again = run(scene)

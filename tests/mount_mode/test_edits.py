@@ -22,12 +22,12 @@ def failed(scene: Scene) -> Scene:
     return scene
 
 
-def test_a_failed_attempt_is_left_as_it_is_to_be_looked_at(failed: Scene) -> None:
+def test_the_files_of_a_failed_attempt_stay_in_the_folder(failed: Scene) -> None:
     assert status(failed) == [" D gone.txt", "?? made.txt", "?? more.txt"]
     assert failed.git("rev-parse", "work") == failed.git("rev-parse", "main")
 
 
-def test_what_was_mended_by_hand_needs_no_agent(failed: Scene) -> None:
+def test_work_that_the_user_fixed_needs_no_agent(failed: Scene) -> None:
     failed.write("made.txt", "right\n")
     done = resume(failed)
     assert done.exit_code == 0, done
@@ -64,7 +64,7 @@ def test_all_kinds_of_edits_become_a_commit_of_the_users_own(failed: Scene) -> N
     assert status(failed) == []
 
 
-def test_what_was_staged_and_then_changed_again_can_be_had_back(failed: Scene) -> None:
+def test_staged_content_that_was_changed_again_is_saved_and_named(failed: Scene) -> None:
     failed.write("user.txt", "staged words\n")
     failed.git("add", "user.txt")
     failed.write("user.txt", "later words\n")
@@ -95,7 +95,7 @@ def test_edits_that_the_user_committed_are_not_committed_again(failed: Scene) ->
     assert status(failed) == []
 
 
-def test_a_folder_that_became_a_file_and_back_is_committed_as_it_is(scene: Scene) -> None:
+def test_a_folder_that_became_a_file_and_a_folder_again_is_committed(scene: Scene) -> None:
     scene.write("shape/one.txt", "1\n")
     scene.write("flat", "2\n")
     begin(scene, task("1", *RIGHT), t1=WRONG)
@@ -110,7 +110,7 @@ def test_a_folder_that_became_a_file_and_back_is_committed_as_it_is(scene: Scene
     assert status(scene) == []
 
 
-def test_edits_to_what_an_attempt_touched_are_named_even_after_another_attempt(scene: Scene) -> None:
+def test_edits_to_files_of_an_attempt_are_named_even_after_another_attempt(scene: Scene) -> None:
     begin(scene, task("1", *RIGHT), t1="test -e made.txt && echo right > made.txt; echo x >> made.txt")
     run(scene)
     scene.write("made.txt", "half right\n")
@@ -125,7 +125,7 @@ def test_edits_to_what_an_attempt_touched_are_named_even_after_another_attempt(s
     assert "With changes by hand to: made.txt\n" in scene.git("log", "-1", "--format=%B")
 
 
-def test_the_users_words_in_the_hand_off_stay(scene: Scene) -> None:
+def test_the_users_edits_of_the_hand_off_document_stay(scene: Scene) -> None:
     begin(scene, task("1"), task("2", "test -e allowed.txt"), t1="echo 1 > one.txt", t2="echo 2 > two.txt")
     assert run(scene).exit_code == 1
     text = (scene.folder / "HANDOFF_plan.md").read_text()
@@ -137,7 +137,7 @@ def test_the_users_words_in_the_hand_off_stay(scene: Scene) -> None:
     assert status(scene) == []
 
 
-def test_nothing_is_begun_over_changes_that_are_not_committed(scene: Scene) -> None:
+def test_a_run_is_refused_over_uncommitted_changes(scene: Scene) -> None:
     begin(scene, t1="echo made > made.txt")
     scene.write("user.txt", "edited\n")
     scene.write("notes.txt", "loose\n")
@@ -148,7 +148,7 @@ def test_nothing_is_begun_over_changes_that_are_not_committed(scene: Scene) -> N
     assert scene.picture() == before
 
 
-def test_with_allow_dirty_they_are_committed_first_and_abandon_keeps_them(scene: Scene) -> None:
+def test_allow_dirty_commits_changes_first_and_abandon_keeps_them(scene: Scene) -> None:
     base = begin(scene, t1="echo made > made.txt")
     scene.write("user.txt", "edited\n")
     scene.write("notes.txt", "loose\n")
@@ -173,7 +173,7 @@ def test_guidance_reaches_the_agent_of_a_resumed_run(scene: Scene) -> None:
     assert len(done.of("attempt_started")) == 1
 
 
-def test_what_was_mended_and_staged_lands(failed: Scene) -> None:
+def test_a_fix_that_was_staged_lands(failed: Scene) -> None:
     failed.write("made.txt", "right\n")
     failed.git("add", "-A")
     done = resume(failed)
@@ -182,7 +182,7 @@ def test_what_was_mended_and_staged_lands(failed: Scene) -> None:
     assert status(failed) == []
 
 
-def test_what_mends_the_scenario_by_hand_is_committed_before_it_runs_again(scene: Scene) -> None:
+def test_the_users_fix_for_the_scenario_is_committed_before_it_runs_again(scene: Scene) -> None:
     begin(scene, t1="echo made > made.txt")
     scene.write(
         "plan.md", (scene.folder / "plan.md").read_text() + "\n## E2E Test\n```bash\ntest -s e2e.txt\n```\n"
@@ -197,14 +197,14 @@ def test_what_mends_the_scenario_by_hand_is_committed_before_it_runs_again(scene
     assert status(scene) == []
 
 
-def test_a_plan_that_an_attempt_replaces_is_told(scene: Scene) -> None:
+def test_an_attempt_that_replaces_the_plan_is_reported(scene: Scene) -> None:
     begin(scene, t1="rm plan.md; ln -s /etc/passwd plan.md; echo made > made.txt")
     done = run(scene)
     assert done.exit_code == 0, done
     assert any("the attempt changed plan.md" in event["text"] for event in done.of("notice"))
 
 
-def test_a_configuration_that_an_attempt_makes_is_its_work_and_said(scene: Scene) -> None:
+def test_a_configuration_that_an_attempt_makes_is_part_of_its_work_and_reported(scene: Scene) -> None:
     makes = "printf '[verify]\\nbuild = [\"true\"]\\n' > orchestrator.toml"
     begin(scene, t1=makes)
     done = run(scene)
@@ -215,7 +215,7 @@ def test_a_configuration_that_an_attempt_makes_is_its_work_and_said(scene: Scene
 
 
 @pytest.mark.parametrize("content", ["gar[bage", "[environment]\nrequired_files = ['nope']\n"])
-def test_a_configuration_that_an_attempt_spoils_holds_up_neither_resume_nor_abandon(
+def test_a_configuration_that_an_attempt_broke_stops_neither_resume_nor_abandon(
     scene: Scene, content: str
 ) -> None:
     spoils = f'echo 2 > 2.txt; printf "%s" "{content}" > orchestrator.toml; test -e ../mended && exit 1'

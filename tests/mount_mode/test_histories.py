@@ -59,9 +59,7 @@ turns = st.tuples(behaviours, st.lists(deeds, max_size=3), commands, kills)
     first=st.tuples(behaviours, st.lists(deeds, max_size=2), st.just(first_command), kills),
     others=st.lists(turns, min_size=1, max_size=4),
 )
-def test_nothing_of_the_users_is_ever_lost_and_the_next_command_works(
-    first: Turn, others: list[Turn]
-) -> None:
+def test_no_content_of_the_user_is_lost_and_the_next_command_works(first: Turn, others: list[Turn]) -> None:
     with contextmanager(scenes)() as make:
         history = History(make())
         try:

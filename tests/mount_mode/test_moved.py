@@ -46,7 +46,7 @@ def test_what_was_staged_during_an_attempt_parks_and_resume_lands(scene: Scene) 
     assert status(scene) == []
 
 
-def test_an_index_lock_left_by_somebody_is_named_before_anything_starts(scene: Scene) -> None:
+def test_an_index_lock_of_another_program_is_named_before_anything_starts(scene: Scene) -> None:
     begin(scene, t1="echo made > made.txt")
     lock = scene.write(".git/index.lock", "")
     done = run(scene)
@@ -72,7 +72,7 @@ def test_an_index_lock_left_during_an_attempt_parks_and_resume_lands(scene: Scen
     assert status(scene) == []
 
 
-def test_a_gc_of_the_users_between_attempts_takes_nothing_away(scene: Scene) -> None:
+def test_git_gc_between_attempts_removes_nothing_that_is_needed(scene: Scene) -> None:
     begin(scene, task("1"), task("2", "test -e allowed"), t1="echo 1 > 1.txt", t2="echo 2 > 2.txt")
     assert run(scene).exit_code == 1
     assert scene.orchestrator("undo", "plan.md", "1").exit_code == 0
@@ -91,7 +91,7 @@ def test_a_gc_of_the_users_between_attempts_takes_nothing_away(scene: Scene) -> 
     scene.git(f"--git-dir={own}", "fsck", "--no-dangling", *kept)
 
 
-def test_a_branch_that_is_gone_is_said_and_new_starts_over(scene: Scene) -> None:
+def test_a_missing_branch_is_reported_and_new_starts_over(scene: Scene) -> None:
     begin(scene, task("1", "test -e never"), t1="echo 1 > 1.txt")
     first = run(scene)
     assert first.exit_code == 1
@@ -116,7 +116,7 @@ def one_of_two(scene: Scene) -> str:
     return str(landed)
 
 
-def test_a_task_whose_commit_was_taken_off_the_branch_is_done_again(scene: Scene) -> None:
+def test_a_task_whose_commit_was_removed_from_the_branch_is_done_again(scene: Scene) -> None:
     landed = one_of_two(scene)
     scene.git("reset", "-q", "--hard", "HEAD~1")
     again = resume(scene)

@@ -23,7 +23,7 @@ def check_never_committed(scene: Scene) -> None:
     assert (scene.folder / ".env").read_text() == (scene.folder / "kept/file").read_text() == SECRET
 
 
-def test_it_is_in_no_commit_of_a_later_task(scene: Scene) -> None:
+def test_a_once_ignored_file_is_in_no_commit_of_a_later_task(scene: Scene) -> None:
     secret(scene, task("1", "test -s a.txt"), task("2", "test -s b.txt"), t2="echo b > b.txt")
     done = run(scene)
     assert done.exit_code == 0, done
@@ -32,7 +32,7 @@ def test_it_is_in_no_commit_of_a_later_task(scene: Scene) -> None:
     assert status(scene) == ["?? .env", "?? kept/file"]
 
 
-def test_it_is_no_edit_of_the_users_at_resume(scene: Scene) -> None:
+def test_a_once_ignored_file_is_not_an_edit_of_the_user_at_resume(scene: Scene) -> None:
     secret(scene, task("1", "test -s a.txt"), task("2", "test -s b.txt"), t2="echo c > c.txt")
     assert run(scene).exit_code == 1
     scene.write("b.txt", "by hand\n")
@@ -43,7 +43,7 @@ def test_it_is_no_edit_of_the_users_at_resume(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("words", [("undo", "1"), ("abandon",)], ids=" ".join)
-def test_it_is_not_taken_away_with_the_work(scene: Scene, words: tuple[str, ...]) -> None:
+def test_a_once_ignored_file_stays_when_the_work_is_undone(scene: Scene, words: tuple[str, ...]) -> None:
     secret(scene)
     done = run(scene)
     assert done.exit_code == 0, done

@@ -69,7 +69,7 @@ def orphan(scene: Scene, living: Living) -> str:
     return run_id
 
 
-def test_cancel_needs_no_owner(scene: Scene, orphan: str) -> None:
+def test_cancel_works_without_a_living_owner(scene: Scene, orphan: str) -> None:
     cancelled = scene.orchestrator("cancel", orphan)
     assert cancelled.exit_code == 0, cancelled
     assert scene.containers() == []
@@ -81,7 +81,7 @@ def test_cancel_needs_no_owner(scene: Scene, orphan: str) -> None:
     assert subjects(scene, "main")[-1] == "1: Do it"
 
 
-def test_undo_ends_what_a_killed_owner_left_at_work_before_it_touches_the_files(scene: Scene) -> None:
+def test_undo_stops_the_agent_of_a_killed_owner_before_it_changes_files(scene: Scene) -> None:
     begin(scene, task("1"), task("2"), t1="echo 1 > 1.txt", t2=WAITS)
     scene.write(".git/info/exclude", ".go\n")
     with scene.start("run", "plan.md", "--json", *AGENT) as living:
@@ -120,7 +120,7 @@ def test_clean_keeps_the_container_of_a_run_that_only_lost_its_owner(scene: Scen
     assert status(scene) == []
 
 
-def test_another_state_folders_container_in_the_folder_is_in_the_way_and_never_removed(
+def test_a_container_of_another_state_folder_stops_the_run_and_is_never_removed(
     scene: Scene, orphan: str
 ) -> None:
     (container,) = scene.containers()
@@ -137,7 +137,7 @@ def test_another_state_folders_container_in_the_folder_is_in_the_way_and_never_r
     scene.orchestrator("cancel", orphan)
 
 
-def test_what_is_over_is_removed_at_start_and_by_clean(scene: Scene) -> None:
+def test_containers_of_ended_attempts_are_removed_at_start_and_by_clean(scene: Scene) -> None:
     begin(scene, task("1"), t1="echo made > made.txt")
     done = run(scene)
     assert done.exit_code == 0, done
@@ -167,7 +167,7 @@ def test_what_is_over_is_removed_at_start_and_by_clean(scene: Scene) -> None:
         docker("rm", "-f", foreign, by_hand)
 
 
-def test_clean_drops_what_old_runs_kept_and_only_on_request(scene: Scene) -> None:
+def test_clean_removes_the_work_of_old_runs_only_on_request(scene: Scene) -> None:
     begin(scene, task("1"), t1="echo made > made.txt")
     done = run(scene)
     pinned = f"refs/ktrdr/{done.run}"

@@ -44,7 +44,7 @@ async def test_a_cancelled_sleeper_is_forgotten() -> None:
     assert clock.seconds_to_next() is None
 
 
-def test_hours_pass_in_no_time_when_everybody_waits() -> None:
+def test_hours_pass_at_once_when_every_task_waits() -> None:
     clock, order = FakeClock(), []
 
     async def tick(name: str, seconds: float, times: int) -> None:

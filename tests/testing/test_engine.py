@@ -175,7 +175,7 @@ def test_volumes_and_images(tmp_path: Path) -> None:
     _in_fake_time(tmp_path, {"install": install, "look": look}, body)
 
 
-def test_an_engine_that_is_away_answers_nothing_and_its_containers_go_on(tmp_path: Path) -> None:
+def test_an_unreachable_engine_fails_every_request_and_its_containers_continue(tmp_path: Path) -> None:
     async def body(engine: FakeEngine, clock: FakeClock) -> None:
         container = await engine.create(_spec("build"))
         await engine.start(container)
@@ -190,7 +190,7 @@ def test_an_engine_that_is_away_answers_nothing_and_its_containers_go_on(tmp_pat
     _in_fake_time(tmp_path, {"build": _two_hours}, body)
 
 
-def test_whoever_waits_for_a_container_that_is_taken_away_is_told(tmp_path: Path) -> None:
+def test_waiting_for_a_container_that_is_removed_from_outside_fails(tmp_path: Path) -> None:
     async def body(engine: FakeEngine, clock: FakeClock) -> None:
         async def take_it_away(process: Process) -> None:
             await process.clock.sleep(100)

@@ -28,7 +28,7 @@ def test_a_run_lands_every_task_on_its_branch(make_project: MakeProject) -> None
     assert [attempt.task for attempt in project.agent.attempts] == ["1", "2"]
 
 
-def test_what_an_agent_is_told_to_do_happens_in_fake_time(make_project: MakeProject) -> None:
+def test_the_script_of_an_agent_runs_in_fake_time(make_project: MakeProject) -> None:
     agent = ScriptedAgent({("1", 1): (waits(7000), exits(1)), ("1", 2): (waits(100), *works("1"))})
     project = make_project(agent=agent)
     begun = time.monotonic()
@@ -50,7 +50,7 @@ def test_commands_after_a_run(make_project: MakeProject) -> None:
     assert project.facts(report.run)[-1].body.kind == "run_ended"
 
 
-def test_git_says_what_is_wrong(make_project: MakeProject) -> None:
+def test_an_error_of_git_is_shown(make_project: MakeProject) -> None:
     project = make_project()
     with pytest.raises(RuntimeError, match="not a git command"):
         project.git("unheard-of")

@@ -29,7 +29,7 @@ def saved_by(output: str) -> str:
     return found[1]
 
 
-def test_what_was_staged_and_is_nowhere_else_can_be_had_again(done: Scene) -> None:
+def test_staged_content_that_is_nowhere_else_is_saved_by_undo(done: Scene) -> None:
     done.write("mine.txt", "staged\n")
     done.git("add", "mine.txt")
     done.write("mine.txt", "newer\n")
@@ -42,7 +42,7 @@ def test_what_was_staged_and_is_nowhere_else_can_be_had_again(done: Scene) -> No
     assert done.git("for-each-ref", "--contains", staged[1]) != ""
 
 
-def test_undo_takes_a_task_and_all_later_ones_back_and_resume_does_them_again(done: Scene) -> None:
+def test_undo_removes_a_task_and_all_later_ones_and_resume_repeats_them(done: Scene) -> None:
     before = done.git("rev-parse", "work")
     done.write(".git/info/exclude", "ignored/\n")
     done.write("ignored/mine.txt", "kept\n")
@@ -61,7 +61,7 @@ def test_undo_takes_a_task_and_all_later_ones_back_and_resume_does_them_again(do
     assert done.git("rev-parse", "work^{tree}") == done.git("rev-parse", f"{before}^{{tree}}")
 
 
-def test_what_lay_in_the_folder_can_be_had_back_as_the_command_says(done: Scene) -> None:
+def test_the_folder_from_before_can_be_restored_as_the_command_says(done: Scene) -> None:
     done.write("user.txt", "edited and not committed\n")
     done.write("notes.txt", "loose\n")
     taken = done.orchestrator("undo", "plan.md", "2")
@@ -90,7 +90,7 @@ def test_a_candidate_that_never_landed_can_be_fetched_as_the_documentation_says(
 
 
 @pytest.mark.parametrize("words", [("undo", "plan.md", "1"), ("abandon", "plan.md")], ids=["undo", "abandon"])
-def test_commits_of_the_users_on_top_are_never_taken_back(done: Scene, words: tuple[str, ...]) -> None:
+def test_undo_is_refused_below_commits_of_the_user(done: Scene, words: tuple[str, ...]) -> None:
     done.git("commit", "-q", "--allow-empty", "-m", "by the user")
     before = done.picture()
     refused = done.orchestrator(*words)
@@ -99,7 +99,7 @@ def test_commits_of_the_users_on_top_are_never_taken_back(done: Scene, words: tu
     assert done.picture() == before
 
 
-def test_abandon_goes_back_to_the_base_and_the_run_is_over(done: Scene) -> None:
+def test_abandon_returns_to_the_base_and_ends_the_run(done: Scene) -> None:
     abandoned = done.orchestrator("abandon", "plan.md")
     assert abandoned.exit_code == 0, abandoned
     assert (subjects(done, "main"), status(done)) == ([], [])
@@ -111,7 +111,7 @@ def test_abandon_goes_back_to_the_base_and_the_run_is_over(done: Scene) -> None:
     assert subjects(done, "main") == ["1: Do it", "2: Do it"]
 
 
-def test_abandon_clears_away_what_a_failed_attempt_left(scene: Scene) -> None:
+def test_abandon_removes_the_files_of_a_failed_attempt(scene: Scene) -> None:
     begin(scene, task("1", "test -e never"), t1="echo wrong > made.txt; rm user.txt")
     assert run(scene).exit_code == 1
     abandoned = scene.orchestrator("abandon", "plan.md")
@@ -130,7 +130,7 @@ def test_a_run_that_was_undone_after_its_cancellation_stays_cancelled(scene: Sce
     assert subjects(scene, "main") == []
 
 
-def test_a_run_that_did_not_get_to_its_branch_can_be_abandoned_or_go_on(new_scene: MakeScene) -> None:
+def test_a_run_that_was_killed_before_its_branch_can_be_abandoned_or_resumed(new_scene: MakeScene) -> None:
     """Killed while the base was checked, with the user's own changes allowed."""
     for last_word in ("abandon", "resume"):
         scene = new_scene()
@@ -167,9 +167,7 @@ def halfway(scene: Scene) -> Scene:
 
 
 @pytest.mark.parametrize("words", [("undo", "plan.md", "1"), ("resume", "--json")], ids=["undo", "resume"])
-def test_a_killed_undo_is_finished_and_what_was_edited_meanwhile_is_kept(
-    halfway: Scene, words: tuple[str, ...]
-) -> None:
+def test_a_killed_undo_is_finished_and_edits_since_are_saved(halfway: Scene, words: tuple[str, ...]) -> None:
     halfway.write("many/299.txt", "edited after the kill\n")
     done = halfway.orchestrator(*words)
     if words[0] == "resume":
@@ -182,7 +180,7 @@ def test_a_killed_undo_is_finished_and_what_was_edited_meanwhile_is_kept(
     assert halfway.git("show", f"{saved_by(done.out)}:many/299.txt") == "edited after the kill"
 
 
-def test_a_killed_undo_is_given_up_when_the_user_has_gone_on(halfway: Scene) -> None:
+def test_a_killed_undo_is_cancelled_when_the_user_has_committed_since(halfway: Scene) -> None:
     (halfway.folder / ".git" / "index.lock").unlink()  # as git tells its user to
     halfway.git("commit", "-q", "-a", "-m", "by the user")
     before = halfway.git("rev-parse", "HEAD^{tree}")
