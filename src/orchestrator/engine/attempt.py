@@ -312,7 +312,18 @@ async def _prepare_spec(
     task, tree = plan.item.id, workspace.tree
     await asyncio.to_thread(folders.make, tree.owner)
     token = None if services.model is None else secrets.token_urlsafe(32)
-    launch = services.driver.launch(_launch_request(services, records, terms, plan, token))
+    request = LaunchRequest(
+        run=records.run,
+        task=task,
+        attempt=plan.number,
+        session=plan.session,
+        model=terms.settings.agent.model,
+        max_turns=terms.settings.agent.max_turns,
+        token=token,
+        credential=credential_kind(None if services.model is None else services.model.source),
+        command=terms.settings.agent.command,
+    )
+    launch = services.driver.launch(request)
     await asyncio.to_thread(_fill_inbox, folders, launch, prompt(plan.parts, terms.texts))
     if plan.session.resumed and plan.previous is not None:
         home = attempt_folders(records, task, plan.previous.number).home
@@ -335,27 +346,6 @@ async def _prepare_spec(
             *mask_mounts(tree.folder, terms.settings.masked.files, folders),
             *await cover_with_setup(setup, workspace, folders),
         ),
-    )
-
-
-def _launch_request(
-    services: Services,
-    records: RunRecords,
-    terms: RunTerms,
-    plan: AttemptPlan,
-    token: str | None,
-) -> LaunchRequest:
-    agent = terms.settings.agent
-    return LaunchRequest(
-        run=records.run,
-        task=plan.item.id,
-        attempt=plan.number,
-        session=plan.session,
-        model=agent.model,
-        max_turns=agent.max_turns,
-        token=token,
-        credential=credential_kind(None if services.model is None else services.model.source),
-        command=agent.command,
     )
 
 

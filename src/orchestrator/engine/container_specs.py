@@ -15,7 +15,7 @@ A certificate bundle of this machine is mounted into all but the probe.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.agents.base import GATEWAY_FOLDER, HOME_FOLDER, IN_FOLDER, OUT_FOLDER, PROMPT_FILE, Launch
@@ -81,16 +81,10 @@ class ContainerSpecs:
         if gateway is not None:
             mounts.append(Bind(source=gateway, target=GATEWAY_FOLDER, read_only=True))
         limit = self.settings.limits.attempt_seconds
-        return ContainerSpec(
-            name=attempt_name(self.run, task, number),
-            image=image,
-            uid=self.owner.uid,
-            gid=self.owner.gid,
-            limits=self._limits,
+        return replace(
+            self._build("attempt", attempt_name(self.run, task, number), image, task, number),
             command=attempt_command(launch.argv, limit_seconds=limit, prompt_file=PROMPT_FILE),
-            working_dir=WORKSPACE,
             env={**self.variables, **launch.env, "HOME": HOME_FOLDER},
-            labels=self._labels("attempt", task, number),
             mounts=(*mounts, *covers),
         )
 
@@ -105,16 +99,10 @@ class ContainerSpecs:
         git: Iterable[Bind],
     ) -> ContainerSpec:
         """A container for the checks of one commit; the commit's files are copied into it."""
-        return ContainerSpec(
-            name=name,
-            image=image,
-            uid=self.owner.uid,
-            gid=self.owner.gid,
-            limits=self._limits,
+        return replace(
+            self._build(kind, name, image, task, attempt),
             command=KEEP_ALIVE,
-            working_dir=WORKSPACE,
             env={**self.variables, "HOME": command_gate.HOME},
-            labels=self._labels(kind, task, attempt),
             mounts=(*git, *self.machine.mounts),
         )
 
@@ -123,28 +111,16 @@ class ContainerSpecs:
 
         It has no environment, which would stay in the image; each command gets one.
         """
-        return ContainerSpec(
-            name=name,
-            image=image,
-            uid=self.owner.uid,
-            gid=self.owner.gid,
-            limits=self._limits,
+        return replace(
+            self._build("setup", name, image),
             command=KEEP_ALIVE,
-            working_dir=WORKSPACE,
-            labels=self._labels("setup", None, None),
             mounts=(*git, Bind(source=home, target=setup_image.HOME), *self.machine.mounts),
         )
 
     def shell(self, *, image: str, covers: tuple[Mount, ...]) -> ContainerSpec:
-        return ContainerSpec(
-            name=SHELL_NAME,
-            image=image,
-            uid=self.owner.uid,
-            gid=self.owner.gid,
-            limits=self._limits,
-            working_dir=WORKSPACE,
+        return replace(
+            self._build("shell", SHELL_NAME, image),
             env={**self.variables, "HOME": SHELL_HOME},
-            labels=self._labels("shell", None, None),
             mounts=(
                 Bind(source=self.folder, target=WORKSPACE),
                 *self.machine.mounts,
@@ -155,25 +131,22 @@ class ContainerSpecs:
 
     def probe(self, *, name: str, image: str) -> ContainerSpec:
         """A container for a look into the image, without network and without the code folder."""
+        command = ("sleep", PROBE_SECONDS)
+        return replace(self._build("probe", name, image), command=command, working_dir="/", network="none")
+
+    def _build(
+        self, kind: ContainerKind, name: str, image: str, task: str | None = None, attempt: int | None = None
+    ) -> ContainerSpec:
+        container = self.settings.container
         return ContainerSpec(
             name=name,
             image=image,
             uid=self.owner.uid,
             gid=self.owner.gid,
-            limits=self._limits,
-            command=("sleep", PROBE_SECONDS),
-            working_dir="/",
-            labels=self._labels("probe", None, None),
-            network="none",
+            limits=ContainerLimits(memory_bytes=container.memory, cpus=container.cpus, pids=container.pids),
+            working_dir=WORKSPACE,
+            labels=labels(kind=kind, state=self.state_id, run=self.run, task=task, attempt=attempt),
         )
-
-    @property
-    def _limits(self) -> ContainerLimits:
-        container = self.settings.container
-        return ContainerLimits(memory_bytes=container.memory, cpus=container.cpus, pids=container.pids)
-
-    def _labels(self, kind: ContainerKind, task: str | None, attempt: int | None) -> dict[str, str]:
-        return labels(kind=kind, state=self.state_id, run=self.run, task=task, attempt=attempt)
 
 
 def _configured_mounts(settings: Settings) -> tuple[Mount, ...]:

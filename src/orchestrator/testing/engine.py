@@ -152,7 +152,10 @@ class FakeEngine:
             if found.names - {image}:
                 found.names.discard(image)
                 return image != found.id
-            if self._is_needed(found):
+            others = (image for image in self._images.values() if image is not found)
+            if any(found.id in image.layers for image in others):
+                return False
+            if any(container.image is found for container in self._containers.values()):
                 return False
             del self._images[found.id]
             shutil.rmtree(found.files)
@@ -325,10 +328,6 @@ class FakeEngine:
         image = _Image(id=number, made=self._clock.now(), names={name}, files=files, layers=layers)
         self._images[number] = image
         return image
-
-    def _is_needed(self, image: _Image) -> bool:
-        images = [each for each in self._images.values() if each is not image and image.id in each.layers]
-        return bool(images) or any(each.image is image for each in self._containers.values())
 
     def _mounts(self, spec: ContainerSpec, base: Path) -> Iterator[tuple[Path, str, bool]]:
         for number, mount in enumerate(spec.mounts):
