@@ -1,6 +1,6 @@
 """Scratch repositories, plans, scripts of the model, and the real command as a process of its own.
 
-Everything a test makes lies in one folder below /tmp that everybody may enter, because some of the commands
+Everything a test makes is in one folder below /tmp that every user may enter, because some of the commands
 run as a user who is not the one that runs the tests.
 """
 
@@ -10,7 +10,7 @@ import queue
 import shlex
 import shutil
 import signal
-import subprocess  # noqa: TID251 - starts the command as a person's shell does, without our own help
+import subprocess  # noqa: TID251 - starts the command as a user's shell does
 import sys
 import tempfile
 import threading
@@ -97,7 +97,7 @@ class Caller:
 
 
 def myself() -> Caller:
-    """Whoever runs the tests, with the command of this environment."""
+    """The user who runs the tests, with the command of this environment."""
     installed = Path(sys.executable).with_name("orchestrator")
     program = (str(installed),) if installed.exists() else (sys.executable, "-m", "orchestrator.cli.main")
     path = "" if installed.exists() else str(PACKAGE.parent)
@@ -365,7 +365,7 @@ class Scene:
         for pid in pids:
             _end_gateway(pid)
         if self.state.exists():
-            sockets = gateway_folder(self.state)  # one that is told to end leaves them to a successor
+            sockets = gateway_folder(self.state)  # a gateway that is asked to end leaves them to a successor
             shutil.rmtree(
                 sockets.parent.with_name(f"ktrdr-{self.caller.uid}") / sockets.name, ignore_errors=True
             )

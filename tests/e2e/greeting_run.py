@@ -1,4 +1,4 @@
-"""The example, carried out once for all tests that look at it."""
+"""The example, carried out once for all tests that examine it."""
 
 from dataclasses import dataclass
 from typing import Any

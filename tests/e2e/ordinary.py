@@ -1,6 +1,6 @@
-"""The command for somebody who is not root, although root runs the tests.
+"""The command for a user who is not root, although root runs the tests.
 
-The checkout, its environment and even the interpreter may lie where only root can read (below /root); what is
+The checkout, its environment and even the interpreter may be where only root can read (below /root); what is
 needed of them is then copied. Nothing of the user's changes its mode.
 """
 
@@ -18,7 +18,7 @@ from e2e_kit import ORDINARY, PACKAGE, ROOT, Caller, myself
 
 
 def ordinary_caller(area: Path) -> Caller:
-    """User 1000 with the engine's group where root runs the tests, else whoever runs them."""
+    """User 1000 with the engine's group where root runs the tests, else the user who runs them."""
     if os.geteuid() != 0:
         return myself()
     packages = area / "packages"

@@ -11,8 +11,8 @@ SCRIPTED = ("-c", "gateway.scripted=model.json")
 
 
 @pytest.fixture(scope="module")
-def mended(new_module_scene: MakeScene) -> tuple[Scene, Done]:
-    """A task that fails its verify command, and is mended in its second attempt."""
+def fixed(new_module_scene: MakeScene) -> tuple[Scene, Done]:
+    """A task that fails its verify command, and is fixed in its second attempt."""
     scene = new_module_scene()
     scene.commit(
         plan__md=plan(task("1", "echo the file holds: $(cat made.txt); grep -qx right made.txt")),
@@ -37,8 +37,8 @@ def never(new_module_scene: MakeScene) -> tuple[Scene, Done, dict[str, object]]:
     return scene, done, scene.status("plan.md")
 
 
-def test_a_failed_verify_is_fixed_in_the_same_session(mended: tuple[Scene, Done]) -> None:
-    _, done = mended
+def test_a_failed_verify_is_fixed_in_the_same_session(fixed: tuple[Scene, Done]) -> None:
+    _, done = fixed
     assert done.exit_code == 0, done
     first, second = done.of("attempt_started")
     assert first["session"] == second["session"]
@@ -46,8 +46,8 @@ def test_a_failed_verify_is_fixed_in_the_same_session(mended: tuple[Scene, Done]
     assert [gate["verdict"] for gate in done.of("gate_ended")] == ["fail", "pass"]
 
 
-def test_the_agent_knows_that_its_session_is_resumed(mended: tuple[Scene, Done]) -> None:
-    scene, done = mended
+def test_the_agent_knows_that_its_session_is_resumed(fixed: tuple[Scene, Done]) -> None:
+    scene, done = fixed
     sessions = set()
     for number in (1, 2):
         stream = scene.attempt(done.run, "1", number) / "transcript" / "stdout"
@@ -55,16 +55,16 @@ def test_the_agent_knows_that_its_session_is_resumed(mended: tuple[Scene, Done])
     assert sessions == {done.of("attempt_started")[0]["session"]}
 
 
-def test_the_second_prompt_carries_the_evidence_of_the_failure(mended: tuple[Scene, Done]) -> None:
-    scene, done = mended
+def test_the_second_prompt_carries_the_evidence_of_the_failure(fixed: tuple[Scene, Done]) -> None:
+    scene, done = fixed
     prompt = (scene.attempt(done.run, "1", 2) / "in" / "prompt.md").read_text()
     assert "grep -qx right made.txt" in prompt
     assert "exit code 1" in prompt
     assert "the file holds: wrong" in prompt
 
 
-def test_only_the_fixed_candidate_lands(mended: tuple[Scene, Done]) -> None:
-    scene, done = mended
+def test_only_the_fixed_candidate_lands(fixed: tuple[Scene, Done]) -> None:
+    scene, done = fixed
     base = done.events[0]["base"]
     (commit,) = scene.commits("work", since=base)
     fail, passed = done.of("gate_ended")

@@ -1,9 +1,9 @@
-"""A living attempt, looked at from outside and from inside; and where the real credential is not."""
+"""A living attempt, examined from outside and from inside; and where the real credential is not."""
 
 import json
 import os
 import sqlite3
-import subprocess  # noqa: TID251 - looks at this machine's processes
+import subprocess  # noqa: TID251 - lists this machine's processes
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -240,7 +240,7 @@ def _processes_but(command: int) -> dict[int, tuple[bytes, bytes]]:
 
 
 def _processes() -> dict[int, tuple[bytes, bytes]]:
-    """Command line and environment of every process we may look at."""
+    """Command line and environment of every process that we may read."""
     seen = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""Agents that lie, shout, break things or fall over: only work that passes its gates, and says so, lands."""
+"""Agents that claim too much, shout, break things or fall over: only work that passes its gates lands."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.docker
 ONCE = ("-c", "limits.attempts=1")
 SHOUTED = 1_000_000
 REPLACED = "\ufffd\ufffd\ufffd\ufffd(\n"
-"""The five bytes that are no text, as the engine's log keeps them."""
+"""The five bytes that are not text, as the engine's log keeps them."""
 MARKUP = "[/workspace/a.py] [bold]x[/bold] \x1b[31mred\x1b[0m \x1b]0;title\x07 \x1b[2J"
 
 ODD_BUT_RIGHT = f"""{REPORT}

@@ -1,4 +1,4 @@
-"""Files belong to the folder's owner, whoever types the command."""
+"""Files belong to the folder's owner, whichever user types the command."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ CLAUDE = script(
 )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can work in a folder of somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can work in a folder of another user")
 def test_files_of_roots_run_belong_to_the_folders_owner(new_scene: MakeScene) -> None:
     scene = new_scene(owner=ORDINARY)
     scene.write("notes.txt", "one\n")
@@ -80,7 +80,7 @@ def test_files_of_a_failed_attempt_belong_to_the_owner_too(new_scene: MakeScene,
     assert (scene.folder / "deep" / "er" / "made.txt").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a folder of another user")
 def test_an_ordinary_caller_is_refused_in_a_folder_of_another_user(
     new_scene: MakeScene, ordinary: Caller
 ) -> None:

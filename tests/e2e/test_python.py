@@ -25,7 +25,7 @@ pytestmark = pytest.mark.docker
 
 @pytest.fixture
 def name() -> str:
-    """The default name is one for the whole machine, where somebody's own may be running."""
+    """The default name is one for the whole machine, where the developer's own may be running."""
     return f"ktrdr-test-{uuid.uuid4().hex[:12]}"
 
 
@@ -148,7 +148,7 @@ async def test_a_run_from_python(scene: Scene, verify: str, status: str, exit_co
     environment = scene.environment({"PYTHONPATH": str(PACKAGE.parent)})
     done = await run([sys.executable, "-c", FROM_PYTHON], timeout=120, env=environment, cwd=scene.folder)
     assert done.exit_code == 0, done
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told[1:3] == [status, exit_code]
-    assert scene.status(told[0])["status"] == status
+    printed = json.loads(done.stdout.splitlines()[-1])
+    assert printed[1:3] == [status, exit_code]
+    assert scene.status(printed[0])["status"] == status
     assert scene.containers() == []

@@ -1,8 +1,8 @@
-"""Runs that are stopped in order or killed, and go on: nothing is lost, charged or done twice."""
+"""Runs that are stopped in order or killed, and resumed: nothing is lost, counted or done twice."""
 
 import random
 import signal
-import subprocess  # noqa: TID251 - a pipe between the command and somebody else's program
+import subprocess  # noqa: TID251 - a pipe between the command and another program
 import time
 
 import pytest
@@ -29,7 +29,7 @@ HANGS = waiting_for("/workspace/go")
 
 
 def claude_scene(new_scene: MakeScene) -> Scene:
-    """The agent writes, then hangs in a tool; gone on with, it writes more and reports."""
+    """The agent writes, then hangs in a tool; resumed, it writes more and reports."""
     scene = new_scene()
     steps = [bash("echo one > made.txt"), bash(HANGS), bash("echo two >> made.txt"), outcome()]
     scene.commit(
@@ -47,7 +47,7 @@ def start_and_hang(scene: Scene) -> tuple[Living, str]:
 
 
 def check_gone_on(scene: Scene, resumed: Done, session: str) -> None:
-    """The second attempt went on in the session of the first, which was charged to nobody."""
+    """The second attempt continued the session of the first, which did not count."""
     assert resumed.exit_code == 0, resumed
     (started,) = resumed.of("attempt_started")
     assert (started["attempt"], started["session"]) == (2, session)
@@ -60,7 +60,7 @@ def check_gone_on(scene: Scene, resumed: Done, session: str) -> None:
 
 
 def saved_tree(scene: Scene, run: str) -> str:
-    """What the tree of the first attempt was when it was cut off."""
+    """The tree of the first attempt when it was interrupted."""
     (repository,) = (scene.state / "repositories").iterdir()
     return scene.git(
         f"--git-dir={repository}",
@@ -140,7 +140,7 @@ def test_a_killed_run_resumes_with_its_tree_and_its_session(new_scene: MakeScene
 
 
 def test_tool_calls_before_a_kill_count_for_the_resumed_session(new_scene: MakeScene) -> None:
-    """The work was all done before; what goes on has only to report it."""
+    """The work was all done before; the resumed agent only has to report it."""
     scene = new_scene()
     steps = [bash("echo one > made.txt"), bash(HANGS), outcome()]
     scene.commit(plan__md=plan(task("1", "grep -x one made.txt")), model__json=script(t1=steps))
@@ -216,7 +216,7 @@ def kill(command: Living, numbers: list[int]) -> None:
 
 
 def test_a_run_killed_after_each_fact_can_be_resumed(new_scene: MakeScene) -> None:
-    """The same run is killed right after each of these events and gone on with each time."""
+    """The same run is killed right after each of these events and resumed each time."""
     scene = three_tasks(new_scene)
     numbers: list[int] = []
     landed: set[str] = set()
@@ -290,7 +290,7 @@ def test_a_kill_during_the_lookup_of_the_agents_program(new_scene: MakeScene) ->
 def test_closing_the_reader_of_the_output_does_not_change_the_run(
     new_scene: MakeScene, options: list[str]
 ) -> None:
-    """`orchestrator run … | head -1`: the run goes on to its end, and its exit code tells the truth."""
+    """`orchestrator run … | head -1`: the run continues to its end, and its exit code is right."""
     scene = three_tasks(new_scene)
     pipe = ("bash", "-c", '"$@" | head -n 1; exit ${PIPESTATUS[0]}', "bash")
     done = subprocess.run(

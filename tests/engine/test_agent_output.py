@@ -1,4 +1,4 @@
-"""What an agent says, as facts of bounded size and number."""
+"""An agent's output as facts of limited size and number."""
 
 import asyncio
 

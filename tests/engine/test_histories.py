@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-import subprocess  # noqa: TID251 - mounts a small file system, as a person would
+import subprocess  # noqa: TID251 - mounts a small file system for a test
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which programs the host runs: never one that lies in the repository we stand in."""
+"""The host never runs a program from the repository in which the command was started."""
 
 import os
 from pathlib import Path

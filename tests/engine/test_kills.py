@@ -109,7 +109,7 @@ def run_and_kill(project: TemporaryProject, containers: Path, task: str | None, 
 
 
 async def _left_running(project: TemporaryProject, spec: ContainerSpec) -> None:
-    """A container whose process hangs: nobody may wait for it, and nobody may leave it."""
+    """A container whose process hangs: waiting for it would never end, and it must not stay."""
     await project.engine.start(await project.engine.create(replace(spec, command=KEEP_ALIVE)))
 
 

@@ -1,4 +1,4 @@
-"""What lies over the code folder in an attempt, and that nothing of it stays."""
+"""Mounts over the code folder in an attempt, and that nothing of them stays."""
 
 import os
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_the_users_own_folder_stays_empty_or_not(folder: Path, folders: AttemptF
 
 def test_a_made_folder_that_has_content_by_now_stays(folder: Path, folders: AttemptFolders) -> None:
     targets(folder, folders, ".venv/")
-    (folder / ".venv" / "file").write_text("put there by somebody")
+    (folder / ".venv" / "file").write_text("from another program")
     remove_overlay_folders(folder, folders)
     assert (folder / ".venv" / "file").exists()
 

@@ -7,7 +7,7 @@ The command is not started as a new interpreter, which would be half of the time
 import os
 import re
 import signal
-import subprocess  # noqa: TID251 - reads our repository as a person would who looks for something
+import subprocess  # noqa: TID251 - reads our repository with the plain git of a user
 import sys
 import time
 import traceback
@@ -47,7 +47,7 @@ class History:
     contents: set[bytes] = field(default_factory=set)
     """What the user wrote and has not thrown away."""
     commits: set[str] = field(default_factory=set)
-    told: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
 
     def begin(self) -> None:
         tasks = [task("1", "test ! -e bad.txt"), task("2", depends="1")]
@@ -76,12 +76,12 @@ class History:
         """The text of the first or of the second task."""
         self.number += 1
         plan = self.scene.folder / "plan.md"
-        before, told, after = plan.read_text().partition("## Task 2")
+        before, task, after = plan.read_text().partition("## Task 2")
         if self.number % 2:
             after += f"More {self.number}.\n"
         else:
             before += f"More {self.number}.\n"
-        plan.write_text(before + told + after)
+        plan.write_text(before + task + after)
         self.contents.add(plan.read_bytes())
 
     def delete(self, path: str) -> None:
@@ -110,7 +110,7 @@ class History:
         self.remember()
 
     def git(self, *words: str) -> None:
-        """Git of the user's, who removes a lock that a killed command left, as git tells them to."""
+        """Git of the user's, who removes a lock that a killed command left, as git advises."""
         (self.scene.folder / ".git" / "index.lock").unlink(missing_ok=True)
         if self.refused_by_git():
             words = (*words[:2], ":!s") if words == ("add", "-A") else words
@@ -134,20 +134,20 @@ class History:
         """Run one command, killed after so many lines of its output; then look whether all is still there."""
         code = self._run(words, kill_after)
         self._wait_for_containers()
-        assert code in KNOWN_EXITS, (words, code, self.told[-1])
+        assert code in KNOWN_EXITS, (words, code, self.commands[-1])
         self.check(words)
         return code
 
     def check(self, words: tuple[str, ...]) -> None:
         lost = self.contents - self.found()
-        assert not lost, (words, lost, self.told[-1])
+        assert not lost, (words, lost, self.commands[-1])
         gone = self.commits - self.all_commits()
-        assert not gone, (words, gone, self.told[-1])
+        assert not gone, (words, gone, self.commands[-1])
         self.check_evidence()
         assert self.scene.git("fsck", "--strict", "--no-dangling") == ""
 
     def check_evidence(self) -> None:
-        """Each commit of ours on the branch is one that a run calls landed, with gates that passed."""
+        """A run calls each commit of the orchestrator on the branch landed, with gates that passed."""
         for commit, run, evidence in self._log("HEAD"):
             if not run:
                 continue
@@ -164,7 +164,7 @@ class History:
         if kill_after is not None:
             _kill_after(child, out, kill_after, counts_lines="--json" in words)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        self.told.append(f"{words} -> {code}\n{out.read_text(errors='replace')}")
+        self.commands.append(f"{words} -> {code}\n{out.read_text(errors='replace')}")
         return code
 
     def _wait_for_containers(self) -> None:
@@ -243,11 +243,11 @@ def finish(history: History) -> None:
         options = ("--agent-command", "./agent.sh", "--json")
         if history.command(*words, *options) == 0:
             break
-        switch = re.search(r"git switch (\S+)", history.told[-1])
+        switch = re.search(r"git switch (\S+)", history.commands[-1])
         if switch is not None:
             history.act(lambda name=switch[1]: switched(history, name))
     else:
-        raise AssertionError("\n".join(history.told))
+        raise AssertionError("\n".join(history.commands))
     check_sound(history.scene)
 
 

@@ -1,4 +1,4 @@
-"""A plan whose agent does what its task's script says, and what a person sees of a repository afterwards."""
+"""A plan whose agent runs its task's script, and what a user sees of the repository afterwards."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +52,7 @@ def status(scene: Scene) -> list[str]:
 
 
 def check_sound(scene: Scene) -> None:
-    """The repository is whole, nothing of ours is left lying in it, and no container."""
+    """The repository is whole, no file of the orchestrator is left in it, and no container."""
     if (scene.folder / ".git").exists():
         assert scene.git("fsck", "--strict", "--no-dangling") == ""
         git_dir = Path(scene.git("rev-parse", "--absolute-git-dir"))

@@ -1,4 +1,4 @@
-"""A plan that was edited while its run was not finished: a person's edit counts, an attempt's does not."""
+"""A plan that was edited while its run was not finished: the user's edit counts, an attempt's does not."""
 
 import signal
 

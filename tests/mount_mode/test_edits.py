@@ -15,7 +15,7 @@ BY_HAND = "Changes by hand before task 1"
 
 @pytest.fixture
 def failed(scene: Scene) -> Scene:
-    """A run whose one task failed its gate; what the agent made lies in the folder."""
+    """A run whose one task failed its gate; the agent's files are in the folder."""
     scene.write("gone.txt", "goes\n")
     begin(scene, task("1", *RIGHT), t1=WRONG)
     assert run(scene).exit_code == 1
@@ -218,7 +218,7 @@ def test_a_configuration_that_an_attempt_makes_is_part_of_its_work_and_reported(
 def test_a_configuration_that_an_attempt_broke_stops_neither_resume_nor_abandon(
     scene: Scene, content: str
 ) -> None:
-    spoils = f'echo 2 > 2.txt; printf "%s" "{content}" > orchestrator.toml; test -e ../mended && exit 1'
+    spoils = f'echo 2 > 2.txt; printf "%s" "{content}" > orchestrator.toml; test -e ../fixed && exit 1'
     begin(scene, task("1"), task("2", "test -e wrong.txt"), t1="echo 1 > 1.txt", t2=spoils)
     scene.write("orchestrator.toml", "[limits]\nattempts = 1\n")
     scene.commit()

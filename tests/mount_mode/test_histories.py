@@ -1,7 +1,7 @@
 """Whatever user and agent do in turn, and whenever the command is killed: nothing of the user's is lost.
 
 Histories are drawn by hypothesis, the same ones each time; HISTORIES says how many (`make soak` runs more,
-and draws them anew).
+and draws them again).
 """
 
 import os
@@ -72,7 +72,7 @@ def test_no_content_of_the_user_is_lost_and_the_next_command_works(first: Turn, 
                 event(f"{command[0]} ended with {code}")
             finish(history)
         finally:
-            note("\n".join(history.told))
+            note("\n".join(history.commands))
 
 
 def do(history: History, deed: Step) -> None:

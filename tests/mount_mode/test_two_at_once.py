@@ -1,4 +1,4 @@
-"""Two terminals, two state folders, an owner that was killed, and containers that nobody follows."""
+"""Two terminals, two state folders, an owner that was killed, and containers that no process follows."""
 
 import json
 import signal
@@ -76,8 +76,8 @@ def test_cancel_works_without_a_living_owner(scene: Scene, orphan: str) -> None:
     assert scene.status(orphan)["status"] == "cancelled"
     assert (scene.folder / "half.txt").exists()
     scene.write(".go", "")
-    anew = run(scene, "--allow-dirty")
-    assert anew.exit_code == 0, anew
+    again = run(scene, "--allow-dirty")
+    assert again.exit_code == 0, again
     assert subjects(scene, "main")[-1] == "1: Do it"
 
 

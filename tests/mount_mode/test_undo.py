@@ -23,7 +23,7 @@ def done(scene: Scene) -> Scene:
 
 
 def saved_by(output: str) -> str:
-    """The commit that holds the folder as it was."""
+    """The commit that holds the folder from before."""
     found = re.search(r"git show ([0-9a-f]{40,64})", output)
     assert found is not None, output
     return found[1]
@@ -106,8 +106,8 @@ def test_abandon_returns_to_the_base_and_ends_the_run(done: Scene) -> None:
     assert done.git("symbolic-ref", "HEAD") == "refs/heads/work"
     assert done.status("plan.md")["status"] == "cancelled"
     assert done.orchestrator("resume").exit_code == 2
-    anew = run(done)
-    assert anew.exit_code == 0, anew
+    again = run(done)
+    assert again.exit_code == 0, again
     assert subjects(done, "main") == ["1: Do it", "2: Do it"]
 
 
@@ -181,7 +181,7 @@ def test_a_killed_undo_is_finished_and_edits_since_are_saved(halfway: Scene, wor
 
 
 def test_a_killed_undo_is_cancelled_when_the_user_has_committed_since(halfway: Scene) -> None:
-    (halfway.folder / ".git" / "index.lock").unlink()  # as git tells its user to
+    (halfway.folder / ".git" / "index.lock").unlink()  # as git advises
     halfway.git("commit", "-q", "-a", "-m", "by the user")
     before = halfway.git("rev-parse", "HEAD^{tree}")
     done = halfway.orchestrator("undo", "plan.md", "1")
