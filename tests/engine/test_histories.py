@@ -259,10 +259,13 @@ def test_after_three_attempts_a_task_has_failed_and_those_after_it_wait(make_pro
 
 def test_what_a_user_changes_between_two_runs_is_committed_as_theirs(make_project: MakeProject) -> None:
     project = make_project({("1", 1): (hits_limit("usage_limit"),)})
-    project.run()
+    parked = project.run()
+    assert parked.status == "parked", parked.reason
     (project.folder / "mine.txt").write_text("by hand\n")
-    assert project.resume().status == "completed"
-    assert project.git("log", "--format=%s", "--diff-filter=A", "work", "--", "mine.txt") != ""
+    resumed = project.resume()
+    assert resumed.status == "completed", resumed.reason
+    added = project.git("log", "--format=%s", "--diff-filter=A", "work", "--", "mine.txt")
+    assert added == "Changes by hand before task 1"
     check_nothing_left(project)
 
 
