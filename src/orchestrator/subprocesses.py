@@ -10,9 +10,12 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
+MOST_LINKS = 40
+"""As many links as Linux follows in one path."""
 ENDING_SECONDS = 3.0
 """The time between the request to exit and the kill, for a program that uses our terminal."""
 
@@ -46,11 +49,37 @@ def search_path(*, outside: Path) -> str:
     The PATH of many users contains a virtual environment of the project. A program that an agent puts there
     would run on the host, outside of its container.
     """
+    return _search_path(os.environ.get("PATH", os.defpath), outside)
+
+
+@lru_cache
+def _search_path(path: str, outside: Path) -> str:
+    """Cached, because every git command asks for it.
+
+    An agent could change a link in the folder after the first answer. So an entry is also left out when one
+    of its links leads over the folder, wherever it ends today; what is kept depends on nothing in the folder.
+    """
     folder = outside.resolve()
-    entries = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    entries = path.split(os.pathsep)
     return os.pathsep.join(
-        entry for entry in entries if Path(entry).is_absolute() and not _is_inside(Path(entry), folder)
+        entry for entry in entries if entry.startswith("/") and not _leads_over(Path(entry), folder)
     )
+
+
+def _leads_over(entry: Path, folder: Path) -> bool:
+    """Whether the folder is on the way from `/` to the entry, links followed; also for endless links."""
+    here, rest, links = Path("/"), [*reversed(entry.parts[1:])], 0
+    while rest and links <= MOST_LINKS:
+        name = rest.pop()
+        here = here.parent if name == ".." else here / name
+        if here.is_relative_to(folder):
+            return True
+        if here.is_symlink():
+            links += 1
+            target = here.readlink()
+            rest += [part for part in reversed(target.parts) if part != "/"]
+            here = Path("/") if target.is_absolute() else here.parent
+    return links > MOST_LINKS
 
 
 def own_environment() -> dict[str, str]:
@@ -66,10 +95,6 @@ def own_environment() -> dict[str, str]:
     if os.path.lexists(here / ".git"):
         environment["PATH"] = search_path(outside=here)
     return environment
-
-
-def _is_inside(entry: Path, folder: Path) -> bool:
-    return entry.resolve().is_relative_to(folder) or Path(os.path.normpath(entry)).is_relative_to(folder)
 
 
 @asynccontextmanager

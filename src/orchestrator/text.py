@@ -1,7 +1,12 @@
 """Makes text of agents, plans and repositories safe to print: it cannot control a terminal."""
 
+import re
 from datetime import UTC, datetime
 
+# What a program prints to colour its output, to move the cursor or to set the terminal's title.
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\n]*(?:\x07|\x9c|\x1b\\)"
+)
 _CONTROLS = frozenset((*range(0x20), *range(0x7F, 0xA0))) - {ord("\n"), ord("\t")}
 # Bidirectional marks, overrides and isolates make a terminal show characters in another order than the text
 # has, so that a command could look harmless to the user who approves it.
@@ -19,8 +24,8 @@ _SHOWN = {code: _visible_symbol(code) for code in _CONTROLS | _DIRECTIONS}
 
 
 def plain(text: str) -> str:
-    """The text without control codes and lone surrogates. Newlines and tabs are kept."""
-    return text.translate(_REMOVED).encode("utf-8", "replace").decode("utf-8")
+    """The text without escape sequences, control codes and lone surrogates; newlines and tabs stay."""
+    return _SEQUENCE.sub("", text).translate(_REMOVED).encode("utf-8", "replace").decode("utf-8")
 
 
 def one_line(text: str, width: int = 120) -> str:

@@ -364,7 +364,7 @@ def test_a_usage_limit_says_until_when(resets_at: object, until: float | None) -
     [
         ("Bash", {"command": "make\n  test"}, "run make test"),
         ("Bash", {"command": "/workspace/a.sh"}, "run /workspace/a.sh"),
-        ("Bash", {"command": "\x1b[31m\u202eecho\x07"}, "run [31mecho"),
+        ("Bash", {"command": "\x1b[31m\u202eecho\x07"}, "run echo"),
         ("Bash", {"command": "x" * 5_000_000}, "run " + "x" * 115 + "…"),
         ("Bash", {}, "use Bash {}"),
         ("Read", {"file_path": "/etc/passwd"}, "read /etc/passwd"),

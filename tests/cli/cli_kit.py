@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-import subprocess  # noqa: TID251 - the command is started as a person's shell does
+import subprocess  # noqa: TID251 - the command is started as a user's shell does
 import sys
 from collections.abc import Iterable
 from pathlib import Path

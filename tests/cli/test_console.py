@@ -1,4 +1,4 @@
-"""Lines for a person: every kind of fact has its words, and agents' text stays text."""
+"""Lines for the user: every kind of fact has its words, and agents' text stays text."""
 
 import re
 from typing import Any
@@ -54,27 +54,30 @@ WORDS = {
     "red": (red("verify-1"), ["base    task 1: verify-1 fails before the work, as expected"]),
     "a build": (
         red("build-1"),
-        ["base    task 1: build-1 fails on the base: mend it, unless the task is to"],
+        ["base    task 1: build-1 already fails on the base commit; fix it first unless that is the task"],
     ),
     "run": (
         begun(),
         [f"run {RUN}: A greeting (plans/greeting.md)", "branch milestone/greeting, from base0, agent nop"],
     ),
-    "resumed": (resumed(), [f"run {RUN} goes on"]),
+    "resumed": (resumed(), [f"run {RUN} is resumed"]),
     "an edited plan": (
         Entry(PlanTaken(plan_title="P", tasks=(), end_to_end=False, stored="p", redo=("1",))),
-        ["plan    taken as it is now, 0 tasks, done again: 1"],
+        ["plan    the edited version is used, 0 tasks, to be done again: 1"],
     ),
     "task": (task_started(), ["task    1: Title of 1"]),
     "attempt": (attempt(), [f"attempt 1/1 in ktrdr-coding-agent-{RUN}-1-1 (new session)"]),
-    "attempt, again": (attempt(2), [f"attempt 1/2 in ktrdr-coding-agent-{RUN}-1-2 (session goes on)"]),
+    "attempt, again": (attempt(2), [f"attempt 1/2 in ktrdr-coding-agent-{RUN}-1-2 (session resumed)"]),
     "its end": (ended("needs_human", reason="Which?"), ["attempt 1/1 needs human: Which?"]),
     "tool": (Entry(AgentTool(name="Bash", summary="ls"), "1", 1), ["  does  Bash: ls"]),
-    "a sign of life": (
+    "a heartbeat": (
         Entry(StillRunning(what="verify-1", seconds=10.2, text="a\tb")),
         ["  runs  verify-1, 10 s: a b"],
     ),
-    "a silent one": (Entry(StillRunning(what="setup", seconds=5, text="")), ["  runs  setup, 5 s"]),
+    "a heartbeat without output": (
+        Entry(StillRunning(what="setup", seconds=5, text="")),
+        ["  runs  setup, 5 s"],
+    ),
     "text": (Entry(AgentText(text="one\ntwo"), "1", 1), ["  says  one two"]),
     "candidate": (candidate(), ["candidate candidate1.1"]),
     "unchanged": (candidate(changed=False), ["candidate candidate1.1, nothing changed"]),
@@ -88,7 +91,7 @@ WORDS = {
             *(f"        | {number}" for number in "23456"),
         ],
     ),
-    "edited": (looked(edited=("a", "b", "c", "d", "e")), ["edited  a, b, c and 2 more"]),
+    "edited": (looked(edited=("a", "b", "c", "d", "e")), ["edited  by you: a, b, c and 2 more"]),
     "not edited": (looked(), []),
     "finished": (finished(), ["task    1 completed as candidate1.1"]),
     "failed": (finished("failed"), ["task    1 failed: no more attempts"]),

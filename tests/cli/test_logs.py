@@ -59,9 +59,9 @@ def test_evidence_is_shown_visible(run: str, tmp_path: Path) -> None:
 
 REFUSED = {
     "unknown run": (("nope",), "nope"),
-    "unknown task": ((RUN, "--task", "7"), "It has: 1"),
-    "unknown evidence": ((RUN, "--evidence", "e7"), "There is: e1"),
-    "a path for evidence": ((RUN, "--evidence", "../plan"), "There is: e1"),
+    "unknown task": ((RUN, "--task", "7"), "Its tasks: 1"),
+    "unknown evidence": ((RUN, "--evidence", "e7"), "Evidence of this run: e1"),
+    "a path for evidence": ((RUN, "--evidence", "../plan"), "Evidence of this run: e1"),
     "raw of several": ((RUN, "--raw"), "--attempt"),
 }
 

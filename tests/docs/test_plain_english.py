@@ -63,6 +63,8 @@ QUOTING = ("docs/adr/0013-the-words-of-the-code.md", "tests/docs/test_plain_engl
 ALLOWED = {
     "0003-agent-chatter": "the name of a published document",
     "cancel_wished": "a stored kind of fact",
+    "TreeLookedAt": "the class of a stored kind of fact",
+    '"mend"': "a field of the JSON of `doctor`",
 }
 """Names that are stored or published, and so keep their words."""
 
@@ -77,6 +79,7 @@ CLEAN = (
     "benchmarks",
     "deploy",
     "docs/adr",
+    "docs/commands.md",
     "docs/configuration.md",
     "docs/plan-format.md",
     "docs/project-needs.md",
@@ -85,7 +88,9 @@ CLEAN = (
     "scripts",
     "src/orchestrator/__init__.py",
     "src/orchestrator/agents",
+    "src/orchestrator/cli",
     "src/orchestrator/clock.py",
+    "src/orchestrator/commands",
     "src/orchestrator/config",
     "src/orchestrator/errors.py",
     "src/orchestrator/events.py",
@@ -94,11 +99,14 @@ CLEAN = (
     "src/orchestrator/journal",
     "src/orchestrator/mounts.py",
     "src/orchestrator/plan",
+    "src/orchestrator/preflight",
+    "src/orchestrator/project",
     "src/orchestrator/state_folder.py",
     "src/orchestrator/subprocesses.py",
     "src/orchestrator/supervision",
     "src/orchestrator/text.py",
     "src/orchestrator/user_folders.py",
+    "tests/cli",
     "tests/commands",
     "tests/config",
     "tests/conftest.py",
@@ -106,8 +114,11 @@ CLEAN = (
     "tests/events",
     "tests/files",
     "tests/gateway",
+    "tests/preflight",
+    "tests/project/",
     "tests/setup",
     "tests/state",
+    "tests/strangers",
     "tests/text",
 )
 """The folders and files that are searched."""

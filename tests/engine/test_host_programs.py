@@ -36,3 +36,19 @@ async def test_nothing_of_the_repository_runs(planted: Path) -> None:
     await subprocesses.run_lines(["bash", "-c", "echo real"], timeout=30, on_line=lines.append)
     assert lines == ["real"]
     assert await subprocesses.attached(["bash", "-c", "exit 7"]) == 7
+
+
+def test_a_link_that_leads_over_the_repository_is_left_out(
+    planted: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Today it ends outside; an agent could let it end elsewhere, and the answer is remembered."""
+    outside = tmp_path_factory.mktemp("outside")
+    (outside / "bin").mkdir()
+    (planted / "link").symlink_to(outside / "bin")
+    (outside / "over").symlink_to(planted / "link")
+    (outside / "round").symlink_to(outside / "round")
+    (outside / "direct").symlink_to("bin")
+    names = ("over", "round", "direct", "bin", "absent")
+    monkeypatch.setenv("PATH", os.pathsep.join([*(f"{outside / name}" for name in names), "relative"]))
+    kept = subprocesses.search_path(outside=planted).split(os.pathsep)
+    assert kept == [str(outside / name) for name in ("direct", "bin", "absent")]

@@ -207,7 +207,7 @@ def test_redo_is_refused_while_an_attempt_has_no_end(scene: Scene) -> None:
         command.finish()
     refused = resume(scene, "--redo", "1")
     assert (refused.exit_code, refused.stdout) == (2, b"")
-    assert "was cut off in the middle of a task" in refused.err
+    assert "was interrupted in the middle of a task" in refused.err
     scene.write("go", "")
     assert resume(scene).exit_code == 0
 
@@ -227,4 +227,6 @@ def test_a_new_run_reports_that_its_plan_was_left_by_an_attempt(scene: Scene) ->
     begin(scene, task("1", "test -s 1.txt"), t1="echo 1 > 1.txt; sed -i 's/test -s 1.txt/true/' plan.md")
     assert run(scene).exit_code == 0
     again = run(scene)
-    assert any("is as an attempt of run" in event["text"] for event in again.of("notice")), again
+    assert any("was last changed by an attempt of run" in event["text"] for event in again.of("notice")), (
+        again
+    )

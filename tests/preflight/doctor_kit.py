@@ -1,7 +1,7 @@
-"""A folder to be looked at, and what the command says about it."""
+"""A folder to check, and what the command reports about it."""
 
 import json
-import subprocess  # noqa: TID251 - git as a person types it
+import subprocess  # noqa: TID251 - git as a user types it
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -97,24 +97,24 @@ FAILURES: list[tuple[str, Disorder, str, str, str]] = [
     ("no engine", _nothing, "engine", "no container engine answers", "systemctl start docker"),
     ("an unknown agent", _unknown_agent, "agent", "claude", "claude-code"),
     ("command without a program", _no_program, "agent", "program", "--agent-command"),
-    ("no credential", _nothing, "credential", "no credential", "export ANTHROPIC_API_KEY"),
+    ("no credential", _nothing, "credential", "no credential", "Set ANTHROPIC_API_KEY or CLAUDE"),
     ("a credential that is none", _bad_key, "credential", "ANTHROPIC_API_KEY", "without quotes"),
     ("no script", _bad_script, "credential", "no-such-file.json", ""),
 ]
 
 
 @pytest.mark.parametrize(
-    ("disorder", "name", "detail", "mend"),
+    ("disorder", "name", "detail", "fix"),
     [case[1:] for case in FAILURES],
     ids=[case[0] for case in FAILURES],
 )
-def test_a_disorder_fails_its_check_with_what_mends_it(
+def test_a_disorder_fails_its_check_with_the_fix(
     patient: Patient,
     monkeypatch: pytest.MonkeyPatch,
     disorder: Disorder,
     name: str,
     detail: str,
-    mend: str,
+    fix: str,
 ) -> None:
     disorder(patient, monkeypatch)
     found = patient.diagnose("--json")
@@ -123,10 +123,10 @@ def test_a_disorder_fails_its_check_with_what_mends_it(
     assert not found.json["ok"]
     assert check["status"] == "failed"
     assert detail in check["detail"]
-    assert any(word in check["mend"] for word in mend.split("|"))
+    assert any(word in check["mend"] for word in fix.split("|"))
 
 
-def test_every_failed_check_says_what_mends_it_and_every_check_is_there_once(
+def test_every_failed_check_has_a_fix_and_every_check_is_reported_once(
     bare_folder: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for disorder in (_nothing, _unknown_agent, _state_relative):
@@ -166,7 +166,7 @@ def test_checks_of_their_own_run_in_the_code_folder(
     [("sleep 60 & exit 0", "ok"), ("setsid sleep 60 & sleep 50", "failed")],
     ids=["in the background", "out of reach"],
 )
-def test_a_check_is_over_when_it_ends_or_at_its_time_out_whatever_it_leaves_running(
+def test_a_check_ends_with_its_command_or_at_its_time_out_whatever_it_leaves_running(
     patient: Patient, monkeypatch: pytest.MonkeyPatch, run: str, status: str
 ) -> None:
     check = f'[{{run = "{run}", timeout = 3}}]'
@@ -176,7 +176,7 @@ def test_a_check_is_over_when_it_ends_or_at_its_time_out_whatever_it_leaves_runn
     assert ("took longer than 3 s" in found["detail"]) == (status == "failed")
 
 
-def test_commands_that_nobody_approved_do_not_run(patient: Patient) -> None:
+def test_commands_without_approval_do_not_run(patient: Patient) -> None:
     checks = "[[environment.checks]]\nrun = 'touch ran'\n"
     (patient.folder / "orchestrator.toml").write_text(checks)
     found = patient.diagnose("--json")
@@ -265,7 +265,7 @@ def test_for_people_what_was_chosen_comes_before_the_defaults(patient: Patient) 
 def test_for_people_a_failed_check_has_its_next_step_below_it(patient: Patient) -> None:
     lines = patient.diagnose().out.splitlines()
     (at,) = [number for number, line in enumerate(lines) if line.startswith("✗ credential")]
-    assert lines[at + 1].lstrip().startswith("→ export ANTHROPIC_API_KEY")
+    assert lines[at + 1].lstrip().startswith("→ Set ANTHROPIC_API_KEY")
 
 
 @pytest.mark.parametrize("name", list(CHECKS))
@@ -279,7 +279,7 @@ def test_one_check_alone(patient: Patient, name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "toml", "message"),
     [
-        (("--check", "imago"), "", "there is no check imago"),
+        (("--check", "imago"), "", "unknown check imago"),
         ((), "[limit]\nattempts = 2\n", "Did you mean `limits.attempts`"),
         ((), "[limits]\nattempts = 'two'\n", "orchestrator.toml:2"),
     ],
@@ -323,5 +323,5 @@ async def test_a_state_folder_that_no_run_could_make(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "XDG_STATE_HOME": "/dev/null"}
     loaded = load_settings(None, environ=environ)
     host = replace(this_host(), environ=environ, folder=tmp_path)
-    (state, *_) = await examine(host, loaded, "state")
-    assert state.status == "failed" and state.mend is not None
+    state = (await examine(host, loaded, "state"))["state"]
+    assert state.status == "failed" and state.fix is not None

@@ -5,9 +5,13 @@ from collections.abc import Callable
 import pytest
 
 from orchestrator.config import load_settings
-from orchestrator.errors import OrchestratorError
+from orchestrator.containers.base import LABEL_KIND, LABEL_RUN, LABEL_STATE, ContainerLimits, ContainerSpec
+from orchestrator.errors import EnvironmentInvalid, OrchestratorError
+from orchestrator.mounts import Bind
 from orchestrator.preflight.checks import CHECKS, Stage, examine
 from orchestrator.testing.agent import ScriptedAgent, exits, reports
+from orchestrator.testing.engine import IMAGE
+from orchestrator.testing.processes import Scripts
 from orchestrator.testing.project import TemporaryProject
 
 MakeProject = Callable[..., TemporaryProject]
@@ -48,10 +52,10 @@ def test_what_a_run_refuses_is_what_doctor_reports(
         project.run()
     assert refused.value.exit_code == 2
     loaded = load_settings(project.folder, environ=project.environ)
-    (check,) = project.do(examine(project.host, loaded, name))
+    (check,) = project.do(examine(project.host, loaded, name)).values()
     assert check.status == status
     assert refused.value.what in check.detail
-    assert check.mend == refused.value.hint
+    assert check.fix == refused.value.hint
     assert list((project.state / "runs").glob("*")) == []
 
 
@@ -59,10 +63,10 @@ def test_work_of_an_unfinished_run_is_a_warning_and_names_it(make_project: MakeP
     project = make_project(tasks=("1", "2"), agent=FAILING)
     report = project.run()
     loaded = load_settings(project.folder, environ=project.environ)
-    (check,) = project.do(examine(project.host, loaded, "work"))
+    (check,) = project.do(examine(project.host, loaded, "work")).values()
     assert check.status == "warning"
     assert f"run {report.run}" in check.detail
-    (branch,) = project.do(examine(project.host, loaded, "branch"))
+    (branch,) = project.do(examine(project.host, loaded, "branch")).values()
     assert (branch.status, branch.detail) == ("ok", "HEAD is on work")
 
 
@@ -71,3 +75,54 @@ def test_every_check_that_only_a_run_can_refuse_is_passing() -> None:
     assert {name for name, check in CHECKS.items() if check.stage in late} == {
         name for name, check in CHECKS.items() if check.passing
     }
+
+
+def test_a_branch_that_exists_and_is_not_checked_out(make_project: MakeProject) -> None:
+    project = make_project()
+    project.git("branch", "work")
+    with pytest.raises(EnvironmentInvalid, match="work") as refused:
+        project.run()
+    assert refused.value.hint is not None
+    assert "git switch work" in refused.value.hint
+    assert not (project.state / "runs").exists()
+
+
+async def _start_foreign(project: TemporaryProject) -> None:
+    spec = ContainerSpec(
+        name="foreign",
+        image=IMAGE,
+        uid=0,
+        gid=0,
+        limits=ContainerLimits(memory_bytes=1_000_000, cpus=None, pids=10),
+        command=("sleep", "600"),
+        mounts=(Bind(source=project.folder, target="/workspace"),),
+        labels={LABEL_KIND: "attempt", LABEL_RUN: "other-run", LABEL_STATE: "another"},
+    )
+    await project.engine.start(await project.engine.create(spec))
+
+
+def test_a_container_at_work_in_the_folder(make_project: MakeProject) -> None:
+    project = make_project()
+    project.do(_start_foreign(project))
+    with pytest.raises(EnvironmentInvalid, match="the container foreign works in") as refused:
+        project.run()
+    assert refused.value.hint is not None
+    assert "orchestrator cancel other-run" in refused.value.hint
+    assert [spec.name for spec in project.engine.specs] == ["foreign"]
+    loaded = load_settings(project.folder, environ=project.environ)
+    (check,) = project.do(examine(project.host, loaded, "containers")).values()
+    assert (check.status, check.detail) == ("warning", str(refused.value).split("\n")[0])
+
+
+class Configured(ScriptedAgent):
+    takes_command = True
+
+
+def test_a_program_that_the_image_does_not_have(make_project: MakeProject) -> None:
+    project = make_project(agent=Configured())
+    project.engine.run = Scripts({})
+    with pytest.raises(EnvironmentInvalid, match="agent's program") as refused:
+        project.run()
+    assert refused.value.where == IMAGE
+    assert project.engine.specs == ()
+    assert "refs/heads/work" not in project.git("for-each-ref")

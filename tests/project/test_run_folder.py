@@ -1,4 +1,4 @@
-"""Where a run keeps its files: made anew for each attempt, open to whom they must be."""
+"""Where a run stores its files: created from scratch for each attempt, readable by the right user."""
 
 import os
 import stat

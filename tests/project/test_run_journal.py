@@ -1,4 +1,4 @@
-"""A run's journal: the state and the listeners follow every fact, whoever appends it, in order, once."""
+"""A run's journal: state and listeners get every fact of every process, in order, once."""
 
 import asyncio
 import logging
@@ -82,11 +82,11 @@ async def test_a_runs_first_facts_are_stored_and_heard_in_order(journal: Journal
     assert run.state == fold(heard)
 
 
-async def test_what_others_append_is_folded_and_heard_in_its_place(
+async def test_what_others_append_is_folded_and_heard_in_its_order(
     run: RunJournal, journal: Journal, other: Journal, heard: list[Fact]
 ) -> None:
     await run.append(QuestionAsked(question="q1", text="which?"), task="1", attempt=1)
-    await other.append("r", QuestionAnswered(question="q1", by="somebody", text="this"), task="1")
+    await other.append("r", QuestionAnswered(question="q1", by="ada", text="this"), task="1")
     await other.append("another run", Notice(text="not ours"))
     mine = await run.append(Notice(text="mine"))
     assert mine.n == 4
@@ -141,7 +141,7 @@ async def test_those_who_ask_at_once_never_get_the_same_name(
     assert run.state.evidence_given == 20
 
 
-async def test_no_names_are_no_fact(run: RunJournal) -> None:
+async def test_without_names_nothing_is_stored(run: RunJournal) -> None:
     assert await run.reserve_evidence(0) == ()
     assert run.state.last_n == 1
 

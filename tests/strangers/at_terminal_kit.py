@@ -1,4 +1,4 @@
-"""The command at a terminal: a pseudo-terminal that types what a person would."""
+"""The command at a terminal: a pseudo-terminal that types what a user would."""
 
 import os
 import pty

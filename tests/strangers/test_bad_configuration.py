@@ -90,7 +90,7 @@ def test_the_users_file_is_read_as_strictly(scene: Scene) -> None:
     refused(scene, f"{own}:3", "`limits.attempts`")
 
 
-def test_a_variable_that_is_no_setting(scene: Scene) -> None:
+def test_a_variable_of_an_unknown_setting(scene: Scene) -> None:
     scene.commit(plan__md=PLAN, agent__sh=WORKS)
     refused(
         scene,

@@ -1,20 +1,24 @@
-"""A disk that is nearly full is said before anything starts."""
+"""A disk that is nearly full is an error before anything starts."""
 
 import os
-import subprocess  # noqa: TID251 - mounts a small file system, as a person would
+import subprocess  # noqa: TID251 - mounts a small file system, as a user would
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from e2e_kit import AGENT, REPORT, Scene, plan, task
 
-from orchestrator.preflight.environment import DISK_BYTES, disk_nearly_full
+from orchestrator.errors import EnvironmentInvalid
+from orchestrator.preflight.environment import DISK_BYTES, refuse_full_disk
 
 
 @pytest.mark.parametrize(
     ("free", "full"), [(0, True), (DISK_BYTES - 1, True), (DISK_BYTES, False), (10**15, False)]
 )
 def test_how_much_is_too_little(free: int, full: bool) -> None:
-    assert disk_nearly_full(free) is full
+    with pytest.raises(EnvironmentInvalid, match="nearly full") if full else nullcontext():
+        refuse_full_disk(free, Path("/"))
 
 
 @pytest.fixture

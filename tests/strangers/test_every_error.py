@@ -17,7 +17,7 @@ WORKS = f"{REPORT}\necho x > made.txt\nreport completed\n"
 INTERNAL = {
     errors.OrchestratorError,  # the base of all
     errors.CodingAgentError,  # parks a run; its words are the engine's
-    errors.CodingAgentTimeout,  # a gate's verdict, never a person's error
+    errors.CodingAgentTimeout,  # a gate's verdict, never an error of a command
 }
 """What no command ends with by itself."""
 
@@ -93,7 +93,7 @@ GOLDEN: dict[type[errors.OrchestratorError], tuple[Callable[[Scene], Done], int,
     errors.EnvironmentInvalid: (
         environment,
         2,
-        r"error: FOLDER: there are changes that are not committed: notes\.txt\n"
+        r"error: FOLDER: there are uncommitted changes: notes\.txt\n"
         r"Commit or stash them \(git stash -u\), or let the run commit them first: --allow-dirty\n",
     ),
     errors.FolderBusy: (busy, 2, r"error: FOLDER.*run plan-[0-9a-f]{6}.*process \d+.*\n.+\n"),

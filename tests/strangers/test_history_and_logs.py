@@ -1,4 +1,4 @@
-"""`history`, and `logs --follow` of a run that lives and of one that is over."""
+"""`history`, and `logs --follow` of a run in progress and of one that has ended."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_history_of_some(two_runs: tuple[Scene, list[str]], words: tuple[str, ..
     assert [run["run"] for run in listed(scene, *words)] == [runs[index] for index in which]
 
 
-def test_history_for_a_person(two_runs: tuple[Scene, list[str]]) -> None:
+def test_history_as_a_table(two_runs: tuple[Scene, list[str]]) -> None:
     scene, runs = two_runs
     printed = scene.orchestrator("history", "--name", "grösser").out
     assert runs[1] in printed and runs[0] not in printed
@@ -81,7 +81,7 @@ def test_history_where_there_is_none(scene: Scene) -> None:
     assert not scene.state.exists()
 
 
-def test_following_a_run_that_is_over_prints_it_and_ends(two_runs: tuple[Scene, list[str]]) -> None:
+def test_following_a_run_that_has_ended_prints_it_and_ends(two_runs: tuple[Scene, list[str]]) -> None:
     scene, runs = two_runs
     for form in ((), ("--json",), ("--task", "1")):
         whole = scene.orchestrator("logs", runs[0], *form)

@@ -103,7 +103,7 @@ def test_which_files_are_hidden() -> None:
     assert set(loaded.settings.masked.files) == hidden
 
 
-def test_a_name_that_no_toml_would_take_as_it_stands() -> None:
+def test_a_name_that_toml_cannot_hold_verbatim() -> None:
     name = ".env.\"odd'ü\\"
     text = configuration(detect_project({name}))
     assert tomllib.loads(text)["masked"]["files"] == [name]
@@ -117,7 +117,7 @@ def test_the_command_writes_once(scene: Scene) -> None:
     written = (scene.folder / "orchestrator.toml").read_bytes()
     again = scene.orchestrator("init")
     assert again.exit_code == 2
-    assert "there already" in again.err
+    assert "already exists" in again.err
     assert (scene.folder / "orchestrator.toml").read_bytes() == written
     assert set(scene.owners().values()) == {scene.owner}
 

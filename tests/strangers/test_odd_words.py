@@ -1,4 +1,4 @@
-"""Titles, ids and places of plans as strangers write them: each works, or is one clear error."""
+"""Titles, ids and places of plans as users write them: each works, or is one clear error."""
 
 import pytest
 from e2e_kit import AGENT, REPORT, Scene, plan, task

@@ -3,7 +3,7 @@
 import os
 import secrets
 import signal
-import subprocess  # noqa: TID251 - starts the command as a person's shell does, without our own help
+import subprocess  # noqa: TID251 - starts the command as a user's shell does, without our own help
 
 import pytest
 from at_terminal_kit import at_terminal
@@ -99,7 +99,7 @@ def test_it_sees_what_an_agent_would_see(scene: Scene) -> None:
 
 
 def _outlives_cleaning(scene: Scene, image: str) -> None:
-    """Its image was made by a run that is over; the container is not that run's."""
+    """Its image was made by a run that has ended; the container is not that run's."""
     with scene.start("shell", "sh", "-c", "touch started; exec sleep 600") as shell:
         shell.until_exists(scene.folder / "started")
         cleaned = scene.orchestrator("clean")

@@ -137,10 +137,10 @@ CHECKS = {
     "takes too long": ("sleep 60", ["longer than 1 s"]),
     "leaves a process and takes too long": ("setsid sleep 60 & sleep 50", ["longer than 1 s"]),
     "prints much": ("seq 100000; false", ["99999", "100000"]),
-    "prints codes": ('printf "\\033[31mred\\033[0m\\n"; false', ["[31mred"]),
+    "prints codes": ('printf "\\033[31mred\\033[0m\\n"; false', ["red"]),
     "asks": ("read answer", ["failed (exit 1)"]),
-    "is no command": ("no-such-command-here", ["failed (exit 127)", "no-such-command-here"]),
-    "is no bash": ("if", ["failed (exit 2)"]),
+    "not a command": ("no-such-command-here", ["failed (exit 127)", "no-such-command-here"]),
+    "not bash": ("if", ["failed (exit 2)"]),
 }
 
 

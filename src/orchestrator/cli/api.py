@@ -1,4 +1,4 @@
-"""What `from orchestrator import …` offers to programs; it works where the caller's process stands."""
+"""The functions that programs import; they work in the current folder of the calling process."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`clean`: remove containers that are over, and on request what old runs keep."""
+"""`clean`: remove leftover containers, and on request the data of old runs."""
 
 import argparse
 
@@ -6,12 +6,12 @@ from orchestrator.cli.host import this_host
 
 
 def add_clean(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be removed")
     parser.add_argument(
         "--older-than",
         metavar="AGE",
-        help="also candidates, saved trees and private folders of runs that ended so long ago, and as old "
-        "setup images that no unfinished run needs: 12h, 30d, 2w",
+        help="also remove candidates, saved trees and private folders of runs that ended that long ago, and "
+        "setup images of that age that no unfinished run needs; for example 12h, 30d, 2w",
     )
     parser.set_defaults(handler=clean)
 

@@ -1,8 +1,9 @@
-"""Facts as lines for a person. Text of an agent is printed as text, never as markup or control codes."""
+"""Facts as lines for the user. Text of an agent is printed as text, never as markup or control codes."""
 
 from collections.abc import Callable
 from typing import assert_never
 
+from orchestrator.run.endings import NOT_BEGUN
 from orchestrator.run.facts import (
     AgentText,
     AgentTool,
@@ -43,8 +44,8 @@ from orchestrator.text import one_line, plain
 
 BEFORE_WORDS = {
     "red": "fails before the work, as expected",
-    "already_green": "passes already, before any work",
-    "absent": "cannot run yet: what it needs is not there",
+    "already_green": "already passes before any work",
+    "absent": "cannot run yet: a program or file it needs does not exist",
 }
 
 
@@ -107,10 +108,10 @@ def _run_lines(fact: Fact, body: _RunFact) -> list[str]:
                 f"branch {body.branch}, from {body.base[:12]}, agent {body.options.agent}",
             ]
         case RunResumed():
-            return [f"run {fact.run} goes on"]
+            return [f"run {fact.run} is resumed"]
         case PlanTaken():
-            again = f", done again: {', '.join(body.redo)}" if body.redo else ""
-            return [f"plan    taken as it is now, {len(body.tasks)} tasks{again}"]
+            again = f", to be done again: {', '.join(body.redo)}" if body.redo else ""
+            return [f"plan    the edited version is used, {len(body.tasks)} tasks{again}"]
         case BranchReady():
             return [f"branch  {body.branch} at {body.commit[:12]}"]
         case Notice():
@@ -119,7 +120,7 @@ def _run_lines(fact: Fact, body: _RunFact) -> list[str]:
             last = f": {one_line(body.text, 160)}" if body.text else ""
             return [f"  runs  {body.what}, {body.seconds:.0f} s{last}"]
         case CancelRequested():
-            return ["to be cancelled"]
+            return ["cancel requested"]
         case EndToEndEnded():
             return [f"end to end: {body.status}"]
         case RunEnded():
@@ -129,10 +130,11 @@ def _run_lines(fact: Fact, body: _RunFact) -> list[str]:
 def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:
     match body:
         case SetupStarted():
-            why = f" (found {', '.join(body.found)})" if body.found else ""
-            return [f"setup   {one_line(command, 200)}{why}" for command in body.commands]
+            if body.found:  # the commands of a package manager are long, and not the user's
+                return [f"setup   installs what {', '.join(body.found)} says"]
+            return [f"setup   {_first_line(command, 200)}" for command in body.commands]
         case SetupEnded():
-            return _setup_lines(body)
+            return _setup_lines(fact, body)
         case BaseChecked():
             return [f"base    task {fact.task}: {body.gate} {_before(body)}"]
 
@@ -152,7 +154,7 @@ def _task_lines(fact: Fact, body: _TaskFact) -> list[str]:
 def _attempt_lines(fact: Fact, body: _AttemptFact) -> list[str]:
     match body:
         case AttemptStarted():
-            session = "session goes on" if body.resumed else "new session"
+            session = "session resumed" if body.resumed else "new session"
             return [f"attempt {fact.task}/{fact.attempt} in {body.container} ({session})"]
         case AgentText():
             return [f"  says  {one_line(body.text, 200)}"] if body.text else []
@@ -170,7 +172,7 @@ def _candidate_lines(body: _CandidateFact) -> list[str]:
         case CandidateRefused():
             return [f"refused {one_line(body.reason, 300)}"]
         case GateStarted():
-            return [f"gate    {body.gate}: {one_line(body.command, 100)}"]
+            return [f"gate    {body.gate}: {_first_line(body.command, 100)}"]
         case GateEnded():
             return _gate_lines(body)
         case LandingRefused():
@@ -182,9 +184,9 @@ def _folder_lines(body: _FolderFact) -> list[str]:
         case TreeSaved():
             return [f"saved   the folder as {body.ref}"]
         case TreeLookedAt():
-            return [f"edited  {_few(body.edited)}"] if body.edited else []
+            return [f"edited  by you: {_few(body.edited)}"] if body.edited else []
         case EditsCommitted():
-            return [f"yours   {_few(body.paths)} committed as {body.commit[:12]}"]
+            return [f"commit  your changes to {_few(body.paths)} as {body.commit[:12]}"]
         case UndoStarted():
             return [f"saved   the folder as {body.ref}"]
         case WorkUndone():
@@ -194,22 +196,32 @@ def _folder_lines(body: _FolderFact) -> list[str]:
 def _before(body: BaseChecked) -> str:
     """A check is expected to fail before the work; a build is not."""
     if body.gate.startswith("build-") and body.before == "red":
-        return "fails on the base: mend it, unless the task is to"
+        return "already fails on the base commit; fix it first unless that is the task"
     return BEFORE_WORDS[body.before]
 
 
-def _setup_lines(body: SetupEnded) -> list[str]:
+def _setup_lines(fact: Fact, body: SetupEnded) -> list[str]:
     if body.status == "failed":
-        return [f"setup   failed after {body.seconds:.1f} s", *_quoted(body.reason or "")]
-    how = "done before" if body.status == "reused" else f"done in {body.seconds:.1f} s"
+        # Without a task the run ends with this very reason, as the command's error.
+        reason = _quoted(body.reason or "") if fact.task is not None else []
+        return [f"setup   failed after {body.seconds:.1f} s", *reason]
+    how = "reused from an earlier run" if body.status == "reused" else f"done in {body.seconds:.1f} s"
     found = [f"setup   {how}, image {(body.image or '').removeprefix('sha256:')[:12]}"]
     if body.changed:
-        found.append(f"setup   changes tracked files, and nobody sees these changes: {_few(body.changed)}")
+        found.append(
+            f"setup   changed tracked files; agents and gates do not see these changes: {_few(body.changed)}"
+        )
     return found
 
 
 def _quoted(text: str) -> list[str]:
     return [f"        | {one_line(line, 160)}" for line in plain(text).rstrip().splitlines()]
+
+
+def _first_line(command: str, width: int) -> str:
+    """The first line of a command, and how many lines it has when there are more."""
+    all_lines = plain(command).strip().splitlines() or [""]
+    return one_line(all_lines[0], width) + (f" … ({len(all_lines)} lines)" if len(all_lines) > 1 else "")
 
 
 def _few(paths: tuple[str, ...]) -> str:
@@ -247,6 +259,9 @@ def _question_lines(fact: Fact, body: QuestionAsked) -> list[str]:
 
 
 def _ended_line(fact: Fact, body: RunEnded) -> str:
-    reason = f": {one_line(body.reason, 300)}" if body.reason else ""
+    if body.status == "failed" and body.exit_code == NOT_BEGUN:
+        return f"run {fact.run} failed before its first task"
+    # A reason of one word says no more than the status.
+    reason = f": {one_line(body.reason, 300)}" if body.reason not in (None, body.status) else ""
     until = f" (until {body.until})" if body.until else ""
     return f"run {fact.run} {body.status}{reason}{until}"

@@ -1,8 +1,8 @@
-"""`doctor`: whether a run could start here, and every setting with its source."""
+"""`doctor`: report whether a run can start here, and list every setting with its source."""
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from orchestrator.text import one_line
 
 if TYPE_CHECKING:
     from orchestrator.config import Row
-    from orchestrator.preflight.checks import Reported
+    from orchestrator.preflight.site import Finding
 
 MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
 
@@ -31,11 +31,11 @@ def doctor(arguments: argparse.Namespace) -> int:
     from orchestrator.preflight.checks import CHECKS, examine
 
     if arguments.check is not None and arguments.check not in CHECKS:
-        raise UsageError(f"there is no check {arguments.check}", hint=f"There are: {', '.join(CHECKS)}")
+        raise UsageError(f"unknown check {arguments.check}", hint=f"Known checks: {', '.join(CHECKS)}")
     host = this_host()
     loaded = load_settings(host.folder, environ=host.environ, leave_out_unapproved=True)
     checks = asyncio.run(examine(host, loaded, arguments.check))
-    healthy = all(check.status != "failed" for check in checks)
+    healthy = all(check.status != "failed" for check in checks.values())
     if arguments.json:
         print(as_json(checks, loaded.rows, ok=healthy))
     else:
@@ -45,18 +45,18 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0 if healthy else 1
 
 
-def described(checks: "Sequence[Reported]") -> list[str]:
-    """For people: a line for each check, and one below it for what mends it."""
+def described(checks: "Mapping[str, Finding]") -> list[str]:
+    """A line for each check, and below it a line with the fix."""
     lines = []
-    for check in checks:
-        lines.append(f"{MARKS[check.status]} {check.name:<14}  {one_line(check.detail, 300)}")
-        if check.mend is not None:
-            lines.append(f"  {'':<14}  → {one_line(check.mend, 300)}")
+    for name, check in checks.items():
+        lines.append(f"{MARKS[check.status]} {name:<14}  {one_line(check.detail, 300)}")
+        if check.fix is not None:
+            lines.append(f"  {'':<14}  → {one_line(check.fix, 300)}")
     return lines
 
 
 def settings_table(rows: "Sequence[Row]") -> str:
-    """Every setting with its source; what somebody chose comes before the defaults."""
+    """Every setting with its source; changed settings come before the defaults."""
     from orchestrator.cli.tables import table
 
     ordered = sorted(rows, key=lambda row: row.source == "default")
@@ -64,11 +64,14 @@ def settings_table(rows: "Sequence[Row]") -> str:
     return table(("setting", "value", "from"), cells)
 
 
-def as_json(checks: "Sequence[Reported]", rows: "Sequence[Row]", *, ok: bool) -> str:
+def as_json(checks: "Mapping[str, Finding]", rows: "Sequence[Row]", *, ok: bool) -> str:
     found = {
         "schema": 1,
         "ok": ok,
-        "checks": [asdict(check) for check in checks],
+        "checks": [
+            {"name": name, "status": check.status, "detail": check.detail, "mend": check.fix}
+            for name, check in checks.items()
+        ],
         "settings": [asdict(row) for row in rows],
     }
     # A path whose name is not UTF-8 is shown with replaced bytes.

@@ -1,24 +1,24 @@
-"""`history`: the runs of the repository we are in, newest first, without their tasks."""
+"""`history`: the runs of the current repository, newest first, without their tasks."""
 
 import argparse
 
 from orchestrator.cli.host import this_host
 from orchestrator.cli.tables import runs_table
-from orchestrator.project.catalog import opened_catalog
+from orchestrator.project.catalog import open_catalog
 from orchestrator.run.report import run_json
 from orchestrator.run.state import RunState
 
 
 def add_history(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", metavar="TEXT", help="only those with this in run id, plan or title")
-    parser.add_argument("--limit", metavar="N", type=_count, help="at most so many")
+    parser.add_argument("--name", metavar="TEXT", help="only runs with this text in their id, plan or title")
+    parser.add_argument("--limit", metavar="N", type=_count, help="show at most N runs")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(handler=history)
 
 
 def history(arguments: argparse.Namespace) -> int:
     host = this_host()
-    with opened_catalog(host) as runs:
+    with open_catalog(host) as runs:
         found = [state for state in runs.around(host.current_folder()) if _fits(state, arguments.name)]
         shown = [(state, runs.owner(state.run)) for state in found[: arguments.limit]]
     if arguments.json:
@@ -36,12 +36,12 @@ def history(arguments: argparse.Namespace) -> int:
 
 
 def _fits(state: RunState, text: str | None) -> bool:
-    """Upper and lower case are the same."""
+    """Whether the text occurs in id, plan or title; case does not matter."""
     names = (state.run, state.start.plan, state.start.plan_title)
     return text is None or any(text.casefold() in name.casefold() for name in names)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)

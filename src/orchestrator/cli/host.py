@@ -1,4 +1,4 @@
-"""Where this process stands: the only place that looks up environment, current folder, engine and clock."""
+"""The only module that looks up environment, current folder, engine and clock of this process."""
 
 import os
 from collections.abc import AsyncIterator, Iterator

@@ -8,8 +8,8 @@ from orchestrator.text import plain
 
 def add_image(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    build = actions.add_parser("build", help="build it")
-    build.add_argument("--base", metavar="IMAGE", help="what it is built on, instead of the default")
+    build = actions.add_parser("build", help="build the agent image")
+    build.add_argument("--base", metavar="IMAGE", help="the base image to build on instead of the default")
     build.set_defaults(handler=image_build)
 
 

@@ -1,4 +1,4 @@
-"""`init`: write a commented orchestrator.toml with what the repository tells."""
+"""`init`: write a commented orchestrator.toml for the repository."""
 
 import argparse
 
@@ -15,7 +15,7 @@ def init(_arguments: argparse.Namespace) -> int:
     written = commands.init(this_host())
     found = written.found
     print(f"wrote {written.path}")
-    print(f"found: {', '.join((*found.languages, *found.managers)) or 'nothing that tells'}")
+    print(f"detected: {', '.join((*found.languages, *found.managers)) or 'no known language or lock file'}")
     if found.secrets:
         print(f"hidden from the agent: {', '.join(found.secrets)}")
     return 0

@@ -1,4 +1,4 @@
-"""`logs`: what the agent printed, or everything a gate printed."""
+"""`logs`: the agent's output, or the whole output of a gate."""
 
 import argparse
 import shutil
@@ -6,7 +6,7 @@ import sys
 
 from orchestrator.cli.host import this_host
 from orchestrator.errors import UsageError
-from orchestrator.project.catalog import RunCatalog, opened_catalog
+from orchestrator.project.catalog import RunCatalog, open_catalog
 from orchestrator.project.transcripts import (
     Line,
     Transcript,
@@ -25,36 +25,33 @@ def add_logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", metavar="ID")
     parser.add_argument("--attempt", metavar="N", type=int)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--raw", action="store_true", help="the stored bytes of stdout, of one attempt")
-    form.add_argument("--evidence", metavar="ID", help="a gate's whole output")
-    form.add_argument(
-        "--follow", action="store_true", help="go on with what is printed until the run has ended"
-    )
+    form.add_argument("--raw", action="store_true", help="the stored bytes of one attempt's standard output")
+    form.add_argument("--evidence", metavar="ID", help="the whole output of a gate, by its evidence id")
+    form.add_argument("--follow", action="store_true", help="keep printing new lines until the run has ended")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.set_defaults(handler=logs)
 
 
 def logs(arguments: argparse.Namespace) -> int:
-    with opened_catalog(this_host()) as runs:
+    with open_catalog(this_host()) as runs:
         state = runs.named(arguments.run)
         folder = runs.folder(state.run)
         if arguments.follow:
-            import asyncio  # costs a start-up that the other forms of `logs` do not pay
+            import asyncio  # slow to import, and only --follow needs it
 
             asyncio.run(_follow(runs, state, arguments))
             return 0
     if arguments.json and (arguments.evidence is not None or arguments.raw):
-        raise UsageError(
-            "--json is for what agents printed, line by line; --evidence and --raw give it whole"
-        )
+        raise UsageError("--json cannot be combined with --evidence or --raw")
     if arguments.evidence is not None:
         print(visible(read_evidence(folder, arguments.evidence)), end="")
         return 0
     found = list(transcripts(state, folder, task=arguments.task, attempt=arguments.attempt))
     if arguments.attempt is not None and not found:
+        task = "" if arguments.task is None else f" of task {arguments.task}"
         raise UsageError(
-            f"run {state.run} has no attempt {arguments.attempt} there",
-            hint=f"orchestrator status {state.run}",
+            f"run {state.run} has no attempt {arguments.attempt}{task}",
+            hint=f"List its attempts: orchestrator status {state.run}",
         )
     if arguments.raw:
         _print_raw(found)
@@ -79,7 +76,7 @@ async def _follow(runs: RunCatalog, state: RunState, arguments: argparse.Namespa
         if ended:
             return
         await runs.clock.sleep(FOLLOW_SECONDS)
-        # Looked up before the last reading: what was printed until then is in the transcripts.
+        # Check before the last read: whatever the owner printed before it ended is then read.
         ended = runs.owner(state.run) is None
         state = runs.run(state.run)
 
@@ -87,7 +84,7 @@ async def _follow(runs: RunCatalog, state: RunState, arguments: argparse.Namespa
 def _print_raw(found: list[Transcript]) -> None:
     if len(found) != 1:
         raise UsageError(
-            f"--raw is for one attempt, and {len(found)} fit", hint="Add --task ID and --attempt N."
+            f"--raw prints one attempt, and {len(found)} match", hint="Add --task ID and --attempt N."
         )
     path = found[0].folder / "stdout"
     if path.exists():

@@ -1,4 +1,4 @@
-"""The command `orchestrator`: parse, hand over to one function, and leave by the right door."""
+"""The command `orchestrator`: parse, call one function, and turn its result or error into an exit code."""
 
 import argparse
 import gc
@@ -19,22 +19,22 @@ PROGRAM = "orchestrator"
 BUG = 70
 INTERRUPTED = 130
 COMMANDS = {
-    "init": ("init_command", "write a commented orchestrator.toml with what is found here"),
+    "init": ("init_command", "write a commented orchestrator.toml for this repository"),
     "doctor": ("doctor_command", "check folder, engine, image and credential; show the settings"),
-    "trust": ("trust_command", "show and approve what the repository's file may not choose alone"),
-    "image": ("image_command", "the image that attempts and gates start from"),
-    "plan": ("plan_command", "look at a plan, check it, or start a new one"),
-    "run": ("run_command", "carry out a plan, or go on with its unfinished run"),
+    "trust": ("trust_command", "show and approve the settings that need your approval"),
+    "image": ("image_command", "build the image that attempts and gates start from"),
+    "plan": ("plan_command", "show a plan, check it, or write a new one"),
+    "run": ("run_command", "carry out a plan, or continue its unfinished run"),
     "task": ("run_command", "carry out one task of a plan"),
-    "resume": ("run_command", "go on with a run that failed, waits, or was stopped"),
+    "resume": ("run_command", "continue a run that failed, waits, or was stopped"),
     "status": ("status_command", "show the runs of this repository, or one run with its tasks"),
-    "history": ("history_command", "the runs of this repository, newest first"),
-    "logs": ("logs_command", "what the agent printed, or a gate's whole output"),
-    "shell": ("shell_command", "a shell, or a command, in a container like an attempt's"),
-    "undo": ("undo_command", "take a task's commit, and all later ones of the run, back"),
-    "abandon": ("undo_command", "take all commits of a run back and give it up"),
-    "cancel": ("undo_command", "give a run up; what has landed stays"),
-    "clean": ("clean_command", "remove containers that are over, and what old runs keep"),
+    "history": ("history_command", "list the runs of this repository, newest first"),
+    "logs": ("logs_command", "print the agent's output, or the whole output of a gate"),
+    "shell": ("shell_command", "open a shell, or run a command, in a container like an attempt's"),
+    "undo": ("undo_command", "undo the commit of a task and all later ones of its run"),
+    "abandon": ("undo_command", "undo all commits of a run and cancel it"),
+    "cancel": ("undo_command", "stop a run for good and keep its commits"),
+    "clean": ("clean_command", "remove leftover containers, and on request the data of old runs"),
 }
 """Every command in the order of the help: its module, where `add_NAME` adds its options, and what it does."""
 
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         if not _reader_is_gone():
             return report_bug()
-        # Whoever read our output has gone; Python would complain again while it ends.
+        # The reader of our output has exited. Python would report that again at its own exit.
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 0
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_anything(*streams: object) -> None:
-    """A terminal that lacks a letter shows its number; no run ends because of it."""
+    """Print characters that the terminal cannot show as escapes, so that no run ends because of one."""
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -114,7 +114,7 @@ def _import_msgspec() -> None:
 
 
 def _reader_is_gone() -> bool:
-    """Whether it was our standard output that broke, and not a pipe or socket of a run's."""
+    """Whether our standard output is the broken pipe, and not a pipe or socket of a run."""
     import select
 
     output = select.poll()
@@ -162,7 +162,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 def print_error(error: OrchestratorError) -> None:
-    """What happened, where, and the next step: at most ten lines, on stderr."""
+    """Print what happened, where, and the next step: at most ten lines, on standard error."""
     lines = plain(f"error: {error}").splitlines()
     # The next step is the last line.
     shown = lines if len(lines) <= 10 else [*lines[:8], f"… and {len(lines) - 9} more lines", lines[-1]]
@@ -170,7 +170,7 @@ def print_error(error: OrchestratorError) -> None:
 
 
 def report_bug() -> int:
-    """Write a report of the exception at hand that can be pasted, and say where it is."""
+    """Store a report of the current exception that can be pasted, and print its path."""
     import traceback
 
     where = f"{PROGRAM} {__version__}, Python {sys.version.split()[0]}, {sys.platform}"

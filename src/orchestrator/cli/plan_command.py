@@ -1,4 +1,4 @@
-"""`orchestrator plan show|check|new`: look at a plan without running anything."""
+"""`orchestrator plan show|check|new`: show, check or write a plan; nothing is run."""
 
 import argparse
 import json
@@ -25,21 +25,26 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     show_parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     _add_format(show_parser)
     show_parser.set_defaults(handler=show)
-    check_parser = commands.add_parser("check", help="report what is wrong with plans")
+    check_parser = commands.add_parser("check", help="report errors and warnings in plans")
     check_parser.add_argument("plans", metavar="PLAN", type=Path, nargs="+")
     check_parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
     _add_format(check_parser)
     check_parser.set_defaults(handler=check)
-    new_parser = commands.add_parser("new", help="write a plan to fill in")
+    new_parser = commands.add_parser("new", help="write the skeleton of a plan")
     new_parser.add_argument("title", metavar="TITLE")
     new_parser.add_argument(
-        "-o", "--output", metavar="FILE", help="default: a name made from TITLE; - is stdout"
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="the file to write; default: a name made from TITLE; - is standard output",
     )
     new_parser.set_defaults(handler=new)
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=FORMATS, help="default: recognised from what the plan holds")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="how to read the plan; default: detected from its content"
+    )
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -54,7 +59,7 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Every plan is checked, also after one that cannot be read."""
+    """A plan that cannot be read does not keep the others from being checked."""
     codes = [_check_one(path, arguments.format, strict=arguments.strict) for path in arguments.plans]
     return max(codes)
 
@@ -79,7 +84,7 @@ def new(arguments: argparse.Namespace) -> int:
     title = one_line(arguments.title, 200)
     if not title:
         raise UsageError(
-            "the title is empty", hint="Say what the milestone is: orchestrator plan new 'Greeting'"
+            "the title is empty", hint="Name the milestone, for example: orchestrator plan new 'Greeting'"
         )
     name = _slug(title)
     text = _SKELETON.format(title=title, name=name)
@@ -92,7 +97,7 @@ def new(arguments: argparse.Namespace) -> int:
             file.write(text)
     except FileExistsError:
         hint = "Choose another file with --output FILE."
-        raise UsageError("the file exists already", where=str(path), hint=hint) from None
+        raise UsageError("the file already exists", where=str(path), hint=hint) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"the plan cannot be written: {error}", hint="Choose --output FILE.") from None
     print(plain(str(path)))
@@ -239,10 +244,10 @@ Say in a paragraph what will be true when this milestone is done.
 **Estimated time:** 30 min
 
 **Description:**
-Say what the task must do, so that somebody who reads only this can do it.
+Say what the task must do, in enough detail for a reader who sees only this task.
 
 **Acceptance Criteria:**
-- [ ] Something that can be seen from outside
+- [ ] A result that can be observed from outside
 
 **Verify:**
 ```bash

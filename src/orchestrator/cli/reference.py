@@ -10,7 +10,7 @@ _INTRODUCTION = """\
 
 This page is written by `python -m orchestrator.cli.reference > docs/commands.md`; a test keeps it in step.
 
-RUN is a run's id, an unambiguous beginning of it, or a plan's path (its latest run). Exit codes are in the
+RUN is a run's id, an unambiguous prefix of it, or a plan's path (its latest run). Exit codes are in the
 [README](../README.md#exit-codes), settings in [configuration.md](configuration.md).
 """
 
@@ -22,7 +22,7 @@ def render() -> str:
 
 
 def commands() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
-    """Every command that does something: name, help and parser, in the order of `--help`."""
+    """Name, help and parser of every command and subcommand, in the order of `--help`."""
     for name in COMMANDS:
         yield from _commands_of(parser(name))
 

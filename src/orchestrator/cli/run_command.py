@@ -1,4 +1,4 @@
-"""`run`, `task` and `resume`: carry out a plan, one task of it, or what is left of a run."""
+"""`run`, `task` and `resume`: carry out a plan, one of its tasks, or the rest of a run."""
 
 import argparse
 import os
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from orchestrator.commands.request import StartOptions
 
 
+REPEATED: Any = {"action": "append", "default": []}
+"""An option that can be given several times."""
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="PLAN")
-    parser.add_argument("--from", dest="first", metavar="ID", help="begin with this task")
     parser.add_argument(
-        "--only", metavar="ID", action="append", default=[], help="only this task; repeatable"
+        "--from", dest="first", metavar="ID", help="start with this task and leave out those before it"
     )
+    parser.add_argument("--only", metavar="ID", **REPEATED, help="only this task; repeatable")
     parser.add_argument("--new", action="store_true", help="start over; an unfinished run is cancelled")
     _add_options(parser)
     parser.set_defaults(handler=run_plan)
@@ -43,39 +47,35 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep",
         metavar="ID",
-        action="append",
-        default=[],
-        help="a finished task that was edited stays finished",
+        **REPEATED,
+        help="keep a finished task although its text was edited; repeatable",
     )
-    parser.add_argument(
-        "--redo", metavar="ID", action="append", default=[], help="a finished task is done again"
-    )
+    parser.add_argument("--redo", metavar="ID", **REPEATED, help="do a finished task again; repeatable")
     _add_options(parser)
     parser.set_defaults(handler=resume_run)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--agent", metavar="NAME", help="claude-code (default), command or nop")
-    parser.add_argument("--agent-command", metavar="CMD", help="any program as the agent")
-    parser.add_argument("--model", metavar="M", help="the model the agent is told to use")
+    parser.add_argument("--agent-command", metavar="CMD", help="a program to use as the agent")
+    parser.add_argument("--model", metavar="M", help="the model that the agent uses")
     parser.add_argument(
-        "-g", "--guidance", metavar="TEXT", help="a word to the agent, passed on as it stands"
+        "-g", "--guidance", metavar="TEXT", help="extra instructions for the agent, passed on verbatim"
     )
     parser.add_argument(
         "-c",
         "--config",
         metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting: SECTION.KEY=VALUE",
+        **REPEATED,
+        help="set SECTION.KEY to VALUE for this run; repeatable",
     )
     parser.add_argument(
-        "--allow-dirty", action="store_true", help="commit what is not committed first, as yours"
+        "--allow-dirty", action="store_true", help="commit your uncommitted changes first, in your name"
     )
     parser.add_argument(
         "--no-input",
         action="store_true",
-        help="a question ends the run (3), as it always does; do not say here how to answer it",
+        help="do not print how to answer a question; it ends the run (3) with or without this option",
     )
     parser.add_argument("--json", action="store_true", help="one JSON event a line on standard output")
 
@@ -115,8 +115,8 @@ def _options(arguments: argparse.Namespace) -> "StartOptions":
 
     if os.environ.get("ORCHESTRATOR_RUN"):
         raise UsageError(
-            f"we are inside run {os.environ['ORCHESTRATOR_RUN']}; a run inside a run is not supported",
-            hint="An agent does its task itself; a person unsets ORCHESTRATOR_RUN.",
+            f"a run cannot be started inside another run ({os.environ['ORCHESTRATOR_RUN']})",
+            hint="As an agent, do the task yourself. In a shell of your own: unset ORCHESTRATOR_RUN",
         )
     return StartOptions(
         agent=arguments.agent,
@@ -138,17 +138,22 @@ def _carry_out(arguments: argparse.Namespace, run: Coroutine[Any, Any, RunReport
         report = asyncio.run(_stopped_by_signals(run))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+    return print_outcome(report, arguments)
+
+
+def print_outcome(report: RunReport, arguments: argparse.Namespace) -> int:
+    """Print the table of a run and the next step, and return the run's exit code."""
     text = run_table(report.state)
     print(text, file=sys.stderr if arguments.json else sys.stdout)
     if report.status == "waiting" and not arguments.no_input and sys.stdin.isatty():
-        print(f"answer it: orchestrator resume {report.run} -g TEXT", file=sys.stderr)
+        print(f"To answer: orchestrator resume {report.run} -g TEXT", file=sys.stderr)
     if report.exit_code == 2:
         print(f"error: {report.reason}", file=sys.stderr)
     return report.exit_code
 
 
 async def _stopped_by_signals(run: Coroutine[Any, Any, RunReport]) -> RunReport:
-    """Before its loop a run is cancelled by a signal; the loop itself listens in its own way."""
+    """Until its loop starts, a signal cancels the run; the loop has its own signal handling."""
     from orchestrator.engine.stop_signals import cancelled_by_signals
 
     with cancelled_by_signals():
@@ -163,18 +168,18 @@ def _listener(*, as_json: bool) -> Listener:
 
 
 def _show_progress(line: str) -> None:
-    """What a build prints is for somebody who waits at a terminal; an error carries the end of it."""
+    """Show a build's output at a terminal only; an error carries the end of it anyway."""
     if sys.stderr.isatty():
         print(plain(line), file=sys.stderr, flush=True)
 
 
 def _show_warning(line: str) -> None:
-    """On standard error, where it disturbs neither events nor the table."""
+    """Print on standard error, apart from events and the table."""
     print(line, file=sys.stderr)
 
 
 class _Output:
-    """Standard output, for as long as it takes anything: a run does not end because its reader did."""
+    """Standard output until its reader exits: a run continues without a reader."""
 
     def __init__(self) -> None:
         self._read = True

@@ -1,4 +1,4 @@
-"""`shell`: look around, or run something, in the container an agent would get."""
+"""`shell`: open a shell, or run a command, in a container like an agent's."""
 
 import argparse
 
@@ -6,7 +6,9 @@ from orchestrator.cli.host import this_host
 
 
 def add_shell(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("command", metavar="CMD", nargs=argparse.REMAINDER, help="default: bash")
+    parser.add_argument(
+        "command", metavar="CMD", nargs=argparse.REMAINDER, help="the command to run; default: bash"
+    )
     parser.set_defaults(handler=shell)
 
 

@@ -1,10 +1,10 @@
-"""`status`: the runs of the repository we are in, newest first, or one run with its tasks."""
+"""`status`: the runs of the current repository, newest first, or one run with its tasks."""
 
 import argparse
 
 from orchestrator.cli.host import this_host
 from orchestrator.cli.tables import run_table, runs_table
-from orchestrator.project.catalog import opened_catalog
+from orchestrator.project.catalog import open_catalog
 from orchestrator.run.report import run_json
 
 
@@ -16,7 +16,7 @@ def add_status(parser: argparse.ArgumentParser) -> None:
 
 def status(arguments: argparse.Namespace) -> int:
     host = this_host()
-    with opened_catalog(host) as runs:
+    with open_catalog(host) as runs:
         states = runs.around(host.current_folder()) if arguments.run is None else (runs.named(arguments.run),)
         if arguments.json:
             import msgspec

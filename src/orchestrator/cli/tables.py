@@ -1,4 +1,4 @@
-"""Tables for people: columns as wide as what is in them, no markup."""
+"""Tables for the user: columns as wide as their cells, no markup."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,9 @@ from orchestrator.run.endings import failed_before_it_began
 from orchestrator.run.report import Owner, run_status, task_status
 from orchestrator.run.state import RunState, TaskState
 from orchestrator.text import one_line
+
+_STATUS_WORDS = {"imported": "done before", "skipped": "left out"}
+"""Where the stored word is not one that the user would say."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -64,14 +67,14 @@ def run_table(state: RunState) -> str:
 
 
 def _task_row(state: RunState, task: TaskState) -> tuple[str, ...]:
-    finished = task.finished
+    finished, status = task.finished, task_status(state, task)
     commit = finished.commit[:12] if finished is not None and finished.commit is not None else "-"
     candidate = task.last.candidate if task.last is not None else None
     evidence = ", ".join(candidate.evidence) if candidate is not None else ""
     return (
         one_line(task.entry.id, 20),
         one_line(task.entry.title, 40),
-        task_status(state, task),
+        _STATUS_WORDS.get(status, status),
         commit,
         str(len(task.attempts)),
         evidence or "-",
@@ -81,10 +84,12 @@ def _task_row(state: RunState, task: TaskState) -> tuple[str, ...]:
 def _ending(state: RunState) -> str:
     end = state.end
     status = run_status(state, None)
-    reason = f": {one_line(end.reason, 300)}" if end is not None and end.reason else ""
+    text = end.reason if end is not None and end.reason else status
+    # Only the first line: the command that ended the run prints the whole reason as its error.
+    reason = f": {one_line(text.splitlines()[0], 300)}" if text != status else ""
     line = f"run {state.run} {status}{reason}, branch {state.start.branch}"
     if status in ("completed", "cancelled"):
         return line
     if failed_before_it_began(state):
-        return f"{line}\nnext: fix it, then orchestrator run {state.start.plan}"
+        return f"{line}\nnext: fix the cause, then orchestrator run {state.start.plan}"
     return f"{line}\nnext: orchestrator logs {state.run}, then orchestrator resume {state.run}"

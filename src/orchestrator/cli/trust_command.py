@@ -1,4 +1,4 @@
-"""`trust`: shows what the repository's file may not choose by itself, and approves it."""
+"""`trust`: show the settings of the repository's file that need approval, and approve them."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ DECLINED = 1
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--yes", action="store_true", help="ask nothing and approve")
+    parser.add_argument("--yes", action="store_true", help="approve without asking")
     parser.set_defaults(handler=trust)
 
 
@@ -45,7 +45,7 @@ def _show(loaded: "LoadedSettings") -> None:
 
 
 def _difference(each: "ApprovalItem") -> list[str]:
-    """The whole value, item by item; after a change what was approved too."""
+    """The whole value, item by item; after a change also what was approved before."""
     value = _items(each.value)
     if each.approved or each.before is None:
         return [f"  {item}" for item in value]
@@ -55,7 +55,7 @@ def _difference(each: "ApprovalItem") -> list[str]:
 
 
 def _items(value: object) -> list[str]:
-    """Shown whole: what is hidden from whoever approves it is what an attacker would write."""
+    """Every item, never shortened: an attacker would write into the part that is not shown."""
     from orchestrator.config.approval import canonical
 
     items = value if isinstance(value, list) and value else [value]
@@ -65,11 +65,11 @@ def _items(value: object) -> list[str]:
 def _agreed() -> bool:
     if not sys.stdin.isatty():
         raise UsageError(
-            "nobody can be asked here, because the input is no terminal",
-            hint="Type orchestrator trust at a terminal, or approve what is shown: orchestrator trust --yes",
+            "cannot ask for approval: standard input is not a terminal",
+            hint="Run orchestrator trust at a terminal, or approve what is shown: orchestrator trust --yes",
         )
     try:
-        answer = input("Do you want these settings to count? [y/N] ")
+        answer = input("Approve these settings? [y/N] ")
     except EOFError:
         print()
         return False

@@ -1,4 +1,4 @@
-"""`undo`, `abandon` and `cancel`: take work off the branch, or give a run up."""
+"""`undo`, `abandon` and `cancel`: undo commits of a run, or stop it for good."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -52,14 +52,14 @@ def cancel_run(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.cancel import cancel
 
     state = asyncio.run(cancel(this_host(), arguments.run))
-    status = state.end.status if state.end is not None else "over"
+    status = state.end.status if state.end is not None else "finished"
     print(f"run {state.run} is {status}")
     return 0
 
 
 def _say(taken: "UndoResult") -> None:
-    """What was done, and one command for each thing that can be had back."""
-    print(f"{taken.branch} is back at {taken.target[:12]}.")
+    """Print what was undone, and one command for each thing that can be restored."""
+    print(f"{taken.branch} is at {taken.target[:12]} again.")
     for saved in taken.saved:
         print(f"The folder as it was: git show {saved} (a file: git restore --source={saved[:12]} FILE)")
     if taken.staged is not None:

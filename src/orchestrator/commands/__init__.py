@@ -1,1 +1,1 @@
-"""One module for each thing that a user asks for."""
+"""One module for each thing that the user can ask for."""

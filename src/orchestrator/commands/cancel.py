@@ -1,6 +1,5 @@
 """`cancel`: stop a run for good and keep its commits."""
 
-from functools import partial
 from pathlib import Path
 from sqlite3 import IntegrityError
 
@@ -11,8 +10,8 @@ from orchestrator.errors import FolderBusy, OrchestratorError
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
-from orchestrator.project.project import opened_project
-from orchestrator.project.records import OpenRecords, opened_records
+from orchestrator.project.project import open_project
+from orchestrator.project.records import OpenRecords, open_records
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended
 from orchestrator.run.facts import CancelRequested
@@ -24,8 +23,8 @@ POLL_SECONDS = 0.2
 
 
 async def cancel(host: Host, wanted: str) -> RunState:
-    """The living owner of the run stops as with ^C; without one its containers are removed here."""
-    with opened_records(host) as records:
+    """Stop a run for good: its owner stops as with ^C; without an owner its containers are removed here."""
+    with open_records(host) as records:
         state = records.catalog.named(wanted)
         if not is_unfinished(state):
             return state
@@ -46,7 +45,7 @@ async def _request_cancel(records: OpenRecords, state: RunState) -> None:
 
 
 async def _end_without_owner(host: Host, records: OpenRecords, run: str) -> None:
-    """With the run's lock held: what its owner would have done, unless it has."""
+    """Do what the owner would have done, unless it has; requires the run's lock."""
     state = records.catalog.run(run)
     if state.end is not None and state.end.status == "cancelled":
         return
@@ -64,24 +63,22 @@ async def _lock_in_time(host: Host, catalog: RunCatalog, run: str) -> RunLock:
     owner = catalog.owner(run)
     who = "its owner" if owner is None else f"process {owner.pid}"
     raise FolderBusy(
-        f"{who} has not stopped for {OWNER_STOPS_SECONDS:g} s",
-        hint="The request stays; try again, or stop the process.",
+        f"{who} has not stopped within {OWNER_STOPS_SECONDS:g} s",
+        hint="The request is stored. Try again, or kill the process.",
     )
 
 
 async def _stop_work(host: Host, records: OpenRecords, state: RunState) -> None:
-    """What an attempt left in the code folder is saved, if the folder is there and nobody works in it.
+    """Remove the run's containers, and save its attempt's changes if no other process uses the code folder.
 
-    A lock on the index that the killed owner left is removed: it would stop every git command of the user's.
+    The killed owner may have left a lock on the user's index, with which every git command of the user fails.
+    It is removed, too.
     """
     journal = RunJournal(records.journal, state)
-    stop = partial(
-        stop_work, host, journal, state_id=records.state.id, folder=records.catalog.folder(state.run)
-    )
     try:
-        async with opened_project(replace(host, folder=Path(state.start.folder))) as project:
+        async with open_project(replace(host, folder=Path(state.start.folder))) as project:
             with project.folder_lock(state.run):
                 project.remove_stale_index_lock()
-                await stop(workspace=project.workspace)
+                await stop_work(host, records, journal, project.workspace)
     except OrchestratorError:
-        await stop(workspace=None)
+        await stop_work(host, records, journal, None)

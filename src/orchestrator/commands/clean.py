@@ -1,7 +1,6 @@
-"""`clean`: containers that have ended, and on request what old runs keep so that it can be had back."""
+"""`clean`: remove leftover containers, and on request what old runs keep for undoing and restoring."""
 
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.preflight import leftovers
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
-from orchestrator.project.records import OpenRecords, opened_records
+from orchestrator.project.records import OpenRecords, open_records
 from orchestrator.text import utc_text
 from orchestrator.workspace.workspace import Workspace
 
@@ -24,22 +23,26 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleanRequest:
     dry_run: bool = False
-    """Only say what would be removed."""
+    """Report what would be removed, and remove nothing."""
     older_than: timedelta | None = None
-    """Also what runs keep that ended so long ago."""
+    """Also remove the data of runs that ended at least this long ago."""
 
 
 def parse_age(text: str) -> timedelta:
     """`30d`, `12h`, `2w`, `90m`; raises UsageError for anything else."""
     found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
     if found is None:
-        raise UsageError(f"{text} is not an age", where="--older-than", hint="Write 12h, 30d or 2w.")
+        raise UsageError(
+            f"{text} is not a valid age",
+            where="--older-than",
+            hint="Use a number and a unit (m, h, d, w), for example 12h, 30d or 2w.",
+        )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 async def clean(host: Host, request: CleanRequest, *, say: Say) -> None:
-    """Remove what nobody needs any more, and say each thing."""
-    with opened_records(host) as records:
+    """Remove what is no longer needed, and report each thing with `say`."""
+    with open_records(host) as records:
         async with host.connect_engine() as engine:
             await _clean_containers(engine, records, request, say)
             if not request.dry_run:
@@ -55,20 +58,20 @@ async def _clean_containers(
 ) -> None:
     found = await leftovers.list_containers(engine, records.state.id, records.catalog)
     verb = "would remove" if request.dry_run else "removed"
-    if not request.dry_run:
-        await leftovers.remove(engine, found.over)
-    for container in found.over:
+    for container in found.ended:
+        if not request.dry_run:
+            await engine.remove(container.id)
         say(f"{verb} the container {container.name}")
     for container in found.kept:
         whose = (
-            "its run is not over"
+            "its run can be resumed"
             if container.labels.get(LABEL_RUN)
-            else "a shell by hand (docker rm -f ends it)"
+            else f"it is a shell (to remove it: docker rm -f {container.name})"
         )
         say(f"kept the container {container.name}: {whose}")
     for container in found.foreign:
-        say(f"not ours: docker rm -f {container.name}")
-    if not (found.over or found.kept or found.foreign):
+        say(f"kept the container {container.name}: of another state folder (docker rm -f removes it)")
+    if not (found.ended or found.kept or found.foreign):
         say("no containers")
 
 
@@ -78,17 +81,17 @@ def _clean_scratch(host: Host, records: OpenRecords) -> None:
         folder = records.catalog.folder(scratch.parent.name)
         lock = RunLock.take(folder.lock, host.clock)
         if lock is not None:
-            shutil.rmtree(folder.gates, ignore_errors=True)
+            leftovers.remove_scratch(folder)
             lock.release()
 
 
 async def _clean_runs(
     host: Host, records: OpenRecords, before: datetime, request: CleanRequest, say: Say
 ) -> None:
-    """Drop what could bring a run's work back: candidates, saved trees, git directories, the pinned base."""
+    """Remove what could restore a run's work: candidates, saved trees, git directories, the pinned base."""
     for run in leftovers.old_runs(records.catalog.outlines(tasks=()), utc_text(before)):
         if request.dry_run:
-            say(f"would drop candidates, saved trees and private folders of run {run.run}")
+            say(f"would remove candidates, saved trees and private folders of run {run.run}")
             continue
         try:
             folder, repositories = Path(run.start.folder), records.state.repositories
@@ -97,10 +100,10 @@ async def _clean_runs(
             )
             await workspace.forget(run.run)
         except OrchestratorError as error:
-            say(f"kept what run {run.run} has in {run.start.folder}: {error.what}")
+            say(f"kept the data of run {run.run} in {run.start.folder}: {error.what}")
             continue
         leftovers.remove_private_folders(records.catalog.folder(run.run))
-        say(f"dropped candidates, saved trees and private folders of run {run.run}")
+        say(f"removed candidates, saved trees and private folders of run {run.run}")
 
 
 async def _clean_images(
@@ -113,4 +116,4 @@ async def _clean_images(
         elif await leftovers.remove_image(engine, image):
             say(f"removed the image {name}")
         else:
-            say(f"kept the image {name}: something was made from it")
+            say(f"kept the image {name}: a container or another image uses it")

@@ -1,7 +1,7 @@
-"""The image a run works in: the agent image, with the project's own needs on top."""
+"""The image that a run's containers start from, and how these containers are specified."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,14 +9,18 @@ from typing import NamedTuple
 from orchestrator.config import Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ImageInfo
 from orchestrator.containers.images import build_image
+from orchestrator.containers.machine import read_machine
 from orchestrator.containers.project_image import (
     build_with_dockerfile,
     build_with_packages,
     context_hash,
     name_with_dockerfile,
 )
+from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.project.host import Host
+from orchestrator.project.project import Project
+from orchestrator.run.state import RunState
 
 
 class BuiltImage(NamedTuple):
@@ -27,7 +31,7 @@ class BuiltImage(NamedTuple):
 async def build(host: Host, *, base: str | None, on_line: Callable[[str], None]) -> BuiltImage:
     """`image build`: the agent image, under the name that the user's settings give it.
 
-    The repository's file has no say in it, so it is not read. Raises as `build_image` does.
+    The name never comes from the repository's file, so that file is not read. Raises as `build_image` does.
     """
     name = load_settings(None, environ=host.environ).settings.image.name
     return BuiltImage(name, await build_image(name=name, base=base, on_line=on_line))
@@ -40,27 +44,40 @@ class RunImage:
     """The hash of the Dockerfile's folder that it was built from; empty without a Dockerfile."""
 
 
+def container_specs(project: Project, settings: Settings, *, run: str | None) -> ContainerSpecs:
+    """How the containers of a run, or of a shell (None), are specified."""
+    return ContainerSpecs(
+        folder=project.folder,
+        owner=project.workspace.tree.owner,
+        state_id=project.state.id,
+        run=run,
+        settings=settings,
+        machine=read_machine(project.host.environ),
+    )
+
+
 async def run_image(
     engine: ContainerEngine,
-    folder: Path,
+    project: Project,
     settings: Settings,
     *,
-    earlier_context: str | None,
-    environ: Mapping[str, str],
+    earlier: RunState | None,
     on_line: Callable[[str], None],
 ) -> RunImage:
-    """Look the image up, and build what the project adds to it.
+    """Find the configured image, and build what the project adds to it.
 
-    `earlier_context` is what the run was begun with, None for a new one. An agent may have written to the
-    Dockerfile's folder since, so what lies there then is built only when it is still the same.
-    Raises EnvironmentInvalid when there is no image, or none can be built.
+    An agent may have written to the Dockerfile's folder since the run started. A resumed run (`earlier`)
+    therefore never builds from a changed folder: it uses the image that was built at its start.
+    Raises EnvironmentInvalid when an image is missing or cannot be built.
     """
-    name = settings.image.name
+    name, environ = settings.image.name, project.host.environ
     base = await _required(engine, name)
     context = ""
     if settings.image.dockerfile is not None:
-        dockerfile = folder / settings.image.dockerfile
-        context = await _context(engine, base, dockerfile, earlier_context)
+        dockerfile = project.folder / settings.image.dockerfile
+        recorded = project.catalog.folder(earlier.run).build_context if earlier is not None else None
+        known = recorded.read_text("utf-8") if recorded is not None and recorded.exists() else None
+        context = await _context(engine, base, dockerfile, known)
         name = await build_with_dockerfile(engine, base, dockerfile, context, environ, on_line)
     if settings.image.packages:
         below = await _required(engine, name)
@@ -74,9 +91,9 @@ async def _context(engine: ContainerEngine, base: ImageInfo, dockerfile: Path, e
         return now
     if await engine.image(name_with_dockerfile(base, earlier)) is None:
         raise EnvironmentInvalid(
-            "what the image was built from has changed since the run started, and the image is gone",
+            "the Dockerfile's folder has changed since the run started, and the image built from it is gone",
             where=str(dockerfile.parent),
-            hint="Start over with what is there now: orchestrator run --new PLAN",
+            hint="Start a new run with the present files: orchestrator run --new PLAN",
         )
     return earlier
 

@@ -1,4 +1,4 @@
-"""`init`: writes a configuration with what is found in a repository, and the rest as comments."""
+"""`init`: write a configuration with what is detected in a repository; the rest is comments."""
 
 import json
 import os
@@ -23,7 +23,7 @@ LANGUAGES = (
     ("Go", ("go.mod",)),
 )
 
-# By what lies at the root, the first that fits.
+# By a file at the root; the first that matches.
 TESTS = (
     ("uv.lock", "uv run pytest -q"),
     ("requirements.txt", ".venv/bin/python -m pytest -q"),
@@ -36,54 +36,31 @@ TESTS = (
     ("Makefile", "make test"),
 )
 
-SECRETS = (
-    *(".env", ".env.*", "*.env", ".envrc", ".npmrc", ".pypirc", ".netrc", ".pgpass", ".htpasswd"),
-    *(
-        "id_rsa",
-        "id_dsa",
-        "id_ecdsa",
-        "id_ed25519",
-        "*.pem",
-        "*.key",
-        "*.p12",
-        "*.pfx",
-        "*.jks",
-        "*.keystore",
-    ),
-    *(
-        "credentials.json",
-        "service-account*.json",
-        "secrets.json",
-        "secrets.toml",
-        "secrets.y*ml",
-        "*.tfvars",
-    ),
-)
 SECRETS_BELOW = (
     *(".env", ".env.*", "*.env", ".envrc", ".npmrc", ".pypirc", "*.tfvars"),
     *("credentials.json", "service-account*.json", "secrets.json", "secrets.toml", "secrets.y*ml"),
 )
-"""Below the root keys and certificates are mostly samples of tests."""
+"""Names of secrets in subfolders, without keys and certificates: those are mostly samples of tests."""
+SECRETS = (
+    *(*SECRETS_BELOW, ".netrc", ".pgpass", ".htpasswd", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"),
+    *("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore"),
+)
 _DEEPEST = 4
 _MOST_FILES = 50_000
 _NOT_THE_PROJECTS = frozenset(
     {".git", ".venv", "venv", "node_modules", "target", "vendor", "site-packages", "dist", "build"}
 )
-TOLD_BY = (
-    "pyproject.toml",
-    "requirements.txt",
-    "requirements-dev.txt",
-    "setup.cfg",
-    "tox.ini",
+READ = (
+    *("pyproject.toml", "requirements.txt", "requirements-dev.txt", "setup.cfg", "tox.ini"),
     "package.json",
 )
 LARGEST_BYTES = 1_000_000
 _SCRIPT = re.compile(r'"scripts"\s*:\s*\{[^{}]*"test"\s*:')
 SAMPLES = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
-"""Shown to the agent, because others are meant to see them."""
+"""Not hidden from the agent, because they are meant to be read by others."""
 
 PACKAGES = (("Cargo.toml", ("cargo",)), ("go.mod", ("golang-go",)))
-"""What the image does not bring."""
+"""Packages that the image lacks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +83,7 @@ def init(host: Host) -> Written:
     """Write orchestrator.toml into the code folder. Raises UsageError when there is one already."""
     folder = host.code_folder()
     path = folder / REPOSITORY_FILE
-    texts = {name: text for name in TOLD_BY if (text := _text(folder / name)) is not None}
+    texts = {name: text for name in READ if (text := _text(folder / name)) is not None}
     found = detect_project({entry.name for entry in folder.iterdir()}, texts, secrets_below(folder))
     owner = folder.stat()
     try:
@@ -115,15 +92,15 @@ def init(host: Host) -> Written:
             give_to(file.fileno(), Identity(uid=owner.st_uid, gid=owner.st_gid))
     except FileExistsError:
         raise UsageError(
-            "it is there already", where=str(path), hint="`orchestrator doctor` shows what it says."
+            "the file already exists", where=str(path), hint="Its settings are listed by: orchestrator doctor"
         ) from None
     except OSError as error:
-        raise UsageError(f"it cannot be written: {error.strerror}", where=str(path)) from None
+        raise UsageError(f"the file cannot be written: {error.strerror}", where=str(path)) from None
     return Written(path=path, found=found)
 
 
 def _text(path: Path) -> str | None:
-    """Of a regular file of a reasonable size."""
+    """The text of a regular file of a reasonable size."""
     if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
         return None
     return path.read_text("utf-8", "replace")
@@ -134,21 +111,22 @@ def detect_project(
     texts: Mapping[str, str] = MappingProxyType({}),
     below: Sequence[str] = (),
 ) -> Found:
-    """What the names at a repository's root tell, and the texts of those of TOLD_BY that are known.
+    """Detect languages, package managers, test command and secrets.
 
-    `below` are the paths of secrets in subfolders.
+    `names` are the entries of the repository's root, `texts` the known contents of files in READ, and `below`
+    the paths of secrets in subfolders.
     """
     return Found(
         languages=tuple(name for name, signs in LANGUAGES if any(sign in names for sign in signs)),
         managers=tuple(f"{manager.lock} ({manager.name})" for manager in discover(names)),
-        test=next((command for sign, command in TESTS if sign in names and _can_work(command, texts)), None),
+        test=next((command for sign, command in TESTS if sign in names and _is_likely(command, texts)), None),
         secrets=(*(name for name in sorted(names) if _is_secret(name, SECRETS)), *below),
         packages=tuple(package for sign, wanted in PACKAGES if sign in names for package in wanted),
     )
 
 
 def secrets_below(folder: Path) -> tuple[str, ...]:
-    """Paths in subfolders, relative to `folder`; a bounded search that follows no link."""
+    """Paths of secrets in subfolders, relative to `folder`; the search is bounded and follows no link."""
     found: list[str] = []
     seen = 0
     for project, folders, files in os.walk(folder):
@@ -162,8 +140,8 @@ def secrets_below(folder: Path) -> tuple[str, ...]:
     return tuple(path for path in found if path.isprintable())
 
 
-def _can_work(command: str, texts: Mapping[str, str]) -> bool:
-    """Not where the project says nothing of pytest, or of a script called test; unknown texts say nothing."""
+def _is_likely(command: str, texts: Mapping[str, str]) -> bool:
+    """Whether the project mentions pytest, or has a script `test`; where its files are unknown it may."""
     if "pytest" in command:
         known = [text for name, text in texts.items() if name != "package.json"]
         return not known or any("pytest" in text for text in known)
@@ -173,37 +151,37 @@ def _can_work(command: str, texts: Mapping[str, str]) -> bool:
 
 
 def _is_secret(name: str, patterns: tuple[str, ...]) -> bool:
-    return name.isprintable() and _fits(name, patterns) and not _fits(name, SAMPLES)
+    return name.isprintable() and _matches(name, patterns) and not _matches(name, SAMPLES)
 
 
-def _fits(name: str, patterns: tuple[str, ...]) -> bool:
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
 def configuration(found: Found) -> str:
-    """A commented orchestrator.toml; what was guessed is a comment, except the hiding of secrets."""
-    languages = ", ".join(found.languages) or "no language that is known"
+    """A commented orchestrator.toml: every guess is a comment, except that secrets are hidden."""
+    languages = ", ".join(found.languages) or "no known language"
     hidden = json.dumps(list(found.secrets) or [".env"], ensure_ascii=False)
     lines = [
         "# Settings of the orchestrator for this repository. `orchestrator doctor` shows all of them.",
-        f"# Found: {languages}; lock files: {', '.join(found.managers) or 'none'}.",
+        f"# Detected: {languages}; lock files: {', '.join(found.managers) or 'none'}.",
         "",
         "[verify]",
-        "# Commands that every task must pass besides its own.",
+        "# Commands that every task must pass in addition to its own.",
         f"# task = {json.dumps([found.test or 'make test'])}",
         "# Commands that the milestone must pass after its last task.",
         "# milestone = []",
         "",
         "[setup]",
-        "# What installs the dependencies; without it, the lock files at the root say so.",
+        "# Commands that install the dependencies; by default they follow from the lock files at the root.",
         "# commands = []",
         "",
         "[image]",
-        "# Debian packages on top of the image. They need your approval: orchestrator trust",
+        "# Debian packages to add to the image. They need your approval: orchestrator trust",
         f"# packages = {json.dumps(list(found.packages) or ['postgresql'])}",
         "",
         "[masked]",
-        "# Files that the agent sees empty.",
+        "# Files that are empty for the agent.",
         f"{'' if found.secrets else '# '}files = {hidden}",
         "",
         "[limits]",

@@ -1,4 +1,4 @@
-"""What a user asks for when something is to be carried out, and the options and settings that follow."""
+"""Typed requests of `run`, `task` and `resume`, and the options and settings that follow from them."""
 
 import shlex
 from collections.abc import Callable
@@ -16,54 +16,54 @@ from orchestrator.run.state import RunState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartOptions:
-    """The options that `run`, `task` and `resume` share. None and empty: not given."""
+    """The options that `run`, `task` and `resume` share. None or empty means: not given."""
 
     agent: str | None = None
     agent_command: str | None = None
     model: str | None = None
     guidance: str | None = None
     config: tuple[str, ...] = ()
-    """SECTION.KEY=VALUE, later wins."""
+    """Each one SECTION.KEY=VALUE; later entries win."""
     keep: tuple[str, ...] = ()
-    """Ids of finished tasks that stay so although their text was edited."""
+    """Ids of finished tasks that stay finished although their text was edited."""
     redo: tuple[str, ...] = ()
     """Ids of finished tasks that are to be done again."""
     allow_dirty: bool = False
-    """Commit what is not committed first, as the user's."""
+    """Commit uncommitted changes first, in the user's name."""
     listeners: tuple[Listener, ...] = ()
     progress: Callable[[str], None] = lambda line: None
-    """Gets each line of what takes long before there is a run: building an image."""
+    """Called with each line of an image build, the one long step before a run starts."""
     warn: Callable[[str], None] = lambda line: None
-    """Gets each warning about the plan, before anything is started."""
+    """Called with each warning about the plan, before anything is started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """`run PLAN`, or with `only` one id `task PLAN ID`."""
+    """`run PLAN`; `task PLAN ID` is a request with one id in `only`."""
 
     plan: str | Path
     only: tuple[str, ...] = ()
     """Ids of the tasks to carry out; empty: all."""
     first: str | None = None
-    """Id of the task to begin with; those before it are left out."""
+    """Id of the task to start with; those before it are left out."""
     new: bool = False
-    """Start over, whatever earlier runs did."""
+    """Start over, regardless of earlier runs."""
     options: StartOptions = StartOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeRequest:
     run: str | None = None
-    """Id, unambiguous prefix or plan; None: the only unfinished run here."""
+    """Id, unambiguous prefix or plan; None: the only unfinished run of this folder."""
     options: StartOptions = StartOptions()
 
 
 def merge_options(before: RunOptions, given: StartOptions) -> RunOptions:
-    """The options of a run as it was started, apart from what is asked for now."""
+    """The options that a run was started with, replaced by those given now."""
     if given.agent_command is not None and given.agent not in (None, "command"):
         raise UsageError(
-            f"--agent-command is for the agent `command`, not for {given.agent}",
-            hint="Leave out one of the two.",
+            f"--agent-command cannot be combined with --agent {given.agent}",
+            hint="Remove one of the two options.",
         )
     command, agent = before.command, given.agent or before.agent
     if given.agent_command is not None:

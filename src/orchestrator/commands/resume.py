@@ -1,14 +1,15 @@
-"""`resume`: continue a run, by the plan it was started with or by what the user made of it since."""
+"""`resume`: continue a run, by its stored plan or by the user's edited version of it."""
 
 from hashlib import sha256
 
 from orchestrator.commands.request import ResumeRequest, StartOptions
 from orchestrator.commands.start import carry_out
 from orchestrator.errors import UsageError
+from orchestrator.plan.model import Plan
 from orchestrator.plan.reader import read_plan
 from orchestrator.project.host import Host
 from orchestrator.project.plan_files import ReadPlan, read_plan_bytes, require_runnable
-from orchestrator.project.project import Project, opened_project
+from orchestrator.project.project import Project, open_project
 from orchestrator.run.report import RunReport
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import ResumeRun
@@ -17,45 +18,44 @@ from orchestrator.supervision.plan_edits import is_in_flight, left_by_attempts, 
 
 async def resume(host: Host, request: ResumeRequest) -> RunReport:
     """Continue an unfinished run. Raises OrchestratorError before anything is started."""
-    async with opened_project(host) as project:
+    async with open_project(host) as project:
         state = project.unfinished(request.run)
-        content = _read_again(project, state.start.plan)
+        path = state.start.plan
+        try:
+            content = read_plan_bytes(project.folder / path, path)
+        except UsageError:
+            content = None  # the run continues with its stored copy and says that the file is gone
         choice, read = plan_for_resume(project, state, request.options, content)
         return await carry_out(project, choice, read, request.options)
 
 
-def _read_again(project: Project, path: str) -> bytes | None:
-    try:
-        return read_plan_bytes(project.folder / path, path)
-    except UsageError:
-        return None  # the run has its own copy, and says that the file is gone
-
-
 def plan_for_resume(
-    project: Project, state: RunState, given: StartOptions, found: bytes | None
+    project: Project, state: RunState, given: StartOptions, found: bytes | None, parsed: Plan | None = None
 ) -> tuple[ResumeRun, ReadPlan]:
-    """The plan by which the run continues; `found` is what the plan's file holds now.
+    """The plan by which the run continues.
 
-    Raises PlanError for an edited plan that cannot be run, UsageError for one that leaves a doubt.
+    `found` is what the plan's file holds now, `parsed` the plan in it where the caller has read it already.
+    Raises PlanError for an edited plan that cannot be run, UsageError when an edit leaves open which
+    finished tasks stay finished.
     """
-    stored = project.stored_plan(state)
+    stored = project.catalog.folder(state.run).stored_plan(state.plan_stored).read_bytes()
     keep, redo = frozenset(given.keep), frozenset(given.redo)
     if keep | redo and is_in_flight(state):
         raise UsageError(
-            f"run {state.run} was cut off in the middle of a task",
+            f"run {state.run} was interrupted in the middle of a task",
             where="--keep, --redo",
             hint=f"Finish that task first: orchestrator resume {state.run}",
         )
     digest = sha256(found or b"").hexdigest()
-    # An attempt may have written the file: only what the user saved while nobody was at work counts.
-    edited = found is not None and not is_in_flight(state) and digest not in left_by_attempts(state)
-    content = found if edited and found is not None else stored.content
-    if content == stored.content and not keep | redo:
-        return ResumeRun(state=state), ReadPlan(
-            plan=stored.plan, content=stored.content, differs=found != stored.content
-        )
-    plan = read_plan(content, path=state.start.plan)
+    # An attempt may have written the file. An edit is the user's only if no attempt was running and no
+    # attempt left the file with this content.
+    is_edited = not is_in_flight(state) and digest not in left_by_attempts(state)
+    content = found if found is not None and is_edited else stored
+    plan = parsed if parsed is not None and content == found else read_plan(content, path=state.start.plan)
+    read = ReadPlan(plan=plan, content=content, differs=found != content)
+    if content == stored and not keep | redo:
+        return ResumeRun(state=state), read
     require_runnable(plan)
-    name = f"plan-{digest[:16]}" if content != stored.content else state.plan_stored
+    name = f"plan-{digest[:16]}" if content != stored else state.plan_stored
     taken = take_edited(state, plan, keep=keep, redo=redo, stored=name)
-    return ResumeRun(state=state, taken=taken), ReadPlan(plan=plan, content=content, differs=found != content)
+    return ResumeRun(state=state, taken=taken), read

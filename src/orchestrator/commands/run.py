@@ -8,7 +8,7 @@ from orchestrator.plan.model import Plan
 from orchestrator.preflight.environment import validate_environment
 from orchestrator.project.host import Host
 from orchestrator.project.plan_files import plan_path, read_plan_file, require_runnable
-from orchestrator.project.project import Project, opened_project
+from orchestrator.project.project import Project, open_project
 from orchestrator.run.report import RunReport, report_of
 from orchestrator.supervision.choose_run import Choice, DoneAlready, NewRun, ResumeRun, Selection, choose_run
 
@@ -20,7 +20,7 @@ async def run(host: Host, request: RunRequest) -> RunReport:
     started; what happens later is in the report.
     """
     folder = validate_environment(host)
-    async with opened_project(host) as project:
+    async with open_project(host) as project:
         path = plan_path(folder, request.plan)
         read = read_plan_file(folder / path, shown_as=path)
         require_runnable(read.plan)
@@ -29,14 +29,14 @@ async def run(host: Host, request: RunRequest) -> RunReport:
                 return await carry_out(project, choice, read, request.options)
             case ResumeRun(state=outline):
                 state = project.catalog.run(outline.run)
-                resumed, read = plan_for_resume(project, state, request.options, read.content)
+                resumed, read = plan_for_resume(project, state, request.options, read.content, read.plan)
                 return await carry_out(project, resumed, read, request.options)
             case DoneAlready(state=outline):
                 return _report_again(project, outline.run, request)
 
 
 async def _choose(project: Project, plan: Plan, request: RunRequest) -> Choice:
-    """What to do about the plan. Raises UsageError for tasks that it does not have."""
+    """Decide between a new run, an earlier one and none. Raises UsageError for unknown tasks."""
     for wanted in (*request.only, *([request.first] if request.first is not None else [])):
         if plan.task(wanted) is None:
             known = ", ".join(task.id for task in plan.tasks)
@@ -47,7 +47,7 @@ async def _choose(project: Project, plan: Plan, request: RunRequest) -> Choice:
 
 
 def _report_again(project: Project, run: str, request: RunRequest) -> RunReport:
-    """The report of a run that has nothing left to do; wrong options are refused all the same."""
+    """The report of a run with nothing left to do; invalid options are still refused."""
     state = project.catalog.run(run)
     load_run_settings(project, state, merge_options(state.options, request.options))
     end = project.journal.state_facts(run)[-1]

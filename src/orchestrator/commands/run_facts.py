@@ -1,4 +1,4 @@
-"""The facts with which a run starts, and those with which it is resumed."""
+"""The first facts of a run, and those with which it is resumed."""
 
 from dataclasses import dataclass
 from typing import assert_never
@@ -9,6 +9,7 @@ from orchestrator.config import LoadedSettings
 from orchestrator.engine.undo import finish_undo, reopen_lost_tasks
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.plan.model import Plan
+from orchestrator.preflight.site import PlannedRun
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
 from orchestrator.project.run_journal import RunJournal, RunTransaction
@@ -29,18 +30,14 @@ from orchestrator.workspace.tree import TreeRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
-    """What is settled about a run before anything is touched."""
+class SettledRun:
+    """What has been decided about a run when its first or next facts are written."""
 
-    run: str
-    branch: str
+    planned: PlannedRun
     options: RunOptions
     loaded: LoadedSettings
-    untracked: frozenset[str]
     build_context: str
-    """What the image was built from."""
-    allow_dirty: bool
-    """Whether changes of the user's are committed first."""
+    """The hash of the files the image was built from; empty without a Dockerfile."""
     notices: tuple[str, ...]
 
 
@@ -48,10 +45,10 @@ async def record_start_or_resume(
     project: Project,
     choice: NewRun | ResumeRun,
     read: ReadPlan,
-    settled: Settled,
+    settled: SettledRun,
     listeners: tuple[Listener, ...],
 ) -> RunJournal:
-    """Write the facts with which a run starts or is resumed; listeners hear them and all that follow.
+    """Write the facts with which a run starts or is resumed; listeners receive them and all later ones.
 
     Everything that can be refused comes before an unfinished run is cancelled in favour of a new one.
     """
@@ -68,14 +65,14 @@ async def record_start_or_resume(
 
 
 async def record_resume(
-    project: Project, choice: ResumeRun, read: ReadPlan, settled: Settled, listeners: tuple[Listener, ...]
+    project: Project, choice: ResumeRun, read: ReadPlan, settled: SettledRun, listeners: tuple[Listener, ...]
 ) -> RunJournal:
-    """Write the fact with which a run is resumed, and what has become of it meanwhile."""
-    folder = project.catalog.folder(settled.run)
-    journal = RunJournal.open(project.journal, settled.run, listeners)
+    """Write the facts with which a run is resumed, and those about what changed while it did not run."""
+    folder = project.catalog.folder(settled.planned.run)
+    journal = RunJournal.open(project.journal, settled.planned.run, listeners)
     if not journal.state.branch_ready:
-        await project.workspace.user.pin_base(settled.run, journal.state.start.head)
-    await finish_undo(project.workspace, journal, folder, settled.untracked)
+        await project.workspace.user.pin_base(settled.planned.run, journal.state.start.head)
+    await finish_undo(project.workspace, journal, folder, settled.planned.untracked)
     if choice.taken is not None:
         folder.stored_plan(choice.taken.stored).write_bytes(read.content)
 
@@ -100,7 +97,7 @@ async def record_new_run(
     project: Project,
     choice: NewRun,
     read: ReadPlan,
-    settled: Settled,
+    settled: SettledRun,
     started: RunStarted,
     listeners: tuple[Listener, ...],
 ) -> RunJournal:
@@ -110,7 +107,7 @@ async def record_new_run(
     start removes (`leftovers.remove_unrecorded`); the user's repository has no trace of the run yet. After
     them the run is known and can be resumed, which pins its base again.
     """
-    folder = project.catalog.folder(settled.run)
+    folder = project.catalog.folder(settled.planned.run)
     folder.stored_plan(PLAN_AT_START).write_bytes(read.content)
     folder.configuration.write_bytes(settled.loaded.repository_file or b"")
     folder.build_context.write_text(settled.build_context, "utf-8")
@@ -118,28 +115,28 @@ async def record_new_run(
     imported = {id: TaskFinished(status="imported", commit=commit) for id, commit in choice.imported.items()}
     skipped = {id: TaskFinished(status="skipped", reason="left out") for id in choice.skipped}
     journal = await RunJournal.begin(
-        project.journal, settled.run, started, notices, {**imported, **skipped}, listeners
+        project.journal, settled.planned.run, started, notices, {**imported, **skipped}, listeners
     )
-    await project.workspace.user.pin_base(settled.run, started.head)
+    await project.workspace.user.pin_base(settled.planned.run, started.head)
     return journal
 
 
 async def cancel_superseded_run(project: Project, run: str) -> None:
-    """Cancel the unfinished run that `--new` takes the place of; the new run's listeners do not hear it."""
+    """Cancel the unfinished run that `--new` replaces; the new run's listeners do not receive that fact."""
     with project.run_lock(run):
         await project.journal.append(run, run_ended("cancelled", "a new run was started instead"))
 
 
-async def run_started_fact(project: Project, plan: Plan, settled: Settled) -> RunStarted:
-    """What a new run starts from. Raises EnvironmentInvalid when the user's changes cannot be committed."""
+async def run_started_fact(project: Project, plan: Plan, settled: SettledRun) -> RunStarted:
+    """The first fact of a new run. Raises EnvironmentInvalid when the user's changes cannot be committed."""
     base = head = (await project.workspace.user.head()).commit
-    if settled.allow_dirty and await project.workspace.user.dirty_paths(settled.untracked):
+    if settled.planned.allow_dirty and await project.workspace.user.dirty_paths(settled.planned.untracked):
         base = await _commit_users_changes(project, head, settled)
     return RunStarted(
         plan=plan.path,
         plan_title=plan.title,
         folder=str(project.folder),
-        branch=settled.branch,
+        branch=settled.planned.branch,
         base=base,
         head=head,
         tasks=entries_of(plan),
@@ -148,32 +145,32 @@ async def run_started_fact(project: Project, plan: Plan, settled: Settled) -> Ru
     )
 
 
-async def _commit_users_changes(project: Project, head: str, settled: Settled) -> str:
+async def _commit_users_changes(project: Project, head: str, settled: SettledRun) -> str:
     """The user's uncommitted changes as a commit in our repository; it lands when the branch is made."""
     try:
         snapshot = await project.workspace.tree.snapshot(
-            exclude=settled.untracked, baseline=await project.workspace.tree.baseline()
+            exclude=settled.planned.untracked, baseline=await project.workspace.tree.baseline()
         )
         made = await project.workspace.tree.build_candidate(
             snapshot,
             parent=head,
-            message=f"Changes before run {settled.run}\n",
+            message=f"Changes before run {settled.planned.run}\n",
             overlay={},
-            ref=f"refs/ktrdr/edits/{settled.run}/0",
+            ref=f"refs/ktrdr/edits/{settled.planned.run}/0",
             base=head,
         )
     except TreeRefused as error:
-        await project.workspace.forget(settled.run)
+        await project.workspace.forget(settled.planned.run)
         raise EnvironmentInvalid(
             f"your uncommitted changes cannot be committed: {error.what}",
             where=error.where,
-            hint="Remove or rename it, or commit yourself what is to stay.",
+            hint="Remove or rename it, or commit what you want to keep.",
         ) from error
     return made.commit
 
 
 async def _answer_by_guidance(journal: RunJournal, guidance: str | None) -> None:
-    """Guidance given to `resume` is the answer when just one question is open."""
+    """Guidance given to `resume` answers the open question when there is exactly one."""
     questions = journal.state.open_questions
     if guidance is not None and len(questions) == 1:
         asked = questions[0]

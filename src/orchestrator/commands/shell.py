@@ -1,16 +1,15 @@
-"""`shell`: a container by hand, with the profile, the image and the mounts that an attempt would get."""
+"""`shell`: a container for the user, with the profile, image and mounts of an attempt."""
 
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.commands.image import run_image
+from orchestrator.commands.image import container_specs, run_image
 from orchestrator.config import Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
-from orchestrator.containers.machine import read_machine
 from orchestrator.containers.start import remove_container, start_container
-from orchestrator.engine.container_specs import SHELL_NAME, ContainerSpecs
+from orchestrator.engine.container_specs import SHELL_NAME
 from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
 from orchestrator.engine.setup import cover_with_setup
 from orchestrator.engine.stop_signals import cancelled_by_signals
@@ -19,7 +18,7 @@ from orchestrator.gates.setup_image import SetupImage, find_setup, plan_setup
 from orchestrator.preflight.environment import validate_environment
 from orchestrator.preflight.leftovers import refuse_living_containers
 from orchestrator.project.host import Host
-from orchestrator.project.project import Project, opened_project
+from orchestrator.project.project import Project, open_project
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import attached, own_environment
 from orchestrator.workspace import history
@@ -29,27 +28,27 @@ _IN_HOME = 'mkdir -p "$HOME" && exec "$@"'
 
 
 async def shell(host: Host, command: Sequence[str]) -> int:
-    """Start a container on the code folder, run a command in it at our terminal, and stop it again.
+    """Start a container on the code folder, run a command in it at our terminal, and remove it again.
 
-    Gives the command's exit code. When the container of another shell of this folder runs, it is joined and
-    left running. A signal that ends us, or the end of the terminal, stops the container first and is then a
-    CancelledError. (^C at a terminal is none: docker passes it on as a key.)
+    Returns the command's exit code. If a shell of this folder is open, the command runs in its container,
+    which then keeps running. SIGTERM, SIGHUP or a closed terminal remove the container and then raise
+    CancelledError. (^C at a terminal sends no signal: docker passes it on as a key.)
     """
     folder = validate_environment(host)
     if shutil.which("docker", path=own_environment().get("PATH")) is None:
         raise EnvironmentInvalid(
-            "the docker command is missing, which joins your terminal with the container's",
+            "the `docker` command is not installed; it connects your terminal with the container",
             hint="Install it: sudo apt-get install docker.io",
         )
     with cancelled_by_signals():
         async with host.connect_engine() as engine:
             if await _runs_already(engine, folder):
                 return await attached(_argv(command))
-            async with opened_project(host) as project:
+            async with open_project(host) as project:
                 folders = AttemptFolders(root=project.state.path / "shell")
                 spec = await _spec(engine, project, folders)
             try:
-                await engine.remove(spec.name)  # what a killed shell left
+                await engine.remove(spec.name)  # a killed shell may have left one
                 container = await start_container(engine, spec)
                 try:
                     return await attached(_argv(command))
@@ -60,20 +59,11 @@ async def shell(host: Host, command: Sequence[str]) -> int:
 
 
 async def _spec(engine: ContainerEngine, project: Project, folders: AttemptFolders) -> ContainerSpec:
-    """Everything but the agent and its gateway; nothing is in it that the agent would not see."""
+    """A container like an attempt's, without agent and gateway: nothing in it is hidden from agents."""
     await refuse_living_containers(engine, project.folder, run=None)
     settings = load_settings(project.folder, environ=project.host.environ).settings
-    image = await run_image(
-        engine, project.folder, settings, earlier_context=None, environ=project.host.environ, on_line=_say
-    )
-    specs = ContainerSpecs(
-        folder=project.folder,
-        owner=project.workspace.tree.owner,
-        state_id=project.state.id,
-        run=None,
-        settings=settings,
-        machine=read_machine(project.host.environ),
-    )
+    image = await run_image(engine, project, settings, earlier=None, on_line=_say)
+    specs = container_specs(project, settings, run=None)
     setup = await _setup(engine, project, settings, image.id, specs.variables)
     folders.root.mkdir(mode=0o700, exist_ok=True)
     covers = (
@@ -86,7 +76,7 @@ async def _spec(engine: ContainerEngine, project: Project, folders: AttemptFolde
 async def _setup(
     engine: ContainerEngine, project: Project, settings: Settings, image: str, variables: dict[str, str]
 ) -> SetupImage:
-    """The setup image of HEAD, if a run has made it: installing is a run's work."""
+    """The setup image of HEAD if a run has built it: a shell does not install dependencies."""
     plan = plan_setup(
         await history.files(project.workspace.store, (await project.workspace.user.head()).commit),
         commands=settings.setup.commands,
@@ -98,19 +88,19 @@ async def _setup(
     )
     found = None if plan is None else await find_setup(engine, plan)
     if plan is not None and found is None:
-        _say("The dependencies of this commit are not installed yet: a run does that before its first task.")
+        _say("The dependencies of this commit are not installed; a run installs them before its first task.")
     return found or SetupImage(id=image)
 
 
 async def _runs_already(engine: ContainerEngine, folder: Path) -> bool:
-    """Whether a container of that name runs on this folder; one on another folder is not ours to stop."""
+    """Whether a shell of this folder is open. Raises EnvironmentInvalid for one of another folder."""
     found = await engine.inspect(SHELL_NAME)
     if found is None or found.status != "running":
         return False
     if str(folder) not in found.mount_sources:
         raise EnvironmentInvalid(
-            f"the container {found.name} runs on another folder",
-            hint=f"Leave that shell first, or: docker rm -f {found.name}",
+            f"a shell of another folder is open (container {found.name})",
+            hint=f"Close that shell first, or remove its container: docker rm -f {found.name}",
         )
     return True
 

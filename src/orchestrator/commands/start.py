@@ -1,7 +1,6 @@
-"""From a chosen run to everything it works with.
+"""Build everything that a chosen run works with, and carry the run out.
 
-Everything that can be refused is refused here, in an order in which nothing has been changed and no
-container started when it is.
+Everything that can be refused is refused here, before anything has been changed and any container started.
 """
 
 import asyncio
@@ -15,15 +14,12 @@ from importlib import resources
 from msgspec import structs
 
 from orchestrator.agents.base import AgentDriver
-from orchestrator.commands.image import RunImage, run_image
+from orchestrator.commands.image import container_specs, run_image
 from orchestrator.commands.request import StartOptions, load_run_settings, merge_options
-from orchestrator.commands.run_facts import Settled, record_start_or_resume
+from orchestrator.commands.run_facts import SettledRun, record_start_or_resume
 from orchestrator.commands.work import work_of
 from orchestrator.config import LoadedSettings, Settings
-from orchestrator.containers.base import ContainerEngine
-from orchestrator.containers.machine import read_machine
 from orchestrator.engine.actions import RunActions
-from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.gateway.client import GatewayClient
@@ -33,7 +29,8 @@ from orchestrator.plan.model import Plan
 from orchestrator.preflight import leftovers
 from orchestrator.preflight.checks import Stage, require
 from orchestrator.preflight.notices import notices
-from orchestrator.preflight.site import PlannedRun, Site, once, supply
+from orchestrator.preflight.site import PlannedRun, Site, open_once
+from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
 from orchestrator.project.run_journal import RunJournal
@@ -43,8 +40,7 @@ from orchestrator.run.prompts import TEXTS
 from orchestrator.run.report import RunReport, report_of
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import NewRun, ResumeRun
-from orchestrator.supervision.decide import Work
-from orchestrator.workspace.workspace import Workspace
+from orchestrator.workspace.workspace import Findings, Workspace
 
 
 async def carry_out(
@@ -54,24 +50,24 @@ async def carry_out(
     if isinstance(choice, NewRun) or choice.taken is not None:
         for warning in read.plan.warnings:
             given.warn(describe(warning, path=read.plan.path))
-    async with prepared(project, choice, read, given) as runner:
+    async with prepare_run(project, choice, read, given) as runner:
         return report_of(await runner.carry_out())
 
 
 @asynccontextmanager
-async def prepared(
+async def prepare_run(
     project: Project, choice: NewRun | ResumeRun, read: ReadPlan, given: StartOptions
 ) -> AsyncIterator[MilestoneRunner]:
     """Require every check, take the locks, write the run's first or next facts, and give its runner."""
     earlier = choice.state if isinstance(choice, ResumeRun) else None
-    options = _options(choice, given)
+    options = _run_options(choice, given)
     loaded = load_run_settings(project, earlier, options)
     settings = loaded.settings
     async with AsyncExitStack() as stack:
         site = _site(project, loaded, stack)
         await require(site, Stage.SETTLED)
         driver = project.host.agent_driver(settings.agent.name)
-        planned = await _planned_run(project, read.plan, earlier, given)
+        planned = await _plan_run(project, read.plan, earlier, given)
         site = dataclasses.replace(site, planned=planned)
         stack.enter_context(project.folder_lock(planned.run))
         project.remove_stale_index_lock()
@@ -79,54 +75,41 @@ async def prepared(
         engine = await site.engine()
         await leftovers.remove_ended(engine, project)
         await require(site, Stage.ALONE)
-        image = await _run_image(project, engine, settings, earlier, given)
-        # Named after the folder, whose lock is ours.
-        specs = _specs(project, settings, planned.run)
+        image = await run_image(engine, project, settings, earlier=earlier, on_line=given.progress)
+        specs = container_specs(project, settings, run=planned.run)
+        # The name can be that of the folder: only the holder of the folder's lock starts this container.
         probe = specs.probe(name=f"ktrdr-probe-{project.workspace.store.name}", image=image.id)
         await require(dataclasses.replace(site, probe=probe), Stage.BUILT)
         stack.enter_context(project.run_lock(planned.run))
         await leftovers.remove_unrecorded(project, besides=planned.run)
-        leftovers.remove_scratch(project.catalog.folder(planned.run))
+        folder = project.catalog.folder(planned.run)
+        leftovers.remove_scratch(folder)
         model = await _model_access(stack, project, driver, settings)
-        settled = Settled(
-            run=planned.run,
-            branch=planned.branch,
+        settled = SettledRun(
+            planned=planned,
             options=options,
             loaded=loaded,
-            untracked=planned.untracked,
-            allow_dirty=planned.allow_dirty,
             build_context=image.context,
             notices=await notices(project, choice, read, settings, planned.untracked),
         )
-        async with _ended_when_cancelled(project, planned.run, given.listeners):
+        async with _record_end_when_cancelled(project, planned.run, given.listeners):
             journal = await record_start_or_resume(project, choice, read, settled, given.listeners)
             work = await work_of(project, read.plan, settings, journal.state)
         services = Services(engine=engine, driver=driver, model=model, clock=project.host.clock)
-        records = RunRecords(
-            run=planned.run,
-            state_id=project.state.id,
-            folder=project.catalog.folder(planned.run),
-            journal=journal,
+        records = RunRecords(run=planned.run, state_id=project.state.id, folder=folder, journal=journal)
+        terms = RunTerms(
+            plan=read.plan,
+            work=work,
+            settings=settings,
+            texts=prompt_texts(),
+            untracked=planned.untracked,
+            image=image.id,
+            specs=specs,
         )
-        terms = _terms(read.plan, work, settings, planned.untracked, image.id, specs)
         yield MilestoneRunner(journal, work, RunActions(services, records, terms, project.workspace))
 
 
-def _terms(
-    plan: Plan, work: Work, settings: Settings, untracked: frozenset[str], image: str, specs: ContainerSpecs
-) -> RunTerms:
-    return RunTerms(
-        plan=plan,
-        work=work,
-        settings=settings,
-        texts=prompt_texts(),
-        untracked=untracked,
-        image=image,
-        specs=specs,
-    )
-
-
-def _options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:
+def _run_options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:
     if isinstance(choice, ResumeRun):
         return merge_options(choice.state.options, given)
     options = merge_options(RunOptions(agent=""), given)
@@ -134,23 +117,30 @@ def _options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:
 
 
 def _site(project: Project, loaded: LoadedSettings, stack: AsyncExitStack) -> Site:
-    """What the checks look at: the opened project, and the engine when they come to it."""
+    """What the checks are given: the opened project, and the engine once a check asks for it."""
     host = project.host
+
+    async def inspect() -> Findings:
+        repositories = project.state.repositories
+        return await Workspace.inspect(project.folder, repositories=repositories, environ=host.environ)
+
+    async def workspace() -> Workspace:
+        return project.workspace
+
+    async def catalog() -> RunCatalog:
+        return project.catalog
+
     return Site(
         host=host,
         loaded=loaded,
-        inspected=once(
-            lambda: Workspace.inspect(
-                project.folder, repositories=project.state.repositories, environ=host.environ
-            )
-        ),
-        workspace=supply(project.workspace),
-        catalog=supply(project.catalog),
-        engine=once(lambda: stack.enter_async_context(host.connect_engine())),
+        inspected=open_once(inspect),
+        workspace=workspace,
+        catalog=catalog,
+        engine=open_once(lambda: stack.enter_async_context(host.connect_engine())),
     )
 
 
-async def _planned_run(
+async def _plan_run(
     project: Project, plan: Plan, earlier: RunState | None, given: StartOptions
 ) -> PlannedRun:
     run = earlier.run if earlier is not None else None
@@ -165,22 +155,22 @@ async def _planned_run(
 
 
 @asynccontextmanager
-async def _ended_when_cancelled(
+async def _record_end_when_cancelled(
     project: Project, run: str, listeners: tuple[Listener, ...]
 ) -> AsyncIterator[None]:
-    """A run that has begun ends by a fact, even before its loop."""
+    """A run whose start is recorded also gets a recorded end when it is stopped before its loop."""
     try:
         yield
     except asyncio.CancelledError:
         if project.journal.facts(run):
             journal = RunJournal.open(project.journal, run, listeners)
             if journal.state.end is None:
-                await journal.append(run_ended("interrupted", "stopped before it got to work"))
+                await journal.append(run_ended("interrupted", "stopped before its first task"))
         raise
 
 
 def prompt_texts() -> dict[str, str]:
-    """The texts prompts are made of, by name."""
+    """The texts that prompts are built from, by name."""
     folder = resources.files("orchestrator.run") / "prompt_texts"
     return {name: (folder / f"{name}.md").read_text("utf-8") for name in TEXTS}
 
@@ -208,38 +198,3 @@ async def _model_access(
         GatewayClient.connect(project.state.path, project.state.id, project.host.environ, project.host.clock)
     )
     return ModelAccess(gateway=gateway, source=source)
-
-
-def _specs(project: Project, settings: Settings, run: str) -> ContainerSpecs:
-    return ContainerSpecs(
-        folder=project.folder,
-        owner=project.workspace.tree.owner,
-        state_id=project.state.id,
-        run=run,
-        settings=settings,
-        machine=read_machine(project.host.environ),
-    )
-
-
-async def _run_image(
-    project: Project,
-    engine: ContainerEngine,
-    settings: Settings,
-    earlier: RunState | None,
-    given: StartOptions,
-) -> RunImage:
-    return await run_image(
-        engine,
-        project.folder,
-        settings,
-        earlier_context=_earlier_context(project, earlier),
-        environ=project.host.environ,
-        on_line=given.progress,
-    )
-
-
-def _earlier_context(project: Project, earlier: RunState | None) -> str | None:
-    if earlier is None:
-        return None
-    recorded = project.catalog.folder(earlier.run).build_context
-    return recorded.read_text("utf-8") if recorded.exists() else None

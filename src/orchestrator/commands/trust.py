@@ -1,4 +1,4 @@
-"""Approving what a repository's file may not choose by itself."""
+"""Approval of settings that a repository's file may not choose by itself."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from orchestrator.state_folder import open_state_folder
 
 
 def load_for_approval(host: Host) -> tuple[Path, LoadedSettings]:
-    """The code folder we stand in, and its settings with everything that needs approval."""
+    """The code folder, and its settings with the values that need approval."""
     folder = host.code_folder()
     return folder, load_settings(folder, environ=host.environ, leave_out_unapproved=True)
 
 
 def approve(host: Host, folder: Path, loaded: LoadedSettings) -> None:
-    """Let exactly the values that were looked at count from now on. Raises EnvironmentInvalid."""
+    """Approve exactly the values in `loaded`, which the user has seen. Raises EnvironmentInvalid."""
     state = open_state_folder(host.environ, outside=folder)
     try:
         write_approval(state.path, folder, {each.key: each.value for each in loaded.needing_approval})
@@ -23,5 +23,5 @@ def approve(host: Host, folder: Path, loaded: LoadedSettings) -> None:
         raise EnvironmentInvalid(
             f"the approval cannot be stored: {error.strerror}",
             where=str(state.path),
-            hint="Set XDG_STATE_HOME to a folder of yours on a local disk.",
+            hint="Set XDG_STATE_HOME to a folder on a local disk that you can write to.",
         ) from None

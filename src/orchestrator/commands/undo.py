@@ -1,4 +1,4 @@
-"""`undo` and `abandon`: take commits of a run off the branch. Neither loses anything."""
+"""`undo` and `abandon`: undo commits of a run. Everything undone is kept and can be restored."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,8 +9,8 @@ from orchestrator.engine.undo import FinishedUndo, carry_out_undo, finish_undo
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.preflight.leftovers import refuse_living_containers
 from orchestrator.project.host import Host
-from orchestrator.project.project import Project, opened_project
-from orchestrator.project.run_folder import RunFolder
+from orchestrator.project.project import Project, open_project
+from orchestrator.project.records import OpenRecords
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended
 from orchestrator.run.facts import UndoneTask, UndoStarted
@@ -22,17 +22,17 @@ from orchestrator.workspace.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoResult:
-    """What an undo or abandon did, and how to get everything back."""
+    """What an undo or abandon did, and the commits from which everything can be restored."""
 
     run: str
     branch: str
     target: str
     saved: tuple[str, ...]
-    """Commits that hold the folder as it was: several when an undo had been killed."""
+    """Commits with the folder's earlier content: several if an earlier undo was killed."""
     undone: tuple[UndoneTask, ...]
-    """What was taken off the branch, newest first."""
+    """The undone tasks, newest first."""
     staged: str | None = None
-    """The commit that holds what was staged, where the folder had something else."""
+    """The commit with the staged content, where that differed from the folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,19 +43,21 @@ class UndoRequest:
 
 
 async def undo(host: Host, request: UndoRequest) -> UndoResult:
-    """Take a task's commit and all later ones of the run off the branch; the tasks are pending again."""
-    async with opened_project(host) as project:
+    """Undo a task's commit and all later ones of the run; these tasks are pending again."""
+    async with open_project(host) as project:
         state, task = project.run_of_this_folder(request.run), request.task
         if task not in state.tasks:
-            raise UsageError(f"run {state.run} has no task {task}", hint=f"It has: {', '.join(state.tasks)}")
+            raise UsageError(
+                f"run {state.run} has no task {task}", hint=f"Its tasks: {', '.join(state.tasks)}"
+            )
         with project.folder_lock(state.run), project.run_lock(state.run):
             project.remove_stale_index_lock()
             return await _undo_commits(project, state.run, task)
 
 
 async def abandon(host: Host, wanted: str) -> UndoResult | None:
-    """Bring the branch back to the run's base; the run is cancelled. None: it had not got to its branch."""
-    async with opened_project(host) as project:
+    """Undo all commits of the run and cancel it. None when the run had not reached its branch."""
+    async with open_project(host) as project:
         state = project.run_of_this_folder(wanted)
         with project.folder_lock(state.run), project.run_lock(state.run):
             project.remove_stale_index_lock()
@@ -64,13 +66,17 @@ async def abandon(host: Host, wanted: str) -> UndoResult | None:
                 taken = await _undo_commits(project, state.run, None)
             else:
                 taken = None
-                await _stop_work(project, RunJournal.open(project.journal, state.run))
+                journal = RunJournal.open(project.journal, state.run)
+                await stop_work(project.host, project.records, journal, project.workspace)
             await project.journal.append(state.run, run_ended("cancelled", "abandoned"))
             return taken
 
 
 async def _undo_commits(project: Project, run: str, task: str | None) -> UndoResult:
-    """With both locks held: announce, bring everything back, and say how to return."""
+    """Undo the commits of `task` and later ones, or of all tasks; requires both locks.
+
+    The undo is recorded before the branch moves: after a kill the next command finds it and finishes it.
+    """
     async with project.host.connect_engine() as engine:
         await refuse_living_containers(engine, project.folder, run=run)
     journal = RunJournal.open(project.journal, run)
@@ -78,31 +84,31 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     folder = project.catalog.folder(run)
     finished = await finish_undo(project.workspace, journal, folder, untouched)
     if finished is not None and finished.is_cancelled:
-        raise _given_up(project, finished)
+        raise _undo_abandoned(project, finished)
     if finished is not None and task in [entry.task for entry in finished.undo.tasks]:
         return _undo_result(journal.state, finished.undo, finished.saved)
     state = journal.state
     head = await _head(project, state)
-    undone = await _landed(project, state, head, task)
+    undone = await _landed_tasks(project, state, head, task)
     store = project.workspace.store
     target = state.start.base if task is None else await history.parent_of(store, undone[-1].commit)
     if not await history.is_ancestor(store, target, head):
         raise UsageError(
-            f"{state.start.branch} does not hold the commit {target[:12]}, on which the run began",
+            f"{state.start.branch} does not contain {target[:12]}, the commit from which the run started",
             where=str(project.folder),
-            hint=f"There is nothing to take back. To give the run up: orchestrator cancel {run}",
+            hint=f"There is nothing to undo. To stop the run for good: orchestrator cancel {run}",
         )
     await _refuse_foreign(project, target, head, undone)
-    await _stop_work(project, journal)
+    await stop_work(project.host, project.records, journal, project.workspace)
     ref = await journal.reserve_ref("undo")
     saved = await project.workspace.tree.salvage(
         ref,
         parent=head,
-        message=f"Folder before work of run {run} was taken back\n",
+        message=f"Folder before work of run {run} was undone\n",
         ignored_before=folder.ignored_before(),
         base=state.start.base,
     )
-    staged = await _kept_staged(project, journal, head, saved)
+    staged = await _keep_staged(project, journal, head, saved)
     undo = UndoStarted(target=target, expected=head, saved=saved, ref=ref, tasks=undone)
     await journal.append(undo)
     await carry_out_undo(project.workspace, journal, undo, untouched)
@@ -110,7 +116,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     return replace(_undo_result(state, undo, (saved, *earlier)), staged=staged)
 
 
-async def _kept_staged(project: Project, journal: RunJournal, head: str, saved: str) -> str | None:
+async def _keep_staged(project: Project, journal: RunJournal, head: str, saved: str) -> str | None:
     state, base = journal.state, journal.state.start.base
     ref = partial(journal.reserve_ref, "staged")
     store, user = project.workspace.store, project.workspace.user
@@ -131,11 +137,11 @@ def _undo_result(state: RunState, undo: UndoStarted, saved: tuple[str, ...]) -> 
     )
 
 
-def _given_up(project: Project, finished: FinishedUndo) -> UsageError:
+def _undo_abandoned(project: Project, finished: FinishedUndo) -> UsageError:
     return UsageError(
-        "an earlier undo was killed, and the branch has moved since: it is given up, nothing was changed",
+        "an earlier undo was killed and the branch has moved since, so it was abandoned; nothing was changed",
         where=str(project.folder),
-        hint=f"The folder before it: git show {finished.undo.saved}",
+        hint=f"The folder before that undo: git show {finished.undo.saved}",
     )
 
 
@@ -145,21 +151,23 @@ async def _head(project: Project, state: RunState) -> str:
         raise EnvironmentInvalid(
             f"HEAD is on {head.branch or 'a detached commit'}, not on {state.start.branch}",
             where=str(project.folder),
-            hint=f"git switch {state.start.branch}",
+            hint=f"Switch to it: git switch {state.start.branch}",
         )
     return head.commit
 
 
-async def _landed(project: Project, state: RunState, head: str, task: str | None) -> tuple[UndoneTask, ...]:
+async def _landed_tasks(
+    project: Project, state: RunState, head: str, task: str | None
+) -> tuple[UndoneTask, ...]:
     """The run's tasks that are on the branch, newest first, down to `task`; all of them without one."""
     commits = {
         each.finished.commit: each.entry.id
         for each in state.tasks.values()
         if each.finished is not None and each.finished.status == "completed" and each.finished.commit
     }
-    # What a task that was done again had brought before is the run's as well.
+    # Earlier commits of a task that was done again belong to the run, too.
     commits |= {commit: each.entry.id for each in state.tasks.values() for commit in each.replaced}
-    # One whose landing was killed after the branch had moved is there too.
+    # A landing that was killed after the branch had moved has its commit there without a finished task.
     commits |= {each.landing.candidate: each.entry.id for each in state.tasks.values() if each.landing}
     between = await history.commits_between(project.workspace.store, state.start.base, head)
     landed = [UndoneTask(task=commits[commit], commit=commit) for commit in between if commit in commits]
@@ -184,7 +192,7 @@ async def _nothing_to_undo(project: Project, state: RunState, task: str, ids: li
             )
     return UsageError(
         f"task {task} of run {state.run} has no commit on {state.start.branch}",
-        hint=f"These have: {', '.join(ids) or 'none'}",
+        hint=f"Tasks with a commit: {', '.join(ids) or 'none'}",
     )
 
 
@@ -195,29 +203,23 @@ async def _refuse_foreign(project: Project, target: str, head: str, undone: tupl
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise UsageError(
-            f"commits that are not this run's stand above {target[:12]}: {foreign[0][:12]}{more}",
+            f"there are commits after {target[:12]} that are not this run's: {foreign[0][:12]}{more}",
             where=str(project.folder),
-            hint=f"Look at them with git log {target[:12]}.. and move them elsewhere first.",
+            hint=f"Move them to another branch first. They are listed by: git log {target[:12]}..",
         )
 
 
 async def stop_work(
-    host: Host, journal: RunJournal, *, state_id: str, folder: RunFolder, workspace: Workspace | None
+    host: Host, records: OpenRecords, journal: RunJournal, workspace: Workspace | None
 ) -> None:
-    """Remove the run's containers; attempts that had not ended are recorded as cancelled first.
+    """Record attempts that have not ended as cancelled, and remove the run's containers.
 
-    Without a workspace what they left in the code folder is not saved.
+    Without a workspace the changes of these attempts in the code folder are not saved.
     """
     state = journal.state
-    records = RunRecords(run=state.run, state_id=state_id, folder=folder, journal=journal)
+    folder = records.catalog.folder(state.run)
     async with host.connect_engine() as engine:
         driver = host.agent_driver(state.options.agent)
         services = Services(engine=engine, driver=driver, model=None, clock=host.clock)
-        await stop_all(services, records, workspace, state, "cancelled")
-
-
-async def _stop_work(project: Project, journal: RunJournal) -> None:
-    folder = project.catalog.folder(journal.state.run)
-    await stop_work(
-        project.host, journal, state_id=project.state.id, folder=folder, workspace=project.workspace
-    )
+        own = RunRecords(run=state.run, state_id=records.state.id, folder=folder, journal=journal)
+        await stop_all(services, own, workspace, state, "cancelled")

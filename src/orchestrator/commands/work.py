@@ -1,4 +1,4 @@
-"""The plan as the policy sees it."""
+"""The plan as the input of `decide`."""
 
 from orchestrator.config import Settings
 from orchestrator.plan.graph import order_tasks

@@ -31,11 +31,11 @@ def choose_model(
         return Scripted(path=script)
     credential = credential_from(environ, driver.credentials)
     if credential is None:
-        exports = " or ".join(f"export {VARIABLES[kind]}=…" for kind in driver.credentials)
+        names = " or ".join(VARIABLES[kind] for kind in driver.credentials)
         raise EnvironmentInvalid(
             f"no credential for the agent {driver.name}",
-            hint=f"Run {exports}, or use a scripted model: -c gateway.scripted=FILE"
-            if exports
+            hint=f"Set {names} in your environment, or use a scripted model: -c gateway.scripted=FILE"
+            if names
             else "Use a scripted model: -c gateway.scripted=FILE",
         )
     upstream = settings.gateway.upstream or environ.get("ANTHROPIC_BASE_URL") or PROVIDER_URL

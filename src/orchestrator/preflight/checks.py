@@ -1,9 +1,9 @@
-"""The one list of everything that has to be right before a run starts.
+"""The list of everything that has to be right before a run starts.
 
-`doctor` reports every check. `run`, `task` and `resume` require them, each at its stage: a check raises the
-error with which the command ends. So a new prerequisite is one function and one row here. A check changes
-nothing; the commands of `environment.checks` are the user's own. Only `program` starts a container, to look
-a word up in the image, and only for a run.
+`doctor` reports every check. `run`, `task` and `resume` require them, each check at its stage: a check raises
+the error with which the command ends. A new prerequisite is therefore one function and one row here. Checks
+change nothing, apart from the user's own commands in `environment.checks`. Only `program` starts a container,
+and only for a run: it looks the agent's program up in the image.
 """
 
 import tempfile
@@ -16,8 +16,8 @@ from pathlib import Path
 from orchestrator.config import LoadedSettings
 from orchestrator.errors import OrchestratorError
 from orchestrator.preflight import environment, leftovers, repository
-from orchestrator.preflight.site import Finding, Site, Status, once, refused, skipped, warned
-from orchestrator.project.catalog import RunCatalog, opened_catalog
+from orchestrator.preflight.site import Finding, Site, open_once, refused, skipped, warned
+from orchestrator.project.catalog import RunCatalog, open_catalog
 from orchestrator.project.host import Host
 from orchestrator.state_folder import state_folder
 from orchestrator.workspace.workspace import Findings, Workspace
@@ -27,120 +27,102 @@ class Stage(Enum):
     """When a run requires a check."""
 
     BY_USE = auto()
-    """By using the thing: opening the folder, say, refuses what the check does."""
+    """Not separately: the run opens or loads the same thing, which raises the same error."""
     SETTLED = auto()
-    """Settings and plan are known; nothing is locked."""
+    """Settings and plan are known; nothing is locked yet."""
     LOCKED = auto()
-    """The folder is ours: nobody else moves HEAD."""
+    """This process holds the folder's lock, so no other run moves HEAD."""
     ALONE = auto()
-    """Containers that nobody needs any more are gone."""
+    """Containers of finished work have been removed."""
     BUILT = auto()
-    """The image is there."""
+    """The image has been built."""
     NEVER = auto()
-    """Advice to the user."""
+    """The check is advice to the user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    look: Callable[[Site], Awaitable[Finding]]
-    """Raises OrchestratorError for what a run refuses."""
+    check: Callable[[Site], Awaitable[Finding]]
+    """Raises OrchestratorError where a run must not start."""
     stage: Stage
     after: str | None = None
-    """The check without which this one has nothing to look at."""
+    """The check whose failure makes this one pointless; `doctor` then skips it."""
     passing: bool = False
-    """Whether the folder is only in a state that a run refuses, and is fit for one: a warning in `doctor`."""
+    """Whether the failure is a passing state of a usable folder (another run is at work, files are not
+    committed): `doctor` reports a warning."""
 
 
 CHECKS: Mapping[str, Check] = {
-    "repository": Check(look=repository.look_at_repository, stage=Stage.BY_USE),
-    "owner": Check(look=repository.look_at_owner, stage=Stage.NEVER, after="repository"),
-    "signing": Check(look=repository.look_at_signing, stage=Stage.NEVER, after="repository"),
-    "git_settings": Check(look=repository.look_at_git_settings, stage=Stage.NEVER, after="repository"),
-    "trust": Check(look=environment.look_at_trust, stage=Stage.BY_USE),
-    "required_files": Check(look=environment.look_for_required_files, stage=Stage.SETTLED),
-    "checks": Check(look=environment.run_own_checks, stage=Stage.SETTLED),
-    "mounts": Check(look=environment.look_at_mounts, stage=Stage.SETTLED),
-    "engine": Check(look=environment.look_at_engine, stage=Stage.BY_USE),
-    "image": Check(look=environment.look_for_image, stage=Stage.BY_USE, after="engine"),
-    "agent": Check(look=environment.look_at_agent, stage=Stage.SETTLED),
-    "credential": Check(look=environment.look_for_credential, stage=Stage.SETTLED, after="agent"),
-    "state": Check(look=environment.look_at_state, stage=Stage.BY_USE),
-    "disk": Check(look=environment.look_at_disk, stage=Stage.SETTLED, after="state"),
-    "sockets": Check(look=environment.look_at_sockets, stage=Stage.BY_USE),
-    "proxy": Check(look=environment.look_at_proxy, stage=Stage.NEVER),
-    "branch": Check(look=repository.look_at_branch, stage=Stage.LOCKED, after="repository", passing=True),
-    "work": Check(
-        look=repository.look_for_foreign_work, stage=Stage.LOCKED, after="repository", passing=True
-    ),
+    "repository": Check(check=repository.check_repository, stage=Stage.BY_USE),
+    "owner": Check(check=repository.check_owner, stage=Stage.NEVER, after="repository"),
+    "signing": Check(check=repository.check_signing, stage=Stage.NEVER, after="repository"),
+    "git_settings": Check(check=repository.check_git_settings, stage=Stage.NEVER, after="repository"),
+    "trust": Check(check=environment.check_trust, stage=Stage.BY_USE),
+    "required_files": Check(check=environment.check_required_files_exist, stage=Stage.SETTLED),
+    "checks": Check(check=environment.run_configured_checks, stage=Stage.SETTLED),
+    "mounts": Check(check=environment.check_mounts, stage=Stage.SETTLED),
+    "engine": Check(check=environment.check_engine, stage=Stage.BY_USE),
+    "image": Check(check=environment.check_image, stage=Stage.BY_USE, after="engine"),
+    "agent": Check(check=environment.check_agent, stage=Stage.SETTLED),
+    "credential": Check(check=environment.check_credential, stage=Stage.SETTLED, after="agent"),
+    "state": Check(check=environment.check_state, stage=Stage.BY_USE),
+    "disk": Check(check=environment.check_disk_space, stage=Stage.SETTLED, after="state"),
+    "sockets": Check(check=environment.check_sockets, stage=Stage.BY_USE),
+    "proxy": Check(check=environment.check_proxy, stage=Stage.NEVER),
+    "branch": Check(check=repository.check_branch, stage=Stage.LOCKED, after="repository", passing=True),
+    "work": Check(check=repository.check_foreign_work, stage=Stage.LOCKED, after="repository", passing=True),
     "containers": Check(
-        look=leftovers.look_for_living_containers, stage=Stage.ALONE, after="engine", passing=True
+        check=leftovers.check_living_containers, stage=Stage.ALONE, after="engine", passing=True
     ),
-    "changes": Check(look=repository.look_for_changes, stage=Stage.ALONE, after="repository", passing=True),
-    "program": Check(look=environment.look_for_program, stage=Stage.BUILT, after="agent"),
+    "changes": Check(check=repository.check_changes, stage=Stage.ALONE, after="repository", passing=True),
+    "program": Check(check=environment.check_program, stage=Stage.BUILT, after="agent"),
 }
 """By name, in the order in which they are reported and, within a stage, required."""
 
 _MISSING = {
-    "repository": "no repository to look at",
-    "engine": "no engine to ask",
-    "agent": "no agent to need one",
-    "state": "no state folder",
+    "repository": "there is no repository to check",
+    "engine": "the engine cannot be reached",
+    "agent": "the agent is not known",
+    "state": "there is no state folder",
 }
-"""What there is not, when a check that others build on has failed."""
+"""Why a check is skipped, by the check that failed before it."""
 
 
 async def require(site: Site, stage: Stage) -> None:
-    """Raises the OrchestratorError of the first check of this stage that a run would not get past."""
+    """Raises the OrchestratorError of the first check of this stage that fails."""
     for check in CHECKS.values():
         if check.stage is stage:
-            await check.look(site)
+            await check.check(site)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
-    """A check as `doctor` reports it."""
-
-    name: str
-    status: Status
-    detail: str
-    mend: str | None
-
-
-async def examine(host: Host, loaded: LoadedSettings, only: str | None = None) -> tuple[Reported, ...]:
-    """Every check of CHECKS once, in that order, or the one called `only`; none of them raises."""
+async def examine(host: Host, loaded: LoadedSettings, only: str | None = None) -> dict[str, Finding]:
+    """Every check of CHECKS in that order by name, or the one called `only`; none of them raises."""
     findings: dict[str, Finding] = {}
     async with AsyncExitStack() as stack:
         site = _site_without_plan(host, loaded, stack)
         for name in CHECKS if only is None else (only,):
-            await _look(name, site, findings)
-    return tuple(
-        Reported(name=name, status=found.status, detail=found.detail, mend=found.mend)
-        for name, found in findings.items()
-        if only in (None, name)
-    )
+            await _find(name, site, findings)
+    return {name: found for name, found in findings.items() if only in (None, name)}
 
 
-async def _look(name: str, site: Site, findings: dict[str, Finding]) -> Finding:
-    """Fill in the finding of a check, and before it that of the one it builds on."""
-    if name not in findings:
-        check = CHECKS[name]
-        if check.after is not None and (await _look(check.after, site, findings)).status == "failed":
-            findings[name] = skipped(_MISSING[check.after])
-        else:
-            findings[name] = await _find(check, site)
-    return findings[name]
-
-
-async def _find(check: Check, site: Site) -> Finding:
-    try:
-        return await check.look(site)
-    except OrchestratorError as error:
-        found = refused(error)
-        return warned(found.detail, found.mend) if check.passing else found
+async def _find(name: str, site: Site, findings: dict[str, Finding]) -> Finding:
+    """Fill in the finding of a check, after that of the check it builds on."""
+    if name in findings:
+        return findings[name]
+    check = CHECKS[name]
+    if check.after is not None and (await _find(check.after, site, findings)).status == "failed":
+        found = skipped(_MISSING[check.after])
+    else:
+        try:
+            found = await check.check(site)
+        except OrchestratorError as error:
+            found = refused(error)
+            found = warned(found.detail, found.fix) if check.passing else found
+    return findings.setdefault(name, found)
 
 
 def _site_without_plan(host: Host, loaded: LoadedSettings, stack: AsyncExitStack) -> Site:
-    """Opens for reading only; a repository of ours, which git needs to compare, is a temporary one."""
+    """What `doctor` checks, opened for reading only. Git compares with a temporary repository of our own."""
 
     async def inspect() -> Findings:
         return await Workspace.inspect(
@@ -155,14 +137,14 @@ def _site_without_plan(host: Host, loaded: LoadedSettings, stack: AsyncExitStack
             host.code_folder(), repositories=Path(scratch), environ=host.environ, clock=host.clock
         )
 
-    async def open_catalog() -> RunCatalog:
-        return stack.enter_context(opened_catalog(host))
+    async def enter_catalog() -> RunCatalog:
+        return stack.enter_context(open_catalog(host))
 
     return Site(
         host=host,
         loaded=loaded,
-        inspected=once(inspect),
-        workspace=once(open_workspace),
-        catalog=once(open_catalog),
-        engine=once(lambda: stack.enter_async_context(host.connect_engine())),
+        inspected=open_once(inspect),
+        workspace=open_once(open_workspace),
+        catalog=open_once(enter_catalog),
+        engine=open_once(lambda: stack.enter_async_context(host.connect_engine())),
     )

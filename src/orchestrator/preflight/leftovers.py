@@ -1,4 +1,4 @@
-"""What earlier runs left: containers, and on request what old runs keep beside their evidence."""
+"""What earlier runs left behind: containers, scratch folders, and the data of old runs."""
 
 import shutil
 from collections.abc import Iterable
@@ -30,37 +30,37 @@ from orchestrator.supervision.cleanup import FoundContainer, is_leftover
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Containers:
-    over: tuple[ContainerState, ...]
-    """Ours, and nobody needs them."""
+    ended: tuple[ContainerState, ...]
+    """Of our state folder, and no longer needed."""
     kept: tuple[ContainerState, ...]
-    """Ours, of runs that may go on."""
+    """Of our state folder, and needed: of runs that may be resumed, or a shell."""
     foreign: tuple[ContainerState, ...]
-    """Of state folders that are not ours."""
+    """Of other state folders."""
 
 
 async def list_containers(engine: ContainerEngine, state_id: str, catalog: RunCatalog) -> Containers:
-    """All containers with our labels, sorted by what may happen to them."""
-    # Without a kind: somebody's own, started from an image of ours.
+    """All containers with our labels, by whether they can be removed."""
+    # Without a kind: the user started it from one of our images and it inherited the image's labels.
     ours = [each for each in await engine.list({LABEL_KIND: None}) if each.labels[LABEL_KIND]]
     runs = catalog.known(each.labels.get(LABEL_RUN, "") for each in ours)
-    over, kept, foreign = [], [], []
+    ended, kept, foreign = [], [], []
     for container in ours:
         if container.labels.get(LABEL_STATE) != state_id:
             foreign.append(container)
         elif is_leftover(_found(container), runs):
-            over.append(container)
+            ended.append(container)
         else:
             kept.append(container)
-    return Containers(over=tuple(over), kept=tuple(kept), foreign=tuple(foreign))
+    return Containers(ended=tuple(ended), kept=tuple(kept), foreign=tuple(foreign))
 
 
-async def look_for_living_containers(site: Site) -> Finding:
+async def check_living_containers(site: Site) -> Finding:
     """No container of another run, or of another state folder, may be at work in this folder."""
     folder = site.host.current_folder()
     await refuse_living_containers(
         await site.engine(), folder, run=site.planned.run if site.planned is not None else None
     )
-    return passed("none is at work in this folder")
+    return passed("no other container works in this folder")
 
 
 async def refuse_living_containers(engine: ContainerEngine, folder: Path, *, run: str | None) -> None:
@@ -70,30 +70,26 @@ async def refuse_living_containers(engine: ContainerEngine, folder: Path, *, run
         other = container.labels.get(LABEL_RUN)
         if not here or container.status != "running" or (run is not None and other == run):
             continue
-        hint = f"docker rm -f {container.name}"
+        hint = f"Remove it: docker rm -f {container.name}"
         if other:
-            hint = f"orchestrator resume {other}, or orchestrator cancel {other}; else {hint}"
+            hint = f"Finish its run: orchestrator resume {other}, or stop it: orchestrator cancel {other}"
         raise EnvironmentInvalid(
-            f"the container {container.name} is at work in this folder", where=str(folder), hint=hint
+            f"the container {container.name} works in this folder", where=str(folder), hint=hint
         )
 
 
-async def remove(engine: ContainerEngine, containers: Iterable[ContainerState]) -> None:
-    for container in containers:
+async def remove_ended(engine: ContainerEngine, project: Project) -> None:
+    """Remove containers of our state folder that are no longer needed."""
+    found = await list_containers(engine, project.state.id, project.catalog)
+    for container in found.ended:
         await engine.remove(container.id)
 
 
-async def remove_ended(engine: ContainerEngine, project: Project) -> None:
-    """Remove our containers that nobody needs any more."""
-    found = await list_containers(engine, project.state.id, project.catalog)
-    await remove(engine, found.over)
-
-
 async def remove_unrecorded(project: Project, *, besides: str) -> None:
-    """Remove what starts left that were killed before their run's first fact, but not this start's own.
+    """Remove the folders of runs whose start was killed before their first fact, except this start's own.
 
-    The folder of such a run is in no journal. Whoever starts a run holds the lock in its folder until after
-    the first fact, so the journal is asked once more with that lock held.
+    The journal does not know such a run. But another process may be starting it right now: it holds the run's
+    lock until after the first fact. So the lock is taken first, and then the journal is asked once more.
     """
     for run in project.catalog.unrecorded():
         folder = project.catalog.folder(run)
@@ -109,7 +105,7 @@ async def remove_unrecorded(project: Project, *, besides: str) -> None:
 
 
 def remove_scratch(folder: RunFolder) -> None:
-    """Remove what setup and gates of a killed owner were made from; needs the run's lock."""
+    """Remove the scratch folders of a killed owner's setup and gates; requires the run's lock."""
     shutil.rmtree(folder.gates, ignore_errors=True)
 
 
@@ -128,9 +124,9 @@ def _found(container: ContainerState) -> FoundContainer:
 async def old_images(
     engine: ContainerEngine, state_id: str, catalog: RunCatalog, before: datetime
 ) -> tuple[StoredImage, ...]:
-    """Setup images of ours that were made before a moment and that no run needs to go on.
+    """Our setup images that were made before a moment and that no unfinished run needs.
 
-    One to which somebody gave a name of their own is not among them.
+    An image to which the user gave another name is not among them.
     """
     unfinished = (state.run for state in catalog.outlines(tasks=()) if not has_ended_for_good(state))
     needed = {image for run in unfinished for image in catalog.images(run)}
@@ -145,7 +141,7 @@ async def old_images(
 
 
 async def remove_image(engine: ContainerEngine, image: StoredImage) -> bool:
-    """Whether nothing of it is left; what a container or another image needs stays."""
+    """Whether the image is gone; one that a container or another image needs stays."""
     return all([await engine.remove_image(name) for name in image.names or (image.id,)])
 
 

@@ -1,4 +1,4 @@
-"""What a person should know about a run before it goes on; nothing here stops it."""
+"""What the user should know when a run starts or is resumed. No notice stops the run."""
 
 import os
 from hashlib import sha256
@@ -23,19 +23,19 @@ async def notices(
     found = list(project.workspace.user.notices)
     path = read.plan.path
     if path in untracked:
-        found.append(f"{path} is not tracked by git: it stays so, and gates do not see it")
+        found.append(f"{path} is not tracked by git: the run does not commit it, and gates do not see it")
     found += [
         f"the login volume {mount.source} is mounted into the agent's container, because your settings say so"
         for mount in settings.mounts
         if mount.target.startswith(LOGIN_FOLDERS)
     ]
     found += [
-        f"masked.files: {name} masks nothing, there is no such file (patterns are not read)"
+        f"masked.files: {name} does not exist, so nothing is masked (patterns are not supported)"
         for name in settings.masked.files
         if not os.path.lexists(project.folder / name)
     ]
     found += [
-        f"masked.files: {name} is tracked, so an agent can read what git's history holds of it"
+        f"masked.files: {name} is tracked by git, so an agent can read it in the history"
         for name in settings.masked.files
         if await project.workspace.user.is_tracked(name)
     ]
@@ -48,7 +48,7 @@ async def notices(
         found += [f"task {task} is left out" for task in choice.skipped]
         found += await _left_by_an_attempt(project, read)
         found += [
-            f"HEAD holds work of the finished run {run.run} ({run.start.plan}), on which this one builds"
+            f"this run builds on commits of the finished run {run.run} ({run.start.plan})"
             for run in await _finished_below(project, path)
         ]
     return tuple(found)
@@ -63,7 +63,7 @@ async def _left_by_an_attempt(project: Project, read: ReadPlan) -> list[str]:
         record = records[run]
         own = project.catalog.folder(run).stored_plan(record.plan_stored)
         if own.exists() and own.read_bytes() != read.content:
-            return [f"{path} is as an attempt of run {record.run} left it; that run's own is {own}"]
+            return [f"{path} was last changed by an attempt of run {record.run}; that run's plan is {own}"]
     return []
 
 

@@ -1,9 +1,10 @@
-"""What a check looks at, and what it finds."""
+"""What the checks are given, and what they find."""
 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,7 +17,7 @@ from orchestrator.run.state import RunState
 from orchestrator.workspace.workspace import Findings, Workspace
 
 T = TypeVar("T")
-Supplier = Callable[[], Awaitable[T]]
+Opener = Callable[[], Awaitable[T]]
 
 Status = Literal["ok", "warning", "failed", "skipped"]
 
@@ -25,36 +26,38 @@ Status = Literal["ok", "warning", "failed", "skipped"]
 class Finding:
     status: Status
     detail: str
-    mend: str | None = None
-    """What to type, or to do; every failure and every warning has it."""
+    fix: str | None = None
+    """The command or the action that fixes it; every failure and every warning has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRun:
-    """A run that is about to start or to be resumed. Only then is there a plan."""
+    """A run that is about to start or to be resumed."""
 
     run: str
     plan: str
     branch: str
     earlier: RunState | None
-    """The run as it stands; None for a new one."""
+    """The run's state before it is resumed; None for a new run."""
     untracked: frozenset[str]
+    """The plan and the configuration, where git does not track them: a run never commits them."""
     allow_dirty: bool
+    """Whether the user's uncommitted changes are committed first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Where a run is to start. What a supplier opens is opened when the first check asks for it."""
+    """Where a run is to start. An opener opens its thing when the first check asks for it."""
 
     host: Host
     loaded: LoadedSettings
-    inspected: Supplier[Findings]
-    """What can be said of the code folder without making anything."""
-    workspace: Supplier[Workspace]
-    catalog: Supplier[RunCatalog]
-    engine: Supplier[ContainerEngine]
+    inspected: Opener[Findings]
+    """What an inspection of the code folder shows; it creates nothing."""
+    workspace: Opener[Workspace]
+    catalog: Opener[RunCatalog]
+    engine: Opener[ContainerEngine]
     planned: PlannedRun | None = None
-    """None for `doctor`, which is about no plan in particular."""
+    """None for `doctor`, which knows no plan."""
     probe: ContainerSpec | None = None
     """A container of the run's image, in which a program can be looked up."""
 
@@ -65,23 +68,9 @@ class Site:
         return folder if folder is not None and os.path.lexists(folder / ".git") else None
 
 
-def once(make: Callable[[], Coroutine[Any, Any, T]]) -> Supplier[T]:
-    """Makes it when it is first asked for, and gives the same thing, or the same error, ever after."""
-    made: list[asyncio.Task[T]] = []
-
-    async def get() -> T:
-        if not made:
-            made.append(asyncio.create_task(make()))
-        return await made[0]
-
-    return get
-
-
-def supply(value: T) -> Supplier[T]:
-    async def get() -> T:
-        return value
-
-    return get
+def open_once(open_it: Callable[[], Coroutine[Any, Any, T]]) -> Opener[T]:
+    """Opens at the first call; every call gives the same thing, or raises the same error."""
+    return cache(lambda: asyncio.create_task(open_it()))
 
 
 def passed(detail: str) -> Finding:
@@ -92,18 +81,18 @@ def skipped(detail: str) -> Finding:
     return Finding(status="skipped", detail=detail)
 
 
-def warned(detail: str, mend: str | None) -> Finding:
-    return Finding(status="warning", detail=detail, mend=mend)
+def warned(detail: str, fix: str | None) -> Finding:
+    return Finding(status="warning", detail=detail, fix=fix)
 
 
-def failed(detail: str, mend: str) -> Finding:
-    return Finding(status="failed", detail=detail, mend=mend)
+def failed(detail: str, fix: str) -> Finding:
+    return Finding(status="failed", detail=detail, fix=fix)
 
 
 def refused(error: OrchestratorError) -> Finding:
-    """What `run` would say."""
+    """The finding with the same words as the error with which `run` ends."""
     where = f"{error.where}: " if error.where else ""
     return failed(f"{where}{error.what}", error.hint or _SUPPORTED)
 
 
-_SUPPORTED = "Choose another folder; docs/repository.md says which kinds a run can work in."
+_SUPPORTED = "Choose another repository; docs/repository.md lists what is supported."

@@ -1,4 +1,4 @@
-"""The runs that a state folder remembers, for whoever looks: reads the journal, makes nothing."""
+"""The runs in a state folder. Reads the journal, and creates nothing."""
 
 import os
 from collections.abc import Collection, Iterable, Iterator
@@ -38,13 +38,13 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
     state: Path
     """The state folder."""
     journal: JournalReader | None
-    """None: there is none yet."""
+    """None when no run has been started yet."""
     here: Path | None
-    """What a plan's path is relative to; None when the current folder is gone."""
+    """The folder that a plan's path is relative to; None when the current folder is gone."""
     clock: Clock
 
     def around(self, project: Path) -> tuple[RunState, ...]:
-        """Runs of the repository that a folder lies in, newest first; none where it lies in none."""
+        """Runs of the repository that contains a folder, newest first; empty outside of a repository."""
         for folder in (project, *project.parents):
             if os.path.lexists(folder / ".git"):
                 return tuple(self.run(start.run) for start in self._starts_of(folder))
@@ -71,12 +71,12 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
         return [outlined[run] for run in runs]
 
     def known(self, runs: Iterable[str]) -> dict[str, RunState]:
-        """Those of these runs that there are, by id."""
+        """The runs with these ids, as far as they exist."""
         wanted = set(runs)
         return {start.run: self.run(start.run) for start in self._starts() if start.run in wanted}
 
     def run(self, run: str) -> RunState:
-        """A run that is there, by its whole id."""
+        """An existing run, by its whole id."""
         assert self.journal is not None
         return fold(self.journal.state_facts(run))
 
@@ -91,9 +91,9 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
             found = [start for start in starts if _normal(Path(start.folder) / start.plan) == path][:1]
         if len(found) == 1:
             return self.run(found[0].run)
-        what = f"several runs begin with {wanted}" if found else f"there is no run {wanted}"
+        what = f"several runs start with {wanted}" if found else f"there is no run {wanted}"
         listed = "".join(f"\n  {start.run}  {start.plan}" for start in found[:5])
-        raise UsageError(what + listed, hint="`orchestrator status` lists all runs.")
+        raise UsageError(what + listed, hint="List all runs: orchestrator status")
 
     def images(self, run: str) -> frozenset[str]:
         """Ids of the setup images that a run has used."""
@@ -102,7 +102,7 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
         return frozenset(body.image for body in ended if body.image is not None)
 
     def owner(self, run: str) -> Owner | None:
-        """The living process that carries the run out."""
+        """The process that carries the run out now."""
         holder = RunLock.holder(self.folder(run).lock, self.clock)
         return None if holder is None else Owner(pid=holder.pid, host=holder.host, since=holder.since)
 
@@ -110,7 +110,7 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
         return RunFolder(root=self.state / "runs" / run)
 
     def unrecorded(self) -> list[str]:
-        """Runs that have a folder and no fact: their start was killed, or is under way."""
+        """Runs with a folder but without a fact: their start was killed, or is in progress."""
         folders = self.state / "runs"
         named = {entry.name for entry in folders.iterdir()} if folders.is_dir() else set()
         return sorted(named.difference(start.run for start in self._starts()))
@@ -133,8 +133,8 @@ def finished_commits(record: RunState) -> frozenset[str]:
 
 
 @contextmanager
-def opened_catalog(host: Host) -> Iterator[RunCatalog]:
-    """The records of the caller's state folder; empty when there is no journal yet."""
+def open_catalog(host: Host) -> Iterator[RunCatalog]:
+    """The runs in the caller's state folder; empty when there is no journal yet."""
     state = state_folder(host.environ)
     path = state / "journal.sqlite"
     journal = JournalReader.open_existing(path, host.clock)

@@ -1,6 +1,6 @@
-"""What a command knows of its caller.
+"""What a command knows about its caller.
 
-The command line makes it; nothing below the command line looks any of this up by itself.
+The command line creates it; no code below the command line looks any of this up by itself.
 """
 
 import os
@@ -38,15 +38,17 @@ class Host(Struct, frozen=True, kw_only=True):
         return self.folder
 
     def code_folder(self) -> Path:
-        """The current folder, which has to be a repository's root. Raises EnvironmentInvalid."""
+        """The current folder. Raises EnvironmentInvalid when it is not the root of a repository."""
         folder = self.current_folder()
         if not os.path.lexists(folder / ".git"):
-            raise EnvironmentInvalid("is not a repository's root", where=str(folder), hint=_root_hint(folder))
+            raise EnvironmentInvalid(
+                "not the root of a git repository", where=str(folder), hint=_root_hint(folder)
+            )
         return folder
 
 
 def _root_hint(folder: Path) -> str:
     for parent in folder.parents:
         if os.path.lexists(parent / ".git"):
-            return f"Run it at the root: cd {parent}"
-    return "Make one: git init && git add -A && git commit -m 'start'"
+            return f"Change to the root: cd {parent}"
+    return "Create a repository: git init && git add -A && git commit -m 'start'"

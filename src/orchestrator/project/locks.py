@@ -1,7 +1,7 @@
 """Locks that die with their process: `flock` on the code folder's git directory, and on a file of a run.
 
-Ownership is the lock itself. Who holds it is written beside it for people to read and is never decided upon:
-a process id can be reused, a lock cannot.
+Ownership is the lock itself. The holder is recorded next to it for error messages only. No decision depends
+on that record: a process id can be reused, a lock cannot.
 """
 
 import fcntl
@@ -38,7 +38,7 @@ class FolderLock:
     def take(cls, git_dir: Path, holder_file: Path, clock: Clock, *, run: str) -> "FolderLock":
         """Take it at once or raise FolderBusy with the run and process that hold it.
 
-        `holder_file` lies in the state folder; another state folder's holder is known by its process only.
+        `holder_file` is in the state folder; a holder with another state folder is named by its process only.
         """
         descriptor = open_folder(git_dir)
         try:
@@ -70,7 +70,7 @@ class FolderLock:
 
 
 class RunLock:
-    """The right to write a run's state. The file's content says who has it, as JSON {pid, host, since}."""
+    """The right to write a run's state. The file names the holder, as JSON {pid, host, since}."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -82,7 +82,7 @@ class RunLock:
         if not _flock_patiently(descriptor):
             os.close(descriptor)
             return None
-        # In place and not by rename: the lock is on this very file.
+        # Written in place and not by rename: the lock is on this file, and a new file would not be locked.
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, _record(None, clock), 0)
         return cls(descriptor)
@@ -94,7 +94,7 @@ class RunLock:
 
     @staticmethod
     def holder(path: Path, clock: Clock) -> Holder | None:
-        """Who holds it now, or None. Makes nothing, and leaves a taken lock as it is."""
+        """The present holder, or None. Creates nothing, and does not disturb a taken lock."""
         try:
             descriptor = open_entry(path)
         except OSError:
@@ -109,7 +109,7 @@ class RunLock:
 
 
 def _flock_patiently(descriptor: int) -> bool:
-    """`RunLock.holder` asks by a shared lock that lasts for an instant; that is no holder."""
+    """Take the lock, with a few tries: `RunLock.holder` holds a shared lock for an instant when it asks."""
     for _ in range(5):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,10 +128,10 @@ def _busy(git_dir: Path, descriptor: int, holder_file: Path) -> FolderBusy:
     pid = _pid_of_lock(descriptor)
     if holder is not None and pid in (None, holder.pid):
         who = f"run {holder.run} (process {holder.pid})"
-        hint = f"Wait for it, or end it with: orchestrator cancel {holder.run}"
+        hint = f"Wait for it, or stop it: orchestrator cancel {holder.run}"
     else:
         who = f"a run of another state folder (process {pid})" if pid else "another process"
-        hint = "Wait for it to end, or cancel it with the XDG_STATE_HOME it was started with."
+        hint = "Wait until it has ended, or cancel it with the XDG_STATE_HOME that it was started with."
     return FolderBusy(f"{who} is at work in this folder", where=str(git_dir), hint=hint)
 
 
@@ -148,13 +148,13 @@ def _holder(content: bytes) -> Holder | None:
 
 
 def _unnamed(descriptor: int, clock: Clock) -> Holder:
-    """A holder that has the lock and has not written its name yet."""
+    """A holder that has taken the lock and not recorded itself yet."""
     pid = _pid_of_lock(descriptor)
     return Holder(run=None, pid=pid or 0, host=os.uname().nodename, since=utc_text(clock.now()))
 
 
 def _pid_of_lock(descriptor: int) -> int | None:
-    """The process that took the lock, as the kernel tells it (Linux); None where it does not."""
+    """The process that took the lock, from /proc/locks; None where the kernel does not list it."""
     status = os.fstat(descriptor)
     wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     try:

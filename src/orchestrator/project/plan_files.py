@@ -1,4 +1,4 @@
-"""Plans as files: opened without waiting, regular files of bounded size only."""
+"""Reading plans from files: only regular files of limited size, opened without waiting."""
 
 import os
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from orchestrator.plan.text import MAX_BYTES
 class ReadPlan:
     plan: Plan
     content: bytes
-    """What it was read from."""
+    """The bytes that the plan was read from."""
     differs: bool = False
-    """Whether the plan's file holds something else: an attempt wrote it, or it is gone."""
+    """Whether the plan's file no longer holds these bytes: an attempt changed it, or it is gone."""
 
 
 def read_plan_file(path: Path, format: str | None = None, *, shown_as: str | None = None) -> ReadPlan:
-    """The plan; `shown_as` is the path it carries and errors name.
+    """Read a plan; `shown_as` is the path that the plan carries and that errors name.
 
-    Raises UsageError when there is no such file or it is none, PlanError when no reader understands it.
+    Raises UsageError when the file does not exist or cannot be used, PlanError when no reader understands it.
     """
     name = shown_as or str(path)
     content = read_plan_bytes(path, name)
@@ -31,7 +31,7 @@ def read_plan_file(path: Path, format: str | None = None, *, shown_as: str | Non
 
 
 def require_runnable(plan: Plan) -> None:
-    """Raises PlanError with the first error the reader found."""
+    """Raises PlanError for the first error that the reader found."""
     for finding in plan.errors:
         more = f" ({len(plan.errors) - 1} more)" if len(plan.errors) > 1 else ""
         raise PlanError(
@@ -46,9 +46,9 @@ def read_plan_bytes(path: Path, name: str) -> bytes:
     try:
         return read_regular(path, limit=MAX_BYTES, follow=True)
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError("there is no such plan", where=name, hint=_others(path)) from None
+        raise UsageError("the plan does not exist", where=name, hint=_others(path)) from None
     except NotRegular:
-        raise UsageError("this is no file", where=name, hint="A plan is one Markdown file.") from None
+        raise UsageError("not a regular file", where=name, hint="A plan is one Markdown file.") from None
     except TooLarge:
         raise UsageError(f"the plan is larger than {MAX_BYTES // 1_000_000} MB", where=name) from None
     except (OSError, ValueError) as error:
@@ -60,21 +60,29 @@ def _others(path: Path) -> str:
         found = sorted(entry.name for entry in path.parent.glob("*.md"))[:5]
     except OSError:
         found = []
-    return f"Beside it lie: {', '.join(found)}" if found else "Write one: a Markdown file with tasks."
+    return (
+        f"Markdown files in that folder: {', '.join(found)}"
+        if found
+        else "Write one: orchestrator plan new TITLE"
+    )
 
 
 def plan_path(folder: Path, plan: str | Path) -> str:
-    """The plan's path relative to the code folder; raises UsageError when it lies, or leads, outside."""
+    """The plan's path relative to the code folder. Raises UsageError when it leads outside."""
     absolute = Path(os.path.normpath(folder / plan))
     if not absolute.is_relative_to(folder):
         raise UsageError(
-            "the plan lies outside the code folder", where=str(plan), hint=f"Put it somewhere in {folder}."
+            "the plan is outside the code folder", where=str(plan), hint=f"Move it into {folder}."
         )
     if not Path(os.path.realpath(absolute)).is_relative_to(os.path.realpath(folder)):
         raise UsageError(
-            "the plan is a link out of the code folder", where=str(plan), hint="Put the file itself there."
+            "the plan is a link to a file outside the code folder",
+            where=str(plan),
+            hint="Replace the link by the file itself.",
         )
     relative = absolute.relative_to(folder)
     if ".git" in (part.lower() for part in relative.parts):
-        raise UsageError("the plan lies in a git directory", where=str(plan), hint="Put it beside the code.")
+        raise UsageError(
+            "the plan is in a git directory", where=str(plan), hint="Move it into the code folder."
+        )
     return relative.as_posix()

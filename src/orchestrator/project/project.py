@@ -1,4 +1,4 @@
-"""A code folder, and the state folder that remembers its runs."""
+"""A code folder, and the state folder with its runs."""
 
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -8,12 +8,10 @@ from pathlib import Path
 from orchestrator.config import REPOSITORY_FILE
 from orchestrator.errors import FolderBusy, UsageError
 from orchestrator.journal.journal import Journal
-from orchestrator.plan.reader import read_plan
 from orchestrator.project.catalog import RunCatalog, finished_commits
 from orchestrator.project.host import Host
 from orchestrator.project.locks import FolderLock, RunLock
-from orchestrator.project.plan_files import ReadPlan
-from orchestrator.project.records import opened_records
+from orchestrator.project.records import OpenRecords, open_records
 from orchestrator.run.state import RunState
 from orchestrator.state_folder import StateFolder
 from orchestrator.supervision.choose_run import is_unfinished
@@ -31,21 +29,25 @@ class Project:
     workspace: Workspace
     catalog: RunCatalog
 
+    @property
+    def records(self) -> OpenRecords:
+        return OpenRecords(self.state, self.journal, self.catalog)
+
     async def runs_of_plan(self, plan: str, *, tasks: Collection[str] | None = None) -> list[RunState]:
-        """Outlines of this plan's runs in this very repository; one that stood here before does not count."""
+        """Outlines of this plan's runs, without those of an earlier repository in this folder."""
         records = self.catalog.outlines(self.folder, plan, tasks=tasks)
         bases = frozenset(record.start.base for record in records)
         there = await history.filter_existing(self.workspace.store, bases)
         return [record for record in records if record.start.base in there]
 
     async def on_branch(self, records: list[RunState]) -> frozenset[str]:
-        """Which of these runs' commits HEAD holds."""
+        """The commits of these runs that HEAD contains."""
         return await self.workspace.filter_landed(frozenset[str]().union(*map(finished_commits, records)))
 
     async def untracked(self, plan: str, *, run: str | None = None) -> frozenset[str]:
-        """The plan and the configuration, where git does not track them: theirs, not the work's.
+        """The plan and the configuration where git does not track them: the user's files, never committed.
 
-        A configuration that was not there when `run` started is no exception: an attempt may have written it.
+        A configuration that did not exist when `run` started is not excluded: an attempt may have written it.
         """
         configuration = (
             self.folder / REPOSITORY_FILE if run is None else self.catalog.folder(run).configuration
@@ -54,16 +56,13 @@ class Project:
         paths = (plan, REPOSITORY_FILE) if had_one else (plan,)
         return frozenset([path for path in paths if not await self.workspace.user.is_tracked(path)])
 
-    def stored_plan(self, state: RunState) -> ReadPlan:
-        """The plan by which the run goes: as it was when it started, or as it was taken since."""
-        content = self.catalog.folder(state.run).stored_plan(state.plan_stored).read_bytes()
-        return ReadPlan(plan=read_plan(content, path=state.start.plan), content=content)
-
     def run_of_this_folder(self, wanted: str) -> RunState:
         """A run by id, prefix or plan; raises UsageError when it belongs elsewhere."""
         state = self.catalog.named(wanted)
         if state.start.folder != str(self.folder):
-            raise UsageError(f"run {state.run} belongs to another folder", hint=f"cd {state.start.folder}")
+            raise UsageError(
+                f"run {state.run} belongs to another folder", hint=f"Change to it: cd {state.start.folder}"
+            )
         return state
 
     def unfinished(self, wanted: str | None) -> RunState:
@@ -71,8 +70,10 @@ class Project:
         if wanted is not None:
             state = self.run_of_this_folder(wanted)
             if not is_unfinished(state):
-                status = state.end.status if state.end is not None else "over"
-                raise UsageError(f"run {state.run} is {status}", hint="`orchestrator run` starts a new one.")
+                status = state.end.status if state.end is not None else "finished"
+                raise UsageError(
+                    f"run {state.run} is {status}", hint="Start a new one: orchestrator run PLAN"
+                )
             return state
         latest: dict[str, RunState] = {}
         for record in self.catalog.outlines(self.folder, tasks=()):
@@ -82,12 +83,10 @@ class Project:
             return self.catalog.run(candidates[0].run)
         what = "several unfinished runs" if candidates else "no unfinished run"
         listed = "".join(f"\n  {record.run}  {record.start.plan}" for record in candidates[:5])
-        raise UsageError(
-            f"there is {what} in {self.folder}{listed}", hint="`orchestrator status` lists all runs."
-        )
+        raise UsageError(f"{what} in {self.folder}{listed}", hint="List all runs: orchestrator status")
 
     def folder_lock(self, run: str) -> FolderLock:
-        """The right to change the code folder; raises FolderBusy naming who holds it."""
+        """The right to change the code folder. Raises FolderBusy, which names the holder."""
         holders = self.state.path / "holders"
         holders.mkdir(mode=0o700, exist_ok=True)
         return FolderLock.take(
@@ -95,15 +94,15 @@ class Project:
         )
 
     def remove_stale_index_lock(self) -> None:
-        """Remove the lock on the user's index that a killed owner of ours left; needs the folder's lock.
+        """Remove the lock on the user's index that a killed orchestrator left; requires the folder's lock.
 
-        As long as it is there, every git command of the user's that writes the index fails.
+        Until it is removed, every git command of the user that writes the index fails.
         """
         remove_own_stale_lock(self.workspace.user.git_dir)
 
     @contextmanager
     def run_lock(self, run: str) -> Iterator[None]:
-        """The right to write the run's state; raises FolderBusy naming who holds it."""
+        """The right to write the run's state. Raises FolderBusy, which names the holder."""
         folder = self.catalog.folder(run)
         folder.root.mkdir(parents=True, mode=0o700, exist_ok=True)
         lock = RunLock.take(folder.lock, self.host.clock)
@@ -121,10 +120,10 @@ class Project:
 
 
 @asynccontextmanager
-async def opened_project(host: Host) -> AsyncIterator[Project]:
+async def open_project(host: Host) -> AsyncIterator[Project]:
     """Check the folder and open its records. Raises EnvironmentInvalid before anything is changed."""
     folder = host.code_folder()
-    with opened_records(host, outside=folder) as (state, journal, catalog):
+    with open_records(host, outside=folder) as (state, journal, catalog):
         workspace = await Workspace.open(
             folder, repositories=state.repositories, environ=host.environ, clock=host.clock
         )

@@ -18,8 +18,8 @@ class OpenRecords(NamedTuple):
 
 
 @contextmanager
-def opened_records(host: Host, *, outside: Path | None = None) -> Iterator[OpenRecords]:
-    """Make the caller's state folder where there is none; `outside` is a folder that it must not lie in."""
+def open_records(host: Host, *, outside: Path | None = None) -> Iterator[OpenRecords]:
+    """Open the caller's state folder, or create it; `outside` is a folder that must not contain it."""
     state = open_state_folder(host.environ, outside=outside)
     journal = Journal.open(state.path / "journal.sqlite", host.clock)
     try:

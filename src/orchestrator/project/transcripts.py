@@ -1,4 +1,4 @@
-"""What agents and gates printed, as it is stored."""
+"""The stored output of agents and gates."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +27,9 @@ class Line(NamedTuple):
 def transcripts(
     state: RunState, folder: RunFolder, *, task: str | None = None, attempt: int | None = None
 ) -> Iterator[Transcript]:
-    """Those of a run, of one task or of one attempt number. Raises UsageError for an unknown task."""
+    """Transcripts of a run, of one task or of one attempt number. Raises UsageError for an unknown task."""
     if task is not None and task not in state.tasks:
-        raise UsageError(f"run {state.run} has no task {task}", hint=f"It has: {', '.join(state.tasks)}")
+        raise UsageError(f"run {state.run} has no task {task}", hint=f"Its tasks: {', '.join(state.tasks)}")
     for task_id, found in state.tasks.items():
         for each in found.attempts:
             if task in (None, task_id) and attempt in (None, each.number):
@@ -37,22 +37,24 @@ def transcripts(
 
 
 def read_evidence(folder: RunFolder, wanted: str) -> str:
-    """Everything a gate printed. Raises UsageError for evidence that is not there."""
+    """Everything that a gate printed. Raises UsageError for unknown evidence."""
     known = sorted(path.name for path in folder.evidence.glob("*"))
     if wanted not in known:
-        raise UsageError(f"there is no evidence {wanted}", hint=f"There is: {', '.join(known) or 'none'}")
+        raise UsageError(
+            f"there is no evidence {wanted}", hint=f"Evidence of this run: {', '.join(known) or 'none'}"
+        )
     return (folder.evidence / wanted / "output").read_text("utf-8", "replace")
 
 
 class TranscriptReader:
-    """Reads a transcript line by line, each time from where it got to."""
+    """Reads a transcript line by line; each call continues where the last one stopped."""
 
     def __init__(self, transcript: Transcript) -> None:
         self._folder = transcript.folder
         self._read = dict.fromkeys(STREAMS, 0)
 
     def new_lines(self, *, ended: bool) -> Iterator[Line]:
-        """What has come since; a last line without its end only when nothing more can come."""
+        """The lines since the last call; an incomplete last line only when the attempt has ended."""
         for stream in STREAMS:
             path = self._folder / stream
             if path.exists():
