@@ -67,7 +67,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("words", "hint"), REFUSED.values(), ids=REFUSED)
-def test_what_is_not_there_is_refused_with_a_next_step(
+def test_an_unknown_id_is_an_error_with_a_next_step(
     run: str, tmp_path: Path, words: tuple[str, ...], hint: str
 ) -> None:
     done = orchestrate("logs", *words, cwd=tmp_path)

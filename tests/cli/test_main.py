@@ -38,7 +38,7 @@ def test_our_own_bug_is_70_with_a_report_to_paste(tmp_path: Path) -> None:
     assert Path(found[1]).stat().st_mode & 0o077 == 0 or Path(found[1]).parent.stat().st_mode & 0o077 == 0
 
 
-def test_a_bug_is_said_even_where_its_report_cannot_be_stored(tmp_path: Path) -> None:
+def test_a_bug_is_printed_even_if_its_report_cannot_be_stored(tmp_path: Path) -> None:
     folder = remember((begun(), attempt(task="no such task"))).parents[1]
     (folder / "bug-reports").write_text("not a folder")
     done = orchestrate("status", "trial-1", cwd=tmp_path)
@@ -106,13 +106,13 @@ def test_a_wrong_command_line_is_2_with_nothing_on_stdout(words: tuple[str, ...]
     assert b"usage:" in done.stderr
 
 
-def test_an_error_is_its_exit_code_here_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_gives_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "nope"]) == 2
     assert "error:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_terminal_without_our_letters_shows_numbers(tmp_path: Path, encoding: str) -> None:
+def test_a_terminal_shows_unknown_characters_as_escapes(tmp_path: Path, encoding: str) -> None:
     remember((*READY, run_ended("failed")))
     done = orchestrate("status", "trial-1", cwd=tmp_path, PYTHONIOENCODING=encoding)
     assert done.returncode == 0 and rb"\u2500" in done.stdout
@@ -143,7 +143,7 @@ def test_each_command_is_in_its_module_and_in_the_help(command: str, tmp_path: P
     ],
     ids=lambda value: " ".join(value[:2]),
 )
-def test_what_only_looks_loads_nothing_heavy(
+def test_commands_that_only_read_import_nothing_heavy(
     tmp_path: Path, words: tuple[str, ...], spared: tuple[str, ...]
 ) -> None:
     remember(READY)

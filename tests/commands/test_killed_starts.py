@@ -52,7 +52,7 @@ def _change(project: TemporaryProject) -> None:
 
 
 @pytest.mark.parametrize("prepare", [lambda project: None, _change], ids=["clean", "with changes"])
-def test_before_the_first_fact(
+def test_a_kill_before_the_first_fact_leaves_nothing(
     project: TemporaryProject, prepare: Callable[[TemporaryProject], object]
 ) -> None:
     prepare(project)
@@ -64,7 +64,7 @@ def test_before_the_first_fact(
     assert folders(project) == [report.run]
 
 
-def test_between_the_first_fact_and_the_pinned_base(project: TemporaryProject) -> None:
+def test_a_kill_between_the_first_fact_and_the_pinned_base_can_be_resumed(project: TemporaryProject) -> None:
     killed(project, UserRepository, "pin_base")
     assert refs(project) == ""
     report = project.resume()

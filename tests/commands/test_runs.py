@@ -25,7 +25,7 @@ def test_a_plan_that_is_done_is_reported_again(make_project: MakeProject) -> Non
         project.run(config=("limits.attemps=2",))
 
 
-def test_a_new_run_says_the_plans_warnings_before_it_starts(make_project: MakeProject) -> None:
+def test_a_new_run_prints_the_plans_warnings_before_it_starts(make_project: MakeProject) -> None:
     plan = plan_of(("1",)).replace("**Acceptance Criteria:**\n- [ ] the file is there\n", "")
     project = make_project(plan=plan, agent=FAILING)
     said: list[str] = []
@@ -40,7 +40,7 @@ def test_a_new_run_says_the_plans_warnings_before_it_starts(make_project: MakePr
 
 
 @pytest.mark.parametrize("command", ["resume", "clean"])
-def test_scratch_folders_of_a_killed_owner_go(make_project: MakeProject, command: str) -> None:
+def test_scratch_folders_of_a_killed_owner_are_removed(make_project: MakeProject, command: str) -> None:
     project = make_project(agent=FAILING)
     report = project.run()
     gates = project.state / "runs" / report.run / "gates"
@@ -52,7 +52,7 @@ def test_scratch_folders_of_a_killed_owner_go(make_project: MakeProject, command
     assert not list(gates.glob("*"))
 
 
-def test_a_plan_that_the_user_edited_is_taken_by_resume(
+def test_resume_uses_a_plan_that_the_user_edited(
     make_project: MakeProject,
 ) -> None:
     project = make_project(agent=FAILING)

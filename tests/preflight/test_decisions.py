@@ -42,11 +42,11 @@ def test_the_password_itself_is_not_shown() -> None:
     assert "hunter2" not in str(check)
 
 
-def test_root_as_owner_is_said_with_the_variable_that_claude_code_asks_for() -> None:
+def test_a_root_owner_is_reported_with_the_variable_that_claude_code_needs() -> None:
     assert "IS_SANDBOX=1" in owner_finding(0).detail
 
 
-def test_a_setting_that_leads_in_is_named_with_its_file() -> None:
+def test_a_setting_that_names_a_file_in_the_folder_is_reported_with_its_origin() -> None:
     assert (
         "core.hookspath = hooks (set in /etc/g)"
         in git_settings_finding(["core.hookspath = hooks (set in /etc/g)"]).detail

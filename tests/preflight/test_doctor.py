@@ -153,9 +153,7 @@ def test_in_a_folder_that_is_gone_it_completes(bare_folder: Patient) -> None:
     assert found.check("repository")["detail"] == "the current folder is gone"
 
 
-def test_checks_of_their_own_run_in_the_code_folder(
-    patient: Patient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_configured_checks_run_in_the_code_folder(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHESTRATOR_ENVIRONMENT_CHECKS", '[{run = "test -e .git"}, {run = "true"}]')
     check = patient.diagnose("--json").check("checks")
     assert (check["status"], check["detail"]) == ("ok", "test -e .git; true")
@@ -185,7 +183,7 @@ def test_commands_without_approval_do_not_run(patient: Patient) -> None:
     assert not (patient.folder / "ran").exists()
 
 
-def test_it_makes_nothing(patient: Patient) -> None:
+def test_doctor_creates_nothing(patient: Patient) -> None:
     before = sorted(patient.folder.rglob("*"))
     patient.diagnose()
     assert sorted(patient.folder.rglob("*")) == before
@@ -218,7 +216,7 @@ def test_a_scripted_model_needs_no_credential(patient: Patient, monkeypatch: pyt
     assert "model.json" in check["detail"]
 
 
-def test_settings_of_git_are_warned_of(patient: Patient) -> None:
+def test_git_settings_give_warnings(patient: Patient) -> None:
     patient.git("config", "commit.gpgSign", "true")
     patient.git("config", "core.hooksPath", "hooks")
     found = patient.diagnose("--json")
@@ -228,7 +226,7 @@ def test_settings_of_git_are_warned_of(patient: Patient) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
-def test_the_owner_is_the_folders_and_not_the_callers(patient: Patient) -> None:
+def test_the_owner_is_that_of_the_folder_not_the_caller(patient: Patient) -> None:
     assert patient.diagnose("--json").check("owner")["status"] == "warning"
     for path in (patient.folder, *patient.folder.rglob("*")):
         os.chown(path, 1000, 1000)
@@ -253,7 +251,7 @@ def test_values_are_shown_with_their_sources(patient: Patient, monkeypatch: pyte
     assert found.setting("agent.name")["source"] == "default"
 
 
-def test_for_people_what_was_chosen_comes_before_the_defaults(patient: Patient) -> None:
+def test_the_table_lists_changed_settings_before_the_defaults(patient: Patient) -> None:
     (patient.folder / "orchestrator.toml").write_text("[verify]\ntimeout = 60\n")
     lines = patient.diagnose().out.splitlines()
     table = lines[lines.index("") + 1 :]
@@ -262,7 +260,7 @@ def test_for_people_what_was_chosen_comes_before_the_defaults(patient: Patient) 
     assert table[3].split()[-1] == "default"
 
 
-def test_for_people_a_failed_check_has_its_next_step_below_it(patient: Patient) -> None:
+def test_a_failed_check_has_its_fix_on_the_next_line(patient: Patient) -> None:
     lines = patient.diagnose().out.splitlines()
     (at,) = [number for number, line in enumerate(lines) if line.startswith("✗ credential")]
     assert lines[at + 1].lstrip().startswith("→ Set ANTHROPIC_API_KEY")
@@ -285,7 +283,7 @@ def test_one_check_alone(patient: Patient, name: str) -> None:
     ],
     ids=["unknown check", "unknown section", "wrong type"],
 )
-def test_what_cannot_be_asked_or_read_is_exit_2_and_nothing_on_stdout(
+def test_an_unknown_check_or_an_unreadable_file_is_exit_2_with_nothing_on_stdout(
     patient: Patient,
     words: tuple[str, ...],
     toml: str,
@@ -300,7 +298,7 @@ def test_what_cannot_be_asked_or_read_is_exit_2_and_nothing_on_stdout(
 
 @pytest.mark.docker
 @pytest.mark.usefixtures("engine")
-def test_with_engine_image_and_credential_all_is_well(
+def test_with_engine_image_and_credential_every_check_passes(
     patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
@@ -312,14 +310,14 @@ def test_with_engine_image_and_credential_all_is_well(
 
 @pytest.mark.docker
 @pytest.mark.usefixtures("engine")
-def test_an_image_that_is_not_there(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_image(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHESTRATOR_IMAGE_NAME", "ktrdr-no-such-image:1")
     check = patient.diagnose("--json").check("image")
     assert check["status"] == "failed"
     assert check["mend"] == "orchestrator image build"
 
 
-async def test_a_state_folder_that_no_run_could_make(tmp_path: Path) -> None:
+async def test_a_state_folder_that_cannot_be_created(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "XDG_STATE_HOME": "/dev/null"}
     loaded = load_settings(None, environ=environ)
     host = replace(this_host(), environ=environ, folder=tmp_path)

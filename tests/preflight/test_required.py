@@ -70,7 +70,7 @@ def test_work_of_an_unfinished_run_is_a_warning_and_names_it(make_project: MakeP
     assert (branch.status, branch.detail) == ("ok", "HEAD is on work")
 
 
-def test_every_check_that_only_a_run_can_refuse_is_passing() -> None:
+def test_only_checks_with_the_folder_locked_are_passing_states() -> None:
     late = {Stage.LOCKED, Stage.ALONE}
     assert {name for name, check in CHECKS.items() if check.stage in late} == {
         name for name, check in CHECKS.items() if check.passing
@@ -101,7 +101,7 @@ async def _start_foreign(project: TemporaryProject) -> None:
     await project.engine.start(await project.engine.create(spec))
 
 
-def test_a_container_at_work_in_the_folder(make_project: MakeProject) -> None:
+def test_a_container_that_works_in_the_folder(make_project: MakeProject) -> None:
     project = make_project()
     project.do(_start_foreign(project))
     with pytest.raises(EnvironmentInvalid, match="the container foreign works in") as refused:

@@ -64,7 +64,7 @@ async def test_a_run_of_another_state_folder_is_named_by_its_process(tmp_path, h
     assert not (tmp_path / "elsewhere.json").exists()
 
 
-async def test_a_killed_holder_holds_nothing(tmp_path, held):
+async def test_a_lock_ends_with_its_killed_holder(tmp_path, held):
     held.kill()
     await until(lambda: RunLock.holder(tmp_path / "run.lock", SystemClock()) is None)
     with take(tmp_path):
@@ -74,7 +74,7 @@ async def test_a_killed_holder_holds_nothing(tmp_path, held):
     lock.release()
 
 
-async def test_asking_for_the_holder_makes_and_disturbs_nothing(tmp_path, held):
+async def test_asking_for_the_holder_creates_and_disturbs_nothing(tmp_path, held):
     before = (tmp_path / "run.lock").stat()
     holder = RunLock.holder(tmp_path / "run.lock", SystemClock())
     assert holder is not None

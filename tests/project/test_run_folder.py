@@ -46,7 +46,7 @@ def test_what_a_killed_start_left_is_replaced(folders: AttemptFolders) -> None:
     assert Path("/etc/passwd").exists()
 
 
-def test_attempts_and_tasks_lie_apart(tmp_path: Path) -> None:
+def test_attempts_and_tasks_have_separate_folders(tmp_path: Path) -> None:
     run = RunFolder(root=tmp_path)
     places = [run.attempt(task, number).root for task in ("1", "1.1", "11") for number in (1, 11)]
     assert len(set(places)) == len(places)

@@ -54,7 +54,7 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize(("content", "words"), CONTENTS.values(), ids=CONTENTS)
-def test_what_the_file_says(scene: Scene, content: bytes, words: list[str]) -> None:
+def test_invalid_content_of_the_file(scene: Scene, content: bytes, words: list[str]) -> None:
     scene.write("orchestrator.toml", content)
     scene.commit(plan__md=PLAN, agent__sh=WORKS)
     refused(scene, *words)
@@ -76,7 +76,9 @@ PLACES: dict[str, tuple[Callable[[Scene, Path], None], list[str]]] = {
 
 
 @pytest.mark.parametrize(("make", "words"), PLACES.values(), ids=PLACES)
-def test_what_the_file_is(scene: Scene, make: Callable[[Scene, Path], None], words: list[str]) -> None:
+def test_a_file_that_is_not_regular(
+    scene: Scene, make: Callable[[Scene, Path], None], words: list[str]
+) -> None:
     scene.commit(plan__md=PLAN, agent__sh=WORKS)
     make(scene, scene.folder / "orchestrator.toml")
     refused(scene, *words)
@@ -149,6 +151,6 @@ def test_a_plan_below_a_folder_that_is_a_link_out(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("id", ["a/b", "-rf", "..", '"1"', "x" * 200, "שלום"], ids=lambda id: id[:5])
-def test_a_task_whose_id_is_none(scene: Scene, id: str) -> None:
+def test_a_task_with_an_invalid_id(scene: Scene, id: str) -> None:
     scene.commit(plan__md=plan(task(id, "test -s made.txt")), agent__sh=WORKS)
     refused(scene, "plan.md", "3.1")

@@ -16,7 +16,7 @@ from orchestrator.preflight.environment import DISK_BYTES, refuse_full_disk
 @pytest.mark.parametrize(
     ("free", "full"), [(0, True), (DISK_BYTES - 1, True), (DISK_BYTES, False), (10**15, False)]
 )
-def test_how_much_is_too_little(free: int, full: bool) -> None:
+def test_too_little_free_space(free: int, full: bool) -> None:
     with pytest.raises(EnvironmentInvalid, match="nearly full") if full else nullcontext():
         refuse_full_disk(free, Path("/"))
 

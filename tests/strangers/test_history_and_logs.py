@@ -57,7 +57,9 @@ def test_history_is_status_without_tasks_newest_first(two_runs: tuple[Scene, lis
     ],
     ids=["one", "more than there are", "plan", "title", "none", "both"],
 )
-def test_history_of_some(two_runs: tuple[Scene, list[str]], words: tuple[str, ...], which: list[int]) -> None:
+def test_history_of_some_runs(
+    two_runs: tuple[Scene, list[str]], words: tuple[str, ...], which: list[int]
+) -> None:
     scene, runs = two_runs
     assert [run["run"] for run in listed(scene, *words)] == [runs[index] for index in which]
 
@@ -75,7 +77,7 @@ def test_history_with_a_bad_limit(scene: Scene, limit: str) -> None:
     assert (done.exit_code, done.stdout) == (2, b"") and "--limit" in done.err, done
 
 
-def test_history_where_there_is_none(scene: Scene) -> None:
+def test_history_without_runs(scene: Scene) -> None:
     assert listed(scene) == []
     assert scene.orchestrator("history").out == "no runs\n"
     assert not scene.state.exists()
@@ -90,7 +92,7 @@ def test_following_a_run_that_has_ended_prints_it_and_ends(two_runs: tuple[Scene
 
 
 @pytest.mark.parametrize("other", [("--raw",), ("--evidence", "x")], ids=["raw", "evidence"])
-def test_following_is_for_what_the_agent_prints(scene: Scene, other: tuple[str, ...]) -> None:
+def test_follow_prints_agent_output_only(scene: Scene, other: tuple[str, ...]) -> None:
     done = scene.orchestrator("logs", "x", "--follow", *other)
     assert done.exit_code == 2 and "not allowed with" in done.err, done
 
@@ -117,7 +119,7 @@ def test_following_a_living_run_through_its_attempts(scene: Scene) -> None:
         assert running.finish().exit_code == 0
 
 
-def test_an_attempt_that_there_is_not(two_runs: tuple[Scene, list[str]]) -> None:
+def test_an_unknown_attempt(two_runs: tuple[Scene, list[str]]) -> None:
     scene, runs = two_runs
     done = scene.orchestrator("logs", runs[0], "--attempt", "7")
     assert (done.exit_code, done.stdout) == (2, b""), done
@@ -128,7 +130,7 @@ def test_outside_a_repository_there_is_no_history(two_runs: tuple[Scene, list[st
     assert json.loads(scene.orchestrator("history", "--json", cwd=scene.area).stdout)["runs"] == []
 
 
-def test_a_wrong_setting_is_said_even_when_all_is_done(two_runs: tuple[Scene, list[str]]) -> None:
+def test_a_wrong_setting_is_an_error_even_when_the_plan_is_done(two_runs: tuple[Scene, list[str]]) -> None:
     scene, _ = two_runs
     done = scene.run(*AGENT, "-c", "limits.atempts=2")
     assert (done.exit_code, done.stdout) == (2, b""), done

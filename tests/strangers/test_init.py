@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from e2e_kit import Scene
 
-from orchestrator.commands.init import configuration, detect_project, secrets_below
+from orchestrator.commands.init import detect_project, render_configuration, secrets_below
 from orchestrator.config import load_settings
 
 SHAPES = {
@@ -34,7 +34,7 @@ def uncommented(text: str) -> str:
 def test_what_is_written_can_be_read(names: tuple[str, ...], command: str | None) -> None:
     found = detect_project(names)
     assert found.test == command
-    text = configuration(found)
+    text = render_configuration(found)
     for version in (text, uncommented(text)):
         load_settings(None, environ={"HOME": "/nowhere"}, repository_file=version.encode())
     if command is not None:
@@ -57,13 +57,13 @@ def test_no_test_command_that_cannot_work(
     assert detect_project(names, texts).test == command
 
 
-def test_secrets_are_hidden_at_once_and_all_else_is_a_comment() -> None:
-    assert tomllib.loads(configuration(detect_project((".env", "uv.lock")))) == {
+def test_secrets_are_hidden_and_everything_else_is_a_comment() -> None:
+    assert tomllib.loads(render_configuration(detect_project((".env", "uv.lock")))) == {
         "verify": {}, "setup": {}, "image": {}, "masked": {"files": [".env"]}, "limits": {},
     }  # fmt: skip
 
 
-def test_secrets_in_subfolders_are_found_and_those_of_others_are_not(tmp_path: Path) -> None:
+def test_secrets_are_found_in_subfolders_but_not_in_dependencies(tmp_path: Path) -> None:
     shown = ["api/.env.example", "tests/server.key", "node_modules/x/.env", "a/b/c/d/e/.env"]
     for path in ["api/.env", "infra/prod/main.tfvars", ".env", *shown]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -98,14 +98,14 @@ def test_which_files_are_hidden() -> None:
         "secrets.py",
     }
     assert set(detect_project(hidden | shown).secrets) == hidden
-    text = configuration(detect_project(hidden | shown))
+    text = render_configuration(detect_project(hidden | shown))
     loaded = load_settings(None, environ={"HOME": "/nowhere"}, repository_file=text.encode())
     assert set(loaded.settings.masked.files) == hidden
 
 
 def test_a_name_that_toml_cannot_hold_verbatim() -> None:
     name = ".env.\"odd'ü\\"
-    text = configuration(detect_project({name}))
+    text = render_configuration(detect_project({name}))
     assert tomllib.loads(text)["masked"]["files"] == [name]
 
 

@@ -23,7 +23,7 @@ def state_of(name: str) -> str:
 
 
 @by_hand
-def test_a_command_runs_there_and_nothing_is_left(new_scene: MakeScene) -> None:
+def test_a_command_runs_in_the_container_and_leaves_nothing(new_scene: MakeScene) -> None:
     scene: Scene = new_scene(owner=1000)
     scene.commit(readme__md="x")
     done = scene.orchestrator("shell", "sh", "-c", "id -u; pwd; echo $HOME; touch made; exit 7")
@@ -48,7 +48,7 @@ def test_outside_a_repository_nothing_starts(scene: Scene) -> None:
 
 
 @by_hand
-def test_at_a_terminal_it_is_a_shell(scene: Scene) -> None:
+def test_without_a_command_a_terminal_gets_a_shell(scene: Scene) -> None:
     scene.commit(readme__md="x")
     done = at_terminal(scene, "shell", typed={"/workspace": "test -t 1 && exit 5\n"})
     assert done.exit_code == 5, done
@@ -71,7 +71,7 @@ def test_a_signal_leaves_no_container(scene: Scene, number: signal.Signals) -> N
 
 
 @by_hand
-def test_it_sees_what_an_agent_would_see(scene: Scene) -> None:
+def test_a_shell_sees_what_an_agent_sees(scene: Scene) -> None:
     fresh = secrets.token_hex(8)  # an image that an earlier session left would be found
     scene.commit(
         **{
@@ -117,7 +117,7 @@ def _outlives_cleaning(scene: Scene, image: str) -> None:
 
 
 @by_hand
-def test_not_beside_an_agent_at_work(scene: Scene) -> None:
+def test_a_shell_is_refused_while_an_agent_works(scene: Scene) -> None:
     agent = f"{REPORT}\n{waiting_for('go')}\necho x > made.txt\nreport completed\n"
     scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh=agent)
     with scene.start("run", "plan.md", "--json", *AGENT) as run:

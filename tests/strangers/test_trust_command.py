@@ -53,7 +53,7 @@ def test_shows_every_value_whole_and_asks(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "yess\n", "\x04"], ids=["no", "nothing", "not yes", "end"])
-def test_only_yes_is_yes(scene: Scene, answer: str) -> None:
+def test_only_yes_approves(scene: Scene, answer: str) -> None:
     start(scene, MOUNT)
     done = at_terminal(scene, "trust", typed={PROMPT: answer})
     assert done.exit_code == 1 and "Nothing was approved" in done.out, done

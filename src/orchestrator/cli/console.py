@@ -136,7 +136,7 @@ def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:
         case SetupEnded():
             return _setup_lines(fact, body)
         case BaseChecked():
-            return [f"base    task {fact.task}: {body.gate} {_before(body)}"]
+            return [f"base    task {fact.task}: {body.gate} {_describe_before(body)}"]
 
 
 def _task_lines(fact: Fact, body: _TaskFact) -> list[str]:
@@ -184,16 +184,16 @@ def _folder_lines(body: _FolderFact) -> list[str]:
         case TreeSaved():
             return [f"saved   the folder as {body.ref}"]
         case TreeLookedAt():
-            return [f"edited  by you: {_few(body.edited)}"] if body.edited else []
+            return [f"edited  by you: {_shorten(body.edited)}"] if body.edited else []
         case EditsCommitted():
-            return [f"commit  your changes to {_few(body.paths)} as {body.commit[:12]}"]
+            return [f"commit  your changes to {_shorten(body.paths)} as {body.commit[:12]}"]
         case UndoStarted():
             return [f"saved   the folder as {body.ref}"]
         case WorkUndone():
             return [f"task    {each.task} undone, its commit was {each.commit[:12]}" for each in body.tasks]
 
 
-def _before(body: BaseChecked) -> str:
+def _describe_before(body: BaseChecked) -> str:
     """A check is expected to fail before the work; a build is not."""
     if body.gate.startswith("build-") and body.before == "red":
         return "already fails on the base commit; fix it first unless that is the task"
@@ -203,18 +203,18 @@ def _before(body: BaseChecked) -> str:
 def _setup_lines(fact: Fact, body: SetupEnded) -> list[str]:
     if body.status == "failed":
         # Without a task the run ends with this very reason, as the command's error.
-        reason = _quoted(body.reason or "") if fact.task is not None else []
+        reason = _quote(body.reason or "") if fact.task is not None else []
         return [f"setup   failed after {body.seconds:.1f} s", *reason]
     how = "reused from an earlier run" if body.status == "reused" else f"done in {body.seconds:.1f} s"
     found = [f"setup   {how}, image {(body.image or '').removeprefix('sha256:')[:12]}"]
     if body.changed:
         found.append(
-            f"setup   changed tracked files; agents and gates do not see these changes: {_few(body.changed)}"
+            f"setup   changed tracked files; agents and gates do not see that: {_shorten(body.changed)}"
         )
     return found
 
 
-def _quoted(text: str) -> list[str]:
+def _quote(text: str) -> list[str]:
     return [f"        | {one_line(line, 160)}" for line in plain(text).rstrip().splitlines()]
 
 
@@ -224,7 +224,7 @@ def _first_line(command: str, width: int) -> str:
     return one_line(all_lines[0], width) + (f" … ({len(all_lines)} lines)" if len(all_lines) > 1 else "")
 
 
-def _few(paths: tuple[str, ...]) -> str:
+def _shorten(paths: tuple[str, ...]) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return one_line(", ".join(paths[:3]), 200) + more
 
@@ -240,7 +240,7 @@ def _gate_lines(body: GateEnded) -> list[str]:
     result = f"gate    {body.gate}: {body.verdict}, {body.seconds:.1f} s, evidence {body.evidence}"
     if body.verdict != "fail":
         return [result]
-    return [f"{result}, exit code {body.exit_code}", *_quoted(body.tail)[-5:]]
+    return [f"{result}, exit code {body.exit_code}", *_quote(body.tail)[-5:]]
 
 
 def _finished_line(fact: Fact, body: TaskFinished) -> str:

@@ -39,13 +39,13 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(as_json(checks, loaded.rows, ok=healthy))
     else:
-        print("\n".join(described(checks)))
+        print("\n".join(describe_checks(checks)))
         if arguments.check is None:
             print(f"\n{settings_table(loaded.rows)}")
     return 0 if healthy else 1
 
 
-def described(checks: "Mapping[str, Finding]") -> list[str]:
+def describe_checks(checks: "Mapping[str, Finding]") -> list[str]:
     """A line for each check, and below it a line with the fix."""
     lines = []
     for name, check in checks.items():
@@ -60,7 +60,7 @@ def settings_table(rows: "Sequence[Row]") -> str:
     from orchestrator.cli.tables import table
 
     ordered = sorted(rows, key=lambda row: row.source == "default")
-    cells = [(row.key, one_line(_written(row.value), 60), one_line(row.source, 200)) for row in ordered]
+    cells = [(row.key, one_line(_format_value(row.value), 60), one_line(row.source, 200)) for row in ordered]
     return table(("setting", "value", "from"), cells)
 
 
@@ -79,5 +79,5 @@ def as_json(checks: "Mapping[str, Finding]", rows: "Sequence[Row]", *, ok: bool)
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _written(value: object) -> str:
+def _format_value(value: object) -> str:
     return "-" if value is None else json.dumps(value, ensure_ascii=False, default=str)

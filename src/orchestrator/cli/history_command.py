@@ -11,7 +11,7 @@ from orchestrator.run.state import RunState
 
 def add_history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="TEXT", help="only runs with this text in their id, plan or title")
-    parser.add_argument("--limit", metavar="N", type=_count, help="show at most N runs")
+    parser.add_argument("--limit", metavar="N", type=_parse_count, help="show at most N runs")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(handler=history)
 
@@ -19,7 +19,9 @@ def add_history(parser: argparse.ArgumentParser) -> None:
 def history(arguments: argparse.Namespace) -> int:
     host = this_host()
     with open_catalog(host) as runs:
-        found = [state for state in runs.around(host.current_folder()) if _fits(state, arguments.name)]
+        found = [
+            state for state in runs.runs_around(host.current_folder()) if _matches(state, arguments.name)
+        ]
         shown = [(state, runs.owner(state.run)) for state in found[: arguments.limit]]
     if arguments.json:
         import msgspec
@@ -35,13 +37,13 @@ def history(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _fits(state: RunState, text: str | None) -> bool:
+def _matches(state: RunState, text: str | None) -> bool:
     """Whether the text occurs in id, plan or title; case does not matter."""
     names = (state.run, state.start.plan, state.start.plan_title)
     return text is None or any(text.casefold() in name.casefold() for name in names)
 
 
-def _count(text: str) -> int:
+def _parse_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)

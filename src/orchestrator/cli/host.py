@@ -32,7 +32,7 @@ def this_host() -> Host:
     return _instead.get() or Host(
         environ=os.environ,
         folder=_current_folder(),
-        connect_engine=_connected_engine,
+        connect_engine=_connect_engine,
         agent_driver=_agent_driver,
         clock=SystemClock(),
     )
@@ -46,7 +46,7 @@ def _current_folder() -> Path | None:
 
 
 @asynccontextmanager
-async def _connected_engine() -> "AsyncIterator[ContainerEngine]":
+async def _connect_engine() -> "AsyncIterator[ContainerEngine]":
     from orchestrator.containers.engine import connect_engine
 
     async with await connect_engine() as engine:

@@ -34,7 +34,7 @@ def add_logs(parser: argparse.ArgumentParser) -> None:
 
 def logs(arguments: argparse.Namespace) -> int:
     with open_catalog(this_host()) as runs:
-        state = runs.named(arguments.run)
+        state = runs.find(arguments.run)
         folder = runs.folder(state.run)
         if arguments.follow:
             import asyncio  # slow to import, and only --follow needs it

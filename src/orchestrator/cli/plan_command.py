@@ -54,7 +54,7 @@ def show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(as_json(plan), ensure_ascii=False, indent=2))
     else:
-        print("\n".join(_described(plan)))
+        print("\n".join(_describe(plan)))
     return 2 if plan.errors else 0
 
 
@@ -144,7 +144,7 @@ def _task_as_json(task: Task) -> dict[str, Any]:
     }
 
 
-def _described(plan: Plan) -> Iterator[str]:
+def _describe(plan: Plan) -> Iterator[str]:
     yield one_line(plan.title)
     facts = [plan.format, _count(len(plan.tasks), "task")]
     if plan.branch is not None:

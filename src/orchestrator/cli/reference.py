@@ -17,7 +17,7 @@ RUN is a run's id, an unambiguous prefix of it, or a plan's path (its latest run
 
 def render() -> str:
     """The page as Markdown."""
-    parts = [_described(name, text, command) for name, text, command in commands()]
+    parts = [_describe(name, text, command) for name, text, command in commands()]
     return "\n".join([_INTRODUCTION, *parts])
 
 
@@ -39,7 +39,7 @@ def _commands_of(
             yield from inner or [(f"{prefix}{name}", help_of[name], command)]
 
 
-def _described(name: str, text: str, command: argparse.ArgumentParser) -> str:
+def _describe(name: str, text: str, command: argparse.ArgumentParser) -> str:
     given = [action for action in command._actions if not isinstance(action, argparse._HelpAction)]
     positional = [_name(action) for action in given if not action.option_strings]
     rows = [_row(action) for action in given if action.option_strings]

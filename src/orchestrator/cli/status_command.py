@@ -17,7 +17,9 @@ def add_status(parser: argparse.ArgumentParser) -> None:
 def status(arguments: argparse.Namespace) -> int:
     host = this_host()
     with open_catalog(host) as runs:
-        states = runs.around(host.current_folder()) if arguments.run is None else (runs.named(arguments.run),)
+        states = (
+            runs.runs_around(host.current_folder()) if arguments.run is None else (runs.find(arguments.run),)
+        )
         if arguments.json:
             import msgspec
 

@@ -15,7 +15,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns with a line under the header."""
     widths = [max(width(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = [
-        "  ".join(_padded(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
+        "  ".join(_pad(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
     return "\n".join([lines[0], "  ".join("─" * size for size in widths), *lines[1:]])
@@ -34,7 +34,7 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _padded(text: str, size: int) -> str:
+def _pad(text: str, size: int) -> str:
     return text + " " * (size - width(text))
 
 

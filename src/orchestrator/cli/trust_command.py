@@ -28,7 +28,7 @@ def trust(arguments: argparse.Namespace) -> int:
     if not loaded.unapproved:
         print("Nothing to approve.")
         return 0
-    if not arguments.yes and not _agreed():
+    if not arguments.yes and not _ask_user():
         print("Nothing was approved.")
         return DECLINED
     approve(host, folder, loaded)
@@ -62,7 +62,7 @@ def _items(value: object) -> list[str]:
     return [visible(canonical(item)) for item in items]
 
 
-def _agreed() -> bool:
+def _ask_user() -> bool:
     if not sys.stdin.isatty():
         raise UsageError(
             "cannot ask for approval: standard input is not a terminal",

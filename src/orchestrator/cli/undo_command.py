@@ -30,7 +30,7 @@ def undo_task(arguments: argparse.Namespace) -> int:
 
     from orchestrator.commands.undo import UndoRequest, undo
 
-    _say(asyncio.run(undo(this_host(), UndoRequest(run=arguments.run, task=arguments.task))))
+    _print_result(asyncio.run(undo(this_host(), UndoRequest(run=arguments.run, task=arguments.task))))
     return 0
 
 
@@ -41,7 +41,7 @@ def abandon_run(arguments: argparse.Namespace) -> int:
 
     taken = asyncio.run(abandon(this_host(), arguments.run))
     if taken is not None:
-        _say(taken)
+        _print_result(taken)
     print("The run is cancelled.")
     return 0
 
@@ -57,7 +57,7 @@ def cancel_run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _say(taken: "UndoResult") -> None:
+def _print_result(taken: "UndoResult") -> None:
     """Print what was undone, and one command for each thing that can be restored."""
     print(f"{taken.branch} is at {taken.target[:12]} again.")
     for saved in taken.saved:

@@ -25,11 +25,11 @@ POLL_SECONDS = 0.2
 async def cancel(host: Host, wanted: str) -> RunState:
     """Stop a run for good: its owner stops as with ^C; without an owner its containers are removed here."""
     with open_records(host) as records:
-        state = records.catalog.named(wanted)
+        state = records.catalog.find(wanted)
         if not is_unfinished(state):
             return state
         await _request_cancel(records, state)
-        lock = await _lock_in_time(host, records.catalog, state.run)
+        lock = await _wait_for_lock(host, records.catalog, state.run)
         try:
             await _end_without_owner(host, records, state.run)
         finally:
@@ -53,7 +53,7 @@ async def _end_without_owner(host: Host, records: OpenRecords, run: str) -> None
     await records.journal.append(run, run_ended("cancelled", "cancelled"))
 
 
-async def _lock_in_time(host: Host, catalog: RunCatalog, run: str) -> RunLock:
+async def _wait_for_lock(host: Host, catalog: RunCatalog, run: str) -> RunLock:
     """The run's lock, once its living owner has stopped."""
     for _ in range(int(OWNER_STOPS_SECONDS / POLL_SECONDS)):
         lock = RunLock.take(catalog.folder(run).lock, host.clock)

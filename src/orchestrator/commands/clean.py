@@ -89,7 +89,7 @@ async def _clean_runs(
     host: Host, records: OpenRecords, before: datetime, request: CleanRequest, say: Say
 ) -> None:
     """Remove what could restore a run's work: candidates, saved trees, git directories, the pinned base."""
-    for run in leftovers.old_runs(records.catalog.outlines(tasks=()), utc_text(before)):
+    for run in leftovers.find_old_runs(records.catalog.outlines(tasks=()), utc_text(before)):
         if request.dry_run:
             say(f"would remove candidates, saved trees and private folders of run {run.run}")
             continue
@@ -109,7 +109,7 @@ async def _clean_runs(
 async def _clean_images(
     engine: ContainerEngine, records: OpenRecords, before: datetime, request: CleanRequest, say: Say
 ) -> None:
-    for image in await leftovers.old_images(engine, records.state.id, records.catalog, before):
+    for image in await leftovers.find_old_images(engine, records.state.id, records.catalog, before):
         name = ", ".join(image.names) or image.id
         if request.dry_run:
             say(f"would remove the image {name}")

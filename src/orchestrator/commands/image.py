@@ -71,21 +71,23 @@ async def run_image(
     Raises EnvironmentInvalid when an image is missing or cannot be built.
     """
     name, environ = settings.image.name, project.host.environ
-    base = await _required(engine, name)
+    base = await _require_image(engine, name)
     context = ""
     if settings.image.dockerfile is not None:
         dockerfile = project.folder / settings.image.dockerfile
         recorded = project.catalog.folder(earlier.run).build_context if earlier is not None else None
         known = recorded.read_text("utf-8") if recorded is not None and recorded.exists() else None
-        context = await _context(engine, base, dockerfile, known)
+        context = await _choose_context(engine, base, dockerfile, known)
         name = await build_with_dockerfile(engine, base, dockerfile, context, environ, on_line)
     if settings.image.packages:
-        below = await _required(engine, name)
+        below = await _require_image(engine, name)
         name = await build_with_packages(engine, name, below, settings.image.packages, environ, on_line)
-    return RunImage(id=(await _required(engine, name)).id, context=context)
+    return RunImage(id=(await _require_image(engine, name)).id, context=context)
 
 
-async def _context(engine: ContainerEngine, base: ImageInfo, dockerfile: Path, earlier: str | None) -> str:
+async def _choose_context(
+    engine: ContainerEngine, base: ImageInfo, dockerfile: Path, earlier: str | None
+) -> str:
     now = await asyncio.to_thread(context_hash, dockerfile)
     if not earlier or earlier == now:
         return now
@@ -98,7 +100,7 @@ async def _context(engine: ContainerEngine, base: ImageInfo, dockerfile: Path, e
     return earlier
 
 
-async def _required(engine: ContainerEngine, name: str) -> ImageInfo:
+async def _require_image(engine: ContainerEngine, name: str) -> ImageInfo:
     found = await engine.image(name)
     if found is None:
         raise EnvironmentInvalid(f"there is no image {name}", hint="Build it: orchestrator image build")

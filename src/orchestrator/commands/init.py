@@ -83,12 +83,12 @@ def init(host: Host) -> Written:
     """Write orchestrator.toml into the code folder. Raises UsageError when there is one already."""
     folder = host.code_folder()
     path = folder / REPOSITORY_FILE
-    texts = {name: text for name in READ if (text := _text(folder / name)) is not None}
+    texts = {name: text for name in READ if (text := _read_text(folder / name)) is not None}
     found = detect_project({entry.name for entry in folder.iterdir()}, texts, secrets_below(folder))
     owner = folder.stat()
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(configuration(found))
+            file.write(render_configuration(found))
             give_to(file.fileno(), Identity(uid=owner.st_uid, gid=owner.st_gid))
     except FileExistsError:
         raise UsageError(
@@ -99,7 +99,7 @@ def init(host: Host) -> Written:
     return Written(path=path, found=found)
 
 
-def _text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     """The text of a regular file of a reasonable size."""
     if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
         return None
@@ -158,7 +158,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
-def configuration(found: Found) -> str:
+def render_configuration(found: Found) -> str:
     """A commented orchestrator.toml: every guess is a comment, except that secrets are hidden."""
     languages = ", ".join(found.languages) or "no known language"
     hidden = json.dumps(list(found.secrets) or [".env"], ensure_ascii=False)

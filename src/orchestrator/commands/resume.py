@@ -19,7 +19,7 @@ from orchestrator.supervision.plan_edits import is_in_flight, left_by_attempts, 
 async def resume(host: Host, request: ResumeRequest) -> RunReport:
     """Continue an unfinished run. Raises OrchestratorError before anything is started."""
     async with open_project(host) as project:
-        state = project.unfinished(request.run)
+        state = project.find_unfinished(request.run)
         path = state.start.plan
         try:
             content = read_plan_bytes(project.folder / path, path)

@@ -43,7 +43,7 @@ async def _choose(project: Project, plan: Plan, request: RunRequest) -> Choice:
             raise UsageError(f"there is no task {wanted}", where=plan.path, hint=f"The plan's tasks: {known}")
     records = await project.runs_of_plan(plan.path)
     selection = Selection(only=request.only, first=request.first, from_scratch=request.new)
-    return choose_run(records, plan, selection, on_branch=await project.on_branch(records))
+    return choose_run(records, plan, selection, on_branch=await project.commits_on_branch(records))
 
 
 def _report_again(project: Project, run: str, request: RunRequest) -> RunReport:

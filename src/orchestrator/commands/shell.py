@@ -42,29 +42,29 @@ async def shell(host: Host, command: Sequence[str]) -> int:
         )
     with cancelled_by_signals():
         async with host.connect_engine() as engine:
-            if await _runs_already(engine, folder):
-                return await attached(_argv(command))
+            if await _is_open(engine, folder):
+                return await attached(_exec_argv(command))
             async with open_project(host) as project:
                 folders = AttemptFolders(root=project.state.path / "shell")
-                spec = await _spec(engine, project, folders)
+                spec = await _build_spec(engine, project, folders)
             try:
                 await engine.remove(spec.name)  # a killed shell may have left one
                 container = await start_container(engine, spec)
                 try:
-                    return await attached(_argv(command))
+                    return await attached(_exec_argv(command))
                 finally:
                     await remove_container(engine, container)
             finally:
                 remove_overlay_folders(folder, folders)
 
 
-async def _spec(engine: ContainerEngine, project: Project, folders: AttemptFolders) -> ContainerSpec:
+async def _build_spec(engine: ContainerEngine, project: Project, folders: AttemptFolders) -> ContainerSpec:
     """A container like an attempt's, without agent and gateway: nothing in it is hidden from agents."""
     await refuse_living_containers(engine, project.folder, run=None)
     settings = load_settings(project.folder, environ=project.host.environ).settings
-    image = await run_image(engine, project, settings, earlier=None, on_line=_say)
+    image = await run_image(engine, project, settings, earlier=None, on_line=_print_note)
     specs = container_specs(project, settings, run=None)
-    setup = await _setup(engine, project, settings, image.id, specs.variables)
+    setup = await _find_setup_image(engine, project, settings, image.id, specs.variables)
     folders.root.mkdir(mode=0o700, exist_ok=True)
     covers = (
         *mask_mounts(project.folder, settings.masked.files, folders),
@@ -73,7 +73,7 @@ async def _spec(engine: ContainerEngine, project: Project, folders: AttemptFolde
     return specs.shell(image=setup.id, covers=covers)
 
 
-async def _setup(
+async def _find_setup_image(
     engine: ContainerEngine, project: Project, settings: Settings, image: str, variables: dict[str, str]
 ) -> SetupImage:
     """The setup image of HEAD if a run has built it: a shell does not install dependencies."""
@@ -88,11 +88,13 @@ async def _setup(
     )
     found = None if plan is None else await find_setup(engine, plan)
     if plan is not None and found is None:
-        _say("The dependencies of this commit are not installed; a run installs them before its first task.")
+        _print_note(
+            "The dependencies of this commit are not installed; a run installs them before its first task."
+        )
     return found or SetupImage(id=image)
 
 
-async def _runs_already(engine: ContainerEngine, folder: Path) -> bool:
+async def _is_open(engine: ContainerEngine, folder: Path) -> bool:
     """Whether a shell of this folder is open. Raises EnvironmentInvalid for one of another folder."""
     found = await engine.inspect(SHELL_NAME)
     if found is None or found.status != "running":
@@ -105,11 +107,11 @@ async def _runs_already(engine: ContainerEngine, folder: Path) -> bool:
     return True
 
 
-def _argv(command: Sequence[str]) -> tuple[str, ...]:
+def _exec_argv(command: Sequence[str]) -> tuple[str, ...]:
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     how = ("--interactive", "--tty") if at_terminal else ("--interactive",)
     return ("docker", "exec", *how, SHELL_NAME, "sh", "-c", _IN_HOME, "sh", *(command or WITHOUT_COMMAND))
 
 
-def _say(line: str) -> None:
+def _print_note(line: str) -> None:
     print(line, file=sys.stderr)

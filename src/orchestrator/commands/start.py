@@ -17,7 +17,7 @@ from orchestrator.agents.base import AgentDriver
 from orchestrator.commands.image import container_specs, run_image
 from orchestrator.commands.request import StartOptions, load_run_settings, merge_options
 from orchestrator.commands.run_facts import SettledRun, record_start_or_resume
-from orchestrator.commands.work import work_of
+from orchestrator.commands.work import build_work
 from orchestrator.config import LoadedSettings, Settings
 from orchestrator.engine.actions import RunActions
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
@@ -28,7 +28,7 @@ from orchestrator.plan.diagnostics import describe
 from orchestrator.plan.model import Plan
 from orchestrator.preflight import leftovers
 from orchestrator.preflight.checks import Stage, require
-from orchestrator.preflight.notices import notices
+from orchestrator.preflight.notices import collect_notices
 from orchestrator.preflight.site import PlannedRun, Site, open_once
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.plan_files import ReadPlan
@@ -90,11 +90,11 @@ async def prepare_run(
             options=options,
             loaded=loaded,
             build_context=image.context,
-            notices=await notices(project, choice, read, settings, planned.untracked),
+            notices=await collect_notices(project, choice, read, settings, planned.untracked),
         )
         async with _record_end_when_cancelled(project, planned.run, given.listeners):
             journal = await record_start_or_resume(project, choice, read, settled, given.listeners)
-            work = await work_of(project, read.plan, settings, journal.state)
+            work = await build_work(project, read.plan, settings, journal.state)
         services = Services(engine=engine, driver=driver, model=model, clock=project.host.clock)
         records = RunRecords(run=planned.run, state_id=project.state.id, folder=folder, journal=journal)
         terms = RunTerms(
@@ -147,9 +147,9 @@ async def _plan_run(
     return PlannedRun(
         run=run or _new_run_id(plan),
         plan=plan.path,
-        branch=earlier.start.branch if earlier is not None else branch_of(plan),
+        branch=earlier.start.branch if earlier is not None else choose_branch(plan),
         earlier=earlier,
-        untracked=await project.untracked(plan.path, run=run),
+        untracked=await project.untracked_files(plan.path, run=run),
         allow_dirty=given.allow_dirty,
     )
 
@@ -175,7 +175,7 @@ def prompt_texts() -> dict[str, str]:
     return {name: (folder / f"{name}.md").read_text("utf-8") for name in TEXTS}
 
 
-def branch_of(plan: Plan) -> str:
+def choose_branch(plan: Plan) -> str:
     """The plan's own branch, else one named after its file."""
     stem = plan.path.rpartition("/")[2].rpartition(".")[0] or plan.path.rpartition("/")[2]
     return plan.branch or f"milestone/{stem}"

@@ -45,7 +45,7 @@ class UndoRequest:
 async def undo(host: Host, request: UndoRequest) -> UndoResult:
     """Undo a task's commit and all later ones of the run; these tasks are pending again."""
     async with open_project(host) as project:
-        state, task = project.run_of_this_folder(request.run), request.task
+        state, task = project.find_run_of_folder(request.run), request.task
         if task not in state.tasks:
             raise UsageError(
                 f"run {state.run} has no task {task}", hint=f"Its tasks: {', '.join(state.tasks)}"
@@ -58,7 +58,7 @@ async def undo(host: Host, request: UndoRequest) -> UndoResult:
 async def abandon(host: Host, wanted: str) -> UndoResult | None:
     """Undo all commits of the run and cancel it. None when the run had not reached its branch."""
     async with open_project(host) as project:
-        state = project.run_of_this_folder(wanted)
+        state = project.find_run_of_folder(wanted)
         with project.folder_lock(state.run), project.run_lock(state.run):
             project.remove_stale_index_lock()
             state = project.catalog.run(state.run)
@@ -80,7 +80,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     async with project.host.connect_engine() as engine:
         await refuse_living_containers(engine, project.folder, run=run)
     journal = RunJournal.open(project.journal, run)
-    untouched = await project.untracked(journal.state.start.plan, run=journal.state.run)
+    untouched = await project.untracked_files(journal.state.start.plan, run=journal.state.run)
     folder = project.catalog.folder(run)
     finished = await finish_undo(project.workspace, journal, folder, untouched)
     if finished is not None and finished.is_cancelled:
@@ -88,8 +88,8 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     if finished is not None and task in [entry.task for entry in finished.undo.tasks]:
         return _undo_result(journal.state, finished.undo, finished.saved)
     state = journal.state
-    head = await _head(project, state)
-    undone = await _landed_tasks(project, state, head, task)
+    head = await _require_own_head(project, state)
+    undone = await _find_landed_tasks(project, state, head, task)
     store = project.workspace.store
     target = state.start.base if task is None else await history.parent_of(store, undone[-1].commit)
     if not await history.is_ancestor(store, target, head):
@@ -145,7 +145,7 @@ def _undo_abandoned(project: Project, finished: FinishedUndo) -> UsageError:
     )
 
 
-async def _head(project: Project, state: RunState) -> str:
+async def _require_own_head(project: Project, state: RunState) -> str:
     head = await project.workspace.user.head()
     if head.branch != state.start.branch and state.branch_ready:
         raise EnvironmentInvalid(
@@ -156,7 +156,7 @@ async def _head(project: Project, state: RunState) -> str:
     return head.commit
 
 
-async def _landed_tasks(
+async def _find_landed_tasks(
     project: Project, state: RunState, head: str, task: str | None
 ) -> tuple[UndoneTask, ...]:
     """The run's tasks that are on the branch, newest first, down to `task`; all of them without one."""
@@ -175,11 +175,13 @@ async def _landed_tasks(
         return tuple(landed)
     ids = [entry.task for entry in landed]
     if task not in ids:
-        raise await _nothing_to_undo(project, state, task, ids)
+        raise await _explain_nothing_to_undo(project, state, task, ids)
     return tuple(landed[: ids.index(task) + 1])
 
 
-async def _nothing_to_undo(project: Project, state: RunState, task: str, ids: list[str]) -> UsageError:
+async def _explain_nothing_to_undo(
+    project: Project, state: RunState, task: str, ids: list[str]
+) -> UsageError:
     known = state.tasks.get(task)
     imported = known.finished.commit if known is not None and known.finished is not None else None
     for other in await project.runs_of_plan(state.start.plan) if imported else []:

@@ -9,12 +9,12 @@ from orchestrator.supervision.choose_run import earlier_commit
 from orchestrator.supervision.decide import Work, WorkItem
 
 
-async def work_of(project: Project, plan: Plan, settings: Settings, state: RunState) -> Work:
+async def build_work(project: Project, plan: Plan, settings: Settings, state: RunState) -> Work:
     """The tasks to carry out, in order, with their gates."""
     pending = [id for id, task in state.tasks.items() if not task.is_done]
     earlier = await project.runs_of_plan(plan.path, tasks=pending)
     records = [record for record in earlier if record.run != state.run]
-    on_branch = await project.on_branch(records)
+    on_branch = await project.commits_on_branch(records)
     items = []
     for task in order_tasks(plan):
         finished = state.tasks[task.id].finished

@@ -58,7 +58,7 @@ CHECKS: Mapping[str, Check] = {
     "signing": Check(check=repository.check_signing, stage=Stage.NEVER, after="repository"),
     "git_settings": Check(check=repository.check_git_settings, stage=Stage.NEVER, after="repository"),
     "trust": Check(check=environment.check_trust, stage=Stage.BY_USE),
-    "required_files": Check(check=environment.check_required_files_exist, stage=Stage.SETTLED),
+    "required_files": Check(check=environment.check_required_files, stage=Stage.SETTLED),
     "checks": Check(check=environment.run_configured_checks, stage=Stage.SETTLED),
     "mounts": Check(check=environment.check_mounts, stage=Stage.SETTLED),
     "engine": Check(check=environment.check_engine, stage=Stage.BY_USE),

@@ -36,7 +36,7 @@ def validate_environment(host: Host) -> Path:
     """
     folder = host.code_folder()
     settings = load_settings(folder, environ=host.environ).settings
-    check_required_files(folder, settings.environment.required_files)
+    refuse_missing_files(folder, settings.environment.required_files)
     return folder
 
 
@@ -54,15 +54,15 @@ def trust_finding(needing: Sequence[str], untrusted: Sequence[ApprovalItem]) -> 
     return passed(f"approved: {', '.join(needing)}")
 
 
-async def check_required_files_exist(site: Site) -> Finding:
+async def check_required_files(site: Site) -> Finding:
     required = site.loaded.settings.environment.required_files
     if site.host.folder is None or not required:
         return skipped("none are configured" if not required else "the current folder is gone")
-    check_required_files(site.host.folder, required)
+    refuse_missing_files(site.host.folder, required)
     return passed(", ".join(required))
 
 
-def check_required_files(folder: Path, required: tuple[str, ...]) -> None:
+def refuse_missing_files(folder: Path, required: tuple[str, ...]) -> None:
     """Raises EnvironmentInvalid for the first that is missing."""
     for name in required:
         if not os.path.lexists(folder / name):

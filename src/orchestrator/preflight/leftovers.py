@@ -42,12 +42,12 @@ async def list_containers(engine: ContainerEngine, state_id: str, catalog: RunCa
     """All containers with our labels, by whether they can be removed."""
     # Without a kind: the user started it from one of our images and it inherited the image's labels.
     ours = [each for each in await engine.list({LABEL_KIND: None}) if each.labels[LABEL_KIND]]
-    runs = catalog.known(each.labels.get(LABEL_RUN, "") for each in ours)
+    runs = catalog.find_existing(each.labels.get(LABEL_RUN, "") for each in ours)
     ended, kept, foreign = [], [], []
     for container in ours:
         if container.labels.get(LABEL_STATE) != state_id:
             foreign.append(container)
-        elif is_leftover(_found(container), runs):
+        elif is_leftover(_describe_container(container), runs):
             ended.append(container)
         else:
             kept.append(container)
@@ -109,7 +109,7 @@ def remove_scratch(folder: RunFolder) -> None:
     shutil.rmtree(folder.gates, ignore_errors=True)
 
 
-def _found(container: ContainerState) -> FoundContainer:
+def _describe_container(container: ContainerState) -> FoundContainer:
     number = container.labels.get(LABEL_ATTEMPT, "")
     return FoundContainer(
         name=container.name,
@@ -121,7 +121,7 @@ def _found(container: ContainerState) -> FoundContainer:
     )
 
 
-async def old_images(
+async def find_old_images(
     engine: ContainerEngine, state_id: str, catalog: RunCatalog, before: datetime
 ) -> tuple[StoredImage, ...]:
     """Our setup images that were made before a moment and that no unfinished run needs.
@@ -129,7 +129,7 @@ async def old_images(
     An image to which the user gave another name is not among them.
     """
     unfinished = (state.run for state in catalog.outlines(tasks=()) if not has_ended_for_good(state))
-    needed = {image for run in unfinished for image in catalog.images(run)}
+    needed = {image for run in unfinished for image in catalog.setup_images(run)}
     found = await engine.images({LABEL_SETUP: None, LABEL_STATE: state_id})
     return tuple(
         image
@@ -145,7 +145,7 @@ async def remove_image(engine: ContainerEngine, image: StoredImage) -> bool:
     return all([await engine.remove_image(name) for name in image.names or (image.id,)])
 
 
-def old_runs(states: Iterable[RunState], before: str) -> tuple[RunState, ...]:
+def find_old_runs(states: Iterable[RunState], before: str) -> tuple[RunState, ...]:
     """Runs that were completed or cancelled before a moment (ISO 8601, UTC)."""
     return tuple(
         state

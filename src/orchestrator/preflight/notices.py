@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from orchestrator.agents.registry import LOGIN_FOLDERS
 from orchestrator.config import Settings
-from orchestrator.preflight.repository import runs_below_head
+from orchestrator.preflight.repository import find_runs_below_head
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
 from orchestrator.run.facts import AttemptEnded
@@ -13,7 +13,7 @@ from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import NewRun, ResumeRun, is_unfinished
 
 
-async def notices(
+async def collect_notices(
     project: Project,
     choice: NewRun | ResumeRun,
     read: ReadPlan,
@@ -69,4 +69,4 @@ async def _left_by_an_attempt(project: Project, read: ReadPlan) -> list[str]:
 
 async def _finished_below(project: Project, plan: str) -> list[RunState]:
     others = project.catalog.outlines(project.folder, besides=plan)
-    return await runs_below_head(project.workspace, [each for each in others if not is_unfinished(each)])
+    return await find_runs_below_head(project.workspace, [each for each in others if not is_unfinished(each)])

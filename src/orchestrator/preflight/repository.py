@@ -76,7 +76,7 @@ async def check_foreign_work(site: Site) -> Finding:
     catalog = await site.catalog()
     others = catalog.outlines(workspace.tree.folder, besides=plan, tasks=())
     unfinished = [catalog.run(record.run) for record in others if is_unfinished(record)]
-    for record in await runs_below_head(workspace, unfinished):
+    for record in await find_runs_below_head(workspace, unfinished):
         raise EnvironmentInvalid(
             f"HEAD contains commits of run {record.run} ({record.start.plan}), which is not finished",
             where=str(workspace.tree.folder),
@@ -85,7 +85,7 @@ async def check_foreign_work(site: Site) -> Finding:
     return passed("HEAD contains no commits of an unfinished run")
 
 
-async def runs_below_head(workspace: Workspace, records: Sequence[RunState]) -> list[RunState]:
+async def find_runs_below_head(workspace: Workspace, records: Sequence[RunState]) -> list[RunState]:
     """Those of these runs with a finished task whose commit HEAD contains."""
     held = await workspace.filter_landed(frozenset[str]().union(*map(finished_commits, records)))
     return [record for record in records if held & finished_commits(record)]
@@ -100,7 +100,7 @@ async def check_changes(site: Site) -> Finding:
     if planned is not None and planned.earlier is not None and planned.earlier.branch_ready:
         return passed("changes made since the last attempt will be committed in your name")
     await workspace.user.check_files()
-    if planned is not None and takes_changes(planned):
+    if planned is not None and commits_changes_first(planned):
         return passed("uncommitted changes will be committed first, in your name")
     dirty = await workspace.user.dirty_paths(planned.untracked if planned is not None else frozenset())
     if dirty:
@@ -113,7 +113,7 @@ async def check_changes(site: Site) -> Finding:
     return passed("everything is committed")
 
 
-def takes_changes(planned: PlannedRun) -> bool:
+def commits_changes_first(planned: PlannedRun) -> bool:
     """Whether uncommitted changes are allowed: by an option now, or when the run was started."""
     earlier = planned.earlier
     return planned.allow_dirty or (earlier is not None and earlier.start.base != earlier.start.head)

@@ -43,7 +43,7 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
     """The folder that a plan's path is relative to; None when the current folder is gone."""
     clock: Clock
 
-    def around(self, project: Path) -> tuple[RunState, ...]:
+    def runs_around(self, project: Path) -> tuple[RunState, ...]:
         """Runs of the repository that contains a folder, newest first; empty outside of a repository."""
         for folder in (project, *project.parents):
             if os.path.lexists(folder / ".git"):
@@ -70,7 +70,7 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
         outlined = {run: fold(found) for run, found in groupby(facts, lambda fact: fact.run)}
         return [outlined[run] for run in runs]
 
-    def known(self, runs: Iterable[str]) -> dict[str, RunState]:
+    def find_existing(self, runs: Iterable[str]) -> dict[str, RunState]:
         """The runs with these ids, as far as they exist."""
         wanted = set(runs)
         return {start.run: self.run(start.run) for start in self._starts() if start.run in wanted}
@@ -80,22 +80,22 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
         assert self.journal is not None
         return fold(self.journal.state_facts(run))
 
-    def named(self, wanted: str) -> RunState:
+    def find(self, wanted: str) -> RunState:
         """By id, unambiguous prefix, or a plan's path (its latest run). Raises UsageError."""
         starts = self._starts()
         found = [start for start in starts if start.run == wanted] or [
             start for start in starts if start.run.startswith(wanted)
         ]
         if not found and self.here is not None:
-            path = _normal(self.here / wanted)
-            found = [start for start in starts if _normal(Path(start.folder) / start.plan) == path][:1]
+            path = _normalize(self.here / wanted)
+            found = [start for start in starts if _normalize(Path(start.folder) / start.plan) == path][:1]
         if len(found) == 1:
             return self.run(found[0].run)
         what = f"several runs start with {wanted}" if found else f"there is no run {wanted}"
         listed = "".join(f"\n  {start.run}  {start.plan}" for start in found[:5])
         raise UsageError(what + listed, hint="List all runs: orchestrator status")
 
-    def images(self, run: str) -> frozenset[str]:
+    def setup_images(self, run: str) -> frozenset[str]:
         """Ids of the setup images that a run has used."""
         facts = () if self.journal is None else self.journal.state_facts(run)
         ended = [fact.body for fact in facts if isinstance(fact.body, SetupEnded)]
@@ -145,6 +145,6 @@ def open_catalog(host: Host) -> Iterator[RunCatalog]:
             journal.close()
 
 
-def _normal(path: Path) -> str:
+def _normalize(path: Path) -> str:
     """Without `..`; links stay, because a code folder may be one."""
     return os.path.normpath(path)

@@ -44,7 +44,7 @@ class FolderLock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            busy = _busy(git_dir, descriptor, holder_file)
+            busy = _busy_error(git_dir, descriptor, holder_file)
             os.close(descriptor)
             raise busy from None
         except BaseException:
@@ -79,7 +79,7 @@ class RunLock:
     def take(cls, path: Path, clock: Clock) -> "RunLock | None":
         """Take it at once, or None when another process holds it."""
         descriptor = open_own(path)
-        if not _flock_patiently(descriptor):
+        if not _try_flock(descriptor):
             os.close(descriptor)
             return None
         # Written in place and not by rename: the lock is on this file, and a new file would not be locked.
@@ -103,12 +103,12 @@ class RunLock:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
         except BlockingIOError:
-            return _holder(os.pread(descriptor, 4096, 0)) or _unnamed(descriptor, clock)
+            return _parse_holder(os.pread(descriptor, 4096, 0)) or _unnamed_holder(descriptor, clock)
         finally:
             os.close(descriptor)
 
 
-def _flock_patiently(descriptor: int) -> bool:
+def _try_flock(descriptor: int) -> bool:
     """Take the lock, with a few tries: `RunLock.holder` holds a shared lock for an instant when it asks."""
     for _ in range(5):
         try:
@@ -120,12 +120,12 @@ def _flock_patiently(descriptor: int) -> bool:
     return False
 
 
-def _busy(git_dir: Path, descriptor: int, holder_file: Path) -> FolderBusy:
+def _busy_error(git_dir: Path, descriptor: int, holder_file: Path) -> FolderBusy:
     try:
-        holder = _holder(holder_file.read_bytes())
+        holder = _parse_holder(holder_file.read_bytes())
     except OSError:
         holder = None
-    pid = _pid_of_lock(descriptor)
+    pid = _find_lock_pid(descriptor)
     if holder is not None and pid in (None, holder.pid):
         who = f"run {holder.run} (process {holder.pid})"
         hint = f"Wait for it, or stop it: orchestrator cancel {holder.run}"
@@ -140,20 +140,20 @@ def _record(run: str | None, clock: Clock) -> bytes:
     return msgspec.json.encode(holder)
 
 
-def _holder(content: bytes) -> Holder | None:
+def _parse_holder(content: bytes) -> Holder | None:
     try:
         return msgspec.json.decode(content, type=Holder)
     except ValueError:
         return None
 
 
-def _unnamed(descriptor: int, clock: Clock) -> Holder:
+def _unnamed_holder(descriptor: int, clock: Clock) -> Holder:
     """A holder that has taken the lock and not recorded itself yet."""
-    pid = _pid_of_lock(descriptor)
+    pid = _find_lock_pid(descriptor)
     return Holder(run=None, pid=pid or 0, host=os.uname().nodename, since=utc_text(clock.now()))
 
 
-def _pid_of_lock(descriptor: int) -> int | None:
+def _find_lock_pid(descriptor: int) -> int | None:
     """The process that took the lock, from /proc/locks; None where the kernel does not list it."""
     status = os.fstat(descriptor)
     wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"

@@ -46,7 +46,7 @@ def read_plan_bytes(path: Path, name: str) -> bytes:
     try:
         return read_regular(path, limit=MAX_BYTES, follow=True)
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError("the plan does not exist", where=name, hint=_others(path)) from None
+        raise UsageError("the plan does not exist", where=name, hint=_list_markdown_files(path)) from None
     except NotRegular:
         raise UsageError("not a regular file", where=name, hint="A plan is one Markdown file.") from None
     except TooLarge:
@@ -55,7 +55,7 @@ def read_plan_bytes(path: Path, name: str) -> bytes:
         raise UsageError(f"the plan cannot be opened: {error}", where=name) from None
 
 
-def _others(path: Path) -> str:
+def _list_markdown_files(path: Path) -> str:
     try:
         found = sorted(entry.name for entry in path.parent.glob("*.md"))[:5]
     except OSError:

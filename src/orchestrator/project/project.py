@@ -40,11 +40,11 @@ class Project:
         there = await history.filter_existing(self.workspace.store, bases)
         return [record for record in records if record.start.base in there]
 
-    async def on_branch(self, records: list[RunState]) -> frozenset[str]:
+    async def commits_on_branch(self, records: list[RunState]) -> frozenset[str]:
         """The commits of these runs that HEAD contains."""
         return await self.workspace.filter_landed(frozenset[str]().union(*map(finished_commits, records)))
 
-    async def untracked(self, plan: str, *, run: str | None = None) -> frozenset[str]:
+    async def untracked_files(self, plan: str, *, run: str | None = None) -> frozenset[str]:
         """The plan and the configuration where git does not track them: the user's files, never committed.
 
         A configuration that did not exist when `run` started is not excluded: an attempt may have written it.
@@ -56,19 +56,19 @@ class Project:
         paths = (plan, REPOSITORY_FILE) if had_one else (plan,)
         return frozenset([path for path in paths if not await self.workspace.user.is_tracked(path)])
 
-    def run_of_this_folder(self, wanted: str) -> RunState:
+    def find_run_of_folder(self, wanted: str) -> RunState:
         """A run by id, prefix or plan; raises UsageError when it belongs elsewhere."""
-        state = self.catalog.named(wanted)
+        state = self.catalog.find(wanted)
         if state.start.folder != str(self.folder):
             raise UsageError(
                 f"run {state.run} belongs to another folder", hint=f"Change to it: cd {state.start.folder}"
             )
         return state
 
-    def unfinished(self, wanted: str | None) -> RunState:
+    def find_unfinished(self, wanted: str | None) -> RunState:
         """The run that `resume` means. Raises UsageError when there is none, or several."""
         if wanted is not None:
-            state = self.run_of_this_folder(wanted)
+            state = self.find_run_of_folder(wanted)
             if not is_unfinished(state):
                 status = state.end.status if state.end is not None else "finished"
                 raise UsageError(
