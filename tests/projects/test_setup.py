@@ -136,7 +136,7 @@ def test_a_setup_that_changes_tracked_files_is_reported_and_gates_have_them_as_t
         "run", "plan.md", "-c", "setup.commands=['echo two > requirements.txt']", *AGENT
     )
     assert done.exit_code == 0, done
-    assert "changes tracked files" in done.out and "requirements.txt" in done.out
+    assert "changed tracked files" in done.out and "requirements.txt" in done.out
 
 
 def test_a_link_where_setup_has_a_folder_stays_and_is_told(scene: Scene) -> None:

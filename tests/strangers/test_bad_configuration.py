@@ -67,8 +67,14 @@ def link_out(scene: Scene, path: Path) -> None:
 
 
 PLACES: dict[str, tuple[Callable[[Scene, Path], None], list[str]]] = {
-    "a link out of the repository": (link_out, ["orchestrator.toml", "a link out of the repository"]),
-    "a link to nothing": (lambda scene, path: path.symlink_to("nothing"), ["a link to nothing"]),
+    "a link out of the repository": (
+        link_out,
+        ["orchestrator.toml", "a link that leads out of the repository"],
+    ),
+    "a link to nothing": (
+        lambda scene, path: path.symlink_to("nothing"),
+        ["a link to a file that does not exist"],
+    ),
     "a link to itself": (lambda scene, path: path.symlink_to(path.name), ["orchestrator.toml"]),
     "a folder": (lambda scene, path: path.mkdir(), ["not a regular file"]),
     "a pipe": (lambda scene, path: os.mkfifo(path), ["not a regular file"]),
@@ -112,7 +118,7 @@ STATE: dict[str, tuple[Callable[[Scene], str], list[str]]] = {
     "where nothing can be made": (lambda scene: "/proc/1", ["cannot be made", "XDG_STATE_HOME"]),
     "in the code folder": (
         lambda scene: f"{scene.folder}/state",
-        ["where an agent can write", "XDG_STATE_HOME"],
+        ["where an agent can change it", "XDG_STATE_HOME"],
     ),
     "no absolute path": (lambda scene: "state", ["XDG_STATE_HOME", "absolute"]),
 }
@@ -147,7 +153,7 @@ def test_a_plan_below_a_folder_that_is_a_link_out(scene: Scene) -> None:
     (scene.area / "plans").mkdir()
     (scene.area / "plans" / "plan.md").write_text(PLAN)
     (scene.folder / "plans").symlink_to(scene.area / "plans")
-    refused(scene, "link out of the code folder", name="plans/plan.md")
+    refused(scene, "a link to a file outside the code folder", name="plans/plan.md")
 
 
 @pytest.mark.parametrize("id", ["a/b", "-rf", "..", '"1"', "x" * 200, "שלום"], ids=lambda id: id[:5])

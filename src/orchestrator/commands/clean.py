@@ -70,7 +70,7 @@ async def _clean_containers(
         )
         say(f"kept the container {container.name}: {whose}")
     for container in found.foreign:
-        say(f"kept the container {container.name}: of another state folder (docker rm -f removes it)")
+        say(f"of another state folder (to remove it): docker rm -f {container.name}")
     if not (found.ended or found.kept or found.foreign):
         say("no containers")
 

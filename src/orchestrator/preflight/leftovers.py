@@ -70,9 +70,9 @@ async def refuse_living_containers(engine: ContainerEngine, folder: Path, *, run
         other = container.labels.get(LABEL_RUN)
         if not here or container.status != "running" or (run is not None and other == run):
             continue
-        hint = f"Remove it: docker rm -f {container.name}"
+        hint = f"To remove the container: docker rm -f {container.name}"
         if other:
-            hint = f"Finish its run: orchestrator resume {other}, or stop it: orchestrator cancel {other}"
+            hint = f"orchestrator resume {other}, or orchestrator cancel {other}. {hint}"
         raise EnvironmentInvalid(
             f"the container {container.name} works in this folder", where=str(folder), hint=hint
         )
