@@ -88,7 +88,7 @@ FAILURES: list[tuple[str, Disorder, str, str, str]] = [
     ("a submodule", _submodule, "repository", "submodules", "docs/repository.md"),
     (".git is a link", _link, "repository", "link", "docs/repository.md"),
     ("state in the code folder", _state_inside, "repository", "state folder", "XDG_STATE_HOME"),
-    ("state in the code folder, too", _state_inside, "state", "an agent can write", "XDG_STATE_HOME"),
+    ("state in the code folder, too", _state_inside, "state", "an agent can change it", "XDG_STATE_HOME"),
     ("state open to others", _state_open, "state", "mode 0755", "chmod 700"),
     ("state nowhere", _state_relative, "state", "not an absolute path", "XDG_STATE_HOME"),
     ("a required file is absent", _required, "required_files", "b.txt", "required_files|setting"),
