@@ -70,3 +70,12 @@ def test_a_kill_between_the_first_fact_and_the_pinned_base_can_be_resumed(projec
     report = project.resume()
     assert (report.status, folders(project)) == ("completed", [report.run])
     assert refs(project).split() == [f"refs/ktrdr/{report.run}"]
+
+
+def test_a_start_keeps_the_work_of_runs_that_the_journal_does_not_know(project: TemporaryProject) -> None:
+    before = project.run()
+    for path in project.state.glob("journal.sqlite*"):
+        path.unlink()
+    report = project.run(new=True)
+    assert folders(project) == sorted([before.run, report.run])
+    assert list((project.state / "runs" / before.run).glob("attempts/*/*/transcript/*"))

@@ -69,6 +69,7 @@ async def record_resume(
 ) -> RunJournal:
     """Write the facts with which a run is resumed, and those about what changed while it did not run."""
     folder = project.catalog.folder(settled.planned.run)
+    folder.starting.unlink(missing_ok=True)  # a kill may have come between the first fact and its removal
     journal = RunJournal.open(project.journal, settled.planned.run, listeners)
     if not journal.state.branch_ready:
         await project.workspace.user.pin_base(settled.planned.run, journal.state.start.head)
@@ -117,6 +118,7 @@ async def record_new_run(
     journal = await RunJournal.begin(
         project.journal, settled.planned.run, started, notices, {**imported, **skipped}, listeners
     )
+    folder.starting.unlink()
     await project.workspace.user.pin_base(settled.planned.run, started.head)
     return journal
 

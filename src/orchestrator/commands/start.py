@@ -5,6 +5,7 @@ Everything that can be refused is refused here, before anything has been changed
 
 import asyncio
 import dataclasses
+import os
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -84,6 +85,8 @@ async def prepare_run(
         await leftovers.remove_unrecorded(project, besides=planned.run)
         folder = project.catalog.folder(planned.run)
         leftovers.remove_scratch(folder)
+        if earlier is None:
+            folder.starting.write_bytes(os.fsencode(project.folder))
         model = await _model_access(stack, project, driver, settings)
         settled = SettledRun(
             planned=planned,

@@ -1,5 +1,6 @@
 """What earlier runs left behind: containers, scratch folders, and the data of old runs."""
 
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -86,22 +87,32 @@ async def remove_ended(engine: ContainerEngine, project: Project) -> None:
 
 
 async def remove_unrecorded(project: Project, *, besides: str) -> None:
-    """Remove the folders of runs whose start was killed before their first fact, except this start's own.
+    """Remove the folders of runs in this code folder whose start was killed before the run's first fact.
 
-    The journal does not know such a run. But another process may be starting it right now: it holds the run's
-    lock until after the first fact. So the lock is taken first, and then the journal is asked once more.
+    That the journal does not know a run proves nothing: the user may have moved a damaged journal away or
+    restored an older one, and the folder then holds the only evidence and transcripts of work that was paid
+    for. So only a folder that says itself that its start has not finished is removed. Another process may be
+    starting the run right now: it holds the run's lock until after the first fact. So the lock is taken
+    first, and then the journal is asked once more.
     """
     for run in project.catalog.unrecorded():
         folder = project.catalog.folder(run)
-        lock = RunLock.take(folder.lock, project.host.clock) if run != besides else None
+        if run == besides or not _is_start_in(project, folder):
+            continue
+        lock = RunLock.take(folder.lock, project.host.clock)
         if lock is None:
             continue
         try:
-            if not project.journal.state_facts(run):
+            if _is_start_in(project, folder) and not project.journal.state_facts(run):
                 await project.workspace.forget(run)
                 shutil.rmtree(folder.root)
         finally:
             lock.release()
+
+
+def _is_start_in(project: Project, folder: RunFolder) -> bool:
+    """Whether the folder is that of an unfinished start of a run in this code folder."""
+    return folder.starting.is_file() and folder.starting.read_bytes() == os.fsencode(project.folder)
 
 
 def remove_scratch(folder: RunFolder) -> None:

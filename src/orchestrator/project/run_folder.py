@@ -51,6 +51,8 @@ class AttemptFolders(Struct, frozen=True, kw_only=True):
 class RunFolder(Struct, frozen=True, kw_only=True):
     root: Path
     lock = _Below("lock")
+    starting = _Below("starting")
+    """Holds the path of the code folder; exists until the first fact of the run is stored."""
     configuration = _Below("orchestrator.toml")
     """The repository's configuration file at the start of the run; empty when there was none."""
     build_context = _Below("build-context")
