@@ -26,7 +26,7 @@ from run_histories import (
 )
 
 from orchestrator.engine.milestone_runner import MilestoneRunner
-from orchestrator.errors import CodingAgentError, SetupFailed, StorageError
+from orchestrator.errors import CodingAgentError, SetupFailed, StorageError, WorkspaceError
 from orchestrator.run.facts import Body, CancelRequested, Notice, RunEnded
 from orchestrator.run.state import RunState, advance
 from orchestrator.supervision.decide import (
@@ -61,9 +61,16 @@ class Run:
         assert state.end is not None
         return state.end
 
-    async def append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
+    async def append(
+        self,
+        body: Body | Callable[[RunState, int], Body],
+        *,
+        task: str | None = None,
+        attempt: int | None = None,
+    ) -> None:
         await asyncio.sleep(0)
-        self.store(Entry(body, task, attempt))
+        built = body(self.state, self.state.last_n + 1) if callable(body) else body
+        self.store(Entry(built, task, attempt))
 
     def store(self, *entries: Entry) -> None:
         for fact in numbered(entries, first=self.state.last_n + 1):
@@ -207,6 +214,39 @@ async def test_a_request_to_cancel_stops_like_a_signal() -> None:
     assert run.log[-2:] == ["1 cleaned up", "run cancelled"]
 
 
+class NoticedByRefresh(Run):
+    """Another process asks to cancel as soon as a task has reached a point; the listener notices nothing."""
+
+    def __init__(self, work: Work, *, when: Callable[[RunState], bool]) -> None:
+        super().__init__(work)
+        self._when = when
+
+    async def refresh(self) -> None:
+        if self._when(self.state) and not self.state.cancel_requested:
+            self.store(Entry(CancelRequested()))
+
+
+@pytest.mark.parametrize("task", ["1", "2"])
+async def test_a_request_that_a_refresh_folds_counts_before_the_next_action_and_the_end(task: str) -> None:
+    work = replace(TWO, items=(ITEM, replace(ITEM, id="2", depends_on=("1",))))
+    run = NoticedByRefresh(work, when=lambda state: state.tasks[task].finished is not None)
+    assert summary(await run.to_its_end()) == ("cancelled", 130)
+    assert run.at_work == int(task)
+
+
+async def test_a_request_that_is_stored_just_before_the_end_counts() -> None:
+    class AtTheEnd(Run):
+        async def append(self, body: object, **names: object) -> None:
+            self.store(Entry(CancelRequested()))
+            await super().append(body, **names)  # type: ignore[arg-type]
+
+    assert summary(await AtTheEnd(ONE).to_its_end()) == ("cancelled", 130)
+    parked = AtTheEnd(ONE, of_1=failing(CodingAgentError("no engine")))
+    assert summary(await parked.to_its_end()) == ("cancelled", 130)
+    forgotten = AtTheEnd(ONE, base=SetupFailed("no such package"))
+    assert summary(await forgotten.to_its_end()) == ("failed", 2)
+
+
 async def test_a_journal_that_cannot_be_followed_stops_nothing() -> None:
     class Deaf(Run):
         async def changed(self) -> None:
@@ -267,6 +307,46 @@ async def test_a_signal_counts_more_than_what_fails_while_cleaning_up() -> None:
 async def test_a_run_that_cannot_be_set_up_leaves_no_trace() -> None:
     run = Run(ONE, base=SetupFailed("no such package"))
     assert summary(await run.to_its_end()) == ("failed", 2)
+    assert run.log[-2:] == ["run forgotten", "run failed"]
+
+
+async def test_the_end_is_stored_when_the_run_cannot_be_forgotten() -> None:
+    class Unforgettable(Run):
+        async def forget_run(self) -> None:
+            raise WorkspaceError("git refused")
+
+    run = Unforgettable(ONE, base=SetupFailed("no such package"))
+    with pytest.raises(WorkspaceError, match="git refused"):
+        await run.to_its_end()
+    assert run.state.end is not None and summary(run.state.end) == ("failed", 2)
+
+
+async def test_a_signal_while_the_run_is_forgotten_or_its_end_stored_changes_nothing() -> None:
+    class Signalled(Run):
+        async def forget_run(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await super().forget_run()
+
+        async def append(self, body: object, **names: object) -> None:
+            os.kill(os.getpid(), signal.SIGHUP)
+            await super().append(body, **names)  # type: ignore[arg-type]
+
+    run = Signalled(ONE, base=SetupFailed("no such package"))
+    assert summary(await run.to_its_end()) == ("failed", 2)
+    assert run.log[-2:] == ["run forgotten", "run failed"]
+
+
+async def test_a_caller_that_cancels_while_the_run_is_forgotten_gets_cancelled_error_after_the_end() -> None:
+    class Slow(Run):
+        async def forget_run(self) -> None:
+            running.cancel()
+            await asyncio.sleep(0.01)
+            await super().forget_run()
+
+    run = Slow(ONE, base=SetupFailed("no such package"))
+    running = asyncio.create_task(run.to_its_end())
+    with pytest.raises(asyncio.CancelledError):
+        await running
     assert run.log[-2:] == ["run forgotten", "run failed"]
 
 

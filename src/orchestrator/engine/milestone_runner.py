@@ -75,16 +75,23 @@ class MilestoneRunner:
         Failures of engine, workspace and disk park the run, a signal interrupts it; both leave it resumable.
         Raises StorageError when not even its end can be stored, and CancelledError when the caller cancels.
         """
-        with StopSignals(self._news.set) as stop, in_background(self._listen(stop)):
-            end = await stop.when_cancelled(BY_CALLER, self._until_ended(stop))
-        if end.fact.exit_code == NOT_BEGUN:
-            await self._actions.forget_run()
-        await self._journal.append(end.fact)
+        with StopSignals(self._news.set) as stop:
+            with in_background(self._listen(stop)):
+                end = await stop.when_cancelled(BY_CALLER, self._until_ended(stop))
+            # A signal must not cut the run short before its end is stored.
+            await stop.when_cancelled(BY_CALLER, self._store_end(end.fact))
         if end.error is not None and end.fact.exit_code == BUG:
             raise end.error
-        if end.fact.reason == BY_CALLER:
+        if stop.reason == BY_CALLER:
             raise asyncio.CancelledError(BY_CALLER)
         return self._journal.state
+
+    async def _store_end(self, fact: RunEnded) -> None:
+        try:
+            if fact.exit_code == NOT_BEGUN:
+                await self._actions.forget_run()
+        finally:
+            await self._journal.append(lambda state, _n: _unless_cancelled(fact, state))
 
     async def _until_ended(self, stop: StopSignals) -> _End:
         try:
@@ -96,6 +103,10 @@ class MilestoneRunner:
                 while True:
                     await self._journal.refresh()
                     state = self._journal.state
+                    if state.cancel_requested:
+                        # The listener may notice the request later, and an attempt would begin before.
+                        stop.stop(CANCELLED)
+                        await self._wait_for_news(stop)
                     match decide(state, self._work, self._busy):
                         case Steps(actions=actions):
                             for action in actions:
@@ -165,3 +176,13 @@ class MilestoneRunner:
             case _:
                 bug = f"a bug in the orchestrator: {type(error).__name__}"
                 return RunEnded(status="interrupted", exit_code=BUG, reason=bug)
+
+
+def _unless_cancelled(fact: RunEnded, state: RunState) -> RunEnded:
+    """The end to store after this state: a request to cancel also counts when it came with the last facts.
+
+    A run that was forgotten stays failed, because it cannot be resumed.
+    """
+    cancelled = run_ended("cancelled", CANCELLED)
+    outranks = rank(cancelled.exit_code) < rank(fact.exit_code) and fact.exit_code != NOT_BEGUN
+    return cancelled if state.cancel_requested and outranks else fact
