@@ -73,3 +73,13 @@ async def test_listening_ends_with_the_block() -> None:
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert log == ["ended"]
+
+
+async def test_an_error_of_the_listening_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def listen() -> None:
+        raise LookupError("mine")
+
+    with in_background(listen()):
+        for _ in range(3):
+            await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records] == ["listening_ended: LookupError"]

@@ -190,6 +190,22 @@ async def test_a_reader_can_follow_too(journal: Journal, path: Path) -> None:
     reading.close()
 
 
+@pytest.mark.parametrize("read", ["data_version", "facts"])
+async def test_following_a_journal_that_cannot_be_read_raises_storage_error(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, read: str
+) -> None:
+    def fail(*_args: object, **_named: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    await journal.append("r", Notice(text="a"))
+    facts = journal.follow("r", 0)
+    await anext(facts)
+    await journal.append("r", Notice(text="b"))
+    monkeypatch.setattr(journal, read, fail)
+    with pytest.raises(StorageError, match="the journal cannot be read: disk I/O error"):
+        await anext(facts)
+
+
 async def test_an_append_of_this_process_is_followed_at_once_that_of_another_after_a_poll(
     path: Path,
 ) -> None:

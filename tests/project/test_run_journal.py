@@ -11,8 +11,10 @@ import pytest
 
 from orchestrator.clock import SystemClock
 from orchestrator.errors import StorageError
+from orchestrator.journal import journal as module
 from orchestrator.journal import reader
 from orchestrator.journal.journal import Journal
+from orchestrator.journal.reader import JournalReader
 from orchestrator.project.run_journal import RunJournal, RunTransaction
 from orchestrator.run.facts import (
     AgentText,
@@ -124,6 +126,30 @@ async def test_a_change_that_an_append_has_folded_is_reported_once(run: RunJourn
     await asyncio.wait_for(run.changed(), 20)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(run.changed(), 0.1)
+
+
+async def test_a_read_that_fails_is_tried_again(
+    run: RunJournal, other: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read, failures = JournalReader.data_version, 0
+
+    def fail_at_first(journal: JournalReader) -> int:
+        nonlocal failures
+        if failures < 3:
+            failures += 1
+            raise sqlite3.OperationalError("disk I/O error")
+        return read(journal)
+
+    monkeypatch.setattr(reader, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(JournalReader, "data_version", fail_at_first)
+    changed = asyncio.create_task(run.changed())
+    await asyncio.sleep(0.05)
+    await other.append("r", CancelRequested())
+    await asyncio.wait_for(changed, 20)
+    assert run.state.cancel_requested and failures == 3
+    (record,) = caplog.records
+    assert record.getMessage().startswith("listening_failed: run r, trying again: the journal cannot be read")
 
 
 async def test_those_who_ask_at_once_never_get_the_same_name(

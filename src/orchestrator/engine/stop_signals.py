@@ -1,6 +1,7 @@
 """Requests to stop a run in order: SIGINT, SIGTERM, SIGHUP, a request to cancel it, its caller."""
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 Result = TypeVar("Result")
+_log = logging.getLogger(__name__)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -28,9 +30,14 @@ def cancelled_by_signals() -> Iterator[None]:
 
 @contextmanager
 def in_background(listening: Coroutine[Any, Any, None]) -> Iterator[None]:
-    """Inside `with`, listen; an error ends the listening and nothing else."""
+    """Inside `with`, listen; an error ends the listening and nothing else, and is logged."""
+
+    def log_error(done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            _log.error("listening_ended: %s", type(error).__name__, exc_info=error)
+
     task = asyncio.ensure_future(listening)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    task.add_done_callback(log_error)
     try:
         yield
     finally:

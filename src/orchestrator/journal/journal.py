@@ -27,7 +27,7 @@ from typing import TypeVar
 import msgspec
 
 from orchestrator.clock import Clock
-from orchestrator.errors import FREE_SPACE, EnvironmentInvalid, StorageError
+from orchestrator.errors import EnvironmentInvalid
 from orchestrator.files import open_own
 from orchestrator.journal.reader import (
     POLL_SECONDS,
@@ -36,6 +36,7 @@ from orchestrator.journal.reader import (
     connect,
     facts_by,
     query,
+    sqlite_errors,
     unusable_journals,
     version_of,
 )
@@ -137,7 +138,7 @@ class Journal(JournalReader):
         """
 
         def write() -> T:
-            with _storage_errors("written"), _transaction(self._writing):
+            with sqlite_errors("written"), _transaction(self._writing):
                 return work(self._facts)
 
         def report(result: T) -> None:
@@ -151,7 +152,7 @@ class Journal(JournalReader):
         """As `transact`, in one order with it. `work` only reads, so it does not wait for other processes."""
 
         def read() -> T:
-            with _storage_errors("read"):
+            with sqlite_errors("read"):
                 return work(self._facts)
 
         return await self._in_thread(read, seen)
@@ -173,7 +174,7 @@ class Journal(JournalReader):
             raise cancelled
         return doing.result()
 
-    async def _pause(self) -> None:
+    async def pause(self) -> None:
         """Wait until other processes may have written, or until this one has."""
         pausing = asyncio.ensure_future(self._clock.sleep(POLL_SECONDS))
         self._pauses.add(pausing)
@@ -182,16 +183,6 @@ class Journal(JournalReader):
         finally:
             self._pauses.discard(pausing)
             pausing.cancel()
-
-
-@contextmanager
-def _storage_errors(done: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        held = error.sqlite_errorname.startswith("SQLITE_BUSY")
-        hint = "Another program is using it. When that has ended: orchestrator resume" if held else FREE_SPACE
-        raise StorageError(f"the journal cannot be {done}: {error}", hint=hint) from error
 
 
 @contextmanager

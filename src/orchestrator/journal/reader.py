@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from orchestrator.clock import Clock
-from orchestrator.errors import EnvironmentInvalid
+from orchestrator.errors import FREE_SPACE, EnvironmentInvalid, StorageError
 from orchestrator.run.facts import BODIES, Fact
 
 VERSION = 2
@@ -68,16 +68,25 @@ class JournalReader:
         return facts_by(self._connection, "of_run_without_agent_output", run=run)
 
     async def follow(self, run: str, after: int) -> AsyncGenerator[Fact, None]:
-        """The run's facts after this number, of all processes, as they are appended; never ends by itself."""
+        """The run's facts after this number, of all processes, as they are appended; never ends by itself.
+
+        Raises StorageError when the journal cannot be read.
+        """
         while True:
-            version = self.data_version()
-            for fact in self.facts(run, after=after):
+            with sqlite_errors("read"):
+                version, facts = self.data_version(), self.facts(run, after=after)
+            for fact in facts:
                 after = fact.n
                 yield fact
-            while self.data_version() == version:
-                await self._pause()
+            while not self._has_changed_since(version):
+                await self.pause()
 
-    async def _pause(self) -> None:
+    def _has_changed_since(self, version: int) -> bool:
+        with sqlite_errors("read"):
+            return self.data_version() != version
+
+    async def pause(self) -> None:
+        """Wait for the poll interval."""
         await self._clock.sleep(POLL_SECONDS)
 
     def starts(self) -> tuple[Start, ...]:
@@ -114,6 +123,18 @@ def unusable_journals(path: Path) -> Iterator[None]:
             where=str(path),
             hint="Free disk space. If the file is damaged, move it away to start with an empty journal.",
         ) from error
+
+
+@contextmanager
+def sqlite_errors(done: str) -> Iterator[None]:
+    """Inside, an OperationalError of SQLite becomes a StorageError: the journal cannot be `done`."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        # An error that the sqlite3 module raises by itself has no name.
+        held = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+        hint = "Another program is using it. When that has ended: orchestrator resume" if held else FREE_SPACE
+        raise StorageError(f"the journal cannot be {done}: {error}", hint=hint) from error
 
 
 def version_of(connection: sqlite3.Connection, path: Path) -> int:

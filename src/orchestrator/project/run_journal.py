@@ -86,12 +86,29 @@ class RunJournal:
         await self._journal.read(lambda facts: RunTransaction(facts, self.state), seen=self._take_over)
 
     async def changed(self) -> None:
-        """Returns once a fact of another process was folded, at the earliest since this returned last."""
+        """Returns once a fact of another process was folded, at the earliest since this returned last.
+
+        A read that fails is tried again after the poll interval. If it ended the waiting, a request to cancel
+        would go unnoticed for the rest of the run.
+        """
+        logged: str | None = None
+        while not self._others_appended:
+            try:
+                await self._next_change()
+            except Exception as error:
+                # An error that repeats is logged once, without its hint: the user need not do anything yet.
+                what = str(error).partition("\n")[0]
+                if what != logged:
+                    logged = what
+                    _log.warning("listening_failed: run %s, trying again: %s", self.state.run, logged)
+                await self._journal.pause()
+        self._others_appended = False
+
+    async def _next_change(self) -> None:
         async with aclosing(self._journal.follow(self.state.run, self.state.last_n)) as facts:
             while not self._others_appended:
                 await anext(facts)
                 await self.refresh()
-        self._others_appended = False
 
     async def append(
         self,
