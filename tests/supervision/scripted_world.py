@@ -1,13 +1,17 @@
 """A world that carries out decisions by dice: agents, gates, branches, kills and a person with an editor.
 
 The real runner drives it. Every action and every append takes a while, so that with several workers the dice
-decide what happens first. The world keeps what is true apart from what the journal says, so that a test can
-compare the two.
+decide what happens first. Each action has dice of its own: what it throws does not depend on what others have
+thrown before it, so that a seed always gives the same world. The world keeps what is true apart from what the
+journal says, so that a test can compare the two.
 """
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import get_args
 
 from run_histories import (
@@ -62,10 +66,24 @@ from orchestrator.supervision.decide import (
     lanes_of,
 )
 
-Draw = Callable[[str, int], int]
-"""A name for the shrunk example, and how many sides the die has."""
+Draw = Callable[[str, str, int], int]
+"""Who throws the die, its name, and how many sides it has."""
+_THROWER = ContextVar("thrower", default="the runner")
+"""The action that the current asyncio task carries out."""
 
 ENDS: tuple[AttemptStatus, ...] = get_args(AttemptStatus)
+
+
+class Dice:
+    """Each face follows from the seed, the thrower, the die's name, and how often this one was thrown."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._thrown: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, thrower: str, name: str, sides: int) -> int:
+        self._thrown[thrower, name] += 1
+        return random.Random(f"{self._seed} {thrower} {name} {self._thrown[thrower, name]}").randrange(sides)
 
 
 class Killed(BaseException):
@@ -110,7 +128,7 @@ class ScriptedJournal(RunJournal):
 class World:
     def __init__(self, work: Work, draw: Draw, *, lives: int) -> None:
         self.work = work
-        self.draw = draw
+        self._draw = draw
         self._lives = lives
         """How often the run may still be killed."""
         self.facts: list[Fact] = numbered([begun(*(item.id for item in work.items))])
@@ -127,6 +145,9 @@ class World:
         self._busy: frozenset[Lane] = frozenset()
         self._commits = 0
         self._journal = ScriptedJournal(self)
+
+    def draw(self, name: str, sides: int) -> int:
+        return self._draw(_THROWER.get(), name, sides)
 
     def live(self) -> RunEnded:
         """Until the run says that it has ended, through every kill."""
@@ -181,6 +202,7 @@ class World:
     async def carry_out(self, action: Action, state: RunState) -> None:
         self.actions.append(action)
         assert len(self.actions) < 400 * len(self.work.items) + 400, "the run does not come to an end"
+        _THROWER.set(_name(action))
         with self._in_its_lanes(action):
             await self._do(action)
 
@@ -289,6 +311,12 @@ class World:
             if self.is_killed():
                 raise Killed
         await self.append(finished("completed", last.number, task))
+
+
+def _name(action: Action) -> str:
+    attempt = getattr(action, "attempt", None)
+    number = getattr(action, "number", None) if attempt is None else attempt.number
+    return f"{type(action).__name__} {getattr(action, 'task', None)} {number}"
 
 
 def dependencies(work: Work, item: WorkItem) -> set[str]:
