@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from orchestrator.clock import SystemClock
 from orchestrator.engine.agent_output import COLLECT_SECONDS, MAX_CHARACTERS, AgentOutputRecorder
 from orchestrator.events import AgentEvent, SessionStarted, Text, ToolCall, ToolResult, Unknown
 from orchestrator.run.facts import AgentText, AgentTool
@@ -15,7 +16,7 @@ def recorder_of(facts: Facts) -> AgentOutputRecorder:
     async def append(fact: AgentText | AgentTool) -> None:
         facts.append(fact)
 
-    return AgentOutputRecorder(append)
+    return AgentOutputRecorder(append, SystemClock())
 
 
 def heard(*events: AgentEvent) -> Facts:
@@ -77,7 +78,7 @@ async def test_collected_text_is_appended_after_a_while() -> None:
         facts.append(fact)
         written.set()
 
-    recorder = AgentOutputRecorder(append)
+    recorder = AgentOutputRecorder(append, SystemClock())
     await recorder.record(Text(text="a"))
     await recorder.record(Text(text="b"))
     assert facts == []

@@ -1,18 +1,23 @@
 """How an attempt ends: once, before its container is removed, and with all that it did."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.commands.cancel import cancel
 from orchestrator.containers.logs import STDOUT_FILE, stored_lines
 from orchestrator.engine.agent_watch import PATIENCE_SECONDS, kill, stop_in_order
-from orchestrator.errors import CodingAgentError
+from orchestrator.errors import CodingAgentError, StorageError
 from orchestrator.gates.gate import Finding, worded
+from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import AttemptEnded, TreeSaved
-from orchestrator.testing.agent import ScriptedAgent, hits_limit
+from orchestrator.testing.agent import ScriptedAgent, hits_limit, says, waits, writes
 from orchestrator.testing.engine import FakeEngine
+from orchestrator.testing.processes import Process
 from orchestrator.testing.project import TemporaryProject
+
+FULL = "the journal cannot be written: the disk is full"
 
 
 class Seen:
@@ -56,6 +61,73 @@ def test_a_container_that_outlived_its_recorded_end_is_removed_by_the_next_start
         assert report.status == "completed"
         assert project.do(project.engine.list({})) == ()
         assert sum(isinstance(fact.body, AttemptEnded) for fact in project.facts(report.run)) == 1
+
+
+@pytest.mark.parametrize("kind", ["agent_tool", "attempt_ended"])
+def test_an_attempt_whose_end_cannot_be_stored_keeps_its_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    with TemporaryProject(tmp_path) as project:
+        with monkeypatch.context() as patch:
+            refuse_facts(patch, kind)
+            report = project.run()
+        assert report.status == "parked" and report.reason == FULL
+        check_nothing_lost_on_resume(project)
+
+
+def test_an_agent_goes_on_when_the_engine_does_not_answer_its_owner(tmp_path: Path) -> None:
+    def lose_engine(_process: Process) -> None:
+        project.engine.is_away = True
+
+    steps = (writes("task-1.txt", "half"), lose_engine, says("still here"), waits(3600))
+    with TemporaryProject(tmp_path, agent=ScriptedAgent({("1", 1): steps})) as project:
+        assert project.run().status == "parked"
+        project.engine.is_away = False
+        (left,) = project.do(project.engine.list({}))
+        assert left.status == "running"
+        check_nothing_lost_on_resume(project)
+
+
+def test_an_agent_whose_owner_cannot_store_its_output_is_stopped_by_cancel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = (writes("task-1.txt", "half"), waits(3600))
+    with TemporaryProject(tmp_path, agent=ScriptedAgent({("1", 1): steps})) as project:
+        with monkeypatch.context() as patch:
+            refuse_facts(patch, "agent_tool")
+            report = project.run()
+        (left,) = project.do(project.engine.list({}))
+        assert (report.status, left.status) == ("parked", "running")
+        state = project.do(cancel(project.host, report.run))
+        (attempt,) = state.tasks["1"].attempts
+        assert attempt.end is not None and attempt.saved is not None
+        assert (attempt.end.reason, attempt.end.tool_calls) == ("cancelled", 1)
+        assert project.do(project.engine.list({})) == ()
+
+
+def refuse_facts(patch: pytest.MonkeyPatch, kind: str) -> None:
+    """Let the journal refuse all facts of this kind."""
+    append = RunJournal.append
+
+    async def refusing(journal: RunJournal, body: Any, **about: Any) -> object:
+        if getattr(body, "kind", None) == kind:
+            raise StorageError(FULL)
+        return await append(journal, body, **about)
+
+    patch.setattr(RunJournal, "append", refusing)
+
+
+def check_nothing_lost_on_resume(project: TemporaryProject) -> None:
+    """One container is there, of an attempt that has no end; a resumed run records the end and goes on."""
+    assert len(project.do(project.engine.list({}))) == 1
+    report = project.resume()
+    assert report.status == "completed"
+    assert project.do(project.engine.list({})) == ()
+    facts = project.facts(report.run)
+    ends = {fact.attempt: fact.body for fact in facts if isinstance(fact.body, AttemptEnded)}
+    assert sum(isinstance(fact.body, AttemptEnded) for fact in facts) == len(ends) == 2
+    assert (ends[1].status, ends[1].tool_calls) == ("interrupted", 1)
+    assert any(isinstance(fact.body, TreeSaved) and fact.attempt == 1 for fact in facts)
 
 
 def test_a_parked_attempt_keeps_its_tree(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ before it becomes a fact, so an agent that prints a million lines does not write
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from orchestrator.clock import Clock
 from orchestrator.events import AgentEvent, Text, ToolCall, Unknown
 from orchestrator.run.facts import AgentText, AgentTool
 from orchestrator.text import one_line, plain
@@ -16,8 +17,9 @@ MAX_CHARACTERS = 4_000
 
 
 class AgentOutputRecorder:
-    def __init__(self, append: Callable[[AgentText | AgentTool], Awaitable[object]]) -> None:
+    def __init__(self, append: Callable[[AgentText | AgentTool], Awaitable[object]], clock: Clock) -> None:
         self._append = append
+        self._clock = clock
         self._text = ""
         self._left_out = 0
         self._timer: asyncio.Task[None] | None = None
@@ -43,7 +45,7 @@ class AgentOutputRecorder:
 
     async def _write_later(self) -> None:
         while self._text:
-            await asyncio.sleep(COLLECT_SECONDS)
+            await self._clock.sleep(COLLECT_SECONDS)
             await self._write()
         self._timer = None
 

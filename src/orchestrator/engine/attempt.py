@@ -9,8 +9,9 @@ effects makes every such moment recognisable afterwards:
 The fact comes before the container, so there is never a container that the journal does not know. The end
 comes before the removal, so the output is still there as long as the end is not recorded. A container without
 an end in the journal therefore belongs to an attempt that has to be recorded, and one whose attempt has ended
-only has to be removed. All that following and recording need is in the journal and in the attempt's folder,
-so another process can do both later.
+only has to be removed. This also holds after a failure: where no end could be recorded, the container stays.
+All that following and recording need is in the journal and in the attempt's folder, so another process can do
+both later.
 """
 
 import asyncio
@@ -92,9 +93,11 @@ async def run_attempt(
     """Start the agent, follow it to its end, record the end, then remove the container.
 
     When this is cancelled, the agent is stopped in order, the folder is saved and the end is recorded before
-    CancelledError is raised.
+    CancelledError is raised. If the end cannot be recorded, because the engine does not answer or the disk is
+    full, the agent is not stopped: its container and its access to the model stay for the next owner of the
+    run, who recovers the attempt.
     """
-    task, folders = plan.item.id, attempt_folders(records, plan.item.id, plan.number)
+    task = plan.item.id
     before = await asyncio.to_thread(_hash_agreed_files, workspace, terms.plan.path)
     live = None
     try:
@@ -110,13 +113,11 @@ async def run_attempt(
             await interrupt(services, records, workspace, task, last, Cancelled(reason="the run was stopped"))
         raise
     finally:
-        try:
-            if live is not None:
-                await remove_container(services.engine, live.container)
-        finally:
-            await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, folders)
-            if services.model is not None:
-                await services.model.gateway.close_attempt(records.run, task, plan.number)
+        last = records.journal.state.tasks[task].last
+        if live is None:  # it was not started, so there is no container
+            await _clean_up(services, records, workspace, task, plan.number, None)
+        elif last is not None and last.number == plan.number and last.end is not None:
+            await _clean_up(services, records, workspace, task, plan.number, live.container)
 
 
 async def start(
@@ -194,7 +195,27 @@ async def interrupt(
     ended = Ended(report=report, exit_code=None, stopped=reason)
     verdict = attempt_verdict(ended, None, calls_in_session=0, min_tool_calls=0)
     await _append_end(services.driver, records, workspace, live, ended, verdict)
-    await remove_container(services.engine, live.container)
+    await _clean_up(services, records, workspace, task, attempt.number, live.container)
+
+
+async def _clean_up(
+    services: Services,
+    records: RunRecords,
+    workspace: Workspace | None,
+    task: str,
+    number: int,
+    container: str | None,
+) -> None:
+    """Remove what exists only while an attempt is at work; what is gone already is not an error."""
+    try:
+        if container is not None:
+            await remove_container(services.engine, container)
+    finally:
+        if workspace is not None:
+            folders = attempt_folders(records, task, number)
+            await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, folders)
+        if services.model is not None:
+            await services.model.gateway.close_attempt(records.run, task, number)
 
 
 async def _append_end(
@@ -243,7 +264,8 @@ async def _follow_and_record_output(
     services: Services, records: RunRecords, limits: Limits, live: LiveAttempt
 ) -> Ended:
     recorder = AgentOutputRecorder(
-        lambda body: records.journal.append(body, task=live.task, attempt=live.state.number)
+        lambda body: records.journal.append(body, task=live.task, attempt=live.state.number),
+        services.clock,
     )
     try:
         return await follow(services, live, limits, recorder)

@@ -7,6 +7,7 @@ agent, or the user, could still change meanwhile.
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 from orchestrator.containers.names import component
 from orchestrator.engine.attempt_tree import attempt_folders, clear_oddities, save_tree
@@ -125,10 +126,14 @@ def _edited_by_user(task: TaskState, changes: tuple[ChangedFile, ...]) -> tuple[
 async def read_handoff(records: RunRecords, terms: RunTerms, workspace: Workspace, commit: str) -> str:
     """The hand-off document at a commit, or the run's own copy where it is not committed; empty at first."""
     if not terms.settings.handoff.commit:
-        return records.folder.handoff.read_text("utf-8") if records.folder.handoff.exists() else ""
+        return await asyncio.to_thread(_read_own_copy, records.folder.handoff)
     path = handoff_path(terms.plan.path)
     blob = await history.read_blob(workspace.store, commit, path, limit=HANDOFF_LIMIT_BYTES)
     return "" if blob is None else blob.decode("utf-8", "replace")
+
+
+def _read_own_copy(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
 
 
 def _write_message(

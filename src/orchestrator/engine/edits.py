@@ -14,6 +14,7 @@ A doubt is always decided in favour of the task, because its commit has to pass 
 would put work of an agent on the branch as the user's, and no gate would have seen it.
 """
 
+import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -65,7 +66,8 @@ async def commit_user_edits(
     if task is not None and previous is not None:
         baseline, _ = await clear_oddities(records, workspace, task, previous.number)
     else:
-        baseline = await workspace.tree.baseline(ignored_before=records.folder.ignored_before())
+        before = await asyncio.to_thread(records.folder.ignored_before)
+        baseline = await workspace.tree.baseline(ignored_before=before)
     try:
         now = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
     except TreeRefused:
@@ -99,7 +101,8 @@ async def refuse_work_of_other_tasks(
     if not others:
         return
     head = await workspace.user.commit_of_checked_out(records.start.branch)
-    baseline = await workspace.tree.baseline(ignored_before=records.folder.ignored_before())
+    before = await asyncio.to_thread(records.folder.ignored_before)
+    baseline = await workspace.tree.baseline(ignored_before=before)
     try:
         now = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
     except TreeRefused:
@@ -197,7 +200,7 @@ async def _save_folder(records: RunRecords, workspace: Workspace, head: str) -> 
         await records.journal.reserve_ref("edits", suffix="-folder"),
         parent=head,
         message="Folder before another attempt\n",
-        ignored_before=records.folder.ignored_before(),
+        ignored_before=await asyncio.to_thread(records.folder.ignored_before),
         base=records.start.base,
     )
 
