@@ -1,7 +1,8 @@
-"""What no linter checks: short functions, and an environment that is passed down and never looked up."""
+"""What no linter checks: short functions, and what must be passed down instead of being looked up."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import orchestrator
@@ -10,7 +11,11 @@ ROOT = Path(orchestrator.__file__).parent
 SOURCES = sorted(ROOT.rglob("*.py"))
 LONGEST = 60
 
-# Processes that nobody starts with an environment of ours, and what is not a setting.
+SURROUNDINGS = frozenset(
+    {"os.environ", "os.environb", "os.getenv", "os.getcwd", "os.path.expanduser", "os.path.abspath"}
+    | {"pathlib.Path.cwd", "pathlib.Path.home"}
+)
+"""The environment and the current folder: a command gets them from its caller."""
 MAY_LOOK_UP = {
     "cli": "the command line is where the program meets its caller",
     "gateway/__main__.py": "a process of its own, which its starter gave an environment",
@@ -18,7 +23,19 @@ MAY_LOOK_UP = {
     "testing/project.py": "it gives the commands of a test an environment with nothing but git",
     "containers/engine.py": "the published CodingAgentContainer finds the engine as `docker` does",
 }
-LOOK_UPS = {("os", "environ"), ("os", "getenv"), ("os", "getcwd"), ("Path", "cwd"), ("Path", "home")}
+
+TIME = frozenset(
+    {"time.time", "time.monotonic", "time.sleep", "asyncio.sleep", "datetime.datetime.now"}
+    | {"datetime.datetime.utcnow", "datetime.date.today"}
+)
+"""Time comes from a Clock, so that a test can be at any time and waits for nothing."""
+MAY_TELL_TIME = {
+    "clock.py": "the clock of this machine",
+    "journal/journal.py": "another process holds the lock, and it runs in real time",
+    "project/locks.py": "another process holds the lock, and it runs in real time",
+    "testing/clock.py": "the fake clock lets the event loop take a turn",
+    "testing/sandbox.py": "a real process is waited for",
+}
 
 
 def functions(source: Path) -> Iterator[tuple[str, int]]:
@@ -37,18 +54,52 @@ def test_no_function_is_longer_than_a_screen() -> None:
     assert not [function for function in found if function[-1] > LONGEST]
 
 
-def looks_up(source: Path) -> list[str]:
-    return [
-        f"{node.value.id}.{node.attr}"
-        for node in ast.walk(ast.parse(source.read_text("utf-8")))
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and (node.value.id, node.attr) in LOOK_UPS
-    ]
+def used_names(text: str) -> set[str]:
+    """The full names of everything imported that a module uses, whatever it calls them."""
+    tree = ast.parse(text)
+    full: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            full |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            full |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return {_full_name(node, full) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)}
+
+
+def _full_name(node: ast.expr, full: Mapping[str, str]) -> str:
+    match node:
+        case ast.Name(id=name):
+            return full.get(name, name)
+        case ast.Attribute(value=value, attr=attr):
+            return f"{_full_name(value, full)}.{attr}"
+        case _:
+            return ""
+
+
+@cache
+def names_by_module() -> Mapping[str, set[str]]:
+    return {str(each.relative_to(ROOT)): used_names(each.read_text("utf-8")) for each in SOURCES}
+
+
+def modules_that_use(names: frozenset[str]) -> set[str]:
+    return {module for module, used in names_by_module().items() if used & names}
+
+
+def test_a_name_is_known_by_whatever_it_is_called() -> None:
+    text = (
+        "import os as o\nfrom os import environ as e\nfrom pathlib import Path as P\no.environ\ne\nP.cwd()\n"
+    )
+    assert {"os.environ", "pathlib.Path.cwd"} <= used_names(text)
+    assert "os.environ" in used_names("from os import environ\nenviron['HOME']")
 
 
 def test_only_the_command_line_looks_up_the_environment_and_the_current_folder() -> None:
-    found = {str(source.relative_to(ROOT)) for source in SOURCES if looks_up(source)}
-    elsewhere = {name for name in found if name not in MAY_LOOK_UP and not name.startswith("cli/")}
-    assert not elsewhere
-    assert MAY_LOOK_UP.keys() - {"cli"} <= found, "an exception that nobody needs"
+    found = modules_that_use(SURROUNDINGS)
+    assert not {name for name in found if name not in MAY_LOOK_UP and not name.startswith("cli/")}
+    assert MAY_LOOK_UP.keys() - {"cli"} <= found, "an exception that nothing needs"
+
+
+def test_time_comes_from_a_clock() -> None:
+    found = modules_that_use(TIME)
+    assert not found - MAY_TELL_TIME.keys()
+    assert MAY_TELL_TIME.keys() <= found, "an exception that nothing needs"

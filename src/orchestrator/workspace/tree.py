@@ -127,7 +127,7 @@ def move_out(folder: Path, path: str, target: Path) -> Oddity:
         kind = _kind(mode)
         kept: Path | None = target
         try:
-            os.rename(name, target, src_dir_fd=parent)
+            os.rename(name, target, src_dir_fd=parent)  # noqa: TID251 - moves an entry, writes none
         except OSError:
             # Another file system: only a copy can get there, and a pipe or device has nothing to copy.
             kept = _copy(folder / path, target) if kind == "repository" else None
