@@ -138,7 +138,7 @@ EXPECTED: dict[str, list[str]] = {
     ],
     "needs-human": [STARTED, ONE, "finished needs_human: s"],
     "needs-human-without-question": [STARTED, ONE, "finished invalid: needs_human without a question"],
-    "invalid-output-mended": [STARTED, TWO, DONE],
+    "invalid-output-fixed": [STARTED, TWO, DONE],
     "invalid-output-always": [STARTED, "used 5000 250 100 1500 $0.006525", BAD_OUTPUT],
     "no-structured-output": [
         STARTED,
@@ -243,7 +243,7 @@ EXPECTED: dict[str, list[str]] = {
     ],
 }
 LONG_TEXTS = ("http-400-prompt-too-long", "model-refusal")
-"""The CLI's text goes on; the table holds its beginning."""
+"""The table holds the beginning of the CLI's text."""
 
 
 def captured(name: str) -> list[bytes]:

@@ -63,7 +63,7 @@ async def test_files_are_the_owners_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(stored.parent.stat().st_mode) == 0o700
 
 
-async def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+async def test_a_link_instead_of_the_transcript_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "stdout").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="stdout"):
         await read(tmp_path, b"x", 1, Lines())

@@ -70,7 +70,7 @@ report completed
 
 
 @pytest.fixture(scope="module")
-def looked_at(new_module_scene: MakeScene) -> tuple[Scene, dict[str, Any], dict[str, str]]:
+def inspected(new_module_scene: MakeScene) -> tuple[Scene, dict[str, Any], dict[str, str]]:
     """A living attempt's inspection and what its agent found out."""
     scene = new_module_scene(owner=OWNER)
     (scene.folder / ".git" / "description").write_text(GIT_CANARY)
@@ -89,9 +89,9 @@ def looked_at(new_module_scene: MakeScene) -> tuple[Scene, dict[str, Any], dict[
 
 
 def test_the_engine_got_the_whole_profile(
-    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+    inspected: tuple[Scene, dict[str, Any], dict[str, str]],
 ) -> None:
-    _, found, _ = looked_at
+    _, found, _ = inspected
     host = found["HostConfig"]
     assert found["Config"]["User"] == f"{OWNER}:{OWNER}"
     assert host["CapDrop"] == ["ALL"] and not host["CapAdd"]
@@ -106,9 +106,9 @@ def test_the_engine_got_the_whole_profile(
 
 
 def test_the_agent_is_the_main_process_under_a_time_limit(
-    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+    inspected: tuple[Scene, dict[str, Any], dict[str, str]],
 ) -> None:
-    _, found, seen = looked_at
+    _, found, seen = inspected
     argv = [found["Path"], *found["Args"]]
     assert argv[:4] == ["timeout", "--foreground", "-k", "30"]
     assert argv[-4:-2] == ["bash", "agent.sh"]
@@ -116,9 +116,9 @@ def test_the_agent_is_the_main_process_under_a_time_limit(
 
 
 def test_name_and_labels_say_which_attempt_a_container_belongs_to(
-    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+    inspected: tuple[Scene, dict[str, Any], dict[str, str]],
 ) -> None:
-    scene, found, _ = looked_at
+    scene, found, _ = inspected
     run = scene.status("plan.md")["run"]
     labels = found["Config"]["Labels"]
     assert found["Name"] == f"/ktrdr-coding-agent-{run}-1-1"
@@ -128,9 +128,9 @@ def test_name_and_labels_say_which_attempt_a_container_belongs_to(
 
 
 def test_only_the_folder_and_the_attempts_own_folders_are_mounted(
-    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+    inspected: tuple[Scene, dict[str, Any], dict[str, str]],
 ) -> None:
-    scene, found, _ = looked_at
+    scene, found, _ = inspected
     mounts = {mount["Destination"]: mount for mount in found["Mounts"]}
     assert mounts["/workspace"]["Source"] == str(scene.folder)
     assert not mounts["/run/orchestrator/in"]["RW"]
@@ -161,15 +161,15 @@ INSIDE = {
 
 @pytest.mark.parametrize("probe", INSIDE)
 def test_probes_inside_the_container(
-    looked_at: tuple[Scene, dict[str, Any], dict[str, str]], probe: str
+    inspected: tuple[Scene, dict[str, Any], dict[str, str]], probe: str
 ) -> None:
-    assert looked_at[2][probe] == INSIDE[probe]
+    assert inspected[2][probe] == INSIDE[probe]
 
 
 def test_no_capability_no_device_and_no_engine_inside(
-    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+    inspected: tuple[Scene, dict[str, Any], dict[str, str]],
 ) -> None:
-    _, _, seen = looked_at
+    _, _, seen = inspected
     assert set(seen["caps"].split()) == {"0" * 16}
     assert "No such file" in seen["docker_socket"]
     assert not {"sda", "vda", "kmsg", "mem", "kvm"} & set(seen["devices"].split())
@@ -179,9 +179,9 @@ def test_no_capability_no_device_and_no_engine_inside(
 
 
 def test_git_works_inside_without_the_users_git_directory(
-    looked_at: tuple[Scene, dict[str, Any], dict[str, str]],
+    inspected: tuple[Scene, dict[str, Any], dict[str, str]],
 ) -> None:
-    _, _, seen = looked_at
+    _, _, seen = inspected
     assert seen["status"] == "?? probes.tsv"
     assert seen["log"].endswith("start")
 

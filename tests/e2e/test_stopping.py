@@ -46,7 +46,7 @@ def start_and_hang(scene: Scene) -> tuple[Living, str]:
     return command, started["session"]
 
 
-def check_gone_on(scene: Scene, resumed: Done, session: str) -> None:
+def check_resumed(scene: Scene, resumed: Done, session: str) -> None:
     """The second attempt continued the session of the first, which did not count."""
     assert resumed.exit_code == 0, resumed
     (started,) = resumed.of("attempt_started")
@@ -77,7 +77,7 @@ def test_ctrl_c_stops_in_order_and_resume_continues_the_session(new_scene: MakeS
         stopped = command.finish()
     check_stopped(scene, stopped)
     assert saved_tree(scene, stopped.run) == "one"
-    check_gone_on(scene, scene.orchestrator("resume", "--json"), session)
+    check_resumed(scene, scene.orchestrator("resume", "--json"), session)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -135,7 +135,7 @@ def test_a_killed_run_resumes_with_its_tree_and_its_session(new_scene: MakeScene
     status = scene.status(killed.run)
     assert (status["status"], status["owner"]) == ("interrupted", None)
     resumed = scene.run()
-    check_gone_on(scene, resumed, session)
+    check_resumed(scene, resumed, session)
     assert saved_tree(scene, resumed.run) == "one"
 
 

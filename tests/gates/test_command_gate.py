@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-import subprocess  # noqa: TID251 - takes a container away, as somebody at another terminal does
+import subprocess  # noqa: TID251 - takes a container away, as a user at another terminal does
 from typing import Any
 
 import pytest

@@ -27,5 +27,5 @@ def ordinary() -> Iterator[Caller]:
 
 @pytest.fixture
 def scene(new_scene: MakeScene, ordinary: Caller) -> Scene:
-    """For an ordinary caller: what a mode forbids is no obstacle to root."""
+    """For an ordinary caller: what a mode forbids does not stop root."""
     return new_scene(owner=ordinary.uid, caller=ordinary)

@@ -1,7 +1,7 @@
 """Trees that an agent leaves to break, to trick or to smuggle: what lands, what does not, and what is said.
 
 Every one is made by a program in a real container. Whatever it was, the repository is whole afterwards, the
-user's git shows what is theirs to decide about, and the command never failed by a bug of ours.
+user's git shows what is theirs to decide about, and the command never failed by a bug of the orchestrator.
 """
 
 import os
@@ -86,9 +86,7 @@ TRICKS = {
     "git files that are links": Trick(
         script="ln -s ../user.txt sub/.gitignore", lands=False, names="sub/.gitignore"
     ),
-    "submodules that nobody can read": Trick(
-        script="echo '[sub' > .gitmodules", lands=False, names="gitmodulesParse"
-    ),
+    "unreadable submodules": Trick(script="echo '[sub' > .gitmodules", lands=False, names="gitmodulesParse"),
     "un-ignored secrets": Trick(script=": > .gitignore", status=("?? .env",), has_not=(".env",)),
     "a file over 50 MB": Trick(
         script="head -c 51000000 /dev/zero > big.bin", status=("?? big.bin",), has_not=("big.bin",)

@@ -385,11 +385,11 @@ async def test_a_migration_that_fails_changes_nothing(path: Path, monkeypatch: p
         with pytest.raises(EnvironmentInvalid, match="nowhere"):
             Journal.open(path, SystemClock())
     journal = Journal.open(path, SystemClock())
-    assert (await journal.append("r", Notice(text="goes on"))).n == 1
+    assert (await journal.append("r", Notice(text="continues"))).n == 1
     journal.close()
 
 
-DAMAGED = {"text": b"this is no database, but long enough to be read as one" * 40, "zeros": b"\x01" * 8192}
+DAMAGED = {"text": b"not a database, but long enough to be read as one" * 40, "zeros": b"\x01" * 8192}
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)

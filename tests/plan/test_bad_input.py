@@ -25,7 +25,7 @@ T = "## Task 1.1: x\n\n"
         pytest.param(b"## Task 1: \xed\xa0\x80\n", "not UTF-8", "plan.md:1", id="surrogate-bytes"),
         pytest.param("## Task 1: \ud800\n", "half a character", "plan.md", id="surrogate-text"),
         pytest.param(b"x" * 10_000_001, "larger than 10 MB", "plan.md", id="too-large"),
-        pytest.param(b'{"tasks": [', "not JSON", "plan.md:1", id="json-cut-off"),
+        pytest.param(b'{"tasks": [', "not JSON", "plan.md:1", id="json-truncated"),
         pytest.param(b"[" * 100_000, "nested too deeply", "plan.md", id="json-deep"),
         pytest.param(
             b'{"tasks":[{"id":' + b"1" * 5000 + b"}]}", "too long a number", "plan.md", id="json-number"
@@ -150,7 +150,7 @@ IDS = {
 
 @pytest.mark.parametrize("label", ["**Acceptance Criteria:**", "### Acceptance criteria"])
 @pytest.mark.parametrize("id", IDS.values(), ids=IDS)
-def test_criteria_are_no_tasks_where_a_heading_has_no_usable_id(id: str, label: str) -> None:
+def test_criteria_do_not_become_tasks_where_a_heading_has_no_usable_id(id: str, label: str) -> None:
     text = f"# Milestone 1: T\n\n## Task {id}: Do it\n**Type:** CODING\n\n{label}\n- [ ] it is done\n"
     with pytest.raises(PlanError) as caught:
         read_plan(text, path="plan.md")

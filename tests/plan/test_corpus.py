@@ -78,7 +78,7 @@ def test_a_heading_in_a_heredoc_is_none() -> None:
     assert headings_by_commonmark(text("trap-3-heredoc.md")) != ["1.1", "1.2", "1.3"]
 
 
-def test_mentions_are_no_tasks() -> None:
+def test_mentions_do_not_become_tasks() -> None:
     assert ids("trap-4-mentions.md") == ["1.1", "1.2", "1.3"]
     assert mentions_by_regex(text("trap-4-mentions.md")) != ["1.1", "1.2", "1.3"]
     assert headings_by_regex(text("trap-4-mentions.md")) != ["1.1", "1.2", "1.3"]

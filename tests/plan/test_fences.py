@@ -39,7 +39,7 @@ AMBIGUOUS, OPEN = "ambiguous-fence", "unterminated-fence"
         pytest.param([ONE, f"{F}x{F} is code", TWO], "1 2", None, id="code-span-at-line-start"),
         pytest.param([ONE, f"{F}py", "    " + F, "    " + SAMPLE, F, TWO], "1 2", None,
         id="indented-fence-inside"),
-        pytest.param([ONE, "", f"    {F}md", "", TWO], "1 2", None, id="indented-code-is-no-fence"),
+        pytest.param([ONE, "", f"    {F}md", "", TWO], "1 2", None, id="indented-code-is-not-a-fence"),
         pytest.param([ONE, "- a", "", f"    {F}md", SAMPLE, f"    {F}", TWO], "1 2", None,
         id="fence-in-list"),
         pytest.param([ONE, "1. a", f"\t{F}md", SAMPLE, f"\t{F}", TWO], "1 2", None,

@@ -78,7 +78,7 @@ def test_spec_kit_phases_wait_and_parallel_tasks_do_not() -> None:
     }
 
 
-def test_spec_kit_markers_are_no_part_of_the_title() -> None:
+def test_spec_kit_markers_are_not_part_of_the_title() -> None:
     (task,) = read("- [X] **T012** [P] [US1] Create `User` in src/models/user.py\n").tasks
     assert (task.id, task.title, task.done) == ("T012", "Create `User` in src/models/user.py", True)
     assert task.files == ("src/models/user.py",)

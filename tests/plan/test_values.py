@@ -81,7 +81,7 @@ def test_dependencies_in_a_sentence(value: str) -> None:
     assert last_task(f"{label}{value}\n\nText.\n").depends_on == ("3.1", "3.2")
 
 
-def test_numbers_that_are_no_tasks_are_no_dependencies() -> None:
+def test_numbers_that_do_not_name_tasks_are_not_dependencies() -> None:
     plan = read_plan(
         "# P\n\n## Task 1.1: A\n\nText.\n\n## Task 1.2: B\n\n**Depends on:** `typer>=0.9`\n", path="p.md"
     )

@@ -29,7 +29,7 @@ def test_area():
     assert area(2, 3) == 6
     assert idna.encode("ü") == b"xn--tda"
 """
-# The base passes its tests; the first attempt breaks them, the second mends them and more.
+# The base passes its tests; the first attempt breaks them, the second fixes them and more.
 AGENT_PROGRAM = f"""{AGENT_HEAD}
 test "$(command -v pytest)" = /workspace/.venv/bin/pytest
 python -c 'import idna, pytest, shapes; assert shapes.__file__ == "/workspace/src/shapes/__init__.py"'

@@ -47,7 +47,7 @@ def two_tasks(new_module_scene: MakeScene) -> tuple[Scene, Done]:
     return scene, scene.run(*CONFIGURED, *VARIABLES, *AGENT)
 
 
-def test_a_changed_lock_file_is_set_up_anew_for_its_gates(two_tasks: tuple[Scene, Done]) -> None:
+def test_a_changed_lock_file_is_set_up_again_for_its_gates(two_tasks: tuple[Scene, Done]) -> None:
     _, done = two_tasks
     assert done.exit_code == 0, done
     # What the candidate's own files had a part in is for its gates alone.
@@ -87,9 +87,9 @@ def test_a_setup_that_fails_costs_nothing(scene: Scene, command: str, words: lis
     for word in words:
         assert word in "\n".join(error), done
     assert scene.containers() == []
-    mended = scene.run("-c", "setup.commands=['mkdir deps; touch deps/x']", "--agent", "nop")
-    assert mended.run != done.run
-    assert mended.of("base_checked"), mended
+    fixed = scene.run("-c", "setup.commands=['mkdir deps; touch deps/x']", "--agent", "nop")
+    assert fixed.run != done.run
+    assert fixed.of("base_checked"), fixed
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_a_dockerfile_is_built_on_top_and_its_user_does_not_matter(scene: Scene)
 
 BAD_DOCKERFILES = {
     "does not build": ("FROM ktrdr-coding-agent:latest\nRUN echo the reason; exit 7\n", "the reason"),
-    "is no Dockerfile": ("nonsense\n", "could not be built"),
+    "not a Dockerfile": ("nonsense\n", "could not be built"),
     "builds on something else": ("FROM debian:bookworm-slim\n", "does not build on the agent image"),
 }
 
@@ -272,7 +272,7 @@ def test_a_package_that_does_not_exist(scene: Scene) -> None:
     assert "no-such-package-at-all" in done.err and done.stdout == b""
 
 
-def test_a_signal_during_setup_stops_it_and_the_run_goes_on_later(scene: Scene) -> None:
+def test_a_signal_during_setup_stops_it_and_the_run_can_be_resumed(scene: Scene) -> None:
     start(scene, "echo x > made.txt; report completed", task("1", "test -e deps/ready"))
     setup = ("-c", f'setup.commands=["sleep 60; : {FRESH}"]')
     with scene.start("run", "plan.md", "--json", *setup, *AGENT) as command:
@@ -315,7 +315,7 @@ def test_clean_removes_old_setup_images_that_no_run_needs(scene: Scene) -> None:
     assert scene.run("--new", *setup, *AGENT).exit_code == 0
 
 
-def test_dependencies_that_lie_beside_the_lock_file_are_set_up_anew(scene: Scene) -> None:
+def test_dependencies_next_to_the_lock_file_are_set_up_again(scene: Scene) -> None:
     agent = "echo two > requirements/base.txt; echo x > made.txt; report completed"
     start(scene, agent, task("1", "grep -qx two deps/installed"))
     scene.write("requirements.txt", "-r requirements/base.txt\n")

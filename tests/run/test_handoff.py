@@ -71,7 +71,7 @@ def test_the_document_is_in_the_folder_of_the_plan(plan: str, expected: str) -> 
     assert handoff_path(plan) == wanted
 
 
-def test_a_section_is_replaced_in_its_place() -> None:
+def test_a_section_is_replaced_where_it_was() -> None:
     before = document(section("1"), section("2"), section("3"))
     after = with_section(before, "A greeting", section("2", notes="Otherwise."))
     assert after == document(section("1"), section("2", notes="Otherwise."), section("3"))
@@ -83,10 +83,10 @@ def test_ids_that_begin_alike_are_different_sections() -> None:
     assert after == document(section("1", notes="Otherwise."), section("1.1"), section("1.10"))
 
 
-def test_what_a_person_wrote_between_sections_stays() -> None:
-    text = document(section("1")) + "\nA word of mine.\n"
-    assert "A word of mine." in with_section(text, "A greeting", section("2"))
-    assert "A word of mine." in with_section(text, "A greeting", section("1", notes="Otherwise."))
+def test_what_the_user_wrote_between_sections_stays() -> None:
+    text = document(section("1")) + "\nMy own text.\n"
+    assert "My own text." in with_section(text, "A greeting", section("2"))
+    assert "My own text." in with_section(text, "A greeting", section("1", notes="Otherwise."))
 
 
 def test_an_empty_claim_and_no_change_are_shown_as_such() -> None:

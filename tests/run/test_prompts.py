@@ -67,7 +67,7 @@ def parts(**changes: object) -> PromptParts:
         "previous": None,
         "questions": (),
         "guidance": None,
-        "session_goes_on": False,
+        "session_resumed": False,
         "outcome_in_stream": False,
     }
     return PromptParts(**(given | changes))  # type: ignore[arg-type]
@@ -102,9 +102,9 @@ def test_what_earlier_tasks_left_is_in_it_whole() -> None:
     assert left.strip() in text(handoff=left)
 
 
-@pytest.mark.parametrize("session_goes_on", [False, True], ids=["new session", "session goes on"])
-def test_the_prompt_shows_a_failed_gate_with_command_exit_code_and_output(session_goes_on: bool) -> None:
-    found = text(previous=last_of(FAILED_GATE), session_goes_on=session_goes_on)
+@pytest.mark.parametrize("session_resumed", [False, True], ids=["new session", "resumed session"])
+def test_the_prompt_shows_a_failed_gate_with_command_exit_code_and_output(session_resumed: bool) -> None:
+    found = text(previous=last_of(FAILED_GATE), session_resumed=session_resumed)
     assert "exit code 2" in found and "make check" in found and "AssertionError: 1 != 2" in found
     assert "1.1" in found and "plans/greeting.md" in found
 
@@ -120,14 +120,14 @@ def test_the_prompt_leaves_out_gates_that_passed() -> None:
     assert "not fine" in found and "```\nfine" not in found
 
 
-@pytest.mark.parametrize("session_goes_on", [False, True], ids=["new session", "session goes on"])
-def test_question_answer_and_guidance_are_word_for_word(session_goes_on: bool) -> None:
+@pytest.mark.parametrize("session_resumed", [False, True], ids=["new session", "resumed session"])
+def test_question_answer_and_guidance_are_word_for_word(session_resumed: bool) -> None:
     state = history(ended("needs_human"), asked(), answered(text="Take $HOME, not `~`.\nReally."))
     found = text(
         questions=state.questions,
         guidance="Mind the $gap {and} %s.",
         previous=last_of(state),
-        session_goes_on=session_goes_on,
+        session_resumed=session_resumed,
     )
     assert "Question: Which?" in found
     assert "Answer: Take $HOME, not `~`.\nReally." in found
@@ -180,10 +180,10 @@ PIECES = st.sampled_from(
 FENCED = st.lists(PIECES, max_size=8).map("".join)
 
 
-@given(command=FENCED, tail=FENCED, session_goes_on=st.booleans())
-def test_outputs_stay_inside_their_fences(command: str, tail: str, session_goes_on: bool) -> None:
+@given(command=FENCED, tail=FENCED, session_resumed=st.booleans())
+def test_outputs_stay_inside_their_fences(command: str, tail: str, session_resumed: bool) -> None:
     state = history(ended("completed"), candidate(), gate("fail", command=command, tail=tail))
-    found = text(previous=last_of(state), session_goes_on=session_goes_on)
+    found = text(previous=last_of(state), session_resumed=session_resumed)
     evidence = found[found.index("This command failed") :]
     fences = [token.content for token in MarkdownIt().parse(evidence) if token.type == "fence"]
     assert [content.rstrip() for content in fences] == [command.rstrip(), tail.rstrip()]
@@ -191,9 +191,9 @@ def test_outputs_stay_inside_their_fences(command: str, tail: str, session_goes_
 
 
 def test_the_prompt_ends_with_how_to_report() -> None:
-    for session_goes_on in (False, True):
+    for session_resumed in (False, True):
         found = text(
-            session_goes_on=session_goes_on,
+            session_resumed=session_resumed,
             handoff="# When you are done\n\nDo nothing.",
             previous=last_of(FAILED_GATE),
             guidance="g",

@@ -68,8 +68,8 @@ RUN_STATUS = {
     "its owner is gone": (READY, None, "interrupted"),
     "waiting": ((*ASKED, run_ended("waiting", 3)), None, "waiting"),
     "ended, and its owner not yet gone": ((*READY, run_ended("failed")), OWNER, "failed"),
-    "gone on with": ((*READY, run_ended("failed"), resumed()), OWNER, "running"),
-    "gone on with, and killed": ((*READY, run_ended("failed"), resumed()), None, "interrupted"),
+    "resumed": ((*READY, run_ended("failed"), resumed()), OWNER, "running"),
+    "resumed, and killed": ((*READY, run_ended("failed"), resumed()), None, "interrupted"),
 }
 
 

@@ -148,7 +148,7 @@ CANNOT_FOLLOW = {
     "candidate without an attempt": (*READY, candidate(1)),
     "gate of an earlier attempt": (*READY, attempt(1), attempt(2), gate("pass", 1)),
     "gate before any attempt": (*READY, gate("pass", 1)),
-    "look at the tree of no attempt": (*READY, looked(1)),
+    "comparison of the tree of no attempt": (*READY, looked(1)),
     "undone work of an unknown task": (*READY, undone("9")),
     "attempt fact without a task": (*READY, attempt(1), Entry(ended("failed").body)),
 }
@@ -205,7 +205,7 @@ def test_a_new_candidate_forgets_the_gates_of_the_old_one() -> None:
         "not again with its gate",
         "one by one for the scenario",
         "reserved before they are used",
-        "a ref is no evidence",
+        "a ref is not evidence",
     ],
 )
 def test_evidence_ids_are_counted_once(entries: tuple[Entry, ...], given: int) -> None:

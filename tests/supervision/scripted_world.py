@@ -1,4 +1,4 @@
-"""A world that carries out decisions by dice: agents, gates, branches, kills and a person with an editor.
+"""A world that carries out decisions by dice: agents, gates, branches, kills and a user with an editor.
 
 The real runner drives it. Every action and every append takes a while, so that with several workers the dice
 decide what happens first. Each action has dice of its own: what it throws does not depend on what others have
@@ -185,7 +185,7 @@ class World:
         return False
 
     async def while_others_work(self) -> None:
-        """With one worker nobody else works, so that no dice are spent on it."""
+        """With one worker nothing else works, so that no dice are spent on it."""
         if self.work.workers > 1:
             for _ in range(self.draw("turns", 3)):
                 await asyncio.sleep(0)

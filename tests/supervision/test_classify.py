@@ -81,8 +81,8 @@ TABLE: dict[str, tuple[AgentReport, Ending, Claimed, AttemptStatus]] = {
     "completed, but an error flag": (ERROR, OK, COMPLETED, "failed"),
     "failed": (FINE, OK, FAILED, "failed"),
     "failed with a non-zero exit": (FINE, BAD, FAILED, "failed"),
-    "a person": (FINE, OK, ASKS, "needs_human"),
-    "a person, whatever the exit": (FINE, BAD, ASKS, "needs_human"),
+    "the user": (FINE, OK, ASKS, "needs_human"),
+    "the user, whatever the exit": (FINE, BAD, ASKS, "needs_human"),
     "no outcome": (FINE, OK, None, "unclear"),
     "no outcome and no result": (NOTHING, OK, None, "unclear"),
     "no outcome and a non-zero exit": (NOTHING, BAD, None, "failed"),
@@ -157,7 +157,7 @@ def test_a_claim_is_kept_bounded() -> None:
 def test_reasons_are_one_line_without_control_codes() -> None:
     report = AgentReport(finished=Finished(is_error=True, detail="\x1b[31mred\nand more"))
     reason = verdict(report, BAD, None).reason
-    assert reason == "the agent ended with an error: [31mred and more"
+    assert reason == "the agent ended with an error: red and more"
 
 
 def test_an_error_without_detail_takes_the_fault() -> None:

@@ -107,7 +107,7 @@ def passing(number: int = 1) -> tuple[Entry, ...]:
     return (*done(number), gate("pass", number, evidence=f"e{number}"))
 
 
-def cut_off(number: int) -> tuple[Entry, ...]:
+def interrupted(number: int) -> tuple[Entry, ...]:
     return (attempt(number), ended("interrupted", number), saved(number))
 
 
@@ -173,7 +173,7 @@ FIRST_TIME = {
     ),
     "no candidate can be made": ((*READY, *NO_CANDIDATE), WORK, "attempt 1/2 after 1"),
     "over its time": ((*READY, attempt(), ended("timed_out")), WORK, "attempt 1/2 after 1"),
-    "cut off": ((*READY, *cut_off(1)), WORK, "attempt 1/2 after 1"),
+    "interrupted": ((*READY, *interrupted(1)), WORK, "attempt 1/2 after 1"),
     "a limit": ((*READY, attempt(), ended("parked")), WORK, "end parked"),
     "a gate could not be run": ((*READY, *done(), gate("unavailable")), WORK, "end parked"),
     "a gate could not be run beside one that failed": (
@@ -190,7 +190,7 @@ FIRST_TIME = {
     ),
     "three failed": ((*READY, *THREE_FAILED), WORK, "FailTask 1"),
     "a failed task": ((*READY, *THREE_FAILED, finished("failed", None)), WORK, "end failed"),
-    "it needs a person": ((*READY, *ASKING), WORK, "AskPerson 1/1"),
+    "it needs the user": ((*READY, *ASKING), WORK, "AskPerson 1/1"),
     "it has asked": ((*READY, *ASKING, asked()), WORK, "end waiting"),
     "it is answered": ((*READY, *ASKING, asked(), answered()), WORK, "attempt 1/2 after 1"),
     "killed while landing": ((*READY, *passing(), landing()), WORK, "Land 1/1"),
@@ -218,22 +218,22 @@ FIRST_TIME = {
 
 RESUMED = {
     "killed in an attempt": ((*READY, attempt(), resumed()), "RecoverAttempt 1/1"),
-    "first a look at the folder": ((*READY, *THREE_FAILED, *AGAIN), "CompareFolder 1/3"),
+    "first a comparison of the folder": ((*READY, *THREE_FAILED, *AGAIN), "CompareFolder 1/3"),
     "gates of a failed task first": ((*READY, *failing(1), *AGAIN, looked()), "candidate of 1/1 by hand"),
     "edited where nothing had failed": (
         (*READY, attempt(), ended("timed_out"), *AGAIN, looked(edited=("a",))),
         "candidate of 1/1 by hand",
     ),
-    "nothing edited, nothing failed": ((*READY, *cut_off(1), *AGAIN, looked()), "attempt 1/2 after 1"),
-    "mended by hand": (
+    "nothing edited, nothing failed": ((*READY, *interrupted(1), *AGAIN, looked()), "attempt 1/2 after 1"),
+    "fixed by hand": (
         (*READY, *failing(1), *AGAIN, looked(edited=("a",)), candidate(by_hand=True), gate("pass")),
         "Land 1/1",
     ),
-    "not mended": (
+    "not fixed": (
         (*READY, *failing(1), *AGAIN, looked(), candidate(by_hand=True), gate("fail")),
         "attempt 1/2 after 1",
     ),
-    "mended by hand after the agent said failed": (
+    "fixed by hand after the agent said failed": (
         (
             *READY,
             *done(1, "failed"),
@@ -272,7 +272,7 @@ RESUMED = {
         (*READY, *NO_CANDIDATE, *AGAIN, looked(edited=("a",)), refused()),
         "attempt 1/2 after 1",
     ),
-    "the folder could not be read, and was mended": (
+    "the folder could not be read, and was fixed": (
         (*READY, *NO_CANDIDATE, *AGAIN, looked(edited=("a",))),
         "candidate of 1/1 by hand",
     ),
@@ -334,8 +334,8 @@ def test_these_ends_are_charged(status: AttemptStatus) -> None:
 
 def test_interruptions_are_not_charged_and_their_number_is_limited() -> None:
     assert MAX_INTERRUPTIONS == 3
-    twice = (*READY, *cut_off(1), *cut_off(2))
-    thrice = (*twice, *cut_off(3))
+    twice = (*READY, *interrupted(1), *interrupted(2))
+    thrice = (*twice, *interrupted(3))
     assert said(decide(state_after(*twice), replace(WORK, attempts=1))) == "attempt 1/3 after 2"
     assert said(decide(state_after(*thrice), WORK)) == "end parked"
     assert said(decide(state_after(*thrice, *AGAIN, looked(3)), WORK)) == "attempt 1/4 after 3"
@@ -443,7 +443,7 @@ TWO_WORKERS = {
         set(),
         "Land 1/1",
     ),
-    "an attempt of ours is not recovered": (
+    "an attempt at work is not recovered": (
         (*BOTH_STARTED, attempt(), *at("2", *done())),
         INDEPENDENT,
         {"1"},

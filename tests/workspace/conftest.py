@@ -123,7 +123,7 @@ async def project(request: pytest.FixtureRequest, area: Path) -> AsyncIterator[P
 
 @contextmanager
 def _effective_user(user: Identity, area: Path) -> Iterator[None]:
-    """Root's test goes on as somebody who is not root, in a scratch folder of theirs."""
+    """Root's test continues as an ordinary user, in a scratch folder of that user."""
     for path in (area, *area.iterdir()):
         os.chown(path, user.uid, user.gid)
     os.setegid(user.gid)

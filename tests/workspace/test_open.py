@@ -151,7 +151,7 @@ async def test_a_state_folder_in_the_code_folder_is_refused(own_project):
     assert "XDG_STATE_HOME" in await refused(inside)
 
 
-async def test_a_refused_repository_leaves_none_of_ours_behind(project):
+async def test_a_refused_repository_leaves_no_store_behind(project):
     await submodule(project)
     assert "submodules" in await refused(project)
     assert list(project.repositories.iterdir()) == []

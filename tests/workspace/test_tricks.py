@@ -115,7 +115,7 @@ async def everything(project, base):
     await history.find_landed(workspace.store, tip=made.commit, base=base, run="r1")
 
 
-# A shell takes back the rights of the user who is ordinary for the test only.
+# A shell drops the rights of the user who is ordinary for the test only.
 @pytest.mark.parametrize(
     "project", ["caller", "root on another's"] if os.geteuid() == 0 else ["caller"], indirect=True
 )

@@ -259,7 +259,7 @@ async def command_over_time(probe: Probe) -> None:
         except CodingAgentTimeout as error:
             _expect(error.stdout == "begun\n", f"it had printed {error.stdout!r}")
         else:
-            raise Unmet("it went on")
+            raise Unmet("it continued")
         # The brackets keep the search from finding itself.
         alive = "grep -lzx -e '471[1]' /proc/[0-9]*/cmdline"
         left = await probe.engine.exec(container, ("sh", "-c", alive), timeout=EXEC_SECONDS)

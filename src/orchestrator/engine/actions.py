@@ -155,7 +155,7 @@ class RunActions:
                 previous=previous,
                 questions=tuple(q for q in state.questions if q.task == item.id),
                 guidance=state.options.guidance,
-                session_goes_on=session.resumed,
+                session_resumed=session.resumed,
                 outcome_in_stream=self._services.driver.capabilities.structured_outcome == "native",
             ),
         )

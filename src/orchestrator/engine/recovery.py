@@ -1,7 +1,7 @@
 """Containers and attempts that a killed owner left, brought in line with the journal before the loop starts.
 
 The caller holds the lock of the run, and the lock dies with its process. So no other process follows these
-containers, and an attempt without an end in the journal is one whose end nobody has recorded.
+containers, and the end of an attempt without an end in the journal has not been recorded.
 """
 
 from orchestrator.containers.base import LABEL_ATTEMPT, LABEL_KIND, LABEL_RUN, LABEL_STATE, LABEL_TASK

@@ -6,7 +6,7 @@ next agent, any file of the machine), a pipe or device (the copy never returns),
 without limit (the host's disk fills). Therefore every entry is opened relative to the open folder before it,
 without following links and without waiting; only regular files and folders are copied; depth, number of
 entries and total size are limited. What is refused is left out: the agent then starts without that part of
-its session, which harms nobody but its own run.
+its session, which harms only its own run.
 """
 
 import os

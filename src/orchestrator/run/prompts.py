@@ -25,14 +25,14 @@ class PromptParts:
     previous: AttemptState | None
     questions: tuple[QuestionState, ...]
     guidance: str | None
-    session_goes_on: bool
+    session_resumed: bool
     """Whether the agent continues the session of its last attempt."""
     outcome_in_stream: bool
 
 
 def prompt(parts: PromptParts, texts: Mapping[str, str]) -> str:
     """The prompt of an attempt. `texts` holds the file of each name in TEXTS."""
-    name = "again" if parts.session_goes_on else "task"
+    name = "again" if parts.session_resumed else "task"
     reporting = texts["outcome_in_stream" if parts.outcome_in_stream else "outcome_by_file"]
     return Template(texts[name]).substitute(
         plan_path=parts.plan.path,
