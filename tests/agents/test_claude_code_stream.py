@@ -138,7 +138,7 @@ EXPECTED: dict[str, list[str]] = {
     ],
     "needs-human": [STARTED, ONE, "finished needs_human: s"],
     "needs-human-without-question": [STARTED, ONE, "finished invalid: needs_human without a question"],
-    "invalid-output-fixed": [STARTED, TWO, DONE],
+    "invalid-output-mended": [STARTED, TWO, DONE],  # plain-english: allowed, the name of a captured file
     "invalid-output-always": [STARTED, "used 5000 250 100 1500 $0.006525", BAD_OUTPUT],
     "no-structured-output": [
         STARTED,
