@@ -75,7 +75,7 @@ def test_an_attempt_whose_end_cannot_be_stored_keeps_its_container(
         check_nothing_lost_on_resume(project)
 
 
-def test_an_agent_goes_on_when_the_engine_does_not_answer_its_owner(tmp_path: Path) -> None:
+def test_an_agent_continues_when_the_engine_does_not_answer_its_owner(tmp_path: Path) -> None:
     def lose_engine(_process: Process) -> None:
         project.engine.is_away = True
 
@@ -118,7 +118,7 @@ def refuse_facts(patch: pytest.MonkeyPatch, kind: str) -> None:
 
 
 def check_nothing_lost_on_resume(project: TemporaryProject) -> None:
-    """One container is there, of an attempt that has no end; a resumed run records the end and goes on."""
+    """One container is there, of an attempt that has no end; a resumed run records the end and continues."""
     assert len(project.do(project.engine.list({}))) == 1
     report = project.resume()
     assert report.status == "completed"
