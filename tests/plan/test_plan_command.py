@@ -162,7 +162,7 @@ async def test_new_writes_a_plan_that_checks_clean(tmp_path: Path) -> None:
     assert (checked.exit_code, checked.stdout) == (0, b"greeting-service.md: 2 tasks, nothing to report\n")
     again = await orchestrator("plan", "new", "Greeting Service", cwd=tmp_path)
     assert again.exit_code == 2
-    assert b"exists already" in again.stderr
+    assert b"already exists" in again.stderr
 
 
 @pytest.mark.parametrize(
