@@ -62,21 +62,27 @@ def _search_path(path: str, outside: Path) -> str:
     folder = outside.resolve()
     entries = path.split(os.pathsep)
     return os.pathsep.join(
-        entry for entry in entries if entry.startswith("/") and not _leads_over(Path(entry), folder)
+        entry for entry in entries if entry.startswith("/") and not _may_lead_over(Path(entry), folder)
     )
 
 
-def _leads_over(entry: Path, folder: Path) -> bool:
-    """Whether the folder is on the way from `/` to the entry, links followed; also for endless links."""
+def _may_lead_over(entry: Path, folder: Path) -> bool:
+    """Whether the folder is on the way from `/` to the entry, links followed.
+
+    Also true for endless links, and for a way that this process may not follow and so cannot check.
+    """
     here, rest, links = Path("/"), [*reversed(entry.parts[1:])], 0
     while rest and links <= MOST_LINKS:
         name = rest.pop()
         here = here.parent if name == ".." else here / name
         if here.is_relative_to(folder):
             return True
-        if here.is_symlink():
+        try:
+            target = here.readlink() if here.is_symlink() else None
+        except PermissionError:
+            return True
+        if target is not None:
             links += 1
-            target = here.readlink()
             rest += [part for part in reversed(target.parts) if part != "/"]
             here = Path("/") if target.is_absolute() else here.parent
     return links > MOST_LINKS
