@@ -1,7 +1,7 @@
 """A user's repository on disk, worked on with the user's own git, and our view of it."""
 
 import concurrent.futures.thread  # noqa: F401 - imported late, when a test may no longer read the library
-import multiprocessing.connection  # noqa: F401 - likewise
+import multiprocessing.connection
 import multiprocessing.popen_fork  # noqa: F401 - likewise
 import os
 import shutil
