@@ -107,7 +107,7 @@ GOLDEN: dict[type[errors.OrchestratorError], tuple[Callable[[Scene], Done], int,
         engine,
         2,
         r"error: the container engine could not create the container \S+: .*CPU.*\n"
-        r"Change the setting that the engine names: `orchestrator doctor` shows them all\.\n",
+        r"Change the setting that it is about; `orchestrator doctor` lists all settings\.\n",
     ),
     errors.WorkspaceError: (moved, 4, ""),
     errors.StorageError: (

@@ -43,7 +43,12 @@ def add_task(parser: argparse.ArgumentParser) -> None:
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN|PLAN", nargs="?")
+    parser.add_argument(
+        "run",
+        metavar="RUN|PLAN",
+        nargs="?",
+        help="a run's id, a prefix of it, or its plan's path; default: the only unfinished run of this folder",
+    )
     parser.add_argument(
         "--keep",
         metavar="ID",
@@ -56,7 +61,11 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--agent", metavar="NAME", help="claude-code (default), command or nop")
+    parser.add_argument(
+        "--agent",
+        metavar="NAME",
+        help="claude-code (default), command (any program), or nop (changes nothing)",
+    )
     parser.add_argument("--agent-command", metavar="CMD", help="a program to use as the agent")
     parser.add_argument("--model", metavar="M", help="the model that the agent uses")
     parser.add_argument(
@@ -75,7 +84,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-input",
         action="store_true",
-        help="do not print how to answer a question; it ends the run (3) with or without this option",
+        help="never print how to answer an agent's question; a question ends the run with exit code 3",
     )
     parser.add_argument("--json", action="store_true", help="one JSON event a line on standard output")
 

@@ -1,7 +1,8 @@
-"""Record an agent's output while it works, as facts of limited size and rate.
+"""Record an agent's output while it works, as facts of limited size.
 
 The transcript has every byte; these facts are for the user who watches. Text is collected for half a second
-before it becomes a fact, so an agent that prints a million lines does not write a million facts.
+before it becomes a fact, so an agent that prints a million lines does not write a million facts; characters
+beyond the limit are counted and not stored. Each tool call is one short fact at once.
 """
 
 import asyncio

@@ -135,8 +135,8 @@ class _OutputReader:
 async def stop_in_order(engine: ContainerEngine, clock: Clock, container: str) -> None:
     """SIGINT, ten seconds, SIGTERM, ten seconds, SIGKILL; the container itself stays.
 
-    Its output is followed to the end, so an agent that ignores the first two signals must be ended all the
-    same.
+    The caller reads the output until the container has ended, so an agent that ignores the first two signals
+    would make it wait forever. Errors of the engine are ignored.
     """
     try:
         for signal in ("SIGINT", "SIGTERM"):

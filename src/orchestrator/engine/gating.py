@@ -52,7 +52,7 @@ class Subject:
 async def check_base(
     services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, state: RunState
 ) -> None:
-    """Set the project up, then run every verify command of the run's tasks on the base.
+    """Set the project up, then run on the base the verify commands of each unfinished task without results.
 
     A command that fails here is recorded and does not stop the run: the task is often there to make it pass.
     Raises SetupFailed, and CodingAgentError when a command cannot be run at all.

@@ -259,7 +259,7 @@ async def _is_in_image(engine: ContainerEngine, spec: ContainerSpec, program: st
         container = await engine.create(spec)
     except CodingAgentError as error:
         raise CannotStart(
-            error.what, hint="Change the setting that the engine names: `orchestrator doctor` shows them all."
+            error.what, hint="Change the setting that it is about; `orchestrator doctor` lists all settings."
         ) from error
     try:
         await engine.start(container)

@@ -159,10 +159,11 @@ class UserRepository:
         return tuple(sorted(found - (apart_from & loose)))
 
     async def check_files(self) -> None:
-        """Raises EnvironmentInvalid, with the path, for files that a run cannot start on.
+        """Raises EnvironmentInvalid, with the path, when a run cannot start with these files.
 
-        These files are the user's, so nothing is moved. After an attempt, `Worktree.clear_oddities` moves
-        such files away instead.
+        That is a `.gitignore` or `.gitattributes` that is not a regular file, a repository outside of ignored
+        folders, and attributes with filters or encodings. The files are the user's, so nothing is moved.
+        After an attempt, `Worktree.clear_oddities` moves the first two away instead.
         """
         found = await asyncio.to_thread(survey, self.folder)
         for path in sorted(found.specials):

@@ -53,8 +53,10 @@ class Worktree(Protocol):
     async def clear_oddities(self, baseline: Baseline, into: Path) -> tuple[Oddity, ...]:
         """Move files that git cannot store, and that are not in the baseline, to the folder `into`.
 
-        These are pipes, sockets, devices, and repositories inside the repository. A pipe called `.gitignore`
-        would block every git command on the folder, ours and the user's, until the pipe is removed.
+        These are pipes, sockets, devices, and the `.git` of a repository inside the repository, unless it is
+        in an ignored folder; the other files of such a repository stay. A pipe called `.gitignore` would
+        block every git command on the folder, ours and the user's, until the pipe is removed. On another
+        file system only a `.git` can be kept; the rest is deleted.
         """
         return await candidates.clear_oddities(self.checkout, baseline, into)
 
