@@ -47,7 +47,7 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
         "run",
         metavar="RUN|PLAN",
         nargs="?",
-        help="a run's id, a prefix of it, or its plan's path; default: the only unfinished run of this folder",
+        help="a run's id, a prefix of it, or its plan's path; default: the only unfinished run here",
     )
     parser.add_argument(
         "--keep",
