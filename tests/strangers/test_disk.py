@@ -70,10 +70,12 @@ def test_a_disk_that_an_agent_fills_parks_the_run(
     done = scene.run(*AGENT)
     assert done.exit_code == 4, done
     assert "full" in done.err and "Free some space" in done.err and "bug" not in done.err, done
-    assert scene.containers() == []
+    # The end of the attempt could not be recorded, so its container is left for the next owner.
+    assert len(scene.containers()) == 1
     (fill,) = scene.state.rglob("fill")
     fill.unlink()
     scene.write("again", "")
     resumed = scene.orchestrator("resume", "--json")
     assert resumed.exit_code == 0, resumed
+    assert scene.containers() == []
     assert len(scene.commits("work", since=done.events[0]["base"])) == 2

@@ -86,7 +86,7 @@ def test_a_shell_sees_what_an_agent_sees(scene: Scene) -> None:
     scene.write(".env", "canary\n")
     look = ("shell", "sh", "-c", "cat .env; echo $COLOUR; ls .venv")
     before = scene.orchestrator(*look)
-    assert before.out.splitlines() == ["blue"] and "not installed yet" in before.err, before
+    assert before.out.splitlines() == ["blue"] and "are not installed" in before.err, before
     assert not (scene.folder / ".venv").exists()
     done = scene.run(*AGENT)
     assert done.exit_code == 0, done
