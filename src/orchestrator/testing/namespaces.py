@@ -95,6 +95,9 @@ def _exec_command(about: dict[str, Any]) -> int:
     _filter_calls()
     os.write(1, BEGUN)
     argv = about["argv"]
+    # A shell starts its background jobs with SIGINT ignored, and so would everything below them.
+    for number in FORWARDED:
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvpe(argv[0], argv, about["env"])  # noqa: S606
     except OSError as error:
