@@ -72,14 +72,14 @@ def file_system_type(mountinfo: str, path: str) -> str | None:
     best, found = -1, None
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
-        point = _unescaped(left.split(" ")[4]) if left.count(" ") >= 4 else ""
+        point = _unescape(left.split(" ")[4]) if left.count(" ") >= 4 else ""
         holds = path == point or path.startswith(point.rstrip("/") + "/")
         if point and right and holds and len(point) >= best:
             best, found = len(point), right.split(" ")[0]
     return found
 
 
-def _unescaped(point: str) -> str:
+def _unescape(point: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)
 
 

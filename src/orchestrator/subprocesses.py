@@ -227,7 +227,7 @@ async def pipe(
                 os.close(descriptor)
 
 
-async def attached(argv: Sequence[str]) -> int:
+async def run_attached(argv: Sequence[str]) -> int:
     """Run a program with our own terminal or standard streams, and return its exit code.
 
     When the caller is cancelled, the program is asked to exit first, so that it can restore the terminal.

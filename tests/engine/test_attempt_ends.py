@@ -9,7 +9,7 @@ from orchestrator.commands.cancel import cancel
 from orchestrator.containers.logs import STDOUT_FILE, stored_lines
 from orchestrator.engine.agent_watch import PATIENCE_SECONDS, kill, stop_in_order
 from orchestrator.errors import CodingAgentError, StorageError
-from orchestrator.gates.gate import Finding, worded
+from orchestrator.gates.gate import Finding, word_finding
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import AttemptEnded, TreeSaved
 from orchestrator.testing.agent import ScriptedAgent, hits_limit, says, waits, writes
@@ -166,4 +166,4 @@ def test_stopping_a_removed_container_does_nothing(tmp_path: Path) -> None:
     ids=lambda value: getattr(value, "rule", ""),
 )
 def test_a_finding_is_worded_in_one_place(finding: Finding, expected: str) -> None:
-    assert worded(finding) == expected
+    assert word_finding(finding) == expected

@@ -35,7 +35,7 @@ async def test_nothing_of_the_repository_runs(planted: Path) -> None:
     lines: list[str] = []
     await subprocesses.run_lines(["bash", "-c", "echo real"], timeout=30, on_line=lines.append)
     assert lines == ["real"]
-    assert await subprocesses.attached(["bash", "-c", "exit 7"]) == 7
+    assert await subprocesses.run_attached(["bash", "-c", "exit 7"]) == 7
 
 
 def test_a_link_that_leads_over_the_repository_is_left_out(

@@ -88,7 +88,7 @@ class Run:
     async def refresh(self) -> None:
         pass
 
-    async def changed(self) -> None:
+    async def wait_for_change(self) -> None:
         await self._news.wait()
         self._news.clear()
 
@@ -249,7 +249,7 @@ async def test_a_request_that_is_stored_just_before_the_end_counts() -> None:
 
 async def test_a_journal_that_cannot_be_followed_stops_nothing() -> None:
     class Deaf(Run):
-        async def changed(self) -> None:
+        async def wait_for_change(self) -> None:
             raise OSError("disk I/O error")
 
     assert summary(await Deaf(ONE).to_its_end()) == ("completed", 0)

@@ -121,7 +121,7 @@ class ScriptedJournal(RunJournal):
     async def refresh(self) -> None:
         await self._world.while_others_work()
 
-    async def changed(self) -> None:
+    async def wait_for_change(self) -> None:
         await asyncio.Event().wait()
 
 

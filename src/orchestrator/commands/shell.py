@@ -20,7 +20,7 @@ from orchestrator.preflight.leftovers import refuse_living_containers
 from orchestrator.project.host import Host
 from orchestrator.project.project import Project, open_project
 from orchestrator.project.run_folder import AttemptFolders
-from orchestrator.subprocesses import attached, own_environment
+from orchestrator.subprocesses import own_environment, run_attached
 from orchestrator.workspace import history
 
 WITHOUT_COMMAND = ("bash",)
@@ -43,7 +43,7 @@ async def shell(host: Host, command: Sequence[str]) -> int:
     with cancelled_by_signals():
         async with host.connect_engine() as engine:
             if await _is_open(engine, folder):
-                return await attached(_exec_argv(command))
+                return await run_attached(_exec_argv(command))
             async with open_project(host) as project:
                 folders = AttemptFolders(root=project.state.path / "shell")
                 spec = await _build_spec(engine, project, folders)
@@ -51,7 +51,7 @@ async def shell(host: Host, command: Sequence[str]) -> int:
                 await engine.remove(spec.name)  # a killed shell may have left one
                 container = await start_container(engine, spec)
                 try:
-                    return await attached(_exec_argv(command))
+                    return await run_attached(_exec_argv(command))
                 finally:
                     await remove_container(engine, container)
             finally:

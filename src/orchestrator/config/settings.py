@@ -366,7 +366,7 @@ SECTIONS: Mapping[str, type] = {
 }
 
 
-def _declared(key: str, each: "Field[Any]") -> Setting:
+def _read_declaration(key: str, each: "Field[Any]") -> Setting:
     return Setting(key=key, default=each.default, **each.metadata)
 
 
@@ -374,11 +374,11 @@ def _build_table() -> dict[str, Setting]:
     table: dict[str, Setting] = {}
     for outer in fields(Settings):
         if outer.name not in SECTIONS:
-            table[outer.name] = _declared(outer.name, outer)
+            table[outer.name] = _read_declaration(outer.name, outer)
             continue
         for inner in fields(SECTIONS[outer.name]):
             key = f"{outer.name}.{inner.name}"
-            table[key] = _declared(key, inner)
+            table[key] = _read_declaration(key, inner)
     return table
 
 

@@ -181,7 +181,7 @@ async def memory_limit(probe: Probe) -> None:
 async def no_network(probe: Probe) -> None:
     async with _running(probe, "ls /sys/class/net", network=False) as container:
         await probe.engine.wait(container)
-        seen = await _printed(probe, container, "stdout")
+        seen = await _read_output(probe, container, "stdout")
     _expect(seen == b"lo\n", f"its interfaces are {seen!r}")
 
 
@@ -201,7 +201,7 @@ async def exit_code(probe: Probe) -> None:
 @_case("a signal reaches the main process, and one that comes too late is not an error")
 async def signals(probe: Probe) -> None:
     async with _running(probe, "trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done") as container:
-        await _until_printed(probe, container, b"ready\n")
+        await _wait_for_output(probe, container, b"ready\n")
         await probe.engine.signal(container, "SIGINT")
         state = await probe.engine.wait(container)
         await probe.engine.signal(container, "SIGINT")
@@ -211,7 +211,7 @@ async def signals(probe: Probe) -> None:
 @_case("an init is the first process: it reaps orphans, and SIGTERM ends what has no handler for it")
 async def init(probe: Probe) -> None:
     async with _running(probe, "(sleep 0 & exec true); echo ready; exec sleep 60") as container:
-        await _until_printed(probe, container, b"ready\n")
+        await _wait_for_output(probe, container, b"ready\n")
         zombies = ("sh", "-c", "sleep 0.2; grep -l '^State:.Z' /proc/[0-9]*/status")
         left = await probe.engine.exec(container, zombies, timeout=EXEC_SECONDS)
         await probe.engine.signal(container, "SIGTERM")
@@ -225,8 +225,8 @@ async def output(probe: Probe) -> None:
     script = "head -c 2000000 /dev/zero | tr '\\0' x; echo; echo problem >&2; printf rest"
     async with _running(probe, script) as container:
         await probe.engine.wait(container)
-        stdout = await _printed(probe, container, "stdout")
-        stderr = await _printed(probe, container, "stderr")
+        stdout = await _read_output(probe, container, "stdout")
+        stderr = await _read_output(probe, container, "stderr")
     _expect(stdout == b"x" * 2_000_000 + b"\nrest", f"stdout had {len(stdout)} bytes")
     _expect(stderr == b"problem\n", f"stderr was {stderr[:200]!r}")
 
@@ -235,7 +235,7 @@ async def output(probe: Probe) -> None:
 async def bytes_that_are_not_text(probe: Probe) -> None:
     async with _running(probe, "printf 'a\\377\\000\\376b'") as container:
         await probe.engine.wait(container)
-        stdout = await _printed(probe, container, "stdout")
+        stdout = await _read_output(probe, container, "stdout")
     _expect(stdout == b"a\xff\x00\xfeb", f"they came back as {stdout!r}")
 
 
@@ -348,20 +348,20 @@ async def _shell(probe: Probe, script: str, *, pids: int = 128) -> str:
     """What a container's main process prints; Unmet when it fails."""
     async with _running(probe, script, pids=pids) as container:
         state = await probe.engine.wait(container)
-        stdout = await _printed(probe, container, "stdout")
-        stderr = await _printed(probe, container, "stderr")
+        stdout = await _read_output(probe, container, "stdout")
+        stderr = await _read_output(probe, container, "stderr")
     _expect(
         state.exit_code == 0, f"`{script}` ended with {state.exit_code}: {stderr.decode('utf-8', 'replace')}"
     )
     return stdout.decode("utf-8", "replace")
 
 
-async def _printed(probe: Probe, container: str, stream: str) -> bytes:
+async def _read_output(probe: Probe, container: str, stream: str) -> bytes:
     async with aclosing(probe.engine.logs(container, follow=False)) as chunks:
         return b"".join([chunk.data async for chunk in chunks if chunk.stream == stream])
 
 
-async def _until_printed(probe: Probe, container: str, text: bytes) -> None:
+async def _wait_for_output(probe: Probe, container: str, text: bytes) -> None:
     async with aclosing(probe.engine.logs(container, follow=True)) as chunks:
         seen = b""
         async for chunk in chunks:

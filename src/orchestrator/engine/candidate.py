@@ -13,7 +13,7 @@ from orchestrator.containers.names import component
 from orchestrator.engine.attempt_tree import attempt_folders, clear_oddities, save_tree
 from orchestrator.engine.context import RunRecords, RunTerms, Services
 from orchestrator.engine.gating import Subject, run_gates_on
-from orchestrator.gates.gate import Finding, SetupGate, worded
+from orchestrator.gates.gate import Finding, SetupGate, word_finding
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import CandidateMade, CandidateRefused
 from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, with_section
@@ -57,7 +57,7 @@ async def make_candidate(
         # A refused candidate is not what the folder held when the attempt ended. That tree is needed later:
         # only by comparing with it can the attempt's changes be told from the user's.
         await save_tree(records, workspace, item.id, attempt)
-        fact = CandidateRefused(reason=worded(findings[0]))
+        fact = CandidateRefused(reason=word_finding(findings[0]))
     await records.journal.append(fact, task=item.id, attempt=attempt.number)
 
 

@@ -146,7 +146,7 @@ class MilestoneRunner:
         a request to cancel, or something that changes the next decision.
         """
         while not self._journal.state.cancel_requested:
-            await self._journal.changed()
+            await self._journal.wait_for_change()
             self._news.set()
         stop.stop(CANCELLED)
 

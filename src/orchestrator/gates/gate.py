@@ -38,7 +38,7 @@ class Finding:
     severity: Severity = "refusal"
 
 
-def worded(finding: Finding) -> str:
+def word_finding(finding: Finding) -> str:
     """The finding as one text, for the journal and for the next attempt's prompt."""
     match finding.rule:
         case "tree_refused":

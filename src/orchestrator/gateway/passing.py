@@ -93,7 +93,9 @@ async def pass_on(
 
 async def _stream_answer(request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
     response = web.StreamResponse(
-        status=upstream.status, reason=upstream.reason, headers=_without(upstream.headers, NOT_DOWNSTREAM)
+        status=upstream.status,
+        reason=upstream.reason,
+        headers=_remove_headers(upstream.headers, NOT_DOWNSTREAM),
     )
     await response.prepare(request)
     try:
@@ -114,7 +116,7 @@ def cut_connection(request: web.Request) -> None:
 
 
 def _upstream_headers(headers: CIMultiDictProxy[str], credential: Credential) -> CIMultiDict[str]:
-    passed = _without(headers, NOT_UPSTREAM)
+    passed = _remove_headers(headers, NOT_UPSTREAM)
     match credential.kind:
         case "api_key":
             passed["x-api-key"] = credential.value
@@ -130,7 +132,7 @@ def _upstream_headers(headers: CIMultiDictProxy[str], credential: Credential) ->
     return passed
 
 
-def _without(headers: CIMultiDictProxy[str], names: frozenset[str]) -> CIMultiDict[str]:
+def _remove_headers(headers: CIMultiDictProxy[str], names: frozenset[str]) -> CIMultiDict[str]:
     # A sender may declare further headers as its connection's own by naming them in `Connection`.
     listed = {name.strip().lower() for value in headers.getall("connection", []) for name in value.split(",")}
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in names | listed)

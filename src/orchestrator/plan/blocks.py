@@ -175,11 +175,11 @@ def _read_fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 def _dedent(lines: list[str], columns: int) -> str:
     """Remove the fence's own indentation from its content; the library's method fails on short last lines."""
     if columns:
-        lines = [_cut(line, columns) for line in lines]
+        lines = [_cut_columns(line, columns) for line in lines]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _cut(line: str, columns: int) -> str:
+def _cut_columns(line: str, columns: int) -> str:
     expanded = line.expandtabs(4) if "\t" in line[:columns] else line
     return expanded[min(columns, len(expanded) - len(expanded.lstrip(" "))) :]
 

@@ -16,7 +16,14 @@ from pathlib import Path
 from orchestrator.config import LoadedSettings
 from orchestrator.errors import OrchestratorError
 from orchestrator.preflight import environment, leftovers, repository
-from orchestrator.preflight.site import Finding, Site, open_once, refused, skipped, warned
+from orchestrator.preflight.site import (
+    Finding,
+    Site,
+    open_once,
+    report_refused,
+    report_skipped,
+    report_warning,
+)
 from orchestrator.project.catalog import RunCatalog, open_catalog
 from orchestrator.project.host import Host
 from orchestrator.state_folder import state_folder
@@ -111,13 +118,13 @@ async def _find(name: str, site: Site, findings: dict[str, Finding]) -> Finding:
         return findings[name]
     check = CHECKS[name]
     if check.after is not None and (await _find(check.after, site, findings)).status == "failed":
-        found = skipped(_MISSING[check.after])
+        found = report_skipped(_MISSING[check.after])
     else:
         try:
             found = await check.check(site)
         except OrchestratorError as error:
-            found = refused(error)
-            found = warned(found.detail, found.fix) if check.passing else found
+            found = report_refused(error)
+            found = report_warning(found.detail, found.fix) if check.passing else found
     return findings.setdefault(name, found)
 
 

@@ -17,7 +17,14 @@ from orchestrator.errors import CannotStart, CodingAgentError, EnvironmentInvali
 from orchestrator.gateway.access import VARIABLES, Scripted
 from orchestrator.gateway.sockets import check_user_folder
 from orchestrator.gateway.source import choose_model
-from orchestrator.preflight.site import Finding, Site, failed, passed, skipped, warned
+from orchestrator.preflight.site import (
+    Finding,
+    Site,
+    report_failed,
+    report_passed,
+    report_skipped,
+    report_warning,
+)
 from orchestrator.project.host import Host
 from orchestrator.state_folder import check_state_folder, state_folder
 from orchestrator.text import one_line, plain
@@ -48,18 +55,18 @@ def trust_finding(needing: Sequence[str], untrusted: Sequence[ApprovalItem]) -> 
     """Settings of the repository's file that need approval have it; without it they have no effect."""
     if untrusted:
         named = ", ".join(f"{each.key} ({each.where})" for each in untrusted)
-        return failed(f"not approved: {named}", "orchestrator trust")
+        return report_failed(f"not approved: {named}", "orchestrator trust")
     if not needing:
-        return passed("nothing in orchestrator.toml needs approval")
-    return passed(f"approved: {', '.join(needing)}")
+        return report_passed("nothing in orchestrator.toml needs approval")
+    return report_passed(f"approved: {', '.join(needing)}")
 
 
 async def check_required_files(site: Site) -> Finding:
     required = site.loaded.settings.environment.required_files
     if site.host.folder is None or not required:
-        return skipped("none are configured" if not required else "the current folder is gone")
+        return report_skipped("none are configured" if not required else "the current folder is gone")
     refuse_missing_files(site.host.folder, required)
-    return passed(", ".join(required))
+    return report_passed(", ".join(required))
 
 
 def refuse_missing_files(folder: Path, required: tuple[str, ...]) -> None:
@@ -77,10 +84,10 @@ async def run_configured_checks(site: Site) -> Finding:
     """Run each configured command on the host; the user wrote or approved it."""
     own = site.loaded.settings.environment.checks
     if site.code_folder is None or not own:
-        return skipped("none are configured" if not own else "there is no repository to run them in")
+        return report_skipped("none are configured" if not own else "there is no repository to run them in")
     for check in own:
         await _run_configured_check(site.code_folder, check)
-    return passed("; ".join(one_line(check.run, 60) for check in own))
+    return report_passed("; ".join(one_line(check.run, 60) for check in own))
 
 
 async def _run_configured_check(folder: Path, check: CheckSetting) -> None:
@@ -110,7 +117,7 @@ async def check_mounts(site: Site) -> Finding:
     """A host path must exist; the engine creates a missing volume."""
     mounts = site.loaded.settings.mounts
     if not mounts:
-        return skipped("none are configured")
+        return report_skipped("none are configured")
     for mount in mounts:
         if not mount.is_volume and not Path(mount.source).exists():
             raise EnvironmentInvalid(
@@ -118,12 +125,12 @@ async def check_mounts(site: Site) -> Finding:
                 where="mounts",
                 hint=f"Create it (mkdir -p {shlex.quote(mount.source)}), or change the setting.",
             )
-    return passed(", ".join(f"{mount.source} at {mount.target}" for mount in mounts))
+    return report_passed(", ".join(f"{mount.source} at {mount.target}" for mount in mounts))
 
 
 async def check_engine(site: Site) -> Finding:
     info = await (await site.engine()).info()
-    return passed(f"{info.name} {info.version} at {info.endpoint}")
+    return report_passed(f"{info.name} {info.version} at {info.endpoint}")
 
 
 async def check_image(site: Site) -> Finding:
@@ -133,14 +140,14 @@ async def check_image(site: Site) -> Finding:
 
 def image_finding(name: str, digest: str | None) -> Finding:
     if digest is None:
-        return failed(f"there is no image {name}", "orchestrator image build")
-    return passed(f"{name} ({digest.removeprefix('sha256:')[:12]})")
+        return report_failed(f"there is no image {name}", "orchestrator image build")
+    return report_passed(f"{name} ({digest.removeprefix('sha256:')[:12]})")
 
 
 async def check_agent(site: Site) -> Finding:
     agent = site.loaded.settings.agent
     program = site.host.agent_driver(agent.name).program(agent.command)
-    return passed(f"{agent.name}: {program}" if program else agent.name)
+    return report_passed(f"{agent.name}: {program}" if program else agent.name)
 
 
 async def check_credential(site: Site) -> Finding:
@@ -152,11 +159,11 @@ async def check_credential(site: Site) -> Finding:
     except OrchestratorError as error:
         if driver.needs_model:
             raise
-        return warned(f"none; the agent {driver.name} does not need one", error.hint)
+        return report_warning(f"none; the agent {driver.name} does not need one", error.hint)
     if isinstance(model, Scripted):
-        return passed(f"not needed: the model is the script {model.path}")
+        return report_passed(f"not needed: the model is the script {model.path}")
     variable = VARIABLES[model.credential.kind]
-    return passed(f"{variable} is in the environment, for {model.upstream}")
+    return report_passed(f"{variable} is in the environment, for {model.upstream}")
 
 
 async def check_state(site: Site) -> Finding:
@@ -164,12 +171,12 @@ async def check_state(site: Site) -> Finding:
     check_state_folder(path, outside=site.code_folder)
     made = _nearest_existing(path)
     if made == path:
-        return passed(str(path))
+        return report_passed(str(path))
     if not (made.is_dir() and os.access(made, os.W_OK | os.X_OK)):
-        return failed(
+        return report_failed(
             f"{path} cannot be created in {made}", "Set XDG_STATE_HOME to a folder that you can write to."
         )
-    return passed(f"{path} (the first run creates it)")
+    return report_passed(f"{path} (the first run creates it)")
 
 
 async def check_disk_space(site: Site) -> Finding:
@@ -196,11 +203,11 @@ def refuse_full_disk(free_bytes: int, folder: Path) -> None:
 
 def disk_finding(free_bytes: int, where: str) -> Finding:
     detail = f"{free_bytes / 1e9:.1f} GB free at {where}"
-    return warned(detail, FREE_SOME) if free_bytes < FREE_BYTES_WARNING else passed(detail)
+    return report_warning(detail, FREE_SOME) if free_bytes < FREE_BYTES_WARNING else report_passed(detail)
 
 
 async def check_sockets(_site: Site) -> Finding:
-    return passed(str(check_user_folder()))
+    return report_passed(str(check_user_folder()))
 
 
 async def check_proxy(site: Site) -> Finding:
@@ -211,9 +218,9 @@ def proxy_finding(environ: Mapping[str, str]) -> Finding:
     """Warns of a password in the address of a proxy: such an address is a secret."""
     names = [name for name in PROXY_VARIABLES if _has_password(environ.get(name, ""))]
     if not names:
-        return passed("no proxy address contains a password")
+        return report_passed("no proxy address contains a password")
     detail = f"{', '.join(names)} contains a password, so it is not passed to the image build"
-    return warned(detail, "Use a proxy that needs no password, for example one on this machine.")
+    return report_warning(detail, "Use a proxy that needs no password, for example one on this machine.")
 
 
 def _has_password(address: str) -> bool:
@@ -228,12 +235,12 @@ async def check_program(site: Site) -> Finding:
     settings = site.loaded.settings
     driver = site.host.agent_driver(settings.agent.name)
     if not driver.takes_command:
-        return skipped("only for agents with a configured program")
+        return report_skipped("only for agents with a configured program")
     program = driver.program(settings.agent.command)
     if "/" in program:
         found = _is_program(site.host.current_folder() / program, program)
     elif site.probe is None:
-        return skipped(f"a run checks that the image has {program}")
+        return report_skipped(f"a run checks that the image has {program}")
     else:
         found = await _is_in_image(await site.engine(), site.probe, program)
     if not found:
@@ -242,7 +249,7 @@ async def check_program(site: Site) -> Finding:
             where="code folder" if "/" in program else settings.image.name,
             hint="Set another program (--agent-command, agent.command), or an image that has this one.",
         )
-    return passed(program)
+    return report_passed(program)
 
 
 def _is_program(path: Path, program: str) -> bool:

@@ -19,7 +19,7 @@ from orchestrator.containers.base import (
 )
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.gates.setup_image import LABEL_SETUP, REPOSITORY
-from orchestrator.preflight.site import Finding, Site, passed
+from orchestrator.preflight.site import Finding, Site, report_passed
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.locks import RunLock
 from orchestrator.project.project import Project
@@ -61,7 +61,7 @@ async def check_living_containers(site: Site) -> Finding:
     await refuse_living_containers(
         await site.engine(), folder, run=site.planned.run if site.planned is not None else None
     )
-    return passed("no other container works in this folder")
+    return report_passed("no other container works in this folder")
 
 
 async def refuse_living_containers(engine: ContainerEngine, folder: Path, *, run: str | None) -> None:
@@ -95,7 +95,7 @@ async def remove_unrecorded(project: Project, *, besides: str) -> None:
     starting the run right now: it holds the run's lock until after the first fact. So the lock is taken
     first, and then the journal is asked once more.
     """
-    for run in project.catalog.unrecorded():
+    for run in project.catalog.list_unrecorded():
         folder = project.catalog.folder(run)
         if run == besides or not _is_start_in(project, folder):
             continue

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.errors import EnvironmentInvalid
-from orchestrator.preflight.site import Finding, PlannedRun, Site, passed, warned
+from orchestrator.preflight.site import Finding, PlannedRun, Site, report_passed, report_warning
 from orchestrator.project.catalog import finished_commits
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import is_unfinished
@@ -12,7 +12,7 @@ from orchestrator.workspace.workspace import Workspace
 
 async def check_repository(site: Site) -> Finding:
     await site.inspected()
-    return passed(str(site.host.folder))
+    return report_passed(str(site.host.folder))
 
 
 async def check_owner(site: Site) -> Finding:
@@ -22,9 +22,9 @@ async def check_owner(site: Site) -> Finding:
 def owner_finding(uid: int) -> Finding:
     """The agent runs as the owner of the code folder."""
     if uid != 0:
-        return passed(f"agent and gates run as user {uid}, who owns the folder")
+        return report_passed(f"agent and gates run as user {uid}, who owns the folder")
     detail = "root owns the folder, so agent and gates run as root in their containers (with IS_SANDBOX=1)"
-    return warned(detail, "Give the folder to another user: chown -R USER .")
+    return report_warning(detail, "Give the folder to another user: chown -R USER .")
 
 
 async def check_signing(site: Site) -> Finding:
@@ -33,9 +33,9 @@ async def check_signing(site: Site) -> Finding:
 
 def signing_finding(*, signs: bool) -> Finding:
     if not signs:
-        return passed("your git does not sign commits")
+        return report_passed("your git does not sign commits")
     detail = "your git signs commits (commit.gpgSign), but the commits of a run are not signed"
-    return warned(detail, "Sign the merge: git merge --no-ff -S BRANCH")
+    return report_warning(detail, "Sign the merge: git merge --no-ff -S BRANCH")
 
 
 async def check_git_settings(site: Site) -> Finding:
@@ -45,16 +45,18 @@ async def check_git_settings(site: Site) -> Finding:
 def git_settings_finding(pointing: Sequence[str]) -> Finding:
     """Settings of the user's git that name a file which an agent can write."""
     if not pointing:
-        return passed("no git setting names a file in the code folder")
+        return report_passed("no git setting names a file in the code folder")
     detail = f"git settings name files in the code folder, where an agent can write: {'; '.join(pointing)}"
-    return warned(detail, "Remove each (git config --unset NAME), or let it name a file outside the folder.")
+    return report_warning(
+        detail, "Remove each (git config --unset NAME), or let it name a file outside the folder."
+    )
 
 
 async def check_branch(site: Site) -> Finding:
     """Whether the run can work on its branch; without a plan, the branch of HEAD."""
     workspace = await site.workspace()
     if site.planned is None:
-        return passed(f"HEAD is on {(await workspace.user.head()).branch or 'a detached commit'}")
+        return report_passed(f"HEAD is on {(await workspace.user.head()).branch or 'a detached commit'}")
     return await _check_planned_branch(workspace, site.planned)
 
 
@@ -66,7 +68,7 @@ async def _check_planned_branch(workspace: Workspace, planned: PlannedRun) -> Fi
             where=str(workspace.tree.folder),
             hint=f"Create it again at its last commit, or start over: orchestrator run --new {planned.plan}",
         )
-    return passed(planned.branch)
+    return report_passed(planned.branch)
 
 
 async def check_foreign_work(site: Site) -> Finding:
@@ -82,7 +84,7 @@ async def check_foreign_work(site: Site) -> Finding:
             where=str(workspace.tree.folder),
             hint=f"Finish it: orchestrator resume {record.run}, or stop it: orchestrator cancel {record.run}",
         )
-    return passed("HEAD contains no commits of an unfinished run")
+    return report_passed("HEAD contains no commits of an unfinished run")
 
 
 async def find_runs_below_head(workspace: Workspace, records: Sequence[RunState]) -> list[RunState]:
@@ -98,10 +100,10 @@ async def check_changes(site: Site) -> Finding:
     """
     workspace, planned = await site.workspace(), site.planned
     if planned is not None and planned.earlier is not None and planned.earlier.branch_ready:
-        return passed("changes made since the last attempt will be committed in your name")
+        return report_passed("changes made since the last attempt will be committed in your name")
     await workspace.user.check_files()
     if planned is not None and commits_changes_first(planned):
-        return passed("uncommitted changes will be committed first, in your name")
+        return report_passed("uncommitted changes will be committed first, in your name")
     dirty = await workspace.user.dirty_paths(planned.untracked if planned is not None else frozenset())
     if dirty:
         more = f" and {len(dirty) - 3} more" if len(dirty) > 3 else ""
@@ -110,7 +112,7 @@ async def check_changes(site: Site) -> Finding:
             where=str(workspace.tree.folder),
             hint="Commit or stash them (git stash -u), or let the run commit them first: --allow-dirty",
         )
-    return passed("everything is committed")
+    return report_passed("everything is committed")
 
 
 def commits_changes_first(planned: PlannedRun) -> bool:

@@ -73,26 +73,26 @@ def open_once(open_it: Callable[[], Coroutine[Any, Any, T]]) -> Opener[T]:
     return cache(lambda: asyncio.create_task(open_it()))
 
 
-def passed(detail: str) -> Finding:
+def report_passed(detail: str) -> Finding:
     return Finding(status="ok", detail=detail)
 
 
-def skipped(detail: str) -> Finding:
+def report_skipped(detail: str) -> Finding:
     return Finding(status="skipped", detail=detail)
 
 
-def warned(detail: str, fix: str | None) -> Finding:
+def report_warning(detail: str, fix: str | None) -> Finding:
     return Finding(status="warning", detail=detail, fix=fix)
 
 
-def failed(detail: str, fix: str) -> Finding:
+def report_failed(detail: str, fix: str) -> Finding:
     return Finding(status="failed", detail=detail, fix=fix)
 
 
-def refused(error: OrchestratorError) -> Finding:
+def report_refused(error: OrchestratorError) -> Finding:
     """The finding with the same words as the error with which `run` ends."""
     where = f"{error.where}: " if error.where else ""
-    return failed(f"{where}{error.what}", error.hint or _SUPPORTED)
+    return report_failed(f"{where}{error.what}", error.hint or _SUPPORTED)
 
 
 _SUPPORTED = "Choose another repository; docs/repository.md lists what is supported."

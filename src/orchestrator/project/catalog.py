@@ -109,7 +109,7 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
     def folder(self, run: str) -> RunFolder:
         return RunFolder(root=self.state / "runs" / run)
 
-    def unrecorded(self) -> list[str]:
+    def list_unrecorded(self) -> list[str]:
         """Runs with a folder but without a fact: their start was killed, or is in progress."""
         folders = self.state / "runs"
         named = {entry.name for entry in folders.iterdir()} if folders.is_dir() else set()

@@ -85,7 +85,7 @@ class RunJournal:
         """Fold what other processes have appended: every fact stored before this call is in the state."""
         await self._journal.read(lambda facts: RunTransaction(facts, self.state), seen=self._take_over)
 
-    async def changed(self) -> None:
+    async def wait_for_change(self) -> None:
         """Returns once a fact of another process was folded, at the earliest since this returned last.
 
         A read that fails is tried again after the poll interval. If it ended the waiting, a request to cancel

@@ -60,7 +60,7 @@ def _base_notes(base: tuple[BaseChecked, ...]) -> str:
         "already_green": "passes already",
         "absent": "cannot run yet: what it needs is not there",
     }
-    lines = [f"{words[check.before]}:\n{_fenced(check.command)}" for check in base]
+    lines = [f"{words[check.before]}:\n{_fence(check.command)}" for check in base]
     return _chapter("How the task is checked, and how that stands before your work", "\n".join(lines))
 
 
@@ -93,12 +93,12 @@ def _evidence(previous: AttemptState | None) -> str:
 
 def _failed_gate(gate: GateEnded) -> str:
     return (
-        f"This command failed with exit code {gate.exit_code}:\n{_fenced(gate.command)}"
-        f"\nThe end of its output:\n{_fenced(gate.tail)}"
+        f"This command failed with exit code {gate.exit_code}:\n{_fence(gate.command)}"
+        f"\nThe end of its output:\n{_fence(gate.tail)}"
     )
 
 
-def _fenced(text: str) -> str:
+def _fence(text: str) -> str:
     """The text in a code fence that is longer than any run of backticks in it, so that it cannot end the
     fence."""
     longest = max(map(len, re.findall("`+", text)), default=0)

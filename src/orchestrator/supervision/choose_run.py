@@ -70,7 +70,7 @@ def choose_run(
     Raises UsageError if a selected task depends on one that is neither finished nor selected, or if an
     unfinished run of this plan has other tasks.
     """
-    if not _wanted(plan, selection):
+    if not _select_wanted(plan, selection):
         raise UsageError(
             f"no task is selected: --only {', '.join(selection.only)} comes before --from {selection.first}",
             where=plan.path,
@@ -96,7 +96,7 @@ def _new_run(
     on_branch: frozenset[str],
     replaces: RunState | None,
 ) -> NewRun:
-    wanted = _wanted(plan, selection)
+    wanted = _select_wanted(plan, selection)
     # Tasks that the user names are done again, although an earlier run has done them.
     redone = wanted if selection.only or selection.from_scratch else frozenset[str]()
     earlier = {task.id: earlier_commit(records, task.id, task.hash, on_branch) for task in plan.tasks}
@@ -111,7 +111,7 @@ def _new_run(
     return NewRun(selected=selected, imported=imported, skipped=skipped, replaces=replaces)
 
 
-def _wanted(plan: Plan, selection: Selection) -> frozenset[str]:
+def _select_wanted(plan: Plan, selection: Selection) -> frozenset[str]:
     ids = [task.id for task in plan.tasks]
     if selection.first is not None:
         ids = ids[ids.index(selection.first) :]
@@ -119,7 +119,7 @@ def _wanted(plan: Plan, selection: Selection) -> frozenset[str]:
 
 
 def _resume(latest: RunState, plan: Plan, selection: Selection) -> Choice:
-    chosen = tuple(task.id for task in plan.tasks if task.id in _wanted(plan, selection))
+    chosen = tuple(task.id for task in plan.tasks if task.id in _select_wanted(plan, selection))
     if selection.is_partial and latest.options.only != chosen:
         raise UsageError(
             f"run {latest.run} of this plan is not finished",

@@ -135,7 +135,7 @@ def attempt_verdict(
             return AttemptVerdict(status="interrupted", reason="another program removed the container")
         # An agent that had reported its outcome before the refusal has done its work: the outcome counts.
         case Refused(limit=limit) if not isinstance(outcome, Outcome):
-            return _parked(limit)
+            return _verdict_of_limit(limit)
         case OverOutput():
             return AttemptVerdict(status="failed", reason="the agent printed more than limits.output_bytes")
         case OverTime():
@@ -151,7 +151,7 @@ def attempt_verdict(
             assert_never(never)
 
 
-def _parked(limit: Limit) -> AttemptVerdict:
+def _verdict_of_limit(limit: Limit) -> AttemptVerdict:
     until = None if limit.until is None else _time_text(limit.until)
     what = "credential refused" if limit.kind == "credential_refused" else limit.kind.replace("_", " ")
     return AttemptVerdict(status="parked", reason=f"{what}: {one_line(limit.detail, 300)}", until=until)

@@ -90,13 +90,13 @@ class Work(Struct, frozen=True, kw_only=True):
 
     def _after_build(self, name: str, checks: tuple[str, ...]) -> tuple[Gate, ...]:
         build = self.build if checks else ()
-        return (*_numbered(BUILD, build), *_numbered(name, checks))
+        return (*_number_gates(BUILD, build), *_number_gates(name, checks))
 
 
 BUILD = "build"
 
 
-def _numbered(name: str, commands: tuple[str, ...]) -> tuple[Gate, ...]:
+def _number_gates(name: str, commands: tuple[str, ...]) -> tuple[Gate, ...]:
     return tuple(Gate(f"{name}-{number}", command) for number, command in enumerate(commands, 1))
 
 

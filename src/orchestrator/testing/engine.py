@@ -183,7 +183,7 @@ class FakeEngine:
 
     async def start(self, container: str) -> None:
         with self._request(f"start the container {short(container)}"):
-            found = self._found(container)
+            found = self._require_container(container)
             found.status, found.started_at = "running", self._time()
             found.main = self._begin(found, found.spec.command or KEEP_ALIVE, _Log(found).write, is_main=True)
             found.main.task.add_done_callback(lambda _: self._end(found))
@@ -203,7 +203,7 @@ class FakeEngine:
     async def wait(self, container: str) -> ContainerState:
         doing = f"wait for the container {short(container)}"
         with self._request(doing):
-            found = self._found(container)
+            found = self._require_container(container)
             while found.status == "running":
                 await found.changed.wait()
                 self._check_is_there(found)
@@ -224,7 +224,7 @@ class FakeEngine:
     async def logs(self, container: str, *, follow: bool) -> AsyncGenerator[LogChunk, None]:
         given = 0
         with self._request(f"read the output of the container {short(container)}"):
-            found = self._found(container)
+            found = self._require_container(container)
             while True:
                 for chunk in found.log[given:]:
                     given += 1
@@ -250,7 +250,7 @@ class FakeEngine:
         execution = Execution(container=container, argv=tuple(argv), output_limit=output_limit)
         output = Output(output_limit, printed)
         with self._request(f"run {argv[0]} in the container {short(container)}"):
-            found = self._found(container)
+            found = self._require_container(container)
             if found.status != "running":
                 raise _Refused(f"container {found.id} is not running")
             running = self._begin(found, argv, output.add, stdin=stdin, env=env or {})
@@ -269,13 +269,13 @@ class FakeEngine:
 
     async def put_archive(self, container: str, path: str, tar: Path) -> None:
         with self._request(f"copy into the container {short(container)}"):
-            await asyncio.to_thread(_unpack, tar, self._found(container).path(path))
+            await asyncio.to_thread(_unpack, tar, self._require_container(container).path(path))
 
     async def commit(
         self, container: str, *, name: str, labels: Mapping[str, str], env: Mapping[str, str]
     ) -> str:
         with self._request(f"make an image of the container {short(container)}"):
-            found = self._found(container)
+            found = self._require_container(container)
             image = self._new_image(name, found.image)
             shutil.copytree(found.base / "layer", image.files, symlinks=True, dirs_exist_ok=True)
             image.labels = {**found.image.labels, **found.spec.labels, **labels}
@@ -287,7 +287,7 @@ class FakeEngine:
 
     async def remove_from_outside(self, container: str) -> None:
         """Remove a container as another program would; requests that wait for it fail."""
-        await self._remove(self._found(container))
+        await self._remove(self._require_container(container))
 
     @contextmanager
     def _request(self, doing: str) -> Iterator[None]:
@@ -307,7 +307,7 @@ class FakeEngine:
         known = self._containers.values()
         return next((each for each in known if wanted in (each.id, each.spec.name)), None)
 
-    def _found(self, wanted: str) -> _Container:
+    def _require_container(self, wanted: str) -> _Container:
         found = self._find(wanted)
         if found is None:
             raise _Refused(f"No such container: {wanted}")
