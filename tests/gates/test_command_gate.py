@@ -184,7 +184,7 @@ async def test_output_that_is_not_utf_8_is_kept_as_text(gates: Gates) -> None:
     (result,) = await gates.run(r"printf 'a\xff\xfeb\0c\033[31m\n'; false")
     assert result.evidence.verdict == "fail"
     assert result.output == "a\ufffd\ufffdb\0c\x1b[31m\n"
-    assert tail(result.output) == "a\ufffd\ufffdbc[31m\n"
+    assert tail(result.output) == "a\ufffd\ufffdbc\n"
 
 
 async def test_a_large_output_is_stored_whole_with_its_hash(gates: Gates) -> None:
