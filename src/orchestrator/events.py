@@ -81,7 +81,7 @@ class UsageReported(Struct, frozen=True, kw_only=True):
 LimitKind = Literal["usage_limit", "rate_limit", "overloaded", "billing", "credential_refused"]
 
 
-class Limit(Struct, frozen=True, kw_only=True):
+class ProviderRefusal(Struct, frozen=True, kw_only=True):
     """The provider of the model refuses requests; `until` is in seconds since the epoch."""
 
     kind: LimitKind
@@ -113,7 +113,15 @@ class Unknown(Struct, frozen=True, kw_only=True):
 
 
 AgentEvent = (
-    SessionStarted | Text | ToolCall | ToolResult | UsageReported | Limit | Finished | AgentFault | Unknown
+    SessionStarted
+    | Text
+    | ToolCall
+    | ToolResult
+    | UsageReported
+    | ProviderRefusal
+    | Finished
+    | AgentFault
+    | Unknown
 )
 
 

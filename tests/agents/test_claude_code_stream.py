@@ -15,7 +15,7 @@ from orchestrator.events import (
     AgentFault,
     Finished,
     InvalidOutcome,
-    Limit,
+    ProviderRefusal,
     SessionStarted,
     Text,
     ToolCall,
@@ -47,7 +47,7 @@ def in_short(event: AgentEvent) -> str:
                 f"{used.input_tokens} {used.output_tokens} {used.cache_write_tokens} {used.cache_read_tokens}"
             )
             return f"used {tokens} ${used.cost_usd:.6f}"
-        case Limit():
+        case ProviderRefusal():
             return f"limit {event.kind} {event.until}: {event.detail}"
         case AgentFault():
             return f"fault {event.detail}"
@@ -356,7 +356,7 @@ def test_subtype_and_text_decide_nothing() -> None:
 def test_a_usage_limit_says_until_when(resets_at: object, until: float | None) -> None:
     info = {"status": "rejected", "rateLimitType": "seven_day", "resetsAt": resets_at}
     seen = events([line(type="rate_limit_event", rate_limit_info=info)])
-    assert seen == [Limit(kind="usage_limit", detail="seven_day", until=until)]
+    assert seen == [ProviderRefusal(kind="usage_limit", detail="seven_day", until=until)]
 
 
 @pytest.mark.parametrize(

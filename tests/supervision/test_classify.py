@@ -11,8 +11,8 @@ from orchestrator.events import (
     AgentFault,
     Finished,
     InvalidOutcome,
-    Limit,
     Outcome,
+    ProviderRefusal,
     SessionStarted,
     Text,
     ToolCall,
@@ -39,8 +39,8 @@ from orchestrator.supervision.classify import (
 NOTHING = AgentReport()
 FINE = AgentReport(finished=Finished(is_error=False), tool_calls=3)
 ERROR = AgentReport(finished=Finished(is_error=True, detail="API Error"))
-REFUSED = AgentReport(limit=Limit(kind="credential_refused", detail="401"))
-SPENT = AgentReport(limit=Limit(kind="usage_limit", detail="resets at 5pm", until=1735689600.0))
+REFUSED = AgentReport(limit=ProviderRefusal(kind="credential_refused", detail="401"))
+SPENT = AgentReport(limit=ProviderRefusal(kind="usage_limit", detail="resets at 5pm", until=1735689600.0))
 
 COMPLETED = Outcome(status="completed", summary="done")
 FAILED = Outcome(status="failed", summary="it cannot be done")
@@ -141,7 +141,7 @@ def test_a_usage_limit_says_until_when() -> None:
 
 @pytest.mark.parametrize("until", [float("inf"), float("-inf"), float("nan"), 1e300, -1e300])
 def test_an_impossible_time_is_left_out(until: float) -> None:
-    report = AgentReport(limit=Limit(kind="usage_limit", detail="", until=until))
+    report = AgentReport(limit=ProviderRefusal(kind="usage_limit", detail="", until=until))
     assert verdict(report, BAD, None).until is None
 
 
@@ -203,7 +203,7 @@ def test_a_report_counts_calls_and_usage_and_keeps_the_last_result() -> None:
     ],
 )
 def test_only_limits_that_last_are_kept(kind: str, parks: bool) -> None:
-    assert (after(Limit(kind=kind, detail="x")).limit is not None) == parks  # type: ignore[arg-type]
+    assert (after(ProviderRefusal(kind=kind, detail="x")).limit is not None) == parks  # type: ignore[arg-type]
 
 
 ANY_OUTCOME = st.sampled_from([None, INVALID, COMPLETED, FAILED, ASKS])

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.agents.conformance import CHECKS, parse_lines
-from orchestrator.events import Limit, Text, ToolCall
+from orchestrator.events import ProviderRefusal, Text, ToolCall
 from orchestrator.testing.agent import ScriptedAgent
 
 
@@ -21,7 +21,7 @@ def test_its_lines_become_events() -> None:
     ]
     assert parse_lines(ScriptedAgent(), lines) == (
         ToolCall(id="", name="Write", summary="a.txt"),
-        Limit(kind="usage_limit", detail="the provider says usage_limit", until=1_800_000_000),
+        ProviderRefusal(kind="usage_limit", detail="the provider says usage_limit", until=1_800_000_000),
         Text(text="plain words"),
         Text(text='{"limit": "unheard of", "until": null}'),
     )

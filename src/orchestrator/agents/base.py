@@ -9,7 +9,7 @@ Rules for the reader of its events:
 * A stream without any `Finished` says "not completed" for drivers with a native outcome, at exit code 0 too.
   Drivers with a translated outcome never send `Finished`: exit code and outcome file speak for them.
 * `Finished.is_error` is never success, whatever outcome or exit code comes with it.
-* `Limit` and `AgentFault` are signs, not ends, and may repeat: the CLI may retry and then finish well.
+* `ProviderRefusal` and `AgentFault` are signs, not ends, and may repeat: the CLI may retry, then finish well.
   Only `credential_refused` never resolves itself.
 """
 

@@ -22,8 +22,8 @@ from orchestrator.events import (
     AgentEvent,
     AgentFault,
     Finished,
-    Limit,
     LimitKind,
+    ProviderRefusal,
     SessionStarted,
     Text,
     ToolCall,
@@ -186,7 +186,7 @@ def _api_error(entry: _Entry) -> list[AgentEvent]:
     kind = _limit_kind(entry)
     if kind is None:
         return [AgentFault(detail=detail)]
-    return [Limit(kind=kind, detail=detail, until=_resets_at(_mapping(entry, "api_error_params")))]
+    return [ProviderRefusal(kind=kind, detail=detail, until=_resets_at(_mapping(entry, "api_error_params")))]
 
 
 def _api_retry(entry: _Entry) -> list[AgentEvent]:
@@ -195,7 +195,7 @@ def _api_retry(entry: _Entry) -> list[AgentEvent]:
     tries = f"attempt {_count(entry.get('attempt'))} of {_count(entry.get('max_retries'))}"
     detail = one_line(f"the model {answer} ({_string(entry, 'error') or 'unknown'}), {tries}", _DETAIL_WIDTH)
     kind = _limit_kind(entry)
-    return [AgentFault(detail=detail) if kind is None else Limit(kind=kind, detail=detail)]
+    return [AgentFault(detail=detail) if kind is None else ProviderRefusal(kind=kind, detail=detail)]
 
 
 def _usage_limit(entry: _Entry) -> list[AgentEvent]:
@@ -203,7 +203,7 @@ def _usage_limit(entry: _Entry) -> list[AgentEvent]:
     if info.get("status") != "rejected":
         return []
     detail = one_line(_string(info, "rateLimitType") or "usage limit", _DETAIL_WIDTH)
-    return [Limit(kind="usage_limit", detail=detail, until=_resets_at(entry))]
+    return [ProviderRefusal(kind="usage_limit", detail=detail, until=_resets_at(entry))]
 
 
 def _result(entry: _Entry) -> list[AgentEvent]:

@@ -165,7 +165,7 @@ class Agent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class RunLimits:
     attempts: int = setting(
         3,
         whole(1, 1000),
@@ -344,7 +344,7 @@ class Gateway:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     agent: Agent = Agent()
-    limits: Limits = Limits()
+    limits: RunLimits = RunLimits()
     image: Image = Image()
     container: Container = Container()
     mounts: tuple[MountSetting, ...] = setting(

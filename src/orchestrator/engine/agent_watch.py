@@ -11,13 +11,13 @@ from pathlib import Path
 
 from orchestrator.agents.base import Parser
 from orchestrator.clock import Clock
-from orchestrator.config.settings import Limits
+from orchestrator.config.settings import RunLimits
 from orchestrator.containers import logs
 from orchestrator.containers.base import ContainerEngine, ContainerState
 from orchestrator.engine.agent_output import AgentOutputRecorder
 from orchestrator.engine.context import Services
 from orchestrator.errors import CodingAgentError
-from orchestrator.events import Limit
+from orchestrator.events import ProviderRefusal
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.classify import (
@@ -55,7 +55,7 @@ class LiveAttempt:
 
 
 async def follow(
-    services: Services, live: LiveAttempt, limits: Limits, recorder: AgentOutputRecorder | None
+    services: Services, live: LiveAttempt, limits: RunLimits, recorder: AgentOutputRecorder | None
 ) -> Ended:
     """Read the agent's output until the container has ended; the container stays.
 
@@ -128,7 +128,7 @@ class _OutputReader:
             self.report = self.report.after(event)
             if self._recorder is not None:
                 await self._recorder.record(event)
-            if isinstance(event, Limit) and event.kind in PARKING_LIMITS:
+            if isinstance(event, ProviderRefusal) and event.kind in PARKING_LIMITS:
                 self.refused.set()
 
 

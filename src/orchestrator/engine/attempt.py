@@ -24,7 +24,7 @@ from pathlib import Path
 from orchestrator.agents.base import OUTCOME_FILE, AgentDriver, Launch, LaunchRequest, Session
 from orchestrator.agents.outcomes import read_outcome_file
 from orchestrator.config import REPOSITORY_FILE
-from orchestrator.config.settings import Limits
+from orchestrator.config.settings import RunLimits
 from orchestrator.containers.base import ContainerSpec
 from orchestrator.containers.start import remove_container, start_container
 from orchestrator.engine.agent_output import AgentOutputRecorder
@@ -188,7 +188,7 @@ async def interrupt(
     live = LiveAttempt(task=task, state=attempt, folders=folders, container=attempt.start.container)
     try:
         await kill(services.engine, live.container)
-        report = (await follow(services, live, Limits(), None)).report
+        report = (await follow(services, live, RunLimits(), None)).report
     except CodingAgentError:
         # Without the engine, the end is recorded from the output that was stored before.
         report = await asyncio.to_thread(replay, services.driver.parser(), folders.transcript)
@@ -261,7 +261,7 @@ async def _append_end(
 
 
 async def _follow_and_record_output(
-    services: Services, records: RunRecords, limits: Limits, live: LiveAttempt
+    services: Services, records: RunRecords, limits: RunLimits, live: LiveAttempt
 ) -> Ended:
     recorder = AgentOutputRecorder(
         lambda body: records.journal.append(body, task=live.task, attempt=live.state.number),

@@ -9,8 +9,8 @@ from orchestrator.events import (
     AgentFault,
     Finished,
     InvalidOutcome,
-    Limit,
     Outcome,
+    ProviderRefusal,
     SessionStarted,
     Text,
     ToolCall,
@@ -31,7 +31,7 @@ class AgentReport:
     """The sum of an agent's events."""
 
     finished: Finished | None = None
-    limit: Limit | None = None
+    limit: ProviderRefusal | None = None
     """The last reported limit of a kind that ends an attempt."""
     fault: str | None = None
     tool_calls: int = 0
@@ -41,7 +41,7 @@ class AgentReport:
         match event:
             case Finished():
                 return replace(self, finished=event)
-            case Limit() if event.kind in PARKING_LIMITS:
+            case ProviderRefusal() if event.kind in PARKING_LIMITS:
                 return replace(self, limit=event)
             case AgentFault():
                 return replace(self, fault=event.detail)
@@ -49,7 +49,7 @@ class AgentReport:
                 return replace(self, tool_calls=self.tool_calls + 1)
             case UsageReported():
                 return replace(self, usage=self.usage + event.usage)
-            case SessionStarted() | Text() | ToolResult() | Unknown() | Limit():
+            case SessionStarted() | Text() | ToolResult() | Unknown() | ProviderRefusal():
                 return self
 
 
@@ -72,7 +72,7 @@ class OutOfMemory:
 class Refused:
     """The provider refuses the agent's requests. The agent may have reported an outcome before."""
 
-    limit: Limit
+    limit: ProviderRefusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def attempt_verdict(
             assert_never(never)
 
 
-def _verdict_of_limit(limit: Limit) -> AttemptVerdict:
+def _verdict_of_limit(limit: ProviderRefusal) -> AttemptVerdict:
     until = None if limit.until is None else _time_text(limit.until)
     what = "credential refused" if limit.kind == "credential_refused" else limit.kind.replace("_", " ")
     return AttemptVerdict(status="parked", reason=f"{what}: {one_line(limit.detail, 300)}", until=until)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from orchestrator.agents.base import Capabilities, Launch, LaunchRequest
 from orchestrator.agents.command import attempt_env
 from orchestrator.agents.json_object import decode_object
-from orchestrator.events import AgentEvent, Limit, LimitKind, Text, ToolCall
+from orchestrator.events import AgentEvent, LimitKind, ProviderRefusal, Text, ToolCall
 from orchestrator.testing.processes import OutOfMemory, Process
 from orchestrator.text import one_line, plain
 
@@ -172,7 +172,7 @@ class ScriptedParser:
                 "limit": "usage_limit" | "billing" | "credential_refused" as kind,
                 "until": int() | float() | None as until,
             }:
-                return (Limit(kind=kind, detail=f"the provider says {kind}", until=until),)
+                return (ProviderRefusal(kind=kind, detail=f"the provider says {kind}", until=until),)
             case _:
                 return (Text(text=plain(line.decode("utf-8", "replace"))),)
 
