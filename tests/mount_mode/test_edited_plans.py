@@ -129,7 +129,7 @@ def test_a_ticked_task_is_accepted_as_done_and_not_started(scene: Scene) -> None
     [
         (("--keep", "9"), "task 9 of run"),
         (("--redo", "2"), "task 2 of run"),
-        (("--keep", "1", "--redo", "1"), "to be kept and to be done again"),
+        (("--keep", "1", "--redo", "1"), "both kept and redone"),
     ],
 )
 def test_keep_and_redo_refuse_tasks_that_they_do_not_fit(
@@ -160,7 +160,7 @@ def test_a_plan_that_an_attempt_changed_is_not_used_and_reported(scene: Scene) -
     done = resume(scene)
     assert done.exit_code == 1
     assert done.of("plan_taken") == []
-    assert any("plan.md is not the plan of this run" in event["text"] for event in done.of("notice"))
+    assert any("plan.md differs from this run's plan" in event["text"] for event in done.of("notice"))
     edit(scene, "# Milestone 1", "# Milestone 2")
     mine = resume(scene)
     assert (mine.exit_code, len(mine.of("plan_taken"))) == (0, 1), mine
