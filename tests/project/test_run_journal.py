@@ -111,7 +111,7 @@ async def test_a_refresh_folds_what_others_appended(
 
 
 async def test_a_change_is_a_fact_of_another_process(run: RunJournal, other: Journal) -> None:
-    changed = asyncio.create_task(run.changed())
+    changed = asyncio.create_task(run.wait_for_change())
     await run.append(Notice(text="mine"))
     await asyncio.sleep(0.05)
     assert not changed.done()
@@ -123,9 +123,9 @@ async def test_a_change_is_a_fact_of_another_process(run: RunJournal, other: Jou
 async def test_a_change_that_an_append_has_folded_is_reported_once(run: RunJournal, other: Journal) -> None:
     await other.append("r", CancelRequested())
     await run.append(Notice(text="mine"))
-    await asyncio.wait_for(run.changed(), 20)
+    await asyncio.wait_for(run.wait_for_change(), 20)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(run.changed(), 0.1)
+        await asyncio.wait_for(run.wait_for_change(), 0.1)
 
 
 async def test_a_read_that_fails_is_tried_again(
@@ -143,7 +143,7 @@ async def test_a_read_that_fails_is_tried_again(
     monkeypatch.setattr(reader, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(JournalReader, "data_version", fail_at_first)
-    changed = asyncio.create_task(run.changed())
+    changed = asyncio.create_task(run.wait_for_change())
     await asyncio.sleep(0.05)
     await other.append("r", CancelRequested())
     await asyncio.wait_for(changed, 20)

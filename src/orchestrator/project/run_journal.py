@@ -46,7 +46,7 @@ class RunJournal:
         self._journal = journal
         self._listeners = listeners
         self._others_appended = False
-        """Since `changed` returned last."""
+        """Since `wait_for_change` returned last."""
         self.state = state
         """After all facts up to `state.last_n`."""
 
