@@ -19,9 +19,12 @@ def no_daemon() -> Mapping[str, str]:
 
 
 async def outcome(
-    *argv: str | Path, env: Mapping[str, str] | None = None, stdin: bytes | None = None
+    *argv: str | Path,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    timeout: float = 60,
 ) -> tuple[int, str]:
-    ended = await run(["bash", *map(str, argv)], timeout=60, env=env, stdin=stdin)
+    ended = await run(["bash", *map(str, argv)], timeout=timeout, env=env, stdin=stdin)
     return ended.exit_code, (ended.stdout + ended.stderr).decode()
 
 
@@ -94,8 +97,9 @@ async def test_a_shell_in_a_running_container(scripts: Path) -> None:
 
 @pytest.mark.docker
 async def test_init_makes_the_shared_data_folder_and_the_image(scripts: Path, tmp_path: Path) -> None:
+    # Without the engine's build cache, the base image and the agent are installed again.
     exit_code, said = await outcome(
-        scripts / "coding-agent-init.sh", env={**os.environ, "HOME": str(tmp_path)}
+        scripts / "coding-agent-init.sh", env={**os.environ, "HOME": str(tmp_path)}, timeout=280
     )
     assert exit_code == 0, said
     assert (tmp_path / "Documents" / "ktrdr-shared" / "data").is_dir()
