@@ -20,7 +20,7 @@ Any other exception is a bug of the orchestrator: exit code 70 and a report to p
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 
 class OrchestratorError(Exception):
@@ -106,6 +106,9 @@ class StorageError(OrchestratorError):
 
     exit_code = 4
 
+    fault: Literal["disk_full", "journal_unwritable"] | None = None
+    """The cause as one word, where it is known."""
+
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
@@ -116,4 +119,7 @@ def storage_errors() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
             raise
         what = "a file" if error.filename is None else error.filename
-        raise StorageError(f"{what} cannot be written: {error.strerror}", hint=FREE_SPACE) from error
+        storage = StorageError(f"{what} cannot be written: {error.strerror}", hint=FREE_SPACE)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            storage.fault = "disk_full"
+        raise storage from error

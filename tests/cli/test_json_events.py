@@ -66,7 +66,7 @@ GOLDEN: dict[str, tuple[Entry, dict[str, Any]]] = {
     "question_answered": (answered(), {"question": "q1", "by": "ada", "text": "a"}),
     "run_ended": (
         run_ended("parked", 4),
-        {"status": "parked", "exit_code": 4, "reason": "because", "until": None},
+        {"status": "parked", "exit_code": 4, "reason": "because", "until": None, "cause": None},
     ),
     "candidate_made": (candidate(), {"commit": "candidate1.1", "changed": True, "by_hand": False}),
 }

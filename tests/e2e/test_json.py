@@ -24,7 +24,7 @@ FIELDS = {
     "task_finished": {"status", "commit"},
     "question_asked": {"question", "text", "options", "recommendation"},
     "question_answered": {"question", "by", "text"},
-    "run_ended": {"status", "exit_code", "reason", "until"},
+    "run_ended": {"status", "exit_code", "reason", "until", "cause"},
 }
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 RUN = {
@@ -39,6 +39,7 @@ RUN = {
         "exit_code",
         "reason",
         "until",
+        "cause",
         "started",
     ),
     *("ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd"),

@@ -26,7 +26,7 @@ from run_histories import (
 )
 
 from orchestrator.engine.milestone_runner import MilestoneRunner
-from orchestrator.errors import CodingAgentError, SetupFailed, StorageError, WorkspaceError
+from orchestrator.errors import CannotStart, CodingAgentError, SetupFailed, StorageError, WorkspaceError
 from orchestrator.run.facts import Body, CancelRequested, Notice, RunEnded
 from orchestrator.run.state import RunState, advance
 from orchestrator.supervision.decide import (
@@ -39,7 +39,7 @@ from orchestrator.supervision.decide import (
     WorkItem,
 )
 
-ITEM = WorkItem(id="1", depends_on=(), commands=(), must_change=False)
+ITEM = WorkItem(id="1", depends_on=(), checks=(), must_change=False)
 ONE = Work(items=(ITEM,), end_to_end=(), attempts=1)
 TWO = replace(ONE, items=(ITEM, replace(ITEM, id="2")), workers=2)
 
@@ -267,11 +267,21 @@ async def test_a_cancelling_caller_gets_cancelled_error_after_the_end_is_stored(
 
 
 @pytest.mark.parametrize(
-    "error", [CodingAgentError("no engine"), StorageError("disk full"), OSError(28, "No space left")]
+    ("error", "cause"),
+    [
+        (CodingAgentError("no engine"), "engine_away"),
+        (CannotStart("no image"), "image_missing"),
+        (StorageError("read-only"), None),
+        (OSError(28, "No space left"), "disk_full"),
+        (WorkspaceError("the branch moved"), None),
+    ],
 )
-async def test_an_error_parks_the_run_once_the_others_have_cleaned_up(error: Exception) -> None:
+async def test_an_error_parks_the_run_once_the_others_have_cleaned_up(
+    error: Exception, cause: str | None
+) -> None:
     run = Run(TWO, of_1=failing(error, with_others=2), of_2=forever)
-    assert summary(await run.to_its_end()) == ("parked", 4)
+    end = await run.to_its_end()
+    assert (*summary(end), end.cause) == ("parked", 4, cause)
     assert run.log[-2:] == ["2 cleaned up", "run parked"]
 
 

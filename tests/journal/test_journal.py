@@ -418,9 +418,10 @@ async def test_a_full_disk_is_an_error_of_storage_and_loses_nothing(path: Path) 
         await journal.transact(lambda facts: facts._connection.execute(f"PRAGMA max_page_count = {count}"))
 
     await limit(pages + 2)
-    with pytest.raises(StorageError, match="full"):
+    with pytest.raises(StorageError, match="full") as full:
         for _ in range(100):
             await journal.append("r", AgentText(text="x" * 1000))
+    assert full.value.fault == "disk_full"
     stored = len(journal.facts("r"))
     assert stored > 0
     await limit(pages + 1000)

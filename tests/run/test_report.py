@@ -24,14 +24,14 @@ from run_histories import (
 )
 
 from orchestrator.events import Usage
-from orchestrator.run.facts import AttemptEnded
+from orchestrator.run.facts import AttemptEnded, RunEnded
 from orchestrator.run.report import Owner, report_of, run_json, run_status, task_status
 
 OWNER = Owner(pid=17, host="here", since="2025-01-01T00:00:00.000Z")
 USAGE = {"input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens", "cost_usd"}
 RUN_FIELDS = {
     *("run", "plan", "title", "folder", "branch", "base", "status", "exit_code", "reason", "until"),
-    *("started", "ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd"),
+    *("cause", "started", "ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd"),
 }
 TASK_FIELDS = {"task", "title", "type", "status", "commit", "verification", "evidence", "attempts"}
 ATTEMPT_FIELDS = {
@@ -147,3 +147,9 @@ def test_usage_is_shown_by_attempt_and_in_sum() -> None:
 def test_the_report_of_a_run_says_how_it_ended() -> None:
     report = report_of(state_after(*READY, run_ended("parked", 4)))
     assert (report.run, report.status, report.exit_code, report.reason) == (RUN, "parked", 4, "because")
+
+
+def test_a_run_says_why_it_ended_as_one_word() -> None:
+    end = Entry(RunEnded(status="parked", exit_code=4, reason="r", cause="landing_refused"))
+    assert shown(*READY, end)["cause"] == "landing_refused"
+    assert shown(*READY)["cause"] is None

@@ -3,6 +3,7 @@
 from typing import Any
 
 from orchestrator.plan.model import Plan, Span, Task
+from orchestrator.supervision.decide import Check
 
 
 def task(id: str, **changes: Any) -> Task:
@@ -36,3 +37,8 @@ def plan(*tasks: Task) -> Plan:
         end_to_end=None,
         diagnostics=(),
     )
+
+
+def checks(*commands: str) -> tuple[Check, ...]:
+    """A task's own commands."""
+    return tuple(Check(command=command, source="task") for command in commands)

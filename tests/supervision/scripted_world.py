@@ -274,8 +274,8 @@ class World:
         self._commits += 1
         commit = f"{action.task}@{self._commits}"
         changed = self.draw("changed", 6) > 0
-        commands = self._item(action.task).commands
-        evidence = await self._journal.reserve_evidence(len(commands), task=action.task)
+        given = self._item(action.task).checks
+        evidence = await self._journal.reserve_evidence(len(given), task=action.task)
         self.evidence_of[commit] = evidence
         await self.append(
             candidate(

@@ -110,6 +110,7 @@ def test_the_status(report: AgentReport, ending: Ending, outcome: Claimed, expec
     found = verdict(report, ending, outcome)
     assert found.status == expected
     assert found.reason if expected != "completed" else found.reason is None
+    assert (found.cause is not None) == (expected == "parked")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 from msgspec.structs import replace
+from plan_makers import checks
 from run_histories import (
     BASE_CHECKED,
     ON_BRANCH,
@@ -28,7 +29,7 @@ from run_histories import (
     undone,
 )
 
-from orchestrator.run.facts import AttemptStatus
+from orchestrator.run.facts import AttemptEnded, AttemptStatus
 from orchestrator.run.state import RunState
 from orchestrator.supervision.decide import (
     BRANCH,
@@ -57,13 +58,13 @@ from orchestrator.supervision.decide import (
     reason_not_to_land,
 )
 
-ITEM = WorkItem(id="1", depends_on=(), commands=("make check",), must_change=True)
+ITEM = WorkItem(id="1", depends_on=(), checks=checks("make check"), must_change=True)
 WORK = Work(items=(ITEM,), end_to_end=(), attempts=3)
-WITHOUT_GATE = replace(WORK, items=(replace(ITEM, commands=()),))
-TWO_GATES = replace(WORK, items=(replace(ITEM, commands=("a", "b")),))
+WITHOUT_GATE = replace(WORK, items=(replace(ITEM, checks=()),))
+TWO_GATES = replace(WORK, items=(replace(ITEM, checks=checks("a", "b")),))
 VALIDATION = replace(WORK, items=(replace(ITEM, must_change=False),))
 TWO_TASKS = replace(WORK, items=(ITEM, replace(ITEM, id="2", depends_on=("1",))))
-WITH_SCENARIO = replace(WORK, end_to_end=("make e2e",))
+WITH_SCENARIO = replace(WORK, end_to_end=checks("make e2e"))
 
 
 def said(decision: Decision) -> str:
@@ -493,3 +494,42 @@ def test_what_starts_beside_busy_lanes(
 def test_a_circle_of_dependencies_is_worked_on_in_order() -> None:
     circle = replace(WORK, items=(replace(ITEM, depends_on=("2",)), replace(ITEM, id="2", depends_on=("1",))))
     assert said(decide(state_after(begun("1", "2"), BASE_CHECKED, ON_BRANCH), circle)) == "StartTask 1"
+
+
+CAUSES = {
+    "a question": ((*READY, *ASKING, asked()), WORK, "question"),
+    "a gate without a verdict": (
+        (*READY, *done(), gate("unavailable", evidence="e1")),
+        WORK,
+        "gate_unavailable",
+    ),
+    "a refused landing": ((*READY, *passing(), landing(), landing_refused()), WORK, "landing_refused"),
+    "a failed task": ((*READY, *THREE_FAILED, finished("failed", None)), WORK, "task_failed"),
+    "interruptions": (
+        (*READY, *(entry for number in (1, 2, 3) for entry in interrupted(number))),
+        WORK,
+        "interrupted_often",
+    ),
+    "a failed scenario": ((*READY, *LANDED, scenario("failed")), WITH_SCENARIO, "e2e_failed"),
+    "an unavailable scenario": (
+        (*READY, *LANDED, scenario("unavailable")),
+        WITH_SCENARIO,
+        "gate_unavailable",
+    ),
+    "a limit": (
+        (
+            *READY,
+            attempt(),
+            Entry(AttemptEnded(status="parked", reason="r", exit_code=1, cause="billing"), "1", 1),
+        ),
+        WORK,
+        "billing",
+    ),
+    "nothing left to do": ((*READY, *LANDED), WORK, None),
+}
+
+
+@pytest.mark.parametrize(("history", "work", "cause"), CAUSES.values(), ids=CAUSES)
+def test_an_end_says_its_cause(history: tuple[Entry, ...], work: Work, cause: str | None) -> None:
+    decision = decide(state_after(*history), work)
+    assert isinstance(decision, EndRun) and decision.cause == cause

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).parent))  # for scripted_world
 
+from plan_makers import checks
 from scripted_world import ENDS, Dice, World, check_promises
 
 from orchestrator.run.state import fold
@@ -26,12 +27,12 @@ def plans(draw: st.DrawFn, workers: int) -> Work:
         WorkItem(
             id=task,
             depends_on=draw(said),
-            commands=("make check", "make test")[: draw(st.integers(0, 2))],
+            checks=checks("make check", "make test")[: draw(st.integers(0, 2))],
             must_change=draw(st.booleans()),
         )
         for task in tasks
     )
-    scenario = ("make e2e",) if draw(st.booleans()) else ()
+    scenario = checks("make e2e") if draw(st.booleans()) else ()
     return Work(items=items, end_to_end=scenario, attempts=draw(st.integers(1, 3)), workers=workers)
 
 
@@ -76,7 +77,7 @@ def test_a_seed_always_gives_the_same_world(seed: int) -> None:
     assert first.facts == second.facts
 
 
-ITEM = WorkItem(id="1", depends_on=(), commands=("make check",), must_change=True)
+ITEM = WorkItem(id="1", depends_on=(), checks=checks("make check"), must_change=True)
 DIAMOND = Work(
     items=(
         ITEM,
@@ -84,7 +85,7 @@ DIAMOND = Work(
         replace(ITEM, id="3", depends_on=("1",)),
         replace(ITEM, id="4", depends_on=("2", "3")),
     ),
-    end_to_end=("make e2e",),
+    end_to_end=checks("make e2e"),
     attempts=1,
     workers=2,
 )

@@ -1,12 +1,15 @@
 """The plan as the input of `decide`."""
 
+from msgspec.structs import replace
+
 from orchestrator.config import Settings
 from orchestrator.plan.graph import order_tasks
 from orchestrator.plan.model import Plan, Task
 from orchestrator.project.project import Project
+from orchestrator.run.facts import CheckSource
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import earlier_commit
-from orchestrator.supervision.decide import Work, WorkItem
+from orchestrator.supervision.decide import Check, Work, WorkItem
 
 
 async def build_work(project: Project, plan: Plan, settings: Settings, state: RunState) -> Work:
@@ -20,31 +23,43 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
         finished = state.tasks[task.id].finished
         if finished is not None and finished.status in ("imported", "skipped"):
             continue
-        commands = _commands_of(task, settings)
+        checks = _checks_of(task, settings)
         landed = state.tasks[task.id].was_redone
         landed = landed or earlier_commit(records, task.id, None, on_branch) is not None
-        must_change = (task.writes_code or (task.type is None and not commands)) and not landed
+        must_change = (task.writes_code or (task.type is None and not checks)) and not landed
         items.append(
             WorkItem(
                 id=task.id,
                 depends_on=task.depends_on if task.names_dependencies else None,
-                commands=commands,
+                checks=checks,
                 must_change=must_change,
             )
         )
-    scenario: tuple[str, ...] = ()
+    scenario: tuple[Check, ...] = ()
     if not state.options.only:
         own = plan.end_to_end.commands if plan.end_to_end is not None else ()
-        scenario = (*own, *settings.verify.milestone)
+        scenario = (*_checks("scenario", own), *_checks("configured", settings.verify.milestone))
     return Work(
         items=tuple(items),
         end_to_end=scenario,
         attempts=settings.limits.attempts,
-        build=settings.verify.build,
+        build=_checks("build", settings.verify.build),
     )
 
 
-def _commands_of(task: Task, settings: Settings) -> tuple[str, ...]:
-    """The gates of a task: its own, its smoke tests where they count, and those of every task."""
+def _checks_of(task: Task, settings: Settings) -> tuple[Check, ...]:
+    """The gates of a task: its own, its smoke tests where they count, and the guards.
+
+    A guard that is also the task's own command is one gate.
+    """
+    guards = {command.strip() for command in settings.verify.task}
     smoke = task.smoke_tests if settings.verify.smoke_tests else ()
-    return (*task.verify, *smoke, *settings.verify.task)
+    own = (*_checks("task", task.verify), *_checks("smoke", smoke))
+    own = tuple(replace(check, is_guard=check.command.strip() in guards) for check in own)
+    known = {check.command.strip() for check in own}
+    others = [command for command in settings.verify.task if command.strip() not in known]
+    return (*own, *(Check(command=command, source="configured", is_guard=True) for command in others))
+
+
+def _checks(source: CheckSource, commands: tuple[str, ...]) -> tuple[Check, ...]:
+    return tuple(Check(command=command, source=source) for command in commands)

@@ -251,6 +251,7 @@ async def _append_end(
             session_kept=await asyncio.to_thread(session_exists, live.folders.home, session_files),
             usage=ended.report.usage,
             until=verdict.until,
+            cause=verdict.cause,
             plan_sha256=hashes.get(plan),
         ),
         task=live.task,

@@ -60,7 +60,7 @@ async def check_base(
     await set_up_base(services, records, terms, workspace)
     for item in terms.work.items:
         task = state.tasks[item.id]
-        if item.commands and task.finished is None and len(task.base) < len(terms.work.gates_of(item)):
+        if item.checks and task.finished is None and len(task.base) < len(terms.work.gates_of(item)):
             await _check_base_of(services, records, terms, workspace, item)
     await records.journal.append(BaseRunEnded())
 

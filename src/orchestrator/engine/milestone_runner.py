@@ -7,10 +7,17 @@ from typing import Any, NamedTuple, Protocol
 
 from orchestrator.engine.agent_watch import PATIENCE_SECONDS
 from orchestrator.engine.stop_signals import Stopped, StopSignals, in_background
-from orchestrator.errors import OrchestratorError, SetupFailed, storage_errors
+from orchestrator.errors import (
+    CannotStart,
+    CodingAgentError,
+    OrchestratorError,
+    SetupFailed,
+    StorageError,
+    storage_errors,
+)
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import BUG, NOT_BEGUN, rank, run_ended
-from orchestrator.run.facts import Notice, RunEnded
+from orchestrator.run.facts import Notice, RunCause, RunEnded
 from orchestrator.run.phase import Working, phase
 from orchestrator.run.state import RunState
 from orchestrator.supervision.decide import (
@@ -112,8 +119,8 @@ class MilestoneRunner:
                             for action in actions:
                                 work = partial(self._actions.carry_out, action, state)
                                 self._begin(group, lanes_of(action), work)
-                        case EndRun(status=status, reason=reason, until=until):
-                            return _End(run_ended(status, reason, until), None)
+                        case EndRun(status=status, reason=reason, until=until, cause=cause):
+                            return _End(run_ended(status, reason, until, cause), None)
                         case Wait():
                             pass
                     await self._wait_for_news(stop)
@@ -172,10 +179,24 @@ class MilestoneRunner:
             case SetupFailed() if not self._journal.state.branch_ready:
                 return RunEnded(status="failed", exit_code=NOT_BEGUN, reason=str(error))
             case OrchestratorError():
-                return run_ended("parked", str(error))
+                return run_ended("parked", str(error), cause=_cause_of(error))
             case _:
                 bug = f"a bug in the orchestrator: {type(error).__name__}"
                 return RunEnded(status="interrupted", exit_code=BUG, reason=bug)
+
+
+def _cause_of(error: OrchestratorError) -> RunCause | None:
+    """The cause of an end by an error while the run was carried out."""
+    match error:
+        case StorageError(fault=fault):
+            return fault
+        # Of these, a run that is carried out meets only the missing image: the engine has answered before.
+        case CannotStart():
+            return "image_missing"
+        case CodingAgentError():
+            return "engine_away"
+        case _:
+            return None
 
 
 def _unless_cancelled(fact: RunEnded, state: RunState) -> RunEnded:

@@ -132,9 +132,12 @@ def sqlite_errors(done: str) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         # An error that the sqlite3 module raises by itself has no name.
-        held = getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY")
+        name = getattr(error, "sqlite_errorname", "")
+        held = name.startswith("SQLITE_BUSY")
         hint = "Another program is using it. When that has ended: orchestrator resume" if held else FREE_SPACE
-        raise StorageError(f"the journal cannot be {done}: {error}", hint=hint) from error
+        storage = StorageError(f"the journal cannot be {done}: {error}", hint=hint)
+        storage.fault = "disk_full" if name == "SQLITE_FULL" else "journal_unwritable"
+        raise storage from error
 
 
 def version_of(connection: sqlite3.Connection, path: Path) -> int:

@@ -1,6 +1,6 @@
 """How a run ends: the exit code of each status, and which of several ends counts."""
 
-from orchestrator.run.facts import RunEnded, RunStatus
+from orchestrator.run.facts import RunCause, RunEnded, RunStatus
 from orchestrator.run.state import RunState
 
 EXIT_CODES: dict[RunStatus, int] = {
@@ -18,9 +18,14 @@ BUG = 70
 _WORST_FIRST = (BUG, 130, NOT_BEGUN, 3, 4, 1, 0)
 
 
-def run_ended(status: RunStatus, reason: str | None = None, until: str | None = None) -> RunEnded:
+def run_ended(
+    status: RunStatus,
+    reason: str | None = None,
+    until: str | None = None,
+    cause: RunCause | None = None,
+) -> RunEnded:
     """The fact that ends a run, with the exit code of its status."""
-    return RunEnded(status=status, exit_code=EXIT_CODES[status], reason=reason, until=until)
+    return RunEnded(status=status, exit_code=EXIT_CODES[status], reason=reason, until=until, cause=cause)
 
 
 def rank(exit_code: int) -> int:

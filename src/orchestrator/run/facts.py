@@ -30,6 +30,26 @@ RunStatus = Literal["running", "interrupted", "waiting", "parked", "completed", 
 Verdict = Literal["pass", "fail", "unavailable"]
 Before = Literal["red", "already_green", "absent"]
 Verification = Literal["verified", "unverified"]
+CheckSource = Literal["task", "smoke", "configured", "scenario", "build"]
+"""Who asks for a check: the task, its smoke tests, verify.task or verify.milestone, the plan's scenario, or
+verify.build."""
+RunCause = Literal[
+    "usage_limit",
+    "credential_refused",
+    "billing",
+    "engine_away",
+    "image_missing",
+    "disk_full",
+    "journal_unwritable",
+    "interrupted_often",
+    "gate_unavailable",
+    "landing_refused",
+    "base_red",
+    "question",
+    "task_failed",
+    "e2e_failed",
+]
+"""Why a run ended without being completed, as one word for programs."""
 
 
 class TaskEntry(Struct, frozen=True, kw_only=True):
@@ -213,6 +233,8 @@ class AttemptEnded(Struct, frozen=True, kw_only=True):
     usage: Usage = field(default_factory=Usage)
     until: str | None = None
     """When a usage limit ends, if the provider said so."""
+    cause: RunCause | None = None
+    """The limit that ended it, if it has parked."""
     plan_sha256: str | None = None
     """The hash of the plan's file when the attempt ended. The attempt may have written that file, so a file
     with this hash does not count as the user's edit."""
@@ -388,6 +410,8 @@ class RunEnded(Struct, frozen=True, kw_only=True):
     exit_code: int
     reason: str | None = None
     until: str | None = None
+    cause: RunCause | None = None
+    """None for an end that no word describes, and in journals of earlier versions."""
 
 
 Body = (

@@ -76,6 +76,7 @@ def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
         "exit_code": None if end is None else end.exit_code,
         "reason": None if end is None else end.reason,
         "until": None if end is None else end.until,
+        "cause": None if end is None else end.cause,
         "started": state.started_at,
         "ended": state.ended_at,
         "owner": None if owner is None else asdict(owner),

@@ -1,5 +1,6 @@
 """How an attempt ended: decided from the agent's report, its exit code, and why it was stopped."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import assert_never
@@ -19,10 +20,15 @@ from orchestrator.events import (
     Usage,
     UsageReported,
 )
-from orchestrator.run.facts import AttemptStatus, Claim
+from orchestrator.run.facts import AttemptStatus, Claim, RunCause
 from orchestrator.text import one_line, utc_text
 
-PARKING_LIMITS = frozenset({"usage_limit", "billing", "credential_refused"})
+_CAUSES: Mapping[str, RunCause] = {
+    "usage_limit": "usage_limit",
+    "billing": "billing",
+    "credential_refused": "credential_refused",
+}
+PARKING_LIMITS = frozenset(_CAUSES)
 MAX_CLAIM_TEXT = 20_000
 
 
@@ -115,6 +121,8 @@ class AttemptVerdict:
     reason: str | None = None
     claim: Claim | None = None
     until: str | None = None
+    cause: RunCause | None = None
+    """The limit, if it has parked."""
 
 
 def attempt_verdict(
@@ -154,7 +162,8 @@ def attempt_verdict(
 def _verdict_of_limit(limit: ProviderRefusal) -> AttemptVerdict:
     until = None if limit.until is None else _time_text(limit.until)
     what = "credential refused" if limit.kind == "credential_refused" else limit.kind.replace("_", " ")
-    return AttemptVerdict(status="parked", reason=f"{what}: {one_line(limit.detail, 300)}", until=until)
+    reason = f"{what}: {one_line(limit.detail, 300)}"
+    return AttemptVerdict(status="parked", reason=reason, until=until, cause=_CAUSES.get(limit.kind))
 
 
 def _time_text(seconds: float) -> str | None:

@@ -18,7 +18,7 @@ from typing import NamedTuple, assert_never
 from msgspec import Struct
 
 from orchestrator.run.endings import EXIT_CODES, rank
-from orchestrator.run.facts import AttemptStatus, RunStatus
+from orchestrator.run.facts import AttemptStatus, CheckSource, RunCause, RunStatus
 from orchestrator.run.phase import (
     Answered,
     Asked,
@@ -53,13 +53,22 @@ MAX_INTERRUPTIONS = 3
 """Attempts of one task that may be interrupted between two resumes before the run parks."""
 
 
+class Check(Struct, frozen=True, kw_only=True):
+    """A command that has to succeed."""
+
+    command: str
+    source: CheckSource
+    is_guard: bool = False
+    """Whether it says what must not break, so that it has to succeed before the work, too."""
+
+
 class WorkItem(Struct, frozen=True, kw_only=True):
     """A task as the policy sees it."""
 
     id: str
     depends_on: tuple[str, ...] | None
     """Ids of the tasks that have to be done first; None: all tasks before it."""
-    commands: tuple[str, ...]
+    checks: tuple[Check, ...]
     """Its gates, in order."""
     must_change: bool
     """Whether a candidate without changes is a failure: for CODING and MIXED tasks, and without gates."""
@@ -68,27 +77,31 @@ class WorkItem(Struct, frozen=True, kw_only=True):
 class Gate(NamedTuple):
     name: str
     """build-1, …, verify-1, …, e2e-1, …"""
-    command: str
+    check: Check
+
+    @property
+    def command(self) -> str:
+        return self.check.command
 
 
 class Work(Struct, frozen=True, kw_only=True):
     items: tuple[WorkItem, ...]
     """The tasks to carry out, in an order that respects their dependencies."""
-    end_to_end: tuple[str, ...]
+    end_to_end: tuple[Check, ...]
     attempts: int
-    build: tuple[str, ...] = ()
+    build: tuple[Check, ...] = ()
     """Commands that a container runs before its first check; not run where there are no checks."""
     workers: int = 1
     """How many tasks may be worked on at the same time."""
 
     def gates_of(self, item: WorkItem) -> tuple[Gate, ...]:
-        return self._after_build("verify", item.commands)
+        return self._after_build("verify", item.checks)
 
     @property
     def scenario(self) -> tuple[Gate, ...]:
         return self._after_build("e2e", self.end_to_end)
 
-    def _after_build(self, name: str, checks: tuple[str, ...]) -> tuple[Gate, ...]:
+    def _after_build(self, name: str, checks: tuple[Check, ...]) -> tuple[Gate, ...]:
         build = self.build if checks else ()
         return (*_number_gates(BUILD, build), *_number_gates(name, checks))
 
@@ -96,8 +109,8 @@ class Work(Struct, frozen=True, kw_only=True):
 BUILD = "build"
 
 
-def _number_gates(name: str, commands: tuple[str, ...]) -> tuple[Gate, ...]:
-    return tuple(Gate(f"{name}-{number}", command) for number, command in enumerate(commands, 1))
+def _number_gates(name: str, checks: tuple[Check, ...]) -> tuple[Gate, ...]:
+    return tuple(Gate(f"{name}-{number}", check) for number, check in enumerate(checks, 1))
 
 
 class CheckBase(Struct, frozen=True):
@@ -213,6 +226,7 @@ class EndRun(Struct, frozen=True, kw_only=True):
     status: RunStatus
     reason: str | None = None
     until: str | None = None
+    cause: RunCause | None = None
 
 
 Decision = Steps | Wait | EndRun
@@ -312,11 +326,15 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
         case Stopped(reason=reason) | Refused(reason=reason):
             return _another_attempt(state, task, reason, work)
         case Limited(end=end):
-            return EndRun(status="parked", reason=f"task {item.id}: {end.reason}", until=end.until)
+            return EndRun(
+                status="parked", reason=f"task {item.id}: {end.reason}", until=end.until, cause=end.cause
+            )
         case Doubtful(attempt=attempt):
             return AskPerson(task=item.id, attempt=attempt)
         case Asked(question=question):
-            return EndRun(status="waiting", reason=f"task {item.id} asks: {question.asked.text}")
+            return EndRun(
+                status="waiting", reason=f"task {item.id} asks: {question.asked.text}", cause="question"
+            )
         case Answered(attempt=attempt):
             return StartAttempt(task=item.id, number=attempt.number + 1, previous=attempt)
         # Also after a reported failure: the gates of that candidate are the evidence for the next attempt.
@@ -326,19 +344,21 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
             return RunGates(task=item.id, attempt=attempt)
         # A gate that could not be run says nothing about the work, so no attempt is charged.
         case Ungated():
-            return EndRun(status="parked", reason=f"task {item.id}: a gate could not be run")
+            return EndRun(
+                status="parked", reason=f"task {item.id}: a gate could not be run", cause="gate_unavailable"
+            )
         case Gated(attempt=attempt):
             against = reason_not_to_land(attempt, item)
             if against is not None:
                 return _another_attempt(state, task, against, work)
             return Land(task=item.id, attempt=attempt)
         case NotLanded(reason=reason):
-            return EndRun(status="parked", reason=f"task {item.id}: {reason}")
+            return EndRun(status="parked", reason=f"task {item.id}: {reason}", cause="landing_refused")
         # The landing may have happened before a kill. `Land` asks the repository before it moves the branch.
         case Landing(attempt=attempt):
             return Land(task=item.id, attempt=attempt)
         case Failed(finished=finished):
-            return EndRun(status="failed", reason=f"task {item.id}: {finished.reason}")
+            return EndRun(status="failed", reason=f"task {item.id}: {finished.reason}", cause="task_failed")
         case Done():
             raise AssertionError(f"task {item.id} is done")
         case _ as never:
@@ -355,7 +375,7 @@ def _next_of_compared(
     that had passed becomes a new candidate on the branch as it is now, and its gates run again.
     """
     is_edited = attempt.looked is not None and bool(attempt.looked.edited)
-    if item.commands and (is_edited or attempt.failed_gates):
+    if item.checks and (is_edited or attempt.failed_gates):
         return MakeCandidate(task=item.id, attempt=attempt, by_hand=True)
     had_passed = attempt.candidate is not None and reason_not_to_land(attempt, item) is None
     if had_passed or _is_unjudged(attempt):
@@ -379,7 +399,7 @@ def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) 
     # Interruptions are not charged. Without a limit of their own, an engine that kills each container would
     # have the run start attempts forever, and each of them costs money.
     if ends.count("interrupted") >= MAX_INTERRUPTIONS:
-        return EndRun(status="parked", reason=f"task {task.entry.id}: {reason}")
+        return EndRun(status="parked", reason=f"task {task.entry.id}: {reason}", cause="interrupted_often")
     previous = task.attempts[-1]
     return StartAttempt(task=task.entry.id, number=previous.number + 1, previous=previous)
 
@@ -394,8 +414,10 @@ def _after_the_tasks(state: RunState, work: Work) -> Action | EndRun:
         case "passed":
             return EndRun(status="completed")
         case "failed":
-            return EndRun(status="failed", reason="the end-to-end scenario failed")
+            return EndRun(status="failed", reason="the end-to-end scenario failed", cause="e2e_failed")
         case "unavailable":
-            return EndRun(status="parked", reason="the end-to-end scenario could not be run")
+            return EndRun(
+                status="parked", reason="the end-to-end scenario could not be run", cause="gate_unavailable"
+            )
         case _ as never:
             assert_never(never)
