@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 _SEQUENCE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\n]*(?:\x07|\x9c|\x1b\\)"
 )
+_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-")
+_SAFE_WORD = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 _CONTROLS = frozenset((*range(0x20), *range(0x7F, 0xA0))) - {ord("\n"), ord("\t")}
 # Bidirectional marks, overrides and isolates make a terminal show characters in another order than the text
 # has, so that a command could look harmless to the user who approves it.
@@ -32,6 +34,28 @@ def one_line(text: str, width: int = 120) -> str:
     """`plain` text on one line of at most `width` characters."""
     folded = " ".join(plain(text).split())
     return folded if len(folded) <= width else folded[: width - 1] + "…"
+
+
+def first_line(text: str, width: int = 120) -> str:
+    """The first line of `plain` text, and how many lines it has when there are more."""
+    lines = plain(text).strip().splitlines() or [""]
+    return one_line(lines[0], width) + (f" … ({len(lines)} lines)" if len(lines) > 1 else "")
+
+
+def shell_word(text: str) -> str:
+    """The text as one word of a shell command that a user can paste; nothing in it controls a terminal.
+
+    A path may hold a quote, a newline or bytes that are not UTF-8: then its bytes are written as escapes.
+    """
+    if _SAFE_WORD.fullmatch(text):
+        return text
+    if text.isprintable() and text:
+        return "'" + text.replace("'", "'\"'\"'") + "'"
+    escaped = (
+        chr(byte) if chr(byte) in _SAFE else f"\\x{byte:02x}"
+        for byte in text.encode(errors="surrogateescape")
+    )
+    return f"$'{''.join(escaped)}'" if text else "''"
 
 
 def visible(text: str) -> str:

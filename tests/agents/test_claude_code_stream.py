@@ -362,7 +362,7 @@ def test_a_usage_limit_says_until_when(resets_at: object, until: float | None) -
 @pytest.mark.parametrize(
     ("name", "inputs", "summary"),
     [
-        ("Bash", {"command": "make\n  test"}, "run make test"),
+        ("Bash", {"command": "make\n  test"}, "run make … (2 lines)"),
         ("Bash", {"command": "/workspace/a.sh"}, "run /workspace/a.sh"),
         ("Bash", {"command": "\x1b[31m\u202eecho\x07"}, "run echo"),
         ("Bash", {"command": "x" * 5_000_000}, "run " + "x" * 115 + "…"),
@@ -373,7 +373,7 @@ def test_a_usage_limit_says_until_when(resets_at: object, until: float | None) -
         ("Agent", {"description": "Look"}, "hand to a sub-agent: Look"),
         ("Odd\nname", {"a": "ä"}, 'use Odd name {"a": "ä"}'),
     ],
-    ids=["fold", "path", "codes", "long", "empty", "outside", "umlaut", "type", "agent", "other"],
+    ids=["two lines", "path", "codes", "long", "empty", "outside", "umlaut", "type", "agent", "other"],
 )
 def test_a_tool_call_in_words(name: str, inputs: object, summary: str) -> None:
     (call,) = events([assistant({"type": "tool_use", "id": "t", "name": name, "input": inputs})])

@@ -91,6 +91,14 @@ WORDS = {
             *(f"        | {number}" for number in "23456"),
         ],
     ),
+    "gate without a verdict": (
+        gate("unavailable", tail="", detail="the engine\ncould not start it"),
+        [
+            "gate    verify-1: unavailable, 0.5 s, evidence e1",
+            "        | the engine",
+            "        | could not start it",
+        ],
+    ),
     "edited": (looked(edited=("a", "b", "c", "d", "e")), ["edited  by you: a, b, c and 2 more"]),
     "not edited": (looked(), []),
     "finished": (finished(), ["task    1 completed as candidate1.1"]),

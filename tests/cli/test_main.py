@@ -1,5 +1,6 @@
 """The doors a command leaves by: done, an error with a next step, our bug, a reader who has gone."""
 
+import argparse
 import os
 import re
 import subprocess  # noqa: TID251 - a reader that goes away, as `head` does
@@ -11,6 +12,7 @@ from cli_kit import environment, orchestrate, remember
 from run_histories import READY, attempt, begun, run_ended
 
 from orchestrator.cli.main import COMMANDS, main, print_error
+from orchestrator.cli.reference import commands
 from orchestrator.errors import UsageError
 
 HEAVY = (
@@ -172,3 +174,10 @@ def test_a_closed_standard_output_is_not_a_bug(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("command", [pytest.param(each[2], id=each[0]) for each in commands()])
+def test_every_argument_has_a_help_text_of_one_short_sentence(command: argparse.ArgumentParser) -> None:
+    for action in command._actions:
+        assert action.help, action
+        assert len(str(action.help)) <= 120, action.help

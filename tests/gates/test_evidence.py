@@ -47,4 +47,9 @@ def test_only_its_owner_can_read_evidence(tmp_path: Path) -> None:
 
 
 def test_the_tail_is_the_end_of_the_output_without_control_codes() -> None:
-    assert tail("a" * TAIL_CHARACTERS + "\x1b[31mend\n") == "a" * (TAIL_CHARACTERS - 9) + "end\n"
+    assert tail("a" * TAIL_CHARACTERS + "\x1b[31mend\n") == "a" * (TAIL_CHARACTERS - 4) + "end\n"
+
+
+@pytest.mark.parametrize("inside", range(6))
+def test_a_tail_never_begins_inside_an_escape_sequence(inside: int) -> None:
+    assert tail("\x1b[31m" + "b" * (TAIL_CHARACTERS - inside)) == "b" * (TAIL_CHARACTERS - inside)

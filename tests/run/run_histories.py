@@ -176,6 +176,7 @@ def gate(
     evidence: str = "e1",
     command: str = "make check",
     tail: str = "the end\n",
+    detail: str = "",
 ) -> Entry:
     exit_codes: dict[Verdict, int | None] = {"pass": 0, "fail": 2, "unavailable": None}
     return Entry(
@@ -190,6 +191,7 @@ def gate(
             tail=tail,
             output_sha256="0" * 64,
             image="sha256:1",
+            detail=detail,
         ),
         task,
         number,

@@ -1,12 +1,14 @@
 """Text of an agent as text: nothing in it moves a cursor, changes a colour or turns a line around."""
 
+import os
+import subprocess  # noqa: TID251 - a real shell reads the words
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.text import one_line, plain, visible
+from orchestrator.text import first_line, one_line, plain, shell_word, visible
 
 PLAIN = {
     "letters": ("Grüße, 世界 🎉", "Grüße, 世界 🎉"),
@@ -74,3 +76,28 @@ def test_visible(text: str, expected: str) -> None:
 @given(ANY)
 def test_nothing_visible_moves_a_cursor(text: str) -> None:
     assert not [c for c in visible(text) if unicodedata.category(c) == "Cc" and c not in "\n\t"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("make\n", "make"), ("cd a\nmake  b\n", "cd a … (2 lines)"), ("", ""), ("x" * 9, "xxxx…")],
+    ids=["one line", "two lines", "none", "a long line"],
+)
+def test_the_first_line(text: str, expected: str) -> None:
+    assert first_line(text, 5 if "x" in text else 120) == expected
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20))
+def test_a_word_for_the_shell_is_one_line_and_means_the_text(text: str) -> None:
+    word = shell_word(text)
+    assert word.isprintable()
+    done = subprocess.run(
+        ["bash", "--norc", "-c", f"printf %s {word}"], capture_output=True, timeout=60, check=True
+    )
+    assert done.stdout.decode() == text
+
+
+def test_a_path_of_any_bytes_is_a_word_for_the_shell() -> None:
+    assert shell_word(os.fsdecode(b"caf\xe9 \n")) == r"$'caf\xe9\x20\x0a'"
+    assert shell_word("plans/a b's.md") == """'plans/a b'"'"'s.md'"""
+    assert shell_word("plans/greeting.md") == "plans/greeting.md"

@@ -109,11 +109,11 @@ async def test_an_index_lock_of_a_killed_delivery_is_removed_and_one_of_git_is_n
 @pytest.mark.parametrize(
     ("move", "names"),
     [
-        (["commit", "-q", "--allow-empty", "-m", "mine"], "not at {base}"),
-        (["switch", "-q", "-c", "elsewhere"], "HEAD is on elsewhere"),
-        (["checkout", "-q", "--detach"], "HEAD is on a detached commit"),
-        (["symbolic-ref", "HEAD", "refs/heads/unborn"], "HEAD is on unborn"),
-        (["add", "a.py"], "staged changes on top of {base}"),
+        (["commit", "-q", "--allow-empty", "-m", "mine"], "main is at {main}, not at {base}. "),
+        (["switch", "-q", "-c", "elsewhere"], "branch elsewhere, not on main. "),
+        (["checkout", "-q", "--detach"], "a detached commit, not on main. "),
+        (["symbolic-ref", "HEAD", "refs/heads/unborn"], "Switch back: git switch main"),
+        (["add", "a.py"], "git diff --cached"),
     ],
     ids=["branch", "head", "detached", "unborn", "index"],
 )
@@ -127,8 +127,8 @@ async def test_nothing_is_delivered_when_the_user_moved_head_branch_or_index(pro
     moved_to = await project.git("rev-parse", "main")
     with pytest.raises(WorkspaceError) as failure:
         await workspace.tree.land(candidate.commit, branch="main", expected=base)
-    assert names.format(base=base) in str(failure.value)
-    assert candidate.commit in str(failure.value)
+    assert names.format(base=base[:12], main=moved_to[:12]) in str(failure.value)
+    assert f"was not delivered and is kept ({candidate.commit[:12]})" in str(failure.value)
     assert await project.git("rev-parse", "main") == moved_to
     assert not (project.folder / ".git/index.lock").exists()
 

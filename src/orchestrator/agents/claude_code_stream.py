@@ -33,7 +33,7 @@ from orchestrator.events import (
     UsageReported,
     parse_outcome,
 )
-from orchestrator.text import one_line, plain
+from orchestrator.text import first_line, one_line, plain
 
 _OUTCOME_TOOL: Final = "StructuredOutput"
 
@@ -78,7 +78,7 @@ _TOOL_WORDS: Final = {
     "Task": ("hand to a sub-agent:", "description"),
     "Agent": ("hand to a sub-agent:", "description"),
 }
-_SUMMARY_SOURCE_CHARS: Final = 2_000
+_SUMMARY_SOURCE_CHARS: Final = 100_000
 _DETAIL_WIDTH: Final = 300
 _LARGEST_COUNT: Final = 2**53
 
@@ -177,7 +177,7 @@ def _summarise_call(name: str, inputs: _Entry) -> str:
         subject = subject.removeprefix("/workspace/")
     if not subject:
         verb, subject = f"use {name}", json.dumps(inputs, ensure_ascii=False)
-    return one_line(f"{verb} {subject[:_SUMMARY_SOURCE_CHARS]}")
+    return first_line(f"{verb} {subject[:_SUMMARY_SOURCE_CHARS]}")
 
 
 def _api_error(entry: _Entry) -> list[AgentEvent]:

@@ -10,8 +10,8 @@ def add_clean(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--older-than",
         metavar="AGE",
-        help="also remove candidates, saved trees and private folders of runs that ended that long ago, and "
-        "setup images of that age that no unfinished run needs; for example 12h, 30d, 2w",
+        help="also remove what runs that ended that long ago keep, and setup images of that age; "
+        "for example 12h, 30d, 2w",
     )
     parser.set_defaults(handler=clean)
 

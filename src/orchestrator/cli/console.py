@@ -40,7 +40,7 @@ from orchestrator.run.facts import (
     UndoStarted,
     WorkUndone,
 )
-from orchestrator.text import one_line, plain
+from orchestrator.text import first_line, one_line, plain
 
 BEFORE_WORDS = {
     "red": "fails before the work, as expected",
@@ -132,7 +132,7 @@ def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:
         case SetupStarted():
             if body.found:  # the commands of a package manager are long, and not the user's
                 return [f"setup   installs what {', '.join(body.found)} says"]
-            return [f"setup   {_first_line(command, 200)}" for command in body.commands]
+            return [f"setup   {first_line(command, 200)}" for command in body.commands]
         case SetupEnded():
             return _setup_lines(fact, body)
         case BaseChecked():
@@ -172,7 +172,7 @@ def _candidate_lines(body: _CandidateFact) -> list[str]:
         case CandidateRefused():
             return [f"refused {one_line(body.reason, 300)}"]
         case GateStarted():
-            return [f"gate    {body.gate}: {_first_line(body.command, 100)}"]
+            return [f"gate    {body.gate}: {first_line(body.command, 100)}"]
         case GateEnded():
             return _gate_lines(body)
         case LandingRefused():
@@ -218,12 +218,6 @@ def _quote(text: str) -> list[str]:
     return [f"        | {one_line(line, 160)}" for line in plain(text).rstrip().splitlines()]
 
 
-def _first_line(command: str, width: int) -> str:
-    """The first line of a command, and how many lines it has when there are more."""
-    all_lines = plain(command).strip().splitlines() or [""]
-    return one_line(all_lines[0], width) + (f" … ({len(all_lines)} lines)" if len(all_lines) > 1 else "")
-
-
 def _shorten(paths: tuple[str, ...]) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return one_line(", ".join(paths[:3]), 200) + more
@@ -238,9 +232,13 @@ def _made_candidate_lines(body: CandidateMade) -> list[str]:
 
 def _gate_lines(body: GateEnded) -> list[str]:
     result = f"gate    {body.gate}: {body.verdict}, {body.seconds:.1f} s, evidence {body.evidence}"
-    if body.verdict != "fail":
-        return [result]
-    return [f"{result}, exit code {body.exit_code}", *_quote(body.tail)[-5:]]
+    match body.verdict:
+        case "pass":
+            return [result]
+        case "fail":
+            return [f"{result}, exit code {body.exit_code}", *_quote(body.tail)[-5:]]
+        case "unavailable":
+            return [result, *_quote(body.detail or body.tail)[-5:]]
 
 
 def _finished_line(fact: Fact, body: TaskFinished) -> str:

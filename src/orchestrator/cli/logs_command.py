@@ -5,6 +5,7 @@ import shutil
 import sys
 
 from orchestrator.cli.host import this_host
+from orchestrator.cli.words import RUN_HELP
 from orchestrator.errors import UsageError
 from orchestrator.project.catalog import RunCatalog, open_catalog
 from orchestrator.project.transcripts import (
@@ -21,9 +22,9 @@ FOLLOW_SECONDS = 0.5
 
 
 def add_logs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN")
-    parser.add_argument("--task", metavar="ID")
-    parser.add_argument("--attempt", metavar="N", type=int)
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("--task", metavar="ID", help="only the attempts of this task")
+    parser.add_argument("--attempt", metavar="N", type=int, help="only attempt N of each task, or of --task")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--raw", action="store_true", help="the stored bytes of one attempt's standard output")
     form.add_argument("--evidence", metavar="ID", help="the whole output of a gate, by its evidence id")

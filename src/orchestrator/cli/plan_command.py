@@ -21,17 +21,17 @@ _WIDEST_TITLE = 60
 def add_plan(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="plan_command", required=True, metavar="COMMAND")
     show_parser = commands.add_parser("show", help="show the tasks of a plan and their order")
-    show_parser.add_argument("plan", metavar="PLAN", type=Path)
+    show_parser.add_argument("plan", metavar="PLAN", type=Path, help="the plan's path")
     show_parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     _add_format(show_parser)
     show_parser.set_defaults(handler=show)
     check_parser = commands.add_parser("check", help="report errors and warnings in plans")
-    check_parser.add_argument("plans", metavar="PLAN", type=Path, nargs="+")
+    check_parser.add_argument("plans", metavar="PLAN", type=Path, nargs="+", help="paths of plans")
     check_parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
     _add_format(check_parser)
     check_parser.set_defaults(handler=check)
     new_parser = commands.add_parser("new", help="write the skeleton of a plan")
-    new_parser.add_argument("title", metavar="TITLE")
+    new_parser.add_argument("title", metavar="TITLE", help="the plan's title")
     new_parser.add_argument(
         "-o",
         "--output",

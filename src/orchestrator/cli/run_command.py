@@ -11,6 +11,7 @@ from orchestrator.cli.console import Console
 from orchestrator.cli.host import this_host
 from orchestrator.cli.json_events import event_line
 from orchestrator.cli.tables import run_table
+from orchestrator.cli.words import RUN_HELP
 from orchestrator.errors import UsageError
 from orchestrator.run.facts import Listener
 from orchestrator.run.report import RunReport
@@ -25,7 +26,7 @@ REPEATED: Any = {"action": "append", "default": []}
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("plan", metavar="PLAN")
+    parser.add_argument("plan", metavar="PLAN", help="the plan's path")
     parser.add_argument(
         "--from", dest="first", metavar="ID", help="start with this task and leave out those before it"
     )
@@ -36,8 +37,8 @@ def add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def add_task(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("plan", metavar="PLAN")
-    parser.add_argument("task", metavar="ID")
+    parser.add_argument("plan", metavar="PLAN", help="the plan's path")
+    parser.add_argument("task", metavar="ID", help="the task's id in the plan")
     _add_options(parser)
     parser.set_defaults(handler=run_task)
 
@@ -47,7 +48,7 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
         "run",
         metavar="RUN|PLAN",
         nargs="?",
-        help="a run's id, a prefix of it, or its plan's path; default: the only unfinished run here",
+        help=f"{RUN_HELP}; default: the only unfinished run here",
     )
     parser.add_argument(
         "--keep",

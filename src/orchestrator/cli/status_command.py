@@ -4,12 +4,13 @@ import argparse
 
 from orchestrator.cli.host import this_host
 from orchestrator.cli.tables import run_table, runs_table
+from orchestrator.cli.words import RUN_HELP
 from orchestrator.project.catalog import open_catalog
 from orchestrator.run.report import run_json
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", nargs="?")
+    parser.add_argument("run", metavar="RUN", nargs="?", help=f"{RUN_HELP}; default: all runs here")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(handler=status)
 

@@ -4,24 +4,25 @@ import argparse
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.host import this_host
+from orchestrator.cli.words import RUN_HELP
 
 if TYPE_CHECKING:
     from orchestrator.commands.undo import UndoResult
 
 
 def add_undo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN")
-    parser.add_argument("task", metavar="TASK")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("task", metavar="TASK", help="the task's id in the plan")
     parser.set_defaults(handler=undo_task)
 
 
 def add_abandon(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.set_defaults(handler=abandon_run)
 
 
 def add_cancel(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.set_defaults(handler=cancel_run)
 
 

@@ -11,6 +11,8 @@ from orchestrator.run.facts import Verdict
 from orchestrator.text import plain
 
 TAIL_CHARACTERS = 4_000
+CLEANED_CHARACTERS = 20 * TAIL_CHARACTERS
+"""How much of an output's end is cleaned to find its tail: an output of gigabytes is not cleaned whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,8 @@ def digest(output: str) -> str:
 
 def tail(output: str) -> str:
     """The end of an output, without control codes, for the journal and for prompts."""
-    return plain(output[-TAIL_CHARACTERS:])
+    # Cleaned first: a cut inside an escape sequence would leave the rest of it as text.
+    return plain(output[-CLEANED_CHARACTERS:])[-TAIL_CHARACTERS:]
 
 
 def store(folder: Path, evidence: Evidence, output: str) -> None:

@@ -27,7 +27,7 @@ from orchestrator.preflight.site import (
 )
 from orchestrator.project.host import Host
 from orchestrator.state_folder import check_state_folder, state_folder
-from orchestrator.text import one_line, plain
+from orchestrator.text import first_line, one_line, plain
 
 DISK_BYTES = 500_000_000
 FREE_BYTES_WARNING = 2_000_000_000
@@ -87,7 +87,7 @@ async def run_configured_checks(site: Site) -> Finding:
         return report_skipped("none are configured" if not own else "there is no repository to run them in")
     for check in own:
         await _run_configured_check(site.code_folder, check)
-    return report_passed("; ".join(one_line(check.run, 60) for check in own))
+    return report_passed("; ".join(first_line(check.run, 60) for check in own))
 
 
 async def _run_configured_check(folder: Path, check: CheckSetting) -> None:
@@ -107,7 +107,7 @@ def _configured_check_failed(check: CheckSetting, how: str, output: bytes) -> En
     lines = plain(output.decode("utf-8", "replace")).strip().splitlines()
     shown = "".join(f"\n  {one_line(line, 200)}" for line in lines[-CHECK_LINES:])
     return EnvironmentInvalid(
-        f"the check `{one_line(check.run, 200)}` {how}{shown}",
+        f"the check `{first_line(check.run, 200)}` {how}{shown}",
         where="environment.checks",
         hint=check.hint or "A run starts only when this command succeeds in the code folder.",
     )

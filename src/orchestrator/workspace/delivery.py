@@ -22,6 +22,7 @@ from pathlib import Path
 
 from orchestrator.errors import WorkspaceError
 from orchestrator.files import give_tree_to
+from orchestrator.text import shell_word
 from orchestrator.workspace.differences import list_differences
 from orchestrator.workspace.git import Git
 from orchestrator.workspace.history import tree_of
@@ -104,16 +105,20 @@ async def send_objects(user: UserRepository, commit: str, base: str) -> None:
 
 async def _check_unmoved(user: UserRepository, commit: str, branch: str, expected: str) -> None:
     current = await user.checked_out_branch()
+    name = shell_word(branch)
     if current != branch:
-        where = current or "a detached commit"
+        where = f"branch {current}" if current else "a detached commit"
         raise _not_delivered(
-            user, commit, f"HEAD is on {where}, no longer on {branch}", f"git switch {branch}"
+            commit, f"the folder is on {where}, not on {branch}", f"Switch back: git switch {name}"
         )
     at = await user.branch_commit(branch)
     if at not in (commit, expected):
-        raise _not_delivered(
-            user, commit, f"{branch} is at {at}, not at {expected}", f"git log {expected}..{branch}"
-        )
+        if at is None:
+            what, hint = "is gone", f"Create it again: git branch {name} {expected}"
+        else:
+            what = f"is at {at[:12]}, not at {expected[:12]}"
+            hint = f"See what is new: git log {expected[:12]}..{name}"
+        raise _not_delivered(commit, f"branch {branch} {what}", hint)
 
 
 async def _check_nothing_staged(user: UserRepository, commit: str, expected: str) -> None:
@@ -122,16 +127,14 @@ async def _check_nothing_staged(user: UserRepository, commit: str, expected: str
     tree = os.fsdecode(staged.stdout).strip()
     if tree not in [await tree_of(user.store, entry) for entry in {commit, expected}]:
         raise _not_delivered(
-            user, commit, f"the index has staged changes on top of {expected}", "git diff --cached"
+            commit,
+            "changes were staged while the task was carried out",
+            "Commit or unstage them; to see them: git diff --cached",
         )
 
 
-def _not_delivered(user: UserRepository, commit: str, what: str, hint: str) -> WorkspaceError:
-    return WorkspaceError(
-        f"{what}; the candidate {commit} is kept and was not delivered",
-        where=str(user.folder),
-        hint=f"See: {hint}",
-    )
+def _not_delivered(commit: str, what: str, hint: str) -> WorkspaceError:
+    return WorkspaceError(f"{what}. The task's work was not delivered and is kept ({commit[:12]})", hint=hint)
 
 
 async def _write_documents(user: UserRepository, commit: str) -> None:
