@@ -72,7 +72,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """
     if hasattr(session.config, "workerinput"):
         return
-    for image in _setup_images() - session.config.stash[_images_before]:
+    before = session.config.stash[_images_before]
+    for image in _setup_images() - before:
         subprocess.run(["docker", "image", "rm", image], capture_output=True, check=False)
 
 

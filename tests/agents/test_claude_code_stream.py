@@ -15,6 +15,7 @@ from orchestrator.events import (
     AgentFault,
     Finished,
     InvalidOutcome,
+    Outcome,
     ProviderRefusal,
     SessionStarted,
     Text,
@@ -57,7 +58,7 @@ def in_short(event: AgentEvent) -> str:
             return f"finished {'badly' if event.is_error else 'without outcome'}: {event.detail}"
         case Finished(outcome=InvalidOutcome(reason=reason)):
             return f"finished invalid: {reason}"
-        case Finished(is_error=False, detail="", outcome=outcome):
+        case Finished(is_error=False, detail="", outcome=Outcome() as outcome):
             return f"finished {outcome.status}: {outcome.summary}"
     raise AssertionError(event)
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.agents.base import AgentDriver, Capabilities, Launch, LaunchRequest, Parser
+from orchestrator.agents.base import AgentDriver, Capabilities, CredentialKind, Launch, LaunchRequest, Parser
 from orchestrator.agents.conformance import CHECKS, problems
 from orchestrator.agents.nop import Nop
 from orchestrator.agents.registry import KNOWN, agent_driver
@@ -38,6 +38,7 @@ class Bent:
     capabilities: Capabilities = Nop.capabilities
     needs_model: bool = False
     takes_command: bool = False
+    credentials: tuple[CredentialKind, ...] = ()
     first_word: str = "sh"
     bend: Callable[[Launch, LaunchRequest], Launch] = lambda launch, request: launch
     answer: Callable[[bytes], tuple[AgentEvent, ...]] = lambda line: ()
@@ -73,9 +74,10 @@ def _counting() -> Callable[[bytes], tuple[AgentEvent, ...]]:
     return answer
 
 
+UNDECLARED = replace(Nop.capabilities, tool_events="perhaps")  # type: ignore[arg-type]  # a driver's mistake
 BROKEN: dict[str, dict[str, Any]] = {
     "name_is_a_word": {"name": "No Op"},
-    "capabilities_are_declared": {"capabilities": replace(Nop.capabilities, tool_events="perhaps")},
+    "capabilities_are_declared": {"capabilities": UNDECLARED},
     "program_is_the_first_word": {"first_word": "bash"},
     "launch_is_a_function": {"bend": _in_argv(lambda request: uuid4().hex)},
     "token_is_in_the_environment_only": {"bend": _in_argv(lambda request: f"--key={request.token}")},

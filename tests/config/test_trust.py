@@ -110,7 +110,8 @@ def test_not_taken_from_the_repositorys_file_without_approval(place, write, key)
         place.load()
     assert caught.value.where == "orchestrator.toml:2"
     assert f"`{key}`" in caught.value.what and TABLE[key].trust.reason in caught.value.what
-    assert "orchestrator trust" in (caught.value.hint or "") and str(place.user_file) in caught.value.hint
+    hint = caught.value.hint or ""
+    assert "orchestrator trust" in hint and str(place.user_file) in hint
 
 
 @pytest.mark.parametrize("key", REFUSED)

@@ -1,11 +1,7 @@
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for container_makers
-
 from container_makers import IMAGE, Containers
 
 from orchestrator.containers.engine import EngineClient, connect_engine

@@ -1,15 +1,11 @@
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for docs_kit
-
 from docs_kit import Reader, write_command
 
 WRITE = {"name": "Write", "input": {"file_path": "/workspace/path/to/file", "content": "Hello\n"}}

@@ -1,12 +1,7 @@
 import shutil
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for e2e_kit and greeting_run
-
 from e2e_kit import ROOT, MakeScene, Scene, scenes
 from greeting_run import GreetingRun
 

@@ -1,6 +1,7 @@
 """What becomes of a task that is not right at once, with the real Claude Code CLI."""
 
 import json
+from typing import Any
 
 import pytest
 from e2e_kit import AGENT, REPORT, Done, MakeScene, Scene, bash, outcome, plan, script, task
@@ -24,7 +25,7 @@ def fixed(new_module_scene: MakeScene) -> tuple[Scene, Done]:
 
 
 @pytest.fixture(scope="module")
-def never(new_module_scene: MakeScene) -> tuple[Scene, Done, dict[str, object]]:
+def never(new_module_scene: MakeScene) -> tuple[Scene, Done, dict[str, Any]]:
     """A task that is claimed to be done three times and never is, and another after it; for people."""
     scene = new_module_scene()
     scene.commit(
@@ -76,11 +77,11 @@ def test_only_the_fixed_candidate_lands(fixed: tuple[Scene, Done]) -> None:
 
 
 def test_a_task_that_never_passes_has_three_attempts_and_fails(
-    never: tuple[Scene, Done, dict[str, object]],
+    never: tuple[Scene, Done, dict[str, Any]],
 ) -> None:
     _, done, status = never
     assert done.exit_code == 1, done
-    first, second = status["tasks"]  # type: ignore[misc]
+    first, second = status["tasks"]
     assert (status["status"], first["status"], first["commit"]) == ("failed", "failed", None)
     assert [attempt["attempt"] for attempt in first["attempts"]] == [1, 2, 3]
     assert len({attempt["session"] for attempt in first["attempts"]}) == 1
@@ -88,7 +89,7 @@ def test_a_task_that_never_passes_has_three_attempts_and_fails(
 
 
 def test_nothing_of_a_failed_task_lands_and_its_files_stay(
-    never: tuple[Scene, Done, dict[str, object]],
+    never: tuple[Scene, Done, dict[str, Any]],
 ) -> None:
     scene, _, status = never
     assert scene.git("rev-parse", "work") == status["base"]
@@ -96,12 +97,12 @@ def test_nothing_of_a_failed_task_lands_and_its_files_stay(
     assert not (scene.folder / "other.txt").exists()
 
 
-def test_a_failed_task_leaves_no_container(never: tuple[Scene, Done, dict[str, object]]) -> None:
+def test_a_failed_task_leaves_no_container(never: tuple[Scene, Done, dict[str, Any]]) -> None:
     assert never[0].containers() == []
 
 
 def test_progress_names_each_step(
-    never: tuple[Scene, Done, dict[str, object]],
+    never: tuple[Scene, Done, dict[str, Any]],
 ) -> None:
     _, done, _ = never
     for words in ("run echo wrong > made.txt", "attempt 1/3", "grep -qx right made.txt", "fail"):

@@ -215,7 +215,7 @@ def with_credential(
     scene = new_module_scene()
     scene.commit(plan__md=plan(task("1", "test -s env.txt && test -s proc.txt")))
     provider_at = ("-c", f"gateway.upstream={paid.url}")
-    with scene.start("run", "plan.md", "--json", *provider_at, **{variable: CANARY}) as command:
+    with scene.start("run", "plan.md", "--json", *provider_at, cwd=None, **{variable: CANARY}) as command:
         name = command.until("attempt_started")["container"]
         command.until_exists(scene.folder / "ready")
         found, processes = inspect(name), _processes_but(command.pid)

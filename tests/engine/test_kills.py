@@ -5,7 +5,7 @@ import pickle
 import signal
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def the_run(project: TemporaryProject) -> str:
     return run
 
 
-def check_nothing_twice(facts: "tuple[Fact, ...]", *, killed_in_attempt: bool) -> None:
+def check_nothing_twice(facts: Sequence[Fact], *, killed_in_attempt: bool) -> None:
     times = Counter((fact.task, fact.body.kind) for fact in facts)
     assert {key: number for key, number in times.items() if key[1] in ONCE and number > 1} == {}
     assert times["1", "attempt_started"] == 1

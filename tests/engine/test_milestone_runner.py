@@ -3,15 +3,10 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "run"))  # for run_histories
-
 from run_histories import (
     BASE_CHECKED,
     ON_BRANCH,

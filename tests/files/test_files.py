@@ -5,6 +5,7 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -228,9 +229,16 @@ def test_the_content_is_on_disk_before_the_name_leads_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
-    sync, rename = os.fsync, os.rename
-    monkeypatch.setattr(os, "fsync", lambda *a: (steps.append("fsync"), sync(*a))[1])
-    monkeypatch.setattr(os, "rename", lambda *a, **k: (steps.append("rename"), rename(*a, **k))[1])
+
+    def record(name: str, call: Callable[..., None]) -> None:
+        def recorded(*args: Any, **options: Any) -> None:
+            steps.append(name)
+            call(*args, **options)
+
+        monkeypatch.setattr(os, name, recorded)
+
+    record("fsync", os.fsync)
+    record("rename", os.rename)
     write_atomically(tmp_path / "file", b"new")
     assert steps == ["fsync", "rename"]
 

@@ -108,4 +108,4 @@ async def gates(tmp_path: Path) -> AsyncIterator[Gates]:
         left = await engine.list({LABEL_TEST: made.label})
         for container in left:
             await engine.remove(container.id)
-        assert left == [] or left == (), "a gate leaves no container behind"
+        assert not left, "a gate leaves no container behind"

@@ -1,13 +1,9 @@
 import shutil
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-
-sys.path.insert(0, str(Path(__file__).parent))  # for gateway_kit
-
 from gateway_kit import end_all
 
 from orchestrator.gateway.sockets import gateway_folder

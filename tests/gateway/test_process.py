@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import gateway_kit
 import pytest
 from aiohttp import web
 from gateway_kit import (
     CANARY,
     KEY,
     TOKEN,
+    access,
     ended,
     gateway_pids,
     lives,
@@ -24,7 +26,7 @@ from gateway_kit import (
 from orchestrator.clock import SystemClock
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 from orchestrator.gateway import process, wire
-from orchestrator.gateway.access import AttemptAccess, AttemptKey, ModelSource, Scripted
+from orchestrator.gateway.access import AttemptKey, Scripted
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.gateway.sockets import control_socket, gateway_folder
 
@@ -34,7 +36,7 @@ STARTER = """
 import asyncio, os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from test_process import access
+from gateway_kit import access
 from orchestrator.clock import SystemClock
 from orchestrator.gateway.access import Scripted
 from orchestrator.gateway.client import GatewayClient
@@ -48,18 +50,6 @@ asyncio.run(main())
 """
 
 
-def access(model: ModelSource, *, attempt: int = 1, token: str = TOKEN) -> AttemptAccess:
-    return AttemptAccess(
-        run=KEY.run,
-        task=KEY.task,
-        attempt=attempt,
-        token=token,
-        uid=os.geteuid(),
-        gid=os.getegid(),
-        model=model,
-    )
-
-
 @pytest.fixture
 def script(tmp_path: Path) -> Scripted:
     path = tmp_path / "script.json"
@@ -70,7 +60,7 @@ def script(tmp_path: Path) -> Scripted:
 @asynccontextmanager
 async def starter(state: Path, script: Scripted) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
     """Another orchestrator that has opened an attempt; gives it and the attempt's folder."""
-    argv = ["-c", STARTER, str(state), str(script.path), str(Path(__file__).parent)]
+    argv = ["-c", STARTER, str(state), str(script.path), str(Path(gateway_kit.__file__).parent)]
     started = await asyncio.create_subprocess_exec(sys.executable, *argv, stdout=asyncio.subprocess.PIPE)
     assert started.stdout is not None
     try:

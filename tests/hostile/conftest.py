@@ -1,13 +1,9 @@
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))  # for e2e_kit and ordinary
-
 from e2e_kit import Caller, MakeScene, Scene, scenes
 from ordinary import ordinary_caller
 

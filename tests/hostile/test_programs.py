@@ -3,6 +3,7 @@
 import os
 import subprocess  # noqa: TID251 - does by hand what an agent does in its container
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from e2e_kit import AGENT, REPORT, Caller, MakeScene, Scene, plan, task
@@ -81,7 +82,9 @@ def make(new_scene: MakeScene, ordinary: Caller, trick: Trick) -> tuple[Scene, s
 @pytest.mark.parametrize("trick", TRICKS.values(), ids=TRICKS)
 def test_no_planted_program_runs_on_the_host(new_scene: MakeScene, ordinary: Caller, trick: Trick) -> None:
     plain, script = make(new_scene, ordinary, trick)
-    identity = {} if plain.owner == os.geteuid() else {"user": plain.owner, "group": plain.owner}
+    identity: dict[str, Any] = (
+        {} if plain.owner == os.geteuid() else {"user": plain.owner, "group": plain.owner}
+    )
     environment = {"PATH": os.environ["PATH"], "HOME": str(plain.area / "home")}
     subprocess.run(["bash", "-c", script], cwd=plain.folder, env=environment, check=True, **identity)
     for words in trick.naive:

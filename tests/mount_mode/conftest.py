@@ -1,13 +1,7 @@
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for mount_kit
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))  # for e2e_kit
-
 from e2e_kit import MakeScene, Scene, myself, sandboxed, scenes
 from mount_kit import check_sound
 

@@ -1,13 +1,9 @@
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for doctor_kit
-
 from doctor_kit import Diagnosis, Patient
 
 from orchestrator.cli.main import main

@@ -1,14 +1,10 @@
 """An outline says of a run's end and its tasks' ends what the whole state says."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "run"))  # for run_histories
-
 from run_histories import RUN, Entry, begun
 
 from orchestrator.clock import SystemClock

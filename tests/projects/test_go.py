@@ -94,7 +94,7 @@ def _h1(files: Mapping[str, str]) -> str:
 @pytest.fixture(scope="module")
 def carried_out(new_module_scene: MakeScene) -> tuple[Scene, Done]:
     scene = new_module_scene(owner=owner())
-    files = {
+    files: dict[str, str | bytes] = {
         "go.mod": "module example.org/shapes\n\ngo 1.19\n\nrequire example.org/units v1.0.0\n",
         "go.sum": go_sum(),
         "main.go": MAIN,

@@ -78,7 +78,7 @@ report completed
 """
 
 
-@pytest.fixture(scope="module", params=PROJECTS.values(), ids=PROJECTS.keys())
+@pytest.fixture(scope="module", params=PROJECTS.values(), ids=list(PROJECTS))
 def carried_out(request: pytest.FixtureRequest, new_module_scene: MakeScene) -> tuple[Project, Scene, Done]:
     project: Project = request.param
     scene = new_module_scene(owner=owner())

@@ -1,6 +1,7 @@
 """The prompt: what an agent can rely on finding in it, and that no text in it can pass for another."""
 
 from importlib import resources
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -154,10 +155,10 @@ def test_the_prompt_says_why_the_last_attempt_did_not_land(state: RunState, expe
 
 
 def test_the_prompt_shows_how_the_gates_ended_on_the_base() -> None:
-    def checked(before: str) -> BaseChecked:
+    def checked(before: Literal["red", "already_green", "absent"]) -> BaseChecked:
         return BaseChecked(
             gate="verify-1", command=f"make {before}", before=before, exit_code=1, evidence="e1", seconds=1
-        )  # type: ignore[arg-type]
+        )
 
     found = text(base=(checked("red"), checked("already_green"), checked("absent")))
     for words, command in (

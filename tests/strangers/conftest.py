@@ -1,15 +1,10 @@
 import fcntl
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for at_terminal_kit
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))  # for e2e_kit
-
 from e2e_kit import MakeScene, Scene, scenes
 
 

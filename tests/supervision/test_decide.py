@@ -95,9 +95,13 @@ def said_of(action: Action) -> str:
             return type(action).__name__
 
 
-def done(number: int = 1, status: AttemptStatus = "completed", **more: bool) -> tuple[Entry, ...]:
+def done(number: int = 1, status: AttemptStatus = "completed", *, changed: bool = True) -> tuple[Entry, ...]:
     """An attempt to its candidate."""
-    return (attempt(number), ended(status, number), candidate(number, evidence=(f"e{number}",), **more))
+    return (
+        attempt(number),
+        ended(status, number),
+        candidate(number, evidence=(f"e{number}",), changed=changed),
+    )
 
 
 def failing(number: int) -> tuple[Entry, ...]:

@@ -1,15 +1,9 @@
 """Whatever agents, gates, people and kills do, policy and runner keep their promises."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-
-sys.path.insert(0, str(Path(__file__).parent))  # for scripted_world
-
 from plan_makers import checks
 from scripted_world import ENDS, Dice, World, check_promises
 

@@ -87,7 +87,7 @@ def test_the_first_line(text: str, expected: str) -> None:
     assert first_line(text, 5 if "x" in text else 120) == expected
 
 
-@given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20))
+@given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20))
 def test_a_word_for_the_shell_is_one_line_and_means_the_text(text: str) -> None:
     word = shell_word(text)
     assert word.isprintable()

@@ -19,7 +19,7 @@ owners = pytest.mark.parametrize(
 @pytest.fixture
 async def started():
     """Starts containers on a folder with further mounts, and removes them all."""
-    containers = []
+    containers: list[CodingAgentContainer] = []
 
     async def start(folder, mounts):
         binds = tuple(

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from e2e_kit import Scene, docker, plan, task
@@ -245,7 +246,7 @@ def finish(history: History) -> None:
             break
         switch = re.search(r"git switch (\S+)", history.commands[-1])
         if switch is not None:
-            history.act(lambda name=switch[1]: switched(history, name))
+            history.act(partial(switched, history, switch[1]))
     else:
         raise AssertionError("\n".join(history.commands))
     check_sound(history.scene)

@@ -155,7 +155,7 @@ class World:
             self._busy = frozenset()
             self._journal = ScriptedJournal(self)
             try:
-                state = asyncio.run(MilestoneRunner(self._journal, self.work, self).carry_out())  # type: ignore[arg-type]
+                state = asyncio.run(MilestoneRunner(self._journal, self.work, self).carry_out())
                 assert state.end is not None
                 return state.end
             except BaseExceptionGroup as group:
@@ -292,7 +292,7 @@ class World:
         assert last.candidate is not None
         for evidence in last.owed_evidence:
             await self.append(gate_started(evidence, last.number, task))
-            verdict: Verdict = ("pass", "pass", "pass", "fail", "unavailable")[self.draw("verdict", 5)]  # type: ignore[assignment]
+            verdict: Verdict = ("pass", "pass", "pass", "fail", "unavailable")[self.draw("verdict", 5)]
             if verdict == "pass":
                 self.passed.setdefault(last.candidate.commit, set()).add(evidence)
             await self.append(gate(verdict, last.number, task, evidence=evidence))

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp import web
 
 from orchestrator.clock import SystemClock
-from orchestrator.gateway.access import AttemptKey, Credential, Provider
+from orchestrator.gateway.access import AttemptAccess, AttemptKey, Credential, ModelSource, Provider
 from orchestrator.gateway.endpoint import Endpoint, Serving
 from orchestrator.gateway.passing import upstream_session
 from orchestrator.gateway.script import Script
@@ -28,6 +28,18 @@ KEY = AttemptKey("r1", "3.1", 1)
 ASK = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "Do it."}]}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def access(model: ModelSource, *, attempt: int = 1, token: str = TOKEN) -> AttemptAccess:
+    return AttemptAccess(
+        run=KEY.run,
+        task=KEY.task,
+        attempt=attempt,
+        token=token,
+        uid=os.geteuid(),
+        gid=os.getegid(),
+        model=model,
+    )
 
 
 @dataclass

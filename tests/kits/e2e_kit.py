@@ -249,7 +249,7 @@ class Scene:
             return command.finish()
 
     def run(self, *words: str, plan: str = "plan.md", **extra: str) -> Done:
-        return self.orchestrator("run", plan, "--json", *words, **extra)
+        return self.orchestrator("run", plan, "--json", *words, cwd=None, **extra)
 
     def status(self, run: str) -> dict[str, Any]:
         done = self.orchestrator("status", run, "--json")
@@ -262,7 +262,9 @@ class Scene:
         return os.fsdecode(self.try_git(*words).stdout).rstrip("\n")
 
     def try_git(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
-        other = {} if self.owner == os.geteuid() else {"user": self.owner, "group": self.owner}
+        other: dict[str, Any] = (
+            {} if self.owner == os.geteuid() else {"user": self.owner, "group": self.owner}
+        )
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.area),
