@@ -62,7 +62,8 @@ def test_a_document() -> None:
     [
         ("plan.md", "HANDOFF_plan.md"),
         ("docs/plans/m3.md", "docs/plans/HANDOFF_m3.md"),
-        ("my plan.v2.md", "HANDOFF_my plan.v2.md"),
+        ("my plan.v2.md", "HANDOFF_my-plan.v2.md"),
+        ("specs/001-login/tasks.md", "specs/001-login/HANDOFF_001-login.md"),
         ("PLAN", "HANDOFF_PLAN"),
     ],
 )

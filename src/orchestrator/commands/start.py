@@ -27,6 +27,7 @@ from orchestrator.gateway.client import GatewayClient
 from orchestrator.gateway.source import choose_model
 from orchestrator.plan.diagnostics import describe
 from orchestrator.plan.model import Plan
+from orchestrator.plan.names import plan_name
 from orchestrator.preflight import leftovers
 from orchestrator.preflight.checks import Stage, require
 from orchestrator.preflight.notices import collect_notices
@@ -151,6 +152,7 @@ async def _plan_run(
         run=run or _new_run_id(plan),
         plan=plan.path,
         branch=earlier.start.branch if earlier is not None else choose_branch(plan),
+        names_branch=plan.branch is not None,
         earlier=earlier,
         untracked=await project.untracked_files(plan.path, run=run),
         allow_dirty=given.allow_dirty,
@@ -179,15 +181,13 @@ def prompt_texts() -> dict[str, str]:
 
 
 def choose_branch(plan: Plan) -> str:
-    """The plan's own branch, else one named after its file."""
-    stem = plan.path.rpartition("/")[2].rpartition(".")[0] or plan.path.rpartition("/")[2]
-    return plan.branch or f"milestone/{stem}"
+    """The plan's own branch, else one named after the plan."""
+    return plan.branch or f"milestone/{plan_name(plan.path)}"
 
 
 def _new_run_id(plan: Plan) -> str:
     """At most 40 lower-case letters, digits and hyphens: the plan's name and six random digits."""
-    stem = plan.path.rpartition("/")[2].rpartition(".")[0]
-    words = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:32].strip("-") or "run"
+    words = re.sub(r"[^a-z0-9]+", "-", plan_name(plan.path).lower()).strip("-")[:32].strip("-") or "run"
     return f"{words}-{secrets.token_hex(3)}"
 
 

@@ -1,10 +1,11 @@
 """Checks of the code folder and its repository."""
 
+import os
 from collections.abc import Sequence
 
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.preflight.site import Finding, PlannedRun, Site, report_passed, report_warning
-from orchestrator.project.catalog import finished_commits
+from orchestrator.project.catalog import RunCatalog, finished_commits
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import is_unfinished
 from orchestrator.workspace.workspace import Workspace
@@ -57,7 +58,27 @@ async def check_branch(site: Site) -> Finding:
     workspace = await site.workspace()
     if site.planned is None:
         return report_passed(f"HEAD is on {(await workspace.user.head()).branch or 'a detached commit'}")
+    if site.planned.earlier is None:
+        await _check_branch_is_own(workspace, await site.catalog(), site.planned)
     return await _check_planned_branch(workspace, site.planned)
+
+
+async def _check_branch_is_own(workspace: Workspace, catalog: RunCatalog, planned: PlannedRun) -> None:
+    """A branch named after the plan must not be that of another plan with the same name.
+
+    A plan may have been moved to another folder, so only a plan that is still there counts. A plan that says
+    the name of its branch shares it because the user says so; the run's notices name what is on it.
+    """
+    if planned.names_branch or await workspace.user.branch_commit(planned.branch) is None:
+        return
+    folder = workspace.tree.folder
+    for record in catalog.outlines(folder, besides=planned.plan, tasks=()):
+        if record.start.branch == planned.branch and os.path.lexists(folder / record.start.plan):
+            raise EnvironmentInvalid(
+                f"{planned.branch} is the branch of another plan, {record.start.plan} (run {record.run})",
+                where=planned.plan,
+                hint="Give this plan a branch of its own, in a line **Branch:** `NAME` above its first task.",
+            )
 
 
 async def _check_planned_branch(workspace: Workspace, planned: PlannedRun) -> Finding:

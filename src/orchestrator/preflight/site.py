@@ -37,6 +37,8 @@ class PlannedRun:
     run: str
     plan: str
     branch: str
+    names_branch: bool
+    """Whether the plan says the branch's name; if not, it is made from the plan's path."""
     earlier: RunState | None
     """The run's state before it is resumed; None for a new run."""
     untracked: frozenset[str]

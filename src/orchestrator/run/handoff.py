@@ -9,6 +9,7 @@ such lines are indented by four spaces, and fences are closed.
 import re
 from dataclasses import dataclass
 
+from orchestrator.plan.names import plan_name
 from orchestrator.text import plain
 
 
@@ -38,9 +39,8 @@ MAX_LISTED_CHANGES = 100
 
 def handoff_path(plan_path: str) -> str:
     """The path of this plan's document: in the folder of the plan."""
-    folder, slash, name = plan_path.rpartition("/")
-    stem = name.rpartition(".")[0] or name
-    return f"{folder}{slash}HANDOFF_{stem}.md"
+    folder, slash, _ = plan_path.rpartition("/")
+    return f"{folder}{slash}HANDOFF_{plan_name(plan_path)}.md"
 
 
 def with_section(document: str, plan_title: str, section: HandoffSection) -> str:

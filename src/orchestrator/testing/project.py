@@ -104,8 +104,9 @@ class TemporaryProject:
 
     def run(self, **options: Any) -> RunReport:
         """As `orchestrator run`; the options are the fields of RunRequest and StartOptions."""
-        selection = {name: options.pop(name) for name in ("only", "first", "new") if name in options}
-        return self.do(run(self.host, RunRequest(plan=PLAN, **selection, options=_start_options(options))))
+        names = ("plan", "only", "first", "new")
+        selection = {"plan": PLAN} | {name: options.pop(name) for name in names if name in options}
+        return self.do(run(self.host, RunRequest(**selection, options=_start_options(options))))
 
     def resume(self, wanted: str | None = None, **options: Any) -> RunReport:
         request = ResumeRequest(run=wanted, options=_start_options(options))
