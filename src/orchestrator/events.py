@@ -68,8 +68,11 @@ class ToolCall(Struct, frozen=True, kw_only=True):
 
 
 class ToolResult(Struct, frozen=True, kw_only=True):
+    """What a tool answered. `text` is its first line, without control codes, and the number of its lines."""
+
     id: str
     is_error: bool
+    text: str = ""
 
 
 class UsageReported(Struct, frozen=True, kw_only=True):

@@ -409,7 +409,27 @@ def test_what_is_not_known_is_kept_as_it_came(raw: bytes) -> None:
 
 def test_a_line_of_megabytes_is_read() -> None:
     block = {"type": "tool_result", "tool_use_id": "t", "content": "x" * 20_000_000, "is_error": True}
-    assert events([line(type="user", message={"content": [block]})]) == [ToolResult(id="t", is_error=True)]
+    assert events([line(type="user", message={"content": [block]})]) == [
+        ToolResult(id="t", is_error=True, text="x" * 159 + "…")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("a\n\x1b[31mb", "a … (2 lines)"),
+        ([{"type": "text", "text": "a"}, {"type": "image"}], "a … (2 lines)"),
+        ([{"type": "image"}], "[image]"),
+        (None, ""),
+        (7, ""),
+        ([7, {}], "[]"),
+    ],
+    ids=["text", "blocks", "no text", "none", "number", "noise"],
+)
+def test_the_answer_of_a_tool_in_one_line(content: object, text: str) -> None:
+    block = {"type": "tool_result", "tool_use_id": "t", "content": content}
+    (seen,) = events([line(type="user", message={"content": [block]})])
+    assert seen == ToolResult(id="t", is_error=False, text=text)
 
 
 # fmt: off

@@ -1,11 +1,14 @@
 """`logs`: what an agent printed, its control codes made visible."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from cli_kit import orchestrate, remember
 from run_histories import READY, RUN, attempt
+
+from orchestrator.state_folder import open_state_folder
 
 STDOUT = b"one\n\x1b[2Jtwo\xff\nno newline"
 
@@ -73,3 +76,57 @@ def test_an_unknown_id_is_an_error_with_a_next_step(
     done = orchestrate("logs", *words, cwd=tmp_path)
     assert done.returncode == 2 and done.stdout == b""
     assert hint in done.stderr.decode()
+
+
+CLAUDE = Path(__file__).parents[1] / "agents/fixtures/claude-code-2.1.330/unknown-tool.jsonl"
+READABLE = """\
+1/3  model claude-haiku-4-5
+1/3  does  Nope: use Nope {"a": {"b": "\\u001b[31m[/workspace/a.py]"}}
+1/3  fails <tool_use_error>Error: No such tool available: Nope</tool_use_error>
+1/3  ends  completed: did it
+1/3  ␛[2Jnot JSON
+"""
+
+
+@pytest.fixture
+def by_claude(tmp_path: Path) -> Path:
+    """The transcript of an attempt of Claude Code, in a run whose agent is another one now."""
+    folder = remember((*READY, attempt(3, agent="claude-code")))
+    transcript = folder / "attempts" / "1" / "3" / "transcript"
+    transcript.mkdir(parents=True)
+    (transcript / "stdout").write_bytes(CLAUDE.read_bytes() + b"\x1b[2Jnot JSON\n")
+    return transcript
+
+
+def test_a_stream_of_json_is_shown_as_what_the_agent_says_and_does(by_claude: Path, tmp_path: Path) -> None:
+    assert orchestrate("logs", RUN, cwd=tmp_path).stdout.decode() == READABLE
+    found = orchestrate("logs", RUN, "--json", cwd=tmp_path).stdout.decode().splitlines()
+    assert [json.loads(line)["text"] for line in found] == [
+        line[5:].replace("␛", "\x1b") for line in READABLE.splitlines()
+    ]
+    raw = orchestrate("logs", RUN, "--raw", cwd=tmp_path).stdout
+    assert raw == (by_claude / "stdout").read_bytes()
+
+
+@pytest.mark.parametrize("words", [(), ("--raw",), ("--follow",)], ids=["readable", "raw", "follow"])
+@pytest.mark.parametrize("kind", ["a pipe", "a link"])
+def test_what_replaced_a_transcript_is_neither_followed_nor_waited_for(
+    by_claude: Path, tmp_path: Path, kind: str, words: tuple[str, ...]
+) -> None:
+    stdout = by_claude / "stdout"
+    stdout.unlink()
+    if kind == "a pipe":
+        os.mkfifo(stdout)
+    else:
+        stdout.symlink_to("/etc/passwd")
+    done = orchestrate("logs", RUN, *words, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert str(stdout) in done.stderr.decode()
+
+
+def test_a_line_of_any_length_is_shown_shortened(run: str, tmp_path: Path) -> None:
+    stdout = open_state_folder(os.environ).path / "runs" / run / "attempts/1/1/transcript/stdout"
+    stdout.write_bytes(b"x" * 50_000_000 + b"\nafter\n")
+    first, second, *_ = orchestrate("logs", run, "--attempt", "1", cwd=tmp_path).stdout.decode().splitlines()
+    assert first == f"1/1  {'x' * 10_000}… and 33544432 more characters"
+    assert second == "1/1  after"

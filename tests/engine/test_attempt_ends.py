@@ -4,15 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from orchestrator.agents.registry import agent_driver
 from orchestrator.commands.cancel import cancel
 from orchestrator.containers.logs import STDOUT_FILE, stored_lines
 from orchestrator.engine.agent_watch import PATIENCE_SECONDS, kill, stop_in_order
 from orchestrator.errors import CodingAgentError, StorageError
 from orchestrator.gates.gate import Finding, word_finding
+from orchestrator.project.host import Host
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import AttemptEnded, TreeSaved
-from orchestrator.testing.agent import ScriptedAgent, hits_limit, says, waits, writes
+from orchestrator.testing.agent import ScriptedAgent, Step, exits, hits_limit, reports, says, waits, writes
 from orchestrator.testing.engine import FakeEngine
 from orchestrator.testing.processes import Process
 from orchestrator.testing.project import TemporaryProject
@@ -167,3 +170,49 @@ def test_stopping_a_removed_container_does_nothing(tmp_path: Path) -> None:
 )
 def test_a_finding_is_worded_in_one_place(finding: Finding, expected: str) -> None:
     assert word_finding(finding) == expected
+
+
+class TwoAgents(TemporaryProject):
+    """A project whose runs can have the scripted agent (`command`) or one that changes nothing (`nop`)."""
+
+    @property
+    def host(self) -> Host:
+        return structs.replace(
+            super().host, agent_driver=lambda name: agent_driver(name) if name == "nop" else self.agent
+        )
+
+
+def test_an_attempt_is_read_as_that_of_the_agent_that_it_was_started_with(tmp_path: Path) -> None:
+    def lose_engine(_process: Process) -> None:
+        project.engine.is_away = True
+
+    steps = (writes("task-1.txt", "half"), lose_engine, waits(3600))
+    with TwoAgents(tmp_path, agent=ScriptedAgent({("1", 1): steps}), gates={"sh": nothing}) as project:
+        assert project.run().status == "parked"
+        project.engine.is_away = False
+        report = project.resume(agent="nop")
+        first, second = report.state.tasks["1"].attempts[:2]
+        assert first.end is not None and first.end.tool_calls == 1
+        assert (first.start.agent, second.start.agent) == ("command", "nop")
+        assert not second.start.resumed and second.start.session != first.start.session
+
+
+def nothing(process: Process) -> None:
+    """The program of `nop`: it reports success and changes nothing."""
+    process.path(process.env["ORCHESTRATOR_OUTCOME"]).write_text('{"status": "completed"}')
+
+
+@pytest.mark.parametrize(
+    ("last", "shown"),
+    [(exits(1), "oh no\n"), (reports("failed"), "")],
+    ids=["no outcome", "an outcome"],
+)
+def test_the_end_of_standard_error_is_kept_where_an_attempt_left_no_outcome(
+    tmp_path: Path, last: Step, shown: str
+) -> None:
+    def complain(process: Process) -> None:
+        process.write("stderr", b"\x1b[31moh no\n")
+
+    with TemporaryProject(tmp_path, agent=ScriptedAgent({("1", 1): (complain, last)})) as project:
+        (first, _) = project.run().state.tasks["1"].attempts
+        assert first.end is not None and first.end.stderr_tail == shown

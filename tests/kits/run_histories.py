@@ -101,7 +101,7 @@ READY = (begun(), BASE_CHECKED, ON_BRANCH, task_started())
 """A run of one task, up to its first attempt."""
 
 
-def attempt(number: int = 1, task: str = "1", *, parent: str = "base0") -> Entry:
+def attempt(number: int = 1, task: str = "1", *, parent: str = "base0", agent: str = "") -> Entry:
     return Entry(
         AttemptStarted(
             container=f"ktrdr-coding-agent-{RUN}-{task}-{number}",
@@ -109,6 +109,7 @@ def attempt(number: int = 1, task: str = "1", *, parent: str = "base0") -> Entry
             resumed=number > 1,
             parent=parent,
             folder=f"attempts/{task}/{number}",
+            agent=agent,
         ),
         task,
         number,

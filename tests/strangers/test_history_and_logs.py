@@ -103,7 +103,7 @@ def test_following_a_living_run_through_its_attempts(scene: Scene) -> None:
             REPORT,
             "echo $ORCHESTRATOR_TASK/$ORCHESTRATOR_ATTEMPT begins; printf half",
             waiting_for("/workspace/go"),
-            "echo whole; echo x >> made.txt; report completed",
+            "echo whole; echo x >> made.txt; report completed; printf last",
         )
     )
     scene.commit(plan__md=plan(task("1", "test -s made.txt"), task("2", "test -s made.txt")), agent__sh=agent)
@@ -113,8 +113,8 @@ def test_following_a_living_run_through_its_attempts(scene: Scene) -> None:
         with scene.start("logs", run, "--follow", "--json") as following:
             assert following.next_line()["text"] == "1/1 begins"
             scene.write("go", "")
-            seen = [following.next_line()["text"] for _ in range(3)]
-            assert seen == ["halfwhole", "2/1 begins", "halfwhole"]
+            seen = [following.next_line()["text"] for _ in range(5)]
+            assert seen == ["halfwhole", "last", "2/1 begins", "halfwhole", "last"]
             assert following.finish().exit_code == 0
         assert running.finish().exit_code == 0
 

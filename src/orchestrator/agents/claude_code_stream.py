@@ -79,6 +79,8 @@ _TOOL_WORDS: Final = {
     "Agent": ("hand to a sub-agent:", "description"),
 }
 _SUMMARY_SOURCE_CHARS: Final = 100_000
+_RESULT_SOURCE_CHARS: Final = 100_000
+_RESULT_WIDTH: Final = 160
 _DETAIL_WIDTH: Final = 300
 _LARGEST_COUNT: Final = 2**53
 
@@ -159,15 +161,23 @@ class ClaudeCodeParser:
 
     def _user(self, entry: _Entry) -> list[AgentEvent]:
         results = [
-            (_string(block, "tool_use_id"), block.get("is_error") is True)
+            ToolResult(
+                id=_string(block, "tool_use_id"),
+                is_error=block.get("is_error") is True,
+                text=first_line(_text_of_result(block)[:_RESULT_SOURCE_CHARS], _RESULT_WIDTH),
+            )
             for block in _blocks(_mapping(entry, "message"))
             if block.get("type") == "tool_result"
         ]
-        return [
-            ToolResult(id=call, is_error=is_error)
-            for call, is_error in results
-            if call not in self._outcome_calls
-        ]
+        return [result for result in results if result.id not in self._outcome_calls]
+
+
+def _text_of_result(block: _Entry) -> str:
+    """The content of a tool result is a string, or a list of blocks of which some are text."""
+    content = block.get("content")
+    if isinstance(content, str):
+        return content
+    return "\n".join(_string(part, "text") or f"[{_string(part, 'type')}]" for part in _blocks(block))
 
 
 def _summarise_call(name: str, inputs: _Entry) -> str:

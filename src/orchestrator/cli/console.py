@@ -162,7 +162,8 @@ def _attempt_lines(fact: Fact, body: _AttemptFact) -> list[str]:
             return [f"  does  {one_line(body.name, 40)}: {one_line(body.summary, 160)}"]
         case AttemptEnded():
             reason = f": {one_line(body.reason, 300)}" if body.reason else ""
-            return [f"attempt {fact.task}/{fact.attempt} {body.status.replace('_', ' ')}{reason}"]
+            end = f"attempt {fact.task}/{fact.attempt} {body.status.replace('_', ' ')}{reason}"
+            return [end, *_quote(body.stderr_tail)[-5:]]
 
 
 def _candidate_lines(body: _CandidateFact) -> list[str]:

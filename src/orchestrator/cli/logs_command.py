@@ -1,18 +1,20 @@
 """`logs`: the agent's output, or the whole output of a gate."""
 
 import argparse
-import shutil
 import sys
 
+from orchestrator.agents.base import Parser
+from orchestrator.cli.agent_lines import event_parser, readable_lines
 from orchestrator.cli.host import this_host
 from orchestrator.cli.words import RUN_HELP
 from orchestrator.errors import UsageError
 from orchestrator.project.catalog import RunCatalog, open_catalog
+from orchestrator.project.host import Host
 from orchestrator.project.transcripts import (
-    Line,
     Transcript,
     TranscriptReader,
     read_evidence,
+    read_stored,
     transcripts,
 )
 from orchestrator.run.state import RunState
@@ -29,23 +31,29 @@ def add_logs(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--raw", action="store_true", help="the stored bytes of one attempt's standard output")
     form.add_argument("--evidence", metavar="ID", help="the whole output of a gate, by its evidence id")
     form.add_argument("--follow", action="store_true", help="keep printing new lines until the run has ended")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object a line; its `text` is the line as it is shown without --json",
+    )
     parser.set_defaults(handler=logs)
 
 
 def logs(arguments: argparse.Namespace) -> int:
-    with open_catalog(this_host()) as runs:
+    host = this_host()
+    with open_catalog(host) as runs:
         state = runs.find(arguments.run)
         folder = runs.folder(state.run)
         if arguments.follow:
             import asyncio  # slow to import, and only --follow needs it
 
-            asyncio.run(_follow(runs, state, arguments))
+            asyncio.run(_follow(host, runs, state, arguments))
             return 0
     if arguments.json and (arguments.evidence is not None or arguments.raw):
         raise UsageError("--json cannot be combined with --evidence or --raw")
     if arguments.evidence is not None:
-        print(visible(read_evidence(folder, arguments.evidence)), end="")
+        for piece in read_evidence(folder, arguments.evidence):
+            print(visible(piece), end="")
         return 0
     found = list(transcripts(state, folder, task=arguments.task, attempt=arguments.attempt))
     if arguments.attempt is not None and not found:
@@ -58,21 +66,21 @@ def logs(arguments: argparse.Namespace) -> int:
         _print_raw(found)
         return 0
     for transcript in found:
-        for line in TranscriptReader(transcript).new_lines(ended=True):
-            _print_line(state.run, transcript, line, as_json=arguments.json)
+        _AttemptLog(host, state.run, transcript, as_json=arguments.json).print_new(ended=True)
     return 0
 
 
-async def _follow(runs: RunCatalog, state: RunState, arguments: argparse.Namespace) -> None:
-    """Print stored lines and new ones, until the run has ended or its owner has died."""
-    folder = runs.folder(state.run)
-    readers: dict[Transcript, TranscriptReader] = {}
+async def _follow(host: Host, runs: RunCatalog, state: RunState, arguments: argparse.Namespace) -> None:
+    """Print stored lines and new ones, of all attempts in order, until no process carries out the run."""
+    folder, logs_of = runs.folder(state.run), dict[tuple[str, int], _AttemptLog]()
     ended = runs.owner(state.run) is None
     while True:
-        for transcript in transcripts(state, folder, task=arguments.task, attempt=arguments.attempt):
-            reader = readers.setdefault(transcript, TranscriptReader(transcript))
-            for line in reader.new_lines(ended=ended):
-                _print_line(state.run, transcript, line, as_json=arguments.json)
+        for each in transcripts(state, folder, task=arguments.task, attempt=arguments.attempt):
+            key = (each.task, each.attempt)
+            if key not in logs_of:
+                logs_of[key] = _AttemptLog(host, state.run, each, as_json=arguments.json)
+            # An attempt ends after its last byte is stored: then a line without a newline is whole, too.
+            logs_of[key].print_new(ended=ended or each.has_ended)
         sys.stdout.flush()
         if ended:
             return
@@ -82,31 +90,56 @@ async def _follow(runs: RunCatalog, state: RunState, arguments: argparse.Namespa
         state = runs.run(state.run)
 
 
+class _AttemptLog:
+    """Prints the output of one attempt; each call continues where the last one stopped."""
+
+    def __init__(self, host: Host, run: str, transcript: Transcript, *, as_json: bool) -> None:
+        self._run = run
+        self._of = transcript
+        self._parser = _parser_of(host, transcript.agent)
+        self._reader = TranscriptReader(transcript.folder)
+        self._as_json = as_json
+        self._is_whole = False
+
+    def print_new(self, *, ended: bool) -> None:
+        if self._is_whole:
+            return
+        for stream, data in self._reader.new_lines(ended=ended):
+            for text in readable_lines(data, self._parser if stream == "stdout" else None):
+                self._print(stream, text)
+        self._is_whole = ended
+
+    def _print(self, stream: str, text: str) -> None:
+        if not self._as_json:
+            mark = "!" if stream == "stderr" else " "
+            print(f"{self._of.task}/{self._of.attempt}{mark} {visible(text)}")
+            return
+        import msgspec
+
+        entry = {
+            "schema": 1,
+            "run": self._run,
+            "task": self._of.task,
+            "attempt": self._of.attempt,
+            "stream": stream,
+            "text": text,
+        }
+        print(msgspec.json.encode(entry).decode())
+
+
+def _parser_of(host: Host, agent: str) -> Parser | None:
+    """The parser of the agent that an attempt was started with; None: its output is shown as it is."""
+    try:
+        return event_parser(host.agent_driver(agent))
+    except UsageError:  # an agent of a newer version
+        return None
+
+
 def _print_raw(found: list[Transcript]) -> None:
     if len(found) != 1:
         raise UsageError(
             f"--raw prints one attempt, and {len(found)} match", hint="Add --task ID and --attempt N."
         )
-    path = found[0].folder / "stdout"
-    if path.exists():
-        sys.stdout.flush()
-        with path.open("rb") as source:
-            shutil.copyfileobj(source, sys.stdout.buffer)
-
-
-def _print_line(run: str, transcript: Transcript, line: Line, *, as_json: bool) -> None:
-    if not as_json:
-        mark = "!" if line.stream == "stderr" else " "
-        print(f"{transcript.task}/{transcript.attempt}{mark} {visible(line.text)}")
-        return
-    import msgspec
-
-    entry = {
-        "schema": 1,
-        "run": run,
-        "task": transcript.task,
-        "attempt": transcript.attempt,
-        "stream": line.stream,
-        "text": line.text,
-    }
-    print(msgspec.json.encode(entry).decode())
+    sys.stdout.flush()
+    for piece in read_stored(found[0].folder / "stdout"):
+        sys.stdout.buffer.write(piece)

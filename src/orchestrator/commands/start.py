@@ -99,7 +99,13 @@ async def prepare_run(
         async with _record_end_when_cancelled(project, planned.run, given.listeners):
             journal = await record_start_or_resume(project, choice, read, settled, given.listeners)
             work = await build_work(project, read.plan, settings, journal.state)
-        services = Services(engine=engine, driver=driver, model=model, clock=project.host.clock)
+        services = Services(
+            engine=engine,
+            driver=driver,
+            agent_driver=project.host.agent_driver,
+            model=model,
+            clock=project.host.clock,
+        )
         records = RunRecords(run=planned.run, state_id=project.state.id, folder=folder, journal=journal)
         terms = RunTerms(
             plan=read.plan,

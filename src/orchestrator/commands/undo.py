@@ -222,6 +222,8 @@ async def stop_work(
     folder = records.catalog.folder(state.run)
     async with host.connect_engine() as engine:
         driver = host.agent_driver(state.options.agent)
-        services = Services(engine=engine, driver=driver, model=None, clock=host.clock)
+        services = Services(
+            engine=engine, driver=driver, agent_driver=host.agent_driver, model=None, clock=host.clock
+        )
         own = RunRecords(run=state.run, state_id=records.state.id, folder=folder, journal=journal)
         await stop_all(services, own, workspace, state, "cancelled")

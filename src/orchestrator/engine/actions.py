@@ -138,7 +138,7 @@ class RunActions:
     ) -> AttemptPlan:
         records, terms, workspace = self._records, self._terms, self._workspace
         task = state.tasks[item.id]
-        session = choose_session(self._services, records, task, previous)
+        session = choose_session(self._services, records, terms.settings.agent.name, task, previous)
         parent = (await commit_user_edits(records, terms, workspace, item.id, previous)).head
         return AttemptPlan(
             item=item,

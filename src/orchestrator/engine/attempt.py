@@ -15,6 +15,7 @@ both later.
 """
 
 import asyncio
+import dataclasses
 import secrets
 import uuid
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from orchestrator.events import InvalidOutcome, Outcome
 from orchestrator.gateway.access import AttemptAccess, credential_kind
 from orchestrator.project.plan_files import read_plan_bytes
 from orchestrator.project.run_folder import AttemptFolders
+from orchestrator.project.transcripts import read_stderr_tail
 from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice
 from orchestrator.run.prompts import PromptParts, prompt
 from orchestrator.run.state import AttemptState, RunState, TaskState
@@ -68,14 +70,17 @@ class AttemptPlan:
 
 
 def choose_session(
-    services: Services, records: RunRecords, task: TaskState, previous: AttemptState | None
+    services: Services, records: RunRecords, agent: str, task: TaskState, previous: AttemptState | None
 ) -> Session:
     """The previous attempt's session if it can be continued, else a new one.
 
-    A session remembers the text of the task, so a task that the user has edited starts a new one.
+    A session remembers the text of the task, so a task that the user has edited starts a new one. A session
+    of another agent cannot be continued.
     """
     text_is_new = previous is not None and previous.number <= task.attempts_before_edit
-    if previous is not None and not text_is_new and services.driver.capabilities.resume != "ignored":
+    same_agent = previous is not None and previous.agent(records.journal.state) == agent
+    can_resume = services.driver.capabilities.resume != "ignored"
+    if previous is not None and same_agent and not text_is_new and can_resume:
         home = attempt_folders(records, task.entry.id, previous.number).home
         if session_exists(home, services.driver.session_files(previous.start.session)):
             return Session(id=previous.start.session, resumed=True)
@@ -137,6 +142,7 @@ async def start(
             resumed=plan.session.resumed,
             parent=plan.parent,
             folder=str(folders.root.relative_to(records.folder.root)),
+            agent=terms.settings.agent.name,
         ),
         task=task,
         attempt=plan.number,
@@ -182,8 +188,10 @@ async def interrupt(
     """Record the end of an attempt that is not followed any more; `limits.attempts` does not count it.
 
     Its container, if there is one, is killed first, and removed after its output is read and the end
-    recorded. Without a workspace, because the code folder is gone, the attempt's tree cannot be saved.
+    recorded. The output is read as that of the agent with which the attempt was started: the run may have
+    another one now. Without a workspace, because the code folder is gone, the tree cannot be saved.
     """
+    services = dataclasses.replace(services, driver=services.driver_of(attempt.agent(records.journal.state)))
     folders = attempt_folders(records, task, attempt.number)
     live = LiveAttempt(task=task, state=attempt, folders=folders, container=attempt.start.container)
     try:
@@ -253,6 +261,7 @@ async def _append_end(
             until=verdict.until,
             cause=verdict.cause,
             plan_sha256=hashes.get(plan),
+            stderr_tail=await asyncio.to_thread(_read_stderr, live, verdict),
         ),
         task=live.task,
         attempt=live.state.number,
@@ -284,6 +293,13 @@ def _read_outcome(driver: AgentDriver, live: LiveAttempt, ended: Ended) -> Outco
             return read_outcome_file(live.folders.outbox / OUTCOME_FILE.rpartition("/")[2])
         case "ignored":
             return None
+
+
+def _read_stderr(live: LiveAttempt, verdict: AttemptVerdict) -> str:
+    """The end of the agent's standard error where it left no outcome: often the only sign of the cause."""
+    if verdict.claim is not None or verdict.status not in ("failed", "unclear", "timed_out"):
+        return ""
+    return read_stderr_tail(live.folders.transcript)
 
 
 def _hash_agreed_files(workspace: Workspace, plan: str) -> dict[str, str | None]:

@@ -1,6 +1,6 @@
 """The values that the actions of a run work with, in groups: an action receives the groups that it uses."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.agents.base import AgentDriver
@@ -8,6 +8,7 @@ from orchestrator.clock import Clock
 from orchestrator.config import Settings
 from orchestrator.containers.base import ContainerEngine
 from orchestrator.engine.container_specs import ContainerSpecs
+from orchestrator.errors import UsageError
 from orchestrator.gateway.access import ModelSource
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.model import Plan, Task
@@ -31,9 +32,23 @@ class Services:
 
     engine: ContainerEngine
     driver: AgentDriver
+    """The agent of new attempts."""
+    agent_driver: Callable[[str], AgentDriver]
+    """The driver of this name. Raises UsageError."""
     model: ModelAccess | None
     """None for agents without a model."""
     clock: Clock
+
+    def driver_of(self, agent: str) -> AgentDriver:
+        """The driver that reads what an earlier attempt of this agent has left.
+
+        A resume can be given another agent than the attempt had. An agent that this program does not know
+        is read like the present one.
+        """
+        try:
+            return self.agent_driver(agent)
+        except UsageError:
+            return self.driver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

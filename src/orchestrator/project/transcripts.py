@@ -1,14 +1,27 @@
-"""The stored output of agents and gates."""
+"""The stored output of agents and gates.
 
+The orchestrator stores it in files of its own, but the bytes are an agent's: a line can have any length and
+any content. So files are opened without following links, and read in pieces of a limited size.
+"""
+
+import codecs
 from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.errors import UsageError
+from orchestrator.files import open_regular
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.run.state import RunState
+from orchestrator.text import plain
 
 STREAMS = ("stdout", "stderr")
+LINE_MAX = 32 * 1024 * 1024
+"""Bytes of one line that are shown; the rest of a longer line is skipped, as it is while it is followed."""
+PIECE_BYTES = 1_000_000
+STDERR_TAIL_CHARACTERS = 2_000
 
 
 class Transcript(NamedTuple):
@@ -16,12 +29,16 @@ class Transcript(NamedTuple):
 
     task: str
     attempt: int
+    agent: str
+    """The name of the agent that it was started with."""
     folder: Path
+    has_ended: bool
 
 
 class Line(NamedTuple):
     stream: str
-    text: str
+    data: bytes
+    """Without its newline."""
 
 
 def transcripts(
@@ -33,38 +50,90 @@ def transcripts(
     for task_id, found in state.tasks.items():
         for each in found.attempts:
             if task in (None, task_id) and attempt in (None, each.number):
-                yield Transcript(task_id, each.number, folder.root / each.start.folder / "transcript")
+                yield Transcript(
+                    task=task_id,
+                    attempt=each.number,
+                    agent=each.agent(state),
+                    folder=folder.root / each.start.folder / "transcript",
+                    has_ended=each.end is not None,
+                )
 
 
-def read_evidence(folder: RunFolder, wanted: str) -> str:
-    """Everything that a gate printed. Raises UsageError for unknown evidence."""
+def read_evidence(folder: RunFolder, wanted: str) -> Iterator[str]:
+    """Everything that a gate printed, in pieces. Raises UsageError for unknown evidence."""
     known = sorted(path.name for path in folder.evidence.glob("*"))
     if wanted not in known:
         raise UsageError(
             f"there is no evidence {wanted}", hint=f"Evidence of this run: {', '.join(known) or 'none'}"
         )
-    return (folder.evidence / wanted / "output").read_text("utf-8", "replace")
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for piece in read_stored(folder.evidence / wanted / "output"):
+        yield decoder.decode(piece)
+    yield decoder.decode(b"", final=True)
+
+
+def read_stored(path: Path) -> Iterator[bytes]:
+    """A file's bytes in pieces; nothing where it does not exist. Raises UsageError if it cannot be read."""
+    with _opened(path) as file:
+        while file is not None and (piece := file.read(PIECE_BYTES)):
+            yield piece
+
+
+def read_stderr_tail(folder: Path) -> str:
+    """The end of an agent's standard error, without control codes; empty where it cannot be read."""
+    try:
+        with open_regular(folder / "stderr") as file:
+            end = file.seek(0, 2)
+            file.seek(max(0, end - 8 * STDERR_TAIL_CHARACTERS))
+            return plain(file.read(8 * STDERR_TAIL_CHARACTERS).decode("utf-8", "replace"))[
+                -STDERR_TAIL_CHARACTERS:
+            ]
+    except OSError:
+        return ""
 
 
 class TranscriptReader:
     """Reads a transcript line by line; each call continues where the last one stopped."""
 
-    def __init__(self, transcript: Transcript) -> None:
-        self._folder = transcript.folder
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._read = dict.fromkeys(STREAMS, 0)
 
     def new_lines(self, *, ended: bool) -> Iterator[Line]:
-        """The lines since the last call; an incomplete last line only when the attempt has ended."""
-        for stream in STREAMS:
-            path = self._folder / stream
-            if path.exists():
-                yield from self._lines_of(path, stream, ended=ended)
+        """The lines since the last call; an incomplete last line only when the attempt has ended.
 
-    def _lines_of(self, path: Path, stream: str, *, ended: bool) -> Iterator[Line]:
-        with path.open("rb") as source:
-            source.seek(self._read[stream])
-            for line in source:
-                if not line.endswith(b"\n") and not ended:
-                    return
-                self._read[stream] += len(line)
-                yield Line(stream, line.removesuffix(b"\n").decode("utf-8", "replace"))
+        Raises UsageError for a file that cannot be read.
+        """
+        for stream in STREAMS:
+            with _opened(self._folder / stream) as file:
+                if file is not None:
+                    file.seek(self._read[stream])
+                    yield from self._lines_of(file, stream, ended=ended)
+
+    def _lines_of(self, file: BufferedReader, stream: str, *, ended: bool) -> Iterator[Line]:
+        while line := file.readline(LINE_MAX):
+            piece = line
+            while not piece.endswith(b"\n") and (piece := file.readline(LINE_MAX)):
+                pass
+            if not piece and not ended:
+                return
+            self._read[stream] = file.tell()
+            yield Line(stream, line.removesuffix(b"\n"))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader | None]:
+    """None where the file does not exist. Raises UsageError for a link, a pipe, or a file without access."""
+    try:
+        file = open_regular(path)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise UsageError(
+            f"the stored output cannot be read: {error.strerror}",
+            where=str(path),
+            hint="Only the orchestrator writes this file; check what has replaced it.",
+        ) from error
+    with file:
+        yield file

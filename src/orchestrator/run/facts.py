@@ -197,6 +197,8 @@ class AttemptStarted(Struct, frozen=True, kw_only=True):
     """The commit that will be the parent of its candidate."""
     folder: str
     """The folder of its transcript and other files, relative to the run's folder."""
+    agent: str = ""
+    """The name of the agent whose output the transcript is; empty in facts of earlier versions."""
 
 
 class AgentText(Struct, frozen=True, kw_only=True):
@@ -238,6 +240,8 @@ class AttemptEnded(Struct, frozen=True, kw_only=True):
     plan_sha256: str | None = None
     """The hash of the plan's file when the attempt ended. The attempt may have written that file, so a file
     with this hash does not count as the user's edit."""
+    stderr_tail: str = ""
+    """The end of the agent's standard error, without control codes; only where it left no outcome."""
 
 
 class TreeSaved(Struct, frozen=True, kw_only=True):

@@ -78,6 +78,13 @@ class AttemptState(Struct, frozen=True, kw_only=True):
         """What the agent said it has done; None before its end, and when it said nothing."""
         return None if self.end is None else self.end.claim
 
+    def agent(self, state: "RunState") -> str:
+        """The name of the agent that it was started with."""
+        if self.start.agent:
+            return self.start.agent
+        # Earlier versions stored the agent with the run only: the one given last may be another one.
+        return (state.start.options if self.epoch == 0 else state.options).agent
+
     @property
     def failed_gates(self) -> tuple[GateEnded, ...]:
         return tuple(gate for gate in self.gates if gate.verdict == "fail")
