@@ -13,7 +13,8 @@ import pytest
 
 import orchestrator
 from orchestrator.commands.clean import CleanRequest, clean
-from orchestrator.commands.init import init
+from orchestrator.commands.init import propose, write
+from orchestrator.commands.plan_new import choose_test_commands
 from orchestrator.commands.shell import shell
 from orchestrator.commands.trust import approve, load_for_approval
 from orchestrator.gates.setup_image import LABEL_SETUP
@@ -143,5 +144,9 @@ def check_the_way_back(project: TemporaryProject) -> None:
 
 def check_init(project: TemporaryProject) -> None:
     (project.folder / "orchestrator.toml").unlink()
-    written = init(project.host)
-    assert written.found.secrets == (".env",)
+    (project.folder / "Cargo.toml").write_text("[package]\n")
+    assert choose_test_commands(project.host) == ("cargo test",)
+    proposal = project.do(propose(project.host))
+    assert proposal.secrets == (".env",)
+    write(proposal)
+    assert "cargo test" in (project.folder / "orchestrator.toml").read_text()

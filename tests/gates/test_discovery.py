@@ -24,6 +24,19 @@ def test_package_managers_are_discovered_by_lock_files(files: list[str], names: 
     assert [manager.name for manager in discover(files)] == names
 
 
+def test_lock_files_in_configured_folders_are_found_and_their_commands_run_there() -> None:
+    files = ["uv.lock", "web/package-lock.json", "my api/requirements.txt", "other/go.sum"]
+    found = discover(files, ["web/", "./my api", "web"])
+    assert [manager.lock for manager in found] == [
+        "uv.lock",
+        "web/package-lock.json",
+        "my api/requirements.txt",
+    ]
+    assert found[0].command == "uv sync --frozen"
+    assert found[1].command == "cd web\nnpm ci --no-fund --no-audit"
+    assert found[2].command.startswith("cd 'my api'\npython3 ")
+
+
 @pytest.mark.parametrize(
     ("path", "is_one"),
     [

@@ -43,6 +43,7 @@ def test_a_project_without_lock_files_needs_no_setup() -> None:
 CHANGES: dict[str, dict[str, Any]] = {
     "a lock file": {"files": FILES | {"uv.lock": "other"}},
     "a lock file further down": {"files": FILES | {"web/package-lock.json": "other"}},
+    "folders": {"folders": ("web",)},
     "commands": {"commands": ("uv sync --frozen --all-groups",)},
     "image": {"image": "sha256:2"},
     "repository": {"repository": "another"},

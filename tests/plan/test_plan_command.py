@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from orchestrator.plan.reader import read_plan
 from orchestrator.plan.refnames import branch_problem
+from orchestrator.plan.skeleton import PLACEHOLDERS
 from orchestrator.subprocesses import Completed, run
 
 GOOD = """\
@@ -155,9 +158,17 @@ async def test_a_path_that_is_not_a_file_is_an_error_at_once(
     assert 1 <= len(done.stderr.splitlines()) <= 10
 
 
-async def test_new_writes_a_plan_that_checks_clean(tmp_path: Path) -> None:
+async def test_new_writes_a_plan_whose_only_findings_are_the_placeholders(tmp_path: Path) -> None:
     made = await orchestrator("plan", "new", "Greeting Service", cwd=tmp_path)
     assert (made.exit_code, made.stdout) == (0, b"greeting-service.md\n")
+    checked = await orchestrator("plan", "check", "greeting-service.md", cwd=tmp_path)
+    codes = re.findall(r"^\S+: (\w+ \S+) ", checked.stdout.decode(), re.MULTILINE)
+    assert (checked.exit_code, codes) == (0, ["warning placeholder"] * len(PLACEHOLDERS))
+    path = tmp_path / "greeting-service.md"
+    text = path.read_text()
+    for number, placeholder in enumerate(PLACEHOLDERS):
+        text = text.replace(placeholder, f"answer-{number}")
+    path.write_text(text)
     checked = await orchestrator("plan", "check", "--strict", "greeting-service.md", cwd=tmp_path)
     assert (checked.exit_code, checked.stdout) == (0, b"greeting-service.md: 2 tasks, nothing to report\n")
     again = await orchestrator("plan", "new", "Greeting Service", cwd=tmp_path)
@@ -175,8 +186,38 @@ async def test_new_takes_any_title(tmp_path: Path, title: str) -> None:
     made = await orchestrator("plan", "new", "--", title, cwd=tmp_path)
     (path,) = tmp_path.iterdir()
     assert made.exit_code == 0
-    checked = await orchestrator("plan", "check", "--strict", path.name, cwd=tmp_path)
-    assert checked.exit_code == 0, checked.stdout.decode()
+    found = read_plan(path.read_bytes(), path=path.name)
+    assert {each.code for each in found.diagnostics} == {"placeholder"}
+
+
+@pytest.mark.parametrize(
+    ("files", "commands"),
+    [
+        ({}, ["test -e path/to/file"]),
+        ({"Cargo.toml": "[package]\n"}, ["test -e path/to/file", "cargo test"]),
+        (
+            {"Cargo.toml": "[package]\n", "orchestrator.toml": '[verify]\ntask = ["make check", "x"]\n'},
+            ["test -e path/to/file", "make check", "x"],
+        ),
+        (
+            {"Cargo.toml": "[package]\n", "orchestrator.toml": "[verif"},
+            ["test -e path/to/file", "cargo test"],
+        ),
+    ],
+    ids=["nothing found", "found", "configured", "an unreadable configuration"],
+)
+async def test_new_uses_the_test_commands_of_the_project(
+    tmp_path: Path, files: dict[str, str], commands: list[str]
+) -> None:
+    (tmp_path / ".git").mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    made = await orchestrator("plan", "new", "Greet", "--output", "-", cwd=tmp_path)
+    plan = read_plan(made.stdout, path="greet.md")
+    assert list(plan.tasks[0].verify) == commands
+    works = commands[1:] or ["test -s path/to/file"]
+    assert list(plan.tasks[1].verify) == works
+    assert plan.end_to_end is not None and list(plan.end_to_end.commands) == works
 
 
 async def test_new_to_stdout_and_to_a_file(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ PROGRAM = "orchestrator"
 BUG = 70
 INTERRUPTED = 130
 COMMANDS = {
-    "init": ("init_command", "write a commented orchestrator.toml for this repository"),
+    "init": ("init_command", "write an orchestrator.toml with what is found in this repository"),
     "doctor": ("doctor_command", "check folder, engine, image and credential; show the settings"),
     "trust": ("trust_command", "show and approve the settings that need your approval"),
     "image": ("image_command", "build the image that attempts and gates start from"),

@@ -10,9 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.cli.host import this_host
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.plan.diagnostics import describe
 from orchestrator.plan.model import FORMATS, Diagnostic, EndToEnd, Plan, Severity, Task
+from orchestrator.plan.skeleton import render_skeleton
 from orchestrator.text import one_line, plain
 
 _WIDEST_TITLE = 60
@@ -86,8 +88,10 @@ def new(arguments: argparse.Namespace) -> int:
         raise UsageError(
             "the title is empty", hint="Name the milestone, for example: orchestrator plan new 'Greeting'"
         )
+    from orchestrator.commands.plan_new import choose_test_commands
+
     name = _slug(title)
-    text = _SKELETON.format(title=title, name=name)
+    text = render_skeleton(title, name, choose_test_commands(this_host()))
     if arguments.output == "-":
         print(text, end="")
         return 0
@@ -224,60 +228,3 @@ def _slug(title: str) -> str:
     """Letters and digits of the title as a file and branch name; never empty, hidden, or an option."""
     words = re.findall(r"\w+", unicodedata.normalize("NFC", title).lower().replace("_", " "))
     return "-".join(words)[:60].strip("-") or "plan"
-
-
-_SKELETON = """\
-# Milestone: {title}
-
-**Branch:** `milestone/{name}`
-
-## Goal
-
-Say in a paragraph what will be true when this milestone is done.
-
----
-
-## Task 1.1: Do the first thing
-
-**File(s):** `path/to/file`
-**Type:** CODING
-**Estimated time:** 30 min
-
-**Description:**
-Say what the task must do, in enough detail for a reader who sees only this task.
-
-**Acceptance Criteria:**
-- [ ] A result that can be observed from outside
-
-**Verify:**
-```bash
-test -e path/to/file
-```
-
----
-
-## Task 1.2: Show that it works
-
-**Type:** VALIDATION
-**Estimated time:** 10 min
-**Depends on:** 1.1
-
-**Description:**
-Use what was built as its users will, and report what does not work.
-
-**Acceptance Criteria:**
-- [ ] The scenario below passes
-
-**Verify:**
-```bash
-test -s path/to/file
-```
-
----
-
-## E2E Test
-
-```bash
-test -s path/to/file
-```
-"""

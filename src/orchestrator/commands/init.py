@@ -1,40 +1,25 @@
-"""`init`: write a configuration with what is detected in a repository; the rest is comments."""
+"""`init`: write a configuration with what is found in a repository.
+
+What was found is in force at once; everything else is a comment. Settings that need approval, such as the
+packages of a toolchain, take effect after `orchestrator trust`.
+"""
 
 import json
 import os
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import MappingProxyType
 
 from orchestrator.config import REPOSITORY_FILE
-from orchestrator.errors import UsageError
+from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.files import give_to
-from orchestrator.gates.discovery import discover
+from orchestrator.gates.detection import Project, detect_project
+from orchestrator.gates.manifests import READ, Manifests
+from orchestrator.gates.python_manifests import SIGNS
 from orchestrator.project.host import Host
 from orchestrator.subprocesses import Identity
-
-LANGUAGES = (
-    ("Python", ("pyproject.toml", "setup.py", "requirements.txt", "uv.lock")),
-    ("JavaScript or TypeScript", ("package.json",)),
-    ("Rust", ("Cargo.toml",)),
-    ("Go", ("go.mod",)),
-)
-
-# By a file at the root; the first that matches.
-TESTS = (
-    ("uv.lock", "uv run pytest -q"),
-    ("requirements.txt", ".venv/bin/python -m pytest -q"),
-    ("pnpm-lock.yaml", "pnpm test"),
-    ("yarn.lock", "yarn test"),
-    ("package.json", "npm test"),
-    ("Cargo.toml", "cargo test"),
-    ("go.mod", "go test ./..."),
-    ("pyproject.toml", "python3 -m pytest -q"),
-    ("Makefile", "make test"),
-)
+from orchestrator.workspace.folder import list_tracked
 
 SECRETS_BELOW = (
     *(".env", ".env.*", "*.env", ".envrc", ".npmrc", ".pypirc", "*.tfvars"),
@@ -45,84 +30,125 @@ SECRETS = (
     *(*SECRETS_BELOW, ".netrc", ".pgpass", ".htpasswd", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"),
     *("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore"),
 )
+SAMPLES = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
+"""Not hidden from the agent, because they are meant to be read by others."""
 _DEEPEST = 4
+_DEEPEST_PROJECT = 2
 _MOST_FILES = 50_000
+_MOST_FOLDERS = 12
 _NOT_THE_PROJECTS = frozenset(
     {".git", ".venv", "venv", "node_modules", "target", "vendor", "site-packages", "dist", "build"}
 )
-READ = (
-    *("pyproject.toml", "requirements.txt", "requirements-dev.txt", "setup.cfg", "tox.ini"),
-    "package.json",
-)
-LARGEST_BYTES = 1_000_000
-_SCRIPT = re.compile(r'"scripts"\s*:\s*\{[^{}]*"test"\s*:')
-SAMPLES = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
-"""Not hidden from the agent, because they are meant to be read by others."""
-
-PACKAGES = (("Cargo.toml", ("cargo",)), ("go.mod", ("golang-go",)))
-"""Packages that the image lacks."""
+_NOT_A_PART = _NOT_THE_PROJECTS | {
+    *("test", "tests", "testdata", "fixtures", "spec", "example", "examples", "sample", "samples"),
+    *("doc", "docs", "benchmark", "benchmarks", "template", "templates", "third_party"),
+}
+_SIGNS = SIGNS | {
+    *("package.json", "Cargo.toml", "go.mod", "pom.xml", "build.gradle", "build.gradle.kts"),
+    *("composer.json", "Gemfile"),
+}
+LARGEST_BYTES = 500_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    languages: tuple[str, ...]
-    managers: tuple[str, ...]
-    """Lock files with their package managers."""
-    test: str | None
-    secrets: tuple[str, ...]
-    packages: tuple[str, ...]
+class Proposal:
+    """What `init` would write: the user may change it first."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
     path: Path
-    found: Found
+    project: Project
+    tests: tuple[str, ...]
+    packages: tuple[str, ...]
+    secrets: tuple[str, ...]
+    """Files to hide from the agent: those that git does not track."""
+    tracked_secrets: tuple[str, ...] = ()
+    """They stay visible: the agent can read them in git's history anyway, and the project may need them."""
 
 
-def init(host: Host) -> Written:
-    """Write orchestrator.toml into the code folder. Raises UsageError when there is one already."""
+async def propose(host: Host) -> Proposal:
+    """Look through the code folder. Raises UsageError when it has an orchestrator.toml already."""
     folder = host.code_folder()
     path = folder / REPOSITORY_FILE
-    texts = {name: text for name in READ if (text := _read_text(folder / name)) is not None}
-    found = detect_project({entry.name for entry in folder.iterdir()}, texts, secrets_below(folder))
-    owner = folder.stat()
+    if os.path.lexists(path):
+        raise _refuse_existing(path)
+    project = find_project(folder)
+    secrets = (*secrets_at_root(entry.name for entry in folder.iterdir()), *secrets_below(folder))
+    tracked = await _find_tracked(folder, host, secrets)
+    return Proposal(
+        path=path,
+        project=project,
+        tests=project.tests,
+        packages=project.packages,
+        secrets=tuple(name for name in secrets if name not in tracked),
+        tracked_secrets=tuple(name for name in secrets if name in tracked),
+    )
+
+
+def write(proposal: Proposal) -> None:
+    """Write the file as its folder's owner. Raises UsageError when there is one, or it cannot be written."""
+    owner = proposal.path.parent.stat()
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(render_configuration(found))
+        with proposal.path.open("x", encoding="utf-8") as file:
+            file.write(render_configuration(proposal))
             give_to(file.fileno(), Identity(uid=owner.st_uid, gid=owner.st_gid))
     except FileExistsError:
-        raise UsageError(
-            "the file already exists", where=str(path), hint="Its settings are listed by: orchestrator doctor"
-        ) from None
+        raise _refuse_existing(proposal.path) from None
     except OSError as error:
-        raise UsageError(f"the file cannot be written: {error.strerror}", where=str(path)) from None
-    return Written(path=path, found=found)
+        raise UsageError(f"the file cannot be written: {error.strerror}", where=str(proposal.path)) from None
+
+
+def _refuse_existing(path: Path) -> UsageError:
+    return UsageError(
+        "the file already exists",
+        where=str(path),
+        hint="Its settings are listed by: orchestrator doctor. To have it written again, rename it first.",
+    )
+
+
+async def _find_tracked(folder: Path, host: Host, names: Sequence[str]) -> frozenset[str]:
+    """Those of these files that git tracks; none where the repository cannot be read."""
+    try:
+        return await list_tracked(folder, host.environ, names) if names else frozenset()
+    except OrchestratorError:
+        return frozenset()
+
+
+def find_project(folder: Path) -> Project:
+    """What the manifests of a folder say, and those of folders up to two levels below it."""
+    below = {str(path.relative_to(folder)): _read_manifests(path) for path in _list_parts(folder)}
+    return detect_project(_read_manifests(folder), below)
+
+
+def _read_manifests(folder: Path) -> Manifests:
+    texts = {name: text for name in READ if (text := _read_text(folder / name)) is not None}
+    return Manifests(names=frozenset(entry.name for entry in folder.iterdir()), texts=texts)
 
 
 def _read_text(path: Path) -> str | None:
     """The text of a regular file of a reasonable size."""
-    if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
+            return None
+        return path.read_text("utf-8", "replace")
+    except OSError:
         return None
-    return path.read_text("utf-8", "replace")
 
 
-def detect_project(
-    names: Collection[str],
-    texts: Mapping[str, str] = MappingProxyType({}),
-    below: Sequence[str] = (),
-) -> Found:
-    """Detect languages, package managers, test command and secrets.
+def _list_parts(folder: Path) -> list[Path]:
+    """Folders below the root that have a manifest; the search is bounded and follows no link."""
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        depth = len(Path(parent).relative_to(folder).parts)
+        folders[:] = sorted(name for name in folders if name not in _NOT_A_PART and not name.startswith("."))
+        if depth and _SIGNS.intersection(files):
+            found.append(Path(parent))
+        if depth == _DEEPEST_PROJECT:
+            folders.clear()
+    return sorted(path for path in found if str(path).isprintable())[:_MOST_FOLDERS]
 
-    `names` are the entries of the repository's root, `texts` the known contents of files in READ, and `below`
-    the paths of secrets in subfolders.
-    """
-    return Found(
-        languages=tuple(name for name, signs in LANGUAGES if any(sign in names for sign in signs)),
-        managers=tuple(f"{manager.lock} ({manager.name})" for manager in discover(names)),
-        test=next((command for sign, command in TESTS if sign in names and _is_likely(command, texts)), None),
-        secrets=(*(name for name in sorted(names) if _is_secret(name, SECRETS)), *below),
-        packages=tuple(package for sign, wanted in PACKAGES if sign in names for package in wanted),
-    )
+
+def secrets_at_root(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the names at a repository's root that are usually secrets."""
+    return tuple(name for name in sorted(names) if _is_secret(name, SECRETS))
 
 
 def secrets_below(folder: Path) -> tuple[str, ...]:
@@ -140,16 +166,6 @@ def secrets_below(folder: Path) -> tuple[str, ...]:
     return tuple(path for path in found if path.isprintable())
 
 
-def _is_likely(command: str, texts: Mapping[str, str]) -> bool:
-    """Whether the project mentions pytest, or has a script `test`; where its files are unknown it may."""
-    if "pytest" in command:
-        known = [text for name, text in texts.items() if name != "package.json"]
-        return not known or any("pytest" in text for text in known)
-    if command.split(maxsplit=1)[0] in ("npm", "pnpm", "yarn") and "package.json" in texts:
-        return _SCRIPT.search(texts["package.json"]) is not None
-    return True
-
-
 def _is_secret(name: str, patterns: tuple[str, ...]) -> bool:
     return name.isprintable() and _matches(name, patterns) and not _matches(name, SAMPLES)
 
@@ -158,34 +174,53 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
-def render_configuration(found: Found) -> str:
-    """A commented orchestrator.toml: every guess is a comment, except that secrets are hidden."""
-    languages = ", ".join(found.languages) or "no known language"
-    hidden = json.dumps(list(found.secrets) or [".env"], ensure_ascii=False)
+def render_configuration(proposal: Proposal) -> str:
+    """The text of an orchestrator.toml: what was found is in force, and the rest is a comment."""
+    project = proposal.project
+    languages = ", ".join(project.languages) or "no known language"
     lines = [
         "# Settings of the orchestrator for this repository. `orchestrator doctor` shows all of them.",
-        f"# Detected: {languages}; lock files: {', '.join(found.managers) or 'none'}.",
+        f"# Detected: {languages}; lock files: {', '.join(project.lock_files) or 'none'}.",
+        *(f"# {note}." for note in project.notes),
         "",
         "[verify]",
-        "# Commands that every task must pass in addition to its own.",
-        f"# task = {json.dumps([found.test or 'make test'])}",
+        "# Commands that every task must pass in addition to its own, and that pass before the first task.",
+        _render_list("task", proposal.tests, instead="make test"),
         "# Commands that the milestone must pass after its last task.",
         "# milestone = []",
         "",
         "[setup]",
-        "# Commands that install the dependencies; by default they follow from the lock files at the root.",
-        "# commands = []",
+        "# Commands that install the dependencies; by default they follow from the lock files at the root,",
+        "# and from those in the folders listed here.",
+        _render_list("commands", project.setup),
+        _render_list("folders", project.folders),
         "",
         "[image]",
         "# Debian packages to add to the image. They need your approval: orchestrator trust",
-        f"# packages = {json.dumps(list(found.packages) or ['postgresql'])}",
+        _render_list("packages", proposal.packages, instead="postgresql"),
         "",
         "[masked]",
         "# Files that are empty for the agent.",
-        f"{'' if found.secrets else '# '}files = {hidden}",
+        _render_list("files", proposal.secrets, instead=".env"),
         "",
         "[limits]",
         "# attempts = 3",
         "# attempt_seconds = 14400",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _render_list(key: str, items: Sequence[str], *, instead: str | None = None) -> str:
+    """A list of strings in TOML; where it is empty a comment, with the example `instead`."""
+    if not items:
+        return f"# {key} = {json.dumps([] if instead is None else [instead])}"
+    if len(items) == 1 and "\n" not in items[0]:
+        return f"{key} = {json.dumps([*items], ensure_ascii=False)}"
+    return "\n".join([f"{key} = [", *(f"    {_render_string(item)}," for item in items), "]"])
+
+
+def _render_string(text: str) -> str:
+    """A string in TOML; one of several lines is written as such where it can be."""
+    if "\n" not in text or "'''" in text:
+        return json.dumps(text, ensure_ascii=False)
+    return f"'''\n{text}'''"

@@ -81,6 +81,7 @@ async def _find_setup_image(
         await history.files(project.workspace.store, (await project.workspace.user.head()).commit),
         commands=settings.setup.commands,
         discovering=settings.setup.discover,
+        folders=settings.setup.folders,
         image=image,
         repository=project.workspace.store.name,
         owner=project.workspace.tree.owner,

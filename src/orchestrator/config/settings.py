@@ -250,6 +250,12 @@ class Setup:
         "Whether setup commands are chosen by the lock files found, when `commands` is empty.",
         free(_IN_CONTAINER),
     )
+    folders: tuple[str, ...] = setting(
+        [],
+        inner_paths(),
+        "Folders below the root whose lock files are found too; their commands run there.",
+        free(_IN_CONTAINER),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

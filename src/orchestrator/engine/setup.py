@@ -142,6 +142,7 @@ def _plan_setup(
         files,
         commands=settings.setup.commands,
         discovering=settings.setup.discover,
+        folders=settings.setup.folders,
         image=terms.image,
         repository=workspace.store.name,
         candidate=candidate,

@@ -1,16 +1,24 @@
-"""The commands that install a project's dependencies, discovered by its lock files. Pure."""
+"""The commands that install a project's dependencies, discovered by its lock files. Pure.
 
+Lock files are looked for at the root of the repository and in the folders of `setup.folders`.
+"""
+
+import posixpath
 import re
+import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 SETUP_FOLDER = "/opt/setup"
 """Where setup stores files outside of the code folder. It is part of the image, while HOME is empty."""
 
 ENVIRONMENT: Mapping[str, str] = {
+    "BUNDLE_PATH": f"{SETUP_FOLDER}/bundle",
     "CARGO_HOME": f"{SETUP_FOLDER}/cargo",
     "GOMODCACHE": f"{SETUP_FOLDER}/go-modules",
+    "GRADLE_USER_HOME": f"{SETUP_FOLDER}/gradle",
+    "MAVEN_OPTS": f"-Dmaven.repo.local={SETUP_FOLDER}/maven",
     "UV_CACHE_DIR": f"{SETUP_FOLDER}/uv-cache",
     "UV_PYTHON_INSTALL_DIR": f"{SETUP_FOLDER}/python",
     "YARN_GLOBAL_FOLDER": f"{SETUP_FOLDER}/yarn",
@@ -23,6 +31,18 @@ class PackageManager:
     name: str
     lock: str
     command: str
+    folder: str = ""
+    """The folder below the root in which its lock file is; empty for the root."""
+
+    def in_folder(self, folder: str) -> "PackageManager":
+        """The manager of a project below the root; its command runs in that folder."""
+        command = run_in_folder(folder, self.command)
+        return replace(self, lock=f"{folder}/{self.lock}", command=command, folder=folder)
+
+
+def run_in_folder(folder: str, command: str) -> str:
+    """A shell block that runs `command` in a folder of the repository; "" is the root."""
+    return command if not folder else f"cd {shlex.quote(folder)}\n{command}"
 
 
 def _node_manager(name: str, package: str, install: str) -> str:
@@ -83,6 +103,8 @@ LOCK_FILES = (
         "pdm.lock",
         "bun.lock",
         "bun.lockb",
+        "composer.lock",
+        "gradle.lockfile",
         "environment.yml",
     ),
     *("pnpm-workspace.yaml", ".npmrc", ".yarnrc", ".yarnrc.yml", "uv.toml", "pip.conf"),
@@ -95,7 +117,13 @@ MANIFESTS = (
     "package.json",
     "Cargo.toml",
     "go.mod",
+    "Gemfile",
     "Gemfile.lock",
+    "Pipfile",
+    "composer.json",
+    "pom.xml",
+    "build.gradle",
+    "build.gradle.kts",
 )
 """Files with more than a lock file has, such as entry points, which an editable install reads."""
 _REQUIREMENTS_FOLDER = re.compile(
@@ -103,11 +131,17 @@ _REQUIREMENTS_FOLDER = re.compile(
 )
 
 
-def discover(files: Iterable[str]) -> tuple[PackageManager, ...]:
-    """The package managers of a project, by the lock files at its root."""
-    at_root = frozenset(path for path in files if "/" not in path)
-    found = (next((each for each in group if each.lock in at_root), None) for group in GROUPS)
-    return tuple(each for each in found if each is not None)
+def discover(files: Iterable[str], folders: Iterable[str] = ()) -> tuple[PackageManager, ...]:
+    """The package managers of a project, by the lock files at its root and in each of `folders`."""
+    paths = frozenset(files)
+    found = []
+    for folder in dict.fromkeys(posixpath.normpath(folder) for folder in (".", *folders)):
+        prefix = "" if folder == "." else f"{folder}/"
+        for group in GROUPS:
+            manager = next((each for each in group if f"{prefix}{each.lock}" in paths), None)
+            if manager is not None:
+                found.append(manager.in_folder(folder) if prefix else manager)
+    return tuple(found)
 
 
 def is_lock_file(path: str) -> bool:

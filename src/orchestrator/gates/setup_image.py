@@ -93,6 +93,7 @@ def plan_setup(
     *,
     commands: tuple[str, ...],
     discovering: bool,
+    folders: tuple[str, ...] = (),
     image: str,
     repository: str,
     owner: Identity,
@@ -101,10 +102,11 @@ def plan_setup(
 ) -> SetupPlan | None:
     """The commands for a tree, given as path → blob id, and their key; None when there are none. Pure.
 
+    Lock files are discovered at the root and in `folders`.
     `repository` is part of the key, because setup runs files of the tree: an image of one repository must not
     be used for another. If `candidate` is given, the image is used for this commit only.
     """
-    managers = discover(files) if discovering and not commands else ()
+    managers = discover(files, folders) if discovering and not commands else ()
     commands = commands or tuple(manager.command for manager in managers)
     if not commands:
         return None

@@ -46,6 +46,9 @@ RULES: dict[str, Rule] = {
     "untagged-command": Rule(
         severity="warning", hint="Write ```bash when it is a command and ```text when it is not."
     ),
+    "placeholder": Rule(
+        severity="warning", hint="It comes from `orchestrator plan new`: write what this plan means instead."
+    ),
     "empty-description": Rule(severity="warning", hint="Say under **Description:** what the task must do."),
     "unknown-type": Rule(severity="warning", hint="Use CODING, RESEARCH, MIXED, VALIDATION or VERIFICATION."),
     "not-a-task": Rule(severity="warning", hint="A task is a heading such as ## Task 3.1: What to do"),

@@ -23,6 +23,7 @@ from orchestrator.plan.importers import (
 from orchestrator.plan.model import FORMATS, Diagnostic, Plan, Task
 from orchestrator.plan.native import has_native_tasks, read_native
 from orchestrator.plan.refnames import branch_problem
+from orchestrator.plan.skeleton import find_placeholders
 from orchestrator.plan.task_master import looks_like_json, read_task_master
 from orchestrator.plan.text import decode_plan
 
@@ -105,7 +106,8 @@ def _build_plan(milestone: Milestone, text: str, path: str, format: str) -> Plan
     problem = None if milestone.branch is None else branch_problem(milestone.branch)
     if problem is not None:
         findings.append(finding("bad-branch", _line_of(text, milestone.branch), problem))
-    all_findings = [*milestone.diagnostics, *findings, *_cycle_findings(tasks), *_hidden_findings(text)]
+    about_text = (*_hidden_findings(text), *_placeholder_findings(text))
+    all_findings = [*milestone.diagnostics, *findings, *_cycle_findings(tasks), *about_text]
     return Plan(
         path=path,
         format=format,
@@ -124,6 +126,11 @@ def _cycle_findings(tasks: tuple[Task, ...]) -> Iterator[Diagnostic]:
     for path in find_cycles(tasks):
         shown = path if len(path) <= _LONGEST_PATH else (*path[: _LONGEST_PATH - 2], "…", path[-1])
         yield finding("dependency-cycle", lines[path[0]], "tasks wait for each other: " + " → ".join(shown))
+
+
+def _placeholder_findings(text: str) -> Iterator[Diagnostic]:
+    for line, placeholder in find_placeholders(text):
+        yield finding("placeholder", line, f"`{placeholder}` has not been replaced")
 
 
 def _hidden_findings(text: str) -> Iterator[Diagnostic]:

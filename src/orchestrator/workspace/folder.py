@@ -101,6 +101,13 @@ async def read_layout(folder: Path, environ: Mapping[str, str]) -> Layout:
     return replace(layout, object_format=answer.strip())
 
 
+async def list_tracked(folder: Path, environ: Mapping[str, str], paths: Sequence[str]) -> frozenset[str]:
+    """Those of these paths that the index holds. Raises EnvironmentInvalid as `read_layout` does."""
+    git = (await read_layout(folder, environ)).users_git
+    literal = replace(git, env={**git.env, "GIT_LITERAL_PATHSPECS": "1"})
+    return frozenset(os.fsdecode(await literal.run("ls-files", "-z", "--", *paths)).split("\0")) - {""}
+
+
 async def read_settings(layout: Layout) -> GitSettings:
     """The user's configuration, without anything that an agent could have written.
 

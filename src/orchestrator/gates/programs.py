@@ -1,0 +1,48 @@
+"""The Debian packages that provide a program, or the toolchain of a language (Debian bookworm). Pure."""
+
+from collections.abc import Mapping
+
+CARGO_PACKAGES = ("cargo",)
+GO_PACKAGES = ("golang-go", "gcc", "libc6-dev")
+"""With a C compiler and the headers of libc: packages such as `net` and `os/user` are built with cgo."""
+JAVA_PACKAGES = ("default-jdk-headless",)
+PHP_PACKAGES = ("composer", "php-cli", "php-curl", "php-mbstring", "php-xml", "unzip")
+RUBY_PACKAGES = ("bundler", "ruby-dev", "build-essential")
+
+_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("cargo", "rustc"), CARGO_PACKAGES),
+    **dict.fromkeys(("go", "gofmt"), GO_PACKAGES),
+    **dict.fromkeys(("java", "javac"), JAVA_PACKAGES),
+    "mvn": ("maven", *JAVA_PACKAGES),
+    "gradle": ("gradle", *JAVA_PACKAGES),
+    **dict.fromkeys(("php", "composer"), PHP_PACKAGES),
+    **dict.fromkeys(("ruby", "gem", "bundle", "rake"), RUBY_PACKAGES),
+    **dict.fromkeys(("cc", "gcc"), ("gcc", "libc6-dev")),
+    **dict.fromkeys(("c++", "g++"), ("g++", "libc6-dev")),
+    **dict.fromkeys(("psql", "pg_dump", "pg_isready"), ("postgresql-client",)),
+    **dict.fromkeys(("redis-server", "redis-cli"), ("redis",)),
+    **dict.fromkeys(("mysql", "mysqld"), ("default-mysql-server",)),
+    **dict.fromkeys(("mix", "elixir"), ("elixir",)),
+    **dict.fromkeys(("ps", "top", "pgrep", "pkill", "free"), ("procps",)),
+    **dict.fromkeys(("convert", "identify"), ("imagemagick",)),
+    "dot": ("graphviz",),
+    "gs": ("ghostscript",),
+    "nc": ("netcat-openbsd",),
+    "ping": ("iputils-ping",),
+    "protoc": ("protobuf-compiler",),
+    "xz": ("xz-utils",),
+}
+_OF_THE_SAME_NAME = frozenset(
+    (
+        *("autoconf", "automake", "bc", "bison", "bzip2", "chromium", "clang", "cmake", "expect", "ffmpeg"),
+        *("file", "fish", "flex", "gawk", "gdb", "gettext", "git-lfs", "less", "libtool", "lsof", "m4"),
+        *("mercurial", "openssl", "pandoc", "patch", "perl", "pkg-config", "rsync", "screen", "shellcheck"),
+        *("socat", "sqlite3", "strace", "subversion", "swig", "tmux", "tree", "unzip", "valgrind", "wget"),
+        *("zip", "zsh"),
+    )
+)
+
+
+def packages_of_program(program: str) -> tuple[str, ...]:
+    """The packages that provide a program; empty where they are not known."""
+    return _PACKAGES.get(program) or ((program,) if program in _OF_THE_SAME_NAME else ())
