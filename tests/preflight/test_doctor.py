@@ -85,7 +85,7 @@ Disorder = Callable[[Patient, pytest.MonkeyPatch], None]
 FAILURES: list[tuple[str, Disorder, str, str, str]] = [
     ("not at the root", _subfolder, "repository", "not the root", "Its root is"),
     ("a merge in progress", _merge, "repository", "a merge is in progress", "git merge --abort"),
-    ("a submodule", _submodule, "repository", "submodules", "docs/repository.md"),
+    ("a submodule", _submodule, "repository", "submodules", "git worktree add"),
     (".git is a link", _link, "repository", "link", "docs/repository.md"),
     ("state in the code folder", _state_inside, "repository", "state folder", "XDG_STATE_HOME"),
     ("state in the code folder, too", _state_inside, "state", "an agent can change it", "XDG_STATE_HOME"),
@@ -144,6 +144,14 @@ def test_without_repository_and_engine_it_completes(bare_folder: Patient) -> Non
     assert found.check("image")["status"] == "skipped"
     assert found.check("state")["status"] == "ok"
     assert found.setting("limits.attempts")["value"] == 3
+
+
+def test_where_a_repository_is_refused_no_check_says_that_there_is_none(patient: Patient) -> None:
+    _submodule(patient, pytest.MonkeyPatch())
+    checks = patient.diagnose("--json").json["checks"]
+    assert not [check for check in checks if "no repository" in check["detail"]]
+    (branch,) = [check for check in checks if check["name"] == "branch"]
+    assert (branch["status"], branch["detail"]) == ("skipped", "the check repository failed")
 
 
 def test_in_a_folder_that_is_gone_it_completes(bare_folder: Patient) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.clock import SystemClock
 from orchestrator.errors import EnvironmentInvalid
+from orchestrator.subprocesses import run
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -200,3 +201,23 @@ async def test_folder_names_of_every_kind_work(make_project, name):
     )
     await workspace.tree.land(made.commit, branch="main", expected=base)
     assert await project.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("line", [1, 2], ids=["a worktree without them", "ordinary files"])
+async def test_the_ways_out_of_submodules_work_as_they_are_printed(own_project, area, line):
+    other = area / "library"
+    await own_project.git("clone", "-q", ".", str(other))
+    await own_project.git(
+        *("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other), "my lib")
+    )
+    await own_project.commit()
+    words = await refused(own_project)
+    assert "submodules are not supported yet (my lib)" in words
+    command = words.splitlines()[line].partition(": ")[2]
+    environ = {"PATH": os.environ["PATH"], "HOME": str(own_project.home), "GIT_CONFIG_NOSYSTEM": "1"}
+    done = await run(("bash", "-ec", command), timeout=60, env=environ, cwd=own_project.folder)
+    assert done.exit_code == 0, done.stderr
+    folder = area / f"{own_project.folder.name}-without-submodules" if line == 1 else own_project.folder
+    workspace = await replace(own_project, folder=folder).open()
+    await workspace.user.check_files()
+    assert (folder / "my lib" / "a.py").exists() == (line == 2)

@@ -86,14 +86,6 @@ CHECKS: Mapping[str, Check] = {
 }
 """By name, in the order in which they are reported and, within a stage, required."""
 
-_MISSING = {
-    "repository": "there is no repository to check",
-    "engine": "the engine cannot be reached",
-    "agent": "the agent is not known",
-    "state": "there is no state folder",
-}
-"""Why a check is skipped, by the check that failed before it."""
-
 
 async def require(site: Site, stage: Stage) -> None:
     """Raises the OrchestratorError of the first check of this stage that fails."""
@@ -118,7 +110,7 @@ async def _find(name: str, site: Site, findings: dict[str, Finding]) -> Finding:
         return findings[name]
     check = CHECKS[name]
     if check.after is not None and (await _find(check.after, site, findings)).status == "failed":
-        found = report_skipped(_MISSING[check.after])
+        found = report_skipped(f"the check {check.after} failed")
     else:
         try:
             found = await check.check(site)

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,11 +104,29 @@ async def _check(folder: Path, repositories: Path, environ: Mapping[str, str]) -
 
 def _check_index(layout: Layout, listing: bytes) -> None:
     where = str(layout.folder)
-    for entry in os.fsdecode(listing).split("\0"):
-        details, _, path = entry.partition("\t")
-        if details.startswith("160000"):
-            raise EnvironmentInvalid(f"submodules are not supported yet ({path})", where=where)
+    entries = [entry.partition("\t") for entry in os.fsdecode(listing).split("\0")]
+    submodules = [path for details, _, path in entries if details.startswith("160000")]
+    if submodules:
+        raise EnvironmentInvalid(
+            f"submodules are not supported yet ({', '.join(submodules)})",
+            where=where,
+            hint=_describe_ways_out(layout.folder.name, submodules),
+        )
+    for details, _, path in entries:
         if details and details[-1] != "0":
             raise EnvironmentInvalid(
                 f"{path} has an unresolved conflict", where=where, hint="Resolve it, then: git add"
             )
+
+
+def _describe_ways_out(name: str, submodules: Sequence[str]) -> str:
+    """How to work without submodules: leave them out in another worktree, or make them ordinary files."""
+    paths = " ".join(shlex.quote(path) for path in submodules)
+    other = shlex.quote(f"../{name}-without-submodules")
+    git_files = " ".join(shlex.quote(f"{path}/.git") for path in submodules)
+    return (
+        f"Work in a worktree without them: git worktree add -b without-submodules {other} && cd {other} && "
+        f"git rm -q {paths} && git commit -m 'chore: leave out submodules'\n"
+        f"Or make them ordinary files: git rm -q --cached {paths} && rm -rf {git_files} && "
+        f"git add {paths} && git commit -m 'chore: vendor submodules'"
+    )
