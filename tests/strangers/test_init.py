@@ -9,12 +9,12 @@ from e2e_kit import Scene
 
 from orchestrator.commands.init import (
     Proposal,
-    find_project,
     render_configuration,
     secrets_at_root,
     secrets_below,
 )
 from orchestrator.config import LoadedSettings, load_settings
+from orchestrator.project.manifest_files import find_project
 
 PYPROJECT = '[project]\nname = "x"\n[dependency-groups]\ntests = ["pytest"]\n'
 SHAPES: dict[str, dict[str, str]] = {

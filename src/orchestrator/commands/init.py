@@ -14,10 +14,9 @@ from pathlib import Path
 from orchestrator.config import REPOSITORY_FILE
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.files import give_to
-from orchestrator.gates.detection import Project, detect_project
-from orchestrator.gates.manifests import READ, Manifests
-from orchestrator.gates.python_manifests import SIGNS
+from orchestrator.gates.detection import Project
 from orchestrator.project.host import Host
+from orchestrator.project.manifest_files import NOT_THE_PROJECTS, find_project
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace.folder import list_tracked
 
@@ -33,21 +32,7 @@ SECRETS = (
 SAMPLES = ("*.example", "*.sample", "*.template", "*.dist", "*.pub")
 """Not hidden from the agent, because they are meant to be read by others."""
 _DEEPEST = 4
-_DEEPEST_PROJECT = 2
 _MOST_FILES = 50_000
-_MOST_FOLDERS = 12
-_NOT_THE_PROJECTS = frozenset(
-    {".git", ".venv", "venv", "node_modules", "target", "vendor", "site-packages", "dist", "build"}
-)
-_NOT_A_PART = _NOT_THE_PROJECTS | {
-    *("test", "tests", "testdata", "fixtures", "spec", "example", "examples", "sample", "samples"),
-    *("doc", "docs", "benchmark", "benchmarks", "template", "templates", "third_party"),
-}
-_SIGNS = SIGNS | {
-    *("package.json", "Cargo.toml", "go.mod", "pom.xml", "build.gradle", "build.gradle.kts"),
-    *("composer.json", "Gemfile"),
-}
-LARGEST_BYTES = 500_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,40 +97,6 @@ async def _find_tracked(folder: Path, host: Host, names: Sequence[str]) -> froze
         return frozenset()
 
 
-def find_project(folder: Path) -> Project:
-    """What the manifests of a folder say, and those of folders up to two levels below it."""
-    below = {str(path.relative_to(folder)): _read_manifests(path) for path in _list_parts(folder)}
-    return detect_project(_read_manifests(folder), below)
-
-
-def _read_manifests(folder: Path) -> Manifests:
-    texts = {name: text for name in READ if (text := _read_text(folder / name)) is not None}
-    return Manifests(names=frozenset(entry.name for entry in folder.iterdir()), texts=texts)
-
-
-def _read_text(path: Path) -> str | None:
-    """The text of a regular file of a reasonable size."""
-    try:
-        if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
-            return None
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return None
-
-
-def _list_parts(folder: Path) -> list[Path]:
-    """Folders below the root that have a manifest; the search is bounded and follows no link."""
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        depth = len(Path(parent).relative_to(folder).parts)
-        folders[:] = sorted(name for name in folders if name not in _NOT_A_PART and not name.startswith("."))
-        if depth and _SIGNS.intersection(files):
-            found.append(Path(parent))
-        if depth == _DEEPEST_PROJECT:
-            folders.clear()
-    return sorted(path for path in found if str(path).isprintable())[:_MOST_FOLDERS]
-
-
 def secrets_at_root(names: Iterable[str]) -> tuple[str, ...]:
     """Those of the names at a repository's root that are usually secrets."""
     return tuple(name for name in sorted(names) if _is_secret(name, SECRETS))
@@ -157,7 +108,7 @@ def secrets_below(folder: Path) -> tuple[str, ...]:
     seen = 0
     for project, folders, files in os.walk(folder):
         above = Path(project).relative_to(folder)
-        folders[:] = sorted(set(folders) - _NOT_THE_PROJECTS) if len(above.parts) < _DEEPEST else []
+        folders[:] = sorted(set(folders) - NOT_THE_PROJECTS) if len(above.parts) < _DEEPEST else []
         seen += len(files)
         if seen > _MOST_FILES:
             break

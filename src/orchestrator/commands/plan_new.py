@@ -2,10 +2,10 @@
 
 import os
 
-from orchestrator.commands.init import find_project
 from orchestrator.config import load_settings
 from orchestrator.errors import OrchestratorError
 from orchestrator.project.host import Host
+from orchestrator.project.manifest_files import find_project
 
 
 def choose_test_commands(host: Host) -> tuple[str, ...]:
