@@ -1,6 +1,7 @@
 """Lines for the user: every kind of fact has its words, and agents' text stays text."""
 
 import re
+from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
@@ -22,14 +23,16 @@ from run_histories import (
     refused,
     resumed,
     run_ended,
+    state_after,
     task_started,
     undone,
 )
 
-from orchestrator.cli.console import Console, lines
+from orchestrator.cli.console import Console, Context, lines
 from orchestrator.run.facts import (
     AgentText,
     AgentTool,
+    AttemptEnded,
     BaseChecked,
     EditsCommitted,
     LandingRefused,
@@ -37,12 +40,16 @@ from orchestrator.run.facts import (
     PlanTaken,
     QuestionAnswered,
     StillRunning,
+    TaskFinished,
 )
+from orchestrator.run.state import RunState
+
+CET = timezone(timedelta(hours=1), "CET")
 
 
 def said(entry: Entry) -> list[str]:
     (fact,) = numbered([entry])
-    return lines(fact)
+    return lines(fact, Context(zone=CET))
 
 
 def red(gate: str) -> Entry:
@@ -58,9 +65,13 @@ WORDS = {
     ),
     "run": (
         begun(),
-        [f"run {RUN}: A greeting (plans/greeting.md)", "branch milestone/greeting, from base0, agent nop"],
+        [
+            f"run {RUN}: A greeting (plans/greeting.md)",
+            "branch milestone/greeting, from base0, agent nop",
+            "started 2025-01-01 01:00 CET",
+        ],
     ),
-    "resumed": (resumed(), [f"run {RUN} is resumed"]),
+    "resumed": (resumed(), [f"run {RUN} is resumed 2025-01-01 01:00 CET"]),
     "an edited plan": (
         Entry(PlanTaken(plan_title="P", tasks=(), end_to_end=False, stored="p", redo=("1",))),
         ["plan    the edited version is used, 0 tasks, to be done again: 1"],
@@ -123,13 +134,69 @@ def test_the_words_of_a_fact(entry: Entry, expected: list[str]) -> None:
     assert said(entry) == expected
 
 
-def test_every_line_begins_with_the_time() -> None:
+def shown(*history: Entry, state: RunState | None = None, first: int = 1) -> list[str]:
+    """The lines that a console writes of these facts; with a state, of facts that follow it."""
     written: list[str] = []
-    console = Console(written.append)
-    for fact in numbered(READY):
+    console = Console(written.append, state_of=lambda run: state, zone=CET)
+    for fact in numbered(history, first=first):
         console(fact)
-    assert written[0].startswith("00:00:01  run ")
-    assert all(re.match(r"\d\d:\d\d:\d\d  \S", line) for line in written)
+    return written
+
+
+def test_every_line_begins_with_the_local_time() -> None:
+    written = shown(*READY)
+    assert written[0].startswith("01:00:01  run ")
+    assert all(re.match(r"01:00:0\d  \S", line) for line in written)
+
+
+PASSED = (attempt(), ended("completed"), candidate(), gate("pass"), finished())
+
+
+def test_a_line_says_which_task_of_how_many_and_how_long_it_took() -> None:
+    begun_ = (begun("0", "1", "2"), Entry(TaskFinished(status="skipped"), "0"), task_started())
+    written = shown(*begun_, *PASSED, run_ended("parked"))
+    assert [line[10:] for line in written[4:]] == [
+        "task    1 (1 of 2): Title of 1",
+        f"attempt 1/1 in ktrdr-coding-agent-{RUN}-1-1 (new session)",
+        "attempt 1/1 completed after 1.0 s",
+        "candidate candidate1.1",
+        "gate    verify-1: pass, 0.5 s, evidence e1",
+        "task    1 completed as candidate1.1 in 4.0 s, 1 of 2 tasks done",
+        f"run {RUN} parked after 8.0 s: because",
+    ]
+
+
+def test_a_resumed_run_knows_its_earlier_facts() -> None:
+    before = (begun("1", "2"), task_started(), *PASSED, run_ended("interrupted"))
+    after = (resumed(), task_started("2"), attempt(1, "2"), ended("completed", 1, "2"))
+    whole = (*before, *after)
+    # The stored state has the first facts of the resume already when the listener gets them.
+    written = shown(*after, state=state_after(*whole[: len(before) + 2]), first=len(before) + 1)
+    assert [line[10:] for line in written] == [
+        f"run {RUN} is resumed 2025-01-01 01:00 CET, 1 of 2 tasks done",
+        "task    2 (2 of 2): Title of 2",
+        f"attempt 2/1 in ktrdr-coding-agent-{RUN}-2-1 (new session)",
+        "attempt 2/1 completed after 1.0 s",
+    ]
+
+
+def test_without_the_earlier_facts_a_line_says_less() -> None:
+    assert [line[10:] for line in shown(resumed(), task_started(), attempt(), ended("failed"))] == [
+        f"run {RUN} is resumed 2025-01-01 01:00 CET",
+        "task    1: Title of 1",
+        f"attempt 1/1 in ktrdr-coding-agent-{RUN}-1-1 (new session)",
+        "attempt 1/1 failed",
+    ]
+
+
+def test_an_attempt_without_an_outcome_shows_the_end_of_standard_error() -> None:
+    body = AttemptEnded(
+        status="failed", reason="no outcome", exit_code=1, stderr_tail="1\n2\n3\n4\n5\n\x1b[31mno key\n"
+    )
+    assert said(Entry(body, "1", 1)) == [
+        "attempt 1/1 failed: no outcome",
+        *(f"        | {line}" for line in ("2", "3", "4", "5", "no key")),
+    ]
 
 
 HOSTILE = "\x1b[2J\x1b]0;x\x07[bold red]/workspace/a.py[/]\r\n\x9b1A\u202e\ud800"

@@ -1,9 +1,31 @@
 """Tables align by what a terminal shows, whatever the letters."""
 
-import pytest
-from run_histories import READY, asked, attempt, candidate, ended, finished, run_ended, scenario, state_after
+from datetime import timedelta, timezone
+from pathlib import Path
 
-from orchestrator.cli.tables import run_table, table, width
+import pytest
+from msgspec import structs
+from run_histories import (
+    READY,
+    Entry,
+    asked,
+    attempt,
+    begun,
+    candidate,
+    ended,
+    finished,
+    gate_started,
+    landing,
+    numbered,
+    run_ended,
+    scenario,
+    state_after,
+)
+
+from orchestrator.cli.tables import View, run_table, runs_table, table, width
+from orchestrator.run.facts import RunEnded, StillRunning, TaskFinished
+from orchestrator.run.progress import doing_now
+from orchestrator.run.report import Owner
 
 WIDTHS = {
     "letters": ("abc", 3),
@@ -41,19 +63,99 @@ def test_a_table_without_rows_is_its_header() -> None:
     assert table(("a", "bb"), []) == "a  bb\n─  ──"
 
 
+HERE = View(here=Path("/code"), zone=timezone(timedelta(hours=1), "CET"))
+DONE = (*READY, attempt(), ended("completed"), candidate(), finished())
+
+
 def test_a_run_at_a_glance() -> None:
-    history = (*READY, attempt(), ended("completed"), candidate(), finished(), scenario("passed"))
-    assert run_table(state_after(*history, run_ended("completed", 0))) == (
+    history = (*DONE, scenario("passed"), run_ended("completed", 0))
+    assert run_table(state_after(*history), HERE) == (
         "\n"
         "task  title       status     commit        attempts  evidence\n"
         "────  ──────────  ─────────  ────────────  ────────  ────────\n"
         "1     Title of 1  completed  candidate1.1  1         e1\n"
         "end to end: passed (e9)\n"
-        "run trial-1 completed: because, branch milestone/greeting"
+        "run trial-1 completed: because, branch milestone/greeting\n"
+        "To merge it, switch to the branch that should have it, then: git merge milestone/greeting\n"
+        "next: git diff base0...milestone/greeting"
     )
 
 
-def test_an_unfinished_run_says_the_question_and_what_to_do_next() -> None:
-    text = run_table(state_after(*READY, attempt(), ended("needs_human"), asked(), run_ended("waiting", 3)))
-    assert "question q1 (1): Which?" in text
-    assert text.endswith("next: orchestrator logs trial-1, then orchestrator resume trial-1")
+def test_a_run_with_a_question_says_it_and_how_to_answer() -> None:
+    history = (*READY, attempt(), ended("needs_human"), asked(), run_ended("waiting", 3))
+    lines = run_table(state_after(*history), HERE).splitlines()
+    assert lines[-4:] == [
+        "question q1 (1): Which?",
+        "run trial-1 waiting: because, branch milestone/greeting",
+        "Replace TEXT by your answer:",
+        "next: orchestrator resume trial-1 -g TEXT",
+    ]
+
+
+OWNER = Owner(pid=7, host="h", since="2025-01-01T00:00:01.000Z")
+
+
+def living(*history: Entry, now: str = "2025-01-01T00:03:25.000Z") -> list[str]:
+    """The lines below the table of a run that has an owner."""
+    state = state_after(*history)
+    view = structs.replace(HERE, owner=OWNER, now=now, doing=doing_now(state, numbered(history)))
+    return run_table(state, view).splitlines()[3:]
+
+
+def test_a_living_run_says_what_it_does_and_since_when() -> None:
+    assert living(*READY, attempt()) == [
+        "1     Title of 1  running  -       1         -",
+        "run trial-1 running since 2025-01-01 01:00 CET, task 1 of 1, process 7, branch milestone/greeting",
+        "now: attempt 1/1, the agent is at work for 3 min 20 s (since 01:00:05)",
+        "next: orchestrator logs trial-1 --follow",
+    ]
+
+
+def test_a_living_run_says_which_gate_runs_and_what_it_printed_last() -> None:
+    printed = Entry(StillRunning(what="verify-1", seconds=5, text="\x1b[2J12 of 90"), "1", 1)
+    _, _, now, _ = living(*READY, attempt(), ended("completed"), candidate(), gate_started(), printed)
+    assert now == (
+        "now: gate verify-1 of task 1, make check for 3 min 17 s (since 01:00:08), last output: 12 of 90"
+    )
+
+
+@pytest.mark.parametrize(
+    ("history", "now"),
+    [
+        ((begun(),), "now: checks the base commit for 3 min 24 s (since 01:00:01)"),
+        ((*READY, attempt(), ended("completed")), "now: between two steps for 3 min 19 s (since 01:00:06)"),
+        (
+            (*DONE[:-1], landing()),
+            "now: moves the branch to the work of task 1 for 3 min 17 s (since 01:00:08)",
+        ),
+    ],
+    ids=["base", "between", "landing"],
+)
+def test_a_living_run_between_attempts(history: tuple[Entry, ...], now: str) -> None:
+    assert living(*history)[-2] == now
+
+
+def test_a_run_without_an_owner_is_interrupted_and_so_is_its_task() -> None:
+    *_, row, line, step = run_table(state_after(*READY, attempt()), HERE).splitlines()
+    assert row.split()[4] == "interrupted"
+    assert line == "run trial-1 interrupted, branch milestone/greeting"
+    assert step == "next: orchestrator resume trial-1"
+
+
+def test_the_number_of_unverified_tasks_stands_before_the_next_step() -> None:
+    unchecked = TaskFinished(status="completed", commit="c", verification="unverified")
+    *_, line, _, _ = run_table(
+        state_after(*READY, attempt(), Entry(unchecked, "1", 1), run_ended("completed", 0)), HERE
+    ).splitlines()
+    assert line == "1 finished task without a check, unverified: 1"
+
+
+def test_a_limit_ends_at_a_local_time() -> None:
+    end = RunEnded(status="parked", exit_code=4, reason="usage limit", until="2025-01-01T22:30:00.000Z")
+    text = run_table(state_after(*READY, Entry(end)), HERE)
+    assert "run trial-1 parked: usage limit (until 2025-01-01 23:30 CET), branch" in text
+
+
+def test_runs_show_their_start_in_local_time() -> None:
+    text = runs_table([(state_after(*READY), None)], HERE.zone)
+    assert "2025-01-01 01:00 CET" in text and "interrupted" in text

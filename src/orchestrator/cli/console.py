@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from typing import assert_never
 
+from msgspec import Struct
+from msgspec.structs import replace
+
+from orchestrator.cli.times import Zone, clock_time, duration, moment, seconds_between
 from orchestrator.run.endings import NOT_BEGUN
 from orchestrator.run.facts import (
     AgentText,
@@ -40,6 +44,8 @@ from orchestrator.run.facts import (
     UndoStarted,
     WorkUndone,
 )
+from orchestrator.run.progress import count_done, position
+from orchestrator.run.state import AttemptState, RunState, advance, begin
 from orchestrator.text import first_line, one_line, plain
 
 BEFORE_WORDS = {
@@ -68,29 +74,63 @@ _FolderFact = TreeSaved | TreeLookedAt | EditsCommitted | UndoStarted | WorkUndo
 _SilentFact = BaseRunEnded | LandingStarted | NamesReserved
 
 
-class Console:
-    """A listener that writes one line for each thing that happens."""
+class Context(Struct, frozen=True, kw_only=True):
+    """What a line says in addition to its fact."""
 
-    def __init__(self, write: Callable[[str], object]) -> None:
+    state: RunState | None = None
+    """The run after this fact; None where it is not known."""
+    begun: str | None = None
+    """When this command began to carry out the run."""
+    zone: Zone = None
+
+
+class Console:
+    """A listener that writes one line for each thing that happens, with the local time.
+
+    It folds the facts that it gets, to say "task 2 of 4" and how long something took. A run that is resumed
+    has earlier facts: `state_of` gives its stored state.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        *,
+        state_of: Callable[[str], RunState | None] | None = None,
+        zone: Zone = None,
+    ) -> None:
         self._write = write
+        self._state_of = state_of
+        self._about = Context(zone=zone)
 
     def __call__(self, fact: Fact) -> None:
-        for line in lines(fact):
-            clock = fact.at[11:19]
-            self._write(f"{clock}  {line}")
+        self._about = replace(self._about, state=self._fold(fact), begun=self._about.begun or fact.at)
+        for line in lines(fact, self._about):
+            self._write(f"{clock_time(fact.at, self._about.zone)}  {line}")
+
+    def _fold(self, fact: Fact) -> RunState | None:
+        """The run after this fact; None where its earlier facts cannot be read: the line says less then."""
+        state = self._about.state
+        if state is None and isinstance(fact.body, RunStarted):
+            return begin(fact)
+        if state is None and self._state_of is not None:
+            state, self._state_of = self._state_of(fact.run), None
+        return state if state is None or fact.n <= state.last_n else advance(state, fact)
 
 
-def lines(fact: Fact) -> list[str]:
+_NOTHING_KNOWN = Context()
+
+
+def lines(fact: Fact, about: Context = _NOTHING_KNOWN) -> list[str]:
     """The lines that the user reads of a fact; none for a fact that says nothing new."""
     body = fact.body
     if isinstance(body, _RunFact):
-        return _run_lines(fact, body)
+        return _run_lines(fact, body, about)
     if isinstance(body, _BaseFact):
         return _base_lines(fact, body)
     if isinstance(body, _TaskFact):
-        return _task_lines(fact, body)
+        return _task_lines(fact, body, about)
     if isinstance(body, _AttemptFact):
-        return _attempt_lines(fact, body)
+        return _attempt_lines(fact, body, about)
     if isinstance(body, _CandidateFact):
         return _candidate_lines(body)
     if isinstance(body, _FolderFact):
@@ -100,15 +140,16 @@ def lines(fact: Fact) -> list[str]:
     assert_never(body)
 
 
-def _run_lines(fact: Fact, body: _RunFact) -> list[str]:
+def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
     match body:
         case RunStarted():
             return [
                 f"run {fact.run}: {one_line(body.plan_title)} ({one_line(body.plan)})",
                 f"branch {body.branch}, from {body.base[:12]}, agent {body.options.agent}",
+                f"started {moment(fact.at, about.zone)}",
             ]
         case RunResumed():
-            return [f"run {fact.run} is resumed"]
+            return [f"run {fact.run} is resumed {moment(fact.at, about.zone)}{_describe_done(about.state)}"]
         case PlanTaken():
             again = f", to be done again: {', '.join(body.redo)}" if body.redo else ""
             return [f"plan    the edited version is used, {len(body.tasks)} tasks{again}"]
@@ -124,7 +165,7 @@ def _run_lines(fact: Fact, body: _RunFact) -> list[str]:
         case EndToEndEnded():
             return [f"end to end: {body.status}"]
         case RunEnded():
-            return [_ended_line(fact, body)]
+            return [_ended_line(fact, body, about)]
 
 
 def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:
@@ -139,19 +180,19 @@ def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:
             return [f"base    task {fact.task}: {body.gate} {_describe_before(body)}"]
 
 
-def _task_lines(fact: Fact, body: _TaskFact) -> list[str]:
+def _task_lines(fact: Fact, body: _TaskFact, about: Context) -> list[str]:
     match body:
         case TaskStarted():
-            return [f"task    {fact.task}: {one_line(body.title)}"]
+            return [f"task    {fact.task}{_describe_position(fact, about.state)}: {one_line(body.title)}"]
         case QuestionAsked():
             return _question_lines(fact, body)
         case QuestionAnswered():
             return [f"answer  {one_line(body.text, 200)} (by {one_line(body.by)})"]
         case TaskFinished():
-            return [_finished_line(fact, body)]
+            return [_finished_line(fact, body, about.state)]
 
 
-def _attempt_lines(fact: Fact, body: _AttemptFact) -> list[str]:
+def _attempt_lines(fact: Fact, body: _AttemptFact, about: Context) -> list[str]:
     match body:
         case AttemptStarted():
             session = "session resumed" if body.resumed else "new session"
@@ -162,7 +203,11 @@ def _attempt_lines(fact: Fact, body: _AttemptFact) -> list[str]:
             return [f"  does  {one_line(body.name, 40)}: {one_line(body.summary, 160)}"]
         case AttemptEnded():
             reason = f": {one_line(body.reason, 300)}" if body.reason else ""
-            end = f"attempt {fact.task}/{fact.attempt} {body.status.replace('_', ' ')}{reason}"
+            end = f"attempt {fact.task}/{fact.attempt} {body.status.replace('_', ' ')}"
+            took = [
+                f" after {_describe_time(fact, each.started)}" for each in _attempts(fact, about.state)[-1:]
+            ]
+            end = "".join((end, *took, reason))
             return [end, *_quote(body.stderr_tail)[-5:]]
 
 
@@ -242,10 +287,34 @@ def _gate_lines(body: GateEnded) -> list[str]:
             return [result, *_quote(body.detail or body.tail)[-5:]]
 
 
-def _finished_line(fact: Fact, body: TaskFinished) -> str:
+def _describe_position(fact: Fact, state: RunState | None) -> str:
+    at = None if state is None else position(state, fact.task)
+    return "" if at is None else f" ({at.number} of {at.total})"
+
+
+def _describe_done(state: RunState | None) -> str:
+    if state is None:
+        return ""
+    done, total = count_done(state)
+    return f", {done} of {total} tasks done"
+
+
+def _attempts(fact: Fact, state: RunState | None) -> tuple[AttemptState, ...]:
+    """The attempts of a fact's task that count."""
+    task = None if state is None or fact.task is None else state.tasks.get(fact.task)
+    return () if task is None else task.current_attempts
+
+
+def _describe_time(fact: Fact, since: str) -> str:
+    return duration(seconds_between(since, fact.at))
+
+
+def _finished_line(fact: Fact, body: TaskFinished, state: RunState | None) -> str:
     commit = f" as {body.commit[:12]}" if body.commit else ""
+    took = "".join(f" in {_describe_time(fact, each.started)}" for each in _attempts(fact, state)[:1])
+    done = _describe_done(state) if body.status == "completed" else ""
     reason = f": {one_line(body.reason, 300)}" if body.reason else ""
-    return f"task    {fact.task} {body.status}{commit}{reason}"
+    return f"task    {fact.task} {body.status}{commit}{took}{done}{reason}"
 
 
 def _question_lines(fact: Fact, body: QuestionAsked) -> list[str]:
@@ -257,10 +326,13 @@ def _question_lines(fact: Fact, body: QuestionAsked) -> list[str]:
     return found
 
 
-def _ended_line(fact: Fact, body: RunEnded) -> str:
+def _ended_line(fact: Fact, body: RunEnded, about: Context) -> str:
     if body.status == "failed" and body.exit_code == NOT_BEGUN:
         return f"run {fact.run} failed before its first task"
     # A reason of one word says no more than the status.
     reason = f": {one_line(body.reason, 300)}" if body.reason not in (None, body.status) else ""
-    until = f" (until {body.until})" if body.until else ""
-    return f"run {fact.run} {body.status}{reason}{until}"
+    until = f" (until {moment(body.until, about.zone)})" if body.until else ""
+    took = (
+        "" if about.begun in (None, fact.at) else f" after {duration(seconds_between(about.begun, fact.at))}"
+    )
+    return f"run {fact.run} {body.status}{took}{reason}{until}"

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from itertools import chain
 
 from orchestrator.agents.base import Parser
 from orchestrator.cli.agent_lines import event_parser, readable_lines
@@ -10,9 +11,11 @@ from orchestrator.cli.words import RUN_HELP
 from orchestrator.errors import UsageError
 from orchestrator.project.catalog import RunCatalog, open_catalog
 from orchestrator.project.host import Host
+from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.transcripts import (
     Transcript,
     TranscriptReader,
+    describe_evidence,
     read_evidence,
     read_stored,
     transcripts,
@@ -52,8 +55,7 @@ def logs(arguments: argparse.Namespace) -> int:
     if arguments.json and (arguments.evidence is not None or arguments.raw):
         raise UsageError("--json cannot be combined with --evidence or --raw")
     if arguments.evidence is not None:
-        for piece in read_evidence(folder, arguments.evidence):
-            print(visible(piece), end="")
+        _print_evidence(state, folder, arguments.evidence)
         return 0
     found = list(transcripts(state, folder, task=arguments.task, attempt=arguments.attempt))
     if arguments.attempt is not None and not found:
@@ -68,6 +70,18 @@ def logs(arguments: argparse.Namespace) -> int:
     for transcript in found:
         _AttemptLog(host, state.run, transcript, as_json=arguments.json).print_new(ended=True)
     return 0
+
+
+def _print_evidence(state: RunState, folder: RunFolder, wanted: str) -> None:
+    """The output on standard output; whose it is on standard error."""
+    pieces = read_evidence(folder, wanted)
+    first = next(pieces)
+    about = describe_evidence(state, wanted)
+    nothing = "" if first else "\nIt printed nothing."
+    if about is not None:
+        print(f"{about}{nothing}", file=sys.stderr, flush=True)
+    for piece in chain((first,), pieces):
+        print(visible(piece), end="")
 
 
 async def _follow(host: Host, runs: RunCatalog, state: RunState, arguments: argparse.Namespace) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.console import Console
 from orchestrator.cli.host import this_host
 from orchestrator.cli.json_events import event_line
-from orchestrator.cli.tables import run_table
+from orchestrator.cli.tables import View, run_table
 from orchestrator.cli.words import RUN_HELP
-from orchestrator.errors import UsageError
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.project.catalog import open_catalog
 from orchestrator.run.facts import Listener
 from orchestrator.run.report import RunReport
+from orchestrator.run.state import RunState
 from orchestrator.text import plain
 
 if TYPE_CHECKING:
@@ -153,7 +155,7 @@ def _carry_out(arguments: argparse.Namespace, run: Coroutine[Any, Any, RunReport
 
 def print_outcome(report: RunReport, arguments: argparse.Namespace) -> int:
     """Print the table of a run and the next step, and return the run's exit code."""
-    text = run_table(report.state)
+    text = run_table(report.state, View(here=this_host().folder))
     print(text, file=sys.stderr if arguments.json else sys.stdout)
     if report.status == "waiting" and not arguments.no_input and sys.stdin.isatty():
         print(f"To answer: orchestrator resume {report.run} -g TEXT", file=sys.stderr)
@@ -174,7 +176,16 @@ def _listener(*, as_json: bool) -> Listener:
     write = _Output()
     if as_json:
         return lambda fact: write(event_line(fact))
-    return Console(write)
+    host = this_host()
+
+    def stored_state(run: str) -> RunState | None:
+        try:
+            with open_catalog(host) as runs:
+                return runs.run(run)
+        except OrchestratorError:
+            return None
+
+    return Console(write, state_of=stored_state)
 
 
 def _show_progress(line: str) -> None:

@@ -3,10 +3,14 @@
 import argparse
 
 from orchestrator.cli.host import this_host
-from orchestrator.cli.tables import run_table, runs_table
+from orchestrator.cli.tables import View, run_table, runs_table
 from orchestrator.cli.words import RUN_HELP
-from orchestrator.project.catalog import open_catalog
+from orchestrator.project.catalog import RunCatalog, open_catalog
+from orchestrator.project.host import Host
+from orchestrator.run.progress import doing_now
 from orchestrator.run.report import run_json
+from orchestrator.run.state import RunState
+from orchestrator.text import utc_text
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +31,19 @@ def status(arguments: argparse.Namespace) -> int:
             shown = [run_json(state, runs.owner(state.run)) for state in states]
             print(msgspec.json.encode({"schema": 1, "runs": shown}).decode())
         elif arguments.run is not None:
-            print(run_table(states[0]).strip("\n"))
+            print(run_table(states[0], _view(host, runs, states[0])).strip("\n"))
         elif not states:
             print("no runs yet")
         else:
             print(runs_table([(state, runs.owner(state.run)) for state in states]))
     return 0
+
+
+def _view(host: Host, runs: RunCatalog, state: RunState) -> View:
+    owner = runs.owner(state.run)
+    return View(
+        owner=owner,
+        here=host.folder,
+        now=utc_text(host.clock.now()),
+        doing=() if owner is None else doing_now(state, runs.facts(state.run)),
+    )

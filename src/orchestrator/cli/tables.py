@@ -1,11 +1,17 @@
 """Tables for the user: columns as wide as their cells, no markup."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from orchestrator.run.endings import failed_before_it_began
+from msgspec import Struct
+
+from orchestrator.cli.next_step import next_step
+from orchestrator.cli.times import Zone, clock_time, duration, moment, seconds_between
+from orchestrator.run.facts import RunStatus
+from orchestrator.run.progress import Doing, position
 from orchestrator.run.report import Owner, run_status, task_status
 from orchestrator.run.state import RunState, TaskState
-from orchestrator.text import one_line
+from orchestrator.text import first_line, one_line, plain
 
 _STATUS_WORDS = {"imported": "done before", "skipped": "left out"}
 """Where the stored word is not one that the user would say."""
@@ -38,13 +44,26 @@ def _pad(text: str, size: int) -> str:
     return text + " " * (size - width(text))
 
 
-def runs_table(runs: Sequence[tuple[RunState, Owner | None]]) -> str:
+class View(Struct, frozen=True, kw_only=True):
+    """What a table shows in addition to the stored facts of a run."""
+
+    owner: Owner | None = None
+    """The process that carries it out now."""
+    here: Path | None = None
+    """The folder of the reader, from which the next command would be typed."""
+    now: str | None = None
+    """The present time, for a run that is carried out."""
+    doing: tuple[Doing, ...] = ()
+    zone: Zone = None
+
+
+def runs_table(runs: Sequence[tuple[RunState, Owner | None]], zone: Zone = None) -> str:
     """A line for each run."""
     rows = [
         (
             state.run,
             run_status(state, owner),
-            state.started_at[:16].replace("T", " "),
+            moment(state.started_at, zone),
             one_line(state.start.plan_title, 50),
             one_line(state.start.folder, 60),
         )
@@ -53,21 +72,28 @@ def runs_table(runs: Sequence[tuple[RunState, Owner | None]]) -> str:
     return table(("run", "status", "started", "plan", "folder"), rows)
 
 
-def run_table(state: RunState) -> str:
-    """A run at a glance: its tasks with commits and evidence, then how it ended."""
-    rows = [_task_row(state, task) for task in state.tasks.values()]
+def run_table(state: RunState, view: View) -> str:
+    """A run at a glance: its tasks with commits and evidence, how it ended or what it does, the next step."""
+    status = run_status(state, view.owner)
+    rows = [_task_row(state, task, status) for task in state.tasks.values()]
     parts = [table(("task", "title", "status", "commit", "attempts", "evidence"), rows)]
     if state.end_to_end is not None:
         parts.append(f"end to end: {state.end_to_end.status} ({', '.join(state.end_to_end.evidence)})")
     parts += [
         f"question {q.asked.question} ({q.task}): {one_line(q.asked.text, 300)}" for q in state.open_questions
     ]
-    parts.append(_ending(state))
+    parts.append(_status_line(state, status, view))
+    if status == "running":
+        parts += [_describe_doing(doing, view) for doing in view.doing]
+    parts += _unverified_lines(state)
+    step = next_step(state, status, view.here)
+    parts += [*step.before, f"next: {step.command}"]
     return "\n" + "\n".join(parts)
 
 
-def _task_row(state: RunState, task: TaskState) -> tuple[str, ...]:
-    finished, status = task.finished, task_status(state, task)
+def _task_row(state: RunState, task: TaskState, run: RunStatus) -> tuple[str, ...]:
+    finished, stored = task.finished, task_status(state, task)
+    status = "interrupted" if stored == "running" and run == "interrupted" else stored
     commit = finished.commit[:12] if finished is not None and finished.commit is not None else "-"
     candidate = task.last.candidate if task.last is not None else None
     evidence = ", ".join(candidate.evidence) if candidate is not None else ""
@@ -81,15 +107,50 @@ def _task_row(state: RunState, task: TaskState) -> tuple[str, ...]:
     )
 
 
-def _ending(state: RunState) -> str:
-    end = state.end
-    status = run_status(state, None)
+def _status_line(state: RunState, status: RunStatus, view: View) -> str:
+    end, about = state.end, f", branch {plain(state.start.branch)}"
+    if status == "running" and view.owner is not None:
+        since = moment(view.owner.since, view.zone)
+        at = [place for each in view.doing if (place := position(state, each.task)) is not None]
+        where = "".join(f", task {each.number} of {each.total}" for each in at[:1])
+        return f"run {state.run} running since {since}{where}, process {view.owner.pid}{about}"
     text = end.reason if end is not None and end.reason else status
     # Only the first line: the command that ended the run prints the whole reason as its error.
     reason = f": {one_line(text.splitlines()[0], 300)}" if text != status else ""
-    line = f"run {state.run} {status}{reason}, branch {state.start.branch}"
-    if status in ("completed", "cancelled"):
-        return line
-    if failed_before_it_began(state):
-        return f"{line}\nnext: fix the cause, then orchestrator run {state.start.plan}"
-    return f"{line}\nnext: orchestrator logs {state.run}, then orchestrator resume {state.run}"
+    until = f" (until {moment(end.until, view.zone)})" if end is not None and end.until else ""
+    return f"run {state.run} {status}{reason}{until}{about}"
+
+
+def _describe_doing(doing: Doing, view: View) -> str:
+    """One line: what, for how long, and the last line that it printed."""
+    match doing.what:
+        case "setup":
+            what = "installs dependencies" + (f" for task {doing.task}" if doing.task else "")
+        case "attempt":
+            what = f"attempt {doing.task}/{doing.attempt}, the agent is at work"
+        case "gate":
+            of = f" of task {doing.task}" if doing.task else ""
+            what = f"gate {doing.name}{of}, {first_line(doing.command, 100)}"
+        case "landing":
+            what = f"moves the branch to the work of task {doing.task}"
+        case "base":
+            what = "checks the base commit"
+        case _:
+            what = "between two steps"
+    since = f" (since {clock_time(doing.since, view.zone)})"
+    how_long = f" for {duration(seconds_between(doing.since, view.now))}" if view.now is not None else ""
+    last = f", last output: {one_line(doing.last_output, 160)}" if doing.last_output else ""
+    return f"now: {plain(what)}{how_long}{since}{last}"
+
+
+def _unverified_lines(state: RunState) -> list[str]:
+    """How many finished tasks no check has verified; just before the next step."""
+    found = [
+        task.entry.id
+        for task in state.tasks.values()
+        if task.finished is not None and task.finished.verification == "unverified"
+    ]
+    if not found:
+        return []
+    which = one_line(", ".join(found), 200)
+    return [f"{len(found)} finished task{'s' if len(found) > 1 else ''} without a check, unverified: {which}"]

@@ -15,6 +15,7 @@ from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.run.facts import (
+    Fact,
     PlanTaken,
     RunEnded,
     RunResumed,
@@ -79,6 +80,11 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
         """An existing run, by its whole id."""
         assert self.journal is not None
         return fold(self.journal.state_facts(run))
+
+    def facts(self, run: str) -> tuple[Fact, ...]:
+        """The facts of an existing run from which its state is folded: without agent output."""
+        assert self.journal is not None
+        return self.journal.state_facts(run)
 
     def find(self, wanted: str) -> RunState:
         """By id, unambiguous prefix, or a plan's path (its latest run). Raises UsageError."""

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from orchestrator.errors import UsageError
 from orchestrator.files import open_regular
 from orchestrator.project.run_folder import RunFolder
+from orchestrator.run.facts import BaseChecked, GateEnded
 from orchestrator.run.state import RunState
-from orchestrator.text import plain
+from orchestrator.text import first_line, plain
 
 STREAMS = ("stdout", "stderr")
 LINE_MAX = 32 * 1024 * 1024
@@ -57,6 +58,26 @@ def transcripts(
                     folder=folder.root / each.start.folder / "transcript",
                     has_ended=each.end is not None,
                 )
+
+
+def describe_evidence(state: RunState, wanted: str) -> str | None:
+    """Gate, verdict and command of evidence in one line; None where no gate of the state has it."""
+    for id, task in state.tasks.items():
+        for check in task.base:
+            if check.evidence == wanted:
+                return _describe_gate(check, f"task {id}, before any work", check.before.replace("_", " "))
+        for gate in (gate for attempt in task.attempts for gate in attempt.gates):
+            if gate.evidence == wanted:
+                return _describe_gate(gate, f"task {id}", gate.verdict)
+    for gate in state.end_to_end_gates:
+        if gate.evidence == wanted:
+            return _describe_gate(gate, "end to end", gate.verdict)
+    return None
+
+
+def _describe_gate(gate: GateEnded | BaseChecked, of: str, verdict: str) -> str:
+    code = "" if gate.exit_code is None else f", exit code {gate.exit_code}"
+    return f"{gate.evidence}: {gate.gate} of {of}: {verdict}{code}: {first_line(gate.command, 200)}"
 
 
 def read_evidence(folder: RunFolder, wanted: str) -> Iterator[str]:

@@ -1,0 +1,108 @@
+"""The last line of a run: one command that can be typed as it is, and the sentences before it.
+
+The command has to do what its line promises, from the folder in which it is printed: in another folder than
+the run's it begins with `cd`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import assert_never
+
+from msgspec import Struct
+
+from orchestrator.run.endings import failed_before_it_began
+from orchestrator.run.facts import RunCause, RunStatus
+from orchestrator.run.state import AttemptState, RunState
+from orchestrator.text import shell_word
+
+WAITS_FOR: dict[RunCause, str] = {
+    "usage_limit": "It waits for the provider's usage limit to end.",
+    "credential_refused": "It waits for a credential that the provider accepts.",
+    "billing": "It waits for the provider's account to be topped up.",
+    "engine_away": "It waits for the container engine to answer.",
+    "image_missing": "It waits for the agent image: orchestrator image build",
+    "disk_full": "It waits for space on the disk.",
+    "journal_unwritable": "It waits for a journal that can be written.",
+    "interrupted_often": "It waits until whatever stops the containers is fixed.",
+    "gate_unavailable": "It waits until the gate can be run.",
+    "landing_refused": "It waits until the branch can take the finished work.",
+}
+"""What a parked run waits for, by its cause. Its reason stands in the line before."""
+
+
+class NextStep(Struct, frozen=True, kw_only=True):
+    command: str
+    before: tuple[str, ...] = ()
+    """Sentences for the lines just before it."""
+
+
+def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep:
+    """What the user does next. `here` is the folder in which the command would be typed."""
+    there = "" if str(here) == state.start.folder else f"cd {shell_word(state.start.folder)} && "
+    run, branch = state.run, shell_word(state.start.branch)
+    resume = f"{there}orchestrator resume {run}"
+    match status:
+        case "running":
+            return NextStep(command=f"orchestrator logs {run} --follow")
+        case "completed":
+            return NextStep(
+                command=f"{there}git diff {state.start.base[:12]}...{branch}",
+                before=(f"To merge it, switch to the branch that should have it, then: git merge {branch}",),
+            )
+        case "waiting":
+            return NextStep(command=f"{resume} -g TEXT", before=("Replace TEXT by your answer:",))
+        case "parked":
+            cause = None if state.end is None else state.end.cause
+            waits = (WAITS_FOR[cause],) if cause in WAITS_FOR else ()
+            return NextStep(command=resume, before=waits)
+        case "interrupted":
+            return NextStep(command=resume)
+        case "cancelled":
+            return NextStep(
+                command=_run_again(state, there), before=("It cannot be resumed; a new run starts over:",)
+            )
+        case "failed":
+            if failed_before_it_began(state):
+                return _after_failed_start(state, there)
+            return _after_failure(state, resume)
+        case _ as never:
+            assert_never(never)
+
+
+def _run_again(state: RunState, there: str) -> str:
+    path = state.start.plan
+    return f"{there}orchestrator run {shell_word(f'./{path}' if path.startswith('-') else path)}"
+
+
+def _after_failed_start(state: RunState, there: str) -> NextStep:
+    again = _run_again(state, there)
+    return NextStep(command=again, before=("Nothing was changed. Fix the cause, then start it again:",))
+
+
+def _after_failure(state: RunState, resume: str) -> NextStep:
+    then = f"Then fix it yourself, or give a hint: {resume} -g TEXT"
+    shown = _failed_gate(state) or _failed_attempt(state)
+    if shown is None:
+        return NextStep(command=resume)
+    return NextStep(command=f"orchestrator logs {state.run} {shown}", before=(then,))
+
+
+def _failed_gate(state: RunState) -> str | None:
+    """The option that shows the first red gate of what failed: of the last attempt, or of the scenario."""
+    gates = [gate for _, attempt in _failed_attempts(state) for gate in attempt.failed_gates]
+    red = [*gates, *(gate for gate in state.end_to_end_gates if gate.verdict == "fail")]
+    return f"--evidence {red[0].evidence}" if red else None
+
+
+def _failed_attempt(state: RunState) -> str | None:
+    """The options that show what the agent printed in the last attempt of the first failed task."""
+    for id, attempt in _failed_attempts(state):
+        return f"--task {shell_word(id)} --attempt {attempt.number}"
+    return None
+
+
+def _failed_attempts(state: RunState) -> Iterator[tuple[str, AttemptState]]:
+    """Each failed task with its last attempt."""
+    for id, task in state.tasks.items():
+        if task.finished is not None and task.finished.status == "failed" and task.last is not None:
+            yield id, task.last

@@ -1,0 +1,86 @@
+"""The last line of a run: one command for each state. `test_sessions` runs the commands."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from run_histories import (
+    READY,
+    RUN,
+    Entry,
+    asked,
+    attempt,
+    begun,
+    candidate,
+    ended,
+    finished,
+    gate,
+    run_ended,
+    scenario,
+    state_after,
+)
+
+from orchestrator.cli.next_step import next_step
+from orchestrator.run.facts import RunEnded, RunStatus
+
+HERE = Path("/code")
+RED = (*READY, attempt(), ended("completed"), candidate(), gate("fail"))
+DIED = (*READY, attempt(), ended("failed"), candidate(evidence=()))
+DONE = (*READY, attempt(), ended("completed"), candidate(), finished())
+RED_SCENARIO = gate("fail", None, None, evidence="e7")
+
+STATES: dict[str, tuple[tuple[Entry, ...], RunStatus, str]] = {
+    "running": (READY, "running", f"orchestrator logs {RUN} --follow"),
+    "completed": (DONE, "completed", "git diff base0...milestone/greeting"),
+    "a question": ((*READY, attempt(), asked()), "waiting", f"orchestrator resume {RUN} -g TEXT"),
+    "a red gate": ((*RED, finished("failed")), "failed", f"orchestrator logs {RUN} --evidence e1"),
+    "no outcome": ((*DIED, finished("failed")), "failed", f"orchestrator logs {RUN} --task 1 --attempt 1"),
+    "a red scenario": (
+        (*DONE, RED_SCENARIO, scenario("failed")),
+        "failed",
+        f"orchestrator logs {RUN} --evidence e7",
+    ),
+    "failed without an attempt": (READY, "failed", f"orchestrator resume {RUN}"),
+    "not begun": (
+        (begun(), Entry(RunEnded(status="failed", exit_code=2, reason="setup"))),
+        "failed",
+        "orchestrator run plans/greeting.md",
+    ),
+    "parked": ((*READY, attempt(), ended("parked")), "parked", f"orchestrator resume {RUN}"),
+    "interrupted": ((*READY, attempt()), "interrupted", f"orchestrator resume {RUN}"),
+    "cancelled": (READY, "cancelled", "orchestrator run plans/greeting.md"),
+}
+
+
+@pytest.mark.parametrize(("history", "status", "command"), STATES.values(), ids=STATES)
+def test_the_command_of_a_state(history: tuple[Entry, ...], status: RunStatus, command: str) -> None:
+    state = state_after(*history) if status == "running" else state_after(*history, *_end_of(status, history))
+    assert next_step(state, status, HERE).command == command
+
+
+def _end_of(status: RunStatus, history: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    has_end = status == "interrupted" or isinstance(history[-1].body, RunEnded)
+    return () if has_end else (run_ended(status),)
+
+
+@pytest.mark.parametrize("status", ["completed", "parked", "cancelled"])
+@pytest.mark.parametrize("here", [Path("/elsewhere"), None], ids=["another folder", "no folder"])
+def test_in_another_folder_the_command_begins_with_cd(status: RunStatus, here: Path | None) -> None:
+    step = next_step(state_after(*DONE), status, here)
+    assert step.command.startswith("cd /code && ")
+
+
+def test_odd_names_are_quoted_for_the_shell() -> None:
+    state = state_after(*DONE)
+    start = replace(state.start, plan="-my plan's.md", branch="a;b", folder="/my code")
+    odd = replace(state, start=start)
+    assert next_step(odd, "completed", HERE).command == "cd '/my code' && git diff base0...'a;b'"
+    assert next_step(odd, "cancelled", Path("/my code")).command == (
+        """orchestrator run './-my plan'"'"'s.md'"""
+    )
+
+
+def test_a_parked_run_says_what_it_waits_for() -> None:
+    end = RunEnded(status="parked", exit_code=4, reason="r", cause="disk_full")
+    step = next_step(state_after(*READY, Entry(end)), "parked", HERE)
+    assert step.before == ("It waits for space on the disk.",)

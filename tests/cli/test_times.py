@@ -1,0 +1,53 @@
+"""Times for people: the zone of the machine, and durations in the two largest units."""
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta, timezone
+
+import pytest
+
+from orchestrator.cli.times import clock_time, duration, moment, seconds_between
+
+AT = "2026-01-31T23:30:05.123Z"
+
+
+@pytest.fixture(params=["CET-1", "UTC0"])
+def zone_of_the_machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield request.param
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_a_time_is_that_of_the_machine(zone_of_the_machine: str) -> None:
+    ahead = zone_of_the_machine == "CET-1"
+    assert clock_time(AT) == ("00:30:05" if ahead else "23:30:05")
+    assert moment(AT) == ("2026-02-01 00:30 CET" if ahead else "2026-01-31 23:30 UTC")
+
+
+def test_a_zone_can_be_given() -> None:
+    zone = timezone(timedelta(hours=-3), "ART")
+    assert (clock_time(AT, zone), moment(AT, zone)) == ("20:30:05", "2026-01-31 20:30 ART")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0.0 s"),
+        (0.44, "0.4 s"),
+        (9.96, "10.0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (200, "3 min 20 s"),
+        (3600, "1 h"),
+        (7499, "2 h 4 min"),
+        (90_000, "1 d 1 h"),
+    ],
+)
+def test_a_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_seconds_between_two_facts() -> None:
+    assert seconds_between("2026-01-01T00:00:59.500Z", "2026-01-01T00:01:00.000Z") == 0.5
