@@ -23,6 +23,7 @@ async def run_milestone(
     first: str | None = None,
     keep: tuple[str, ...] = (),
     redo: tuple[str, ...] = (),
+    take_config: bool = False,
     new: bool = False,
     allow_dirty: bool = False,
     listeners: tuple[Listener, ...] = (),
@@ -31,8 +32,9 @@ async def run_milestone(
 ) -> RunReport:
     """Carry out a plan in the current folder, or continue its unfinished run.
 
-    The options are those of `orchestrator run`. `listeners` get each fact of the run, `progress` each line of
-    what takes long before there is a run, `warn` each warning about the plan. Raises OrchestratorError when
+    The options are those of `orchestrator run`, and those of `resume` for an unfinished run. `listeners` get
+    each fact of the run, `progress` each line of what takes long before there is a run, `warn` each warning
+    about the plan. Raises OrchestratorError when
     plan, configuration or environment cannot be used, before anything is started; what happens later is in
     the report.
     """
@@ -44,6 +46,7 @@ async def run_milestone(
         config=config,
         keep=keep,
         redo=redo,
+        take_config=take_config,
         allow_dirty=allow_dirty,
         listeners=listeners,
         progress=progress,

@@ -1,6 +1,6 @@
 """Facts as lines for the user. Text of an agent is printed as text, never as markup or control codes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from msgspec import Struct
@@ -34,6 +34,7 @@ from orchestrator.run.facts import (
     RunEnded,
     RunResumed,
     RunStarted,
+    SettingsTaken,
     SetupEnded,
     SetupStarted,
     StillRunning,
@@ -59,6 +60,7 @@ _RunFact = (
     RunStarted
     | RunResumed
     | PlanTaken
+    | SettingsTaken
     | BranchReady
     | Notice
     | StillRunning
@@ -153,10 +155,13 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
         case PlanTaken():
             again = f", to be done again: {', '.join(body.redo)}" if body.redo else ""
             return [f"plan    the edited version is used, {len(body.tasks)} tasks{again}"]
+        case SettingsTaken():
+            return [f"config  the present settings are used, {len(body.changes)} changed"]
         case BranchReady():
             return [f"branch  {body.branch} at {body.commit[:12]}"]
         case Notice():
-            return [f"note    {one_line(body.text, 400)}"]
+            first, *more = plain(body.text).splitlines() or [""]
+            return [f"note    {one_line(first, 400)}", *_indent(more)]
         case StillRunning():
             last = f": {one_line(body.text, 160)}" if body.text else ""
             return [f"  runs  {body.what}, {body.seconds:.0f} s{last}"]
@@ -166,6 +171,10 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
             return [f"end to end: {body.status}"]
         case RunEnded():
             return [_ended_line(fact, body, about)]
+
+
+def _indent(texts: Iterable[str]) -> list[str]:
+    return [f"        {one_line(text, 400)}" for text in texts]
 
 
 def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:

@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.host import this_host
@@ -72,7 +71,7 @@ def as_json(checks: "Mapping[str, Finding]", rows: "Sequence[Row]", *, ok: bool)
             {"name": name, "status": check.status, "detail": check.detail, "mend": check.fix}
             for name, check in checks.items()
         ],
-        "settings": [asdict(row) for row in rows],
+        "settings": [{"key": row.key, "value": row.value, "source": row.source} for row in rows],
     }
     # A path whose name is not UTF-8 is shown with replaced bytes.
     text = json.dumps(found, ensure_ascii=False, default=str)

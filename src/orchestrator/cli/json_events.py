@@ -14,6 +14,7 @@ SCHEMA = 1
 SHOWN: Mapping[str, tuple[str, ...]] = {
     facts.RunStarted.kind: ("plan", "branch", "base"),
     facts.RunResumed.kind: (),
+    facts.SettingsTaken.kind: ("changes",),
     facts.TaskStarted.kind: ("title",),
     facts.AttemptStarted.kind: ("container", "session"),
     facts.AttemptEnded.kind: ("status", "reason", "exit_code"),

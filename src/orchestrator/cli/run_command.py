@@ -59,6 +59,11 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
         help="keep a finished task although its text was edited; repeatable",
     )
     parser.add_argument("--redo", metavar="ID", **REPEATED, help="do a finished task again; repeatable")
+    parser.add_argument(
+        "--take-config",
+        action="store_true",
+        help="use the present settings and image instead of those that the run has stored",
+    )
     _add_options(parser)
     parser.set_defaults(handler=resume_run)
 
@@ -118,7 +123,12 @@ def resume_run(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.request import ResumeRequest
     from orchestrator.commands.resume import resume
 
-    options = replace(_options(arguments), keep=tuple(arguments.keep), redo=tuple(arguments.redo))
+    options = replace(
+        _options(arguments),
+        keep=tuple(arguments.keep),
+        redo=tuple(arguments.redo),
+        take_config=arguments.take_config,
+    )
     return _carry_out(arguments, resume(this_host(), ResumeRequest(run=arguments.run, options=options)))
 
 

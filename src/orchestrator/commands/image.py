@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.commands.request import StartOptions
 from orchestrator.config import Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ImageInfo
 from orchestrator.containers.images import build_image
@@ -18,8 +19,10 @@ from orchestrator.containers.project_image import (
 )
 from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.errors import EnvironmentInvalid
+from orchestrator.preflight.authors import reason_to_keep_image
 from orchestrator.project.host import Host
 from orchestrator.project.project import Project
+from orchestrator.project.stored_terms import StoredImage, read_context, read_terms
 from orchestrator.run.state import RunState
 
 
@@ -39,9 +42,21 @@ async def build(host: Host, *, base: str | None, on_line: Callable[[str], None])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunImage:
-    id: str
+    stored: StoredImage
     context: str
     """The hash of the Dockerfile's folder that it was built from; empty without a Dockerfile."""
+
+    @property
+    def id(self) -> str:
+        return self.stored.id
+
+
+class KeptImage(NamedTuple):
+    """The image that a resumed run has used so far."""
+
+    stored: StoredImage | None
+    """None for a run of a version that did not store it."""
+    context: str
 
 
 def container_specs(project: Project, settings: Settings, *, run: str | None) -> ContainerSpecs:
@@ -56,33 +71,121 @@ def container_specs(project: Project, settings: Settings, *, run: str | None) ->
     )
 
 
+class ChosenImage(NamedTuple):
+    image: RunImage
+    changes: tuple[str, ...] = ()
+    """How the present image differs from that of a resumed run, a line for each difference."""
+    notices: tuple[str, ...] = ()
+
+
+async def choose_image(
+    engine: ContainerEngine,
+    project: Project,
+    settings: Settings,
+    earlier: RunState | None,
+    given: StartOptions,
+) -> ChosenImage:
+    """The image of a new run, or of a resumed one: its own, or with `--take-config` the present one.
+
+    Raises as `run_image` does, and ConfigurationError when the present one would be built from a Dockerfile
+    that an attempt has changed.
+    """
+    if earlier is None:
+        return ChosenImage(await run_image(engine, project, settings, kept=None, on_line=given.progress))
+    terms = project.catalog.folder(earlier.run).terms(earlier.terms_stored)
+    stored = read_terms(terms)
+    kept = KeptImage(None if stored is None else stored.image, read_context(terms))
+    changes = await _list_changes(engine, project, settings, kept)
+    if given.take_config:
+        reason = await _reason_to_keep(project, settings, earlier, kept)
+        if reason is None:
+            for change in changes:
+                given.warn(f"taken: {change}")
+            image = await run_image(engine, project, settings, kept=None, on_line=given.progress)
+            return ChosenImage(image, changes)
+        image = await run_image(engine, project, settings, kept=kept, on_line=given.progress)
+        return ChosenImage(image, notices=(reason,))
+    image = await run_image(engine, project, settings, kept=kept, on_line=given.progress)
+    is_gone = kept.stored is not None and kept.stored != image.stored
+    gone = "the image that the run has used is gone or has other settings; it continues with the present one"
+    return ChosenImage(image, changes, (gone,) if is_gone else ())
+
+
+async def _reason_to_keep(
+    project: Project, settings: Settings, earlier: RunState, kept: KeptImage
+) -> str | None:
+    if settings.image.dockerfile is None or not kept.context:
+        return None
+    dockerfile = project.folder / settings.image.dockerfile
+    if not dockerfile.is_relative_to(project.folder):
+        return None  # no agent can write there
+    if await asyncio.to_thread(context_hash, dockerfile) == kept.context:
+        return None
+    return await reason_to_keep_image(project, earlier, dockerfile.relative_to(project.folder).as_posix())
+
+
 async def run_image(
     engine: ContainerEngine,
     project: Project,
     settings: Settings,
     *,
-    earlier: RunState | None,
+    kept: KeptImage | None,
     on_line: Callable[[str], None],
 ) -> RunImage:
     """Find the configured image, and build what the project adds to it.
 
-    An agent may have written to the Dockerfile's folder since the run started. A resumed run (`earlier`)
-    therefore never builds from a changed folder: it uses the image that was built at its start.
-    Raises EnvironmentInvalid when an image is missing or cannot be built.
+    A resumed run (`kept`) uses its image again as long as that exists, whatever its name refers to now. An
+    agent may have written to the Dockerfile's folder since the run started, so nothing is built from a
+    changed folder then. Raises EnvironmentInvalid when an image is missing or cannot be built.
     """
+    made_of = _describe_settings(settings)
+    if kept is not None and await _is_usable(engine, kept, made_of):
+        assert kept.stored is not None
+        return RunImage(stored=kept.stored, context=kept.context)
     name, environ = settings.image.name, project.host.environ
     base = await _require_image(engine, name)
     context = ""
     if settings.image.dockerfile is not None:
         dockerfile = project.folder / settings.image.dockerfile
-        recorded = project.catalog.folder(earlier.run).build_context if earlier is not None else None
-        known = recorded.read_text("utf-8") if recorded is not None and recorded.exists() else None
-        context = await _choose_context(engine, base, dockerfile, known)
+        context = await _choose_context(engine, base, dockerfile, None if kept is None else kept.context)
         name = await build_with_dockerfile(engine, base, dockerfile, context, environ, on_line)
     if settings.image.packages:
         below = await _require_image(engine, name)
         name = await build_with_packages(engine, name, below, settings.image.packages, environ, on_line)
-    return RunImage(id=(await _require_image(engine, name)).id, context=context)
+    found = StoredImage(id=(await _require_image(engine, name)).id, base=base.id, made_of=made_of)
+    return RunImage(stored=found, context=context)
+
+
+async def _list_changes(
+    engine: ContainerEngine, project: Project, settings: Settings, kept: KeptImage
+) -> tuple[str, ...]:
+    """How the present image differs from that of a resumed run, apart from its settings; a line for each."""
+    found = []
+    if kept.stored is not None:
+        now = await engine.image(settings.image.name)
+        if now is not None and now.id != kept.stored.base:
+            found.append(f"image {settings.image.name}: {_short(kept.stored.base)} -> {_short(now.id)}")
+    if settings.image.dockerfile is not None and kept.context:
+        dockerfile = project.folder / settings.image.dockerfile
+        if await asyncio.to_thread(context_hash, dockerfile) != kept.context:
+            found.append(f"image.dockerfile: the files in the folder of {settings.image.dockerfile}")
+    return tuple(found)
+
+
+async def _is_usable(engine: ContainerEngine, kept: KeptImage, made_of: tuple[str, ...]) -> bool:
+    """Whether the image exists, and no flag asks for another one now."""
+    if kept.stored is None or kept.stored.made_of != made_of:
+        return False
+    return await engine.image(kept.stored.id) is not None
+
+
+def _describe_settings(settings: Settings) -> tuple[str, ...]:
+    image = settings.image
+    return (image.name, str(image.dockerfile or ""), *image.packages)
+
+
+def _short(id: str) -> str:
+    return id.removeprefix("sha256:")[:12]
 
 
 async def _choose_context(
@@ -95,7 +198,8 @@ async def _choose_context(
         raise EnvironmentInvalid(
             "the Dockerfile's folder has changed since the run started, and the image built from it is gone",
             where=str(dockerfile.parent),
-            hint="Start a new run with the present files: orchestrator run --new PLAN",
+            hint="Use the present files: orchestrator resume --take-config\n"
+            "Or start a new run with them: orchestrator run --new PLAN",
         )
     return earlier
 

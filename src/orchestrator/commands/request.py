@@ -1,4 +1,4 @@
-"""Typed requests of `run`, `task` and `resume`, and the options and settings that follow from them."""
+"""Typed requests of `run`, `task` and `resume`, and the options that follow from them."""
 
 import shlex
 from collections.abc import Callable
@@ -7,11 +7,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from orchestrator.config import LoadedSettings, Override, load_settings
 from orchestrator.errors import UsageError
-from orchestrator.project.project import Project
 from orchestrator.run.facts import Listener, RunOptions
-from orchestrator.run.state import RunState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +25,16 @@ class StartOptions:
     """Ids of finished tasks that stay finished although their text was edited."""
     redo: tuple[str, ...] = ()
     """Ids of finished tasks that are to be done again."""
+    take_config: bool = False
+    """Use the present settings instead of those that a resumed run has stored."""
     allow_dirty: bool = False
     """Commit uncommitted changes first, in the user's name."""
     listeners: tuple[Listener, ...] = ()
     progress: Callable[[str], None] = lambda line: None
     """Called with each line of an image build, the one long step before a run starts."""
     warn: Callable[[str], None] = lambda line: None
-    """Called with each warning about the plan, before anything is started."""
+    """Called with each warning about the plan, and each changed setting that is taken, before anything is
+    started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,19 +86,3 @@ def _split_command(command: str) -> tuple[str, ...]:
     if not words:
         raise UsageError("--agent-command is empty")
     return words
-
-
-def load_run_settings(project: Project, earlier: RunState | None, options: RunOptions) -> LoadedSettings:
-    """The settings in force; a resumed run keeps the repository's file that it was started with."""
-    overrides: list[str | Override] = list(options.overrides)
-    if options.agent:
-        overrides.append(Override(key="agent.name", value=options.agent, flag="--agent"))
-    if options.command:
-        overrides.append(Override(key="agent.command", value=list(options.command), flag="--agent-command"))
-    if options.model is not None:
-        overrides.append(Override(key="agent.model", value=options.model, flag="--model"))
-    stored = None
-    if earlier is not None:
-        stored = project.catalog.folder(earlier.run).configuration.read_bytes()
-    environ = project.host.environ
-    return load_settings(project.folder, environ=environ, overrides=overrides, repository_file=stored)

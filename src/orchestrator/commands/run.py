@@ -1,7 +1,8 @@
 """`run` and `task`: carry out a plan, or some of its tasks."""
 
-from orchestrator.commands.request import RunRequest, load_run_settings, merge_options
+from orchestrator.commands.request import RunRequest, merge_options
 from orchestrator.commands.resume import plan_for_resume
+from orchestrator.commands.run_settings import load_kept_settings
 from orchestrator.commands.start import carry_out
 from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
@@ -49,7 +50,7 @@ async def _choose(project: Project, plan: Plan, request: RunRequest) -> Choice:
 def _report_again(project: Project, run: str, request: RunRequest) -> RunReport:
     """The report of a run with nothing left to do; invalid options are still refused."""
     state = project.catalog.run(run)
-    load_run_settings(project, state, merge_options(state.options, request.options))
+    load_kept_settings(project, state, merge_options(state.options, request.options))
     end = project.journal.state_facts(run)[-1]
     for listener in request.options.listeners:
         listener(end)

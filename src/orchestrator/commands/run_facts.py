@@ -5,14 +5,17 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from orchestrator.config import LoadedSettings
+from orchestrator.commands.image import RunImage
+from orchestrator.config import LoadedSettings, settings_to_store
 from orchestrator.engine.undo import finish_undo, reopen_lost_tasks
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.plan.model import Plan
 from orchestrator.preflight.site import PlannedRun
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
+from orchestrator.project.run_folder import TermsFolder
 from orchestrator.project.run_journal import RunJournal, RunTransaction
+from orchestrator.project.stored_terms import StoredTerms, write_terms
 from orchestrator.run.endings import run_ended
 from orchestrator.run.facts import (
     Listener,
@@ -21,6 +24,7 @@ from orchestrator.run.facts import (
     RunOptions,
     RunResumed,
     RunStarted,
+    SettingsTaken,
     TaskFinished,
 )
 from orchestrator.run.state import PLAN_AT_START
@@ -36,8 +40,11 @@ class SettledRun:
     planned: PlannedRun
     options: RunOptions
     loaded: LoadedSettings
-    build_context: str
-    """The hash of the files the image was built from; empty without a Dockerfile."""
+    image: RunImage
+    changes: tuple[str, ...] = ()
+    """How the present settings and image differ from those that a resumed run has stored."""
+    take_config: bool = False
+    """Whether the present ones are used from now on."""
     notices: tuple[str, ...]
 
 
@@ -76,11 +83,19 @@ async def record_resume(
     await finish_undo(project.workspace, journal, folder, settled.planned.untracked)
     if choice.taken is not None:
         folder.stored_plan(choice.taken.stored).write_bytes(read.content)
+    taken = None
+    if settled.take_config and settled.changes:
+        taken = SettingsTaken(changes=settled.changes, stored=f"terms-{journal.state.epoch + 1}")
+        _write_terms(folder.terms(taken.stored), settled)
 
     def write(run: RunTransaction) -> None:
         # A resume that was killed after `plan_taken` alone would carry out tasks that the user has ticked
         # off.
         run.append(RunResumed(options=settled.options))
+        if taken is not None:
+            run.append(taken)
+        elif settled.changes:
+            run.append(Notice(text=_describe_changes(settled)))
         if choice.taken is not None:
             run.append(choice.taken)
             for task_id, imported in ticked_off(run.state, read.plan).items():
@@ -92,6 +107,21 @@ async def record_resume(
     await reopen_lost_tasks(project.workspace, journal)
     await _answer_by_guidance(journal, settled.options.guidance)
     return journal
+
+
+def _describe_changes(settled: SettledRun) -> str:
+    again = f"orchestrator resume {settled.planned.run} --take-config"
+    first = f"the run continues with its stored settings; to use the present ones: {again}"
+    return "\n".join((first, *settled.changes))
+
+
+def _write_terms(folder: TermsFolder, settled: SettledRun) -> None:
+    write_terms(
+        folder,
+        StoredTerms(settings=settings_to_store(settled.loaded.rows), image=settled.image.stored),
+        configuration=settled.loaded.repository_file or b"",
+        context=settled.image.context,
+    )
 
 
 async def record_new_run(
@@ -110,8 +140,7 @@ async def record_new_run(
     """
     folder = project.catalog.folder(settled.planned.run)
     folder.stored_plan(PLAN_AT_START).write_bytes(read.content)
-    folder.configuration.write_bytes(settled.loaded.repository_file or b"")
-    folder.build_context.write_text(settled.build_context, "utf-8")
+    _write_terms(folder.terms(""), settled)
     notices = [Notice(text=text) for text in settled.notices]
     imported = {id: TaskFinished(status="imported", commit=commit) for id, commit in choice.imported.items()}
     skipped = {id: TaskFinished(status="skipped", reason="left out") for id in choice.skipped}

@@ -62,7 +62,7 @@ async def _build_spec(engine: ContainerEngine, project: Project, folders: Attemp
     """A container like an attempt's, without agent and gateway: nothing in it is hidden from agents."""
     await refuse_living_containers(engine, project.folder, run=None)
     settings = load_settings(project.folder, environ=project.host.environ).settings
-    image = await run_image(engine, project, settings, earlier=None, on_line=_print_note)
+    image = await run_image(engine, project, settings, kept=None, on_line=_print_note)
     specs = container_specs(project, settings, run=None)
     setup = await _find_setup_image(engine, project, settings, image.id, specs.variables)
     folders.root.mkdir(mode=0o700, exist_ok=True)

@@ -15,12 +15,14 @@ from importlib import resources
 from msgspec import structs
 
 from orchestrator.agents.base import AgentDriver
-from orchestrator.commands.image import container_specs, run_image
-from orchestrator.commands.request import StartOptions, load_run_settings, merge_options
+from orchestrator.commands.image import choose_image, container_specs
+from orchestrator.commands.request import StartOptions, merge_options
 from orchestrator.commands.run_facts import SettledRun, record_start_or_resume
+from orchestrator.commands.run_settings import settle_settings
 from orchestrator.commands.work import build_work
 from orchestrator.config import LoadedSettings, Settings
 from orchestrator.engine.actions import RunActions
+from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.gateway.client import GatewayClient
@@ -42,6 +44,7 @@ from orchestrator.run.prompts import TEXTS
 from orchestrator.run.report import RunReport, report_of
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import NewRun, ResumeRun
+from orchestrator.supervision.decide import Work
 from orchestrator.workspace.workspace import Findings, Workspace
 
 
@@ -63,8 +66,8 @@ async def prepare_run(
     """Require every check, take the locks, write the run's first or next facts, and give its runner."""
     earlier = choice.state if isinstance(choice, ResumeRun) else None
     options = _run_options(choice, given)
-    loaded = load_run_settings(project, earlier, options)
-    settings = loaded.settings
+    found = await settle_settings(project, earlier, options, given)
+    loaded, settings = found.loaded, found.loaded.settings
     async with AsyncExitStack() as stack:
         site = _site(project, loaded, stack)
         await require(site, Stage.SETTLED)
@@ -77,10 +80,10 @@ async def prepare_run(
         engine = await site.engine()
         await leftovers.remove_ended(engine, project)
         await require(site, Stage.ALONE)
-        image = await run_image(engine, project, settings, earlier=earlier, on_line=given.progress)
+        chosen = await choose_image(engine, project, settings, earlier, given)
         specs = container_specs(project, settings, run=planned.run)
         # The name can be that of the folder: only the holder of the folder's lock starts this container.
-        probe = specs.probe(name=f"ktrdr-probe-{project.workspace.store.name}", image=image.id)
+        probe = specs.probe(name=f"ktrdr-probe-{project.workspace.store.name}", image=chosen.image.id)
         await require(dataclasses.replace(site, probe=probe), Stage.BUILT)
         stack.enter_context(project.run_lock(planned.run))
         await leftovers.remove_unrecorded(project, besides=planned.run)
@@ -89,12 +92,15 @@ async def prepare_run(
         if earlier is None:
             folder.starting.write_bytes(os.fsencode(project.folder))
         model = await _model_access(stack, project, driver, settings)
+        notices = await collect_notices(project, choice, read, settings, planned.untracked)
         settled = SettledRun(
             planned=planned,
             options=options,
             loaded=loaded,
-            build_context=image.context,
-            notices=await collect_notices(project, choice, read, settings, planned.untracked),
+            image=chosen.image,
+            changes=(*found.changes, *chosen.changes),
+            take_config=given.take_config,
+            notices=(*notices, *chosen.notices),
         )
         async with _record_end_when_cancelled(project, planned.run, given.listeners):
             journal = await record_start_or_resume(project, choice, read, settled, given.listeners)
@@ -107,16 +113,20 @@ async def prepare_run(
             clock=project.host.clock,
         )
         records = RunRecords(run=planned.run, state_id=project.state.id, folder=folder, journal=journal)
-        terms = RunTerms(
-            plan=read.plan,
-            work=work,
-            settings=settings,
-            texts=prompt_texts(),
-            untracked=planned.untracked,
-            image=image.id,
-            specs=specs,
-        )
+        terms = _run_terms(read.plan, work, settled, specs)
         yield MilestoneRunner(journal, work, RunActions(services, records, terms, project.workspace))
+
+
+def _run_terms(plan: Plan, work: Work, settled: SettledRun, specs: ContainerSpecs) -> RunTerms:
+    return RunTerms(
+        plan=plan,
+        work=work,
+        settings=settled.loaded.settings,
+        texts=prompt_texts(),
+        untracked=settled.planned.untracked,
+        image=settled.image.id,
+        specs=specs,
+    )
 
 
 def _run_options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:
@@ -160,7 +170,7 @@ async def _plan_run(
         branch=earlier.start.branch if earlier is not None else choose_branch(plan),
         names_branch=plan.branch is not None,
         earlier=earlier,
-        untracked=await project.untracked_files(plan.path, run=run),
+        untracked=await project.untracked_files(plan.path, earlier),
         allow_dirty=given.allow_dirty,
     )
 

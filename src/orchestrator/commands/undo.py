@@ -80,7 +80,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     async with project.host.connect_engine() as engine:
         await refuse_living_containers(engine, project.folder, run=run)
     journal = RunJournal.open(project.journal, run)
-    untouched = await project.untracked_files(journal.state.start.plan, run=journal.state.run)
+    untouched = await project.untracked_files(journal.state.start.plan, journal.state)
     folder = project.catalog.folder(run)
     finished = await finish_undo(project.workspace, journal, folder, untouched)
     if finished is not None and finished.is_cancelled:

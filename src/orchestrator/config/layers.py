@@ -8,7 +8,7 @@ from typing import Literal, NoReturn
 from orchestrator.config.settings import SECTIONS, TABLE
 from orchestrator.errors import ConfigurationError
 
-Origin = Literal["repository", "user", "environment", "flag"]
+Origin = Literal["repository", "user", "environment", "flag", "stored"]
 
 PREFIX = "ORCHESTRATOR_"
 RESERVED = ("ORCHESTRATOR_RUN", "ORCHESTRATOR_TASK", "ORCHESTRATOR_ATTEMPT", "ORCHESTRATOR_OUTCOME")

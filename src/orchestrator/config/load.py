@@ -10,6 +10,7 @@ from orchestrator.config.kinds import Host, at_home
 from orchestrator.config.layers import Given, Override, from_environment, from_file, from_flags
 from orchestrator.config.mounts import ENGINE_SOCKETS
 from orchestrator.config.resolve import LoadedSettings, refuse_unapproved, resolve
+from orchestrator.config.stored import StoredSetting, stored_givens
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 from orchestrator.files import NotRegular, TooLarge, read_regular
 from orchestrator.state_folder import state_folder
@@ -35,16 +36,16 @@ def load_settings(
 ) -> LoadedSettings:
     """The settings for a code folder: from its file, the user's file, the environment, and flags.
 
-    A resumed run passes its stored copy of the folder's file as `repository_file`. It is used instead of the
-    file in the folder, which an attempt may have changed since, and needs no approval: its values were
-    approved when the run started. With `leave_out_unapproved`, values that need approval and do not have it
-    are left out and listed in the result; otherwise the first of them is an error.
+    Bytes passed as `repository_file` are used instead of the file in the folder, and need no approval: for
+    the copy of a run, whose values were approved when the run started, and to compare with that copy. With
+    `leave_out_unapproved`, values that need approval and do not have it are left out and listed in the
+    result; otherwise the first of them is an error.
 
     Raises ConfigurationError, which names file and line, variable or flag.
     """
     approval = Approval(everything=repository_file is not None)
     if repository_file is None and folder is not None:
-        repository_file = _read_repository_file(folder)
+        repository_file = read_repository_file(folder)
         approval = _read_approval(environ, folder)
     users = user_file(environ)
     givens: list[Given] = []
@@ -60,6 +61,26 @@ def load_settings(
     loaded = resolve(givens, host, approval, contents)
     if not leave_out_unapproved:
         refuse_unapproved(loaded, host)
+    _refuse_link_out(loaded, folder)
+    return replace(loaded, repository_file=repository_file)
+
+
+def load_stored_settings(
+    folder: Path,
+    stored: Iterable[StoredSetting],
+    repository_file: bytes,
+    *,
+    environ: Mapping[str, str],
+    overrides: Iterable[str | Override] = (),
+) -> LoadedSettings:
+    """The settings that a run has stored, and flags on top; no file and no variable is read.
+
+    `repository_file` is the run's copy of the file from which some of these settings came.
+
+    Raises ConfigurationError for a flag, and for a stored value that is not valid any more.
+    """
+    givens = [*stored_givens(stored), *from_flags(overrides)]
+    loaded = resolve(givens, _host(environ, user_file(environ)), Approval())
     _refuse_link_out(loaded, folder)
     return replace(loaded, repository_file=repository_file)
 
@@ -87,7 +108,16 @@ def _host(environ: Mapping[str, str], users: Path) -> Host:
     return Host(home=home_folder(environ), sockets=tuple(sockets), user_file=str(users))
 
 
-def _read_repository_file(folder: Path) -> bytes | None:
+def read_values(content: bytes) -> dict[str, object]:
+    """What a configuration file sets, by key and unchecked; nothing when it is not TOML."""
+    try:
+        return {".".join(each.key): each.value for each in from_file(content, origin="stored", name="")}
+    except ConfigurationError:
+        return {}
+
+
+def read_repository_file(folder: Path) -> bytes | None:
+    """The bytes of the configuration file in a code folder; None without one. Raises ConfigurationError."""
     path = folder / REPOSITORY_FILE
     real = _real(path, REPOSITORY_FILE)
     if real is None:

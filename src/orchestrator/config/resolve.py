@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from orchestrator.config.approval import Approval, ApprovalItem, canonical
 from orchestrator.config.kinds import Host, Invalid
-from orchestrator.config.layers import Given, nearest
+from orchestrator.config.layers import Given, Origin, nearest
 from orchestrator.config.settings import SECTIONS, TABLE, Setting, Settings, is_approval_needed
 from orchestrator.errors import ConfigurationError
 
@@ -23,6 +23,7 @@ class Row:
     """As it was written; None when it has no default and was not set."""
     source: str
     """`orchestrator.toml:12`, the user's file with its line, a variable, a flag, or `default`."""
+    origin: Origin | Literal["default"] = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ def resolve(
             if not item.approved:
                 continue
         values[setting.key] = value
-        rows[setting.key] = Row(key=setting.key, value=given.value, source=given.where)
+        rows[setting.key] = Row(key=setting.key, value=given.value, source=given.where, origin=given.origin)
     return LoadedSettings(
         settings=_build_settings(values),
         rows=tuple(rows.values()),

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from orchestrator.agents.base import OUTCOME_FILE, AgentDriver, Launch, LaunchRequest, Session
 from orchestrator.agents.outcomes import read_outcome_file
-from orchestrator.config import REPOSITORY_FILE
+from orchestrator.config import REPOSITORY_FILE, read_repository_file
 from orchestrator.config.settings import RunLimits
 from orchestrator.containers.base import ContainerSpec
 from orchestrator.containers.start import remove_container, start_container
@@ -35,7 +35,7 @@ from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Servi
 from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
 from orchestrator.engine.sessions import carry_session, session_exists
 from orchestrator.engine.setup import SetupOwner, cover_with_setup, ensure_setup_image
-from orchestrator.errors import CodingAgentError, UsageError
+from orchestrator.errors import CodingAgentError, ConfigurationError, UsageError
 from orchestrator.events import InvalidOutcome, Outcome
 from orchestrator.gateway.access import AttemptAccess, credential_kind
 from orchestrator.project.plan_files import read_plan_bytes
@@ -246,6 +246,7 @@ async def _append_end(
         await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, live.folders)
         if verdict.status == "interrupted":
             await save_tree(records, workspace, live.task, live.state)
+        await asyncio.to_thread(_store_changed_configuration, workspace, live.folders)
     plan, session = records.start.plan, live.state.start.session
     hashes = {} if workspace is None else await asyncio.to_thread(_hash_agreed_files, workspace, plan)
     session_files = driver.session_files(session)
@@ -317,6 +318,25 @@ def _hash_agreed_files(workspace: Workspace, plan: str) -> dict[str, str | None]
     return found
 
 
+def _read_configuration(workspace: Workspace) -> bytes | None:
+    """The configuration file in the folder, empty when there is none; None when it cannot be used."""
+    try:
+        return read_repository_file(workspace.tree.folder) or b""
+    except ConfigurationError:
+        return None
+
+
+def _store_changed_configuration(workspace: Workspace, folders: AttemptFolders) -> None:
+    """Keep a copy of a configuration file that is no longer the one from before the attempt.
+
+    A user who resumes the run with the present settings has to know which of them an attempt wrote. After a
+    kill, the user may have changed the file before the end is recorded; it counts as the attempt's change.
+    """
+    before, after = folders.configuration_before, _read_configuration(workspace)
+    if after is not None and before.exists() and before.read_bytes() != after:
+        folders.configuration_after.write_bytes(after)
+
+
 async def _announce_changed_terms(
     records: RunRecords,
     terms: RunTerms,
@@ -327,7 +347,7 @@ async def _announce_changed_terms(
 ) -> None:
     copies = {
         terms.plan.path: records.folder.stored_plan(state.plan_stored),
-        REPOSITORY_FILE: records.folder.configuration,
+        REPOSITORY_FILE: records.folder.terms(state.terms_stored).configuration,
     }
     after = await asyncio.to_thread(_hash_agreed_files, workspace, terms.plan.path)
     for path, digest in after.items():
@@ -350,6 +370,7 @@ async def _prepare_spec(
     """
     task, tree = plan.item.id, workspace.tree
     await asyncio.to_thread(folders.make, tree.owner)
+    await asyncio.to_thread(folders.configuration_before.write_bytes, _read_configuration(workspace) or b"")
     token = None if services.model is None else secrets.token_urlsafe(32)
     request = LaunchRequest(
         run=records.run,

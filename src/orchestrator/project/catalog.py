@@ -20,6 +20,7 @@ from orchestrator.run.facts import (
     RunEnded,
     RunResumed,
     RunStarted,
+    SettingsTaken,
     SetupEnded,
     TaskFinished,
     UndoStarted,
@@ -30,7 +31,17 @@ from orchestrator.run.state import RunState, fold
 from orchestrator.state_folder import state_folder
 
 _OUTLINE = tuple(
-    body.kind for body in (RunStarted, RunResumed, PlanTaken, TaskFinished, UndoStarted, WorkUndone, RunEnded)
+    body.kind
+    for body in (
+        RunStarted,
+        RunResumed,
+        PlanTaken,
+        SettingsTaken,
+        TaskFinished,
+        UndoStarted,
+        WorkUndone,
+        RunEnded,
+    )
 )
 """Kinds of facts that decide how a run and its tasks ended."""
 

@@ -44,14 +44,15 @@ class Project:
         """The commits of these runs that HEAD contains."""
         return await self.workspace.filter_landed(frozenset[str]().union(*map(finished_commits, records)))
 
-    async def untracked_files(self, plan: str, *, run: str | None = None) -> frozenset[str]:
+    async def untracked_files(self, plan: str, state: RunState | None = None) -> frozenset[str]:
         """The plan and the configuration where git does not track them: the user's files, never committed.
 
-        A configuration that did not exist when `run` started is not excluded: an attempt may have written it.
+        A configuration that the run (`state`) did not start with or take is not excluded: an attempt may have
+        written it.
         """
-        configuration = (
-            self.folder / REPOSITORY_FILE if run is None else self.catalog.folder(run).configuration
-        )
+        configuration = self.folder / REPOSITORY_FILE
+        if state is not None:
+            configuration = self.catalog.folder(state.run).terms(state.terms_stored).configuration
         had_one = configuration.is_file() and configuration.stat().st_size > 0
         paths = (plan, REPOSITORY_FILE) if had_one else (plan,)
         return frozenset([path for path in paths if not await self.workspace.user.is_tracked(path)])

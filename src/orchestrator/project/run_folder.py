@@ -13,7 +13,7 @@ class _Below:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def __get__(self, folder: "AttemptFolders | RunFolder", kind: type) -> Path:
+    def __get__(self, folder: "AttemptFolders | RunFolder | TermsFolder", kind: type) -> Path:
         return folder.root / self._name
 
 
@@ -31,6 +31,10 @@ class AttemptFolders(Struct, frozen=True, kw_only=True):
     overlaid = _Below("overlaid.json")
     """The list of folders created in the code folder as mount points of this attempt's volumes."""
     masks = _Below("masks")
+    configuration_before = _Below("configuration-before.toml")
+    """The repository's configuration file when this attempt started; empty when there was none."""
+    configuration_after = _Below("configuration-after.toml")
+    """The same file when this attempt ended. It exists only if the attempt may have changed the file."""
     handoff = _Below("handoff.md")
     """The hand-off document that this attempt's candidate would produce."""
 
@@ -48,15 +52,23 @@ class AttemptFolders(Struct, frozen=True, kw_only=True):
             make_private_folder(folder, owner)
 
 
+class TermsFolder(Struct, frozen=True, kw_only=True):
+    """The settings and the image of a run, as they were at its start or when it took the user's new ones."""
+
+    root: Path
+    configuration = _Below("orchestrator.toml")
+    """The repository's configuration file; empty when there was none."""
+    settings = _Below("settings.json")
+    """The settings of all sources, and the image; see `StoredTerms`."""
+    build_context = _Below("build-context")
+    """The hash of the files that the run's image was built from; empty without a Dockerfile."""
+
+
 class RunFolder(Struct, frozen=True, kw_only=True):
     root: Path
     lock = _Below("lock")
     starting = _Below("starting")
     """Holds the path of the code folder; exists until the first fact of the run is stored."""
-    configuration = _Below("orchestrator.toml")
-    """The repository's configuration file at the start of the run; empty when there was none."""
-    build_context = _Below("build-context")
-    """The hash of the files that the run's image was built from; empty without a Dockerfile."""
     evidence = _Below("evidence")
     handoff = _Below("handoff.md")
     """The hand-off document of a project that does not commit it."""
@@ -66,6 +78,10 @@ class RunFolder(Struct, frozen=True, kw_only=True):
     def stored_plan(self, name: str) -> Path:
         """The run's own copy of its plan; see `RunState.plan_stored`."""
         return self.root / name
+
+    def terms(self, name: str) -> TermsFolder:
+        """The settings and the image by which the run goes; see `RunState.terms_stored`."""
+        return TermsFolder(root=self.root / name if name else self.root)
 
     def attempt(self, escaped_task: str, number: int) -> AttemptFolders:
         return AttemptFolders(root=self.root / "attempts" / escaped_task / str(number))

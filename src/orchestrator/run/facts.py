@@ -108,6 +108,16 @@ class PlanTaken(Struct, frozen=True, kw_only=True):
     """Ids of finished tasks that are to be redone."""
 
 
+class SettingsTaken(Struct, frozen=True, kw_only=True):
+    """From here on the run uses the settings and the image that were in force at this resume."""
+
+    kind: ClassVar[str] = "settings_taken"
+    changes: tuple[str, ...]
+    """What has changed, a line for each setting."""
+    stored: str
+    """The folder in the run's folder that holds the settings."""
+
+
 class Notice(Struct, frozen=True, kw_only=True):
     """A message for the user; it does not change the state."""
 
@@ -422,6 +432,7 @@ Body = (
     RunStarted
     | RunResumed
     | PlanTaken
+    | SettingsTaken
     | Notice
     | SetupStarted
     | StillRunning

@@ -41,6 +41,7 @@ from orchestrator.run.facts import (
     RunOptions,
     RunResumed,
     RunStarted,
+    SettingsTaken,
     SetupEnded,
     SetupStarted,
     StillRunning,
@@ -158,6 +159,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     tasks: Mapping[str, TaskState] = field(default_factory=dict)
     plan_stored: str = PLAN_AT_START
     """The file in the run's folder that holds the plan the run uses."""
+    terms_stored: str = ""
+    """The folder in the run's folder that holds its settings; empty for those from its start."""
     base_checked: bool = False
     branch_ready: bool = False
     cancel_requested: bool = False
@@ -228,6 +231,8 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             return _resume(state, body)
         case PlanTaken() as body:
             return _take_plan(state, body)
+        case SettingsTaken() as body:
+            return _take_settings(state, body)
         case BaseChecked() as body:
             return _add_base_check(state, fact, body)
         case BaseRunEnded():
@@ -318,6 +323,12 @@ def _take_plan(state: RunState, body: PlanTaken) -> RunState:
         # The edited plan can have other gates, and how they end on the base is not known.
         base_checked=False,
     )
+
+
+def _take_settings(state: RunState, body: SettingsTaken) -> RunState:
+    """What the new commands, or those of the plan in another image, say of the base is not known."""
+    tasks = {id: task if task.is_done else replace(task, base=()) for id, task in state.tasks.items()}
+    return replace(state, tasks=tasks, terms_stored=body.stored, base_checked=False)
 
 
 def _edit_task(state: RunState, entry: TaskEntry, redo: tuple[str, ...]) -> TaskState:

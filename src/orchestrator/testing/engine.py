@@ -285,6 +285,10 @@ class FakeEngine:
     async def close(self) -> None:
         """Nothing is closed: the engine stays for the next caller that connects."""
 
+    def build_again(self, name: str) -> None:
+        """Another image gets this name, as after `docker build`; the one that had it stays."""
+        self._new_image(name)
+
     async def remove_from_outside(self, container: str) -> None:
         """Remove a container as another program would; requests that wait for it fail."""
         await self._remove(self._require_container(container))

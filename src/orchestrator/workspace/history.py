@@ -6,6 +6,7 @@ No file of the code folder decides an answer, except that attributes say which c
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from orchestrator.errors import WorkspaceError
 from orchestrator.run.handoff import ChangedFile
@@ -84,6 +85,32 @@ async def read_blob(store: Store, commit: str, path: str, limit: int) -> bytes |
     if int(fields[3]) > limit:
         raise WorkspaceError(f"it is larger than {limit} bytes", where=path)
     return await store.git.run("cat-file", "blob", os.fsdecode(fields[2]))
+
+
+async def blob_of(store: Store, commit: str, path: str) -> str | None:
+    """The id of the content that a commit has under this path; None when it has nothing there."""
+    done = await store.git.try_run("rev-parse", "--verify", "--quiet", f"{commit}:{path}")
+    return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
+
+
+async def hash_of(store: Store, content: bytes) -> str:
+    """The id that git gives to this content; nothing is stored."""
+    return await store.git.text("hash-object", "--no-filters", "--stdin", stdin=content)
+
+
+class Change(NamedTuple):
+    commit: str
+    message: str
+
+
+async def last_change(store: Store, *, tip: str, base: str, path: str) -> Change | None:
+    """The newest commit that `tip` has over `base` and that changed the path; None when there is none."""
+    literal = replace(store.git, env={**store.git.env, "GIT_LITERAL_PATHSPECS": "1"})
+    listing = await literal.run(
+        "log", "-1", "--format=%H%n%B", tip, f"^{base}", "--", path, timeout=TREE_SECONDS
+    )
+    commit, _, message = os.fsdecode(listing).partition("\n")
+    return Change(commit, message) if commit else None
 
 
 async def find_landed(
