@@ -23,7 +23,9 @@ async def any_engine(
     elif reason := why_not():
         pytest.skip(reason)
     else:
-        yield FakeEngine(tmp_path / "engine", run_on_host, clock=SystemClock(), images=(image,))
+        yield FakeEngine(
+            tmp_path / "engine", run_on_host, clock=SystemClock(), images=(image,), shows_layers=True
+        )
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in CASES])

@@ -12,7 +12,7 @@ from orchestrator.containers.profile import (
     refuse_engine_socket,
 )
 from orchestrator.errors import ConfigurationError
-from orchestrator.mounts import Bind, Volume
+from orchestrator.mounts import Bind, Overlay, Volume
 
 
 def spec(**changes: Any) -> ContainerSpec:
@@ -80,6 +80,26 @@ def test_mounts_keep_their_names_as_they_are() -> None:
         {"Type": "bind", "Source": "/a b:c,d\"'ü", "Target": "/workspace", "ReadOnly": False},
         {"Type": "volume", "Source": "models", "Target": "/models", "ReadOnly": True},
     ]
+
+
+def test_an_overlay_is_a_volume_of_the_local_driver() -> None:
+    overlay = Overlay(target="/workspace/.venv", lower="/l:1/.venv", upper="/v/0/upper", work="/v/0/work")
+    config = host_config(mounts=(overlay,), volumes_from="holder")
+    (mount,) = config["Mounts"]
+    assert (mount["Type"], mount["Target"]) == ("volume", "/workspace/.venv")
+    driver = mount["VolumeOptions"]["DriverConfig"]
+    assert (mount["VolumeOptions"]["NoCopy"], driver["Name"]) == (True, "local")
+    assert driver["Options"] == {
+        "type": "overlay",
+        "device": "overlay",
+        "o": "lowerdir=/l\\:1/.venv,upperdir=/v/0/upper,workdir=/v/0/work,index=off,redirect_dir=on",
+    }
+    assert config["VolumesFrom"] == ["holder:ro"]
+
+
+@pytest.mark.parametrize("lower", ["/a,b", "/" + "x" * 4000])
+def test_some_paths_cannot_be_options_of_an_overlay(lower: str) -> None:
+    assert not Overlay(target="/t", lower=lower, upper="/u", work="/w").is_expressible
 
 
 def test_the_user_is_the_owner_and_root_gets_is_sandbox() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.overlays import make_setup_volumes, mask_mounts, remove_overlay_folders
-from orchestrator.mounts import AnonymousVolume, Bind
+from orchestrator.engine.overlays import make_mount_points, mask_mounts, remove_overlay_folders
+from orchestrator.mounts import Bind
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import Identity
 
@@ -21,18 +21,17 @@ def folders(tmp_path: Path) -> AttemptFolders:
     return AttemptFolders(root=root)
 
 
-def targets(folder: Path, folders: AttemptFolders, *paths: str) -> list[str]:
-    mounts = make_setup_volumes(folder, OWNER, paths, folders)
-    return [mount.target for mount in mounts if isinstance(mount, AnonymousVolume)]
+def covered(folder: Path, folders: AttemptFolders, *paths: str) -> list[str]:
+    return list(make_mount_points(folder, OWNER, paths, folders))
 
 
 def test_a_missing_folder_is_made_as_its_owner_and_removed_again(
     folder: Path, folders: AttemptFolders
 ) -> None:
     (folder / "web").mkdir()
-    assert targets(folder, folders, ".venv/", "web/node_modules/") == [
-        "/workspace/.venv",
-        "/workspace/web/node_modules",
+    assert covered(folder, folders, ".venv/", "web/node_modules/") == [
+        ".venv",
+        "web/node_modules",
     ]
     made = folder / "web" / "node_modules"
     assert (made.stat().st_uid, made.stat().st_gid) == (OWNER.uid, OWNER.gid)
@@ -42,20 +41,20 @@ def test_a_missing_folder_is_made_as_its_owner_and_removed_again(
 
 def test_the_users_own_folder_stays_empty_or_not(folder: Path, folders: AttemptFolders) -> None:
     (folder / ".venv").mkdir()
-    assert targets(folder, folders, ".venv/") == ["/workspace/.venv"]
+    assert covered(folder, folders, ".venv/") == [".venv"]
     remove_overlay_folders(folder, folders)
     assert (folder / ".venv").is_dir()
 
 
 def test_a_made_folder_that_has_content_by_now_stays(folder: Path, folders: AttemptFolders) -> None:
-    targets(folder, folders, ".venv/")
+    covered(folder, folders, ".venv/")
     (folder / ".venv" / "file").write_text("from another program")
     remove_overlay_folders(folder, folders)
     assert (folder / ".venv" / "file").exists()
 
 
 @pytest.mark.parametrize("what", ["link", "link to nothing", "file", "link above", "nothing above"])
-def test_a_place_that_is_taken_gets_no_volume_and_is_not_touched(
+def test_a_place_that_is_taken_is_not_covered_and_is_not_touched(
     folder: Path, folders: AttemptFolders, what: str
 ) -> None:
     path = "deps"
@@ -73,14 +72,14 @@ def test_a_place_that_is_taken_gets_no_volume_and_is_not_touched(
     else:
         path = "web/deps"
     before = sorted(str(each) for each in folder.rglob("*"))
-    assert targets(folder, folders, f"{path}/") == []
+    assert covered(folder, folders, f"{path}/") == []
     remove_overlay_folders(folder, folders)
     assert sorted(str(each) for each in folder.rglob("*")) == before
 
 
-def test_caches_of_compiled_files_get_no_volume(folder: Path, folders: AttemptFolders) -> None:
+def test_caches_of_compiled_files_are_not_covered(folder: Path, folders: AttemptFolders) -> None:
     (folder / "src").mkdir()
-    assert targets(folder, folders, "src/__pycache__/") == []
+    assert covered(folder, folders, "src/__pycache__/") == []
 
 
 def masked(folder: Path, folders: AttemptFolders, *paths: str) -> dict[str, str]:

@@ -37,6 +37,8 @@ def two_tasks(new_module_scene: MakeScene) -> tuple[Scene, Done]:
     test "$GREETING" = hello
     cat deps/installed deps/greeting
     stat -c 'owner %u of %n' deps
+    stat -f -c %T deps
+    ls deps
     echo agent > deps/agent
     if [ "$ORCHESTRATOR_TASK" = 1 ]; then echo two >> requirements.txt; else echo done > made.txt; fi
     report completed
@@ -59,7 +61,8 @@ def test_a_changed_lock_file_is_set_up_again_for_its_gates(two_tasks: tuple[Scen
 def test_the_next_attempt_starts_from_what_the_new_lock_file_brought(two_tasks: tuple[Scene, Done]) -> None:
     scene, done = two_tasks
     second = (scene.attempt(done.run, "2", 1) / "transcript" / "stdout").read_text()
-    assert second.splitlines() == ["one", "two", "hello", f"owner {scene.owner} of deps"]
+    files = ["greeting", "home", "installed"]
+    assert second.splitlines() == ["one", "two", "hello", f"owner {scene.owner} of deps", "overlayfs", *files]
 
 
 def test_nothing_of_it_is_left_in_the_users_folder(two_tasks: tuple[Scene, Done]) -> None:

@@ -12,6 +12,7 @@ from orchestrator.containers.start import remove_container, start_container
 from orchestrator.engine.container_specs import SHELL_NAME
 from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
 from orchestrator.engine.setup import cover_with_setup
+from orchestrator.engine.setup_overlays import OverlaySupport
 from orchestrator.engine.stop_signals import cancelled_by_signals
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.gates.setup_image import SetupImage, find_setup, plan_setup
@@ -49,7 +50,11 @@ async def shell(host: Host, command: Sequence[str]) -> int:
                 spec = await _build_spec(engine, project, folders)
             try:
                 await engine.remove(spec.name)  # a killed shell may have left one
-                container = await start_container(engine, spec)
+                try:
+                    container = await start_container(engine, spec)
+                finally:
+                    if spec.volumes_from is not None:
+                        await remove_container(engine, spec.volumes_from)
                 try:
                     return await run_attached(_exec_argv(command))
                 finally:
@@ -66,11 +71,12 @@ async def _build_spec(engine: ContainerEngine, project: Project, folders: Attemp
     specs = container_specs(project, settings, run=None)
     setup = await _find_setup_image(engine, project, settings, image.id, specs.variables)
     folders.root.mkdir(mode=0o700, exist_ok=True)
-    covers = (
-        *mask_mounts(project.folder, settings.masked.files, folders),
-        *await cover_with_setup(setup, project.workspace, folders),
-    )
-    return specs.shell(image=setup.id, covers=covers)
+    holder = specs.overlay_holder(image=setup.id)
+    cover = await cover_with_setup(engine, setup, project.workspace, folders, OverlaySupport(), specs, holder)
+    if cover.copied:
+        _print_note(f"{', '.join(cover.copied)}: copied for the shell, because {cover.reason}")
+    covers = (*mask_mounts(project.folder, settings.masked.files, folders), *cover.mounts)
+    return specs.shell(image=setup.id, covers=covers, volumes_from=cover.holder)
 
 
 async def _find_setup_image(

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from orchestrator.mounts import Mount
 
-ContainerKind = Literal["attempt", "gate", "setup", "e2e", "probe", "shell"]
+ContainerKind = Literal["attempt", "gate", "setup", "e2e", "probe", "shell", "overlay"]
 
 LABEL_STATE = "ktrdr.state"
 LABEL_KIND = "ktrdr.kind"
@@ -45,6 +45,8 @@ class ContainerSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    volumes_from: str | None = None
+    """A container whose volumes this one holds, too, read-only. They are removed with the last of both."""
     network: Literal["open", "none"] = "open"
 
 
@@ -62,6 +64,8 @@ class ContainerState:
     error: str
     """The engine's own words about a start that failed, else empty."""
     mount_sources: tuple[str, ...]
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    """The folders of its volumes on the engine's host, by target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +103,8 @@ class ImageInfo:
     labels: Mapping[str, str]
     layers: tuple[str, ...]
     """Digests of its layers, lowest first: an image that builds on another one begins with all of its."""
+    layer_folder: str | None = None
+    """The folder of its last layer on the engine's host; None where the engine does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +188,13 @@ class ContainerEngine(Protocol):
 
     async def put_archive(self, container: str, path: str, tar: Path) -> None:
         """Unpack a tar file of the host into the container's folder `path`; owners are those in the tar."""
+        ...
+
+    async def is_folder(self, container: str, path: str) -> bool:
+        """Whether there is a folder at this path in the container, and not a link to one.
+
+        The container need not run. Links on the way to the path are followed.
+        """
         ...
 
     async def commit(

@@ -8,13 +8,13 @@ import io
 import tarfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.containers.base import LABEL_KIND, ContainerEngine, ContainerLimits, ContainerSpec
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
-from orchestrator.mounts import Bind
+from orchestrator.mounts import AnonymousVolume, Bind, Overlay
 
 MEGABYTE = 1024**2
 EXEC_SECONDS = 30.0
@@ -308,6 +308,88 @@ async def images_and_removal(probe: Probe) -> None:
     _expect(not removed_in_use, "it was removed while a container needed it")
     _expect(removed == [True, True], f"removing it twice gave {removed}")
     _expect(await probe.engine.image(name) is None, "it is still there")
+
+
+@_case("a folder of a container's files is told from a file, a link and nothing, before it is started")
+async def folders_and_links(probe: Probe) -> None:
+    container = await probe.engine.create(_spec(probe, "true"))
+    try:
+        await _put(probe, container, "/", {"made": None, "made/file": "x", "made/link": Path("..")})
+        paths = ("/made", "/made/file", "/made/link", "/made/absent", "/absent/absent")
+        seen = [await probe.engine.is_folder(container, path) for path in paths]
+    finally:
+        await probe.engine.remove(container)
+    _expect(seen == [True, False, False, False, False], f"of {paths} are folders: {seen}")
+
+
+@_case("an overlay shows a folder of an image, keeps what is written apart, and goes with its container")
+async def overlays(probe: Probe) -> None:
+    """An engine that does not tell the folder of an image promises nothing."""
+    async with AsyncExitStack() as stack:
+        filled = await _create(probe, stack, _spec(probe, "true"))
+        files = {"made": None, "made/deep": None, "made/deep/file": "one\n", "made/other": "two\n"}
+        await _put(probe, filled, "/", files)
+        image = await probe.engine.commit(
+            filled, name=f"ktrdr-conformance:{uuid.uuid4().hex}", labels={}, env={}
+        )
+        stack.push_async_callback(probe.engine.remove_image, image)
+        about = await probe.engine.image(image)
+        if about is None or about.layer_folder is None:
+            return
+        spec = replace(_spec(probe, "true"), image=image, mounts=(AnonymousVolume(target="/run/held"),))
+        holder = await _create(probe, stack, spec)
+        await _put(probe, holder, "/run/held", {"upper": None, "work": None})
+        state = await probe.engine.inspect(holder)
+        held = "" if state is None else state.volumes["/run/held"]
+        overlay = Overlay(
+            target="/over",
+            lower=f"{about.layer_folder}/made",
+            upper=f"{held}/upper",
+            work=f"{held}/work",
+        )
+        script = (
+            "cat deep/file other && rm other && echo three > deep/file && touch new && ls && cat /made/other"
+        )
+        spec = replace(_spec(probe, script), image=image, mounts=(overlay,), volumes_from=holder)
+        user = await _create(probe, stack, replace(spec, working_dir="/over"))
+        await probe.engine.start(user)
+        ended = await probe.engine.wait(user)
+        seen = await _read_output(probe, user, "stdout")
+        wrong = await _read_output(probe, user, "stderr")
+        _expect((ended.exit_code, seen) == (0, b"one\ntwo\ndeep\nnew\ntwo\n"), f"it printed {seen + wrong!r}")
+        written = await probe.engine.is_folder(holder, "/run/held/upper/deep")
+        _expect(written, "what was written is not in the upper folder")
+        for container in (holder, user):
+            await probe.engine.remove(container)
+        # On a machine of its own the engine's folders are never here, and this says nothing.
+        _expect(not Path(held).exists(), f"{held} is still there")
+
+
+async def _create(probe: Probe, stack: AsyncExitStack, spec: ContainerSpec) -> str:
+    container = await probe.engine.create(spec)
+    stack.push_async_callback(probe.engine.remove, container)
+    return container
+
+
+async def _put(probe: Probe, container: str, path: str, entries: Mapping[str, str | Path | None]) -> None:
+    """Put files, links (paths) and folders (None) in, owned by the container's user."""
+    spec, packed = _spec(probe, "true"), probe.folder / "put.tar"
+    with tarfile.open(packed, "w") as tar:
+        for name, content in entries.items():
+            entry = tarfile.TarInfo(name)
+            entry.mode, entry.uid, entry.gid = 0o755, spec.uid, spec.gid
+            data = b""
+            match content:
+                case None:
+                    entry.type = tarfile.DIRTYPE
+                case Path():
+                    entry.type, entry.linkname = tarfile.SYMTYPE, str(content)
+                case str():
+                    data = content.encode()
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    await probe.engine.put_archive(container, path, packed)
+    packed.unlink()
 
 
 def _expect(kept: bool, seen: str) -> None:

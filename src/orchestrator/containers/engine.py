@@ -1,6 +1,7 @@
 """The container engine over its HTTP API: Docker and Podman are one client whose `name` differs."""
 
 import asyncio
+import base64
 import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -29,13 +30,15 @@ from orchestrator.containers.execution import Execution, run_in_container, short
 from orchestrator.containers.profile import create_body, refuse_engine_socket
 from orchestrator.containers.streams import Demultiplexer, StreamBroken
 from orchestrator.errors import CannotStart, CodingAgentError
-from orchestrator.mounts import Bind
+from orchestrator.mounts import AnonymousVolume, Bind
 
 T = TypeVar("T")
 
 CONNECT_SECONDS = 15.0
 ANSWER_SECONDS = 120.0
 """A request that only has to be answered; waiting, following and copying have no limit."""
+_FOLDER_MODE = 1 << 31
+"""Of a file's mode as Go encodes it."""
 
 _NO_ENGINE_HINT = (
     "Start Docker (`sudo systemctl start docker`, or Docker Desktop) or install it "
@@ -91,6 +94,7 @@ class EngineClient:
             id=found["Id"],
             labels=(found.get("Config") or {}).get("Labels") or {},
             layers=tuple((found.get("RootFS") or {}).get("Layers") or ()),
+            layer_folder=_layer_folder(found) if self.name == "docker" else None,
         )
 
     async def images(self, labels: Mapping[str, str | None]) -> tuple[StoredImage, ...]:
@@ -118,9 +122,12 @@ class EngineClient:
     async def create(self, spec: ContainerSpec) -> str:
         """Raises ConfigurationError for a mount that would bring the engine's socket into the container."""
         refuse_sockets(spec, self._info.endpoint)
-        async with self._request(f"create the container {spec.name}"):
-            container = await self._docker.containers.create(create_body(spec), name=spec.name)
-            return container.id
+        # The engine fills anonymous volumes before it answers, and copies gigabytes for some.
+        copies = any(isinstance(mount, AnonymousVolume) for mount in spec.mounts)
+        with _translate_errors(f"create the container {spec.name}"):
+            async with asyncio.timeout(None if copies else ANSWER_SECONDS):
+                container = await self._docker.containers.create(create_body(spec), name=spec.name)
+                return container.id
 
     async def start(self, container: str) -> None:
         async with self._request(f"start the container {short(container)}"):
@@ -218,6 +225,17 @@ class EngineClient:
             ) as response:
                 await response.read()
 
+    async def is_folder(self, container: str, path: str) -> bool:
+        url, params = f"containers/{container}/archive", {"path": path}
+        async with self._request(f"look up {path} in the container {short(container)}"):
+            try:
+                async with self._docker._query(url, "HEAD", params=params) as response:
+                    about = response.headers.get("X-Docker-Container-Path-Stat", "")
+                    return bool(json.loads(base64.b64decode(about))["mode"] & _FOLDER_MODE)
+            except (aiodocker.DockerError, ValueError, KeyError):
+                # A refusal has no body here, for which aiodocker raises ValueError.
+                return False
+
     async def commit(
         self, container: str, *, name: str, labels: Mapping[str, str], env: Mapping[str, str]
     ) -> str:
@@ -298,7 +316,18 @@ def _state(found: Mapping[str, Any]) -> ContainerState:
         mount_sources=tuple(
             mount["Source"] for mount in found.get("Mounts") or () if mount.get("Type") == "bind"
         ),
+        volumes={
+            mount["Destination"]: mount["Source"]
+            for mount in found.get("Mounts") or ()
+            if mount.get("Type") == "volume"
+        },
     )
+
+
+def _layer_folder(image: Mapping[str, Any]) -> str | None:
+    driver = image.get("GraphDriver") or {}
+    folder = (driver.get("Data") or {}).get("UpperDir") if driver.get("Name") == "overlay2" else None
+    return str(folder) if folder else None
 
 
 def _read_time(value: str | None) -> str | None:

@@ -39,6 +39,11 @@ def gate_name(run: str, task: str | None, attempt: int, number: int) -> str:
     return f"ktrdr-gate-{_run(run)}-{_ABSENT if task is None else component(task)}-{attempt}-{number}"
 
 
+def overlay_name(run: str, task: str, attempt: int) -> str:
+    """The container that makes the folders of an attempt's overlays."""
+    return f"ktrdr-overlay-{_run(run)}-{component(task)}-{attempt}"
+
+
 def setup_name(run: str, number: int) -> str:
     """The `number`-th setup container of a run."""
     return f"ktrdr-setup-{_run(run)}-{number}"

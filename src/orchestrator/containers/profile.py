@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.containers.base import ContainerLimits, ContainerSpec
 from orchestrator.errors import ConfigurationError
-from orchestrator.mounts import AnonymousVolume, Bind, Mount
+from orchestrator.mounts import AnonymousVolume, Bind, Mount, Overlay
 
 GIGABYTE = 1024**3
 DEFAULT_LIMITS = ContainerLimits(memory_bytes=4 * GIGABYTE, cpus=None, pids=512)
@@ -90,6 +90,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "PidsLimit": spec.limits.pids,
         "Tmpfs": {"/tmp": _tmp_options(spec.limits)},  # noqa: S108 - the container's, not ours
         "Mounts": [_mount(mount) for mount in spec.mounts],
+        "VolumesFrom": [] if spec.volumes_from is None else [f"{spec.volumes_from}:ro"],
         "NetworkMode": "none" if spec.network == "none" else "bridge",
         "ExtraHosts": ["host.docker.internal:host-gateway"],
         "LogConfig": _LOGGING,
@@ -106,6 +107,10 @@ def _tmp_options(limits: ContainerLimits) -> str:
 def _mount(mount: Mount) -> dict[str, Any]:
     if isinstance(mount, AnonymousVolume):
         return {"Type": "volume", "Target": mount.target, "ReadOnly": False}
+    if isinstance(mount, Overlay):
+        options = {"type": "overlay", "device": "overlay", "o": mount.options}
+        driver = {"NoCopy": True, "DriverConfig": {"Name": "local", "Options": options}}
+        return {"Type": "volume", "Target": mount.target, "ReadOnly": False, "VolumeOptions": driver}
     common = {"Target": mount.target, "ReadOnly": mount.read_only}
     if isinstance(mount, Bind):
         return {"Type": "bind", "Source": str(mount.source), **common}

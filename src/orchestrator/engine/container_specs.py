@@ -9,7 +9,8 @@ User, limits, labels, environment, mounts, network and working directory are cho
 | shell | mounted, parts covered | `[[mounts]]` | open |
 | gate, e2e | a candidate is copied in | git directory of the candidate | open |
 | setup | a commit is copied in | git directory of the commit, HOME | open |
-| probe | no | nothing | none |
+| probe | no | nothing, or one overlay | none |
+| overlay | no | the volume of an attempt's overlays; it is never started | none |
 
 A certificate bundle of this machine is mounted into all but the probe.
 """
@@ -20,17 +21,25 @@ from pathlib import Path
 
 from orchestrator.agents.base import GATEWAY_FOLDER, HOME_FOLDER, IN_FOLDER, OUT_FOLDER, PROMPT_FILE, Launch
 from orchestrator.config import Settings
-from orchestrator.containers.base import KEEP_ALIVE, ContainerKind, ContainerLimits, ContainerSpec
+from orchestrator.containers.base import (
+    KEEP_ALIVE,
+    LABEL_KIND,
+    ContainerKind,
+    ContainerLimits,
+    ContainerSpec,
+)
 from orchestrator.containers.machine import Machine
-from orchestrator.containers.names import attempt_name, labels
+from orchestrator.containers.names import attempt_name, labels, overlay_name
 from orchestrator.containers.profile import attempt_command
+from orchestrator.engine.setup_overlays import HELD, PROBE_COMMAND
 from orchestrator.gates import command_gate, setup_image
-from orchestrator.mounts import Bind, Mount, Volume
+from orchestrator.mounts import AnonymousVolume, Bind, Mount, Volume
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import Identity
 from orchestrator.workspace.container_git import WORKSPACE
 
 SHELL_NAME = "ktrdr-coding-agent"
+SHELL_OVERLAYS = "ktrdr-overlay-shell"
 SHELL_HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
 PROBE_SECONDS = "120"
 """A probe ends by itself, because no other process would find one whose starter was killed."""
@@ -66,6 +75,7 @@ class ContainerSpecs:
         git: Iterable[Bind],
         gateway: Path | None,
         covers: tuple[Mount, ...],
+        volumes_from: str | None,
     ) -> ContainerSpec:
         """`gateway` is the folder of the attempt's socket; `covers` hide parts of the code folder."""
         assert self.run is not None
@@ -86,6 +96,7 @@ class ContainerSpecs:
             command=attempt_command(launch.argv, limit_seconds=limit, prompt_file=PROMPT_FILE),
             env={**self.variables, **launch.env, "HOME": HOME_FOLDER},
             mounts=(*mounts, *covers),
+            volumes_from=volumes_from,
         )
 
     def gate(
@@ -117,7 +128,23 @@ class ContainerSpecs:
             mounts=(*git, Bind(source=home, target=setup_image.HOME), *self.machine.mounts),
         )
 
-    def shell(self, *, image: str, covers: tuple[Mount, ...]) -> ContainerSpec:
+    def overlay_holder(self, *, image: str, task: str | None = None, number: int = 0) -> ContainerSpec:
+        """A container for the folders of an attempt's overlays, or of a shell's; see `setup_overlays`."""
+        name = SHELL_OVERLAYS if self.run is None or task is None else overlay_name(self.run, task, number)
+        return replace(
+            self._build("overlay", name, image, task, number if task is not None else None),
+            mounts=(AnonymousVolume(target=HELD),),
+            network="none",
+        )
+
+    def overlay_probe(self, *, holder: ContainerSpec) -> ContainerSpec:
+        """A container that tries an overlay of the holder's image."""
+        labels = {**holder.labels, LABEL_KIND: "probe"}
+        return replace(
+            holder, name=f"{holder.name}-probe", labels=labels, command=PROBE_COMMAND, working_dir="/"
+        )
+
+    def shell(self, *, image: str, covers: tuple[Mount, ...], volumes_from: str | None) -> ContainerSpec:
         return replace(
             self._build("shell", SHELL_NAME, image),
             env={**self.variables, "HOME": SHELL_HOME},
@@ -127,6 +154,7 @@ class ContainerSpecs:
                 *_configured_mounts(self.settings),
                 *covers,
             ),
+            volumes_from=volumes_from,
         )
 
     def probe(self, *, name: str, image: str) -> ContainerSpec:

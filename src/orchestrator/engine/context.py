@@ -1,13 +1,14 @@
 """The values that the actions of a run work with, in groups: an action receives the groups that it uses."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.agents.base import AgentDriver
 from orchestrator.clock import Clock
 from orchestrator.config import Settings
 from orchestrator.containers.base import ContainerEngine
 from orchestrator.engine.container_specs import ContainerSpecs
+from orchestrator.engine.setup_overlays import OverlaySupport
 from orchestrator.errors import UsageError
 from orchestrator.gateway.access import ModelSource
 from orchestrator.gateway.client import GatewayClient
@@ -38,6 +39,7 @@ class Services:
     model: ModelAccess | None
     """None for agents without a model."""
     clock: Clock
+    overlays: OverlaySupport = field(default_factory=OverlaySupport)
 
     def driver_of(self, agent: str) -> AgentDriver:
         """The driver that reads what an earlier attempt of this agent has left.

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from orchestrator.errors import WorkspaceError
 from orchestrator.files import Owner, give_to
-from orchestrator.mounts import AnonymousVolume, Bind, Mount
+from orchestrator.mounts import Bind, Mount
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.workspace.container_git import WORKSPACE
 from orchestrator.workspace.tree import parent_of
@@ -27,12 +27,12 @@ from orchestrator.workspace.tree import parent_of
 _CACHES = "__pycache__"
 
 
-def make_setup_volumes(
+def make_mount_points(
     folder: Path, owner: Owner, paths: Iterable[str], folders: AttemptFolders
-) -> tuple[Mount, ...]:
-    """A volume over each of these folders (each ends with `/`), filled by the engine from the setup image.
+) -> tuple[str, ...]:
+    """Those of these folders (each ends with `/`) that can be covered, without the `/`.
 
-    Missing folders are made; one whose place is taken by a link or a file gets no volume.
+    Missing folders are made; one whose place is taken by a link or a file cannot be covered.
     """
     wanted = sorted(path.rstrip("/") for path in paths)
     wanted = [path for path in wanted if path.rpartition("/")[2] != _CACHES]
@@ -45,12 +45,8 @@ def make_setup_volumes(
                 os.mkdir(name, 0o755, dir_fd=parent)
                 give_to(name, owner, dir_fd=parent)
         except (OSError, WorkspaceError):
-            continue  # the tracked folder above was removed, or is a link now: no volume
-    return tuple(
-        AnonymousVolume(target=f"{WORKSPACE}/{path}")
-        for path in wanted
-        if _find_kind(folder, path) == "folder"
-    )
+            continue  # the tracked folder above was removed, or is a link now: it is not covered
+    return tuple(path for path in wanted if _find_kind(folder, path) == "folder")
 
 
 def find_blocked(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
@@ -59,7 +55,7 @@ def find_blocked(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def remove_overlay_folders(folder: Path, folders: AttemptFolders) -> None:
-    """Remove the folders that were made for an attempt's volumes, as far as they are empty."""
+    """Remove the folders that were made for an attempt's mounts, as far as they are empty."""
     if not folders.overlaid.exists():
         return
     for path in json.loads(folders.overlaid.read_text("utf-8")):

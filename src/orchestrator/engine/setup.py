@@ -7,10 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.names import setup_name
+from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.context import RunRecords, RunTerms, Services
 from orchestrator.engine.heartbeat import Heartbeat, heartbeat
-from orchestrator.engine.overlays import find_blocked, make_setup_volumes
+from orchestrator.engine.overlays import find_blocked, make_mount_points
+from orchestrator.engine.setup_overlays import OverlayRequest, OverlaySupport, make_overlays
 from orchestrator.errors import OrchestratorError, SetupFailed
 from orchestrator.files import make_private_folder
 from orchestrator.gates.gate import Finding, SetupGate
@@ -23,7 +26,7 @@ from orchestrator.gates.setup_image import (
     plan_setup,
     run_setup,
 )
-from orchestrator.mounts import Bind, Mount
+from orchestrator.mounts import AnonymousVolume, Bind, Mount
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.facts import Notice, SetupEnded, SetupStarted
 from orchestrator.text import plain
@@ -74,10 +77,29 @@ async def ensure_setup_image(
     return await _build_setup_image(services, records, terms, workspace, commit, plan, owner)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupCover:
+    """Mounts with the folders that setup made, over those of the same name in the code folder."""
+
+    mounts: tuple[Mount, ...]
+    holder: str | None
+    """The container whose volumes the attempt's container must hold; remove it once that one is created."""
+    copied: tuple[str, ...]
+    """Folders that the engine copies when it creates the attempt's container."""
+    reason: str
+    """Why it does."""
+
+
 async def cover_with_setup(
-    setup: SetupImage, workspace: Workspace, folders: AttemptFolders
-) -> tuple[Mount, ...]:
-    """Volumes with the folders that setup made, over those of the same name in the code folder.
+    engine: ContainerEngine,
+    setup: SetupImage,
+    workspace: Workspace,
+    folders: AttemptFolders,
+    support: OverlaySupport,
+    specs: ContainerSpecs,
+    holder: ContainerSpec,
+) -> SetupCover:
+    """Cover the folders that setup made, by overlays where the engine can mount them, else by copies.
 
     Only where git ignores them: a `.venv` of the user's is hidden from the agent, a tracked folder never is.
     """
@@ -85,7 +107,20 @@ async def cover_with_setup(
     free = [path for path in setup.folders if path not in blocked]
     ignored = await workspace.user.filter_ignored(free)
     hidden = [path for path in free if path in ignored or path in setup.self_ignored]
-    return make_setup_volumes(workspace.tree.folder, workspace.tree.owner, hidden, folders)
+    tree = workspace.tree
+    request = OverlayRequest(
+        paths=await asyncio.to_thread(make_mount_points, tree.folder, tree.owner, hidden, folders),
+        holder=holder,
+        probe=specs.overlay_probe(holder=holder),
+        folder=folders.root,
+        mtime=workspace.store.clock.now().timestamp(),
+        support=support,
+    )
+    made = await make_overlays(engine, request)
+    copies = tuple(AnonymousVolume(target=f"{container_git.WORKSPACE}/{path}") for path in made.copied)
+    return SetupCover(
+        mounts=(*made.overlays, *copies), holder=made.holder, copied=made.copied, reason=made.reason
+    )
 
 
 async def set_up_base(services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace) -> None:

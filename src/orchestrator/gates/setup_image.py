@@ -40,7 +40,7 @@ INSPECTION_SECONDS = 600.0
 SHOWN_LINES = 5
 HOME = "/run/orchestrator/home"
 VENV = ".venv/"
-_FORMAT = 2
+_FORMAT = 3
 
 _SCRIPT = 'exec 2>&1; exec bash -eo pipefail -c "$1"'
 

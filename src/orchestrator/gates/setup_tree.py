@@ -36,6 +36,10 @@ def conclude(root: str, before: dict[str, str], *, system: str = "/") -> dict[st
     for path in before:
         _remove(root, path)
     produced = sorted(_list_produced(root, _list_folders(before)))
+    for path in produced:
+        if path.endswith("/"):
+            # So that the folder itself is in the container's layer, even if the base image has one, too.
+            os.utime(f"{root}/{path}")
     return {
         "changed": changed,
         "produced": produced,

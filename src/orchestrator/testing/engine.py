@@ -2,7 +2,9 @@
 
 import asyncio
 import codecs
+import os
 import shutil
+import stat
 import tarfile
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +28,9 @@ from orchestrator.containers.base import (
 from orchestrator.containers.engine import refuse_sockets
 from orchestrator.containers.execution import Execution, Output, short, timeout_error
 from orchestrator.errors import CodingAgentError
-from orchestrator.mounts import AnonymousVolume, Bind, Mount, Volume
+from orchestrator.files import give_to
+from orchestrator.mounts import AnonymousVolume, Bind, Overlay, Volume
+from orchestrator.subprocesses import Identity
 from orchestrator.testing.processes import Process, Program, Running
 
 IMAGE = "ktrdr-coding-agent:latest"
@@ -54,6 +58,8 @@ class _Container:
     image: _Image
     base: Path
     mounts: tuple[tuple[Path, str, bool], ...]
+    volumes: Mapping[str, Path] = field(default_factory=dict)
+    """Anonymous volumes, by target; those of `volumes_from`, too."""
     status: Status = "created"
     exit_code: int | None = None
     oom_killed: bool = False
@@ -96,6 +102,7 @@ class _Container:
             finished_at=self.finished_at,
             error="",
             mount_sources=tuple(str(mount.source) for mount in self.spec.mounts if isinstance(mount, Bind)),
+            volumes={target: str(folder) for target, folder in self.volumes.items()},
         )
 
 
@@ -106,11 +113,23 @@ class FakeEngine:
     are real commands. Like Docker with its json-file driver, it stores output as text, each stream by itself.
     """
 
-    def __init__(self, folder: Path, run: Program, *, clock: Clock, images: Iterable[str] = (IMAGE,)) -> None:
-        """`folder` holds the files of containers and images; `images` exist from the start and are empty."""
+    def __init__(
+        self,
+        folder: Path,
+        run: Program,
+        *,
+        clock: Clock,
+        images: Iterable[str] = (IMAGE,),
+        shows_layers: bool = False,
+    ) -> None:
+        """`folder` holds the files of containers and images; `images` exist from the start and are empty.
+
+        `shows_layers`: whether the engine gives the folder of an image's layer, so that it can be overlaid.
+        """
         self._folder = folder
         self.run = run
         self._clock = clock
+        self._shows_layers = shows_layers
         self._images: dict[str, _Image] = {}
         self._containers: dict[str, _Container] = {}
         self.is_away = False
@@ -135,7 +154,12 @@ class FakeEngine:
             found = self._image(name)
             if found is None:
                 return None
-            return ImageInfo(id=found.id, labels=found.labels, layers=found.layers)
+            return ImageInfo(
+                id=found.id,
+                labels=found.labels,
+                layers=found.layers,
+                layer_folder=str(found.files) if self._shows_layers else None,
+            )
 
     async def images(self, labels: Mapping[str, str | None]) -> tuple[StoredImage, ...]:
         with self._request("list images"):
@@ -174,10 +198,13 @@ class FakeEngine:
                 raise _Refused(f"bind source path does not exist: {missing[0]}")
             number = uuid.uuid4().hex * 2
             base = self._folder / "containers" / number[:12]
-            shutil.copytree(image.files, base / "layer", symlinks=True)
+            _copy(image.files, base / "layer")
             (base / "tmp").mkdir()
-            mounts = ((base / "tmp", "/tmp", False), *self._mounts(spec, base))  # noqa: S108
-            container = _Container(id=number, spec=spec, image=image, base=base, mounts=mounts)
+            volumes = self._make_volumes(spec, base)
+            mounts = ((base / "tmp", "/tmp", False), *self._mounts(spec, volumes))  # noqa: S108
+            container = _Container(
+                id=number, spec=spec, image=image, base=base, mounts=mounts, volumes=volumes
+            )
             self._containers[number] = container
             return number
 
@@ -271,13 +298,21 @@ class FakeEngine:
         with self._request(f"copy into the container {short(container)}"):
             await asyncio.to_thread(_unpack, tar, self._require_container(container).path(path))
 
+    async def is_folder(self, container: str, path: str) -> bool:
+        with self._request(f"look up {path} in the container {short(container)}"):
+            place = self._require_container(container).path(path)
+            try:
+                return stat.S_ISDIR(place.lstat().st_mode)
+            except FileNotFoundError:
+                return False
+
     async def commit(
         self, container: str, *, name: str, labels: Mapping[str, str], env: Mapping[str, str]
     ) -> str:
         with self._request(f"make an image of the container {short(container)}"):
             found = self._require_container(container)
             image = self._new_image(name, found.image)
-            shutil.copytree(found.base / "layer", image.files, symlinks=True, dirs_exist_ok=True)
+            _copy(found.base / "layer", image.files)
             image.labels = {**found.image.labels, **found.spec.labels, **labels}
             image.env = {**found.env, **env}
             return image.id
@@ -333,25 +368,37 @@ class FakeEngine:
         self._images[number] = image
         return image
 
-    def _mounts(self, spec: ContainerSpec, base: Path) -> Iterator[tuple[Path, str, bool]]:
-        for number, mount in enumerate(spec.mounts):
-            source = self._source(mount, base, number)
+    def _make_volumes(self, spec: ContainerSpec, base: Path) -> dict[str, Path]:
+        volumes: dict[str, Path] = {}
+        if spec.volumes_from is not None:
+            volumes.update(self._require_container(spec.volumes_from).volumes)
+        for mount in spec.mounts:
             if isinstance(mount, AnonymousVolume):
+                source = self._folder / "anonymous" / uuid.uuid4().hex
                 filling = base / "layer" / mount.target.lstrip("/")
+                source.mkdir(parents=True)
                 if filling.is_dir():
-                    shutil.copytree(filling, source, symlinks=True)
-            if not isinstance(mount, Bind):
-                source.mkdir(parents=True, exist_ok=True)
-            yield source, mount.target, not isinstance(mount, AnonymousVolume) and mount.read_only
+                    _copy(filling, source)
+                volumes[mount.target] = source
+        return volumes
 
-    def _source(self, mount: Mount, base: Path, number: int) -> Path:
-        match mount:
-            case Bind(source=source):
-                return source
-            case Volume(name=name):
-                return self._folder / "volumes" / name
-            case AnonymousVolume():
-                return base / f"volume-{number}"
+    def _mounts(self, spec: ContainerSpec, volumes: Mapping[str, Path]) -> Iterator[tuple[Path, str, bool]]:
+        own = {mount.target for mount in spec.mounts if isinstance(mount, AnonymousVolume)}
+        yield from ((folder, target, target not in own) for target, folder in volumes.items())
+        for mount in spec.mounts:
+            match mount:
+                case Bind(source=source):
+                    yield source, mount.target, mount.read_only
+                case Volume(name=name):
+                    folder = self._folder / "volumes" / name
+                    folder.mkdir(parents=True, exist_ok=True)
+                    yield folder, mount.target, mount.read_only
+                case Overlay(lower=lower, upper=upper):
+                    # A copy into `upper` shows the same files, and writes end up in the same place.
+                    _copy(Path(lower), Path(upper))
+                    yield Path(upper), mount.target, False
+                case AnonymousVolume():
+                    continue
 
     def _begin(
         self,
@@ -392,6 +439,9 @@ class FakeEngine:
         container.is_removed = True
         container.notify()
         await asyncio.to_thread(shutil.rmtree, container.base, ignore_errors=True)
+        used = {folder for each in self._containers.values() for folder in each.volumes.values()}
+        for folder in set(container.volumes.values()) - used:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _time(self) -> str:
         return self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
@@ -422,6 +472,17 @@ async def _kill(running: Running) -> None:
 
 def _has(labels: Mapping[str, str], wanted: Mapping[str, str | None]) -> bool:
     return all(name in labels and value in (None, labels[name]) for name, value in wanted.items())
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder with its owners into a new or existing one."""
+    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+    if os.geteuid() == 0:
+        for parent, folders, files in os.walk(source):
+            for name in (".", *folders, *files):
+                about = (Path(parent) / name).lstat()
+                copied = target / Path(parent).relative_to(source) / name
+                give_to(copied, Identity(uid=about.st_uid, gid=about.st_gid))
 
 
 def _unpack(tar: Path, folder: Path) -> None:

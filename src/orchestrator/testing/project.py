@@ -17,6 +17,7 @@ from orchestrator.commands.run import run
 from orchestrator.commands.undo import UndoRequest, UndoResult, abandon, undo
 from orchestrator.config import REPOSITORY_FILE
 from orchestrator.containers.base import ContainerEngine
+from orchestrator.engine.setup_overlays import PROBE_COMMAND
 from orchestrator.gates import setup_tree
 from orchestrator.journal.journal import Journal
 from orchestrator.project.host import Host
@@ -57,6 +58,7 @@ class TemporaryProject:
         agent: ScriptedAgent | None = None,
         gates: Mapping[str, Program] | None = None,
         settings: str = "",
+        shows_layers: bool = True,
     ) -> None:
         """`folder` must be empty; `plan` replaces the plan made of `tasks`; `settings` is TOML."""
         self.folder = folder / "code"
@@ -65,7 +67,9 @@ class TemporaryProject:
         self.agent = agent or ScriptedAgent()
         programs: dict[str, Program] = {f"check {task}": file_exists(f"task-{task}.txt") for task in tasks}
         programs |= {self.agent.name: self.agent, **_SETUP_PROGRAMS, **(gates or {})}
-        self.engine = FakeEngine(folder / "engine", Scripts(programs), clock=self.clock)
+        self.engine = FakeEngine(
+            folder / "engine", Scripts(programs), clock=self.clock, shows_layers=shows_layers
+        )
         self.environ = {
             "PATH": os.environ["PATH"],  # where git is
             "HOME": str(folder / "home"),
@@ -161,6 +165,7 @@ def _inspect_tree(process: Process) -> None:
 
 _SETUP_PROGRAMS: Mapping[str, Program] = {
     "/usr/bin/python3": _inspect_tree,
+    PROBE_COMMAND[2]: lambda process: process.path(f"{process.argv[-1]}/.ktrdr-probe").mkdir(),
     'printf %s "$PATH"': lambda process: process.print("/usr/bin"),
 }
 
