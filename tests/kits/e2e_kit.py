@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(orchestrator.__file__).resolve().parent
 ORDINARY = 1000
 """The user who owns folders and starts commands where root runs the tests."""
-PATIENCE = 120.0
+PATIENCE = 240.0
+"""Seconds that a command may take: on a loaded machine the image of a toolchain takes minutes to build."""
 
 ENGINE = {name: os.environ[name] for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if name in os.environ}
 if "DOCKER_CONTEXT" in ENGINE:
