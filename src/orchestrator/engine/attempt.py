@@ -38,3 +38,444 @@ from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
 from orchestrator.engine.sessions import carry_session, session_exists
 from orchestrator.engine.setup import SetupCover, SetupOwner, cover_with_setup, ensure_setup_image
 from orchestrator.errors import CodingAgentError, ConfigurationError, UsageError
+from orchestrator.events import InvalidOutcome, Outcome
+from orchestrator.gates.setup_image import SetupImage
+from orchestrator.gateway.access import AttemptAccess, credential_kind
+from orchestrator.mounts import AnonymousVolume
+from orchestrator.project.plan_files import read_plan_bytes
+from orchestrator.project.run_folder import AttemptFolders
+from orchestrator.project.transcripts import read_stderr_tail
+from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice
+from orchestrator.run.prompts import PromptParts, prompt
+from orchestrator.run.state import AttemptState, RunState, TaskState
+from orchestrator.supervision.classify import (
+    AttemptVerdict,
+    Cancelled,
+    Ended,
+    Interrupted,
+    attempt_verdict,
+)
+from orchestrator.supervision.decide import WorkItem
+from orchestrator.text import plain
+from orchestrator.workspace.container_git import WORKSPACE
+from orchestrator.workspace.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptPlan:
+    """Everything that is decided about an attempt before anything is done."""
+
+    item: WorkItem
+    number: int
+    session: Session
+    previous: AttemptState | None
+    parent: str
+    """The commit that its candidate will stand on."""
+    parts: PromptParts
+
+
+def choose_session(
+    services: Services, records: RunRecords, agent: str, task: TaskState, previous: AttemptState | None
+) -> Session:
+    """The previous attempt's session if it can be continued, else a new one.
+
+    A session remembers the text of the task, so a task that the user has edited starts a new one. A session
+    of another agent cannot be continued.
+    """
+    text_is_new = previous is not None and previous.number <= task.attempts_before_edit
+    same_agent = previous is not None and previous.agent(records.journal.state) == agent
+    can_resume = services.driver.capabilities.resume != "ignored"
+    if previous is not None and same_agent and not text_is_new and can_resume:
+        home = attempt_folders(records, task.entry.id, previous.number).home
+        if session_exists(home, services.driver.session_files(previous.start.session)):
+            return Session(id=previous.start.session, resumed=True)
+    return Session(id=str(uuid.uuid4()), resumed=False)
+
+
+async def run_attempt(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    state: RunState,
+    plan: AttemptPlan,
+) -> None:
+    """Start the agent, follow it to its end, record the end, then remove the container.
+
+    When this is cancelled, the agent is stopped in order, the folder is saved and the end is recorded before
+    CancelledError is raised. If the end cannot be recorded, because the engine does not answer or the disk is
+    full, the agent is not stopped: its container and its access to the model stay for the next owner of the
+    run, who recovers the attempt.
+    """
+    task = plan.item.id
+    before = await asyncio.to_thread(_hash_agreed_files, workspace, terms.plan.path)
+    live = None
+    try:
+        live = await start(services, records, terms, workspace, plan)
+        ended = await _follow_and_record_output(services, records, terms.settings.limits, live)
+        await record(services, records, terms, workspace, state, plan.item, live, ended)
+        await _announce_changed_terms(records, terms, workspace, state, live, before)
+    except asyncio.CancelledError:
+        # The state of this moment, not the one from before the waits: only it says whether the attempt was
+        # announced, and whether its end was recorded, before the cancellation arrived.
+        last = records.journal.state.tasks[task].last
+        if last is not None and last.number == plan.number and last.end is None:
+            await interrupt(services, records, workspace, task, last, Cancelled(reason="the run was stopped"))
+        raise
+    finally:
+        last = records.journal.state.tasks[task].last
+        if live is None:  # it was not started, so there is no container
+            await _clean_up(services, records, workspace, task, plan.number, None)
+        elif last is not None and last.number == plan.number and last.end is not None:
+            await _clean_up(services, records, workspace, task, plan.number, live.container)
+
+
+async def start(
+    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, plan: AttemptPlan
+) -> LiveAttempt:
+    """Prepare the attempt's folders, append `attempt_started`, start the container.
+
+    Raises CodingAgentError and SetupFailed; no container is left then.
+    """
+    task = plan.item.id
+    folders = attempt_folders(records, task, plan.number)
+    spec = await _prepare_spec(services, records, terms, workspace, plan, folders)
+    await records.journal.append(
+        AttemptStarted(
+            container=spec.name,
+            session=plan.session.id,
+            resumed=plan.session.resumed,
+            parent=plan.parent,
+            folder=str(folders.root.relative_to(records.folder.root)),
+            agent=terms.settings.agent.name,
+        ),
+        task=task,
+        attempt=plan.number,
+    )
+    container = await _start_container(services, records, plan, spec)
+    # The state of this moment: the attempt is in it since the fact above.
+    attempt = records.journal.state.tasks[task].last
+    assert attempt is not None
+    return LiveAttempt(task=task, state=attempt, folders=folders, container=container)
+
+
+async def _start_container(
+    services: Services, records: RunRecords, plan: AttemptPlan, spec: ContainerSpec
+) -> str:
+    """Start the agent's container; while the engine copies setup's folders, show that it does."""
+    copies = [each.target for each in spec.mounts if isinstance(each, AnonymousVolume)]
+    try:
+        async with heartbeat(services, records, task=plan.item.id, attempt=plan.number) as beat:
+            if copies:
+                names = ", ".join(path.removeprefix(f"{WORKSPACE}/") for path in copies)
+                beat.begin(f"copying {plain(names)}")
+            return await start_container(services.engine, spec)
+    finally:
+        if spec.volumes_from is not None:
+            await remove_container(services.engine, spec.volumes_from)
+
+
+async def record(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    state: RunState,
+    item: WorkItem,
+    live: LiveAttempt,
+    ended: Ended,
+) -> None:
+    """Decide how an attempt that was followed to its end has ended, and append it."""
+    counts_calls = services.driver.capabilities.tool_events != "ignored" and item.must_change
+    session, earlier = live.state.start.session, state.tasks[live.task].attempts
+    calls = sum(a.end.tool_calls for a in earlier if a.end is not None and a.start.session == session)
+    verdict = attempt_verdict(
+        ended,
+        await asyncio.to_thread(_read_outcome, services.driver, live, ended),
+        calls_in_session=ended.report.tool_calls + calls,
+        min_tool_calls=terms.settings.agent.min_tool_calls if counts_calls else 0,
+    )
+    await _append_end(services.driver, records, workspace, live, ended, verdict)
+
+
+async def interrupt(
+    services: Services,
+    records: RunRecords,
+    workspace: Workspace | None,
+    task: str,
+    attempt: AttemptState,
+    reason: Cancelled | Interrupted,
+) -> None:
+    """Record the end of an attempt that is not followed any more; `limits.attempts` does not count it.
+
+    Its container, if there is one, is killed first, and removed after its output is read and the end
+    recorded. The output is read as that of the agent with which the attempt was started: the run may have
+    another one now. Without a workspace, because the code folder is gone, the tree cannot be saved.
+    """
+    services = dataclasses.replace(services, driver=services.driver_of(attempt.agent(records.journal.state)))
+    folders = attempt_folders(records, task, attempt.number)
+    live = LiveAttempt(task=task, state=attempt, folders=folders, container=attempt.start.container)
+    try:
+        await kill(services.engine, live.container)
+        report = (await follow(services, live, RunLimits(), None)).report
+    except CodingAgentError:
+        # Without the engine, the end is recorded from the output that was stored before.
+        report = await asyncio.to_thread(replay, services.driver.parser(), folders.transcript)
+    ended = Ended(report=report, exit_code=None, stopped=reason)
+    verdict = attempt_verdict(ended, None, calls_in_session=0, min_tool_calls=0)
+    await _append_end(services.driver, records, workspace, live, ended, verdict)
+    await _clean_up(services, records, workspace, task, attempt.number, live.container)
+
+
+async def _clean_up(
+    services: Services,
+    records: RunRecords,
+    workspace: Workspace | None,
+    task: str,
+    number: int,
+    container: str | None,
+) -> None:
+    """Remove what exists only while an attempt is at work; what is gone already is not an error."""
+    try:
+        if container is not None:
+            await remove_container(services.engine, container)
+        else:
+            await remove_container(services.engine, overlay_name(records.run, task, number))
+    finally:
+        if workspace is not None:
+            folders = attempt_folders(records, task, number)
+            await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, folders)
+        if services.model is not None:
+            await services.model.gateway.close_attempt(records.run, task, number)
+
+
+async def _append_end(
+    driver: AgentDriver,
+    records: RunRecords,
+    workspace: Workspace | None,
+    live: LiveAttempt,
+    ended: Ended,
+    verdict: AttemptVerdict,
+) -> None:
+    """Append the end of an attempt, and save its tree if no candidate will be made of it.
+
+    This is the only place that ends attempts. A kill can come between the two steps, so their order depends
+    on what must survive. An interrupted attempt has nothing to say: its tree is saved first, and after a kill
+    both steps are repeated. All others have said something (a question, a limit, their usage) that cannot be
+    found out again once the container is removed, so the end comes first; after a kill the tree is missing,
+    and the user's changes then count as the task's.
+    """
+    if workspace is not None:
+        await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, live.folders)
+        if verdict.status == "interrupted":
+            await save_tree(records, workspace, live.task, live.state)
+        await asyncio.to_thread(_store_changed_configuration, workspace, live.folders)
+    plan, session = records.start.plan, live.state.start.session
+    hashes = {} if workspace is None else await asyncio.to_thread(_hash_agreed_files, workspace, plan)
+    session_files = driver.session_files(session)
+    await records.journal.append(
+        AttemptEnded(
+            status=verdict.status,
+            reason=verdict.reason,
+            exit_code=ended.exit_code,
+            claim=verdict.claim,
+            tool_calls=ended.report.tool_calls,
+            session_kept=await asyncio.to_thread(session_exists, live.folders.home, session_files),
+            usage=ended.report.usage,
+            until=verdict.until,
+            cause=verdict.cause,
+            plan_sha256=hashes.get(plan),
+            stderr_tail=await asyncio.to_thread(_read_stderr, live, verdict),
+        ),
+        task=live.task,
+        attempt=live.state.number,
+    )
+    if workspace is not None and verdict.status in ("needs_human", "parked", "timed_out"):
+        await save_tree(records, workspace, live.task, live.state)
+
+
+async def _follow_and_record_output(
+    services: Services, records: RunRecords, limits: RunLimits, live: LiveAttempt
+) -> Ended:
+    recorder = AgentOutputRecorder(
+        lambda body: records.journal.append(body, task=live.task, attempt=live.state.number),
+        services.clock,
+    )
+    try:
+        return await follow(services, live, limits, recorder)
+    finally:
+        await recorder.flush()
+
+
+def _read_outcome(driver: AgentDriver, live: LiveAttempt, ended: Ended) -> Outcome | InvalidOutcome | None:
+    """The agent's structured claim, from wherever its driver reports it."""
+    match driver.capabilities.structured_outcome:
+        case "native":
+            finished = ended.report.finished
+            return None if finished is None else finished.outcome
+        case "translated":
+            return read_outcome_file(live.folders.outbox / OUTCOME_FILE.rpartition("/")[2])
+        case "ignored":
+            return None
+
+
+def _read_stderr(live: LiveAttempt, verdict: AttemptVerdict) -> str:
+    """The end of the agent's standard error where it left no outcome: often the only sign of the cause."""
+    if verdict.claim is not None or verdict.status not in ("failed", "unclear", "timed_out"):
+        return ""
+    return read_stderr_tail(live.folders.transcript)
+
+
+def _hash_agreed_files(workspace: Workspace, plan: str) -> dict[str, str | None]:
+    """Of the plan and the configuration in the folder; None for one that cannot be read.
+
+    The run works with its own copies. An agent that edits these files changes nothing about its own run, and
+    the user is told so.
+    """
+    found: dict[str, str | None] = {}
+    for path in (plan, REPOSITORY_FILE):
+        try:
+            found[path] = sha256(read_plan_bytes(workspace.tree.folder / path, path)).hexdigest()
+        except UsageError:
+            found[path] = None
+    return found
+
+
+def _read_configuration(workspace: Workspace) -> bytes | None:
+    """The configuration file in the folder, empty when there is none; None when it cannot be used."""
+    try:
+        return read_repository_file(workspace.tree.folder) or b""
+    except ConfigurationError:
+        return None
+
+
+def _store_changed_configuration(workspace: Workspace, folders: AttemptFolders) -> None:
+    """Keep a copy of a configuration file that is no longer the one from before the attempt.
+
+    A user who resumes the run with the present settings has to know which of them an attempt wrote. After a
+    kill, the user may have changed the file before the end is recorded; it counts as the attempt's change.
+    """
+    before, after = folders.configuration_before, _read_configuration(workspace)
+    if after is not None and before.exists() and before.read_bytes() != after:
+        folders.configuration_after.write_bytes(after)
+
+
+async def _announce_changed_terms(
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    state: RunState,
+    live: LiveAttempt,
+    before: dict[str, str | None],
+) -> None:
+    copies = {
+        terms.plan.path: records.folder.stored_plan(state.plan_stored),
+        REPOSITORY_FILE: records.folder.terms(state.terms_stored).configuration,
+    }
+    after = await asyncio.to_thread(_hash_agreed_files, workspace, terms.plan.path)
+    for path, digest in after.items():
+        if digest != before[path]:
+            text = f"the attempt changed {path}; the run continues with its stored copy: {copies[path]}"
+            await records.journal.append(Notice(text=plain(text)), task=live.task, attempt=live.state.number)
+
+
+async def _prepare_spec(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    plan: AttemptPlan,
+    folders: AttemptFolders,
+) -> ContainerSpec:
+    """Make everything that the container's specification names: folders, inbox, session, setup image, socket.
+
+    In the code folder only empty folders for volumes are made, and the end of the attempt removes them.
+    """
+    task, tree = plan.item.id, workspace.tree
+    await asyncio.to_thread(folders.make, tree.owner)
+    await asyncio.to_thread(folders.configuration_before.write_bytes, _read_configuration(workspace) or b"")
+    token = None if services.model is None else secrets.token_urlsafe(32)
+    request = LaunchRequest(
+        run=records.run,
+        task=task,
+        attempt=plan.number,
+        session=plan.session,
+        model=terms.settings.agent.model,
+        max_turns=terms.settings.agent.max_turns,
+        token=token,
+        credential=credential_kind(None if services.model is None else services.model.source),
+        command=terms.settings.agent.command,
+    )
+    launch = services.driver.launch(request)
+    await asyncio.to_thread(_fill_inbox, folders, launch, prompt(plan.parts, terms.texts))
+    if plan.session.resumed and plan.previous is not None:
+        home = attempt_folders(records, task, plan.previous.number).home
+        files = services.driver.session_files(plan.session.id)
+        await asyncio.to_thread(carry_session, home, folders.home, files, tree.owner)
+    known = await asyncio.to_thread(records.folder.ignored_before)
+    baseline = await tree.baseline(ignored_before=known)
+    folders.baseline.write_text(baseline.to_json(), "utf-8")
+    owner = SetupOwner(task=task, attempt=plan.number)
+    setup = await ensure_setup_image(services, records, terms, workspace, plan.parent, owner)
+    cover = await _cover_with_setup(services, records, terms, workspace, plan, setup, folders)
+    return terms.specs.attempt(
+        task=task,
+        number=plan.number,
+        image=setup.id,
+        launch=launch,
+        folders=folders,
+        git=await tree.make_git_dir(folders.git, branch=records.start.branch),
+        gateway=await _open_at_gateway(services.model, records, workspace, plan, token),
+        covers=(*mask_mounts(tree.folder, terms.settings.masked.files, folders), *cover.mounts),
+        volumes_from=cover.holder,
+    )
+
+
+async def _cover_with_setup(
+    services: Services,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    plan: AttemptPlan,
+    setup: SetupImage,
+    folders: AttemptFolders,
+) -> SetupCover:
+    """Cover what setup made, and tell the user once if each attempt gets a copy of it."""
+    task, support = plan.item.id, services.overlays
+    holder = terms.specs.overlay_holder(image=setup.id, task=task, number=plan.number)
+    cover = await cover_with_setup(services.engine, setup, workspace, folders, support, terms.specs, holder)
+    if cover.copied and not support.is_announced:
+        support.is_announced = True
+        text = f"each attempt gets a copy of {', '.join(cover.copied)}, because {cover.reason}"
+        await records.journal.append(Notice(text=plain(text)), task=task, attempt=plan.number)
+    return cover
+
+
+def _fill_inbox(folders: AttemptFolders, launch: Launch, text: str) -> None:
+    for name, data in {**launch.files, "prompt.md": text.encode()}.items():
+        path = folders.inbox / name
+        path.write_bytes(data)
+        path.chmod(0o644)
+
+
+async def _open_at_gateway(
+    model: ModelAccess | None,
+    records: RunRecords,
+    workspace: Workspace,
+    plan: AttemptPlan,
+    token: str | None,
+) -> Path | None:
+    """The folder of the attempt's socket; None for an agent without a model."""
+    if model is None or token is None:
+        return None
+    return await model.gateway.open_attempt(
+        AttemptAccess(
+            run=records.run,
+            task=plan.item.id,
+            attempt=plan.number,
+            token=token,
+            uid=workspace.tree.owner.uid,
+            gid=workspace.tree.owner.gid,
+            model=model.source,
+        )
+    )
