@@ -26,6 +26,8 @@ from orchestrator.run.facts import RunEnded, RunStatus
 HERE = Path("/code")
 RED = (*READY, attempt(), ended("completed"), candidate(), gate("fail"))
 DIED = (*READY, attempt(), ended("failed"), candidate(evidence=()))
+DIED_RED = (*READY, attempt(), ended("failed"), candidate(), gate("fail"))
+FIXED = (*READY, attempt(), ended("failed"), candidate(by_hand=True), gate("fail"))
 DONE = (*READY, attempt(), ended("completed"), candidate(), finished())
 RED_SCENARIO = gate("fail", None, None, evidence="e7")
 
@@ -34,6 +36,16 @@ STATES: dict[str, tuple[tuple[Entry, ...], RunStatus, str]] = {
     "completed": (DONE, "completed", "git diff base0...milestone/greeting"),
     "a question": ((*READY, attempt(), asked()), "waiting", f"orchestrator resume {RUN} -g TEXT"),
     "a red gate": ((*RED, finished("failed")), "failed", f"orchestrator logs {RUN} --evidence e1"),
+    "an agent that failed, and a red gate": (
+        (*DIED_RED, finished("failed")),
+        "failed",
+        f"orchestrator logs {RUN} --task 1 --attempt 1",
+    ),
+    "fixed by hand, and a red gate": (
+        (*FIXED, finished("failed")),
+        "failed",
+        f"orchestrator logs {RUN} --evidence e1",
+    ),
     "no outcome": ((*DIED, finished("failed")), "failed", f"orchestrator logs {RUN} --task 1 --attempt 1"),
     "a red scenario": (
         (*DONE, RED_SCENARIO, scenario("failed")),

@@ -40,4 +40,4 @@ def test_how_to_answer_is_printed(
     assert print_outcome(waiting, argparse.Namespace(json=False, no_input=no_input)) == 3
     captured = capsys.readouterr()
     assert (f"To answer: orchestrator resume {waiting.run} -g TEXT\n" == captured.err) == printed
-    assert "question q1 (1): Which?" in captured.out
+    assert "question q1 of task 1:\n        Which?\n" in captured.out

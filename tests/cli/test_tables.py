@@ -84,8 +84,12 @@ def test_a_run_at_a_glance() -> None:
 def test_a_run_with_a_question_says_it_and_how_to_answer() -> None:
     history = (*READY, attempt(), ended("needs_human"), asked(), run_ended("waiting", 3))
     lines = run_table(state_after(*history), HERE).splitlines()
-    assert lines[-4:] == [
-        "question q1 (1): Which?",
+    assert lines[-8:] == [
+        "question q1 of task 1:",
+        "        Which?",
+        "        1. a",
+        "        2. b",
+        "        recommended: a",
         "run trial-1 waiting: because, branch milestone/greeting",
         "Replace TEXT by your answer:",
         "next: orchestrator resume trial-1 -g TEXT",
@@ -159,3 +163,9 @@ def test_a_limit_ends_at_a_local_time() -> None:
 def test_runs_show_their_start_in_local_time() -> None:
     text = runs_table([(state_after(*READY), None)], HERE.zone)
     assert "2025-01-01 01:00 CET" in text and "interrupted" in text
+
+
+def test_a_long_path_keeps_its_end() -> None:
+    state = state_after(*READY)
+    far = structs.replace(state, start=structs.replace(state.start, folder="/x" * 50 + "/code"))
+    assert runs_table([(far, None)], HERE.zone).splitlines()[-1].endswith("  …" + "/x" * 27 + "/code")

@@ -6,6 +6,7 @@ from typing import assert_never
 from msgspec import Struct
 from msgspec.structs import replace
 
+from orchestrator.cli.tables import question_lines
 from orchestrator.cli.times import Zone, clock_time, duration, moment, seconds_between
 from orchestrator.run.endings import NOT_BEGUN
 from orchestrator.run.facts import (
@@ -105,7 +106,9 @@ class Console:
         self._about = Context(zone=zone)
 
     def __call__(self, fact: Fact) -> None:
-        self._about = replace(self._about, state=self._fold(fact), begun=self._about.begun or fact.at)
+        # A run that is only reported again has its end as its first fact.
+        first_at = None if isinstance(fact.body, RunEnded) else fact.at
+        self._about = replace(self._about, state=self._fold(fact), begun=self._about.begun or first_at)
         for line in lines(fact, self._about):
             self._write(f"{clock_time(fact.at, self._about.zone)}  {line}")
 
@@ -194,7 +197,7 @@ def _task_lines(fact: Fact, body: _TaskFact, about: Context) -> list[str]:
         case TaskStarted():
             return [f"task    {fact.task}{_describe_position(fact, about.state)}: {one_line(body.title)}"]
         case QuestionAsked():
-            return _question_lines(fact, body)
+            return question_lines(body, fact.task)
         case QuestionAnswered():
             return [f"answer  {one_line(body.text, 200)} (by {one_line(body.by)})"]
         case TaskFinished():
@@ -326,22 +329,11 @@ def _finished_line(fact: Fact, body: TaskFinished, state: RunState | None) -> st
     return f"task    {fact.task} {body.status}{commit}{took}{done}{reason}"
 
 
-def _question_lines(fact: Fact, body: QuestionAsked) -> list[str]:
-    found = [f"question {body.question} of task {fact.task}:"]
-    found += [f"        {one_line(line, 300)}" for line in plain(body.text).splitlines()]
-    found += [f"        {number}. {one_line(option, 200)}" for number, option in enumerate(body.options, 1)]
-    if body.recommendation:
-        found.append(f"        recommended: {one_line(body.recommendation, 200)}")
-    return found
-
-
 def _ended_line(fact: Fact, body: RunEnded, about: Context) -> str:
     if body.status == "failed" and body.exit_code == NOT_BEGUN:
         return f"run {fact.run} failed before its first task"
     # A reason of one word says no more than the status.
     reason = f": {one_line(body.reason, 300)}" if body.reason not in (None, body.status) else ""
     until = f" (until {moment(body.until, about.zone)})" if body.until else ""
-    took = (
-        "" if about.begun in (None, fact.at) else f" after {duration(seconds_between(about.begun, fact.at))}"
-    )
+    took = "" if about.begun is None else f" after {duration(seconds_between(about.begun, fact.at))}"
     return f"run {fact.run} {body.status}{took}{reason}{until}"

@@ -81,24 +81,13 @@ def _after_failed_start(state: RunState, there: str) -> NextStep:
 
 def _after_failure(state: RunState, resume: str) -> NextStep:
     then = f"Then fix it yourself, or give a hint: {resume} -g TEXT"
-    shown = _failed_gate(state) or _failed_attempt(state)
+    shown = next((_options_for(id, attempt) for id, attempt in _failed_attempts(state)), None)
+    if shown is None:
+        red = [gate.evidence for gate in state.end_to_end_gates if gate.verdict == "fail"]
+        shown = f"--evidence {red[0]}" if red else None
     if shown is None:
         return NextStep(command=resume)
     return NextStep(command=f"orchestrator logs {state.run} {shown}", before=(then,))
-
-
-def _failed_gate(state: RunState) -> str | None:
-    """The option that shows the first red gate of what failed: of the last attempt, or of the scenario."""
-    gates = [gate for _, attempt in _failed_attempts(state) for gate in attempt.failed_gates]
-    red = [*gates, *(gate for gate in state.end_to_end_gates if gate.verdict == "fail")]
-    return f"--evidence {red[0].evidence}" if red else None
-
-
-def _failed_attempt(state: RunState) -> str | None:
-    """The options that show what the agent printed in the last attempt of the first failed task."""
-    for id, attempt in _failed_attempts(state):
-        return f"--task {shell_word(id)} --attempt {attempt.number}"
-    return None
 
 
 def _failed_attempts(state: RunState) -> Iterator[tuple[str, AttemptState]]:
@@ -106,3 +95,15 @@ def _failed_attempts(state: RunState) -> Iterator[tuple[str, AttemptState]]:
     for id, task in state.tasks.items():
         if task.finished is not None and task.finished.status == "failed" and task.last is not None:
             yield id, task.last
+
+
+def _options_for(id: str, attempt: AttemptState) -> str:
+    """The options of `logs` that show why an attempt did not land: a red gate's output, or the agent's.
+
+    The gates also run after an agent that failed; then the agent's own output says why.
+    """
+    by_hand = attempt.candidate is not None and attempt.candidate.by_hand
+    has_claimed = attempt.end is not None and attempt.end.status == "completed"
+    if attempt.failed_gates and (has_claimed or by_hand):
+        return f"--evidence {attempt.failed_gates[0].evidence}"
+    return f"--task {shell_word(id)} --attempt {attempt.number}"

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from orchestrator.cli.next_step import next_step
 from orchestrator.cli.times import Zone, clock_time, duration, moment, seconds_between
-from orchestrator.run.facts import RunStatus
+from orchestrator.run.facts import QuestionAsked, RunStatus
 from orchestrator.run.progress import Doing, position
 from orchestrator.run.report import Owner, run_status, task_status
 from orchestrator.run.state import RunState, TaskState
@@ -44,6 +44,12 @@ def _pad(text: str, size: int) -> str:
     return text + " " * (size - width(text))
 
 
+def _shorten_path(path: str, size: int = 60) -> str:
+    """Its end says which project it is, so a long path loses its beginning."""
+    whole = one_line(path, 4096)
+    return whole if len(whole) <= size else f"…{whole[1 - size :]}"
+
+
 class View(Struct, frozen=True, kw_only=True):
     """What a table shows in addition to the stored facts of a run."""
 
@@ -65,7 +71,7 @@ def runs_table(runs: Sequence[tuple[RunState, Owner | None]], zone: Zone = None)
             run_status(state, owner),
             moment(state.started_at, zone),
             one_line(state.start.plan_title, 50),
-            one_line(state.start.folder, 60),
+            _shorten_path(state.start.folder),
         )
         for state, owner in runs
     ]
@@ -79,9 +85,8 @@ def run_table(state: RunState, view: View) -> str:
     parts = [table(("task", "title", "status", "commit", "attempts", "evidence"), rows)]
     if state.end_to_end is not None:
         parts.append(f"end to end: {state.end_to_end.status} ({', '.join(state.end_to_end.evidence)})")
-    parts += [
-        f"question {q.asked.question} ({q.task}): {one_line(q.asked.text, 300)}" for q in state.open_questions
-    ]
+    for question in state.open_questions:
+        parts += question_lines(question.asked, question.task)
     parts.append(_status_line(state, status, view))
     if status == "running":
         parts += [_describe_doing(doing, view) for doing in view.doing]
@@ -105,6 +110,16 @@ def _task_row(state: RunState, task: TaskState, run: RunStatus) -> tuple[str, ..
         str(len(task.attempts)),
         evidence or "-",
     )
+
+
+def question_lines(asked: QuestionAsked, task: str | None) -> list[str]:
+    """A question with its options, as the run's own lines and the table show it."""
+    found = [f"question {asked.question} of task {task}:"]
+    found += [f"        {one_line(line, 300)}" for line in plain(asked.text).splitlines()]
+    found += [f"        {number}. {one_line(option, 200)}" for number, option in enumerate(asked.options, 1)]
+    if asked.recommendation:
+        found.append(f"        recommended: {one_line(asked.recommendation, 200)}")
+    return found
 
 
 def _status_line(state: RunState, status: RunStatus, view: View) -> str:

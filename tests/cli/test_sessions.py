@@ -1,0 +1,294 @@
+"""Whole sessions at a terminal, and every command that a last line asks the user to type.
+
+The files in `sessions/` are what a user sees: read them as one when they change. `KTRDR_WRITE_SESSIONS=1`
+writes them again.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from sessions import Session
+
+from orchestrator.testing.agent import (
+    ScriptedAgent,
+    Step,
+    exits,
+    hits_limit,
+    reports,
+    says,
+    waits,
+    writes,
+)
+from orchestrator.testing.processes import Process, Program
+from orchestrator.testing.project import TemporaryProject
+
+STORED = Path(__file__).parent / "sessions"
+WRITE = "KTRDR_WRITE_SESSIONS" in os.environ
+
+PLAN = """\
+# Milestone 1: A greeting
+
+**Branch:** `greeting`
+
+## Task 1.1: Write the greeting
+**Type:** CODING
+**Description:**
+`greeting.txt` greets the world.
+**Acceptance Criteria:**
+- [ ] it says hello
+**Verify:**
+```bash
+grep -q Hello greeting.txt
+```
+
+## Task 1.2: Greet by name
+**Type:** CODING
+**Description:**
+`greet.py NAME` greets NAME.
+**Acceptance Criteria:**
+- [ ] the tests pass
+**Verify:**
+```bash
+python -m unittest
+```
+"""
+FAILURE = """\
+F
+======================================================================
+FAIL: test_name (test_greet.GreetTest.test_name)
+----------------------------------------------------------------------
+AssertionError: 'Hello!' != 'Hello, Ada!'
+
+Ran 1 test in 0.001s
+
+FAILED (failures=1)"""
+
+
+def greets(process: Process) -> int:
+    path = process.path("greeting.txt")
+    return 0 if path.exists() and "Hello" in path.read_text() else 1
+
+
+def unittests(process: Process) -> int:
+    path = process.path("greet.py")
+    if path.exists() and "name" in path.read_text():
+        process.print("Ran 1 test in 0.001s\n\nOK")
+        return 0
+    process.print(FAILURE if path.exists() else "Ran 0 tests in 0.000s\n\nNO TESTS RAN")
+    return 1
+
+
+GREETS = (
+    says("I write the greeting first."),
+    waits(65),
+    writes("greeting.txt", "Hello, world!\n"),
+    reports(summary="greeting.txt says hello."),
+)
+BY_NAME = (
+    writes("greet.py", "print(f'Hello, {name}!')\n"),
+    waits(200),
+    reports(summary="greet.py greets by name."),
+)
+WITHOUT_NAME = (writes("greet.py", "print('Hello!')\n"), waits(30), reports(summary="greet.py greets."))
+ASKS = (
+    says("The plan does not say in which language."),
+    reports(
+        "needs_human",
+        question="In which language should it greet?",
+        options=["English", "German"],
+        recommendation="English, as in the README",
+    ),
+)
+Script = dict[tuple[str, int], tuple[Step, ...]]
+
+
+@pytest.fixture
+def open_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Session]]:
+    with ExitStack() as stack:
+
+        def open_it(script: Script, **options: object) -> Session:
+            project = TemporaryProject(
+                tmp_path,
+                **{
+                    "plan": PLAN,
+                    "gates": {"grep -q Hello greeting.txt": greets, "python -m unittest": unittests},
+                    "agent": ScriptedAgent(script),
+                    **options,
+                },  # type: ignore[arg-type]
+            )
+            return Session(stack.enter_context(project), monkeypatch)
+
+        yield open_it
+    monkeypatch.undo()
+    time.tzset()
+
+
+def check_stored(session: Session, name: str) -> None:
+    path = STORED / f"{name}.txt"
+    if WRITE:
+        path.write_text(session.text)
+    assert session.text == path.read_text()
+
+
+def test_a_good_run(open_session: Callable[..., Session]) -> None:
+    def look_from_elsewhere(_process: Process) -> None:
+        session.elsewhere("orchestrator status plan.md")
+
+    by_name = (BY_NAME[0], waits(100), look_from_elsewhere, *BY_NAME[1:])
+    session = open_session({("1.1", 1): GREETS, ("1.2", 1): by_name})
+    session.type("orchestrator run plan.md")
+    assert session.exit_code == 0
+    session.type(session.next_command)
+    assert session.exit_code == 0 and "+Hello, world!" in session.stdout
+    session.type("orchestrator logs plan.md")
+    session.type("orchestrator run plan.md")
+    check_stored(session, "a-good-run")
+
+
+def test_a_question(open_session: Callable[..., Session]) -> None:
+    session = open_session({("1.1", 1): ASKS, ("1.1", 2): GREETS, ("1.2", 1): BY_NAME})
+    session.type("orchestrator run plan.md")
+    assert session.exit_code == 3
+    session.type(session.next_command.replace("TEXT", "English"))
+    assert session.exit_code == 0
+    assert "English" in session.project.agent.attempts[1].prompt
+    check_stored(session, "a-question")
+
+
+def test_a_failed_gate_and_a_hint(open_session: Callable[..., Session]) -> None:
+    wrong: Script = {("1.2", number): WITHOUT_NAME for number in (1, 2, 3)}
+    session = open_session({("1.1", 1): GREETS, **wrong, ("1.2", 4): BY_NAME})
+    session.type("orchestrator run plan.md")
+    assert session.exit_code == 1
+    session.type(session.next_command)
+    assert session.exit_code == 0 and session.stdout == f"{FAILURE}\n"
+    session.type("orchestrator resume plan.md -g 'Use the argument.'")
+    assert session.exit_code == 0
+    check_stored(session, "a-failed-gate")
+
+
+def test_a_resume_after_a_fix(open_session: Callable[..., Session]) -> None:
+    wrong: Script = {("1.2", number): WITHOUT_NAME for number in (1, 2, 3)}
+    session = open_session({("1.1", 1): GREETS, **wrong})
+    session.type("orchestrator run plan.md")
+    session.type(session.next_command)
+    session.type("echo \"print(f'Hello, {name}!')\" > greet.py")
+    session.type("orchestrator status")
+    session.type("orchestrator resume")
+    assert session.exit_code == 0 and len(session.project.agent.attempts) == 4
+    check_stored(session, "a-resume-after-a-fix")
+
+
+class State(NamedTuple):
+    """A run that ends in a state, and what its last line asks for."""
+
+    script: Script
+    exit_code: int
+    command: str
+    """RUN stands for the run's id."""
+    then: int = 0
+    """The exit code of that command."""
+    shows: str = ""
+    """What it prints."""
+    settings: str = ""
+    plan: str = PLAN
+    gates: tuple[tuple[str, Program], ...] = ()
+    fix: str = ""
+    """A command that removes the cause."""
+
+
+def interrupt_once() -> Step:
+    """As ^C in the terminal of the run, in the first run only."""
+    signals = [signal.SIGINT]
+    return lambda process: os.kill(os.getpid(), signals.pop()) if signals else None
+
+
+GOOD: Script = {("1.1", 1): GREETS, ("1.1", 2): GREETS, ("1.2", 1): BY_NAME}
+RESUME = "orchestrator resume RUN"
+SCENARIO = "\n## E2E Scenario\n```bash\nmake scenario\n```\n"
+
+
+def scenario(process: Process) -> int:
+    process.print("no greeting on the screen")
+    return 1
+
+
+STATES = {
+    "interrupted": State({**GOOD, ("1.1", 1): (interrupt_once(), waits(60), *GREETS)}, 130, RESUME),
+    "parked for a limit": State({**GOOD, ("1.1", 1): (hits_limit("usage_limit"),)}, 4, RESUME),
+    "the agent fails": State(
+        {("1.1", number): (says("I do not know how."), exits(1)) for number in (1, 2, 3)},
+        1,
+        "orchestrator logs RUN --task 1.1 --attempt 3",
+        shows="says  I do not know how.",
+    ),
+    "the scenario fails": State(
+        GOOD,
+        1,
+        "orchestrator logs RUN --evidence e5",
+        shows="no greeting on the screen",
+        plan=PLAN + SCENARIO,
+        gates=(("make scenario", scenario),),
+    ),
+    "setup fails": State(
+        GOOD,
+        2,
+        "orchestrator run plan.md",
+        settings="[setup]\ncommands = ['make setup']\n",
+        gates=(("make setup", lambda process: 0 if process.path("Makefile").exists() else 1),),
+        fix="touch Makefile && git add Makefile && git commit -qm Makefile",
+    ),
+}
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+def test_the_last_line_is_a_command_that_does_what_it_promises(
+    open_session: Callable[..., Session], state: State
+) -> None:
+    gates = {"grep -q Hello greeting.txt": greets, "python -m unittest": unittests, **dict(state.gates)}
+    session = open_session(state.script, settings=state.settings, plan=state.plan, gates=gates)
+    session.type("orchestrator run plan.md")
+    assert session.exit_code == state.exit_code, session.text
+    run = session.next_command.split()[2]
+    assert session.next_command == state.command.replace("RUN", run)
+    command = session.next_command
+    if state.fix:
+        assert session.type(state.fix).exit_code == 0
+    session.type(command)
+    assert session.exit_code == state.then, session.text
+    assert state.shows in session.stdout
+
+
+def test_a_cancelled_run_says_how_to_start_over(open_session: Callable[..., Session]) -> None:
+    session = open_session({**GOOD, ("1.1", 1): (interrupt_once(), waits(60), *GREETS)})
+    session.type("orchestrator run plan.md")
+    session.type("orchestrator cancel plan.md")
+    session.type("orchestrator status plan.md")
+    assert session.next_command == "orchestrator run plan.md"
+    session.type(session.next_command)
+    assert session.exit_code == 0, session.text
+
+
+def test_work_that_cannot_land_says_which_command_helps(open_session: Callable[..., Session]) -> None:
+    moved: list[object] = []
+
+    def switch_branch(process: Process) -> int:
+        if process.path("greet.py").exists() and not moved:
+            moved.append(session.in_shell("git switch -q -c other"))
+        return unittests(process)
+
+    gates = {"grep -q Hello greeting.txt": greets, "python -m unittest": switch_branch}
+    session = open_session(GOOD, gates=gates)
+    session.type("orchestrator run plan.md")
+    assert session.exit_code == 4, session.text
+    assert "Switch back: git switch greeting" in session.stdout
+    resume = session.next_command
+    session.type("git switch -q greeting")
+    session.type(resume)
+    assert session.exit_code == 0, session.text
