@@ -8,6 +8,8 @@ from msgspec import Struct, field
 OutcomeStatus = Literal["completed", "failed", "needs_human"]
 OUTCOME_MAX_BYTES = 1_000_000
 OUTCOME_MAX_OPTIONS = 20
+_TEXTS = ("summary", "handoff", "question", "recommendation", "no_change")
+"""Keys of an outcome whose values are strings."""
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -38,6 +40,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     question: str | None = None
     options: tuple[str, ...] = ()
     recommendation: str | None = None
+    no_change: str | None = None
+    """Why no file had to be changed; None if the agent does not say so."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -138,7 +142,7 @@ def parse_outcome(value: object) -> Outcome | InvalidOutcome:
     status = value.get("status")
     if status not in ("completed", "failed", "needs_human"):
         return InvalidOutcome(reason="status is not completed, failed or needs_human")
-    for key in ("summary", "handoff", "question", "recommendation"):
+    for key in _TEXTS:
         if value.get(key) is not None and not isinstance(value[key], str):
             return InvalidOutcome(reason=f"{key} is not a string")
     options = [] if value.get("options") is None else value["options"]
@@ -149,7 +153,7 @@ def parse_outcome(value: object) -> Outcome | InvalidOutcome:
     question = value.get("question") or None
     if status == "needs_human" and (question is None or not question.strip()):
         return InvalidOutcome(reason="needs_human without a question")
-    known = {"status", "summary", "handoff", "question", "options", "recommendation"}
+    known = {"status", "options", *_TEXTS}
     return Outcome(
         status=status,
         summary=value.get("summary") or "",
@@ -157,5 +161,6 @@ def parse_outcome(value: object) -> Outcome | InvalidOutcome:
         question=question,
         options=tuple(options),
         recommendation=value.get("recommendation") or None,
+        no_change=(value.get("no_change") or "").strip() or None,
         extra={key: entry for key, entry in value.items() if key not in known},
     )

@@ -37,6 +37,7 @@ class Bent:
     name: str = "nop"
     capabilities: Capabilities = Nop.capabilities
     needs_model: bool = False
+    needs_outcome: bool = True
     takes_command: bool = False
     credentials: tuple[CredentialKind, ...] = ()
     first_word: str = "sh"

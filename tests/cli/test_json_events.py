@@ -58,7 +58,10 @@ GOLDEN: dict[str, tuple[Entry, dict[str, Any]]] = {
             "seconds": 0.5,
         },
     ),
-    "task_finished": (finished(), {"status": "completed", "commit": "candidate1.1", "reason": None}),
+    "task_finished": (
+        finished(),
+        {"status": "completed", "commit": "candidate1.1", "verification": None, "reason": None},
+    ),
     "question_asked": (
         asked(),
         {"question": "q1", "text": "Which?", "options": ["a", "b"], "recommendation": "a"},

@@ -46,6 +46,11 @@ STATES: dict[str, tuple[tuple[Entry, ...], RunStatus, str]] = {
         "failed",
         f"orchestrator logs {RUN} --evidence e1",
     ),
+    "done already": (
+        (*READY, attempt(), ended("completed"), candidate(changed=False), gate("pass"), finished("failed")),
+        "failed",
+        f"orchestrator resume {RUN} --accept 1",
+    ),
     "no outcome": ((*DIED, finished("failed")), "failed", f"orchestrator logs {RUN} --task 1 --attempt 1"),
     "a red scenario": (
         (*DONE, RED_SCENARIO, scenario("failed")),

@@ -148,10 +148,11 @@ def test_a_run_without_an_owner_is_interrupted_and_so_is_its_task() -> None:
 
 def test_the_number_of_unverified_tasks_stands_before_the_next_step() -> None:
     unchecked = TaskFinished(status="completed", commit="c", verification="unverified")
-    *_, line, _, _ = run_table(
-        state_after(*READY, attempt(), Entry(unchecked, "1", 1), run_ended("completed", 0)), HERE
-    ).splitlines()
-    assert line == "1 finished task without a check, unverified: 1"
+    state = state_after(*READY, attempt(), Entry(unchecked, "1", 1), run_ended("completed", 0))
+    *_, line, _, _ = run_table(state, HERE).splitlines()
+    assert line == "1 finished task is unverified, no check has shown that it is done: 1"
+    assert "completed, unverified" in run_table(state, HERE)
+    assert "completed, 1 unverified" in runs_table([(state, None)])
 
 
 def test_a_limit_ends_at_a_local_time() -> None:

@@ -21,7 +21,7 @@ FIELDS = {
     "attempt_ended": {"status", "reason", "exit_code"},
     "gate_started": {"gate", "command"},
     "gate_ended": {"gate", "command", "verdict", "exit_code", "evidence", "seconds"},
-    "task_finished": {"status", "commit"},
+    "task_finished": {"status", "commit", "verification"},
     "question_asked": {"question", "text", "options", "recommendation"},
     "question_answered": {"question", "by", "text"},
     "run_ended": {"status", "exit_code", "reason", "until", "cause"},
@@ -42,7 +42,7 @@ RUN = {
         "cause",
         "started",
     ),
-    *("ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd"),
+    *("ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd", "unverified"),
 }
 TASK = {"task", "title", "type", "status", "commit", "verification", "evidence", "attempts"}
 ATTEMPT = {"attempt", "status", "reason", "container", "session", "exit_code", "started", "ended", "usage"}

@@ -34,7 +34,7 @@ from orchestrator.supervision.decide import (
     WorkItem,
 )
 
-ITEM = WorkItem(id="1", depends_on=(), checks=(), must_change=False)
+ITEM = WorkItem(id="1", depends_on=(), checks=(), change="optional")
 ONE = Work(items=(ITEM,), end_to_end=(), attempts=1)
 TWO = replace(ONE, items=(ITEM, replace(ITEM, id="2")), workers=2)
 

@@ -26,6 +26,7 @@ from orchestrator.run.facts import (
     RunResumed,
     RunStarted,
     RunStatus,
+    TaskAccepted,
     TaskEntry,
     TaskFinished,
     TaskStarted,
@@ -123,11 +124,12 @@ def ended(
     *,
     reason: str | None = None,
     claim: Claim | None = None,
+    no_change: str | None = None,
     until: str | None = None,
 ) -> Entry:
     if claim is None and status in ("completed", "needs_human"):
         question = "Which?" if status == "needs_human" else None
-        claim = Claim(status=status, summary="Said.", question=question)
+        claim = Claim(status=status, summary="Said.", question=question, no_change=no_change)
     return Entry(
         AttemptEnded(status=status, reason=reason, exit_code=0, claim=claim, until=until), task, number
     )
@@ -215,6 +217,10 @@ def finished(status: str = "completed", number: int | None = 1, task: str = "1")
     reason = "no more attempts" if status == "failed" else None
     body = TaskFinished(status=status, commit=commit, reason=reason)  # type: ignore[arg-type]
     return Entry(body, task, number)
+
+
+def accepted(task: str = "1") -> Entry:
+    return Entry(TaskAccepted(by="resume --accept"), task)
 
 
 def asked(number: int = 1, task: str = "1", *, question: str = "q1") -> Entry:

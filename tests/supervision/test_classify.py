@@ -27,6 +27,7 @@ from orchestrator.supervision.classify import (
     AgentReport,
     AttemptVerdict,
     Ended,
+    NoOutcome,
     OutOfMemory,
     OverOutput,
     OverTime,
@@ -61,7 +62,8 @@ LATE = Ending(124, OverTime())
 LOUD = Ending(130, OverOutput())
 
 
-Claimed = Outcome | InvalidOutcome | None
+Claimed = Outcome | InvalidOutcome | NoOutcome
+SILENT = NoOutcome()
 
 
 def verdict(
@@ -83,24 +85,24 @@ TABLE: dict[str, tuple[AgentReport, Ending, Claimed, AttemptStatus]] = {
     "failed with a non-zero exit": (FINE, BAD, FAILED, "failed"),
     "the user": (FINE, OK, ASKS, "needs_human"),
     "the user, whatever the exit": (FINE, BAD, ASKS, "needs_human"),
-    "no outcome": (FINE, OK, None, "unclear"),
-    "no outcome and no result": (NOTHING, OK, None, "unclear"),
-    "no outcome and a non-zero exit": (NOTHING, BAD, None, "failed"),
+    "no outcome": (FINE, OK, SILENT, "unclear"),
+    "no outcome and no result": (NOTHING, OK, SILENT, "unclear"),
+    "no outcome and a non-zero exit": (NOTHING, BAD, SILENT, "failed"),
     "invalid outcome": (FINE, OK, INVALID, "unclear"),
     "invalid outcome and a non-zero exit": (FINE, BAD, INVALID, "failed"),
-    "error flag without an outcome": (ERROR, BAD, None, "failed"),
-    "container gone": (FINE, GONE, None, "interrupted"),
+    "error flag without an outcome": (ERROR, BAD, SILENT, "failed"),
+    "container gone": (FINE, GONE, SILENT, "interrupted"),
     "container gone after the claim": (FINE, GONE, COMPLETED, "interrupted"),
-    "container gone at a limit": (SPENT, GONE, None, "interrupted"),
-    "credential refused": (REFUSED, BAD, None, "parked"),
-    "usage limit": (SPENT, OK, None, "parked"),
+    "container gone at a limit": (SPENT, GONE, SILENT, "interrupted"),
+    "credential refused": (REFUSED, BAD, SILENT, "parked"),
+    "usage limit": (SPENT, OK, SILENT, "parked"),
     "usage limit and an invalid outcome": (SPENT, OK, INVALID, "parked"),
     "usage limit that went by": (SPENT, OK, COMPLETED, "completed"),
-    "out of memory": (FINE, OOM, None, "failed"),
-    "too late": (FINE, LATE, None, "timed_out"),
+    "out of memory": (FINE, OOM, SILENT, "failed"),
+    "too late": (FINE, LATE, SILENT, "timed_out"),
     "too late with a claim": (FINE, LATE, COMPLETED, "timed_out"),
-    "exit 124 of its own": (FINE, Ending(exit_code=124), None, "failed"),
-    "too loud": (FINE, LOUD, None, "failed"),
+    "exit 124 of its own": (FINE, Ending(exit_code=124), SILENT, "failed"),
+    "too loud": (FINE, LOUD, SILENT, "failed"),
     "too loud with a claim": (FINE, LOUD, COMPLETED, "failed"),
 }
 
@@ -133,17 +135,17 @@ def test_the_question_is_the_reason() -> None:
 
 
 def test_a_refused_credential_is_named_in_the_reason() -> None:
-    assert verdict(REFUSED, BAD, None).reason == "credential refused: 401"
+    assert verdict(REFUSED, BAD, SILENT).reason == "credential refused: 401"
 
 
 def test_a_usage_limit_says_until_when() -> None:
-    assert verdict(SPENT, BAD, None).until == "2025-01-01T00:00:00.000Z"
+    assert verdict(SPENT, BAD, SILENT).until == "2025-01-01T00:00:00.000Z"
 
 
 @pytest.mark.parametrize("until", [float("inf"), float("-inf"), float("nan"), 1e300, -1e300])
 def test_an_impossible_time_is_left_out(until: float) -> None:
     report = AgentReport(limit=ProviderRefusal(kind="usage_limit", detail="", until=until))
-    assert verdict(report, BAD, None).until is None
+    assert verdict(report, BAD, SILENT).until is None
 
 
 def test_a_claim_is_kept_bounded() -> None:
@@ -157,13 +159,13 @@ def test_a_claim_is_kept_bounded() -> None:
 
 def test_reasons_are_one_line_without_control_codes() -> None:
     report = AgentReport(finished=Finished(is_error=True, detail="\x1b[31mred\nand more"))
-    reason = verdict(report, BAD, None).reason
+    reason = verdict(report, BAD, SILENT).reason
     assert reason == "the agent ended with an error: red and more"
 
 
 def test_an_error_without_detail_takes_the_fault() -> None:
     report = AgentReport(finished=Finished(is_error=True), fault="overloaded")
-    assert "overloaded" in (verdict(report, BAD, None).reason or "")
+    assert "overloaded" in (verdict(report, BAD, SILENT).reason or "")
 
 
 def after(*events: AgentEvent) -> AgentReport:
@@ -207,7 +209,7 @@ def test_only_limits_that_last_are_kept(kind: str, parks: bool) -> None:
     assert (after(ProviderRefusal(kind=kind, detail="x")).limit is not None) == parks  # type: ignore[arg-type]
 
 
-ANY_OUTCOME = st.sampled_from([None, INVALID, COMPLETED, FAILED, ASKS])
+ANY_OUTCOME = st.sampled_from([SILENT, INVALID, COMPLETED, FAILED, ASKS])
 ANY_ENDING = st.builds(
     Ending,
     exit_code=st.integers(0, 255),

@@ -8,6 +8,7 @@ from run_histories import (
     ON_BRANCH,
     READY,
     Entry,
+    accepted,
     answered,
     asked,
     attempt,
@@ -56,13 +57,16 @@ from orchestrator.supervision.decide import (
     WorkItem,
     decide,
     reason_not_to_land,
+    verify_candidate,
 )
 
-ITEM = WorkItem(id="1", depends_on=(), checks=checks("make check"), must_change=True)
+ITEM = WorkItem(id="1", depends_on=(), checks=checks("make check"), change="required")
 WORK = Work(items=(ITEM,), end_to_end=(), attempts=3)
 WITHOUT_GATE = replace(WORK, items=(replace(ITEM, checks=()),))
 TWO_GATES = replace(WORK, items=(replace(ITEM, checks=checks("a", "b")),))
-VALIDATION = replace(WORK, items=(replace(ITEM, must_change=False),))
+UNTYPED = replace(WORK, items=(replace(ITEM, change="required_or_explained"),))
+UNTYPED_WITHOUT_GATE = replace(UNTYPED, items=(replace(UNTYPED.items[0], checks=()),))
+VALIDATION = replace(WORK, items=(replace(ITEM, change="optional"),))
 TWO_TASKS = replace(WORK, items=(ITEM, replace(ITEM, id="2", depends_on=("1",))))
 WITH_SCENARIO = replace(WORK, end_to_end=checks("make e2e"))
 
@@ -112,6 +116,17 @@ def passing(number: int = 1) -> tuple[Entry, ...]:
     return (*done(number), gate("pass", number, evidence=f"e{number}"))
 
 
+def idle(number: int = 1, status: AttemptStatus = "completed") -> tuple[Entry, ...]:
+    """An attempt that changes nothing, and its gate passes."""
+    return (*done(number, status, changed=False), gate("pass", number, evidence=f"e{number}"))
+
+
+def explained(*gates: Entry, evidence: tuple[str, ...] = ("e1",)) -> tuple[Entry, ...]:
+    """An attempt that changes nothing and says why."""
+    end = ended("completed", no_change="All tests pass.")
+    return (attempt(), end, candidate(evidence=evidence, changed=False), *gates)
+
+
 def interrupted(number: int) -> tuple[Entry, ...]:
     return (attempt(number), ended("interrupted", number), saved(number))
 
@@ -121,6 +136,7 @@ ASKING = (attempt(), ended("needs_human"))
 THREE_FAILED = (*failing(1), *failing(2), *failing(3))
 NO_CANDIDATE = (attempt(), ended("completed"), refused())
 AGAIN = (run_ended("failed"), resumed())
+ACCEPTED = (*READY, *idle(1), *idle(2), finished("failed", None), *AGAIN, accepted())
 
 FIRST_TIME = {
     "first the base": ((begun(),), WORK, "CheckBase"),
@@ -175,6 +191,58 @@ FIRST_TIME = {
         (*READY, *done(1, changed=False), gate("pass")),
         VALIDATION,
         "Land 1/1",
+    ),
+    "nothing changed in an untyped task": ((*READY, *idle()), UNTYPED, "attempt 1/2 after 1"),
+    "nothing changed in an untyped task, which says why": (
+        (*READY, *explained(gate("pass"))),
+        UNTYPED,
+        "Land 1/1",
+    ),
+    "nothing changed, says why, and has no gate": (
+        (*READY, *explained(evidence=())),
+        UNTYPED_WITHOUT_GATE,
+        "Land 1/1",
+    ),
+    "nothing changed, says why, and its gate fails": (
+        (*READY, *explained(gate("fail"))),
+        UNTYPED,
+        "attempt 1/2 after 1",
+    ),
+    "a task that writes code cannot explain it": (
+        (*READY, *explained(gate("pass"))),
+        WORK,
+        "attempt 1/2 after 1",
+    ),
+    "twice nothing changed and its gate passed": ((*READY, *idle(1), *idle(2)), WORK, "FailTask 1"),
+    "twice nothing changed in an untyped task": ((*READY, *idle(1), *idle(2)), UNTYPED, "FailTask 1"),
+    "twice nothing changed, without an outcome": (
+        (*READY, *idle(1, "unclear"), *idle(2, "unclear")),
+        WORK,
+        "FailTask 1",
+    ),
+    "twice nothing changed, and it says that it failed": (
+        (*READY, *idle(1, "failed"), *idle(2, "failed")),
+        WORK,
+        "attempt 1/3 after 2",
+    ),
+    "twice nothing changed, without an outcome, where nothing need be": (
+        (*READY, *idle(1, "unclear"), *idle(2, "unclear")),
+        VALIDATION,
+        "attempt 1/3 after 2",
+    ),
+    "twice nothing changed without a gate": (
+        (
+            *READY,
+            *(attempt(1), ended("completed", 1), candidate(1, evidence=(), changed=False)),
+            *(attempt(2), ended("completed", 2), candidate(2, evidence=(), changed=False)),
+        ),
+        WITHOUT_GATE,
+        "attempt 1/3 after 2",
+    ),
+    "nothing changed after a failed gate": (
+        (*READY, *failing(1), *idle(2)),
+        WORK,
+        "attempt 1/3 after 2",
     ),
     "no candidate can be made": ((*READY, *NO_CANDIDATE), WORK, "attempt 1/2 after 1"),
     "over its time": ((*READY, attempt(), ended("timed_out")), WORK, "attempt 1/2 after 1"),
@@ -298,6 +366,46 @@ RESUMED = {
         (*READY, *THREE_FAILED, *AGAIN, *failing(4), *failing(5), *failing(6)),
         "FailTask 1",
     ),
+    "nothing changed twice before the resume": (
+        (*READY, *idle(1), *idle(2), finished("failed", None), *AGAIN, looked(2)),
+        "attempt 1/3 after 2",
+    ),
+    "nothing changed once more": (
+        (*READY, *idle(1), *idle(2), finished("failed", None), *AGAIN, looked(2), *idle(3)),
+        "attempt 1/4 after 3",
+    ),
+    "accepted": ((*ACCEPTED,), "CompareFolder 1/2"),
+    "accepted: its gates run again": ((*ACCEPTED, looked(2)), "candidate of 1/2"),
+    "accepted, and edited": ((*ACCEPTED, looked(2, edited=("a",))), "candidate of 1/2 by hand"),
+    "accepted, and its gates pass": (
+        (*ACCEPTED, looked(2), candidate(2, changed=False), gate("pass", 2)),
+        "Land 1/2",
+    ),
+    "accepted, and a gate fails": (
+        (*ACCEPTED, looked(2), candidate(2, changed=False), gate("fail", 2)),
+        "FailTask 1",
+    ),
+    "accepted, and the folder cannot be committed": ((*ACCEPTED, looked(2), refused(2)), "FailTask 1"),
+    "accepted, and killed": ((*ACCEPTED, looked(2), resumed(), looked(2)), "candidate of 1/2"),
+    "accepted, failed, and resumed": (
+        (*ACCEPTED, looked(2), refused(2), finished("failed", None), *AGAIN, looked(2)),
+        "attempt 1/3 after 2",
+    ),
+    "accepted, landed and undone": (
+        (
+            *ACCEPTED,
+            looked(2),
+            candidate(2, changed=False),
+            gate("pass", 2),
+            landing(2),
+            finished("completed", 2),
+            undone("1"),
+            resumed(),
+            task_started(),
+            *idle(3),
+        ),
+        "attempt 1/4 after 3",
+    ),
     "a spent limit": ((*READY, attempt(), ended("parked"), *AGAIN, looked()), "attempt 1/2 after 1"),
     "undone": ((*READY, *LANDED, undone("1"), resumed()), "StartTask 1"),
     "undone and started": (
@@ -368,6 +476,56 @@ def test_a_failed_task_names_its_last_reason_and_the_limit() -> None:
     (action,) = decision.actions
     assert isinstance(action, FailTask)
     assert action.reason == "verify-1 failed with exit code 2 (e3); 3 of 3 attempts used"
+
+
+def test_a_task_that_seems_to_be_done_says_how_to_accept_it() -> None:
+    decision = decide(state_after(*READY, *idle(1), *idle(2)), WORK)
+    assert isinstance(decision, Steps)
+    (action,) = decision.actions
+    assert isinstance(action, FailTask)
+    assert action.reason.startswith("seems to be done already")
+    assert action.reason.endswith("orchestrator resume trial-1 --accept 1")
+
+
+def test_with_one_attempt_a_task_seems_to_be_done_after_the_first() -> None:
+    decision = decide(state_after(*READY, *idle()), replace(WORK, attempts=1))
+    assert isinstance(decision, Steps) and isinstance(decision.actions[0], FailTask)
+    assert decision.actions[0].reason.startswith("seems to be done already")
+
+
+VERIFIED = {
+    "its gate passed": (passing(), WORK, None),
+    "it has no gate": (
+        (attempt(), ended("completed"), candidate(evidence=())),
+        WITHOUT_GATE,
+        "it has no check",
+    ),
+    "nothing changed where nothing need be": (idle(), VALIDATION, None),
+    "untyped, and changed": (passing(), UNTYPED, None),
+    "untyped, and nothing changed": (
+        explained(gate("pass")),
+        UNTYPED,
+        "it changed nothing: All tests pass.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("entries", "work", "reason"), VERIFIED.values(), ids=VERIFIED)
+def test_what_gates_have_shown(entries: tuple[Entry, ...], work: Work, reason: str | None) -> None:
+    task = state_after(*READY, *entries).tasks["1"]
+    assert task.last is not None
+    expected = ("verified", None) if reason is None else ("unverified", reason)
+    assert verify_candidate(task, work.items[0], task.last) == expected
+
+
+def test_what_the_user_accepts_is_unverified() -> None:
+    state = state_after(*ACCEPTED, looked(2), candidate(2, changed=False), gate("pass", 2))
+    task = state.tasks["1"]
+    assert task.last is not None
+    assert verify_candidate(task, ITEM, task.last) == (
+        "unverified",
+        "accepted by the user (resume --accept)",
+    )
 
 
 def against_landing(state: RunState) -> str | None:

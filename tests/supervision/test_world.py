@@ -1,5 +1,7 @@
 """Whatever agents, gates, people and kills do, policy and runner keep their promises."""
 
+from typing import get_args
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from plan_makers import checks
 from scripted_world import ENDS, Dice, World, check_promises
 
 from orchestrator.run.state import fold
-from orchestrator.supervision.decide import Work, WorkItem
+from orchestrator.supervision.decide import ChangeRule, Work, WorkItem
 
 RESUMES = 3
 
@@ -22,7 +24,7 @@ def plans(draw: st.DrawFn, workers: int) -> Work:
             id=task,
             depends_on=draw(said),
             checks=checks("make check", "make test")[: draw(st.integers(0, 2))],
-            must_change=draw(st.booleans()),
+            change=draw(st.sampled_from(get_args(ChangeRule))),
         )
         for task in tasks
     )
@@ -71,7 +73,7 @@ def test_a_seed_always_gives_the_same_world(seed: int) -> None:
     assert first.facts == second.facts
 
 
-ITEM = WorkItem(id="1", depends_on=(), checks=checks("make check"), must_change=True)
+ITEM = WorkItem(id="1", depends_on=(), checks=checks("make check"), change="required")
 DIAMOND = Work(
     items=(
         ITEM,

@@ -7,7 +7,8 @@ Rules for the reader of its events:
 * `Finished.outcome` is None when that result carries no outcome. From a driver whose `structured_outcome` is
   native this means `unclear`, whatever the text says.
 * A stream without any `Finished` says "not completed" for drivers with a native outcome, at exit code 0 too.
-  Drivers with a translated outcome never send `Finished`: exit code and outcome file speak for them.
+  Drivers with a translated outcome never send `Finished`: exit code and outcome file speak for them, and
+  without a file the exit code and the changed files, where the driver does not need an outcome.
 * `Finished.is_error` is never success, whatever outcome or exit code comes with it.
 * `ProviderRefusal` and `AgentFault` are signs, not ends, and may repeat: the CLI may retry, then finish well.
   Only `credential_refused` never resolves itself.
@@ -100,6 +101,14 @@ class AgentDriver(Protocol):
     @property
     def credentials(self) -> tuple[CredentialKind, ...]:
         """The kinds it can work with, the one it prefers first; empty for agents without a model."""
+        ...
+
+    @property
+    def needs_outcome(self) -> bool:
+        """Whether an attempt without an outcome is unclear.
+
+        If not, exit code 0 and a changed file are success.
+        """
         ...
 
     @property

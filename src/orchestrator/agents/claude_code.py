@@ -54,6 +54,7 @@ class ClaudeCode:
 
     name = "claude-code"
     needs_model = True
+    needs_outcome = True
     takes_command = False
     credentials = _CREDENTIALS
     capabilities = Capabilities(

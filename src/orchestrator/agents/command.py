@@ -30,6 +30,7 @@ class Command:
     name = "command"
     capabilities = OUTCOME_BY_FILE
     needs_model = False
+    needs_outcome = False
     takes_command = True
     credentials = ()
 

@@ -13,6 +13,7 @@ class Nop:
     name = "nop"
     capabilities = OUTCOME_BY_FILE
     needs_model = False
+    needs_outcome = True
     takes_command = False
     credentials = ()
 

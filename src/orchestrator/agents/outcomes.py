@@ -33,6 +33,10 @@ OUTCOME_SCHEMA: Final[dict[str, Any]] = {
             "description": "Possible answers to the question.",
         },
         "recommendation": {"type": "string", "description": "The answer you would give, and why."},
+        "no_change": {
+            "type": "string",
+            "description": "Only if no file had to be changed: why the task is done nevertheless.",
+        },
     },
     "required": ["status", "summary", "handoff"],
     "additionalProperties": False,

@@ -39,6 +39,7 @@ from orchestrator.run.facts import (
     SetupEnded,
     SetupStarted,
     StillRunning,
+    TaskAccepted,
     TaskFinished,
     TaskStarted,
     TreeLookedAt,
@@ -70,7 +71,7 @@ _RunFact = (
     | RunEnded
 )
 _BaseFact = SetupStarted | SetupEnded | BaseChecked
-_TaskFact = TaskStarted | QuestionAsked | QuestionAnswered | TaskFinished
+_TaskFact = TaskStarted | TaskAccepted | QuestionAsked | QuestionAnswered | TaskFinished
 _AttemptFact = AttemptStarted | AgentText | AgentTool | AttemptEnded
 _CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | LandingRefused
 _FolderFact = TreeSaved | TreeLookedAt | EditsCommitted | UndoStarted | WorkUndone
@@ -196,6 +197,8 @@ def _task_lines(fact: Fact, body: _TaskFact, about: Context) -> list[str]:
     match body:
         case TaskStarted():
             return [f"task    {fact.task}{_describe_position(fact, about.state)}: {one_line(body.title)}"]
+        case TaskAccepted():
+            return [f"accept  task {fact.task} counts as done if its checks pass (by {one_line(body.by)})"]
         case QuestionAsked():
             return question_lines(body, fact.task)
         case QuestionAnswered():
@@ -325,8 +328,9 @@ def _finished_line(fact: Fact, body: TaskFinished, state: RunState | None) -> st
     commit = f" as {body.commit[:12]}" if body.commit else ""
     took = "".join(f" in {_describe_time(fact, each.started)}" for each in _attempts(fact, state)[:1])
     done = _describe_done(state) if body.status == "completed" else ""
+    unverified = ", unverified" if body.verification == "unverified" else ""
     reason = f": {one_line(body.reason, 300)}" if body.reason else ""
-    return f"task    {fact.task} {body.status}{commit}{took}{done}{reason}"
+    return f"task    {fact.task} {body.status}{commit}{took}{done}{unverified}{reason}"
 
 
 def _ended_line(fact: Fact, body: RunEnded, about: Context) -> str:

@@ -21,7 +21,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     facts.CandidateMade.kind: ("commit", "changed", "by_hand"),
     facts.GateStarted.kind: ("gate", "command"),
     facts.GateEnded.kind: ("gate", "command", "verdict", "exit_code", "evidence", "seconds"),
-    facts.TaskFinished.kind: ("status", "commit", "reason"),
+    facts.TaskFinished.kind: ("status", "commit", "verification", "reason"),
 }
 
 

@@ -13,7 +13,8 @@ from msgspec import Struct
 from orchestrator.run.endings import failed_before_it_began
 from orchestrator.run.facts import RunCause, RunStatus
 from orchestrator.run.state import AttemptState, RunState
-from orchestrator.text import shell_word
+from orchestrator.supervision.decide import is_idle
+from orchestrator.text import plain, shell_word
 
 WAITS_FOR: dict[RunCause, str] = {
     "usage_limit": "It waits for the provider's usage limit to end.",
@@ -80,6 +81,11 @@ def _after_failed_start(state: RunState, there: str) -> NextStep:
 
 
 def _after_failure(state: RunState, resume: str) -> NextStep:
+    idle = next((id for id, attempt in _failed_attempts(state) if is_idle(attempt)), None)
+    if idle is not None:
+        or_else = f"If it is not done, give a hint: {resume} -g TEXT"
+        accept = f"If task {plain(idle)} is done already, accept it as it is:"
+        return NextStep(command=f"{resume} --accept {shell_word(idle)}", before=(or_else, accept))
     then = f"Then fix it yourself, or give a hint: {resume} -g TEXT"
     shown = next((_options_for(id, attempt) for id, attempt in _failed_attempts(state)), None)
     if shown is None:

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.host import this_host
 from orchestrator.errors import PlanError, UsageError
@@ -16,6 +16,9 @@ from orchestrator.plan.diagnostics import describe
 from orchestrator.plan.model import FORMATS, Diagnostic, EndToEnd, Plan, Severity, Task
 from orchestrator.plan.skeleton import render_skeleton
 from orchestrator.text import one_line, plain
+
+if TYPE_CHECKING:
+    from orchestrator.config import Settings
 
 _WIDEST_TITLE = 60
 
@@ -62,11 +65,19 @@ def show(arguments: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """A plan that cannot be read does not keep the others from being checked."""
-    codes = [_check_one(path, arguments.format, strict=arguments.strict) for path in arguments.plans]
-    return max(codes)
+    from orchestrator.cli.host import this_host
+    from orchestrator.config import load_settings
+
+    host = this_host()
+    loaded = load_settings(host.repository_folder(), environ=host.environ, leave_out_unapproved=True)
+    return max(
+        _check_one(path, arguments.format, loaded.settings, strict=arguments.strict)
+        for path in arguments.plans
+    )
 
 
-def _check_one(path: Path, format: str | None, *, strict: bool) -> int:
+def _check_one(path: Path, format: str | None, settings: "Settings", *, strict: bool) -> int:
+    from orchestrator.commands.checks import describe_unchecked, diagnostics_of
     from orchestrator.project.plan_files import read_plan_file
 
     try:
@@ -74,11 +85,15 @@ def _check_one(path: Path, format: str | None, *, strict: bool) -> int:
     except (PlanError, UsageError) as error:
         print(plain(f"error: {error}"), file=sys.stderr)
         return 2
-    severities = [_severity(entry, strict=strict) for entry in plan.diagnostics]
-    for entry, severity in zip(plan.diagnostics, severities, strict=True):
+    diagnostics = diagnostics_of(plan, settings)
+    severities = [_severity(entry, strict=strict) for entry in diagnostics]
+    for entry, severity in zip(diagnostics, severities, strict=True):
         print(describe(replace(entry, severity=severity), path=plan.path))
     if not severities:
         print(f"{plain(plan.path)}: {_count(len(plan.tasks), 'task')}, nothing to report")
+    unchecked = describe_unchecked([task for task in plan.tasks if not task.done], settings)
+    if unchecked is not None:
+        print(f"{plain(plan.path)}: {unchecked}")
     return 2 if "error" in severities else 0
 
 

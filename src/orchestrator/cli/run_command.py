@@ -64,6 +64,12 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use the present settings and image instead of those that the run has stored",
     )
+    parser.add_argument(
+        "--accept",
+        metavar="ID",
+        **REPEATED,
+        help="take a task as done that changed nothing and whose checks pass; repeatable",
+    )
     _add_options(parser)
     parser.set_defaults(handler=resume_run)
 
@@ -129,7 +135,8 @@ def resume_run(arguments: argparse.Namespace) -> int:
         redo=tuple(arguments.redo),
         take_config=arguments.take_config,
     )
-    return _carry_out(arguments, resume(this_host(), ResumeRequest(run=arguments.run, options=options)))
+    request = ResumeRequest(run=arguments.run, accept=tuple(arguments.accept), options=options)
+    return _carry_out(arguments, resume(this_host(), request))
 
 
 def _options(arguments: argparse.Namespace) -> "StartOptions":

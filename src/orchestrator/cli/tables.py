@@ -68,7 +68,7 @@ def runs_table(runs: Sequence[tuple[RunState, Owner | None]], zone: Zone = None)
     rows = [
         (
             state.run,
-            run_status(state, owner),
+            run_status(state, owner) + (f", {state.unverified} unverified" if state.unverified else ""),
             moment(state.started_at, zone),
             one_line(state.start.plan_title, 50),
             _shorten_path(state.start.folder),
@@ -100,12 +100,13 @@ def _task_row(state: RunState, task: TaskState, run: RunStatus) -> tuple[str, ..
     finished, stored = task.finished, task_status(state, task)
     status = "interrupted" if stored == "running" and run == "interrupted" else stored
     commit = finished.commit[:12] if finished is not None and finished.commit is not None else "-"
+    is_unverified = finished is not None and finished.verification == "unverified"
     candidate = task.last.candidate if task.last is not None else None
     evidence = ", ".join(candidate.evidence) if candidate is not None else ""
     return (
         one_line(task.entry.id, 20),
         one_line(task.entry.title, 40),
-        _STATUS_WORDS.get(status, status),
+        _STATUS_WORDS.get(status, status) + (", unverified" if is_unverified else ""),
         commit,
         str(len(task.attempts)),
         evidence or "-",
@@ -168,4 +169,6 @@ def _unverified_lines(state: RunState) -> list[str]:
     if not found:
         return []
     which = one_line(", ".join(found), 200)
-    return [f"{len(found)} finished task{'s' if len(found) > 1 else ''} without a check, unverified: {which}"]
+    if len(found) == 1:
+        return [f"1 finished task is unverified, no check has shown that it is done: {which}"]
+    return [f"{len(found)} finished tasks are unverified, no check has shown that they are done: {which}"]

@@ -55,6 +55,8 @@ class RunRequest:
 class ResumeRequest:
     run: str | None = None
     """Id, unambiguous prefix or plan; None: the only unfinished run of this folder."""
+    accept: tuple[str, ...] = ()
+    """Ids of tasks that the user takes as done, although their attempts changed nothing."""
     options: StartOptions = StartOptions()
 
 

@@ -12,6 +12,7 @@ from orchestrator.project.plan_files import ReadPlan, read_plan_bytes, require_r
 from orchestrator.project.project import Project, open_project
 from orchestrator.run.report import RunReport
 from orchestrator.run.state import RunState
+from orchestrator.supervision.acceptance import check_acceptable
 from orchestrator.supervision.choose_run import ResumeRun
 from orchestrator.supervision.plan_edits import is_in_flight, left_by_attempts, take_edited
 
@@ -25,25 +26,30 @@ async def resume(host: Host, request: ResumeRequest) -> RunReport:
             content = read_plan_bytes(project.folder / path, path)
         except UsageError:
             content = None  # the run continues with its stored copy and says that the file is gone
-        choice, read = plan_for_resume(project, state, request.options, content)
+        choice, read = plan_for_resume(project, state, request.options, content, accept=request.accept)
         return await carry_out(project, choice, read, request.options)
 
 
 def plan_for_resume(
-    project: Project, state: RunState, given: StartOptions, found: bytes | None, parsed: Plan | None = None
+    project: Project,
+    state: RunState,
+    given: StartOptions,
+    found: bytes | None,
+    parsed: Plan | None = None,
+    accept: tuple[str, ...] = (),
 ) -> tuple[ResumeRun, ReadPlan]:
     """The plan by which the run continues.
 
     `found` is what the plan's file holds now, `parsed` the plan in it where the caller has read it already.
     Raises PlanError for an edited plan that cannot be run, UsageError when an edit leaves open which
-    finished tasks stay finished.
+    finished tasks stay finished, or when a task in `accept` cannot be accepted.
     """
     stored = project.catalog.folder(state.run).stored_plan(state.plan_stored).read_bytes()
     keep, redo = frozenset(given.keep), frozenset(given.redo)
-    if keep | redo and is_in_flight(state):
+    if (keep | redo or accept) and is_in_flight(state):
         raise UsageError(
             f"run {state.run} was interrupted in the middle of a task",
-            where="--keep, --redo",
+            where="--keep, --redo, --accept",
             hint=f"Finish that task first: orchestrator resume {state.run}",
         )
     digest = sha256(found or b"").hexdigest()
@@ -53,9 +59,10 @@ def plan_for_resume(
     content = found if found is not None and is_edited else stored
     plan = parsed if parsed is not None and content == found else read_plan(content, path=state.start.plan)
     read = ReadPlan(plan=plan, content=content, differs=found != content)
+    check_acceptable(state, plan, accept)
     if content == stored and not keep | redo:
-        return ResumeRun(state=state), read
+        return ResumeRun(state=state, accepted=accept), read
     require_runnable(plan)
     name = f"plan-{digest[:16]}" if content != stored else state.plan_stored
     taken = take_edited(state, plan, keep=keep, redo=redo, stored=name)
-    return ResumeRun(state=state, taken=taken), read
+    return ResumeRun(state=state, taken=taken, accepted=accept), read

@@ -25,6 +25,7 @@ from orchestrator.run.facts import (
     RunResumed,
     RunStarted,
     SettingsTaken,
+    TaskAccepted,
     TaskFinished,
 )
 from orchestrator.run.state import PLAN_AT_START
@@ -100,6 +101,8 @@ async def record_resume(
             run.append(choice.taken)
             for task_id, imported in ticked_off(run.state, read.plan).items():
                 run.append(imported, task=task_id)
+        for task_id in dict.fromkeys(choice.accepted):
+            run.append(TaskAccepted(by="resume --accept"), task=task_id)
         for text in settled.notices:
             run.append(Notice(text=text))
 

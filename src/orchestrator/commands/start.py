@@ -15,6 +15,7 @@ from importlib import resources
 from msgspec import structs
 
 from orchestrator.agents.base import AgentDriver
+from orchestrator.commands.checks import describe_unchecked, diagnostics_of, refuse_unchecked, tasks_at_hand
 from orchestrator.commands.image import choose_image, container_specs
 from orchestrator.commands.request import StartOptions, merge_options
 from orchestrator.commands.run_facts import SettledRun, record_start_or_resume
@@ -52,9 +53,6 @@ async def carry_out(
     project: Project, choice: NewRun | ResumeRun, read: ReadPlan, given: StartOptions
 ) -> RunReport:
     """Start or resume the chosen run by this plan, and carry it out to its end."""
-    if isinstance(choice, NewRun) or choice.taken is not None:
-        for warning in read.plan.warnings:
-            given.warn(describe(warning, path=read.plan.path))
     async with prepare_run(project, choice, read, given) as runner:
         return report_of(await runner.carry_out())
 
@@ -68,6 +66,7 @@ async def prepare_run(
     options = _run_options(choice, given)
     found = await settle_settings(project, earlier, options, given)
     loaded, settings = found.loaded, found.loaded.settings
+    _check_plan(choice, read, settings, given)
     async with AsyncExitStack() as stack:
         site = _site(project, loaded, stack)
         await require(site, Stage.SETTLED)
@@ -92,7 +91,7 @@ async def prepare_run(
         if earlier is None:
             folder.starting.write_bytes(os.fsencode(project.folder))
         model = await _model_access(stack, project, driver, settings)
-        notices = await collect_notices(project, choice, read, settings, planned.untracked)
+        notices = await _notices(project, choice, read, settings, planned.untracked)
         settled = SettledRun(
             planned=planned,
             options=options,
@@ -127,6 +126,30 @@ def _run_terms(plan: Plan, work: Work, settled: SettledRun, specs: ContainerSpec
         image=settled.image.id,
         specs=specs,
     )
+
+
+def _check_plan(choice: NewRun | ResumeRun, read: ReadPlan, settings: Settings, given: StartOptions) -> None:
+    """Pass on the warnings about a plan that is new to the run; the settings decide about some of them.
+
+    Raises EnvironmentInvalid if the settings require a check that a task does not have.
+    """
+    if isinstance(choice, NewRun) or choice.taken is not None:
+        for entry in diagnostics_of(read.plan, settings):
+            if entry.severity == "warning":
+                given.warn(describe(entry, path=read.plan.path))
+    refuse_unchecked(read.plan, tasks_at_hand(choice, read.plan), settings)
+
+
+async def _notices(
+    project: Project,
+    choice: NewRun | ResumeRun,
+    read: ReadPlan,
+    settings: Settings,
+    untracked: frozenset[str],
+) -> tuple[str, ...]:
+    unchecked = describe_unchecked(tasks_at_hand(choice, read.plan), settings)
+    found = await collect_notices(project, choice, read, settings, untracked)
+    return found if unchecked is None else (*found, unchecked)
 
 
 def _run_options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:

@@ -9,7 +9,7 @@ from orchestrator.project.project import Project
 from orchestrator.run.facts import CheckSource
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import earlier_commit
-from orchestrator.supervision.decide import Check, Work, WorkItem
+from orchestrator.supervision.decide import ChangeRule, Check, Work, WorkItem
 
 
 async def build_work(project: Project, plan: Plan, settings: Settings, state: RunState) -> Work:
@@ -23,16 +23,14 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
         finished = state.tasks[task.id].finished
         if finished is not None and finished.status in ("imported", "skipped"):
             continue
-        checks = _checks_of(task, settings)
         landed = state.tasks[task.id].was_redone
         landed = landed or earlier_commit(records, task.id, None, on_branch) is not None
-        must_change = (task.writes_code or (task.type is None and not checks)) and not landed
         items.append(
             WorkItem(
                 id=task.id,
                 depends_on=task.depends_on if task.names_dependencies else None,
-                checks=checks,
-                must_change=must_change,
+                checks=checks_of(task, settings),
+                change="optional" if landed else _change_rule(task),
             )
         )
     scenario: tuple[Check, ...] = ()
@@ -47,7 +45,7 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
     )
 
 
-def _checks_of(task: Task, settings: Settings) -> tuple[Check, ...]:
+def checks_of(task: Task, settings: Settings) -> tuple[Check, ...]:
     """The gates of a task: its own, its smoke tests where they count, and the guards.
 
     A guard that is also the task's own command is one gate.
@@ -63,3 +61,9 @@ def _checks_of(task: Task, settings: Settings) -> tuple[Check, ...]:
 
 def _checks(source: CheckSource, commands: tuple[str, ...]) -> tuple[Check, ...]:
     return tuple(Check(command=command, source=source) for command in commands)
+
+
+def _change_rule(task: Task) -> ChangeRule:
+    if task.writes_code:
+        return "required"
+    return "required_or_explained" if task.type is None else "optional"

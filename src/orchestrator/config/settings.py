@@ -281,6 +281,12 @@ class Verify:
         "How long one command may take, in seconds, before it fails.",
         free("it costs time but no money"),
     )
+    require: bool = setting(
+        False,
+        flag(),
+        "Whether a run is refused in which a task has no verify command at all.",
+        free("it only refuses"),
+    )
     smoke_tests: bool = setting(
         False,
         flag(),

@@ -18,7 +18,7 @@ import asyncio
 import dataclasses
 import secrets
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from orchestrator.containers.names import overlay_name
 from orchestrator.containers.start import remove_container, start_container
 from orchestrator.engine.agent_output import AgentOutputRecorder
 from orchestrator.engine.agent_watch import LiveAttempt, follow, kill, replay
-from orchestrator.engine.attempt_tree import attempt_folders, save_tree
+from orchestrator.engine.attempt_tree import attempt_folders, has_changed_files, save_tree
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.heartbeat import heartbeat
 from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
@@ -53,6 +53,7 @@ from orchestrator.supervision.classify import (
     Cancelled,
     Ended,
     Interrupted,
+    NoOutcome,
     attempt_verdict,
 )
 from orchestrator.supervision.decide import WorkItem
@@ -186,12 +187,16 @@ async def record(
     ended: Ended,
 ) -> None:
     """Decide how an attempt that was followed to its end has ended, and append it."""
-    counts_calls = services.driver.capabilities.tool_events != "ignored" and item.must_change
+    counts_calls = services.driver.capabilities.tool_events != "ignored" and item.change == "required"
     session, earlier = live.state.start.session, state.tasks[live.task].attempts
     calls = sum(a.end.tool_calls for a in earlier if a.end is not None and a.start.session == session)
+    outcome = await asyncio.to_thread(_read_outcome, services.driver, live, ended)
+    if isinstance(outcome, NoOutcome) and not services.driver.needs_outcome and ended.exit_code == 0:
+        has_worked = await has_changed_files(records, terms, workspace, state, live.task, live.state)
+        outcome = replace(outcome, has_worked=has_worked)
     verdict = attempt_verdict(
         ended,
-        await asyncio.to_thread(_read_outcome, services.driver, live, ended),
+        outcome,
         calls_in_session=ended.report.tool_calls + calls,
         min_tool_calls=terms.settings.agent.min_tool_calls if counts_calls else 0,
     )
@@ -222,7 +227,7 @@ async def interrupt(
         # Without the engine, the end is recorded from the output that was stored before.
         report = await asyncio.to_thread(replay, services.driver.parser(), folders.transcript)
     ended = Ended(report=report, exit_code=None, stopped=reason)
-    verdict = attempt_verdict(ended, None, calls_in_session=0, min_tool_calls=0)
+    verdict = attempt_verdict(ended, NoOutcome(), calls_in_session=0, min_tool_calls=0)
     await _append_end(services.driver, records, workspace, live, ended, verdict)
     await _clean_up(services, records, workspace, task, attempt.number, live.container)
 
@@ -307,16 +312,21 @@ async def _follow_and_record_output(
         await recorder.flush()
 
 
-def _read_outcome(driver: AgentDriver, live: LiveAttempt, ended: Ended) -> Outcome | InvalidOutcome | None:
+def _read_outcome(
+    driver: AgentDriver, live: LiveAttempt, ended: Ended
+) -> Outcome | InvalidOutcome | NoOutcome:
     """The agent's structured claim, from wherever its driver reports it."""
     match driver.capabilities.structured_outcome:
         case "native":
             finished = ended.report.finished
-            return None if finished is None else finished.outcome
+            outcome = None if finished is None else finished.outcome
+            return NoOutcome() if outcome is None else outcome
         case "translated":
-            return read_outcome_file(live.folders.outbox / OUTCOME_FILE.rpartition("/")[2])
+            outcome = read_outcome_file(live.folders.outbox / OUTCOME_FILE.rpartition("/")[2])
+            place = f"a JSON file at $ORCHESTRATOR_OUTCOME ({OUTCOME_FILE})"
+            return NoOutcome(place=place) if outcome is None else outcome
         case "ignored":
-            return None
+            return NoOutcome()
 
 
 def _read_stderr(live: LiveAttempt, verdict: AttemptVerdict) -> str:

@@ -3,12 +3,14 @@
 import asyncio
 
 from orchestrator.containers.names import component
-from orchestrator.engine.context import RunRecords
+from orchestrator.engine.context import RunRecords, RunTerms
 from orchestrator.project.run_folder import AttemptFolders
-from orchestrator.run.facts import TreeSaved
-from orchestrator.run.state import AttemptState
+from orchestrator.run.facts import Notice, TreeSaved
+from orchestrator.run.handoff import handoff_path
+from orchestrator.run.state import AttemptState, RunState
 from orchestrator.text import plain
-from orchestrator.workspace.tree import Baseline
+from orchestrator.workspace import history
+from orchestrator.workspace.tree import Baseline, TreeRefused
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -47,3 +49,29 @@ async def save_tree(records: RunRecords, workspace: Workspace, task: str, attemp
         base=records.start.base,
     )
     await records.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=attempt.number)
+
+
+async def has_changed_files(
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    state: RunState,
+    task: str,
+    attempt: AttemptState,
+) -> bool:
+    """Whether the folder differs, apart from the hand-off, from the commit that the task started from.
+
+    A tree that cannot be committed counts as changed: making its candidate reports what is wrong with it.
+    """
+    baseline, moved_away = await clear_oddities(records, workspace, task, attempt.number)
+    for path in moved_away:
+        # The candidate, which otherwise lists these paths, is made later and does not find them any more.
+        text = f"{path} cannot be committed and was moved out of the folder, to the attempt's own"
+        await records.journal.append(Notice(text=text), task=task, attempt=attempt.number)
+    try:
+        snapshot = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
+    except TreeRefused:
+        return True
+    first = state.tasks[task].parent or attempt.parent
+    changes = await history.changes(workspace.store, first, snapshot.tree)
+    return any(change.path != handoff_path(terms.plan.path) for change in changes)

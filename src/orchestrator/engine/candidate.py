@@ -79,10 +79,14 @@ async def _build_candidate(
     snapshot = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
     everything = await _list_changes(workspace, parent, snapshot.tree)
     changes = tuple(change for change in everything if change.path != document)
+    since_start = await _list_changes(workspace, known.parent or parent, snapshot.tree)
+    changed = any(change.path != document for change in since_start)
+    no_change = None if changed else _explain_no_change(known, attempt)
+    summary = attempt.claim.summary if attempt.claim is not None else ""
     section = HandoffSection(
         task=task.id,
         title=task.title,
-        outcome=attempt.claim.summary if attempt.claim is not None else "",
+        outcome="\n\n".join(part for part in (summary, no_change) if part),
         notes=attempt.claim.handoff if attempt.claim is not None else "",
         changes=changes,
     )
@@ -92,18 +96,19 @@ async def _build_candidate(
     candidate = await workspace.tree.build_candidate(
         snapshot,
         parent=parent,
-        message=_write_message(records, task, attempt, evidence, _edited_by_user(known, changes)),
+        message=_write_message(
+            records, task, attempt, evidence, (no_change, _edited_by_user(known, changes))
+        ),
         overlay={document: text.encode()} if terms.settings.handoff.commit else {},
         ref=f"refs/ktrdr/candidates/{records.run}/{component(item.id)}/{attempt.number}",
         base=records.start.base,
     )
-    first_parent = known.parent or parent
     return CandidateMade(
         by_hand=by_hand,
         commit=candidate.commit,
         tree=candidate.tree,
         parent=parent,
-        changed=any(c.path != document for c in await _list_changes(workspace, first_parent, snapshot.tree)),
+        changed=changed,
         evidence=evidence,
         left_out=tuple(plain(path) for path in snapshot.left_out),
         moved_away=moved_away,
@@ -116,11 +121,21 @@ async def _list_changes(workspace: Workspace, old: str, new: str) -> tuple[Chang
     return tuple(replace(change, path=plain(change.path)) for change in changes)
 
 
-def _edited_by_user(task: TaskState, changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
-    """Those of these paths that the user, too, changed since the task was started."""
+def _explain_no_change(task: TaskState, attempt: AttemptState) -> str | None:
+    """Why the task is done although no file was changed, as a sentence; None if there is no explanation."""
+    if task.accepted is not None:
+        return f"No file was changed; the user accepted the task as done ({task.accepted.by})."
+    if attempt.claim is None or attempt.claim.no_change is None:
+        return None
+    return f"No file was changed: {one_line(attempt.claim.no_change, 500)}"
+
+
+def _edited_by_user(task: TaskState, changes: tuple[ChangedFile, ...]) -> str | None:
+    """The sentence that names those of these paths that the user, too, changed since the task was started."""
     compared = [attempt.looked for attempt in task.current_attempts if attempt.looked is not None]
     edited = {path for comparison in compared for path in comparison.edited}
-    return tuple(change.path for change in changes if change.path in edited)
+    paths = ", ".join(change.path for change in changes if change.path in edited)
+    return one_line(f"With changes by hand to: {paths}", 500) if paths else None
 
 
 async def read_handoff(records: RunRecords, terms: RunTerms, workspace: Workspace, commit: str) -> str:
@@ -141,9 +156,9 @@ def _write_message(
     task: Task,
     attempt: AttemptState,
     evidence: tuple[str, ...],
-    edited: tuple[str, ...],
+    notes: tuple[str | None, ...],
 ) -> str:
-    """Subject, the agent's summary, the files that the user changed too, and the orchestrator's trailers.
+    """Subject, the agent's summary, notes of one line each, and the orchestrator's trailers.
 
     The trailers say which run and task a commit belongs to. They are how a task is found finished after the
     user has rebased the branch, so an agent must not be able to write one: an `Orchestrator-` line of the
@@ -153,7 +168,6 @@ def _write_message(
     summary = plain(attempt.claim.summary).strip() if attempt.claim is not None else ""
     ours = ("Orchestrator-", "#")
     summary = "\n".join(f" {line}" if line.startswith(ours) else line for line in summary.splitlines())
-    by_hand = one_line(f"With changes by hand to: {', '.join(edited)}", 500) if edited else ""
     trailers = [
         f"Orchestrator-Run: {records.run}",
         f"Orchestrator-Task: {one_line(task.id, 500)}",
@@ -161,4 +175,4 @@ def _write_message(
         *([f"Orchestrator-Evidence: {','.join(evidence)}"] if evidence else []),
     ]
     subject = one_line(f"{task.id}: {task.title}", SUBJECT_CHARACTERS)
-    return "\n\n".join(part for part in (subject, summary, by_hand, "\n".join(trailers)) if part) + "\n"
+    return "\n\n".join(part for part in (subject, summary, *notes, "\n".join(trailers)) if part) + "\n"

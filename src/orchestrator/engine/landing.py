@@ -8,7 +8,7 @@ from orchestrator.engine.context import RunRecords, RunTerms
 from orchestrator.errors import WorkspaceError
 from orchestrator.run.facts import LandingRefused, LandingStarted, TaskFinished
 from orchestrator.run.state import AttemptState, RunState
-from orchestrator.supervision.decide import WorkItem
+from orchestrator.supervision.decide import WorkItem, verify_candidate
 from orchestrator.text import plain
 from orchestrator.workspace import history
 from orchestrator.workspace.workspace import Workspace
@@ -42,11 +42,13 @@ async def land(
         refused = LandingRefused(reason=plain(str(error)))
         await records.journal.append(refused, task=item.id, attempt=attempt.number)
         return
+    verified = verify_candidate(state.tasks[item.id], item, attempt)
     await records.journal.append(
         TaskFinished(
             status="completed",
             commit=candidate,
-            verification="verified" if attempt.candidate.evidence else "unverified",
+            verification=verified.verification,
+            reason=verified.reason,
             evidence=attempt.candidate.evidence,
         ),
         task=item.id,

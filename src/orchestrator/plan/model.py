@@ -87,7 +87,3 @@ class Plan:
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
         return tuple(entry for entry in self.diagnostics if entry.severity == "error")
-
-    @property
-    def warnings(self) -> tuple[Diagnostic, ...]:
-        return tuple(entry for entry in self.diagnostics if entry.severity == "warning")

@@ -4,7 +4,7 @@ The command line creates it; no code below the command line looks any of this up
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,9 +46,19 @@ class Host(Struct, frozen=True, kw_only=True):
             )
         return folder
 
+    def repository_folder(self) -> Path | None:
+        """The root of the repository that holds the current folder; None outside of a repository."""
+        if self.folder is None:
+            return None
+        return _find_root((self.folder, *self.folder.parents))
+
+
+def _find_root(folders: Iterable[Path]) -> Path | None:
+    return next((folder for folder in folders if os.path.lexists(folder / ".git")), None)
+
 
 def _root_hint(folder: Path) -> str:
-    for parent in folder.parents:
-        if os.path.lexists(parent / ".git"):
-            return f"Change to the root: cd {parent}"
+    root = _find_root(folder.parents)
+    if root is not None:
+        return f"Change to the root: cd {root}"
     return "Create a repository: git init && git add -A && git commit -m 'start'"

@@ -231,6 +231,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     question: str | None = None
     options: tuple[str, ...] = ()
     recommendation: str | None = None
+    no_change: str | None = None
+    """Why no file had to be changed."""
 
 
 class AttemptEnded(Struct, frozen=True, kw_only=True):
@@ -344,6 +346,14 @@ class TaskFinished(Struct, frozen=True, kw_only=True):
     verification: Verification | None = None
     evidence: tuple[str, ...] = ()
     reason: str | None = None
+    """Why it failed or was left out; for a completed task, why it is unverified."""
+
+
+class TaskAccepted(Struct, frozen=True, kw_only=True):
+    """The user takes a task as done whose attempts changed nothing; gates still decide whether it lands."""
+
+    kind: ClassVar[str] = "task_accepted"
+    by: str
 
 
 class QuestionAsked(Struct, frozen=True, kw_only=True):
@@ -455,6 +465,7 @@ Body = (
     | LandingStarted
     | LandingRefused
     | TaskFinished
+    | TaskAccepted
     | QuestionAsked
     | QuestionAnswered
     | EndToEndEnded

@@ -45,7 +45,7 @@ def prompt(parts: PromptParts, texts: Mapping[str, str]) -> str:
         handoff=_chapter("What earlier tasks left for you", parts.handoff),
         guidance=_chapter("Guidance from the person who started the run", parts.guidance or ""),
         answers=_answers(parts.questions),
-        evidence=_evidence(parts.previous),
+        evidence=_evidence(parts.task, parts.previous),
         reporting=reporting.strip(),
     )
 
@@ -74,7 +74,7 @@ def _answers(questions: tuple[QuestionState, ...]) -> str:
     )
 
 
-def _evidence(previous: AttemptState | None) -> str:
+def _evidence(task: Task, previous: AttemptState | None) -> str:
     if previous is None or previous.end is None:
         return ""
     reason = previous.end.reason if previous.end.status != "completed" else None
@@ -86,9 +86,18 @@ def _evidence(previous: AttemptState | None) -> str:
         and not previous.candidate.changed
         and previous.end.status == "completed"
     ):
-        notes.append("Nothing in the folder was changed.")
+        notes.append(_nothing_changed(task))
     notes += [_failed_gate(gate) for gate in previous.failed_gates]
     return _chapter("What your last attempt came to", "\n\n".join(notes))
+
+
+def _nothing_changed(task: Task) -> str:
+    if task.type is not None:
+        return "Nothing in the folder was changed."
+    return (
+        "Nothing in the folder was changed, and your outcome did not say why. "
+        "If nothing has to be changed, say so in `no_change`."
+    )
 
 
 def _failed_gate(gate: GateEnded) -> str:

@@ -45,6 +45,7 @@ from orchestrator.run.facts import (
     SetupEnded,
     SetupStarted,
     StillRunning,
+    TaskAccepted,
     TaskEntry,
     TaskFinished,
     TaskStarted,
@@ -127,6 +128,8 @@ class TaskState(Struct, frozen=True, kw_only=True):
     """How many of its attempts do not count any more, because the task was undone or redone after them."""
     attempts_before_edit: int = 0
     """How many of its attempts were made with an earlier text of the task."""
+    accepted: TaskAccepted | None = None
+    """The user's word that the task is done as it is; None after another attempt or a failure."""
     was_redone: bool = False
     """Whether the user asked for a redo: its work may be on the branch already."""
 
@@ -143,6 +146,10 @@ class TaskState(Struct, frozen=True, kw_only=True):
         """Commits from before the user asked for a redo; they stay on the branch."""
         history = self.attempts[: self.attempts_before_undo] if self.was_redone else ()
         return tuple(attempt.candidate.commit for attempt in history if attempt.candidate is not None)
+
+    @property
+    def has_failed(self) -> bool:
+        return self.finished is not None and self.finished.status == "failed"
 
     @property
     def is_done(self) -> bool:
@@ -180,6 +187,12 @@ class RunState(Struct, frozen=True, kw_only=True):
     @property
     def open_questions(self) -> tuple[QuestionState, ...]:
         return tuple(question for question in self.questions if question.answer is None)
+
+    @property
+    def unverified(self) -> int:
+        """How many finished tasks no gate has verified."""
+        ends = [task.finished for task in self.tasks.values()]
+        return sum(end is not None and end.verification == "unverified" for end in ends)
 
     @property
     def usage(self) -> Usage:
@@ -269,8 +282,12 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             return _with_task(state, fact, landing=body)
         case LandingRefused() as body:
             return _with_task(_with_attempt(state, fact, landing_refused=body.reason), fact, landing=None)
+        case TaskFinished(status="failed") as body:
+            return _with_task(state, fact, finished=body, accepted=None)
         case TaskFinished() as body:
             return _with_task(state, fact, finished=body)
+        case TaskAccepted() as body:
+            return _with_task(state, fact, accepted=body)
         case QuestionAsked() as body:
             return _add_question(state, fact, body)
         case QuestionAnswered() as body:
@@ -294,9 +311,7 @@ def _resume(state: RunState, body: RunResumed) -> RunState:
     epochs and does not use what was found before the resume.
     """
     tasks = {
-        task_id: replace(task, finished=None)
-        if task.finished is not None and task.finished.status == "failed"
-        else task
+        task_id: replace(task, finished=None) if task.has_failed else task
         for task_id, task in state.tasks.items()
     }
     return replace(
@@ -340,7 +355,7 @@ def _edit_task(state: RunState, entry: TaskEntry, redo: tuple[str, ...]) -> Task
     if entry.id in redo:
         task = replace(_make_pending(task), was_redone=True)
     if entry.hash != task.entry.hash and not task.is_done:
-        task = replace(task, base=(), attempts_before_edit=len(task.attempts))
+        task = replace(task, base=(), accepted=None, attempts_before_edit=len(task.attempts))
     return replace(task, entry=entry)
 
 
@@ -366,7 +381,8 @@ def _add_base_check(state: RunState, fact: Fact, body: BaseChecked) -> RunState:
 
 def _add_attempt(state: RunState, fact: Fact, body: AttemptStarted) -> RunState:
     attempt = AttemptState(number=fact.attempt or 0, epoch=state.epoch, started=fact.at, start=body)
-    return _with_task(state, fact, attempts=(*state.tasks[fact.task or ""].attempts, attempt))
+    attempts = (*state.tasks[fact.task or ""].attempts, attempt)
+    return _with_task(state, fact, attempts=attempts, accepted=None)
 
 
 def _set_candidate(state: RunState, fact: Fact, body: CandidateMade) -> RunState:
@@ -394,11 +410,18 @@ def _undo(state: RunState, body: WorkUndone) -> RunState:
 
 
 def _make_pending(task: TaskState) -> TaskState:
-    return replace(task, parent=None, landing=None, finished=None, attempts_before_undo=len(task.attempts))
+    return replace(
+        task,
+        parent=None,
+        landing=None,
+        finished=None,
+        accepted=None,
+        attempts_before_undo=len(task.attempts),
+    )
 
 
 def _is_unfinished(task: TaskState) -> bool:
-    return task.finished is None or task.finished.status == "failed"
+    return task.finished is None or task.has_failed
 
 
 def _count_evidence(state: RunState, *ids: str) -> RunState:

@@ -41,6 +41,8 @@ class ResumeRun:
     state: RunState
     taken: PlanTaken | None = None
     """If the user has edited the plan: the fact with which the run takes the new one."""
+    accepted: tuple[str, ...] = ()
+    """Ids of tasks that the user takes as done although nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,6 +105,16 @@ StopReason = OverTime | OverOutput | OutOfMemory | Refused | Removed | Cancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoOutcome:
+    """The agent reported nothing."""
+
+    place: str = ""
+    """Where its report was expected; empty where only the driver has to know."""
+    has_worked: bool = False
+    """Whether it is a program that need not report, and it has changed files: exit code 0 is then success."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """An attempt whose container has ended."""
 
@@ -126,15 +136,15 @@ class AttemptVerdict:
 
 
 def attempt_verdict(
-    ended: Ended, outcome: Outcome | InvalidOutcome | None, *, calls_in_session: int, min_tool_calls: int
+    ended: Ended, outcome: Outcome | InvalidOutcome | NoOutcome, *, calls_in_session: int, min_tool_calls: int
 ) -> AttemptVerdict:
     """The status of an attempt that has ended.
 
     An agent is often wrong about its own success, and its prose ("all tests pass") proves nothing. So
     `completed` takes a structured outcome, exit code 0 and `min_tool_calls` tool calls in the session; even
-    then it is only a claim, and gates decide what lands. `outcome` is that structured outcome as the driver
-    found it; `min_tool_calls` is zero if the driver reports no tool calls or the task need not change
-    anything.
+    then it is only a claim, and gates decide what lands. A program that need not report is `completed` by
+    exit code 0 and a changed file. `outcome` is that structured outcome as the driver found it;
+    `min_tool_calls` is zero if the driver reports no tool calls or the task need not change anything.
     """
     match ended.stopped:
         case Cancelled(reason=reason) | Interrupted(reason=reason):
@@ -177,7 +187,7 @@ def _time_text(seconds: float) -> str | None:
 def _by_outcome(
     report: AgentReport,
     exit_code: int,
-    outcome: Outcome | InvalidOutcome | None,
+    outcome: Outcome | InvalidOutcome | NoOutcome,
     calls_in_session: int,
     min_tool_calls: int,
 ) -> AttemptVerdict:
@@ -188,8 +198,11 @@ def _by_outcome(
     if report.finished is not None and report.finished.is_error:
         detail = one_line(report.finished.detail or report.fault or "no detail", 300)
         return AttemptVerdict(status="failed", reason=f"the agent ended with an error: {detail}")
-    if outcome is None:
-        reason = f"the agent reported no outcome (exit code {exit_code})"
+    if isinstance(outcome, NoOutcome):
+        if outcome.has_worked and exit_code == 0:
+            return AttemptVerdict(status="completed")
+        place = f"; expected: {outcome.place}" if outcome.place else ""
+        reason = f"the agent reported no outcome (exit code {exit_code}){place}"
         return AttemptVerdict(status=not_clear, reason=reason)
     if isinstance(outcome, InvalidOutcome):
         return AttemptVerdict(status=not_clear, reason=f"invalid outcome: {outcome.reason}")
@@ -214,4 +227,5 @@ def _claim(outcome: Outcome) -> Claim:
         question=None if outcome.question is None else outcome.question[:MAX_CLAIM_TEXT],
         options=tuple(option[:MAX_CLAIM_TEXT] for option in outcome.options),
         recommendation=None if outcome.recommendation is None else outcome.recommendation[:MAX_CLAIM_TEXT],
+        no_change=None if outcome.no_change is None else outcome.no_change[:MAX_CLAIM_TEXT],
     )

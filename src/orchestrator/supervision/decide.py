@@ -13,12 +13,12 @@ lane is free.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, assert_never
+from typing import Literal, NamedTuple, assert_never
 
 from msgspec import Struct
 
 from orchestrator.run.endings import EXIT_CODES, rank
-from orchestrator.run.facts import AttemptStatus, CheckSource, RunCause, RunStatus
+from orchestrator.run.facts import AttemptStatus, CheckSource, RunCause, RunStatus, Verification
 from orchestrator.run.phase import (
     Answered,
     Asked,
@@ -62,6 +62,14 @@ class Check(Struct, frozen=True, kw_only=True):
     """Whether it says what must not break, so that it has to succeed before the work, too."""
 
 
+MAX_IDLE_ATTEMPTS = 2
+"""Attempts of one task that may change nothing while its gates pass, before the task has failed."""
+
+ChangeRule = Literal["required", "required_or_explained", "optional"]
+"""Whether a candidate without changes is a failure: always; unless the agent's outcome says why nothing had
+to be changed (`no_change`); or never."""
+
+
 class WorkItem(Struct, frozen=True, kw_only=True):
     """A task as the policy sees it."""
 
@@ -70,8 +78,7 @@ class WorkItem(Struct, frozen=True, kw_only=True):
     """Ids of the tasks that have to be done first; None: all tasks before it."""
     checks: tuple[Check, ...]
     """Its gates, in order."""
-    must_change: bool
-    """Whether a candidate without changes is a failure: for CODING and MIXED tasks, and without gates."""
+    change: ChangeRule
 
 
 class Gate(NamedTuple):
@@ -293,21 +300,66 @@ def _in_free_lanes(actions: Sequence[Action], busy: frozenset[Lane]) -> tuple[Ac
     return tuple(found)
 
 
-def reason_not_to_land(attempt: AttemptState, item: WorkItem) -> str | None:
+def reason_not_to_land(attempt: AttemptState, item: WorkItem, *, is_accepted: bool = False) -> str | None:
     """Why a candidate whose gates all have a verdict may not land; None: it may.
 
     If the user has fixed the folder by hand, what the agent reported before no longer describes it: then only
-    the gates and the changes count.
+    the gates and the changes count. If the user has accepted the task as it is, only the gates count.
     """
     assert attempt.end is not None and attempt.candidate is not None
-    if attempt.end.status != "completed" and not attempt.candidate.by_hand:
-        return attempt.end.reason or attempt.end.status
-    if item.must_change and not attempt.candidate.changed:
-        return "no file was changed, although the task requires a change"
+    if not is_accepted:
+        if attempt.end.status != "completed" and not attempt.candidate.by_hand:
+            return attempt.end.reason or attempt.end.status
+        if not attempt.candidate.changed and not _may_stay_unchanged(attempt, item):
+            return _NOTHING_CHANGED[item.change]
     for gate in attempt.failed_gates:
         why = f": {gate.detail}" if gate.detail else ""
         return f"{gate.gate} failed with exit code {gate.exit_code}{why} ({gate.evidence})"
     return None
+
+
+_NOTHING_CHANGED: dict[ChangeRule, str] = {
+    "required": "no file was changed, although the task requires a change",
+    "required_or_explained": "no file was changed, and the outcome does not say why (no_change)",
+}
+
+
+def _may_stay_unchanged(attempt: AttemptState, item: WorkItem) -> bool:
+    return item.change == "optional" or (
+        item.change == "required_or_explained" and explanation_of_no_change(attempt) is not None
+    )
+
+
+def explanation_of_no_change(attempt: AttemptState) -> str | None:
+    """Why the agent says that the candidate without changes is enough; None if it does not say so."""
+    candidate, claim = attempt.candidate, attempt.claim
+    if candidate is None or candidate.changed or candidate.by_hand or claim is None:
+        return None
+    return claim.no_change
+
+
+class Verified(NamedTuple):
+    """Whether gates have shown that a task is done."""
+
+    verification: Verification
+    reason: str | None
+    """Why it is unverified."""
+
+
+def verify_candidate(task: TaskState, item: WorkItem, attempt: AttemptState) -> Verified:
+    """What the gates of a candidate that may land have shown.
+
+    Gates that pass on a candidate without changes passed before as well. So they do not show that an untyped
+    task, or one that the user accepts as it is, is done.
+    """
+    assert attempt.candidate is not None
+    if task.accepted is not None:
+        return Verified("unverified", f"accepted by the user ({task.accepted.by})")
+    if item.change == "required_or_explained" and not attempt.candidate.changed:
+        return Verified("unverified", f"it changed nothing: {explanation_of_no_change(attempt)}")
+    if not attempt.candidate.evidence:
+        return Verified("unverified", "it has no check")
+    return Verified("verified", None)
 
 
 def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRun:  # noqa: C901 - one flat table
@@ -348,10 +400,7 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
                 status="parked", reason=f"task {item.id}: a gate could not be run", cause="gate_unavailable"
             )
         case Gated(attempt=attempt):
-            against = reason_not_to_land(attempt, item)
-            if against is not None:
-                return _another_attempt(state, task, against, work)
-            return Land(task=item.id, attempt=attempt)
+            return _next_of_gated(state, task, item, attempt, work)
         case NotLanded(reason=reason):
             return EndRun(status="parked", reason=f"task {item.id}: {reason}", cause="landing_refused")
         # The landing may have happened before a kill. `Land` asks the repository before it moves the branch.
@@ -375,12 +424,50 @@ def _next_of_compared(
     that had passed becomes a new candidate on the branch as it is now, and its gates run again.
     """
     is_edited = attempt.looked is not None and bool(attempt.looked.edited)
+    if task.accepted is not None:
+        return MakeCandidate(task=item.id, attempt=attempt, by_hand=is_edited)
     if item.checks and (is_edited or attempt.failed_gates):
         return MakeCandidate(task=item.id, attempt=attempt, by_hand=True)
     had_passed = attempt.candidate is not None and reason_not_to_land(attempt, item) is None
     if had_passed or _is_unjudged(attempt):
         return MakeCandidate(task=item.id, attempt=attempt, by_hand=False)
     return _another_attempt(state, task, "resumed", work)
+
+
+def _next_of_gated(
+    state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
+) -> Action | EndRun:
+    against = reason_not_to_land(attempt, item, is_accepted=task.accepted is not None)
+    if against is None:
+        return Land(task=item.id, attempt=attempt)
+    idle = sum(is_idle(each) for each in task.current_attempts if each.epoch == state.epoch)
+    if item.change == "optional" or idle < min(MAX_IDLE_ATTEMPTS, work.attempts):
+        return _another_attempt(state, task, against, work)
+    return FailTask(
+        task=item.id,
+        reason="seems to be done already: its checks pass, and no attempt changed a file; "
+        f"to accept it: orchestrator resume {state.run} --accept {item.id}",
+    )
+
+
+def is_idle(attempt: AttemptState) -> bool:
+    """Whether the agent ended well and changed nothing, and all gates of its candidate passed."""
+    if attempt.end is None or attempt.end.status not in ("completed", "unclear"):
+        return False
+    return bool(attempt.gates) and reason_not_to_accept(attempt) is None
+
+
+def reason_not_to_accept(attempt: AttemptState) -> str | None:
+    """Why the user cannot take a task as done after this attempt, its last one; None: they can."""
+    if attempt.refused is not None or attempt.candidate is None:
+        return f"the files that attempt {attempt.number} left were not checked"
+    if attempt.candidate.changed:
+        return f"attempt {attempt.number} changed files"
+    for gate in attempt.failed_gates:
+        return f"{gate.gate} failed ({gate.evidence})"
+    if attempt.owed_evidence:
+        return f"not all of its checks have run after attempt {attempt.number}"
+    return None
 
 
 def _is_unjudged(attempt: AttemptState) -> bool:
@@ -391,6 +478,9 @@ def _is_unjudged(attempt: AttemptState) -> bool:
 
 
 def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) -> Action | EndRun:
+    if task.accepted is not None:
+        # The user's word was that nothing is left to do, so no agent is paid to work on it.
+        return FailTask(task=task.entry.id, reason=f"accepted by the user, but {reason}")
     ends = ends_that_count(state, task)
     if sum(status in CHARGED for status in ends) >= work.attempts:
         return FailTask(

@@ -119,11 +119,17 @@ class ScriptedAgent:
     takes_command = False
     credentials = ()
 
-    def __init__(self, attempts: Mapping[tuple[str, int], Sequence[Step]] | None = None) -> None:
+    def __init__(
+        self,
+        attempts: Mapping[tuple[str, int], Sequence[Step]] | None = None,
+        *,
+        needs_outcome: bool = True,
+    ) -> None:
         """`attempts` has a script for each task and attempt number;
 
         an attempt without one follows `works`.
         """
+        self.needs_outcome = needs_outcome
         self._attempts = attempts or {}
         self.attempts: list[Attempt] = []
         """Every attempt that was started, in order."""

@@ -113,7 +113,8 @@ class TemporaryProject:
         return self.do(run(self.host, RunRequest(**selection, options=_start_options(options))))
 
     def resume(self, wanted: str | None = None, **options: Any) -> RunReport:
-        request = ResumeRequest(run=wanted, options=_start_options(options))
+        accept = options.pop("accept", ())
+        request = ResumeRequest(run=wanted, accept=accept, options=_start_options(options))
         return self.do(resume(self.host, request))
 
     def cancel(self) -> object:
