@@ -13,8 +13,10 @@ import pytest
 
 import orchestrator
 from orchestrator.commands.clean import CleanRequest, clean
+from orchestrator.commands.doctor import DoctorRequest, doctor
 from orchestrator.commands.init import propose, write
 from orchestrator.commands.plan_new import choose_test_commands
+from orchestrator.commands.request import StartOptions
 from orchestrator.commands.shell import shell
 from orchestrator.commands.trust import approve, load_for_approval
 from orchestrator.gates.setup_image import LABEL_SETUP
@@ -98,6 +100,7 @@ def test_every_module_is_used(
     check_a_run(project)
     check_a_shell(project, capfd)
     check_the_way_back(project)
+    check_doctor(project)
     check_init(project)
     modules = [path for part in ("engine", "commands") for path in (PACKAGE / part).glob("[!_]*.py")]
     with_functions = [path for path in modules if "def " in path.read_text()]
@@ -150,3 +153,10 @@ def check_init(project: TemporaryProject) -> None:
     assert proposal.secrets == (".env",)
     write(proposal)
     assert "cargo test" in (project.folder / "orchestrator.toml").read_text()
+
+
+def check_doctor(project: TemporaryProject) -> None:
+    found = project.do(doctor(project.host, DoctorRequest(options=StartOptions(agent="command"))))
+    assert found.checks["agent"].detail == "scripted (in the image)"
+    assert found.checks["setup"].detail.startswith("setup.commands: ")
+    assert not [spec for spec in project.engine.specs if spec.name.startswith("ktrdr-doctor-")]

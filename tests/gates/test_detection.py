@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.gates.detection import Project, detect_project
 from orchestrator.gates.manifests import Manifests
-from orchestrator.gates.programs import packages_of_program
+from orchestrator.programs import packages_of_program
 
 Files = dict[str, str]
 

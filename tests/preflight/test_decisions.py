@@ -5,7 +5,6 @@ import pytest
 from orchestrator.preflight.environment import (
     FREE_BYTES_WARNING,
     disk_finding,
-    image_finding,
     proxy_finding,
 )
 from orchestrator.preflight.repository import git_settings_finding, owner_finding, signing_finding
@@ -14,8 +13,6 @@ from orchestrator.preflight.site import Finding
 CASES = [
     ("disk, plenty", disk_finding(FREE_BYTES_WARNING, "/s"), "ok"),
     ("disk, little", disk_finding(FREE_BYTES_WARNING - 1, "/s"), "warning"),
-    ("image there", image_finding("i:1", "sha256:0123456789abcdef"), "ok"),
-    ("no image", image_finding("i:1", None), "failed"),
     ("an ordinary owner", owner_finding(1000), "ok"),
     ("root owns it", owner_finding(0), "warning"),
     ("commits not signed", signing_finding(signs=False), "ok"),

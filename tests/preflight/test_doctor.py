@@ -9,8 +9,9 @@ from doctor_kit import Patient
 from msgspec.structs import replace
 
 from orchestrator.cli.host import this_host
-from orchestrator.config import load_settings
-from orchestrator.preflight.checks import CHECKS, examine
+from orchestrator.commands.doctor import DoctorRequest, doctor
+from orchestrator.commands.request import StartOptions
+from orchestrator.preflight.checks import CHECKS
 
 KEY = "sk-ant-a-key-of-a-test"
 
@@ -259,13 +260,120 @@ def test_values_are_shown_with_their_sources(patient: Patient, monkeypatch: pyte
     assert found.setting("agent.name")["source"] == "default"
 
 
-def test_the_table_lists_changed_settings_before_the_defaults(patient: Patient) -> None:
+def test_the_table_lists_changed_settings_and_on_request_the_defaults(patient: Patient) -> None:
     (patient.folder / "orchestrator.toml").write_text("[verify]\ntimeout = 60\n")
-    lines = patient.diagnose().out.splitlines()
-    table = lines[lines.index("") + 1 :]
-    assert table[0].split() == ["setting", "value", "from"]
-    assert table[2].split() == ["verify.timeout", "60", "orchestrator.toml:2"]
-    assert table[3].split()[-1] == "default"
+    short, whole = (patient.diagnose(*words).out.split("\n\n")[1].splitlines() for words in ((), ("--all",)))
+    assert short[0].split() == ["setting", "value", "from"]
+    assert [line.split() for line in short[2:]] == [["verify.timeout", "60", "orchestrator.toml:2"]]
+    assert whole[2].split() == short[2].split()
+    assert whole[3].split()[-1] == "default"
+    assert len(whole) > 20
+
+
+def test_without_changed_settings_there_is_no_table(patient: Patient) -> None:
+    assert "limits.attempts" not in patient.diagnose().out
+    assert "limits.attempts" in patient.diagnose("--all").out
+
+
+def test_the_last_line_sums_up(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = patient.diagnose()
+    last = found.out.splitlines()[-1]
+    assert last.startswith("A run cannot start here: engine, credential")
+    patient.git("config", "commit.gpgSign", "true")
+    assert (
+        patient.diagnose("--check", "signing").out.splitlines()[-1] == "The check passed; warnings: signing"
+    )
+
+
+def test_options_of_run_are_taken(patient: Patient) -> None:
+    (patient.folder / "b.txt").write_text("b\n")
+    found = patient.diagnose(
+        "--json", "--agent-command", "./no-such-agent --fast", "--model", "m", "-c", "limits.attempts=2",
+        "--allow-dirty",
+    )  # fmt: skip
+    assert found.setting("agent.command")["value"] == ["./no-such-agent", "--fast"]
+    assert found.setting("limits.attempts")["source"] == "-c"
+    assert found.setting("agent.model")["source"] == "--model"
+    assert found.check("agent")["status"] == "failed"
+    assert "./no-such-agent does not exist" in found.check("agent")["detail"]
+    assert found.check("credential")["status"] == "skipped"
+    assert found.check("changes")["status"] == "ok"
+    refused = patient.diagnose("--agent", "nop", "--agent-command", "x")
+    assert (refused.exit_code, refused.out) == (2, "")
+
+
+def test_nothing_is_suggested_where_nothing_is_wrong(patient: Patient) -> None:
+    check = patient.diagnose("--json", "--agent", "nop").check("credential")
+    assert (check["status"], check["mend"]) == ("warning", None)
+
+
+SETUPS: list[tuple[str, dict[str, str], str, str, str | None]] = [
+    ("nothing", {}, "ok", "nothing to install was found", None),
+    ("a lock file", {"uv.lock": ""}, "ok", "uv.lock: uv sync --frozen", None),
+    (
+        "no lock file",
+        {"pyproject.toml": '[project]\nname = "x"\n'},
+        "warning",
+        "no lock file found: nothing will be installed",
+        "uv pip install --python .venv -e .",
+    ),
+    (
+        "one of two",
+        {"pyproject.toml": '[project]\nname = "x"\n', "go.mod": "", "go.sum": ""},
+        "warning",
+        "only go.sum will be installed",
+        "uv pip install --python .venv -e .",
+    ),
+    (
+        "below the root",
+        {"web/package.json": "{}", "web/package-lock.json": "{}"},
+        "warning",
+        "lock files in web are not used",
+        'setup.folders = ["web"]',
+    ),
+    (
+        "below the root, configured",
+        {
+            "web/package.json": "{}",
+            "web/package-lock.json": "{}",
+            "orchestrator.toml": "[setup]\nfolders = ['web']\n",
+        },
+        "ok",
+        "web/package-lock.json: npm ci --no-fund --no-audit",
+        None,
+    ),
+    (
+        "configured",
+        {"uv.lock": "", "orchestrator.toml": "[setup]\ncommands = ['make deps']\n"},
+        "ok",
+        "setup.commands: make deps",
+        None,
+    ),
+    (
+        "turned off",
+        {"uv.lock": "", "orchestrator.toml": "[setup]\ndiscover = false\n"},
+        "ok",
+        "nothing is",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "detail", "fix"), [case[1:] for case in SETUPS], ids=[case[0] for case in SETUPS]
+)
+def test_setup_says_what_a_run_would_install(
+    patient: Patient, files: dict[str, str], status: str, detail: str, fix: str | None
+) -> None:
+    for path, content in files.items():
+        (patient.folder / path).parent.mkdir(exist_ok=True)
+        (patient.folder / path).write_text(content)
+    patient.git("add", "-A")
+    check = patient.diagnose("--json", "--check", "setup").check("setup")
+    assert check["status"] == status
+    assert detail in check["detail"]
+    assert (fix or "") in (check["mend"] or "")
+    assert (fix is None) == (check["mend"] is None)
 
 
 def test_a_failed_check_has_its_fix_on_the_next_line(patient: Patient) -> None:
@@ -310,10 +418,26 @@ def test_with_engine_image_and_credential_every_check_passes(
     patient: Patient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    found = patient.diagnose("--json")
+    found = patient.diagnose("--json", "-c", 'image.packages=["ktrdr-never-built"]')
     assert found.exit_code == 0, found.out
     assert found.json["ok"]
-    assert found.check("image")["status"] == "ok"
+    image = found.check("image")
+    assert (image["status"], image["mend"]) == ("ok", None)
+    assert image["detail"].endswith(
+        "with packages ktrdr-never-built: the first run builds it, which can take minutes"
+    )
+    assert found.check("agent")["detail"] == "claude-code: claude (a run looks it up in the image)"
+
+
+@pytest.mark.docker
+@pytest.mark.usefixtures("engine")
+def test_the_program_of_the_agent_is_looked_up_in_the_image(patient: Patient) -> None:
+    there = patient.diagnose("--json", "--check", "agent").check("agent")
+    assert (there["status"], there["detail"]) == ("ok", "claude-code: claude (in the image)")
+    lacks = patient.diagnose("--json", "--agent-command", "dot -x", "--check", "agent").check("agent")
+    assert lacks["status"] == "failed"
+    assert "the agent's program dot does not exist" in lacks["detail"]
+    assert 'Add "graphviz" to image.packages' in lacks["mend"]
 
 
 @pytest.mark.docker
@@ -327,7 +451,6 @@ def test_a_missing_image(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_a_state_folder_that_cannot_be_created(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "XDG_STATE_HOME": "/dev/null"}
-    loaded = load_settings(None, environ=environ)
     host = replace(this_host(), environ=environ, folder=tmp_path)
-    state = (await examine(host, loaded, "state"))["state"]
+    state = (await doctor(host, DoctorRequest(only="state", options=StartOptions()))).checks["state"]
     assert state.status == "failed" and state.fix is not None

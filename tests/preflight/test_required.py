@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.config import load_settings
+from orchestrator.commands.doctor import DoctorRequest, doctor
+from orchestrator.commands.request import StartOptions
 from orchestrator.containers.base import LABEL_KIND, LABEL_RUN, LABEL_STATE, ContainerLimits, ContainerSpec
 from orchestrator.errors import EnvironmentInvalid, OrchestratorError
 from orchestrator.mounts import Bind
-from orchestrator.preflight.checks import CHECKS, Stage, examine
+from orchestrator.preflight.checks import CHECKS, Stage
+from orchestrator.preflight.site import Finding
 from orchestrator.testing.agent import ScriptedAgent, exits, reports
 from orchestrator.testing.engine import IMAGE
 from orchestrator.testing.processes import Scripts
@@ -16,6 +18,14 @@ from orchestrator.testing.project import TemporaryProject
 
 MakeProject = Callable[..., TemporaryProject]
 FAILING = ScriptedAgent({("2", number): (reports("failed"), exits(1)) for number in (1, 2, 3)})
+
+
+def examine(project: TemporaryProject, name: str) -> Finding:
+    """What `doctor` finds by the one check of this name."""
+    (found,) = project.do(
+        doctor(project.host, DoctorRequest(only=name, options=StartOptions()))
+    ).checks.values()
+    return found
 
 
 def _change(project: TemporaryProject) -> None:
@@ -51,8 +61,7 @@ def test_what_a_run_refuses_is_what_doctor_reports(
     with pytest.raises(OrchestratorError) as refused:
         project.run()
     assert refused.value.exit_code == 2
-    loaded = load_settings(project.folder, environ=project.environ)
-    (check,) = project.do(examine(project.host, loaded, name)).values()
+    check = examine(project, name)
     assert check.status == status
     assert refused.value.what in check.detail
     assert check.fix == refused.value.hint
@@ -62,11 +71,10 @@ def test_what_a_run_refuses_is_what_doctor_reports(
 def test_work_of_an_unfinished_run_is_a_warning_and_names_it(make_project: MakeProject) -> None:
     project = make_project(tasks=("1", "2"), agent=FAILING)
     report = project.run()
-    loaded = load_settings(project.folder, environ=project.environ)
-    (check,) = project.do(examine(project.host, loaded, "work")).values()
+    check = examine(project, "work")
     assert check.status == "warning"
     assert f"run {report.run}" in check.detail
-    (branch,) = project.do(examine(project.host, loaded, "branch")).values()
+    branch = examine(project, "branch")
     assert (branch.status, branch.detail) == ("ok", "HEAD is on work")
 
 
@@ -109,8 +117,7 @@ def test_a_container_that_works_in_the_folder(make_project: MakeProject) -> None
     assert refused.value.hint is not None
     assert "orchestrator cancel other-run" in refused.value.hint
     assert [spec.name for spec in project.engine.specs] == ["foreign"]
-    loaded = load_settings(project.folder, environ=project.environ)
-    (check,) = project.do(examine(project.host, loaded, "containers")).values()
+    check = examine(project, "containers")
     assert (check.status, check.detail) == ("warning", str(refused.value).split("\n")[0])
 
 

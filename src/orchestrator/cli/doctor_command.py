@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.host import this_host
+from orchestrator.cli.run_command import add_start_options, read_start_options
 from orchestrator.errors import UsageError
 from orchestrator.text import one_line
 
@@ -18,6 +19,8 @@ MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", metavar="NAME", help="only this check")
+    parser.add_argument("--all", action="store_true", help="also list the settings that have their default")
+    add_start_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(handler=doctor)
 
@@ -26,36 +29,46 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Exit code 1 when a check failed; a configuration that cannot be read is an error of its own."""
     import asyncio
 
-    from orchestrator.config import load_settings
-    from orchestrator.preflight.checks import CHECKS, examine
+    from orchestrator.commands.doctor import DoctorRequest
+    from orchestrator.commands.doctor import doctor as diagnose
+    from orchestrator.preflight.checks import CHECKS
 
     if arguments.check is not None and arguments.check not in CHECKS:
         raise UsageError(f"unknown check {arguments.check}", hint=f"Known checks: {', '.join(CHECKS)}")
-    host = this_host()
-    loaded = load_settings(host.folder, environ=host.environ, leave_out_unapproved=True)
-    checks = asyncio.run(examine(host, loaded, arguments.check))
-    healthy = all(check.status != "failed" for check in checks.values())
+    request = DoctorRequest(only=arguments.check, options=read_start_options(arguments))
+    found = asyncio.run(diagnose(this_host(), request))
     if arguments.json:
-        print(as_json(checks, loaded.rows, ok=healthy))
-    else:
-        print("\n".join(describe_checks(checks)))
-        if arguments.check is None:
-            print(f"\n{settings_table(loaded.rows)}")
-    return 0 if healthy else 1
+        print(as_json(found.checks, found.loaded.rows, ok=found.is_healthy))
+        return 0 if found.is_healthy else 1
+    print("\n".join(describe_checks(found.checks)))
+    rows = [row for row in found.loaded.rows if arguments.all or row.source != "default"]
+    if rows and (arguments.all or arguments.check is None):
+        print(f"\n{settings_table(rows)}")
+    print(f"\n{summarize_checks(found.checks)}")
+    return 0 if found.is_healthy else 1
 
 
 def describe_checks(checks: "Mapping[str, Finding]") -> list[str]:
-    """A line for each check, and below it a line with the fix."""
+    """A line for each check, and below it a line for each step that fixes it."""
     lines = []
     for name, check in checks.items():
         lines.append(f"{MARKS[check.status]} {name:<14}  {one_line(check.detail, 300)}")
-        if check.fix is not None:
-            lines.append(f"  {'':<14}  → {one_line(check.fix, 300)}")
+        lines += [f"  {'':<14}  → {one_line(step, 2000)}" for step in (check.fix or "").splitlines()]
     return lines
 
 
+def summarize_checks(checks: "Mapping[str, Finding]") -> str:
+    """Whether a run can start, and the names of the checks that say why not."""
+    failed = [name for name, check in checks.items() if check.status == "failed"]
+    warned = [name for name, check in checks.items() if check.status == "warning"]
+    warnings = f"; warnings: {', '.join(warned)}" if warned else ""
+    if failed:
+        return f"A run cannot start here: {', '.join(failed)}{warnings}"
+    return f"A run can start here{warnings}" if len(checks) > 1 else "The check passed" + warnings
+
+
 def settings_table(rows: "Sequence[Row]") -> str:
-    """Every setting with its source; changed settings come before the defaults."""
+    """Settings with their sources; changed settings come before the defaults."""
     from orchestrator.cli.tables import table
 
     ordered = sorted(rows, key=lambda row: row.source == "default")

@@ -20,7 +20,7 @@ BUG = 70
 INTERRUPTED = 130
 COMMANDS = {
     "init": ("init_command", "write an orchestrator.toml with what is found in this repository"),
-    "doctor": ("doctor_command", "check folder, engine, image and credential; show the settings"),
+    "doctor": ("doctor_command", "check whether a run can start here, and show the settings"),
     "trust": ("trust_command", "show and approve the settings that need your approval"),
     "image": ("image_command", "build the image that attempts and gates start from"),
     "plan": ("plan_command", "show a plan, check it, or write a new one"),

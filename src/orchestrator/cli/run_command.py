@@ -75,6 +75,12 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
+    add_start_options(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON event a line on standard output")
+
+
+def add_start_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `doctor` takes, too."""
     parser.add_argument(
         "--agent",
         metavar="NAME",
@@ -100,7 +106,6 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="never print how to answer an agent's question; a question ends the run with exit code 3",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON event a line on standard output")
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
@@ -140,13 +145,22 @@ def resume_run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> "StartOptions":
-    from orchestrator.commands.request import StartOptions
-
     if os.environ.get("ORCHESTRATOR_RUN"):
         raise UsageError(
             f"a run cannot be started inside another run ({os.environ['ORCHESTRATOR_RUN']})",
             hint="As an agent, do the task yourself. In a shell of your own: unset ORCHESTRATOR_RUN",
         )
+    return replace(
+        read_start_options(arguments),
+        progress=_show_progress,
+        warn=_show_warning,
+        listeners=(_listener(as_json=arguments.json),),
+    )
+
+
+def read_start_options(arguments: argparse.Namespace) -> "StartOptions":
+    from orchestrator.commands.request import StartOptions
+
     return StartOptions(
         agent=arguments.agent,
         agent_command=arguments.agent_command,
@@ -154,9 +168,6 @@ def _options(arguments: argparse.Namespace) -> "StartOptions":
         guidance=arguments.guidance,
         config=tuple(arguments.config),
         allow_dirty=arguments.allow_dirty,
-        progress=_show_progress,
-        warn=_show_warning,
-        listeners=(_listener(as_json=arguments.json),),
     )
 
 

@@ -40,7 +40,7 @@ async def settle_settings(
     Raises ConfigurationError for values that cannot be used or are not approved, and for a configuration file
     that an attempt has written and `--take-config` would take.
     """
-    environ, overrides = project.host.environ, _list_overrides(options)
+    environ, overrides = project.host.environ, list_overrides(options)
     if earlier is None:
         return RunSettings(loaded=load_settings(project.folder, environ=environ, overrides=overrides))
     stored = load_kept_settings(project, earlier, options)
@@ -63,7 +63,7 @@ def load_kept_settings(project: Project, earlier: RunState, options: RunOptions)
     """
     terms = project.catalog.folder(earlier.run).terms(earlier.terms_stored)
     configuration, stored = terms.configuration.read_bytes(), read_terms(terms)
-    environ, overrides = project.host.environ, _list_overrides(options)
+    environ, overrides = project.host.environ, list_overrides(options)
     if stored is None:
         return load_settings(
             project.folder, environ=environ, overrides=overrides, repository_file=configuration
@@ -91,7 +91,7 @@ def _compare_with_present(
     return list_changes(stored.rows, present.rows)
 
 
-def _list_overrides(options: RunOptions) -> tuple[str | Override, ...]:
+def list_overrides(options: RunOptions) -> tuple[str | Override, ...]:
     overrides: list[str | Override] = list(options.overrides)
     if options.agent:
         overrides.append(Override(key="agent.name", value=options.agent, flag="--agent"))

@@ -34,7 +34,7 @@ from orchestrator.plan.names import plan_name
 from orchestrator.preflight import leftovers
 from orchestrator.preflight.checks import Stage, require
 from orchestrator.preflight.notices import collect_notices
-from orchestrator.preflight.site import PlannedRun, Site, open_once
+from orchestrator.preflight.site import PlannedRun, Site, already_open, open_once
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
@@ -83,7 +83,7 @@ async def prepare_run(
         specs = container_specs(project, settings, run=planned.run)
         # The name can be that of the folder: only the holder of the folder's lock starts this container.
         probe = specs.probe(name=f"ktrdr-probe-{project.workspace.store.name}", image=chosen.image.id)
-        await require(dataclasses.replace(site, probe=probe), Stage.BUILT)
+        await require(dataclasses.replace(site, probe=already_open(probe)), Stage.BUILT)
         stack.enter_context(project.run_lock(planned.run))
         await leftovers.remove_unrecorded(project, besides=planned.run)
         folder = project.catalog.folder(planned.run)

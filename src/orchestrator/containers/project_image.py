@@ -116,7 +116,7 @@ async def build_with_packages(
     on_line: OnLine,
 ) -> str:
     """The name of an image with these Debian packages on top of another. Raises EnvironmentInvalid."""
-    name = _image_name("packages", base.id, *packages)
+    name = name_with_packages(base, packages)
     if await engine.image(name) is None:
         on_line(f"building an image with {' '.join(packages)}")
         with tempfile.TemporaryDirectory(prefix="ktrdr-build-") as context:
@@ -128,6 +128,10 @@ async def build_with_packages(
 
 def name_with_dockerfile(base: ImageInfo, context: str) -> str:
     return _image_name("dockerfile", base.id, context)
+
+
+def name_with_packages(base: ImageInfo, packages: tuple[str, ...]) -> str:
+    return _image_name("packages", base.id, *packages)
 
 
 def _image_name(*content: str) -> str:

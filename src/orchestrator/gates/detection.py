@@ -13,14 +13,14 @@ from typing import Any
 
 from orchestrator.gates.discovery import SETUP_FOLDER, PackageManager, discover, run_in_folder
 from orchestrator.gates.manifests import Manifests, Part, inner_table
-from orchestrator.gates.programs import (
+from orchestrator.gates.python_manifests import detect_python
+from orchestrator.programs import (
     CARGO_PACKAGES,
     GO_PACKAGES,
     JAVA_PACKAGES,
     PHP_PACKAGES,
     RUBY_PACKAGES,
 )
-from orchestrator.gates.python_manifests import detect_python
 
 DEBIAN_GO = (1, 19)
 DEBIAN_RUST = (1, 63)

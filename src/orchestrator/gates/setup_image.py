@@ -17,6 +17,7 @@ tree.
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from orchestrator.clock import Clock
 from orchestrator.containers.base import LABEL_STATE, ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
 from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file, is_read_by
+from orchestrator.programs import suggest_packages
 from orchestrator.subprocesses import Identity
 from orchestrator.text import plain
 
@@ -42,6 +44,8 @@ HOME = "/run/orchestrator/home"
 VENV = ".venv/"
 _FORMAT = 3
 
+_NOT_FOUND = re.compile(r"([\w.+-]+): (?:command )?not found$", re.MULTILINE)
+"""What bash and sh print of a program that does not exist."""
 _SCRIPT = 'exec 2>&1; exec bash -eo pipefail -c "$1"'
 
 
@@ -257,13 +261,14 @@ class _Setup:
 
     def _failure(self, command: str, what: str, output: str) -> SetupFailed:
         lines = [line for line in plain(output).splitlines() if line.strip()][-SHOWN_LINES:]
-        first = command.strip().splitlines()[0]
-        fix = "Fix setup.commands or the lock files."
-        if "command not found" in output:
-            fix = "Add the program to the image, by image.packages or image.dockerfile."
+        written = command.strip().splitlines()
+        # The first line of a command for a folder only says where it runs.
+        shown = "; ".join(written[: 2 if written[0].startswith("cd ") else 1])
+        missing = _NOT_FOUND.search(output)
+        fix = "Fix setup.commands or the lock files." if missing is None else suggest_packages(missing[1])
         return SetupFailed(
-            "\n".join([f"setup {what}: {first}", *(f"  {line[:200]}" for line in lines)]),
-            hint=f"{fix} The whole output: {self._request.log}",
+            "\n".join([f"setup {what}: {shown}", *(f"  {line[:200]}" for line in lines)]),
+            hint=f"{fix.rstrip('.')}. The whole output: {self._request.log}",
         )
 
 

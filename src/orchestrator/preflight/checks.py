@@ -2,32 +2,23 @@
 
 `doctor` reports every check. `run`, `task` and `resume` require them, each check at its stage: a check raises
 the error with which the command ends. A new prerequisite is therefore one function and one row here. Checks
-change nothing, apart from the user's own commands in `environment.checks`. Only `program` starts a container,
-and only for a run: it looks the agent's program up in the image.
+change nothing, apart from the user's own commands in `environment.checks`. Only `agent` starts a container:
+it looks the agent's program up in the image, once that exists.
 """
 
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum, auto
-from pathlib import Path
 
-from orchestrator.config import LoadedSettings
 from orchestrator.errors import OrchestratorError
-from orchestrator.preflight import environment, leftovers, repository
+from orchestrator.preflight import containers, environment, leftovers, repository
 from orchestrator.preflight.site import (
     Finding,
     Site,
-    open_once,
     report_refused,
     report_skipped,
     report_warning,
 )
-from orchestrator.project.catalog import RunCatalog, open_catalog
-from orchestrator.project.host import Host
-from orchestrator.state_folder import state_folder
-from orchestrator.workspace.workspace import Findings, Workspace
 
 
 class Stage(Enum):
@@ -52,6 +43,8 @@ class Check:
     check: Callable[[Site], Awaitable[Finding]]
     """Raises OrchestratorError where a run must not start."""
     stage: Stage
+    again: Stage | None = None
+    """A later stage at which a run requires it once more."""
     after: str | None = None
     """The check whose failure makes this one pointless; `doctor` then skips it."""
     passing: bool = False
@@ -69,8 +62,9 @@ CHECKS: Mapping[str, Check] = {
     "checks": Check(check=environment.run_configured_checks, stage=Stage.SETTLED),
     "mounts": Check(check=environment.check_mounts, stage=Stage.SETTLED),
     "engine": Check(check=environment.check_engine, stage=Stage.BY_USE),
-    "image": Check(check=environment.check_image, stage=Stage.BY_USE, after="engine"),
-    "agent": Check(check=environment.check_agent, stage=Stage.SETTLED),
+    "image": Check(check=containers.check_image, stage=Stage.BY_USE, after="engine"),
+    "setup": Check(check=containers.check_setup, stage=Stage.NEVER, after="repository"),
+    "agent": Check(check=containers.check_agent, stage=Stage.SETTLED, again=Stage.BUILT),
     "credential": Check(check=environment.check_credential, stage=Stage.SETTLED, after="agent"),
     "state": Check(check=environment.check_state, stage=Stage.BY_USE),
     "disk": Check(check=environment.check_disk_space, stage=Stage.SETTLED, after="state"),
@@ -82,7 +76,6 @@ CHECKS: Mapping[str, Check] = {
         check=leftovers.check_living_containers, stage=Stage.ALONE, after="engine", passing=True
     ),
     "changes": Check(check=repository.check_changes, stage=Stage.ALONE, after="repository", passing=True),
-    "program": Check(check=environment.check_program, stage=Stage.BUILT, after="agent"),
 }
 """By name, in the order in which they are reported and, within a stage, required."""
 
@@ -90,17 +83,15 @@ CHECKS: Mapping[str, Check] = {
 async def require(site: Site, stage: Stage) -> None:
     """Raises the OrchestratorError of the first check of this stage that fails."""
     for check in CHECKS.values():
-        if check.stage is stage:
+        if stage in (check.stage, check.again):
             await check.check(site)
 
 
-async def examine(host: Host, loaded: LoadedSettings, only: str | None = None) -> dict[str, Finding]:
+async def examine(site: Site, only: str | None = None) -> dict[str, Finding]:
     """Every check of CHECKS in that order by name, or the one called `only`; none of them raises."""
     findings: dict[str, Finding] = {}
-    async with AsyncExitStack() as stack:
-        site = _site_without_plan(host, loaded, stack)
-        for name in CHECKS if only is None else (only,):
-            await _find(name, site, findings)
+    for name in CHECKS if only is None else (only,):
+        await _find(name, site, findings)
     return {name: found for name, found in findings.items() if only in (None, name)}
 
 
@@ -118,32 +109,3 @@ async def _find(name: str, site: Site, findings: dict[str, Finding]) -> Finding:
             found = report_refused(error)
             found = report_warning(found.detail, found.fix) if check.passing else found
     return findings.setdefault(name, found)
-
-
-def _site_without_plan(host: Host, loaded: LoadedSettings, stack: AsyncExitStack) -> Site:
-    """What `doctor` checks, opened for reading only. Git compares with a temporary repository of our own."""
-
-    async def inspect() -> Findings:
-        return await Workspace.inspect(
-            host.current_folder(),
-            repositories=state_folder(host.environ) / "repositories",
-            environ=host.environ,
-        )
-
-    async def open_workspace() -> Workspace:
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ktrdr-doctor-"))
-        return await Workspace.open(
-            host.code_folder(), repositories=Path(scratch), environ=host.environ, clock=host.clock
-        )
-
-    async def enter_catalog() -> RunCatalog:
-        return stack.enter_context(open_catalog(host))
-
-    return Site(
-        host=host,
-        loaded=loaded,
-        inspected=open_once(inspect),
-        workspace=open_once(open_workspace),
-        catalog=open_once(enter_catalog),
-        engine=open_once(lambda: stack.enter_async_context(host.connect_engine())),
-    )

@@ -11,9 +11,8 @@ from pathlib import Path
 from orchestrator import subprocesses
 from orchestrator.config import CheckSetting, load_settings
 from orchestrator.config.approval import ApprovalItem
-from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.machine import PROXY_VARIABLES
-from orchestrator.errors import CannotStart, CodingAgentError, EnvironmentInvalid, OrchestratorError
+from orchestrator.errors import EnvironmentInvalid, OrchestratorError
 from orchestrator.gateway.access import VARIABLES, Scripted
 from orchestrator.gateway.sockets import check_user_folder
 from orchestrator.gateway.source import choose_model
@@ -133,33 +132,16 @@ async def check_engine(site: Site) -> Finding:
     return report_passed(f"{info.name} {info.version} at {info.endpoint}")
 
 
-async def check_image(site: Site) -> Finding:
-    name = site.loaded.settings.image.name
-    return image_finding(name, await (await site.engine()).image_digest(name))
-
-
-def image_finding(name: str, digest: str | None) -> Finding:
-    if digest is None:
-        return report_failed(f"there is no image {name}", "orchestrator image build")
-    return report_passed(f"{name} ({digest.removeprefix('sha256:')[:12]})")
-
-
-async def check_agent(site: Site) -> Finding:
-    agent = site.loaded.settings.agent
-    program = site.host.agent_driver(agent.name).program(agent.command)
-    return report_passed(f"{agent.name}: {program}" if program else agent.name)
-
-
 async def check_credential(site: Site) -> Finding:
     """Fails only when the configured agent needs a model and there is no credential for it."""
     settings = site.loaded.settings
     driver = site.host.agent_driver(settings.agent.name)
     try:
         model = choose_model(site.host.folder or Path("/"), settings, site.host.environ, driver)
-    except OrchestratorError as error:
+    except OrchestratorError:
         if driver.needs_model:
             raise
-        return report_warning(f"none; the agent {driver.name} does not need one", error.hint)
+        return report_warning(f"none; the agent {driver.name} does not need one", None)
     if isinstance(model, Scripted):
         return report_passed(f"not needed: the model is the script {model.path}")
     variable = VARIABLES[model.credential.kind]
@@ -228,49 +210,3 @@ def _has_password(address: str) -> bool:
         return urllib.parse.urlsplit(address).password is not None
     except ValueError:
         return False
-
-
-async def check_program(site: Site) -> Finding:
-    """The agent's program exists: in the image, or in the code folder when its name has a slash."""
-    settings = site.loaded.settings
-    driver = site.host.agent_driver(settings.agent.name)
-    if not driver.takes_command:
-        return report_skipped("only for agents with a configured program")
-    program = driver.program(settings.agent.command)
-    if "/" in program:
-        found = _is_program(site.host.current_folder() / program, program)
-    elif site.probe is None:
-        return report_skipped(f"a run checks that the image has {program}")
-    else:
-        found = await _is_in_image(await site.engine(), site.probe, program)
-    if not found:
-        raise EnvironmentInvalid(
-            f"the agent's program {program} does not exist",
-            where="code folder" if "/" in program else settings.image.name,
-            hint="Set another program (--agent-command, agent.command), or an image that has this one.",
-        )
-    return report_passed(program)
-
-
-def _is_program(path: Path, program: str) -> bool:
-    if path.is_file() and not os.access(path, os.X_OK):
-        raise EnvironmentInvalid(
-            f"the agent's program {program} is not executable", hint=f"chmod +x {program}"
-        )
-    return path.is_file()
-
-
-async def _is_in_image(engine: ContainerEngine, spec: ContainerSpec, program: str) -> bool:
-    await engine.remove(spec.name)  # a killed start may have left one
-    try:
-        container = await engine.create(spec)
-    except CodingAgentError as error:
-        raise CannotStart(
-            error.what, hint="Change the setting that it is about; `orchestrator doctor` lists all settings."
-        ) from error
-    try:
-        await engine.start(container)
-        done = await engine.exec(container, ("sh", "-c", 'command -v -- "$1"', "sh", program), timeout=30)
-        return done.exit_code == 0
-    finally:
-        await engine.remove(container)

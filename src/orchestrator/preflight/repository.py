@@ -123,7 +123,7 @@ async def check_changes(site: Site) -> Finding:
     if planned is not None and planned.earlier is not None and planned.earlier.branch_ready:
         return report_passed("changes made since the last attempt will be committed in your name")
     await workspace.user.check_files()
-    if planned is not None and commits_changes_first(planned):
+    if site.allow_dirty or (planned is not None and commits_changes_first(planned)):
         return report_passed("uncommitted changes will be committed first, in your name")
     dirty = await workspace.user.dirty_paths(planned.untracked if planned is not None else frozenset())
     if dirty:

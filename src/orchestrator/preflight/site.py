@@ -27,7 +27,7 @@ class Finding:
     status: Status
     detail: str
     fix: str | None = None
-    """The command or the action that fixes it; every failure and every warning has one."""
+    """The command or the action that fixes it: of every failure, and of a warning if there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,11 @@ class PlannedRun:
     """Whether the user's uncommitted changes are committed first."""
 
 
+async def no_probe() -> ContainerSpec | None:
+    """The image has not been built yet."""
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """Where a run is to start. An opener opens its thing when the first check asks for it."""
@@ -60,8 +65,10 @@ class Site:
     engine: Opener[ContainerEngine]
     planned: PlannedRun | None = None
     """None for `doctor`, which knows no plan."""
-    probe: ContainerSpec | None = None
-    """A container of the run's image, in which a program can be looked up."""
+    probe: Opener[ContainerSpec | None] = no_probe
+    """A container of the run's image, in which a program can be looked up; None before the image exists."""
+    allow_dirty: bool = False
+    """Whether `doctor` was asked about a run that commits uncommitted changes first."""
 
     @property
     def code_folder(self) -> Path | None:
@@ -73,6 +80,13 @@ class Site:
 def open_once(open_it: Callable[[], Coroutine[Any, Any, T]]) -> Opener[T]:
     """Opens at the first call; every call gives the same thing, or raises the same error."""
     return cache(lambda: asyncio.create_task(open_it()))
+
+
+def already_open(thing: T) -> Opener[T]:
+    async def give() -> T:
+        return thing
+
+    return give
 
 
 def report_passed(detail: str) -> Finding:

@@ -46,3 +46,12 @@ _OF_THE_SAME_NAME = frozenset(
 def packages_of_program(program: str) -> tuple[str, ...]:
     """The packages that provide a program; empty where they are not known."""
     return _PACKAGES.get(program) or ((program,) if program in _OF_THE_SAME_NAME else ())
+
+
+def suggest_packages(program: str) -> str:
+    """How a program that the image lacks is added to it."""
+    packages = packages_of_program(program)
+    if not packages:
+        return "Add it to the image, by image.packages or image.dockerfile."
+    named = ", ".join(f'"{package}"' for package in packages)
+    return f"Add {named} to image.packages in orchestrator.toml, then: orchestrator trust"
