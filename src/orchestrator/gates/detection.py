@@ -166,7 +166,13 @@ def _detect_rust(found: Manifests) -> Part | None:
         language="Rust",
         test="cargo test",
         packages=(*CARGO_PACKAGES, *(("pkg-config", "libssl-dev") if has_openssl else ())),
-        note=_describe_old_toolchain("Cargo.toml", "Rust", str(wanted or ""), DEBIAN_RUST),
+        note=_join_notes(
+            _describe_old_toolchain("Cargo.toml", "Rust", str(wanted or ""), DEBIAN_RUST),
+            None
+            if "Cargo.lock" in found.names or not _names_crates(found)
+            else "Cargo.toml has dependencies and there is no Cargo.lock, so nothing will be installed: "
+            'commit one (cargo generate-lockfile), or set setup.commands = ["cargo fetch"]',
+        ),
     )
 
 
@@ -178,8 +184,27 @@ def _detect_go(found: Manifests) -> Part | None:
         language="Go",
         test="go test ./...",
         packages=GO_PACKAGES,
-        note=_describe_old_toolchain("go.mod", "Go", wanted[1] if wanted else "", DEBIAN_GO),
+        note=_join_notes(
+            _describe_old_toolchain("go.mod", "Go", wanted[1] if wanted else "", DEBIAN_GO),
+            None
+            if "go.sum" in found.names or _GO_REQUIRE.search(found.text("go.mod")) is None
+            else "go.mod has dependencies and there is no go.sum, so nothing will be installed: "
+            "run `go mod tidy` and commit go.sum",
+        ),
     )
+
+
+_GO_REQUIRE = re.compile(r"^require\b", re.MULTILINE)
+
+
+def _names_crates(found: Manifests) -> bool:
+    about = found.table("Cargo.toml")
+    tables = (about, inner_table(about, "workspace"))
+    return any(inner_table(table, key) for table in tables for key in ("dependencies", "dev-dependencies"))
+
+
+def _join_notes(*notes: str | None) -> str | None:
+    return ". ".join(note for note in notes if note is not None) or None
 
 
 def _describe_old_toolchain(file: str, language: str, wanted: str, debian: tuple[int, int]) -> str | None:
@@ -201,9 +226,15 @@ def _detect_php(found: Manifests) -> Part | None:
     return Part(
         language="PHP",
         test="composer test" if "test" in inner_table(about, "scripts") else test,
-        setup=("composer install --no-interaction --no-progress",),
+        setup=("composer install --no-interaction --no-progress",) if _names_php_packages(about) else (),
         packages=PHP_PACKAGES,
     )
+
+
+def _names_php_packages(about: Mapping[str, Any]) -> bool:
+    """Whether there is anything to install: PHP itself and its extensions are not."""
+    wanted = (*inner_table(about, "require"), *inner_table(about, "require-dev"))
+    return any("/" in name for name in wanted)
 
 
 def _detect_ruby(found: Manifests) -> Part | None:

@@ -1,16 +1,20 @@
 """What the user should know when a run starts or is resumed. No notice stops the run."""
 
+import asyncio
 import os
 from hashlib import sha256
 
 from orchestrator.agents.registry import LOGIN_FOLDERS
 from orchestrator.config import Settings
+from orchestrator.gates.uninstalled import describe_uninstalled
 from orchestrator.preflight.repository import find_runs_below_head
+from orchestrator.project.manifest_files import find_project
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
 from orchestrator.run.facts import AttemptEnded
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import NewRun, ResumeRun, is_unfinished
+from orchestrator.workspace import history
 
 
 async def collect_notices(
@@ -45,6 +49,7 @@ async def collect_notices(
             "its stored copy; save your version and run `orchestrator resume` to use it."
         )
     if isinstance(choice, NewRun):
+        found += await _list_uninstalled(project, settings)
         found += [f"task {task} is left out" for task in choice.skipped]
         found += await _left_by_an_attempt(project, read)
         found += [
@@ -52,6 +57,16 @@ async def collect_notices(
             for run in await _finished_below(project, path)
         ]
     return tuple(found)
+
+
+async def _list_uninstalled(project: Project, settings: Settings) -> tuple[str, ...]:
+    """What the run will not install; nothing when the user has decided about it."""
+    if settings.setup.commands or not settings.setup.discover:
+        return ()
+    head = await project.workspace.user.head()
+    files = await history.files(project.workspace.store, head.commit)
+    found = await asyncio.to_thread(find_project, project.folder)
+    return describe_uninstalled(found, files, settings.setup.folders)
 
 
 async def _left_by_an_attempt(project: Project, read: ReadPlan) -> list[str]:
