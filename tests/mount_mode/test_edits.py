@@ -228,3 +228,37 @@ def test_a_configuration_that_an_attempt_broke_stops_neither_resume_nor_abandon(
     abandoned = scene.orchestrator("abandon", "plan.md")
     assert abandoned.exit_code == 0, abandoned
     assert (scene.folder / "orchestrator.toml").read_text() == "[limits]\nattempts = 1\n"
+
+
+MAKES = "mkdir kit; echo 1 > kit/one.txt; echo junk > junk.txt; seq 90 > long.txt; echo more >> user.txt"
+FIXED = ("test -f kit && test -f named.txt/long && ! test -e junk.txt && test -x tool.sh",)
+
+
+def test_what_the_user_renames_removes_or_turns_into_a_folder_stays_with_the_task(scene: Scene) -> None:
+    """The agent's work under another name is still the agent's, and nothing of it is lost."""
+    begin(scene, task("1", *FIXED), t1=f"{MAKES}; echo tool > tool.sh")
+    assert run(scene).exit_code == 1
+    (scene.folder / "kit" / "one.txt").unlink()
+    (scene.folder / "kit").rmdir()
+    scene.write("kit", "a file now\n")
+    (scene.folder / "junk.txt").unlink()
+    (scene.folder / "named.txt").mkdir()
+    (scene.folder / "long.txt").rename(scene.folder / "named.txt" / "long")
+    scene.git("checkout", "user.txt")
+    (scene.folder / "tool.sh").chmod(0o755)
+    scene.write("notes.txt", "the user's alone\n")
+    done = resume(scene)
+    assert done.exit_code == 0, done
+    assert names(scene, "work^") == {"notes.txt": "A"}
+    theirs = {path: letter for path, letter in names(scene, "work").items() if "HANDOFF" not in path}
+    assert theirs == {"kit": "A", "named.txt/long": "A", "tool.sh": "A"}
+    (says,) = (
+        line for line in scene.git("log", "-1", "--format=%B").splitlines() if line.startswith("With changes")
+    )
+    named = says.removeprefix("With changes by hand to: ").split(", ")
+    assert named == [
+        "junk.txt", "kit", "kit/one.txt", "long.txt", "named.txt/long", "tool.sh", "user.txt",
+    ]  # fmt: skip
+    (saved,) = (each["text"] for each in done.of("notice") if "the same files" in each["text"])
+    assert "named.txt/long" in saved
+    assert status(scene) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestrator.containers.names import component
 from orchestrator.engine.attempt_tree import attempt_folders, clear_oddities, save_tree
 from orchestrator.engine.context import RunRecords, RunTerms, Services
+from orchestrator.engine.edits import find_tree_left_by
 from orchestrator.engine.gating import Subject, run_gates_on
 from orchestrator.gates.gate import Finding, SetupGate, word_finding
 from orchestrator.plan.model import Task
@@ -93,12 +94,11 @@ async def _build_candidate(
     text = with_section(await read_handoff(records, terms, workspace, parent), terms.plan.title, section)
     await asyncio.to_thread(folders.handoff.write_text, text, "utf-8")
     evidence = await records.journal.reserve_evidence(len(terms.work.gates_of(item)), task=item.id)
+    edited = await _name_edited_by_user(workspace, known, attempt, changes)
     candidate = await workspace.tree.build_candidate(
         snapshot,
         parent=parent,
-        message=_write_message(
-            records, task, attempt, evidence, (no_change, _edited_by_user(known, changes))
-        ),
+        message=_write_message(records, task, attempt, evidence, (no_change, edited)),
         overlay={document: text.encode()} if terms.settings.handoff.commit else {},
         ref=f"refs/ktrdr/candidates/{records.run}/{component(item.id)}/{attempt.number}",
         base=records.start.base,
@@ -130,12 +130,21 @@ def _explain_no_change(task: TaskState, attempt: AttemptState) -> str | None:
     return f"No file was changed: {one_line(attempt.claim.no_change, 500)}"
 
 
-def _edited_by_user(task: TaskState, changes: tuple[ChangedFile, ...]) -> str | None:
-    """The sentence that names those of these paths that the user, too, changed since the task was started."""
-    compared = [attempt.looked for attempt in task.current_attempts if attempt.looked is not None]
+async def _name_edited_by_user(
+    workspace: Workspace, task: TaskState, attempt: AttemptState, changes: tuple[ChangedFile, ...]
+) -> str | None:
+    """The sentence that names the paths of the task that the user, too, changed since it was started.
+
+    A file that the attempt made and the user removed is not among the changes any more, and is named too.
+    """
+    compared = [each.looked for each in task.current_attempts if each.looked is not None]
     edited = {path for comparison in compared for path in comparison.edited}
-    paths = ", ".join(change.path for change in changes if change.path in edited)
-    return one_line(f"With changes by hand to: {paths}", 500) if paths else None
+    paths = {change.path for change in changes}
+    left = await find_tree_left_by(workspace, attempt) if edited - paths else None
+    if left is not None:
+        paths |= {change.path for change in await _list_changes(workspace, attempt.start.parent, left.tree)}
+    shown = ", ".join(sorted(paths & edited))
+    return one_line(f"With changes by hand to: {shown}", 500) if shown else None
 
 
 async def read_handoff(records: RunRecords, terms: RunTerms, workspace: Workspace, commit: str) -> str:

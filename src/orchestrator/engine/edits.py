@@ -6,7 +6,9 @@ that commit now was changed by the user. A changed file that is not committed ye
 
 - The attempt had not touched it. The change is the user's alone and becomes a commit of theirs on the branch.
 - The attempt had touched it too. The two parts of the change cannot be separated. The whole becomes part of
-  the task's commit, whose message names the file, and the folder is saved first.
+  the task's commit, whose message names the file, and the folder is saved first. The same holds for the new
+  name of a file that the attempt had touched and the user renamed, and for a file where the attempt had
+  touched a folder, or the reverse: one of the two cannot be committed without the other.
 - The tree of the attempt was not saved, because the orchestrator was killed before it could. All changes then
   count as the task's, and the folder is saved first.
 
@@ -17,6 +19,7 @@ would put work of an agent on the branch as the user's, and no gate would have s
 import asyncio
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from orchestrator.engine.attempt_tree import clear_oddities
@@ -109,7 +112,7 @@ async def refuse_work_of_other_tasks(
         return  # a tree that git refuses cannot land with this task's commit either
     uncommitted = await _changed_paths(terms, workspace, head, now.tree)
     for other, attempt in others:
-        left = await _find_tree_left_by(workspace, attempt)
+        left = await find_tree_left_by(workspace, attempt)
         if left is None:
             continue
         touched = await _changed_paths(terms, workspace, attempt.start.parent, left.tree)
@@ -131,7 +134,7 @@ async def _split_edits(
     uncommitted = await _changed_paths(terms, workspace, head, now)
     if previous is None:
         return _SplitEdits(edited=uncommitted, own=uncommitted, mixed=frozenset())
-    left = await _find_tree_left_by(workspace, previous)
+    left = await find_tree_left_by(workspace, previous)
     if left is None:
         return None
     edited = await _changed_paths(terms, workspace, left.tree, now)
@@ -144,8 +147,17 @@ async def _split_edits(
         edited, touched = edited - document, touched - document
         if not left.wrote_handoff:
             edited |= document & uncommitted
+    names = await history.renames(workspace.store, left.tree, now)
+    touched |= {name for name, earlier in names.items() if earlier in touched}
     fresh = edited & uncommitted
-    return _SplitEdits(edited=edited, own=fresh - touched, mixed=fresh & touched)
+    mixed = {path for path in fresh if path in touched or is_entangled(path, touched)}
+    return _SplitEdits(edited=edited, own=fresh - mixed, mixed=frozenset(mixed))
+
+
+def is_entangled(path: str, touched: frozenset[str]) -> bool:
+    """Whether a touched path needs a folder where this one is a file, or is a file where it needs one."""
+    parents = {str(parent) for parent in PurePosixPath(path).parents}
+    return not parents.isdisjoint(touched) or any(other.startswith(f"{path}/") for other in touched)
 
 
 async def _changed_paths(terms: RunTerms, workspace: Workspace, old: str, new: str) -> frozenset[str]:
@@ -153,22 +165,22 @@ async def _changed_paths(terms: RunTerms, workspace: Workspace, old: str, new: s
     return frozenset(change.path for change in changes) - terms.untracked
 
 
-class _LeftTree(NamedTuple):
+class LeftTree(NamedTuple):
     tree: str
     wrote_handoff: bool | None
     """Of a candidate: whether the attempt wrote the hand-off document. None for the folder as saved."""
 
 
-async def _find_tree_left_by(workspace: Workspace, previous: AttemptState) -> _LeftTree | None:
+async def find_tree_left_by(workspace: Workspace, previous: AttemptState) -> LeftTree | None:
     """The saved folder of an attempt, else its candidate; None when neither was stored before a kill.
 
     A refused candidate does not count: its tree was saved after the refusal and is the newer one.
     """
     saved, candidate = previous.saved, previous.candidate
     if saved is not None and (candidate is None or previous.refused is not None):
-        return _LeftTree(await history.tree_of(workspace.store, saved.commit), None)
+        return LeftTree(await history.tree_of(workspace.store, saved.commit), None)
     if candidate is not None:
-        return _LeftTree(await history.tree_of(workspace.store, candidate.commit), candidate.wrote_handoff)
+        return LeftTree(await history.tree_of(workspace.store, candidate.commit), candidate.wrote_handoff)
     return None
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -135,7 +136,8 @@ class FakeEngine:
         self.is_away = False
         """While true, every request fails; containers continue to run."""
         for name in images:
-            self._new_image(name)
+            # The same in every process that has this engine, as an image of a real one is.
+            self._new_image(name, number=sha256(name.encode()).hexdigest())
 
     @property
     def specs(self) -> tuple[ContainerSpec, ...]:
@@ -356,13 +358,13 @@ class FakeEngine:
         known = self._images.values()
         return next((each for each in known if wanted == each.id or wanted in each.names), None)
 
-    def _new_image(self, name: str, below: _Image | None = None) -> _Image:
+    def _new_image(self, name: str, below: _Image | None = None, number: str | None = None) -> _Image:
         previous = self._image(name)
         if previous is not None:
             previous.names.discard(name)
-        number = f"sha256:{uuid.uuid4().hex * 2}"
+        number = f"sha256:{number or uuid.uuid4().hex * 2}"
         files = self._folder / "images" / number[-12:]
-        files.mkdir(parents=True)
+        files.mkdir(parents=True, exist_ok=True)
         layers = (*(below.layers if below is not None else ()), number)
         image = _Image(id=number, made=self._clock.now(), names={name}, files=files, layers=layers)
         self._images[number] = image

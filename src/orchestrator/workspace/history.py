@@ -75,6 +75,17 @@ async def changes(store: Store, old: str, new: str) -> tuple[ChangedFile, ...]:
     )
 
 
+async def renames(store: Store, old: str, new: str) -> Mapping[str, str]:
+    """The new name and the old one of each file that was renamed, also if it was edited a little as well.
+
+    Empty files are not compared: all of them have the same content.
+    """
+    how = ("-r", "-z", "--raw", "--find-renames", "--no-rename-empty", "--diff-filter=R", "--no-ext-diff")
+    listing = await store.git.run("diff-tree", *how, old, new, timeout=TREE_SECONDS)
+    fields = os.fsdecode(listing).split("\0")
+    return dict(zip(fields[2::3], fields[1::3], strict=False))
+
+
 async def read_blob(store: Store, commit: str, path: str, limit: int) -> bytes | None:
     """A regular file of a commit; None when the commit has none there. WorkspaceError over `limit` bytes."""
     literal = replace(store.git, env={**store.git.env, "GIT_LITERAL_PATHSPECS": "1"})
