@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs examples/greeting in a scratch repository: with the scripted model, or with LIVE=1 and
-# ANTHROPIC_API_KEY with the real one.
+# ANTHROPIC_API_KEY with the real one. Settings, credentials and addresses of the user's own play no part.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/lib.sh
@@ -13,7 +13,15 @@ if [ "${LIVE:-}" = 1 ]; then
     options=()
 fi
 
-mkdir -p .cache
+# An empty folder of configuration, and no variable that sets or steers anything, except the key for LIVE=1.
+key=${ANTHROPIC_API_KEY:-}
+for name in $(compgen -e); do
+    case $name in ORCHESTRATOR_* | ANTHROPIC_* | CLAUDE_*) unset "$name" ;; esac
+done
+if [ "${LIVE:-}" = 1 ]; then export ANTHROPIC_API_KEY=$key; fi
+mkdir -p .cache/demo-configuration
+export XDG_CONFIG_HOME=$PWD/.cache/demo-configuration
+
 folder=$(mktemp -d "$PWD/.cache/demo-XXXXXX")
 cp -R "$example/." "$folder"
 rm "$folder/model.json"

@@ -60,11 +60,26 @@ def test_getting_work_back_as_the_page_has_it(ran: Reader) -> None:
 
 @pytest.mark.docker
 def test_the_demo(area: Path) -> None:
-    """The script that `make demo` ends with, on this tree's scripts and examples and the code under test."""
+    """The script that `make demo` ends with, on this tree's scripts and examples and the code under test.
+
+    What its user has configured for other work neither breaks it nor steers it.
+    """
     for name in ("scripts", "examples"):
         (area / name).symlink_to(ROOT / name)
     write_command(area / ".venv" / "bin")
-    environment = {**os.environ, "XDG_STATE_HOME": str(area / "state")}
+    users = area / "configuration" / "ktrdr-orchestrator"
+    users.mkdir(parents=True)
+    (users / "config.toml").write_text("[agent]\nname = 'nop'\n[no-such-section]\nx = 1\n")
+    of_the_user = {
+        "XDG_CONFIG_HOME": str(area / "configuration"),
+        "ORCHESTRATOR_AGENT_NAME": "nop",
+        "ORCHESTRATOR_NO_SUCH": "1",
+        "ORCHESTRATOR_RUN": "another",
+        "ANTHROPIC_API_KEY": "two words",
+        "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",
+        "CLAUDE_CODE_OAUTH_TOKEN": "two words",
+    }
+    environment = {**os.environ, **of_the_user, "XDG_STATE_HOME": str(area / "state")}
     done = subprocess.run(
         [area / "scripts" / "demo.sh"],
         env=environment,
