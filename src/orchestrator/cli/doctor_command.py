@@ -72,7 +72,10 @@ def settings_table(rows: "Sequence[Row]") -> str:
     from orchestrator.cli.tables import table
 
     ordered = sorted(rows, key=lambda row: row.source == "default")
-    cells = [(row.key, one_line(_format_value(row.value), 60), one_line(row.source, 200)) for row in ordered]
+    cells = []
+    for row in ordered:
+        value = "-" if row.value is None else json.dumps(row.value, ensure_ascii=False, default=str)
+        cells.append((row.key, one_line(value, 60), one_line(row.source, 200)))
     return table(("setting", "value", "from"), cells)
 
 
@@ -89,7 +92,3 @@ def as_json(checks: "Mapping[str, Finding]", rows: "Sequence[Row]", *, ok: bool)
     # A path whose name is not UTF-8 is shown with replaced bytes.
     text = json.dumps(found, ensure_ascii=False, default=str)
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _format_value(value: object) -> str:
-    return "-" if value is None else json.dumps(value, ensure_ascii=False, default=str)

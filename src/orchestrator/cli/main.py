@@ -50,7 +50,10 @@ def console() -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; argparse itself leaves by SystemExit."""
     try:
-        _write_anything(sys.stdout, sys.stderr)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # Escapes for characters that the terminal cannot show, so that no run fails because of one.
+                stream.reconfigure(errors="backslashreplace")
         words = sys.argv[1:] if argv is None else argv
         with _collection_paused():
             command = next((word for word in words if word != "--"), None)
@@ -71,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        if not _reader_is_gone():
+        if not _is_reader_gone():
             return report_bug()
         # The reader of our output has exited. Python would report that again at its own exit.
         with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
@@ -79,13 +82,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception:
         return report_bug()
-
-
-def _write_anything(*streams: object) -> None:
-    """Print characters that the terminal cannot show as escapes, so that no run ends because of one."""
-    for stream in streams:
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager
@@ -113,7 +109,7 @@ def _import_msgspec() -> None:
         del sys.modules["typing_extensions"]
 
 
-def _reader_is_gone() -> bool:
+def _is_reader_gone() -> bool:
     """Whether our standard output is the broken pipe, and not a pipe or socket of a run."""
     import select
 

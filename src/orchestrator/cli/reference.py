@@ -62,17 +62,14 @@ def _name(action: argparse.Action) -> str:
 
 
 def _row(action: argparse.Action) -> str:
-    value = "" if action.nargs == 0 else f" {_value(action)}"
+    if action.nargs == 0:
+        value = ""
+    elif action.choices:
+        value = " " + "/".join(map(str, action.choices))
+    else:
+        value = f" {action.metavar or action.dest}"
     spelled = ", ".join(f"`{option}{value}`" for option in action.option_strings)
-    return f"| {spelled} | {_cell(action.help or '')} |"
-
-
-def _value(action: argparse.Action) -> str:
-    return "/".join(map(str, action.choices)) if action.choices else str(action.metavar or action.dest)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "&#124;")
+    return f"| {spelled} | {(action.help or '').replace('|', '&#124;')} |"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from orchestrator.errors import UsageError
 from orchestrator.text import visible
 
 if TYPE_CHECKING:
-    from orchestrator.config import ApprovalItem, LoadedSettings
+    from orchestrator.config import ApprovalItem
 
 DECLINED = 1
 
@@ -24,7 +24,11 @@ def trust(arguments: argparse.Namespace) -> int:
 
     host = this_host()
     folder, loaded = load_for_approval(host)
-    _show(loaded)
+    for each in loaded.needing_approval:
+        print(f"{each.where}: {each.key}{' (approved before)' if each.approved else ''}")
+        print(f"  needs approval {each.reason}")
+        for line in _difference(each):
+            print(f"  {line}")
     if not loaded.unapproved:
         print("Nothing to approve.")
         return 0
@@ -34,14 +38,6 @@ def trust(arguments: argparse.Namespace) -> int:
     approve(host, folder, loaded)
     print(f"Approved for {folder}.")
     return 0
-
-
-def _show(loaded: "LoadedSettings") -> None:
-    for each in loaded.needing_approval:
-        print(f"{each.where}: {each.key}{' (approved before)' if each.approved else ''}")
-        print(f"  needs approval {each.reason}")
-        for line in _difference(each):
-            print(f"  {line}")
 
 
 def _difference(each: "ApprovalItem") -> list[str]:

@@ -165,7 +165,7 @@ def _poetry_setup(found: Manifests, about: Mapping[str, Any], pytest: _Pytest) -
     if not pytest.is_plain:
         words += [f"--with {name}" for name in pytest.groups[:1]]
         words += [f"--extras {name}" for name in pytest.extras[:1] if not pytest.groups]
-    # Without a package to install, Poetry ends with an error unless it is told so.
+    # Without a package to install, Poetry ends with an error unless it gets --no-root.
     name = str(poetry.get("name") or inner_table(about, "project").get("name") or "")
     if not ({re.sub(r"[-.]+", "_", name).lower(), "src"} & found.names or "packages" in poetry):
         words.append("--no-root")
