@@ -52,7 +52,13 @@ def open_state_folder(environ: Mapping[str, str], *, outside: Path | None = None
     """
     path = state_folder(environ)
     check_state_folder(path, outside=outside, to_be_made=True)
-    _make(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentInvalid(
+            f"the state folder cannot be made: {error.strerror}", where=str(path), hint=_HINT_MOVE
+        ) from None
     _refuse_foreign(path)
     _refuse_open(path)
     return StateFolder(path=path, id=_read_or_make_id(path))
@@ -60,7 +66,12 @@ def open_state_folder(environ: Mapping[str, str], *, outside: Path | None = None
 
 def check_state_folder(path: Path, *, outside: Path | None, to_be_made: bool = False) -> None:
     """Check what `open_state_folder` checks, without creating anything. Raises EnvironmentInvalid."""
-    _refuse_inside(path, outside)
+    if outside is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(outside)):
+        raise EnvironmentInvalid(
+            f"the state folder is in {outside}, where an agent can change it",
+            where=str(path),
+            hint="Set XDG_STATE_HOME to a folder outside of it.",
+        )
     _refuse_network(path)
     if path.exists() and not to_be_made:
         _refuse_foreign(path)
@@ -72,24 +83,14 @@ def file_system_type(mountinfo: str, path: str) -> str | None:
     best, found = -1, None
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
-        point = _unescape(left.split(" ")[4]) if left.count(" ") >= 4 else ""
+        fields = left.split(" ")
+        # The kernel writes a space in a path as a backslash and its octal code.
+        point = fields[4] if len(fields) > 4 else ""
+        point = re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)
         holds = path == point or path.startswith(point.rstrip("/") + "/")
         if point and right and holds and len(point) >= best:
             best, found = len(point), right.split(" ")[0]
     return found
-
-
-def _unescape(point: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)
-
-
-def _refuse_inside(path: Path, outside: Path | None) -> None:
-    if outside is not None and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(outside)):
-        raise EnvironmentInvalid(
-            f"the state folder is in {outside}, where an agent can change it",
-            where=str(path),
-            hint="Set XDG_STATE_HOME to a folder outside of it.",
-        )
 
 
 def _refuse_network(path: Path) -> None:
@@ -104,16 +105,6 @@ def _refuse_network(path: Path) -> None:
             where=str(path),
             hint=_HINT_MOVE,
         )
-
-
-def _make(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentInvalid(
-            f"the state folder cannot be made: {error.strerror}", where=str(path), hint=_HINT_MOVE
-        ) from None
 
 
 def _refuse_foreign(path: Path) -> None:

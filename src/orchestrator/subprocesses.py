@@ -164,18 +164,14 @@ async def run_lines(
         _deadline(argv, timeout),
     ):
         assert process.stdout is not None
-        await _each_line(process.stdout, on_line)
+        rest = b""
+        while chunk := await process.stdout.read(65_536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                on_line(line.decode("utf-8", "replace"))
+        if rest:
+            on_line(rest.decode("utf-8", "replace"))
         return await process.wait()
-
-
-async def _each_line(stream: asyncio.StreamReader, on_line: Callable[[str], None]) -> None:
-    rest = b""
-    while chunk := await stream.read(65_536):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            on_line(line.decode("utf-8", "replace"))
-    if rest:
-        on_line(rest.decode("utf-8", "replace"))
 
 
 async def pipe(
@@ -236,15 +232,11 @@ async def run_attached(argv: Sequence[str]) -> int:
     try:
         return await process.wait()
     except asyncio.CancelledError:
-        await _stop_in_order(process)
+        for end in (process.terminate, process.kill):
+            if process.returncode is None:
+                end()
+                await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=ENDING_SECONDS)
         raise
-
-
-async def _stop_in_order(process: asyncio.subprocess.Process) -> None:
-    for end in (process.terminate, process.kill):
-        if process.returncode is None:
-            end()
-            await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=ENDING_SECONDS)
 
 
 async def start_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, output: Path) -> int:
@@ -294,15 +286,11 @@ async def started(
     try:
         yield process
     except BaseException:
-        _kill_group(process)
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
         # A process that has left the group may keep the pipes open: close our ends instead of waiting for it.
         process._transport.close()  # type: ignore[attr-defined]
         await asyncio.shield(process.wait())
         raise
-
-
-def _kill_group(process: asyncio.subprocess.Process) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

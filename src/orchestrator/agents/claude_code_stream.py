@@ -114,29 +114,32 @@ class ClaudeCodeParser:
             case "user":
                 return self._user(entry)
             case "rate_limit_event":
-                return _usage_limit(entry)
+                info = _mapping(entry, "rate_limit_info")
+                if info.get("status") != "rejected":
+                    return []
+                detail = one_line(_string(info, "rateLimitType") or "usage limit", _DETAIL_WIDTH)
+                return [ProviderRefusal(kind="usage_limit", detail=detail, until=_resets_at(entry))]
             case "result":
-                return _result(entry)
+                usage = _usage(_mapping(entry, "model_usage_since_last_result"))
+                finished = _read_finish(entry)
+                return [finished] if usage == Usage() else [UsageReported(usage=usage), finished]
         return None
 
     def _system(self, entry: _Entry) -> list[AgentEvent] | None:
         match entry.get("subtype"):
             case "init":
-                return self._announce_session(_string(entry, "session_id"), _string(entry, "model"))
+                session = _string(entry, "session_id")
+                if not session:
+                    return None
+                if session in self._sessions:
+                    return []  # the CLI announces its session once per turn, the driver once
+                self._sessions.add(session)
+                return [SessionStarted(session=session, model=_string(entry, "model") or None)]
             case "api_retry":
                 return _api_retry(entry)
             case str(subtype) if subtype in _QUIET_SYSTEM:
                 return []
         return None
-
-    def _announce_session(self, session: str, model: str) -> list[AgentEvent] | None:
-        """The CLI announces its session once per turn; we do it once."""
-        if not session:
-            return None
-        if session in self._sessions:
-            return []
-        self._sessions.add(session)
-        return [SessionStarted(session=session, model=model or None)]
 
     def _assistant(self, entry: _Entry) -> list[AgentEvent] | None:
         events: list[AgentEvent] = []
@@ -206,20 +209,6 @@ def _api_retry(entry: _Entry) -> list[AgentEvent]:
     detail = one_line(f"the model {answer} ({_string(entry, 'error') or 'unknown'}), {tries}", _DETAIL_WIDTH)
     kind = _limit_kind(entry)
     return [AgentFault(detail=detail) if kind is None else ProviderRefusal(kind=kind, detail=detail)]
-
-
-def _usage_limit(entry: _Entry) -> list[AgentEvent]:
-    info = _mapping(entry, "rate_limit_info")
-    if info.get("status") != "rejected":
-        return []
-    detail = one_line(_string(info, "rateLimitType") or "usage limit", _DETAIL_WIDTH)
-    return [ProviderRefusal(kind="usage_limit", detail=detail, until=_resets_at(entry))]
-
-
-def _result(entry: _Entry) -> list[AgentEvent]:
-    usage = _usage(_mapping(entry, "model_usage_since_last_result"))
-    finished = _read_finish(entry)
-    return [finished] if usage == Usage() else [UsageReported(usage=usage), finished]
 
 
 def _read_finish(entry: _Entry) -> Finished:

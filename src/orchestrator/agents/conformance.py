@@ -78,30 +78,30 @@ def parse_lines(driver: AgentDriver, lines: Iterable[bytes]) -> tuple[AgentEvent
     return tuple(event for line in lines for event in parser.feed(line))
 
 
-def _name_is_a_word(driver: AgentDriver) -> Iterator[str]:
+def name_is_a_word(driver: AgentDriver) -> Iterator[str]:
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", driver.name):
         yield f"the name {driver.name!r} is not lower-case words joined by hyphens"
 
 
-def _capabilities_are_declared(driver: AgentDriver) -> Iterator[str]:
+def capabilities_are_declared(driver: AgentDriver) -> Iterator[str]:
     for entry in fields(Capabilities):
         value = getattr(driver.capabilities, entry.name)
         if value not in get_args(Support):
             yield f"{entry.name} is {value!r}"
 
 
-def _program_is_the_first_word(driver: AgentDriver) -> Iterator[str]:
+def program_is_the_first_word(driver: AgentDriver) -> Iterator[str]:
     program, argv = driver.program(REQUEST.command), driver.launch(REQUEST).argv
     if not argv or argv[0] != program:
         yield f"program() says {program!r}, the command line is {argv!r}"
 
 
-def _launch_is_a_function(driver: AgentDriver) -> Iterator[str]:
+def launch_is_a_function(driver: AgentDriver) -> Iterator[str]:
     if driver.launch(REQUEST) != driver.launch(REQUEST):
         yield "the same request gives two different launches"
 
 
-def _token_is_in_the_environment_only(driver: AgentDriver) -> Iterator[str]:
+def token_is_in_the_environment_only(driver: AgentDriver) -> Iterator[str]:
     launch = driver.launch(REQUEST)
     if any(_TOKEN in word for word in (*launch.argv, *launch.files)):
         yield "the token is in the command line or in a file's name"
@@ -113,7 +113,7 @@ def _token_is_in_the_environment_only(driver: AgentDriver) -> Iterator[str]:
         yield "an absent token becomes the word None"
 
 
-def _files_stay_in_their_folders(driver: AgentDriver) -> Iterator[str]:
+def files_stay_in_their_folders(driver: AgentDriver) -> Iterator[str]:
     launch = driver.launch(REQUEST)
     for name in launch.files:
         if PurePosixPath(name).name != name:
@@ -123,7 +123,7 @@ def _files_stay_in_their_folders(driver: AgentDriver) -> Iterator[str]:
             yield f"the session file {path} is not below HOME"
 
 
-def _request_reaches_the_agent(driver: AgentDriver) -> Iterator[str]:
+def request_reaches_the_agent(driver: AgentDriver) -> Iterator[str]:
     launch, capabilities = driver.launch(REQUEST), driver.capabilities
     asked = {
         _MODEL: capabilities.model,
@@ -135,7 +135,7 @@ def _request_reaches_the_agent(driver: AgentDriver) -> Iterator[str]:
             yield f"{word!r} is {support}, but the launch says otherwise"
 
 
-def _resume_works_as_declared(driver: AgentDriver) -> Iterator[str]:
+def resume_works_as_declared(driver: AgentDriver) -> Iterator[str]:
     first = driver.launch(REQUEST)
     again = driver.launch(replace(REQUEST, session=Session(id=_SESSION, resumed=True)))
     resumes = driver.capabilities.resume != "ignored"
@@ -145,13 +145,13 @@ def _resume_works_as_declared(driver: AgentDriver) -> Iterator[str]:
         yield "session files must be named exactly when resume is supported"
 
 
-def _outcome_comes_as_declared(driver: AgentDriver) -> Iterator[str]:
+def outcome_comes_as_declared(driver: AgentDriver) -> Iterator[str]:
     launch, by_file = driver.launch(REQUEST), driver.capabilities.structured_outcome == "translated"
     if by_file != _mentions(launch, OUTCOME_FILE):
         yield "the outcome file must be named exactly when the outcome is translated"
 
 
-def _noise_is_not_success(driver: AgentDriver) -> Iterator[str]:
+def noise_is_not_success(driver: AgentDriver) -> Iterator[str]:
     for event in parse_lines(driver, HOSTILE_LINES):
         if isinstance(event, Finished) and not event.is_error:
             yield f"noise became {event}"
@@ -159,7 +159,7 @@ def _noise_is_not_success(driver: AgentDriver) -> Iterator[str]:
             yield f"noise became {event}"
 
 
-def _every_line_becomes_events(driver: AgentDriver) -> Iterator[str]:
+def every_line_becomes_events(driver: AgentDriver) -> Iterator[str]:
     parser = driver.parser()
     for line in HOSTILE_LINES:
         try:
@@ -171,14 +171,14 @@ def _every_line_becomes_events(driver: AgentDriver) -> Iterator[str]:
             yield f"{line[:60]!r} gave something that is not an event"
 
 
-def _unknown_lines_are_kept(driver: AgentDriver) -> Iterator[str]:
+def unknown_lines_are_kept(driver: AgentDriver) -> Iterator[str]:
     for line in HOSTILE_LINES:
         for event in parse_lines(driver, [line]):
             if isinstance(event, Unknown) and event.line != line.decode("utf-8", "replace"):
                 yield f"{line[:60]!r} was not kept as it came"
 
 
-def _text_is_text(driver: AgentDriver) -> Iterator[str]:
+def text_is_text(driver: AgentDriver) -> Iterator[str]:
     for event in parse_lines(driver, HOSTILE_LINES):
         texts = [event.text] if isinstance(event, Text) else []
         if isinstance(event, ToolCall):
@@ -189,7 +189,7 @@ def _text_is_text(driver: AgentDriver) -> Iterator[str]:
             yield f"a summary of more than one line: {event.summary!r}"
 
 
-def _parsers_share_nothing(driver: AgentDriver) -> Iterator[str]:
+def parsers_share_nothing(driver: AgentDriver) -> Iterator[str]:
     if parse_lines(driver, HOSTILE_LINES) != parse_lines(driver, HOSTILE_LINES):
         yield "a second parser reads the same lines differently"
 
@@ -200,22 +200,22 @@ def _mentions(launch: Launch, word: str) -> bool:
 
 CHECKS: Final[Mapping[str, Check]] = MappingProxyType(
     {
-        check.__name__.strip("_"): check
+        check.__name__: check
         for check in (
-            _name_is_a_word,
-            _capabilities_are_declared,
-            _program_is_the_first_word,
-            _launch_is_a_function,
-            _token_is_in_the_environment_only,
-            _files_stay_in_their_folders,
-            _request_reaches_the_agent,
-            _resume_works_as_declared,
-            _outcome_comes_as_declared,
-            _noise_is_not_success,
-            _every_line_becomes_events,
-            _unknown_lines_are_kept,
-            _text_is_text,
-            _parsers_share_nothing,
+            name_is_a_word,
+            capabilities_are_declared,
+            program_is_the_first_word,
+            launch_is_a_function,
+            token_is_in_the_environment_only,
+            files_stay_in_their_folders,
+            request_reaches_the_agent,
+            resume_works_as_declared,
+            outcome_comes_as_declared,
+            noise_is_not_success,
+            every_line_becomes_events,
+            unknown_lines_are_kept,
+            text_is_text,
+            parsers_share_nothing,
         )
     }
 )

@@ -28,20 +28,16 @@ async def cancel(host: Host, wanted: str) -> RunState:
         state = records.catalog.find(wanted)
         if not is_unfinished(state):
             return state
-        await _request_cancel(records, state)
+        try:
+            await records.journal.append(state.run, CancelRequested(), key=f"{state.epoch}")
+        except IntegrityError:
+            pass  # requested before
         lock = await _wait_for_lock(host, records.catalog, state.run)
         try:
             await _end_without_owner(host, records, state.run)
         finally:
             lock.release()
         return records.catalog.run(state.run)
-
-
-async def _request_cancel(records: OpenRecords, state: RunState) -> None:
-    try:
-        await records.journal.append(state.run, CancelRequested(), key=f"{state.epoch}")
-    except IntegrityError:
-        pass  # requested before
 
 
 async def _end_without_owner(host: Host, records: OpenRecords, run: str) -> None:

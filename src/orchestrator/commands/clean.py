@@ -46,7 +46,13 @@ async def clean(host: Host, request: CleanRequest, *, say: Say) -> None:
         async with host.connect_engine() as engine:
             await _clean_containers(engine, records, request, say)
             if not request.dry_run:
-                _clean_scratch(host, records)
+                # A run whose lock is free has no living owner, so its scratch folder is a leftover.
+                for scratch in (records.state.path / "runs").glob("*/gates"):
+                    folder = records.catalog.folder(scratch.parent.name)
+                    lock = RunLock.take(folder.lock, host.clock)
+                    if lock is not None:
+                        leftovers.remove_scratch(folder)
+                        lock.release()
             if request.older_than is not None:
                 before = host.clock.now() - request.older_than
                 await _clean_runs(host, records, before, request, say)
@@ -73,16 +79,6 @@ async def _clean_containers(
         say(f"of another state folder (to remove it): docker rm -f {container.name}")
     if not (found.ended or found.kept or found.foreign):
         say("no containers")
-
-
-def _clean_scratch(host: Host, records: OpenRecords) -> None:
-    """Remove the scratch folders of runs that no living process carries out."""
-    for scratch in (records.state.path / "runs").glob("*/gates"):
-        folder = records.catalog.folder(scratch.parent.name)
-        lock = RunLock.take(folder.lock, host.clock)
-        if lock is not None:
-            leftovers.remove_scratch(folder)
-            lock.release()
 
 
 async def _clean_runs(

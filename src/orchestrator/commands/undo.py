@@ -5,7 +5,7 @@ from functools import partial
 
 from orchestrator.engine.context import RunRecords, Services
 from orchestrator.engine.recovery import stop_all
-from orchestrator.engine.undo import FinishedUndo, carry_out_undo, finish_undo
+from orchestrator.engine.undo import carry_out_undo, finish_undo
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.preflight.leftovers import refuse_living_containers
 from orchestrator.project.host import Host
@@ -84,7 +84,12 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     folder = project.catalog.folder(run)
     finished = await finish_undo(project.workspace, journal, folder, untouched)
     if finished is not None and finished.is_cancelled:
-        raise _undo_abandoned(project, finished)
+        raise UsageError(
+            "an earlier undo was killed and the branch has moved since, so it was abandoned; "
+            "nothing was changed",
+            where=str(project.folder),
+            hint=f"The folder before that undo: git show {finished.undo.saved}",
+        )
     if finished is not None and task in [entry.task for entry in finished.undo.tasks]:
         return _undo_result(journal.state, finished.undo, finished.saved)
     state = journal.state
@@ -134,14 +139,6 @@ def _undo_result(state: RunState, undo: UndoStarted, saved: tuple[str, ...]) -> 
         target=undo.target,
         saved=saved,
         undone=undo.tasks,
-    )
-
-
-def _undo_abandoned(project: Project, finished: FinishedUndo) -> UsageError:
-    return UsageError(
-        "an earlier undo was killed and the branch has moved since, so it was abandoned; nothing was changed",
-        where=str(project.folder),
-        hint=f"The folder before that undo: git show {finished.undo.saved}",
     )
 
 

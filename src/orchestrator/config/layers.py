@@ -76,7 +76,14 @@ def from_environment(environ: Mapping[str, str]) -> tuple[Given, ...]:
             key = names[name]
             given.append(_from_text(key, environ[name], origin="environment", where=name))
         elif name not in names and _looks_like_setting(name):
-            _refuse_variable(name, names)
+            meant = nearest(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names])
+            raise ConfigurationError(
+                "unknown setting",
+                where=name,
+                hint="Unset it: variables of this form are reserved for the orchestrator's settings."
+                if meant is None
+                else f"Did you mean {PREFIX}{meant}?",
+            )
     return tuple(given)
 
 
@@ -133,17 +140,6 @@ def _looks_like_setting(name: str) -> bool:
         return False
     rest = name.removeprefix(PREFIX)
     return "_" in rest or rest.lower() in SECTIONS
-
-
-def _refuse_variable(name: str, names: Mapping[str, str]) -> NoReturn:
-    meant = nearest(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names])
-    raise ConfigurationError(
-        "unknown setting",
-        where=name,
-        hint="Unset it: variables of this form are reserved for the orchestrator's settings."
-        if meant is None
-        else f"Did you mean {PREFIX}{meant}?",
-    )
 
 
 def _leaves(document: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], object]]:

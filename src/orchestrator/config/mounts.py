@@ -46,7 +46,11 @@ def mount_list() -> Kind[tuple[MountSetting, ...]]:
         for index, item in enumerate(value):
             try:
                 mount = _parse_mount(item)
-                _refuse_overlap(mount, found)
+                for other in found:
+                    if _holds(mount.target, other.target) or _holds(other.target, mount.target):
+                        raise Invalid(
+                            f"has the target {shown(mount.target)}, which overlaps {shown(other.target)}"
+                        )
                 found.append(mount)
             except Invalid as error:
                 raise Invalid(str(error), item=index) from None
@@ -118,12 +122,6 @@ def _parse_target(written: str) -> str:
             f"cannot have the target {shown(written)}, which is the usual name of an engine's socket"
         )
     return target
-
-
-def _refuse_overlap(mount: MountSetting, others: Sequence[MountSetting]) -> None:
-    for other in others:
-        if _holds(mount.target, other.target) or _holds(other.target, mount.target):
-            raise Invalid(f"has the target {shown(mount.target)}, which overlaps {shown(other.target)}")
 
 
 def _normal(path: str) -> str:

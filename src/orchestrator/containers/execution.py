@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aiodocker import Docker, DockerError
-from aiodocker.execs import Exec
 from aiodocker.stream import Stream
 from aiohttp import ClientError
 
@@ -131,7 +130,13 @@ async def _run(docker: Docker, execution: Execution, mark: str, output: Output) 
     )
     async with command.start() as stream:
         await _exchange(stream, execution.stdin, output)
-    return await _exit_code(command, execution)
+    state = await command.inspect()
+    if state["Running"] or state["ExitCode"] is None:
+        raise CodingAgentError(
+            f"the engine closed the connection while {_shorten_command(execution)} was still running",
+            where=short(execution.container),
+        )
+    return int(state["ExitCode"])
 
 
 def _build_argv(execution: Execution) -> list[str]:
@@ -147,7 +152,10 @@ async def _exchange(stream: Stream, stdin: bytes | None, output: Output) -> None
             output.add("stderr" if message.stream == _STDERR else "stdout", message.data)
     finally:
         if not feeding.done():
-            _abort(stream)
+            # Closing normally would wait forever for the command to take the rest of its input.
+            connection = stream._resp.connection if stream._resp is not None else None
+            if connection is not None and connection.transport is not None:
+                connection.transport.abort()
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
 
@@ -155,23 +163,6 @@ async def _exchange(stream: Stream, stdin: bytes | None, output: Output) -> None
 async def _feed(stream: Stream, stdin: bytes) -> None:
     for start in range(0, len(stdin), _STDIN_PIECE):
         await stream.write_in(stdin[start : start + _STDIN_PIECE])
-
-
-def _abort(stream: Stream) -> None:
-    """Closing normally would wait forever for the command to take the rest of its input."""
-    connection = stream._resp.connection if stream._resp is not None else None
-    if connection is not None and connection.transport is not None:
-        connection.transport.abort()
-
-
-async def _exit_code(command: Exec, execution: Execution) -> int:
-    state = await command.inspect()
-    if state["Running"] or state["ExitCode"] is None:
-        raise CodingAgentError(
-            f"the engine closed the connection while {_shorten_command(execution)} was still running",
-            where=short(execution.container),
-        )
-    return int(state["ExitCode"])
 
 
 async def _kill(docker: Docker, execution: Execution, mark: str) -> bool:

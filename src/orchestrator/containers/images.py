@@ -56,10 +56,6 @@ async def build_image(*, name: str, base: str | None, on_line: Callable[[str], N
         raise EnvironmentInvalid(words)
     if exit_code != 0:
         raise CodingAgentError(words, where=f"image {name}")
-    return await _image_id(name)
-
-
-async def _image_id(name: str) -> str:
     inspected = await subprocesses.run(
         ["docker", "image", "inspect", "--format", "{{.Id}}", name], timeout=_INSPECT_SECONDS
     )

@@ -157,7 +157,11 @@ class Transcript:
         new = chunk.data[max(already, 0) :]
         room = self._limit - sum(self._stored.values())
         kept = new[: max(room, 0)]
-        self._append(chunk.stream, kept)
+        left = memoryview(kept)
+        while left:
+            written = os.write(self._files[chunk.stream], left)
+            self._stored[chunk.stream] += written
+            left = left[written:]
         if chunk.stream == STDOUT_FILE:
             for line in self._line.add(kept):
                 await on_stdout_line(line)
@@ -168,13 +172,6 @@ class Transcript:
         """Pass on the last line, which has no newline."""
         if (rest := self._line.rest()) is not None:
             await on_stdout_line(rest)
-
-    def _append(self, stream: str, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
-            written = os.write(self._files[stream], left)
-            self._stored[stream] += written
-            left = left[written:]
 
     def _close(self) -> None:
         for file in self._files.values():

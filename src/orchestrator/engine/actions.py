@@ -65,14 +65,19 @@ class RunActions:
             case MakeBranch():
                 await self._make_branch(state)
             case StartTask(task=task):
-                await self._start_task(task, state)
+                await refuse_work_of_other_tasks(records, terms, workspace, state, task)
+                edits = await commit_user_edits(records, terms, workspace, task, None)
+                started = TaskStarted(title=self._terms.task(task).title, parent=edits.head)
+                await self._append(started, task=task)
             case StartAttempt(task=task, number=number, previous=previous):
                 plan = await self._attempt_plan(state, self._items[task], number, previous)
                 await run_attempt(services, records, terms, workspace, state, plan)
             case RecoverAttempt(task=task, attempt=attempt):
                 await recovery.recover_attempt(services, records, workspace, task, attempt)
             case CompareFolder(task=task, attempt=attempt):
-                await self._compare_folder(task, attempt)
+                edits = await commit_user_edits(records, terms, workspace, task, attempt)
+                compared = TreeLookedAt(head=edits.head, edited=edits.paths)
+                await self._append(compared, task=task, attempt=attempt.number)
             case MakeCandidate(task=task, attempt=attempt, by_hand=by_hand):
                 item = self._items[task]
                 await make_candidate(
@@ -121,17 +126,6 @@ class RunActions:
                 where=str(self._workspace.tree.folder),
                 hint=f"Start a new run from the present HEAD: orchestrator run --new {start.plan}",
             )
-
-    async def _start_task(self, task: str, state: RunState) -> None:
-        await refuse_work_of_other_tasks(self._records, self._terms, self._workspace, state, task)
-        parent = (await commit_user_edits(self._records, self._terms, self._workspace, task, None)).head
-        await self._append(TaskStarted(title=self._terms.task(task).title, parent=parent), task=task)
-
-    async def _compare_folder(self, task: str, attempt: AttemptState) -> None:
-        edits = await commit_user_edits(self._records, self._terms, self._workspace, task, attempt)
-        await self._append(
-            TreeLookedAt(head=edits.head, edited=edits.paths), task=task, attempt=attempt.number
-        )
 
     async def _attempt_plan(
         self, state: RunState, item: WorkItem, number: int, previous: AttemptState | None

@@ -31,7 +31,11 @@ class AgentOutputRecorder:
                 await self.flush()
                 await self._append(AgentTool(name=one_line(event.name), summary=one_line(event.summary, 300)))
             case Text(text=text) | Unknown(line=text) if text.strip():
-                self._collect(text)
+                joined = f"{self._text}\n{text}" if self._text else text
+                self._text = joined[:MAX_CHARACTERS]
+                self._left_out += len(joined) - len(self._text)
+                if self._timer is None:
+                    self._timer = asyncio.create_task(self._write_later())
             case _:
                 pass
 
@@ -56,10 +60,3 @@ class AgentOutputRecorder:
         if text:
             more = f"\n… and {left_out} more characters" if left_out else ""
             await self._append(AgentText(text=plain(text) + more))
-
-    def _collect(self, text: str) -> None:
-        joined = f"{self._text}\n{text}" if self._text else text
-        self._text = joined[:MAX_CHARACTERS]
-        self._left_out += len(joined) - len(self._text)
-        if self._timer is None:
-            self._timer = asyncio.create_task(self._write_later())

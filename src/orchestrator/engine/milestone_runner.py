@@ -162,15 +162,14 @@ class MilestoneRunner:
         await self._news.wait()
         self._news.clear()
         if stop.reason is not None:
-            await self._announce_stop(stop.reason)
+            state = self._journal.state
+            if any(isinstance(phase(state, task), Working) for task in state.tasks.values()):
+                # The agent is asked to stop, and its container is stopped: each waits PATIENCE_SECONDS.
+                seconds = f"{2 * PATIENCE_SECONDS:g} s"
+                await self._journal.append(
+                    Notice(text=f"{stop.reason}: the agent has up to {seconds} to shut down")
+                )
             raise Stopped(stop.reason)
-
-    async def _announce_stop(self, reason: str) -> None:
-        """Tell the user how long the agent may take to shut down: up to two waits of PATIENCE_SECONDS."""
-        state = self._journal.state
-        if any(isinstance(phase(state, task), Working) for task in state.tasks.values()):
-            seconds = f"{2 * PATIENCE_SECONDS:g} s"
-            await self._journal.append(Notice(text=f"{reason}: the agent has up to {seconds} to shut down"))
 
     def _end_after(self, error: Exception) -> RunEnded:
         match error:

@@ -186,7 +186,13 @@ async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest
         for command in request.plan.commands:
             await setup.run(command, path)
         about = json.loads(await setup.run_setup_tree("conclude", before))
-        _refuse_copies(about["installed"])
+        installed = about["installed"]
+        if installed:
+            raise SetupFailed(
+                f"setup installs a copy of the project, so every check would test the base: {installed[0]}",
+                hint="Install the project editable (`pip install -e .`, `uv sync` without --no-editable), "
+                "or only its dependencies. Move steps that build the candidate to verify.build.",
+            )
         # Stopped before it is committed, so that nothing writes while the file system is copied.
         await engine.signal(container, "SIGKILL")
         await engine.wait(container)
@@ -201,15 +207,6 @@ async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest
         return _setup_image(image, about)
     finally:
         await engine.remove(container)
-
-
-def _refuse_copies(installed: list[str]) -> None:
-    if installed:
-        raise SetupFailed(
-            f"setup installs a copy of the project, so every check would test the base: {installed[0]}",
-            hint="Install the project editable (`pip install -e .`, `uv sync` without --no-editable), "
-            "or only its dependencies. Move steps that build the candidate to verify.build.",
-        )
 
 
 class _Setup:

@@ -204,7 +204,11 @@ class _Gateway:
             case wire.OpenAttempt():
                 return wire.Done(folder=str(await self._open(request)))
             case wire.CloseAttempt():
-                await self._close(request.key)
+                endpoint = self._endpoints.pop(request.key, None)
+                if endpoint is not None:
+                    await endpoint.close()
+                shutil.rmtree(attempt_folder(self._folder, request.key), ignore_errors=True)
+                log.info("gateway.close run=%s task=%r attempt=%d", *request.key)
                 return wire.Done()
         assert_never(request)
 
@@ -222,13 +226,6 @@ class _Gateway:
         self._endpoints[request.key] = endpoint
         log.info("gateway.open run=%s task=%r attempt=%d", *request.key)
         return folder
-
-    async def _close(self, key: AttemptKey) -> None:
-        endpoint = self._endpoints.pop(key, None)
-        if endpoint is not None:
-            await endpoint.close()
-        shutil.rmtree(attempt_folder(self._folder, key), ignore_errors=True)
-        log.info("gateway.close run=%s task=%r attempt=%d", *key)
 
 
 def _load_model(model: wire.ScriptedModel | wire.ProviderModel) -> Script | Provider:

@@ -94,7 +94,10 @@ def _build_parser() -> MarkdownIt:
 def _read_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     reading: _Reading = state.env["reading"]
     if _is_indented(state, start) and not reading.lists.holds(start, state.sCount[start]):
-        _read_code(state, start, end)
+        line = start + 1
+        while line < end and (state.isEmpty(line) or _is_indented(state, line)):
+            line += 1
+        _add_lines(state, "code", start, line)
     elif not _read_interruption(state, start, end, silent):
         _read_paragraph(state, start, end)
     if state.tokens and state.level == 0:
@@ -190,13 +193,6 @@ def _fence_findings(line: int, found: FenceEnd) -> Iterator[Diagnostic]:
     elif found.ambiguous:
         message = f"the fenced block holds fences of its own length; it is read up to line {found.end + 1}"
         yield finding("ambiguous-fence", line, message)
-
-
-def _read_code(state: StateBlock, start: int, end: int) -> None:
-    line = start + 1
-    while line < end and (state.isEmpty(line) or _is_indented(state, line)):
-        line += 1
-    _add_lines(state, "code", start, line)
 
 
 class _Lists:

@@ -88,7 +88,24 @@ def assemble_tasks(milestone: Milestone) -> tuple[tuple[Task, ...], list[Diagnos
         else:
             depends, unknown = _resolve_dependencies(draft, drafts, position, ids)
             findings += unknown
-        tasks.append(_build_task(draft, depends, is_named=is_named))
+        tasks.append(
+            Task(
+                id=draft.id,
+                title=draft.title,
+                type=draft.type,
+                files=draft.files,
+                depends_on=depends,
+                acceptance=draft.acceptance,
+                verify=draft.verify,
+                smoke_tests=draft.smoke_tests,
+                estimate_minutes=draft.estimate_minutes,
+                done=draft.done,
+                lines=draft.lines,
+                section=draft.section,
+                hash=_hash_section(draft.section),
+                names_dependencies=is_named,
+            )
+        )
     return tuple(tasks), findings
 
 
@@ -170,25 +187,6 @@ def _first_positions(drafts: Sequence[Draft]) -> dict[str, int]:
 
 def _position_of(name: str | None, position: dict[str, int]) -> int | None:
     return None if name is None else position.get(name, position.get(name.lower()))
-
-
-def _build_task(draft: Draft, depends: tuple[str, ...], *, is_named: bool) -> Task:
-    return Task(
-        id=draft.id,
-        title=draft.title,
-        type=draft.type,
-        files=draft.files,
-        depends_on=depends,
-        acceptance=draft.acceptance,
-        verify=draft.verify,
-        smoke_tests=draft.smoke_tests,
-        estimate_minutes=draft.estimate_minutes,
-        done=draft.done,
-        lines=draft.lines,
-        section=draft.section,
-        hash=_hash_section(draft.section),
-        names_dependencies=is_named,
-    )
 
 
 def _hash_section(section: str) -> str:

@@ -53,7 +53,19 @@ def read_native(document: Document, front: FrontMatter) -> Milestone:
     drafts, findings = _read_drafts(document, tasks)
     scenario, about_scenario = _read_end_to_end(document, end_to_end)
     findings = [*document.diagnostics, *findings, *about_scenario]
-    return _build_milestone(document, front, sections, drafts, scenario, findings)
+    fields = read_fields(document, _preamble(document))
+    title = front.values.get("title") or document_title(document)
+    branch = front.values.get("branch") or first_word(fields.text("branch"))
+    return Milestone(
+        id=front.values.get("id") or milestone_id(title),
+        title=title,
+        branch=None if says_nothing(branch) else branch,
+        goal=_goal_under_heading(document, sections) or fields.text("goal") or front.values.get("goal", ""),
+        drafts=tuple(drafts),
+        end_to_end=scenario,
+        diagnostics=(*front.diagnostics, *findings),
+        left_out=struck_out_tasks(document),
+    )
 
 
 def read_native_drafts(document: Document) -> tuple[list[Draft], list[Diagnostic]]:
@@ -89,29 +101,6 @@ def _read_drafts(document: Document, sections: Sequence[Section]) -> tuple[list[
         drafts.append(draft)
         findings += about_task
     return drafts, findings
-
-
-def _build_milestone(
-    document: Document,
-    front: FrontMatter,
-    sections: Sequence[Section],
-    drafts: Sequence[Draft],
-    scenario: EndToEnd | None,
-    findings: Sequence[Diagnostic],
-) -> Milestone:
-    fields = read_fields(document, _preamble(document))
-    title = front.values.get("title") or document_title(document)
-    branch = front.values.get("branch") or first_word(fields.text("branch"))
-    return Milestone(
-        id=front.values.get("id") or milestone_id(title),
-        title=title,
-        branch=None if says_nothing(branch) else branch,
-        goal=_goal_under_heading(document, sections) or fields.text("goal") or front.values.get("goal", ""),
-        drafts=tuple(drafts),
-        end_to_end=scenario,
-        diagnostics=(*front.diagnostics, *findings),
-        left_out=struck_out_tasks(document),
-    )
 
 
 def struck_out_tasks(document: Document) -> tuple[str, ...]:
@@ -284,25 +273,17 @@ def _heading_findings(document: Document) -> Iterator[Diagnostic]:
                 message = f"the heading names more than one task; it is read as task {found.id}"
                 yield finding("bad-task-id", block.first, message)
         elif block.kind == "fence" and "## " in block.text:
-            yield from _sample_tasks(block)
+            for number, line in enumerate(block.text.split("\n"), block.first + 1):
+                if is_task_line(line):
+                    message = "a fenced block holds a line like a task's heading; it is not read as a task"
+                    yield finding("task-in-fence", number, message)
+                    break  # one finding for each block
         elif block.kind == "text" and "##" in block.text:
-            yield from _glued_headings(block)
-
-
-def _sample_tasks(block: Block) -> Iterator[Diagnostic]:
-    found = next((n for n, line in enumerate(block.text.split("\n"), 1) if is_task_line(line)), None)
-    if found is not None:
-        message = "a fenced block holds a line like a task's heading; it is not read as a task"
-        yield finding("task-in-fence", block.first + found, message)
-
-
-def _glued_headings(block: Block) -> Iterator[Diagnostic]:
-    for number, line in enumerate(block.text.split("\n"), block.first):
-        marks = len(line) - len(line.lstrip("#"))
-        if marks >= 2 and isinstance(task_heading(line[marks:], 2), TaskHeading):
-            yield finding(
-                "not-a-task", number, "a heading needs a space after `#`, so this line is not read as a task"
-            )
+            for number, line in enumerate(block.text.split("\n"), block.first):
+                marks = len(line) - len(line.lstrip("#"))
+                if marks >= 2 and isinstance(task_heading(line[marks:], 2), TaskHeading):
+                    message = "a heading needs a space after `#`, so this line is not read as a task"
+                    yield finding("not-a-task", number, message)
 
 
 def _preamble(document: Document) -> Iterable[Block]:

@@ -45,10 +45,17 @@ def handoff_path(plan_path: str) -> str:
 
 def with_section(document: str, plan_title: str, section: HandoffSection) -> str:
     """The document with this task's section; an earlier section of the task is replaced."""
-    text = _render(section)
+    begin, end = _marks(section.task)
+    parts = [
+        f"{begin}\n## Task {_line(section.task)}: {_line(section.title)}\n",
+        _chapter("Outcome", _enclose(section.outcome) or "(the agent gave no summary)"),
+        _chapter("Changes", _changes(section.changes)),
+        _chapter("Notes for the next task", _enclose(section.notes) or "(none)"),
+        f"{end}\n",
+    ]
+    text = "\n".join(parts)
     if not document.strip():
         document = f"# Hand-off: {_line(plan_title)}\n"
-    begin, end = _marks(section.task)
     pattern = re.compile(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", re.DOTALL | re.MULTILINE)
     if pattern.search(document):
         return pattern.sub(lambda _: text, document, count=1)
@@ -59,18 +66,6 @@ def _marks(task: str) -> tuple[str, str]:
     # Two hyphens would end the comment.
     name = _line(task).replace("--", "-\u200b-").replace(">", "›")
     return f"<!-- hand-off of task {name} -->", f"<!-- end of task {name} -->"
-
-
-def _render(section: HandoffSection) -> str:
-    begin, end = _marks(section.task)
-    parts = [
-        f"{begin}\n## Task {_line(section.task)}: {_line(section.title)}\n",
-        _chapter("Outcome", _enclose(section.outcome) or "(the agent gave no summary)"),
-        _chapter("Changes", _changes(section.changes)),
-        _chapter("Notes for the next task", _enclose(section.notes) or "(none)"),
-        f"{end}\n",
-    ]
-    return "\n".join(parts)
 
 
 def _chapter(title: str, text: str) -> str:

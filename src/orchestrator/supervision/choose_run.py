@@ -109,7 +109,14 @@ def _new_run(
     }
     selected = tuple(task.id for task in plan.tasks if task.id in wanted and task.id not in imported)
     skipped = tuple(task.id for task in plan.tasks if task.id not in wanted and task.id not in imported)
-    _check_dependencies(plan, selected, frozenset(skipped))
+    for task in plan.tasks:
+        missing = [needed for needed in task.depends_on if needed in skipped]
+        if task.id in selected and missing:
+            raise UsageError(
+                f"task {task.id} depends on task {missing[0]}, which is neither finished nor included",
+                where=plan.path,
+                hint=f"Do that task first: orchestrator task {plan.path} {missing[0]}",
+            )
     return NewRun(selected=selected, imported=imported, skipped=skipped, replaces=replaces)
 
 
@@ -155,14 +162,3 @@ def earlier_commit(
         if task_hash is None or task.entry.hash == task_hash:
             return task.finished.commit
     return None
-
-
-def _check_dependencies(plan: Plan, selected: tuple[str, ...], skipped: frozenset[str]) -> None:
-    for task in plan.tasks:
-        missing = [needed for needed in task.depends_on if needed in skipped]
-        if task.id in selected and missing:
-            raise UsageError(
-                f"task {task.id} depends on task {missing[0]}, which is neither finished nor included",
-                where=plan.path,
-                hint=f"Do that task first: orchestrator task {plan.path} {missing[0]}",
-            )

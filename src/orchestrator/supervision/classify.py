@@ -153,7 +153,10 @@ def attempt_verdict(
             return AttemptVerdict(status="interrupted", reason="another program removed the container")
         # An agent that had reported its outcome before the refusal has done its work: the outcome counts.
         case Refused(limit=limit) if not isinstance(outcome, Outcome):
-            return _verdict_of_limit(limit)
+            until = None if limit.until is None else _time_text(limit.until)
+            what = limit.kind.replace("_", " ")
+            reason = f"{what}: {one_line(limit.detail, 300)}"
+            return AttemptVerdict(status="parked", reason=reason, until=until, cause=_CAUSES.get(limit.kind))
         case OverOutput():
             return AttemptVerdict(status="failed", reason="the agent printed more than limits.output_bytes")
         case OverTime():
@@ -167,13 +170,6 @@ def attempt_verdict(
             return _by_outcome(ended.report, ended.exit_code, outcome, calls_in_session, min_tool_calls)
         case _ as never:
             assert_never(never)
-
-
-def _verdict_of_limit(limit: ProviderRefusal) -> AttemptVerdict:
-    until = None if limit.until is None else _time_text(limit.until)
-    what = "credential refused" if limit.kind == "credential_refused" else limit.kind.replace("_", " ")
-    reason = f"{what}: {one_line(limit.detail, 300)}"
-    return AttemptVerdict(status="parked", reason=reason, until=until, cause=_CAUSES.get(limit.kind))
 
 
 def _time_text(seconds: float) -> str | None:

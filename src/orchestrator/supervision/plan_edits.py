@@ -51,7 +51,12 @@ def take_edited(
     text that is neither in `keep` nor in `redo`, and for an unfinished task with attempts that is no longer
     in the plan.
     """
-    _check_named(state, plan, keep, redo)
+    for task_id in sorted(keep | redo):
+        task = state.tasks.get(task_id)
+        if task is None or not task.is_done or plan.task(task_id) is None:
+            raise UsageError(f"task {task_id} of run {state.run} is not finished", where="--keep, --redo")
+        if task_id in keep & redo:
+            raise UsageError(f"task {task_id} cannot be both kept and redone", where="--keep, --redo")
     entries = entries_of(plan)
     for entry in entries:
         before = state.tasks.get(entry.id)
@@ -78,12 +83,3 @@ def take_edited(
         stored=stored,
         redo=tuple(entry.id for entry in entries if entry.id in redo),
     )
-
-
-def _check_named(state: RunState, plan: Plan, keep: frozenset[str], redo: frozenset[str]) -> None:
-    for task_id in sorted(keep | redo):
-        task = state.tasks.get(task_id)
-        if task is None or not task.is_done or plan.task(task_id) is None:
-            raise UsageError(f"task {task_id} of run {state.run} is not finished", where="--keep, --redo")
-        if task_id in keep & redo:
-            raise UsageError(f"task {task_id} cannot be both kept and redone", where="--keep, --redo")

@@ -130,7 +130,13 @@ async def take_snapshot(checkout: Checkout, *, exclude: frozenset[str], baseline
         refused = await _add_all(git, left_out.paths)
         if refused is not None:
             raise TreeRefused(f"git refuses the tree: {refused}", where=str(checkout.folder))
-        await _refuse_links_to_repositories(git)
+        listing = await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS)
+        for entry in os.fsdecode(listing).split("\0"):
+            if entry.startswith("160000"):  # the mode of a submodule
+                path = entry.partition("\t")[2]
+                raise TreeRefused(
+                    "git would store it as a link to another repository, without its files", where=path
+                )
         tree = await git.text("write-tree")
     return Snapshot(tree=tree, too_large=left_out.too_large, unignored=left_out.unignored)
 
@@ -313,16 +319,6 @@ async def _add_tar(git: Git, folder: Path, paths: Iterable[str]) -> None:
     await asyncio.to_thread(write_tar, folder, paths, tar)
     blob = await git.text("hash-object", "-w", "--no-filters", str(tar), timeout=TREE_SECONDS)
     await git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{SALVAGED_TAR}")
-
-
-async def _refuse_links_to_repositories(git: Git) -> None:
-    listing = await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS)
-    for entry in os.fsdecode(listing).split("\0"):
-        if entry.startswith("160000"):
-            path = entry.partition("\t")[2]
-            raise TreeRefused(
-                "git would store it as a link to another repository, without its files", where=path
-            )
 
 
 async def filter_in_ignored_folders(git: Git, nested: Iterable[str]) -> frozenset[str]:

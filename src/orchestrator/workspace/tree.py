@@ -131,7 +131,10 @@ def move_out(folder: Path, path: str, target: Path) -> Oddity:
         except OSError:
             # Another file system: only a copy can get there, and a pipe or device has nothing to copy.
             kept = _copy(folder / path, target) if kind == "repository" else None
-            _remove(name, parent)
+            if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                shutil.rmtree(name, dir_fd=parent)
+            else:
+                os.unlink(name, dir_fd=parent)
     return Oddity(path=path, kind=kind, kept=kept)
 
 
@@ -264,10 +267,3 @@ def _specials_in(parent: str, names: list[str]) -> set[str]:
         for name, mode in modes.items()
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode))
     }
-
-
-def _remove(name: str, parent: int) -> None:
-    if stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-        shutil.rmtree(name, dir_fd=parent)
-    else:
-        os.unlink(name, dir_fd=parent)

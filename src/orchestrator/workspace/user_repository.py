@@ -90,7 +90,12 @@ class UserRepository:
 
     async def check_branch(self, branch: str) -> bool:
         """Whether the branch has to be created. Raises EnvironmentInvalid when a run cannot work on it."""
-        await self._check_name(branch)
+        done = await self.store.git.try_run("check-ref-format", f"refs/heads/{branch}")
+        if done.exit_code != 0 or branch.startswith("-") or branch == "HEAD":
+            raise EnvironmentInvalid(
+                f"{branch!r} cannot be the name of a branch",
+                hint="Give the plan another **Branch:**, or rename its file.",
+            )
         head = await self.head()
         if head.branch == branch:
             self._check_not_elsewhere(branch)
@@ -217,14 +222,6 @@ class UserRepository:
                     )
                 await replace_index(self.checkout, head)
         return kept
-
-    async def _check_name(self, branch: str) -> None:
-        done = await self.store.git.try_run("check-ref-format", f"refs/heads/{branch}")
-        if done.exit_code != 0 or branch.startswith("-") or branch == "HEAD":
-            raise EnvironmentInvalid(
-                f"{branch!r} cannot be the name of a branch",
-                hint="Give the plan another **Branch:**, or rename its file.",
-            )
 
     async def _check_no_clash(self, branch: str) -> None:
         listing = await self.git.text("rev-parse", "--symbolic-full-name", "--branches")
