@@ -2,7 +2,7 @@
 
 Prints, for plans of 0.25 to 4 MB: the CPU time, which is the whole time on an idle core; its ratio to the
 time of 1 MB, scaled by size (1.0 is linear growth); and its ratio to a floor of the same run, which is
-finding the blocks of the same text with markdown-it-py as it comes.
+finding the blocks of the same text with markdown-it-py alone.
 Run: python benchmarks/plan_reader.py
 """
 
@@ -26,7 +26,7 @@ TASK = """\
 **Depends on:** Task {major}.1
 
 **Description:**
-What the task must do, in a paragraph that goes over several lines, because people
+What the task must do, in a paragraph that goes over several lines, because authors
 explain what they want and why they want it.
 
 **Implementation Notes:**

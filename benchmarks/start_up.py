@@ -1,7 +1,8 @@
 """How long the command line takes to answer, as ratios to an interpreter that does nothing, in the same run.
 
 A ratio is the median of pairs: the command, and right before it the interpreter. Compiled modules are kept,
-as they are on a user's machine. `status` reads a journal with as many runs as said. No container is started.
+as they are on a user's machine. `status` reads a journal with the given number of runs. No container
+is started.
 Run: python benchmarks/start_up.py [ROUNDS] [RUNS]
 """
 

@@ -1,4 +1,4 @@
-"""For every test: nothing reaches $HOME or the internet; a missing engine is said or, in CI, a failure."""
+"""For every test: nothing reaches $HOME or the internet; without an engine tests skip or, in CI, fail."""
 
 import os
 import shutil

@@ -53,7 +53,7 @@ class Overlay:
 
     @property
     def is_expressible(self) -> bool:
-        """Whether the engine can be told these paths: an option ends at a comma, and one page holds all."""
+        """Whether the engine can be given these paths: an option ends at a comma, and one page holds all."""
         paths = (self.lower, self.upper, self.work)
         return not any("," in path for path in paths) and len(self.options.encode(errors="replace")) < 4000
 

@@ -17,10 +17,10 @@ FAILING = ScriptedAgent({("1", number): (reports("failed"), exits(1)) for number
 def test_a_plan_that_is_done_is_reported_again(make_project: MakeProject) -> None:
     project = make_project()
     first = project.run()
-    heard: list[Fact] = []
-    again = project.run(listeners=(heard.append,))
+    received: list[Fact] = []
+    again = project.run(listeners=(received.append,))
     assert (again.run, again.status) == (first.run, "completed")
-    assert [fact.body.kind for fact in heard] == ["run_ended"]
+    assert [fact.body.kind for fact in received] == ["run_ended"]
     with pytest.raises(ConfigurationError):
         project.run(config=("limits.attemps=2",))
 

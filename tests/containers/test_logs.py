@@ -141,11 +141,11 @@ async def test_a_removed_container_has_vanished_and_not_ended(
 ) -> None:
     container = await containers.run(*script("echo begun; exec sleep infinity"))
 
-    async def take_away(line: bytes) -> None:
+    async def remove_container(line: bytes) -> None:
         await engine.remove(container)
 
     result = await follow(
-        engine, SystemClock(), container, tmp_path, on_stdout_line=take_away, limit_bytes=GIGABYTE
+        engine, SystemClock(), container, tmp_path, on_stdout_line=remove_container, limit_bytes=GIGABYTE
     )
     assert result == Vanished()
     assert (tmp_path / "stdout").read_bytes() == b"begun\n"

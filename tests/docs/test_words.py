@@ -30,7 +30,7 @@ PUBLIC_HOSTS = frozenset(
         "127.0.0.1",
     }
 )
-"""Hosts that a tracked file may name: pages for people, the provider, and names that stand for any."""
+"""Hosts that a tracked file may name: pages for readers, the provider, and names that stand for any."""
 STANDARD = frozenset(
     {"bin", "boot", "dev", "etc", "home", "lib", "media", "mnt", "opt", "proc", "root", "run", "sbin"}
     | {"srv", "sys", "tmp", "usr", "var"}

@@ -26,7 +26,7 @@ def fixed(new_module_scene: MakeScene) -> tuple[Scene, Done]:
 
 @pytest.fixture(scope="module")
 def never(new_module_scene: MakeScene) -> tuple[Scene, Done, dict[str, Any]]:
-    """A task that is claimed to be done three times and never is, and another after it; for people."""
+    """A task that is claimed to be done three times and never is, and another after it."""
     scene = new_module_scene()
     scene.commit(
         plan__md=plan(task("1", "grep -qx right made.txt"), task("2", "test -s other.txt")),

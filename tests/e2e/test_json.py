@@ -169,6 +169,6 @@ def test_logs_are_a_line_of_json_each(greeting: GreetingRun) -> None:
         assert line["stream"] in ("stdout", "stderr")
 
 
-def test_with_json_the_text_for_people_is_on_stderr(greeting: GreetingRun) -> None:
+def test_with_json_the_text_for_the_user_is_on_stderr(greeting: GreetingRun) -> None:
     assert "completed" in greeting.done.err
     assert greeting.done.run in greeting.done.err

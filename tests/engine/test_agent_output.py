@@ -19,10 +19,10 @@ def recorder_of(facts: Facts) -> AgentOutputRecorder:
     return AgentOutputRecorder(append, SystemClock())
 
 
-def heard(*events: AgentEvent) -> Facts:
+def received(*events: AgentEvent) -> Facts:
     """Facts after all these events at once."""
 
-    async def hear() -> Facts:
+    async def receive() -> Facts:
         facts: Facts = []
         recorder = recorder_of(facts)
         for event in events:
@@ -30,7 +30,7 @@ def heard(*events: AgentEvent) -> Facts:
         await recorder.flush()
         return facts
 
-    return asyncio.run(hear())
+    return asyncio.run(receive())
 
 
 def call(summary: str = "ls", name: str = "Bash") -> ToolCall:
@@ -38,7 +38,7 @@ def call(summary: str = "ls", name: str = "Bash") -> ToolCall:
 
 
 def test_text_is_collected_until_the_next_tool_call() -> None:
-    facts = heard(Text(text="one"), Text(text="two"), call(), Unknown(line="three"))
+    facts = received(Text(text="one"), Text(text="two"), call(), Unknown(line="three"))
     assert facts == [
         AgentText(text="one\ntwo"),
         AgentTool(name="Bash", summary="ls"),
@@ -48,7 +48,7 @@ def test_text_is_collected_until_the_next_tool_call() -> None:
 
 def test_empty_text_and_other_events_make_no_facts() -> None:
     assert (
-        heard(
+        received(
             Text(text=" \n"), Unknown(line=""), SessionStarted(session="s"), ToolResult(id="1", is_error=True)
         )
         == []
@@ -56,14 +56,14 @@ def test_empty_text_and_other_events_make_no_facts() -> None:
 
 
 def test_a_million_lines_become_one_fact_of_limited_size() -> None:
-    (fact,) = heard(*(Text(text="x" * 99) for _ in range(10_000)))
+    (fact,) = received(*(Text(text="x" * 99) for _ in range(10_000)))
     assert isinstance(fact, AgentText)
     assert len(fact.text) < MAX_CHARACTERS + 100
     assert fact.text.endswith(f"… and {10_000 * 100 - 1 - MAX_CHARACTERS} more characters")
 
 
 def test_control_codes_and_line_ends_are_removed() -> None:
-    facts = heard(Text(text="\x1b[2Jgone\ud800"), call(summary="rm\n\x1b[1A" + "x" * 1000, name="Ba\nsh"))
+    facts = received(Text(text="\x1b[2Jgone\ud800"), call(summary="rm\n\x1b[1A" + "x" * 1000, name="Ba\nsh"))
     text, tool = facts
     assert text == AgentText(text="gone?")
     assert isinstance(tool, AgentTool)

@@ -56,12 +56,12 @@ def called() -> Iterator[set[str]]:
     """The files of all functions that are called, but in threads."""
     files: set[str] = set()
 
-    def heard(frame: FrameType, event: str, argument: object) -> None:
+    def received(frame: FrameType, event: str, argument: object) -> None:
         if event == "call":
             files.add(frame.f_code.co_filename)
 
     before = sys.getprofile()
-    sys.setprofile(heard)
+    sys.setprofile(received)
     yield files
     sys.setprofile(before)
 

@@ -73,13 +73,13 @@ def check_nothing_left(project: TemporaryProject) -> None:
 
 
 def test_listeners_and_journal_have_the_same_facts_in_order(make_project: MakeProject) -> None:
-    heard: list[Fact] = []
+    received: list[Fact] = []
     project = make_project(tasks=("1", "2"))
-    report = project.run(listeners=(heard.append,))
+    report = project.run(listeners=(received.append,))
     assert report.status == "completed"
-    assert [fact.n for fact in heard] == list(range(1, len(heard) + 1))
-    assert [fact.n for fact in project.facts(report.run)] == [fact.n for fact in heard]
-    kinds = [fact.body.kind for fact in heard if fact.task == "2"]
+    assert [fact.n for fact in received] == list(range(1, len(received) + 1))
+    assert [fact.n for fact in project.facts(report.run)] == [fact.n for fact in received]
+    kinds = [fact.body.kind for fact in received if fact.task == "2"]
     wanted = ["task_started", "attempt_started", "attempt_ended", "candidate_made", "gate_ended"]
     assert [kind for kind in kinds if kind in (*wanted, "task_finished")] == [*wanted, "task_finished"]
     check_nothing_left(project)
@@ -234,16 +234,16 @@ def test_a_question_waits_for_its_answer(make_project: MakeProject) -> None:
 
 
 def test_a_listener_that_raises_misses_its_fact_and_the_run_continues(make_project: MakeProject) -> None:
-    heard: list[int] = []
+    received: list[int] = []
 
     def broken(fact: Fact) -> None:
-        heard.append(fact.n)
+        received.append(fact.n)
         raise RuntimeError("a listener's bug")
 
     project = make_project()
     report = project.run(listeners=(broken,))
     assert report.status == "completed"
-    assert heard == [fact.n for fact in project.facts(report.run)]
+    assert received == [fact.n for fact in project.facts(report.run)]
 
 
 def test_after_three_attempts_a_task_has_failed_and_those_after_it_wait(make_project: MakeProject) -> None:

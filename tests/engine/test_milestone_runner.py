@@ -40,7 +40,7 @@ TWO = replace(ONE, items=(ITEM, replace(ITEM, id="2")), workers=2)
 
 
 class Run:
-    """A journal, and actions of which the attempts do what the test says and all else succeeds at once."""
+    """A journal, and actions: the attempts do what the test says, and everything else succeeds at once."""
 
     def __init__(self, work: Work, *, base: Exception | None = None, **attempts: "Attempt") -> None:
         self.work = work

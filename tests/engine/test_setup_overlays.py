@@ -137,7 +137,7 @@ def cannot_write(process: Process) -> int:
 @pytest.mark.parametrize(
     ("shows_layers", "reason"),
     [
-        (False, "does not tell where it stores the files of an image"),
+        (False, "does not report where it stores the files of an image"),
         (True, "a container cannot read or write an overlay here"),
     ],
     ids=["no layers", "the probe fails"],

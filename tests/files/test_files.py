@@ -208,7 +208,7 @@ def test_relative_to_an_open_folder(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """A kill at the very place where it is raised, as far as the files can tell."""
+    """A kill exactly where it is raised: the files look the same."""
 
 
 @pytest.mark.parametrize("place", ["fsync", "rename"])

@@ -56,19 +56,19 @@ async def test_blocks_run_in_order_in_one_container_and_continue_after_a_failure
 
 
 async def test_output_is_passed_on_while_a_block_runs(gates: Gates) -> None:
-    heard: list[bytes] = []
-    flag = gates.folder / "heard"
+    received: list[bytes] = []
+    flag = gates.folder / "received"
     flag.mkdir()
 
     def printed(data: bytes) -> None:
-        heard.append(data)
+        received.append(data)
         (flag / "first").touch()
 
     gates.when_printed = printed
     here = Bind(source=flag, target="/flag")
     block = "echo one; until test -e /flag/first; do sleep 0.1; done; echo two >&2"
     (result,) = await gates.run(block, timeout=60, mounts=(here,))
-    assert (result.evidence.verdict, b"".join(heard)) == ("pass", b"one\ntwo\n")
+    assert (result.evidence.verdict, b"".join(received)) == ("pass", b"one\ntwo\n")
 
 
 async def test_a_server_that_keeps_running_does_not_delay_the_gate(gates: Gates) -> None:
@@ -107,7 +107,7 @@ async def test_a_block_that_stops_its_timeout_is_killed_by_the_engine(
 
 
 async def test_a_removed_container_makes_the_gate_unavailable(gates: Gates) -> None:
-    async def take_away() -> None:
+    async def remove_container() -> None:
         await asyncio.sleep(1)
         await asyncio.to_thread(
             subprocess.run, ["docker", "rm", "-f", gates.spec.name], check=True, capture_output=True
@@ -117,7 +117,7 @@ async def test_a_removed_container_makes_the_gate_unavailable(gates: Gates) -> N
 
     def begun(command: CommandGate) -> None:
         if command.name == "verify-2":
-            tasks.append(asyncio.create_task(take_away()))
+            tasks.append(asyncio.create_task(remove_container()))
 
     gates.when_started = begun
     results = await gates.run("echo first", "sleep 300", "echo third")

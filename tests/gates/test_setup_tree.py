@@ -1,4 +1,4 @@
-"""What is the tree's and what is setup's, told apart by the program that runs inside."""
+"""The program that runs inside separates the files of the tree from those of setup."""
 
 import json
 from pathlib import Path

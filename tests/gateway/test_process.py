@@ -136,7 +136,7 @@ async def test_several_starters_get_one_gateway(state: Path, script: Scripted) -
     assert len(gateway_pids(state)) == 1
 
 
-async def test_starters_at_the_very_same_time(state: Path) -> None:
+async def test_starters_at_exactly_the_same_time(state: Path) -> None:
     async def one() -> None:
         async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()):
             await asyncio.sleep(0.5)
@@ -247,11 +247,11 @@ async def test_no_secret_is_left_anywhere(state: Path, monkeypatch: pytest.Monke
         assert await answers(folder) == 403
         assert seen.requests[0][2]["x-api-key"] == CANARY  # what the others are searched for was there
         (pid,) = gateway_pids(state)
-        told = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("environ", "cmdline")]
-        assert b"PATH=" in told[0] and b"orchestrator.gateway" in told[1]
+        given = [Path(f"/proc/{pid}/{name}").read_bytes() for name in ("environ", "cmdline")]
+        assert b"PATH=" in given[0] and b"orchestrator.gateway" in given[1]
         files = [path for top in (state, folder.parent) for path in top.rglob("*") if path.is_file()]
         assert state / "gateway.log" in files
-    found = told + [path.read_bytes() for path in files if path.exists()]
+    found = given + [path.read_bytes() for path in files if path.exists()]
     assert not any(secret.encode() in text for text in found for secret in (CANARY, TOKEN))
 
 

@@ -151,10 +151,10 @@ async def test_an_append_of_any_process_changes_the_data_version(journal: Journa
     assert journal.data_version() not in (before, then)
 
 
-async def following(facts: AsyncIterator[Fact], heard: list[str]) -> None:
+async def following(facts: AsyncIterator[Fact], received: list[str]) -> None:
     async for fact in facts:
         assert isinstance(fact.body, Notice)
-        heard.append(fact.body.text)
+        received.append(fact.body.text)
 
 
 async def until(happened: Callable[[], bool]) -> None:
@@ -166,12 +166,12 @@ async def until(happened: Callable[[], bool]) -> None:
 async def test_facts_of_all_processes_are_followed_in_order(path: Path) -> None:
     journal, other = Journal.open(path, SystemClock()), Journal.open(path, SystemClock())
     await journal.append("r", Notice(text="before"))
-    heard: list[str] = []
-    task = asyncio.create_task(following(journal.follow("r", 1), heard))
+    received: list[str] = []
+    task = asyncio.create_task(following(journal.follow("r", 1), received))
     for text in ("a", "b", "c"):
         await (journal if text == "b" else other).append("r", Notice(text=text))
         await other.append("another run", Notice(text="x"))
-    await until(lambda: heard == ["a", "b", "c"])
+    await until(lambda: received == ["a", "b", "c"])
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     journal.close()
@@ -181,10 +181,10 @@ async def test_facts_of_all_processes_are_followed_in_order(path: Path) -> None:
 async def test_a_reader_can_follow_too(journal: Journal, path: Path) -> None:
     reading = reader.JournalReader.open_existing(path, SystemClock())
     assert reading is not None
-    heard: list[str] = []
-    task = asyncio.create_task(following(reading.follow("r", 0), heard))
+    received: list[str] = []
+    task = asyncio.create_task(following(reading.follow("r", 0), received))
     await journal.append("r", Notice(text="a"))
-    await until(lambda: heard == ["a"])
+    await until(lambda: received == ["a"])
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     reading.close()
@@ -211,16 +211,16 @@ async def test_an_append_of_this_process_is_followed_at_once_that_of_another_aft
 ) -> None:
     clock = FakeClock()
     journal, other = Journal.open(path, clock), Journal.open(path, SystemClock())
-    heard: list[str] = []
-    task = asyncio.create_task(following(journal.follow("r", 0), heard))
+    received: list[str] = []
+    task = asyncio.create_task(following(journal.follow("r", 0), received))
     await asyncio.sleep(0.05)
     await journal.append("r", Notice(text="mine"))
-    await until(lambda: heard == ["mine"])
+    await until(lambda: received == ["mine"])
     await other.append("r", Notice(text="other"))
     await asyncio.sleep(0.05)
-    assert heard == ["mine"]  # the clock stands still
+    assert received == ["mine"]  # the clock stands still
     clock.advance(reader.POLL_SECONDS)
-    await until(lambda: heard == ["mine", "other"])
+    await until(lambda: received == ["mine", "other"])
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     journal.close()

@@ -76,10 +76,10 @@ def test_reading_an_old_journal_leaves_it_as_it_is(old: Path) -> None:
 
 
 def test_its_runs_are_what_they_were(old: Path) -> None:
-    told = json.loads((STORED / "version-1-status.json").read_text("utf-8"))
+    stored = json.loads((STORED / "version-1-status.json").read_text("utf-8"))
     with reading(old) as opened:
         state = fold(opened.state_facts(RUN))
-    assert [{**run, "cause": None, "unverified": 0} for run in told["runs"]] == [run_json(state, None)]
+    assert [{**run, "cause": None, "unverified": 0} for run in stored["runs"]] == [run_json(state, None)]
     assert state.evidence_given == 5  # e1 and e2 on the base, then one for each candidate
 
 
@@ -140,7 +140,7 @@ async def test_a_kind_that_only_a_newer_program_knows_is_an_error_with_a_next_st
             "INSERT INTO facts (run, n, at, kind, body) VALUES (?, ?, 't', 'moon_seen', '{}')",
             (RUN, run.state.last_n + 1),
         )
-    before = len(told_of(opened))
+    before = len(stored_facts(opened))
     for reads in (lambda: opened.facts(RUN), lambda: opened.state_facts(RUN)):
         with pytest.raises(EnvironmentInvalid, match="moon_seen") as caught:
             reads()
@@ -149,9 +149,9 @@ async def test_a_kind_that_only_a_newer_program_knows_is_an_error_with_a_next_st
         assert "newer orchestrator" in (caught.value.hint or "")
     with pytest.raises(EnvironmentInvalid, match="moon_seen"):
         await run.append(Notice(text="after it"))
-    assert len(told_of(opened)) == before
+    assert len(stored_facts(opened)) == before
     opened.close()
 
 
-def told_of(opened: Journal) -> list[object]:
+def stored_facts(opened: Journal) -> list[object]:
     return opened._connection.execute("SELECT n FROM facts WHERE run = ?", (RUN,)).fetchall()

@@ -40,7 +40,7 @@ def tracked(suffix: str = "") -> list[Path]:
 
 
 def documents() -> list[Path]:
-    """Markdown that people read; plans and recorded streams of the tests are none."""
+    """Markdown for readers; plans and recorded streams of the tests are none."""
     apart = tuple(ROOT / name for name in ("tests", "src", "examples"))
     return [path for path in tracked(".md") if not any(path.is_relative_to(folder) for folder in apart)]
 
@@ -71,7 +71,7 @@ def without_blocks(text: str) -> tuple[str, list[tuple[str, Block]]]:
 
 
 def commands(path: Path) -> list[Block]:
-    """What the reader is told to type; of a `console` block the lines after `$ `."""
+    """The commands that the page shows to the reader; of a `console` block the lines after `$ `."""
     _, blocks = without_blocks(path.read_text("utf-8"))
     found = []
     for info, block in blocks:
@@ -112,7 +112,7 @@ class Reader:
     environment: dict[str, str]
 
     def types(self, block: Block) -> str:
-        """Run a block to its end; what a clone is told to make runs in this clone, without making it."""
+        """Run a block to its end; commands for a fresh clone run in this clone."""
         in_clone = block.text.startswith("make ")
         done = subprocess.run(
             ["bash", "-eo", "pipefail", "-c", _DRY_MAKE + block.text],

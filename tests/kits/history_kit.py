@@ -1,4 +1,4 @@
-"""One user, one repository, and the real command in forked processes: what a history of theirs is made of.
+"""One user, one repository, and the real command in forked processes: the steps of that user's history.
 
 The command is not started as a new interpreter, which would be half of the time; a fork of this one calls its
 `main`, so that a signal, a directory or a lock of one command never reaches another.

@@ -1,4 +1,4 @@
-"""Writes plans in the styles people use, for reading back."""
+"""Writes plans in the styles that authors use, for reading back."""
 
 from dataclasses import dataclass
 

@@ -16,7 +16,7 @@ from orchestrator.containers.base import ContainerEngine
 
 @asynccontextmanager
 async def fake_engine() -> AsyncIterator[ContainerEngine]:
-    # What most commands do not need is not imported for them, as in the real one.
+    # Most commands do not need it, so they do not import it, as in the real one.
     from orchestrator.clock import SystemClock
     from orchestrator.testing.engine import FakeEngine
     from orchestrator.testing.sandbox import run_on_host

@@ -48,7 +48,7 @@ from orchestrator.supervision.decide import (
     CHARGED,
     MAX_INTERRUPTIONS,
     Action,
-    AskPerson,
+    AskUser,
     CheckBase,
     CheckEndToEnd,
     CompareFolder,
@@ -201,7 +201,7 @@ class World:
 
     async def carry_out(self, action: Action, state: RunState) -> None:
         self.actions.append(action)
-        assert len(self.actions) < 400 * len(self.work.items) + 400, "the run does not come to an end"
+        assert len(self.actions) < 400 * len(self.work.items) + 400, "the run does not end"
         _THROWER.set(_name(action))
         with self._in_its_lanes(action):
             await self._do(action)
@@ -244,7 +244,7 @@ class World:
                 await self._land(task, last)
             case FailTask(task=task):
                 await self.append(finished("failed", None, task))
-            case AskPerson(task=task, attempt=last):
+            case AskUser(task=task, attempt=last):
                 await self._journal.append(
                     lambda state, n: asked(question=f"q{len(state.questions) + 1}").body,
                     task=task,
@@ -262,7 +262,7 @@ class World:
 
     async def _attempt(self, action: StartAttempt) -> None:
         await self.append(attempt(action.number, action.task))
-        # Completed is as likely as all else together: runs get somewhere.
+        # Completed is as likely as everything else together: runs get somewhere.
         face = self.draw("ends", 2 * len(ENDS))
         status: AttemptStatus = ENDS[face] if face < len(ENDS) else "completed"
         await self.append(ended(status, action.number, action.task))

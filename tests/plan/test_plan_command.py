@@ -83,7 +83,7 @@ async def test_show_of_a_plan_with_errors_prints_all_of_it_and_ends_with_2(tmp_p
     assert [task["id"] for task in json.loads(done.stdout)["tasks"]] == ["1.1", "1.1"]
 
 
-async def test_show_for_people_makes_control_codes_harmless(tmp_path: Path) -> None:
+async def test_show_as_text_makes_control_codes_harmless(tmp_path: Path) -> None:
     (tmp_path / "plan.md").write_text(GOOD.replace("Write it", "Write \x1b[31mit\u202e"))
     done = await orchestrator("plan", "show", "plan.md", cwd=tmp_path)
     text = done.stdout.decode()

@@ -66,26 +66,28 @@ def other(path: Path, journal: Journal) -> Iterator[Journal]:
 
 
 @pytest.fixture
-def heard() -> list[Fact]:
+def received() -> list[Fact]:
     return []
 
 
 @pytest.fixture
-async def run(journal: Journal, heard: list[Fact]) -> RunJournal:
-    return await RunJournal.begin(journal, "r", STARTED, listeners=(heard.append,))
+async def run(journal: Journal, received: list[Fact]) -> RunJournal:
+    return await RunJournal.begin(journal, "r", STARTED, listeners=(received.append,))
 
 
-async def test_a_runs_first_facts_are_stored_and_heard_in_order(journal: Journal) -> None:
-    heard: list[Fact] = []
+async def test_a_runs_first_facts_are_stored_and_received_in_order(journal: Journal) -> None:
+    received: list[Fact] = []
     skipped = TaskFinished(status="skipped", reason="left out")
-    run = await RunJournal.begin(journal, "r", STARTED, [Notice(text="a")], {"2": skipped}, (heard.append,))
-    assert [fact.body for fact in heard] == [STARTED, Notice(text="a"), skipped]
-    assert journal.facts("r") == tuple(heard)
-    assert run.state == fold(heard)
+    run = await RunJournal.begin(
+        journal, "r", STARTED, [Notice(text="a")], {"2": skipped}, (received.append,)
+    )
+    assert [fact.body for fact in received] == [STARTED, Notice(text="a"), skipped]
+    assert journal.facts("r") == tuple(received)
+    assert run.state == fold(received)
 
 
-async def test_what_others_append_is_folded_and_heard_in_its_order(
-    run: RunJournal, journal: Journal, other: Journal, heard: list[Fact]
+async def test_what_others_append_is_folded_and_received_in_its_order(
+    run: RunJournal, journal: Journal, other: Journal, received: list[Fact]
 ) -> None:
     await run.append(QuestionAsked(question="q1", text="which?"), task="1", attempt=1)
     await other.append("r", QuestionAnswered(question="q1", by="ada", text="this"), task="1")
@@ -93,13 +95,13 @@ async def test_what_others_append_is_folded_and_heard_in_its_order(
     mine = await run.append(Notice(text="mine"))
     assert mine.n == 4
     assert not run.state.open_questions
-    assert [fact.n for fact in heard] == [1, 2, 3, 4]
-    assert tuple(heard) == journal.facts("r")
-    assert run.state == fold(heard)
+    assert [fact.n for fact in received] == [1, 2, 3, 4]
+    assert tuple(received) == journal.facts("r")
+    assert run.state == fold(received)
 
 
 async def test_a_refresh_folds_what_others_appended(
-    run: RunJournal, other: Journal, heard: list[Fact]
+    run: RunJournal, other: Journal, received: list[Fact]
 ) -> None:
     await run.refresh()
     assert run.state.last_n == 1
@@ -107,7 +109,7 @@ async def test_a_refresh_folds_what_others_appended(
     assert not run.state.cancel_requested
     await asyncio.gather(run.refresh(), run.refresh(), run.append(Notice(text="mine")), run.refresh())
     assert run.state.cancel_requested
-    assert [fact.n for fact in heard] == [1, 2, 3]
+    assert [fact.n for fact in received] == [1, 2, 3]
 
 
 async def test_a_change_is_a_fact_of_another_process(run: RunJournal, other: Journal) -> None:
@@ -172,12 +174,12 @@ async def test_without_names_nothing_is_stored(run: RunJournal) -> None:
     assert run.state.last_n == 1
 
 
-async def test_listeners_of_an_opened_run_hear_only_later_facts(run: RunJournal, journal: Journal) -> None:
+async def test_listeners_of_an_opened_run_receive_only_later_facts(run: RunJournal, journal: Journal) -> None:
     await run.append(AgentText(text="the last word"), task="1", attempt=1)
-    heard: list[Fact] = []
-    again = RunJournal.open(journal, "r", (heard.append,))
+    received: list[Fact] = []
+    again = RunJournal.open(journal, "r", (received.append,))
     fact = await again.append(Notice(text="new"))
-    assert heard == [fact]
+    assert received == [fact]
 
 
 async def test_a_fact_that_cannot_follow_is_not_stored(run: RunJournal, journal: Journal) -> None:
@@ -189,7 +191,7 @@ async def test_a_fact_that_cannot_follow_is_not_stored(run: RunJournal, journal:
 
 
 async def test_facts_of_one_transaction_are_stored_together(
-    run: RunJournal, journal: Journal, other: Journal, heard: list[Fact]
+    run: RunJournal, journal: Journal, other: Journal, received: list[Fact]
 ) -> None:
     await other.append("r", Notice(text="of another process"))
     seen: list[RunState] = []
@@ -201,13 +203,13 @@ async def test_facts_of_one_transaction_are_stored_together(
 
     await run.transact(write)
     assert (seen[0].last_n, seen[0].tasks["1"].parent) == (3, "p")
-    assert [fact.n for fact in heard] == [1, 2, 3, 4]
-    assert tuple(heard) == journal.facts("r")
-    assert run.state == fold(heard)
+    assert [fact.n for fact in received] == [1, 2, 3, 4]
+    assert tuple(received) == journal.facts("r")
+    assert run.state == fold(received)
 
 
 async def test_a_transaction_that_fails_halfway_stores_nothing(
-    run: RunJournal, journal: Journal, heard: list[Fact]
+    run: RunJournal, journal: Journal, received: list[Fact]
 ) -> None:
     def write(transaction: RunTransaction) -> None:
         transaction.append(Notice(text="the first"))
@@ -215,33 +217,33 @@ async def test_a_transaction_that_fails_halfway_stores_nothing(
 
     with pytest.raises(ValueError, match="cannot follow"):
         await run.transact(write)
-    assert len(journal.facts("r")) == len(heard) == run.state.last_n == 1
+    assert len(journal.facts("r")) == len(received) == run.state.last_n == 1
 
 
 async def test_appends_at_the_same_time_keep_their_order(
-    run: RunJournal, other: Journal, heard: list[Fact]
+    run: RunJournal, other: Journal, received: list[Fact]
 ) -> None:
     foreign = [other.append("r", Notice(text=f"foreign {number}")) for number in range(20)]
     mine = [run.append(Notice(text=f"mine {number}")) for number in range(20)]
     facts = await asyncio.gather(*(one for pair in zip(mine, foreign, strict=True) for one in pair))
     await run.append(Notice(text="last"))
-    assert [fact.n for fact in heard] == list(range(1, 43))
+    assert [fact.n for fact in received] == list(range(1, 43))
     own = [fact.n for fact in facts if isinstance(fact.body, Notice) and fact.body.text.startswith("mine")]
     assert own == sorted(own)
 
 
-async def test_a_listener_that_fails_is_logged_and_the_others_hear_everything(
+async def test_a_listener_that_fails_is_logged_and_the_others_receive_everything(
     journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard: list[Fact] = []
+    received: list[Fact] = []
 
     def fails(fact: Fact) -> None:
         raise LookupError("mine")
 
     with caplog.at_level(logging.ERROR):
-        run = await RunJournal.begin(journal, "r", STARTED, listeners=(fails, heard.append))
+        run = await RunJournal.begin(journal, "r", STARTED, listeners=(fails, received.append))
         await run.append(Notice(text="a"))
-    assert [fact.n for fact in heard] == [1, 2] and run.state.last_n == 2
+    assert [fact.n for fact in received] == [1, 2] and run.state.last_n == 2
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["listener_failed"] * 2
 
 
@@ -268,7 +270,7 @@ async def test_the_loop_continues_while_another_process_holds_the_journal(
 
 
 async def test_an_append_that_is_cancelled_is_stored_and_folded_nevertheless(
-    run: RunJournal, journal: Journal, heard: list[Fact], path: Path
+    run: RunJournal, journal: Journal, received: list[Fact], path: Path
 ) -> None:
     holding = asyncio.create_task(held(path, 0.3))
     await asyncio.sleep(0.05)
@@ -281,12 +283,12 @@ async def test_an_append_that_is_cancelled_is_stored_and_folded_nevertheless(
         await appending
     await holding
     assert run.state.tasks["1"].last is not None
-    assert [fact.n for fact in heard] == [1, 2]
-    assert tuple(heard) == journal.facts("r")
+    assert [fact.n for fact in received] == [1, 2]
+    assert tuple(received) == journal.facts("r")
 
 
 async def test_cancelled_at_every_turn_of_the_loop_state_and_journal_agree(
-    run: RunJournal, journal: Journal, heard: list[Fact]
+    run: RunJournal, journal: Journal, received: list[Fact]
 ) -> None:
     for turns in range(12):
         appending = asyncio.create_task(run.append(Notice(text=str(turns))))
@@ -294,8 +296,8 @@ async def test_cancelled_at_every_turn_of_the_loop_state_and_journal_agree(
             await asyncio.sleep(0)
         appending.cancel()
         await asyncio.gather(appending, return_exceptions=True)
-        assert tuple(heard) == journal.facts("r")
-        assert run.state.last_n == len(heard)
+        assert tuple(received) == journal.facts("r")
+        assert run.state.last_n == len(received)
 
 
 async def test_an_append_that_is_cancelled_and_cannot_be_stored_raises_cancelled(

@@ -52,7 +52,7 @@ def two_tasks(new_module_scene: MakeScene) -> tuple[Scene, Done]:
 def test_a_changed_lock_file_is_set_up_again_for_its_gates(two_tasks: tuple[Scene, Done]) -> None:
     _, done = two_tasks
     assert done.exit_code == 0, done
-    # What the candidate's own files had a part in is for its gates alone.
+    # The candidate's own files can influence this image, so only its own gates use it.
     expected = [(None, None), ("1", 1), ("2", 1)]
     assert [(each["task"], each["attempt"]) for each in done.of("setup_started")] == expected
     assert {verdict for _, _, verdict in verdicts(done)} == {"pass"}
@@ -142,7 +142,7 @@ def test_a_setup_that_changes_tracked_files_is_reported_and_gates_have_them_as_t
     assert "changed tracked files" in done.out and "requirements.txt" in done.out
 
 
-def test_a_link_where_setup_has_a_folder_stays_and_is_told(scene: Scene) -> None:
+def test_a_link_where_setup_has_a_folder_stays_and_is_reported(scene: Scene) -> None:
     start(scene, "test -L deps; echo x > made.txt; report completed", task("1", "test -s deps/installed"))
     elsewhere = scene.area / "elsewhere"
     elsewhere.mkdir()
@@ -167,7 +167,7 @@ def test_a_candidate_that_tracks_what_setup_made_does_not_land(scene: Scene) -> 
     assert scene.git("rev-parse", "work") == done.events[0]["base"]
 
 
-def test_a_refused_candidates_work_never_passes_for_the_persons(scene: Scene) -> None:
+def test_a_refused_candidates_work_is_never_taken_for_the_users(scene: Scene) -> None:
     agent = """
     test "$ORCHESTRATOR_ATTEMPT" = 2 || { mkdir vendor; echo x > vendor/check; echo x > other.txt; }
     echo "$ORCHESTRATOR_ATTEMPT" > made.txt

@@ -142,7 +142,7 @@ def test_the_prompt_leaves_out_an_open_question() -> None:
 
 ENDS = {
     "timed out": (history(ended("timed_out", reason="it took longer")), "it took longer"),
-    "interrupted": (history(ended("interrupted", reason="taken away")), "taken away"),
+    "interrupted": (history(ended("interrupted", reason="removed")), "removed"),
     "says failed": (history(ended("failed", reason="too hard"), candidate(), gate("pass")), "too hard"),
     "folder refused": (history(ended("completed"), refused()), "mode 000: secret"),
     "nothing changed": (history(ended("completed"), candidate(changed=False), gate("pass")), "Nothing"),

@@ -17,7 +17,7 @@ PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")
 
 @pytest.fixture
 async def name() -> AsyncIterator[str]:
-    """A name for an image, which is taken away again afterwards."""
+    """A name for an image, which is removed afterwards."""
     name = f"ktrdr-test-{uuid.uuid4().hex[:8]}:latest"
     yield name
     await run(["docker", "image", "rm", name], timeout=60)

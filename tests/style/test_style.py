@@ -29,7 +29,7 @@ TIME = frozenset(
     | {"datetime.datetime.utcnow", "datetime.date.today"}
 )
 """Time comes from a Clock, so that a test can be at any time and waits for nothing."""
-MAY_TELL_TIME = {
+MAY_READ_TIME = {
     "clock.py": "the clock of this machine",
     "journal/journal.py": "another process holds the lock, and it runs in real time",
     "project/locks.py": "another process holds the lock, and it runs in real time",
@@ -101,5 +101,5 @@ def test_only_the_command_line_looks_up_the_environment_and_the_current_folder()
 
 def test_time_comes_from_a_clock() -> None:
     found = modules_that_use(TIME)
-    assert not found - MAY_TELL_TIME.keys()
-    assert MAY_TELL_TIME.keys() <= found, "an exception that nothing needs"
+    assert not found - MAY_READ_TIME.keys()
+    assert MAY_READ_TIME.keys() <= found, "an exception that nothing needs"

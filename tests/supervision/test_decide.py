@@ -37,7 +37,7 @@ from orchestrator.supervision.decide import (
     CHARGED,
     MAX_INTERRUPTIONS,
     Action,
-    AskPerson,
+    AskUser,
     CheckBase,
     CheckEndToEnd,
     CompareFolder,
@@ -91,7 +91,7 @@ def said_of(action: Action) -> str:
             return f"candidate of {action.task}/{action.attempt.number}" + (
                 " by hand" if action.by_hand else ""
             )
-        case RecoverAttempt() | CompareFolder() | RunGates() | Land() | AskPerson():
+        case RecoverAttempt() | CompareFolder() | RunGates() | Land() | AskUser():
             return f"{type(action).__name__} {action.task}/{action.attempt.number}"
         case StartTask() | FailTask():
             return f"{type(action).__name__} {action.task}"
@@ -263,7 +263,7 @@ FIRST_TIME = {
     ),
     "three failed": ((*READY, *THREE_FAILED), WORK, "FailTask 1"),
     "a failed task": ((*READY, *THREE_FAILED, finished("failed", None)), WORK, "end failed"),
-    "it needs the user": ((*READY, *ASKING), WORK, "AskPerson 1/1"),
+    "it needs the user": ((*READY, *ASKING), WORK, "AskUser 1/1"),
     "it has asked": ((*READY, *ASKING, asked()), WORK, "end waiting"),
     "it is answered": ((*READY, *ASKING, asked(), answered()), WORK, "attempt 1/2 after 1"),
     "killed while landing": ((*READY, *passing(), landing()), WORK, "Land 1/1"),
@@ -612,7 +612,7 @@ TWO_WORKERS = {
         {"1"},
         "RunGates 2/1",
     ),
-    "one of a killed owner is, before all else": (
+    "one of a killed owner is, before everything else": (
         (*BOTH_STARTED, attempt(), *at("2", *done()), resumed()),
         INDEPENDENT,
         set(),

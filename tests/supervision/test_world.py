@@ -1,4 +1,4 @@
-"""Whatever agents, gates, people and kills do, policy and runner keep their promises."""
+"""Whatever agents, gates, users and kills do, policy and runner keep their promises."""
 
 from typing import get_args
 

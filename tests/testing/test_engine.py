@@ -56,11 +56,11 @@ def test_two_silent_hours_take_no_time(tmp_path: Path) -> None:
         await engine.start(container)
         lines: list[tuple[float, bytes]] = []
 
-        async def heard(line: bytes) -> None:
+        async def received(line: bytes) -> None:
             lines.append((clock.monotonic(), line))
 
         followed = await follow(
-            engine, clock, container, tmp_path / "log", on_stdout_line=heard, limit_bytes=1000
+            engine, clock, container, tmp_path / "log", on_stdout_line=received, limit_bytes=1000
         )
         assert isinstance(followed, Followed)
         assert followed.state.exit_code == 3

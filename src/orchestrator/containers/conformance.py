@@ -310,7 +310,7 @@ async def images_and_removal(probe: Probe) -> None:
     _expect(await probe.engine.image(name) is None, "it is still there")
 
 
-@_case("a folder of a container's files is told from a file, a link and nothing, before it is started")
+@_case("a folder of a container's files differs from a file, a link and nothing, before it is started")
 async def folders_and_links(probe: Probe) -> None:
     container = await probe.engine.create(_spec(probe, "true"))
     try:
@@ -324,7 +324,7 @@ async def folders_and_links(probe: Probe) -> None:
 
 @_case("an overlay shows a folder of an image, keeps what is written apart, and goes with its container")
 async def overlays(probe: Probe) -> None:
-    """An engine that does not tell the folder of an image promises nothing."""
+    """An engine that does not report the folder of an image promises nothing."""
     async with AsyncExitStack() as stack:
         filled = await _create(probe, stack, _spec(probe, "true"))
         files = {"made": None, "made/deep": None, "made/deep/file": "one\n", "made/other": "two\n"}

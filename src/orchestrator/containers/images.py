@@ -33,8 +33,8 @@ def build_script() -> Path:
 async def build_image(*, name: str, base: str | None, on_line: Callable[[str], None]) -> str:
     """Build the agent image, tag it `name`, and give its id (sha256:…).
 
-    `base` is the image it starts from; None is the recipe's own. `on_line` gets every line of output as it
-    comes. Raises EnvironmentInvalid without an engine and CodingAgentError, in Docker's words, when the
+    `base` is the image it starts from; None is the recipe's own. `on_line` gets every line of output at
+    once. Raises EnvironmentInvalid without an engine and CodingAgentError, in Docker's words, when the
     build fails.
     """
     argv = ["bash", str(build_script()), name, *([] if base is None else [base])]

@@ -26,7 +26,7 @@ _ABSENT = "_"
 
 
 def component(identifier: str) -> str:
-    """An id in a name: letters, digits and inner dots as they are, all else escaped; at most 80 long."""
+    """An id in a name: letters, digits and inner dots unchanged, everything else escaped; at most 80 long."""
     return _shorten(_escape(identifier, _PLAIN), identifier)
 
 

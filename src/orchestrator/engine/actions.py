@@ -24,7 +24,7 @@ from orchestrator.run.prompts import PromptParts
 from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision.decide import (
     Action,
-    AskPerson,
+    AskUser,
     CheckBase,
     CheckEndToEnd,
     CompareFolder,
@@ -90,7 +90,7 @@ class RunActions:
                 await land(records, terms, workspace, state, self._items[task], attempt)
             case FailTask(task=task, reason=reason):
                 await self._append(TaskFinished(status="failed", reason=reason), task=task)
-            case AskPerson(task=task, attempt=attempt):
+            case AskUser(task=task, attempt=attempt):
                 await self._ask(task, attempt)
             case CheckEndToEnd():
                 await commit_user_edits(records, terms, workspace, None, None)

@@ -35,7 +35,7 @@ async def clear_oddities(
 async def save_tree(records: RunRecords, workspace: Workspace, task: str, attempt: AttemptState) -> None:
     """Save the present folder as a commit in our repository.
 
-    The commit keeps the agent's work. It is also the only way to tell that work from the user's later:
+    The commit keeps the agent's work. It is also the only way to distinguish that work from the user's later:
     whatever differs from it then is the user's (see `edits`). So it is made before the user gets their prompt
     back.
     """

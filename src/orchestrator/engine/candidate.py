@@ -56,7 +56,7 @@ async def make_candidate(
         findings = [Finding(rule="tree_refused", path=None, text=str(error))]
     if findings:
         # A refused candidate is not what the folder held when the attempt ended. That tree is needed later:
-        # only by comparing with it can the attempt's changes be told from the user's.
+        # only a comparison with it separates the attempt's changes from the user's.
         await save_tree(records, workspace, item.id, attempt)
         fact = CandidateRefused(reason=word_finding(findings[0]))
     await records.journal.append(fact, task=item.id, attempt=attempt.number)

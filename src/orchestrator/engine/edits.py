@@ -1,10 +1,10 @@
-"""Tell the user's changes from an attempt's, and commit them as the user's or name them in the task's commit.
+"""Separate the user's changes from an attempt's: commit them, or name them in the task's commit.
 
 The user may edit files at any time, in the folder in which attempts work. Nothing in a file says who wrote
 it. So trees are compared: the folder was saved as a commit when the attempt ended, and whatever differs from
 that commit now was changed by the user. A changed file that is not committed yet is then one of three cases:
 
-- The attempt had not touched it. The change is the user's alone and becomes a commit of theirs on the branch.
+- The attempt had not touched it. The change is the user's alone and becomes the user's commit on the branch.
 - The attempt had touched it too. The two parts of the change cannot be separated. The whole becomes part of
   the task's commit, whose message names the file, and the folder is saved first. The same holds for the new
   name of a file that the attempt had touched and the user renamed, and for a file where the attempt had
@@ -61,7 +61,7 @@ async def commit_user_edits(
 ) -> Edits:
     """Compare the folder with the tree that the last attempt left, or with the branch when there was none.
 
-    What is the user's alone is committed; all else is left to the task's commit. Without a task the
+    What is the user's alone is committed; the rest is left to the task's commit. Without a task the
     end-to-end scenario comes next. Raises WorkspaceError when the branch is not checked out or has moved
     meanwhile.
     """
@@ -130,7 +130,7 @@ async def refuse_work_of_other_tasks(
 async def _split_edits(
     terms: RunTerms, workspace: Workspace, previous: AttemptState | None, head: str, now: str
 ) -> _SplitEdits | None:
-    """None when the tree that the attempt left was not saved, so that nothing can be told apart."""
+    """None when the tree that the attempt left was not saved: then its changes look like the user's."""
     uncommitted = await _changed_paths(terms, workspace, head, now)
     if previous is None:
         return _SplitEdits(edited=uncommitted, own=uncommitted, mixed=frozenset())
@@ -189,7 +189,7 @@ async def _set_staged_aside(
 ) -> None:
     """Make the index that of the branch, and save what the user had staged.
 
-    A landing replaces the index, so something staged would be lost there. The user is told where the saved
+    A landing replaces the index, so something staged would be lost there. A notice says where the saved
     content is if the folder does not hold it any more.
     """
     kept = await workspace.user.set_staged_aside(

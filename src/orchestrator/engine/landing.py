@@ -22,7 +22,7 @@ async def land(
     item: WorkItem,
     attempt: AttemptState,
 ) -> None:
-    """Deliver the very commit that passed, and finish the task; a refusal is recorded and moves nothing.
+    """Deliver exactly the commit that passed, and finish the task; a refusal is recorded and moves nothing.
 
     `landing_started` comes before the delivery. If the orchestrator is killed after it, the branch may or may
     not have moved, and the same action runs again on resume: it delivers what is missing.

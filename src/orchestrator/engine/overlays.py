@@ -2,7 +2,7 @@
 
 A mount needs something to be mounted on. If that is missing, the container engine makes it, as root, in the
 user's folder. So a missing folder is made here first, as the folder's owner, is remembered on disk, and is
-removed after the attempt unless something is in it. What is remembered survives a kill: the next process that
+removed after the attempt unless something is in it. The list survives a kill: the next process that
 ends the attempt removes the folders.
 
 The paths come from setup and from the configuration, but an agent has worked in the folder since. It may have
@@ -94,7 +94,7 @@ def mask_mounts(folder: Path, paths: Iterable[str], folders: AttemptFolders) -> 
 
 
 def _find_kind(folder: Path, path: str) -> str | None:
-    """`file`, `folder`, or `other`: a link, also on the way, a pipe and the like. None when it is missing."""
+    """`file`, `folder`, or `other`: a link (also on the way), or a pipe. None when it is missing."""
     try:
         with parent_of(folder, path) as (parent, name):
             mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode

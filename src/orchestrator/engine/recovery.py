@@ -19,7 +19,7 @@ async def remove_leftovers(services: Services, records: RunRecords, state: RunSt
     """Remove this run's containers.
 
     The container of an attempt without an end in the journal is only killed: the engine still has output that
-    the transcript may lack, and the last words of an agent decide what the attempt came to. It is removed
+    the transcript may lack, and the last words of an agent decide how the attempt ended. It is removed
     once its end is recorded.
     """
     open_attempts = {(task, str(attempt.number)) for task, attempt in _list_open_attempts(state)}

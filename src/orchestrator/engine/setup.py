@@ -126,7 +126,7 @@ async def cover_with_setup(
 async def set_up_base(services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace) -> None:
     """Make sure that the base's setup image exists before an agent costs anything. Raises SetupFailed.
 
-    A reused image is recorded too, and the user is told about folders that agents will not see.
+    A reused image is recorded too, and a notice lists folders that agents will not see.
     """
     base = records.start.base
     plan = _plan_setup(terms, workspace, await history.files(workspace.store, base))

@@ -84,7 +84,7 @@ async def make_overlays(engine: ContainerEngine, request: OverlayRequest) -> Set
         return SetupOverlays(copied=paths, reason=support.reason_against)
     image = await engine.image(request.holder.image)
     if image is None or image.layer_folder is None:
-        support.reason_against = "the container engine does not tell where it stores the files of an image"
+        support.reason_against = "the container engine does not report where it stores the files of an image"
         return SetupOverlays(copied=paths, reason=support.reason_against)
     await engine.remove(request.holder.name)  # a killed start may have left one
     holder = await engine.create(request.holder)

@@ -46,6 +46,8 @@ def word_finding(finding: Finding) -> str:
         case "setup_fails":
             return plain(f"its dependencies cannot be installed: {finding.text}")
         case "setup_makes_it":
-            return plain(f"{finding.path} is tracked, and setup makes it: no check could tell the two apart")
+            return plain(
+                f"{finding.path} is tracked, and setup makes it too: a check would test either of them"
+            )
         case _ as never:
             assert_never(never)

@@ -64,7 +64,7 @@ class JournalReader:
         return facts_by(self._connection, "of_run", run=run, after=after)
 
     def state_facts(self, run: str) -> tuple[Fact, ...]:
-        """The facts from which a state is folded: without agent output, except for the very last fact."""
+        """The facts from which a state is folded: without agent output, except for the last fact."""
         return facts_by(self._connection, "of_run_without_agent_output", run=run)
 
     async def follow(self, run: str, after: int) -> AsyncGenerator[Fact, None]:

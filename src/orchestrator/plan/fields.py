@@ -1,4 +1,4 @@
-"""The labelled parts of a section: `**Label:** value`, in the forms people write them."""
+"""The labelled parts of a section: `**Label:** value`, in the forms that authors use."""
 
 import re
 from collections.abc import Iterable

@@ -78,7 +78,7 @@ class RunJournal:
 
     @classmethod
     def open(cls, journal: Journal, run: str, listeners: tuple[Listener, ...] = ()) -> "RunJournal":
-        """The run after the facts stored so far; listeners hear only later ones."""
+        """The run after the facts stored so far; listeners receive only later ones."""
         return cls(journal, fold(journal.state_facts(run)), listeners)
 
     async def refresh(self) -> None:

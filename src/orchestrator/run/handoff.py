@@ -1,4 +1,4 @@
-"""The hand-off document: one section for each finished task, for the next agent and for people.
+"""The hand-off document: one section for each finished task, for the next agent and the user.
 
 Each section is enclosed in two comment lines with the task's id, so that it can be found and replaced. The
 text in between is written by agents. A line in it that looks like such a comment could end the section early

@@ -43,7 +43,7 @@ def prompt(parts: PromptParts, texts: Mapping[str, str]) -> str:
         handoff_path=parts.handoff_path,
         base_notes=_base_notes(parts.base),
         handoff=_chapter("What earlier tasks left for you", parts.handoff),
-        guidance=_chapter("Guidance from the person who started the run", parts.guidance or ""),
+        guidance=_chapter("Guidance from the user who started the run", parts.guidance or ""),
         answers=_answers(parts.questions),
         evidence=_evidence(parts.task, parts.previous),
         reporting=reporting.strip(),
@@ -88,7 +88,7 @@ def _evidence(task: Task, previous: AttemptState | None) -> str:
     ):
         notes.append(_nothing_changed(task))
     notes += [_failed_gate(gate) for gate in previous.failed_gates]
-    return _chapter("What your last attempt came to", "\n\n".join(notes))
+    return _chapter("How your last attempt ended", "\n\n".join(notes))
 
 
 def _nothing_changed(task: Task) -> str:

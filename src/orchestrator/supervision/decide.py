@@ -171,7 +171,7 @@ class Land(_OfAttempt, frozen=True):
     """Move the branch to the candidate, or find out whether an interrupted landing has."""
 
 
-class AskPerson(_OfAttempt, frozen=True):
+class AskUser(_OfAttempt, frozen=True):
     """Record the agent's question, which ends the run until it is answered."""
 
 
@@ -190,7 +190,7 @@ Action = (
     | RunGates
     | Land
     | FailTask
-    | AskPerson
+    | AskUser
     | CheckEndToEnd
 )
 
@@ -211,7 +211,7 @@ def lanes_of(action: Action) -> frozenset[Lane]:
             return frozenset({BRANCH})
         case StartTask(task=task) | RecoverAttempt(task=task) | CompareFolder(task=task) | Land(task=task):
             return frozenset({task, BRANCH})
-        case StartAttempt() | MakeCandidate() | RunGates() | FailTask() | AskPerson():
+        case StartAttempt() | MakeCandidate() | RunGates() | FailTask() | AskUser():
             return frozenset({action.task})
         case _ as never:
             assert_never(never)
@@ -382,7 +382,7 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
                 status="parked", reason=f"task {item.id}: {end.reason}", until=end.until, cause=end.cause
             )
         case Doubtful(attempt=attempt):
-            return AskPerson(task=item.id, attempt=attempt)
+            return AskUser(task=item.id, attempt=attempt)
         case Asked(question=question):
             return EndRun(
                 status="waiting", reason=f"task {item.id} asks: {question.asked.text}", cause="question"

@@ -63,7 +63,7 @@ async def export_to_user_repository(user: UserRepository, commit: str, *, run: s
 
 
 async def send_objects(user: UserRepository, commit: str, base: str) -> None:
-    """Copy the objects that `commit` has over `base` into the user's object store, as its owner.
+    """Copy the objects that `commit` has and `base` has not into the user's object store, as its owner.
 
     The receiving git must not run in the user's repository: their configuration may include a file of the
     code folder, an agent may have written that file, and a setting in it can name a program. So an empty

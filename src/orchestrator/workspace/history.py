@@ -50,7 +50,7 @@ async def is_ancestor(store: Store, commit: str, of: str) -> bool:
 
 
 async def commits_between(store: Store, base: str, tip: str) -> tuple[str, ...]:
-    """Commits that `tip` has over `base`, newest first."""
+    """Commits that `tip` has and `base` has not, newest first."""
     return tuple((await store.git.text("rev-list", tip, f"^{base}", "--")).split())
 
 
@@ -115,7 +115,7 @@ class Change(NamedTuple):
 
 
 async def last_change(store: Store, *, tip: str, base: str, path: str) -> Change | None:
-    """The newest commit that `tip` has over `base` and that changed the path; None when there is none."""
+    """The newest commit that `tip` has and `base` has not and that changed the path; None when there is none."""
     literal = replace(store.git, env={**store.git.env, "GIT_LITERAL_PATHSPECS": "1"})
     listing = await literal.run(
         "log", "-1", "--format=%H%n%B", tip, f"^{base}", "--", path, timeout=TREE_SECONDS
@@ -127,7 +127,7 @@ async def last_change(store: Store, *, tip: str, base: str, path: str) -> Change
 async def find_landed(
     store: Store, *, tip: str, base: str, run: str, besides: frozenset[str] = frozenset()
 ) -> dict[str, str]:
-    """Commits of a run that `tip` has over `base`, by task id, from their trailers; without `besides`.
+    """Commits of a run that `tip` has and `base` has not, by task id, from their trailers; without `besides`.
 
     A commit that the user has rewritten or squashed counts too, as long as its message keeps the trailers.
     """

@@ -130,7 +130,7 @@ class Store:
         return commit
 
     async def keep(self, commit: str, ref: str, *, base: str) -> None:
-        """Keep a commit under a ref, with every object that it has over `base`, which must be pinned.
+        """Keep a commit under a ref, with every object that `base`, which must be pinned, does not have.
 
         Git does not write an object that it finds in a borrowed store. Such an object may belong to no ref of
         the user's, for example to a commit that they amended, and their `git gc` may delete it tomorrow; then
@@ -141,7 +141,7 @@ class Store:
         await self.git.run("update-ref", ref, commit)
 
     async def pack(self, commit: str, base: str) -> Path:
-        """Store the objects that `commit` has over `base` as a pack, and return its path."""
+        """Store the objects that `commit` has and `base` has not as a pack, and return its path."""
         packs = self.git_dir / "objects" / "pack" / "pack"
         wanted = f"{commit}\n^{base}\n".encode()
         name = await self.git.text(

@@ -10,7 +10,7 @@ An agent may have left anything there, and the orchestrator works on the host, a
   the way is an error. Checking first and opening the joined path later would not do: what still runs in the
   container can swap a folder for a link in between.
 - A repository inside the repository would be committed as a link to a commit, without its files: the agent's
-  work would be lost. It is moved away as a whole, and the user is told where.
+  work would be lost. It is moved away as a whole, and a notice says where.
 
 Paths are relative to the folder, with `/`, as git prints them; bytes that are not UTF-8 are surrogates.
 """
