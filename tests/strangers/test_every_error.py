@@ -114,7 +114,7 @@ GOLDEN: dict[type[errors.OrchestratorError], tuple[Callable[[Scene], Done], int,
         held_journal,
         4,
         r"error: the journal cannot be written: database is locked\n"
-        r"Another program is using it\. When that has ended: orchestrator resume\n",
+        r"Another program has locked it\. Close that program, then: orchestrator resume\n",
     ),
 }  # fmt: skip
 

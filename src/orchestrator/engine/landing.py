@@ -55,6 +55,7 @@ async def land(
         attempt=attempt.number,
     )
     if not terms.settings.handoff.commit:
+        # After the fact: a task that did not land must not appear in the next agent's hand-off.
         handoff = attempt_folders(records, item.id, attempt.number).handoff
         await asyncio.to_thread(shutil.copyfile, handoff, records.folder.handoff)
 

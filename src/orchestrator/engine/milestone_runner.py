@@ -85,7 +85,8 @@ class MilestoneRunner:
         with StopSignals(self._news.set) as stop:
             with in_background(self._listen(stop)):
                 end = await stop.when_cancelled(BY_CALLER, self._until_ended(stop))
-            # A signal must not cut the run short before its end is stored.
+            # Signals are still caught here: the default handler would end the process before the end of the
+            # run is stored, and the next command would take the run for one whose owner was killed.
             await stop.when_cancelled(BY_CALLER, self._store_end(end.fact))
         if end.error is not None and end.fact.exit_code == BUG:
             raise end.error

@@ -50,7 +50,7 @@ def make_mount_points(
 
 
 def find_blocked(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
-    """Those of these folders (each ends with `/`) whose place is taken by a link or a file."""
+    """The paths of folders (each ends with `/`) at which the code folder has a link or a file instead."""
     return tuple(path for path in paths if _find_kind(folder, path.rstrip("/")) not in (None, "folder"))
 
 

@@ -25,6 +25,7 @@ async def remove_leftovers(services: Services, records: RunRecords, state: RunSt
     open_attempts = {(task, str(attempt.number)) for task, attempt in _list_open_attempts(state)}
     for container in await services.engine.list({LABEL_STATE: records.state_id, LABEL_RUN: records.run}):
         about = container.labels
+        # The labels were set by us when the container was created; no process inside can change them.
         is_open = (about.get(LABEL_TASK, ""), about.get(LABEL_ATTEMPT, "")) in open_attempts
         if about[LABEL_KIND] == "attempt" and is_open:
             await kill(services.engine, container.id)

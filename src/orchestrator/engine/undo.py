@@ -28,6 +28,8 @@ async def carry_out_undo(
     """
     start = journal.state.start
     await export_to_user_repository(workspace.user, undo.saved, run=journal.state.run, base=start.base)
+    # Not `undone` until everything has moved: a kill in between leaves `undo_started` as the last word, and
+    # the next command repeats the whole undo.
     await undo_to(
         workspace.user,
         undo.target,

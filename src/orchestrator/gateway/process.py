@@ -122,6 +122,7 @@ class _Gateway:
     async def listen(self) -> AsyncIterator["_Gateway"]:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._stopped.set)
         path = self._folder / "control.sock"
+        # A gateway that was killed leaves its socket. It cannot be a living one's: we hold the lock.
         path.unlink(missing_ok=True)
         self._control = await asyncio.start_unix_server(self._converse, path, limit=wire.LINE_BYTES)
         path.chmod(0o600)
@@ -217,6 +218,8 @@ class _Gateway:
         serving = Serving(key=request.key, token_hash=token_hash, model=_load_model(request.model))
         folder = attempt_folder(self._folder, request.key)
         endpoint = self._endpoints.get(request.key)
+        # A client that has reconnected opens its attempts again. A container has this socket mounted and
+        # would not see another one, so the socket stays, and only token and model are replaced.
         if endpoint is not None and (folder / SOCKET_NAME).exists():
             endpoint.serving = serving
             return folder

@@ -163,6 +163,8 @@ class Journal(JournalReader):
                 report(doing.result())
 
         doing = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        # A callback, and not a line after the wait: the result is reported even if this task is cancelled,
+        # and results are reported in the order of the transactions, which is the order of the facts.
         doing.add_done_callback(done)
         cancelled: asyncio.CancelledError | None = None
         while not doing.done():
@@ -188,6 +190,8 @@ class Journal(JournalReader):
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
+        # IMMEDIATE takes the write lock at once. Otherwise another process could write after our first read,
+        # and SQLite would refuse our write, because it rests on what is no longer so.
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")

@@ -74,6 +74,8 @@ class JournalReader:
         """
         while True:
             with sqlite_errors("read"):
+                # The version is read first: a fact that is stored between the two reads is found now, and the
+                # changed version leads to one more read. In the other order it would be missed.
                 version, facts = self.data_version(), self.facts(run, after=after)
             for fact in facts:
                 after = fact.n
@@ -134,7 +136,9 @@ def sqlite_errors(done: str) -> Iterator[None]:
         # An error that the sqlite3 module raises by itself has no name.
         name = getattr(error, "sqlite_errorname", "")
         held = name.startswith("SQLITE_BUSY")
-        hint = "Another program is using it. When that has ended: orchestrator resume" if held else FREE_SPACE
+        hint = "Another program has locked it. Close that program, then: orchestrator resume"
+        if not held:
+            hint = FREE_SPACE
         storage = StorageError(f"the journal cannot be {done}: {error}", hint=hint)
         storage.fault = "disk_full" if name == "SQLITE_FULL" else "journal_unwritable"
         raise storage from error

@@ -40,6 +40,8 @@ class FolderLock:
 
         `holder_file` is in the state folder; a holder with another state folder is named by its process only.
         """
+        # The lock is on the git directory itself. An agent could delete a lock file in the code folder, and a
+        # run with another state folder would not see one in ours.
         descriptor = open_folder(git_dir)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,6 +58,7 @@ class FolderLock:
 
     def release(self) -> None:
         if self._descriptor >= 0:
+            # While the lock is still held: a moment later the file could be the next holder's record.
             self._holder_file.unlink(missing_ok=True)
             os.close(self._descriptor)
             self._descriptor = -1
@@ -100,6 +103,8 @@ class RunLock:
         except OSError:
             return None
         try:
+            # The file of a killed owner still names that owner: only the lock says whether one is alive. A
+            # shared lock, so that two processes which ask at the same time do not see each other as owners.
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
         except BlockingIOError:

@@ -109,7 +109,12 @@ async def _create(
 
 
 async def _list_branches_and_tags(store: Store) -> dict[str, str]:
-    """Names and commits, by `rev-parse` alone: no other command may read the user's repository now."""
+    """The user's branches and tags with their commits.
+
+    An agent has worked in the folder, and the user's configuration may include a file of it. So `rev-parse`
+    lists the refs: `for-each-ref` is not among the commands that may run in the user's repository
+    (see `user_repository`).
+    """
     git = store.layout.users_git
     names = await git.text("rev-parse", "--symbolic-full-name", "--branches", "--tags")
     commits = await git.text("rev-parse", "--branches", "--tags")

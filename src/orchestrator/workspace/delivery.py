@@ -43,6 +43,8 @@ async def deliver(user: UserRepository, commit: str, *, branch: str, expected: s
     May be repeated, which completes a delivery that was killed. Raises WorkspaceError, and changes nothing,
     when HEAD, branch or index are not as they were when the candidate was made.
     """
+    # Before the index is held: a large commit takes minutes, and the user's git would fail all that time. If
+    # the branch is elsewhere, either the objects arrived before a kill, or `_check_unmoved` refuses.
     if await user.branch_commit(branch) == expected:
         await send_objects(user, commit, expected)
     async with hold_index(user.checkout, user.owner):

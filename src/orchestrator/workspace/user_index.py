@@ -62,7 +62,8 @@ def _fill_lock(index: Path, git_dir: Path) -> None:
 async def hold_index(checkout: Checkout, owner: Identity) -> AsyncIterator[None]:
     """Hold the index lock, so that no git command of the user's can change the index in the meantime.
 
-    The caller holds the lock of the code folder. WorkspaceError when a git command keeps the index for long.
+    The caller holds the lock of the code folder. Raises WorkspaceError when a git command of the user's still
+    holds the index after LOCK_WAIT_SECONDS.
     """
     git_dir = checkout.git_dir
     lock, ours = git_dir / "index.lock", git_dir / _OUR_LOCK

@@ -55,8 +55,10 @@ class Worktree(Protocol):
 
         These are pipes, sockets, devices, and the `.git` of a repository inside the repository, unless it is
         in an ignored folder; the other files of such a repository stay. A pipe called `.gitignore` would
-        block every git command on the folder, ours and the user's, until the pipe is removed. On another
-        file system only a `.git` can be kept; the rest is deleted.
+        block every git command on the folder, ours and the user's, until the pipe is removed.
+
+        If `into` is on another file system, a `.git` is copied there, and pipes, sockets and devices, which
+        have no content to copy, are deleted.
         """
         return await candidates.clear_oddities(self.checkout, baseline, into)
 
