@@ -131,7 +131,10 @@ def test_json_is_utf_8_whatever_the_terminal(tmp_path: Path, encoding: str) -> N
 def test_each_command_is_in_its_module_and_in_the_help(command: str, tmp_path: Path) -> None:
     alone = orchestrate(command, "--help", cwd=tmp_path)
     assert alone.returncode == 0 and f"usage: orchestrator {command} ".encode() in alone.stdout
-    assert re.search(rf"^ +{command} ", orchestrate("--help", cwd=tmp_path).stdout.decode(), re.MULTILINE)
+    everything = orchestrate("--help", cwd=tmp_path).stdout.decode()
+    assert re.search(rf"^ +{command} ", everything, re.MULTILINE) and "None" not in everything
+    first_words = COMMANDS[command][1].split()[1:4]
+    assert " ".join(first_words) in " ".join(alone.stdout.decode().split()), "it says what the command does"
 
 
 @pytest.mark.parametrize(

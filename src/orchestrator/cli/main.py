@@ -131,14 +131,14 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, prog=PROGRAM)
     for name in [command] if command in COMMANDS else COMMANDS:
         module, summary = COMMANDS[name]
-        part = commands.add_parser(name, help=summary)
+        part = commands.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
         if name == command:
             getattr(import_module(f"orchestrator.cli.{module}"), f"add_{name}")(part)
     return top
 
 
 # argparse translates each of its words, which reads folders for a translation that it does not have.
-argparse._ = str  # type: ignore[attr-defined]
+argparse._ = lambda text: text  # type: ignore[attr-defined]
 
 
 class _Parser(argparse.ArgumentParser):
