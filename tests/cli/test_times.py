@@ -1,4 +1,4 @@
-"""Times for people: the zone of the machine, and durations in the two largest units."""
+"""Times for the user: the zone of the machine, and durations in the two largest units."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Times and durations for people: facts and JSON have UTC, what is printed has the zone of this machine."""
+"""Times and durations for the user: facts and JSON have UTC, what is printed has the zone of this machine."""
 
 from datetime import datetime, tzinfo
 
