@@ -115,7 +115,7 @@ class Change(NamedTuple):
 
 
 async def last_change(store: Store, *, tip: str, base: str, path: str) -> Change | None:
-    """The newest commit that `tip` has and `base` has not and that changed the path; None when there is none."""
+    """The newest commit of `tip` that `base` has not and that changed the path; None when there is none."""
     literal = replace(store.git, env={**store.git.env, "GIT_LITERAL_PATHSPECS": "1"})
     listing = await literal.run(
         "log", "-1", "--format=%H%n%B", tip, f"^{base}", "--", path, timeout=TREE_SECONDS
