@@ -340,7 +340,7 @@ def _hash_agreed_files(workspace: Workspace, plan: str) -> dict[str, str | None]
     """Of the plan and the configuration in the folder; None for one that cannot be read.
 
     The run works with its own copies. An agent that edits these files changes nothing about its own run, and
-    the user is told so.
+    a notice says so.
     """
     found: dict[str, str | None] = {}
     for path in (plan, REPOSITORY_FILE):
@@ -450,7 +450,7 @@ async def _cover_with_setup(
     setup: SetupImage,
     folders: AttemptFolders,
 ) -> SetupCover:
-    """Cover what setup made, and tell the user once if each attempt gets a copy of it."""
+    """Cover what setup made, and say once in a notice if each attempt gets a copy of it."""
     task, support = plan.item.id, services.overlays
     holder = terms.specs.overlay_holder(image=setup.id, task=task, number=plan.number)
     cover = await cover_with_setup(services.engine, setup, workspace, folders, support, terms.specs, holder)
