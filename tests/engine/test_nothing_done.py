@@ -106,8 +106,8 @@ def test_tasks_without_a_check_are_counted_before_the_run_and_unverified(
     warnings: list[str] = []
     report = project.run(warn=warnings.append)
     assert report.status == "completed"
-    told = [text for text in notices(project, report) if "no check" in text]
-    assert [text.partition(" and will be unverified")[0] for text in told] == ([said] if said else [])
+    shown = [text for text in notices(project, report) if "no check" in text]
+    assert [text.partition(" and will be unverified")[0] for text in shown] == ([said] if said else [])
     assert bool(warnings) == bool(said)
     expected = ("unverified", "it has no check") if said else ("verified", None)
     completed = [end for end in finished(project, report) if end.status == "completed"]

@@ -1,4 +1,4 @@
-"""The tasks of a plan that no command checks, and what the user is told about them."""
+"""The tasks of a plan that no command checks, and what the user reads about them."""
 
 from collections.abc import Collection
 
