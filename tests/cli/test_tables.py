@@ -71,9 +71,9 @@ def test_a_run_at_a_glance() -> None:
     history = (*DONE, scenario("passed"), run_ended("completed", 0))
     assert run_table(state_after(*history), HERE) == (
         "\n"
-        "task  title       status     commit        attempts  evidence\n"
-        "────  ──────────  ─────────  ────────────  ────────  ────────\n"
-        "1     Title of 1  completed  candidate1.1  1         e1\n"
+        "task  title       status     commit        attempts  time   evidence\n"
+        "────  ──────────  ─────────  ────────────  ────────  ─────  ────────\n"
+        "1     Title of 1  completed  candidate1.1  1         1.0 s  e1\n"
         "end to end: passed (e9)\n"
         "run trial-1 completed: because, branch milestone/greeting\n"
         "To merge it, switch to the branch that should have it, then: git merge milestone/greeting\n"
@@ -108,7 +108,7 @@ def living(*history: Entry, now: str = "2025-01-01T00:03:25.000Z") -> list[str]:
 
 def test_a_living_run_says_what_it_does_and_since_when() -> None:
     assert living(*READY, attempt()) == [
-        "1     Title of 1  running  -       1         -",
+        "1     Title of 1  running  -       1         3 min 20 s  -",
         "run trial-1 running since 2025-01-01 01:00 CET, task 1 of 1, process 7, branch milestone/greeting",
         "now: attempt 1/1, the agent is at work for 3 min 20 s (since 01:00:05)",
         "next: orchestrator logs trial-1 --follow",
@@ -170,3 +170,9 @@ def test_a_long_path_keeps_its_end() -> None:
     state = state_after(*READY)
     far = structs.replace(state, start=structs.replace(state.start, folder="/x" * 50 + "/code"))
     assert runs_table([(far, None)], HERE.zone).splitlines()[-1].endswith("  …" + "/x" * 27 + "/code")
+
+
+def test_later_a_run_says_when_it_ended() -> None:
+    later = structs.replace(HERE, now="2025-01-02T00:00:00.000Z")
+    line = run_table(state_after(*DONE, run_ended("parked")), later).splitlines()[-2]
+    assert line == "run trial-1 parked: because, branch milestone/greeting, ended 2025-01-01 01:00 CET"

@@ -16,10 +16,11 @@ from orchestrator.cli.main import main
 from orchestrator.testing.project import TemporaryProject
 
 FOLDER = "/home/ada/greeting"
+_DURATION = r"(?:\b\d+ min(?: \d+ s)?|\b\d+(?:\.\d)? s\b)"
 _NUMBERS = (
     (re.compile(r"\d\d:\d\d:\d\d"), "12:00:00"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d CET"), "2026-01-31 12:00 CET"),
-    (re.compile(r"\b\d+ min( \d+ s)?|\b\d+(\.\d)? s\b"), "3.0 s"),
+    (re.compile(_DURATION), "3.0 s"),
     (re.compile(r"process \d+"), "process 4711"),
     (re.compile(r"[/…]\S*/code\b"), FOLDER),
     (re.compile(r"--git-dir=\S+"), "--git-dir=/home/ada/.local/state/ktrdr-orchestrator/repositories/1"),
@@ -97,6 +98,8 @@ class Session:
         for number, found in enumerate(first, 1):
             text = re.sub(rf"\b{found}(?:[0-9a-f]{{28}})?\b", f"{number:x}" * 12, text)
         text = re.sub(r"index [0-9a-f]{7,}\.\.[0-9a-f]{7,}", "index 1111111..2222222", text)
+        # In a column of a table, the same number of characters.
+        text = re.sub(_DURATION + "(?=  )", lambda found: "3.0 s".ljust(len(found[0])), text)
         for pattern, same in _NUMBERS:
             text = pattern.sub(same, text)
         return text

@@ -81,8 +81,8 @@ def runs_table(runs: Sequence[tuple[RunState, Owner | None]], zone: Zone = None)
 def run_table(state: RunState, view: View) -> str:
     """A run at a glance: its tasks with commits and evidence, how it ended or what it does, the next step."""
     status = run_status(state, view.owner)
-    rows = [_task_row(state, task, status) for task in state.tasks.values()]
-    parts = [table(("task", "title", "status", "commit", "attempts", "evidence"), rows)]
+    rows = [_task_row(state, task, status, view.now) for task in state.tasks.values()]
+    parts = [table(("task", "title", "status", "commit", "attempts", "time", "evidence"), rows)]
     if state.end_to_end is not None:
         parts.append(f"end to end: {state.end_to_end.status} ({', '.join(state.end_to_end.evidence)})")
     for question in state.open_questions:
@@ -96,7 +96,7 @@ def run_table(state: RunState, view: View) -> str:
     return "\n" + "\n".join(parts)
 
 
-def _task_row(state: RunState, task: TaskState, run: RunStatus) -> tuple[str, ...]:
+def _task_row(state: RunState, task: TaskState, run: RunStatus, now: str | None) -> tuple[str, ...]:
     finished, stored = task.finished, task_status(state, task)
     status = "interrupted" if stored == "running" and run == "interrupted" else stored
     commit = finished.commit[:12] if finished is not None and finished.commit is not None else "-"
@@ -109,8 +109,16 @@ def _task_row(state: RunState, task: TaskState, run: RunStatus) -> tuple[str, ..
         _STATUS_WORDS.get(status, status) + (", unverified" if is_unverified else ""),
         commit,
         str(len(task.attempts)),
+        _describe_agent_time(task, now if run == "running" else None),
         evidence or "-",
     )
+
+
+def _describe_agent_time(task: TaskState, now: str | None) -> str:
+    """How long the task's attempts took together; `now` ends one that is still at work."""
+    ends = [(attempt.started, attempt.ended or now) for attempt in task.attempts]
+    took = [seconds_between(started, ended) for started, ended in ends if ended is not None]
+    return duration(sum(took)) if took else "-"
 
 
 def question_lines(asked: QuestionAsked, task: str | None) -> list[str]:
@@ -134,7 +142,9 @@ def _status_line(state: RunState, status: RunStatus, view: View) -> str:
     # Only the first line: the command that ended the run prints the whole reason as its error.
     reason = f": {one_line(text.splitlines()[0], 300)}" if text != status else ""
     until = f" (until {moment(end.until, view.zone)})" if end is not None and end.until else ""
-    return f"run {state.run} {status}{reason}{until}{about}"
+    # The command that ended the run has just printed the time.
+    ended = f", ended {moment(state.ended_at, view.zone)}" if view.now and state.ended_at else ""
+    return f"run {state.run} {status}{reason}{until}{about}{ended}"
 
 
 def _describe_doing(doing: Doing, view: View) -> str:
