@@ -93,7 +93,7 @@ def test_kiro_tasks_nest_and_keep_their_details() -> None:
     assert depends(plan) == {"1": "", "2": "1", "2.1": "2", "2.2": "1", "3": "2.2"}
     assert [task.done for task in plan.tasks] == [True, False, False, False, False]
     assert plan.tasks[0].section == "- [x] 1. First\n  - detail\n  - _Requirements: 1.1_"
-    assert [entry.code for entry in plan.diagnostics] == ["no-verify", "optional-task"]
+    assert [entry.code for entry in plan.diagnostics] == ["counts-as-done", "no-verify", "optional-task"]
 
 
 def test_a_bare_checklist_counts_its_items() -> None:
@@ -212,7 +212,7 @@ def test_a_spec_kit_list_says_what_it_leaves_out() -> None:
     )
     plan = read_plan(f"# Tasks\n\n{listed}", path="t.md")
     assert (plan.format, [task.id for task in plan.tasks]) == ("spec-kit", ["T001", "T002"])
-    assert [entry.line for entry in plan.diagnostics if entry.code == "not-a-task"] == [8, 9, 10]
+    assert [entry.line for entry in plan.diagnostics if entry.code == "unread-checkbox"] == [8, 9, 10]
 
 
 def test_more_validation_commands_than_any_plan_has_are_refused() -> None:

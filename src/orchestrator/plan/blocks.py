@@ -228,7 +228,33 @@ def _read_paragraph(state: StateBlock, start: int, end: int) -> None:
     while line < end and not state.isEmpty(line) and not _read_interruption(state, line, end, True):
         line += 1
     state.parentType = parent
-    _add_lines(state, "text", start, line)
+    if state.level > 0 or not _read_underlined(state, start, line):
+        _add_lines(state, "text", start, line)
+
+
+_UNDERLINE = re.compile(r" {0,3}(?:=+|-{2,})[ \t]*")
+
+
+def _read_underlined(state: StateBlock, start: int, end: int) -> bool:
+    """A line with `===` or `---` below it is a heading of level 1 or 2.
+
+    CommonMark reads every paragraph above `---` so. Authors also write `---` as a rule, without a blank
+    line; so it counts only below a task's heading, and where it is as long as the line above it.
+    """
+    reading: _Reading = state.env["reading"]
+    text = reading.lines[start].strip()
+    below = reading.lines[start + 1] if start + 1 < len(reading.lines) else ""
+    if end - start > 2 or not text or _UNDERLINE.fullmatch(below) is None:
+        return False
+    level = 1 if below.strip()[0] == "=" else 2
+    if end - start != 3 - level:  # `===` ends no paragraph and is its second line, `---` is a rule
+        return False
+    as_long = text[0].isalnum() and len(below.strip()) > 3 and abs(len(below.strip()) - len(text)) <= 2
+    if level == 2 and not (as_long or reading.is_task_heading(f"## {text}")):
+        return False
+    state.line = start + 2
+    reading.blocks.append(Block("heading", start + 1, start + 2, level=level, text=text))
+    return True
 
 
 def _add_lines(state: StateBlock, kind: Kind, start: int, end: int) -> None:

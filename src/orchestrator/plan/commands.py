@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.plan.blocks import Block
+from orchestrator.plan.boxes import BULLET, read_box
 from orchestrator.plan.diagnostics import finding
-from orchestrator.plan.fields import Field
+from orchestrator.plan.fields import Field, Line
 from orchestrator.plan.model import Diagnostic
-from orchestrator.plan.values import SHELLS, only_code
+from orchestrator.plan.values import SHELLS, only_code, says_nothing
 
 # A quote that is never closed ends with its line. If it had to be closed, each quote would search the rest of
 # the text for its end, which takes quadratic time.
@@ -22,7 +23,7 @@ _FORGIVEN = re.compile(r"\|\|\s*(?:true|:|exit\s+0)\s*$|(?:^|[;\n])[ \t]*exit[ \
 _PROMPT = re.compile(r"\s{0,100}\$ +\S")
 _COMMENT = re.compile(r"(?:^|\s)#.*$", re.MULTILINE)
 _RUNS = re.compile(r"\b(?:run|runs|commands?|cmd|execute)\b", re.IGNORECASE)
-_ITEM = re.compile(r"\s*[-*+]\s+(?:\[[ xX]\]\s+)?")
+_ITEM = re.compile(rf"\s*{BULLET}\s+")
 _SHOWS_OUTPUT = re.compile(r"expect|output|result|example|response", re.IGNORECASE)
 
 
@@ -40,9 +41,11 @@ def read_commands(fields: Iterable[Field], *, whose: str) -> Commands:
     commands: list[str] = []
     findings: list[Diagnostic] = []
     for field in fields:
-        for inline in _inline_commands(field):
-            commands.append(inline)
-            findings += _findings_about(inline, field.line, whose)
+        inline, unread = _read_inline(field, whose)
+        findings += unread
+        for command in inline:
+            commands.append(command)
+            findings += _findings_about(command, field.line, whose)
         for block in field.fences:
             if block.info == "" and _SHOWS_OUTPUT.search(field.label):
                 continue
@@ -52,13 +55,40 @@ def read_commands(fields: Iterable[Field], *, whose: str) -> Commands:
     return Commands(commands=tuple(commands), diagnostics=tuple(findings))
 
 
-def _inline_commands(field: Field) -> list[str]:
-    """Commands in code spans. Under a label for something else (a folder) a code span is not a command."""
+def _read_inline(field: Field, whose: str) -> tuple[list[str], list[Diagnostic]]:
+    """Commands in code spans. Under a label for something else (a folder) a code span is not a command.
+
+    Under a label for commands, each line that is not one is a finding: it is not run.
+    """
     if field.label and field.meaning not in ("verify", "smoke") and not _RUNS.search(field.label):
-        return []
+        return [], []
     whole = only_code(field.value)
-    found = [whole] if whole is not None else [only_code(_ITEM.sub("", line.text)) for line in field.lines]
-    return [command for command in found if command is not None]
+    if whole is not None:
+        return [whole], []
+    commands, findings = [], []
+    continues = False
+    for line in field.lines:
+        command = only_code(strip_bullet(line))
+        has_box = read_box(line.number, line.text) is not None
+        continues = continues and not has_box and _ITEM.match(line.text) is None
+        if command is not None:
+            commands.append(command)
+        elif field.meaning == "verify" and not continues and (has_box or _should_run(line.text)):
+            message = f"{whose}: `{line.text.strip()[:60]}` is not run; only a line that is one code span is"
+            findings.append(finding("unread-command", line.number, message))
+        continues = command is None and line.text.strip() != ""
+    return commands, findings
+
+
+def _should_run(text: str) -> bool:
+    """Whether a line is more than a heading of the commands below it."""
+    return text.strip() != "" and not text.rstrip().endswith(":") and not says_nothing(text)
+
+
+def strip_bullet(line: Line) -> str:
+    """The text of a list item without its bullet and box."""
+    box = read_box(line.number, line.text)
+    return box.text if box is not None else _ITEM.sub("", line.text, count=1)
 
 
 def is_command(block: Block) -> bool:

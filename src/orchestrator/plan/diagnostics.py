@@ -39,6 +39,16 @@ RULES: dict[str, Rule] = {
     "vacuous-verify": Rule(
         severity="warning", hint="Use a command that fails while the task is not done, such as a test."
     ),
+    "unread-command": Rule(
+        severity="warning", hint="Write each command as one code span, or put it in a ```bash block."
+    ),
+    "unread-checkbox": Rule(
+        severity="warning",
+        hint="Write `- [ ]` for open and `- [x]` for done, in the form of the plan's tasks.",
+    ),
+    "unread-state": Rule(
+        severity="warning", hint="Write **Status:** Done for a finished task; the mark alone does not count."
+    ),
     "not-a-command": Rule(
         severity="warning", hint="Put commands in a ```bash block; other blocks are not run."
     ),
@@ -62,6 +72,10 @@ RULES: dict[str, Rule] = {
         severity="warning", hint="Remove it: it can make the text look different from what a program reads."
     ),
     "optional-task": Rule(severity="info", hint="It runs like the others; mark it as done to skip it."),
+    "counts-as-done": Rule(severity="info", hint="It is not carried out; remove the mark if it should be."),
+    "read-as-validation": Rule(
+        severity="info", hint="It may change nothing; write **Type:** CODING if it has to change files."
+    ),
     "task-in-fence": Rule(severity="info", hint="Ignore this if the block is a sample."),
     "left-out-task": Rule(severity="info", hint="Change its status or its marks if it should run."),
 }
@@ -69,6 +83,13 @@ RULES: dict[str, Rule] = {
 
 OWN_DEPENDENCY = Rule(severity="error", hint="Fix the id or remove the dependency.")
 """Replaces the rule of unknown-dependency if the id can only mean a task of this plan."""
+
+
+NO_GATE = Rule(
+    severity="warning",
+    hint='Add `task = ["make test"]` under [verify] in orchestrator.toml, or **Verify:** to the tasks.',
+)
+"""Replaces the rule of no-verify if no task has a command."""
 
 
 def finding(code: str, line: int, message: str, *, rule: Rule | None = None) -> Diagnostic:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from orchestrator.plan.blocks import Block, Document
+from orchestrator.plan.boxes import BULLET, read_box
 
 Meaning = Literal[
     "text",
@@ -23,6 +24,7 @@ Meaning = Literal[
     "goal",
     "status",
     "branch",
+    "categories",
     "other",
 ]
 
@@ -65,7 +67,7 @@ _LABELS: dict[str, Meaning] = {
     "implementation": "other",
     "implementation notes": "other",
     "testing requirements": "other",
-    "task categories": "other",
+    "task categories": "categories",
     "tests": "other",
     "unit tests": "other",
     "integration tests": "other",
@@ -89,8 +91,7 @@ _GATES = ("acceptance", "verify", "smoke")
 _MAY_BE_BOLD = frozenset("*_-+")
 _LISTS = frozenset(("files", "depends", "prerequisites", "builds_on"))
 _SHORT = _LISTS | {"type", "estimate", "status", "branch"}
-_BULLET = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s")
-_CHECKBOX = re.compile(r"\s*[-*+]\s+\[[ xX]\]")
+_BULLET = re.compile(rf"\s*{BULLET}\s")
 _UNFINISHED = re.compile(r"(?:\b(?:and|or|plus)|[&+/]|\([^()]*)$", re.IGNORECASE)
 _NEXT_LABEL = re.compile(r"\s+[|·•]\s+(?=\*\*[^*\n]{1,60}\*\*)")
 
@@ -159,6 +160,38 @@ def read_fields(document: Document, blocks: Iterable[Block]) -> Fields:
     return Fields(_merge_groups(found))
 
 
+_ITEM_LABEL = re.compile(
+    rf"(?P<indent>\s*)(?P<bullet>{BULLET}\s+)?(?P<mark>\*\*|__|\*|_|)"
+    r"(?P<label>[A-Za-z][A-Za-z ()/-]{0,40}?)\s*"
+    r"(?:(?P<inside>:)\s*(?P=mark)|(?P=mark)\s*(?P<outside>:))(?P<value>.*)"
+)
+
+
+def read_item_fields(parts: Iterable[Line | Block]) -> Fields:
+    """The labels in the lines under a list item: `- **Verify:** ...`, `- Verify: ...`.
+
+    A label holds up to the next one, and up to the next item that is not indented more than its own.
+    """
+    found: list[Field] = []
+    indent = -1
+    for part in parts:
+        if isinstance(part, Block):
+            if indent >= 0:
+                found[-1].fences.append(part)
+            continue
+        label = _ITEM_LABEL.fullmatch(part.text) if ":" in part.text else None
+        if label is not None:
+            indent = len(label["indent"].expandtabs(4))
+            found.append(_build_field(label, part.number, meaning_of(label["label"]) or "other"))
+            continue
+        bullet = _BULLET.match(part.text)
+        if bullet is not None and len(bullet[0].expandtabs(4)) - len(bullet[0].lstrip()) <= indent:
+            indent = -1
+        if indent >= 0:
+            found[-1].lines.append(part)
+    return Fields(found)
+
+
 def _merge_groups(fields: list[Field]) -> list[Field]:
     """Under acceptance criteria, an unknown label with checkboxes below it names a group of criteria."""
     kept: list[Field] = []
@@ -174,7 +207,7 @@ def _merge_groups(fields: list[Field]) -> list[Field]:
 def _is_group(entry: Field) -> bool:
     unknown = entry.meaning == "other" and entry.label != "" and meaning_of(entry.label.strip(" :*_")) is None
     first = next((line for line in entry.lines if line.text.strip()), None)
-    return unknown and first is not None and _CHECKBOX.match(first.text) is not None
+    return unknown and first is not None and read_box(first.number, first.text) is not None
 
 
 def _add_block(found: list[Field], block: Block, document: Document) -> None:
@@ -221,7 +254,7 @@ def _belongs_to_value(entry: Field, line: Line) -> bool:
     """Whether a line still belongs to a short value: it is the first, an item of a list, or after a comma, an
     "and" or an open parenthesis.
     """
-    if _CHECKBOX.match(line.text):
+    if read_box(line.number, line.text) is not None:
         return False
     if not entry.lines:
         return True

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.model import Diagnostic
@@ -18,6 +18,8 @@ class FrontMatter:
     values: Mapping[str, str]
     length: int
     """Lines it takes, its two rules included; 0 when there is none."""
+    lines: Mapping[str, int] = field(default_factory=dict)
+    """The line of each value."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
@@ -36,6 +38,7 @@ def read_front_matter(lines: list[str]) -> FrontMatter:
 
 def _read_entries(lines: list[str], length: int) -> FrontMatter:
     values: dict[str, str] = {}
+    places: dict[str, int] = {}
     findings = []
     for number, line in enumerate(lines, 2):
         if not line.strip() or line.startswith((" ", "\t", "#", "- ")):
@@ -47,5 +50,6 @@ def _read_entries(lines: list[str], length: int) -> FrontMatter:
         key = match["key"].lower().replace("-", "_").replace(" ", "_")
         if key not in KNOWN:
             findings.append(finding("unknown-front-matter", number, f"`{match['key']}` is not a known key"))
+        places.setdefault(key, number)
         values.setdefault(key, (match["value"] or "").strip().strip("\"'"))
-    return FrontMatter(values=values, length=length, diagnostics=tuple(findings))
+    return FrontMatter(values=values, length=length, lines=places, diagnostics=tuple(findings))

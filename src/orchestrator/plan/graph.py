@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator.plan.model import Plan, Task
 
@@ -28,6 +29,31 @@ def order_tasks(plan: Plan) -> tuple[Task, ...]:
                 heapq.heappush(heap, follower)
     rest = sorted(set(range(len(plan.tasks))).difference(order))
     return tuple(plan.tasks[number] for number in (*order, *rest))
+
+
+def without_groups(plan: Plan) -> Plan:
+    """The plan as a run carries it out: without groups, whose parts wait for what the groups wait for."""
+    groups = {task.id: task for task in plan.tasks if task.is_group}
+    if not groups:
+        return plan
+    inherited: dict[str, dict[str, None]] = {}
+    for group in order_tasks(plan):
+        if group.is_group:
+            inherited[group.id] = _replace_groups(group, inherited)
+    tasks = [
+        replace(task, depends_on=tuple(name for name in _replace_groups(task, inherited) if name != task.id))
+        for task in plan.tasks
+        if not task.is_group
+    ]
+    return replace(plan, tasks=tuple(tasks))
+
+
+def _replace_groups(task: Task, inherited: dict[str, dict[str, None]]) -> dict[str, None]:
+    """Its dependencies, with those of a group instead of the group, and those of the group around it."""
+    names: dict[str, None] = dict(inherited.get(task.parent or "", {}))
+    for name in task.depends_on:
+        names.update(inherited.get(name, {name: None}))
+    return names
 
 
 def find_cycles(tasks: Sequence[Task]) -> tuple[tuple[str, ...], ...]:

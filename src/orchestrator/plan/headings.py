@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from orchestrator.plan.states import Said, lead_state, title_state
 from orchestrator.plan.values import ID
 
 _LEVELS = range(2, 7)
 _LONGEST_LEAD = 300
-_MARK = r"(?:✅|✔|☑|\[[xX]\]|[\[(](?:done|completed?|finished)[\])]|:(?:white|heavy)_check_mark:)"
 # Allowed before the word "Task": the number of the section, a mark, a word in brackets, an emoji by
 # its name, an anchor, the milestone or phase, and everything that is not a word.
 _LEAD = (
@@ -32,7 +32,9 @@ _TASK = re.compile(
     rf"{_LEAD}task(?:\s+|\s*[:#]\s*|[-_]?)[\[(#`*_]*(?P<id>{ID})(?P<close>[\])`*_]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
-_STRUCK = re.compile(rf"\W*~~\W*task\s+(?P<id>{ID})", re.IGNORECASE)
+_STRUCK = re.compile(rf"\W*~~\W*task\s+(?P<id>{ID})(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_STRUCK_TITLE = re.compile(r"\W*~~(?:(?!~~).)+~~\W*", re.DOTALL)
+STRUCK_OUT = Said(state="left-out", text="~~")
 _LIKE_A_TASK = re.compile(r"\W*task\s+(?P<token>[^\s:]+)\s*(?P<separator>:|[-–—]\s)", re.IGNORECASE)
 _ELSEWHERE = re.compile(rf"\b(?:tasks|subtask)\s+{ID}\s*[^\w\s]|\btask\s+{ID}\s*:", re.IGNORECASE)
 # With spaces around it a dash separates a title, unless a second id follows by itself.
@@ -44,12 +46,6 @@ _SEVERAL = re.compile(
 _MORE_ID = re.compile(r"[/\\]\S|_[^\W_]|,\d|\.(?:[/\\.\d]|\w(?!\w)|[^\W\d]+\d)")
 _SEPARATOR = re.compile(r"[:：;.\-‒–—―−|)>→]+\s*")
 _LINKED = re.compile(r"([^\w\[]{0,20}(?:task\s+)?)\[([^\[\]\n]{1,300})\]\([^()\n]{0,300}\)", re.IGNORECASE)
-_CODE = re.compile(r"`[^`\n]*`")
-_DONE_BEFORE = re.compile(_MARK, re.IGNORECASE)
-_DONE_IN_TITLE = re.compile(
-    rf"\s*{_MARK}.*|.*?{_MARK}\W{{0,3}}(?:done|completed?|finished)?\W{{0,3}}(?:\([^()]*\))?\W{{0,3}}",
-    re.IGNORECASE | re.DOTALL,
-)
 _RAW = re.compile(r"#{2,6}[ \t]+(?P<text>.*)")
 _END_TO_END = re.compile(r"[\W\d]*(?:e2e|end[ -]to[ -]end)\b", re.IGNORECASE)
 _MILESTONE = re.compile(
@@ -61,7 +57,8 @@ _MILESTONE = re.compile(
 class TaskHeading:
     id: str
     title: str
-    done: bool
+    said: Said | None
+    """What its marks say about the task's state."""
     several: bool
     """It names more than one task, and `id` is the first."""
 
@@ -70,16 +67,18 @@ class TaskHeading:
 class NearMiss:
     """A heading that looks like a task's, and the reason why it is not read as one."""
 
-    code: Literal["not-a-task", "bad-task-id", "left-out-task"]
+    code: Literal["not-a-task", "bad-task-id"]
     message: str
-    id: str | None = None
-    """Of a task that is left out."""
 
 
 @lru_cache(maxsize=4096)
 def task_heading(text: str, level: int) -> TaskHeading | NearMiss | None:
     text = _drop_link_target(text)
     match = _TASK.fullmatch(text)
+    struck = _STRUCK.fullmatch(text[:_LONGEST_LEAD]) if match is None else None
+    if struck is not None and level in _LEVELS:
+        title = struck["rest"].replace("~~", "").strip(" :.-–—*")
+        return TaskHeading(id=struck["id"], title=title, said=STRUCK_OUT, several=False)
     if match is None or _MORE_ID.match(match["close"] + match["rest"]):
         return _explain_near_miss(text, level)
     if level not in _LEVELS:
@@ -89,21 +88,20 @@ def task_heading(text: str, level: int) -> TaskHeading | NearMiss | None:
     return TaskHeading(
         id=match["id"],
         title=_strip_emphasis(title.strip(), match["lead"]),
-        done=_is_done(match["lead"], title),
+        said=lead_state(match["lead"]) or read_title(title),
         several=_names_several(match["id"], match["rest"]),
     )
+
+
+def read_title(title: str) -> Said | None:
+    """What a title says about the state of its task: by its marks, or because it is struck out."""
+    return STRUCK_OUT if _STRUCK_TITLE.fullmatch(title) else title_state(title)
 
 
 def _drop_link_target(text: str) -> str:
     """Drop the target of a link around the task's name; a link in the title stays."""
     linked = _LINKED.match(text) if "](" in text else None
     return text if linked is None else linked[1] + linked[2] + text[linked.end() :]
-
-
-def _is_done(lead: str, title: str) -> bool:
-    """A mark before the word "Task", or at the start or the end of the title, and not in code."""
-    without_code = _CODE.sub("code", title)
-    return _DONE_BEFORE.search(lead) is not None or _DONE_IN_TITLE.fullmatch(without_code) is not None
 
 
 def _names_several(first: str, rest: str) -> bool:
@@ -136,8 +134,6 @@ def milestone_id(text: str) -> str | None:
 
 def _explain_near_miss(text: str, level: int) -> NearMiss | None:
     text = text[:_LONGEST_LEAD]
-    if (struck := _STRUCK.match(text)) is not None:
-        return NearMiss(code="left-out-task", message="the task is struck out and left out", id=struck["id"])
     match = _LIKE_A_TASK.match(text)
     if match is None:
         if level not in _LEVELS or _ELSEWHERE.search(text) is None:

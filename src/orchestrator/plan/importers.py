@@ -7,35 +7,43 @@ from itertools import groupby
 
 from orchestrator.errors import PlanError
 from orchestrator.plan.blocks import Block, Document
-from orchestrator.plan.commands import is_command
+from orchestrator.plan.boxes import Checkbox
+from orchestrator.plan.branches import read_branch
+from orchestrator.plan.commands import read_commands
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Draft, Milestone
-from orchestrator.plan.fields import Line
+from orchestrator.plan.fields import Line, read_fields
 from orchestrator.plan.front_matter import FrontMatter
-from orchestrator.plan.lists import Item, read_items
-from orchestrator.plan.model import Diagnostic, EndToEnd, Span
-from orchestrator.plan.native import document_title, read_native_drafts, struck_out_tasks
-from orchestrator.plan.values import Checkbox, Reference, only_code, references
+from orchestrator.plan.headings import read_title
+from orchestrator.plan.lists import Item, ListTask, choose_tasks, read_items
+from orchestrator.plan.model import Diagnostic, TaskType
+from orchestrator.plan.native import document_title, read_native
+from orchestrator.plan.states import decide_state
+from orchestrator.plan.values import Reference, minutes, references, task_type
 
 MOST_TASKS = 3000
 
+_SPEC_ID = r"(?:US\d{1,4}-)?T(?:ASK)?-?\d{1,6}[A-Za-z]?(?:[.-]\d{1,4}[A-Za-z]?){0,4}"
 _SPEC_KIT = re.compile(
-    r"\**(?P<id>T\d{1,6}[A-Za-z]?)\b\**:?\s*(?P<marks>(?:\[[^\]\s]{1,20}\]\s*)*)(?P<title>.*)"
+    rf"\[?(?P<id>{_SPEC_ID})(?!-?\w)\]?[:.)–—-]?\s*(?P<marks>(?:\[[^\]\s]{{1,20}}\]\s*)*)(?P<title>.*)"
 )
-_THREE_DIGITS = re.compile(r"\**T\d{3}")
-_KIRO = re.compile(r"\**(?P<id>\d{1,6}(?:\.\d{1,6}){0,5})[.)]?(?P<star>\*?)\**\s+(?P<title>\S.*)")
-_DEPENDS = re.compile(r"(?<![A-Za-z])depends\s+on:?\s*(?P<what>[^)_\n]*)", re.IGNORECASE)
+_THREE_DIGITS = re.compile(r"\[?(?:US\d{1,4}-)?T(?:ASK)?-?\d{3}")
+_KIRO = re.compile(r"(?P<id>\d{1,6}(?:\.\d{1,6}){0,5})[.)]?(?P<star>\*?)\s+(?P<title>\S.*)")
+_BOLD = re.compile(r"(\*\*|__)(?P<inner>.{1,300}?)\1(?P<rest>.*)")
+_DEPENDS = re.compile(r"(?<![A-Za-z])depends\s+on[:*_]*\s*(?P<what>[^)_\n]*)", re.IGNORECASE)
+_METADATA = re.compile(r"\s*(?:[-*+]\s+)?_[^_\n]+_\s*|\s*")
+_ESTIMATE = re.compile(r"\best:\s*(?P<time>[\w.]{1,12})", re.IGNORECASE)
 _FILE = re.compile(
     r"`([^`\s]{0,200}[./][^`\s]{0,200})`|(?<![\w`/.@+-])([\w.@+-]{1,200}(?:/[\w.@+\[\]-]{1,200}){1,50})"
 )
-MOST_VALIDATION = 200
-_VALIDATION = re.compile(r"\W*validation commands\W*", re.IGNORECASE)
 
 
 def has_spec_kit_tasks(document: Document) -> bool:
     """One id with three digits is enough; shorter ids count only where most items of the list have one."""
-    found = read_items(document, _is_spec_kit)
-    return any(_THREE_DIGITS.match(item.box.text) for item in found) or _are_most(document, _is_spec_kit)
+    found = [box for box in _boxes(document) if _is_spec_kit(box)]
+    return any(_THREE_DIGITS.match(_without_bold(box.text)) for box in found) or _are_most(
+        document, _is_spec_kit
+    )
 
 
 def has_kiro_tasks(document: Document) -> bool:
@@ -44,18 +52,12 @@ def has_kiro_tasks(document: Document) -> bool:
 
 
 def _are_most(document: Document, is_of_format: Callable[[Checkbox], bool]) -> bool:
-    top = [item.box for item in read_items(document, _is_top)] or [
-        item.box for item in read_items(document, lambda box: box.text != "")
-    ]
+    top = [item.box for item in read_items(document) if item.parent is None and _can_be_task(item.box)]
     return 2 * sum(is_of_format(box) for box in top) > len(top)
 
 
 def has_checkboxes(document: Document) -> bool:
-    return bool(read_items(document, _is_top))
-
-
-def has_validation_commands(document: Document) -> bool:
-    return any(block.kind == "heading" and _VALIDATION.fullmatch(block.text) for block in document.blocks)
+    return any(_can_be_task(box) for box in _boxes(document))
 
 
 def read_spec_kit(document: Document, front: FrontMatter, path: str) -> Milestone:
@@ -64,98 +66,112 @@ def read_spec_kit(document: Document, front: FrontMatter, path: str) -> Mileston
     Inside a phase, a task marked `[P]` depends on no other; a task without the mark depends on the tasks
     above it.
     """
-    items = read_items(document, _is_spec_kit)
-    findings = [
-        _missing_number(item.box)
-        for item in read_items(document, lambda box: _is_spec_kit(box) or _is_top(box))
-        if not _is_spec_kit(item.box)
-    ]
-    if len(items) > MOST_TASKS:
+    items = read_items(document)
+    tasks = choose_tasks(items, lambda item: _is_spec_kit(item.box))
+    if len(tasks) > MOST_TASKS:
         raise PlanError(f"the list has more than {MOST_TASKS} tasks", where=path, hint="Split the plan.")
-    drafts: list[Draft] = []
+    found: list[tuple[Draft, list[Diagnostic]]] = []
     before: tuple[Reference, ...] = ()
-    for _, phase in groupby(items, key=lambda item: item.group):
+    for _, phase in groupby(tasks, key=lambda task: task.item.group):
         own = list(phase)
-        drafts += _read_phase(document, own, before)
-        before = tuple(_reference(item) for item in own)
-    return _build_milestone(document, front, drafts, findings)
+        found += _read_phase(document, own, before)
+        before = tuple(_reference(task) for task in own)
+    return _build_milestone(document, front, items, found)
 
 
-def _missing_number(box: Checkbox) -> Diagnostic:
-    return finding("not-a-task", box.line, f"`{box.text[:40]}` has no number and is left out")
-
-
-def _read_phase(document: Document, items: Sequence[Item], before: tuple[Reference, ...]) -> Iterator[Draft]:
+def _read_phase(
+    document: Document, tasks: Sequence[ListTask], before: tuple[Reference, ...]
+) -> Iterator[tuple[Draft, list[Diagnostic]]]:
     earlier: list[Reference] = []
-    for item in items:
-        match = _spec_kit(item.box)
+    for task in tasks:
+        match = _spec_kit(task.box)
         parallel = "[P]" in match["marks"].upper()
-        explicit = _explicit_references([Line(number=item.box.line, text=match["title"]), *item.body])
+        explicit = _explicit_references([Line(task.box.line, match["title"]), *task.body])
         waits = before if parallel or explicit or not earlier else tuple(earlier)
-        yield _build_draft(document, item, match["id"], match["title"], (*waits, *explicit))
+        parent = None if task.parent is None else _spec_kit(task.parent.box)["id"]
+        depends = (*waits, *explicit)
+        yield _build_draft(document, task, match["id"], match["title"], depends, parent=parent)
         if not parallel and not explicit:
             earlier.clear()
-        earlier.append(_reference(item))
+        earlier.append(_reference(task))
 
 
 def read_kiro(document: Document, front: FrontMatter) -> Milestone:
-    drafts, findings = [], []
-    items = read_items(document, lambda box: _is_kiro(box) or _is_top(box))
-    for item in items:
-        match = _KIRO.fullmatch(item.box.text)
-        if match is None:
-            findings.append(_missing_number(item.box))
-            continue
-        explicit = _explicit_references(item.body)
-        drafts.append(_build_draft(document, item, match["id"], match["title"], explicit or None))
-        if item.box.optional or (match["star"] and not item.box.text.startswith("**")):
-            findings.append(
-                finding("optional-task", item.box.line, f"task {match['id']} is marked as optional")
-            )
-    return _build_milestone(document, front, drafts, findings)
+    items = read_items(document)
+    found: list[tuple[Draft, list[Diagnostic]]] = []
+    ids: set[str] = set()
+    for task in choose_tasks(items, lambda item: _is_kiro(item.box)):
+        match = _kiro(task.box)
+        around = match["id"].rpartition(".")[0]
+        if around not in ids:
+            around = "" if task.parent is None else _kiro(task.parent.box)["id"]
+        ids.add(match["id"])
+        explicit = _explicit_references(task.body) or None
+        draft, findings = _build_draft(
+            document, task, match["id"], match["title"], explicit, parent=around or None
+        )
+        if task.box.optional or match["star"]:
+            message = f"task {match['id']} is marked as optional"
+            findings.append(finding("optional-task", task.box.line, message))
+        found.append((draft, findings))
+    return _build_milestone(document, front, items, found)
 
 
 def read_checklist(document: Document, front: FrontMatter) -> Milestone:
-    items = read_items(document, _is_top)
-    drafts = [_build_draft(document, item, str(n), item.box.text, None) for n, item in enumerate(items, 1)]
-    return _build_milestone(document, front, drafts)
+    """Every box that is in no other is a task; the boxes inside it are its criteria."""
+    items = read_items(document)
+    tasks = choose_tasks(items, lambda item: item.parent is None and _can_be_task(item.box))
+    found = [
+        _build_draft(document, task, str(n), task.box.text, None, parent=None)
+        for n, task in enumerate(tasks, 1)
+    ]
+    return _build_milestone(document, front, items, found)
 
 
 def read_ralphex(document: Document, front: FrontMatter) -> Milestone:
-    """Tasks are headings.
-
-    The validation commands verify each task, and run once more as the end-to-end test.
-    """
-    drafts, findings = read_native_drafts(document)
-    validation, commands = _read_validation(document)
-    done = [bool(draft.acceptance) and all(entry.done for entry in draft.acceptance) for draft in drafts]
+    """Tasks are headings. A task is done when all its boxes are ticked."""
+    milestone = read_native(document, front)
     drafts = [
-        replace(
-            draft, verify=(*draft.verify, *commands) if draft.verify else commands, done=draft.done or is_done
-        )
-        for draft, is_done in zip(drafts, done, strict=True)
+        replace(draft, done=draft.done or "all of its boxes are ticked")
+        if draft.acceptance and all(entry.done for entry in draft.acceptance)
+        else draft
+        for draft in milestone.drafts
     ]
-    if commands:
-        findings = [entry for entry in findings if entry.code != "no-verify"]
-    return _build_milestone(document, front, drafts, findings, validation, gates=True)
+    return replace(milestone, drafts=tuple(drafts), ids_are_local=True)
+
+
+def _boxes(document: Document) -> Iterator[Checkbox]:
+    return (item.box for item in read_items(document))
+
+
+def _without_bold(text: str) -> str:
+    """The text without the bold marks that it begins with: `**T01: Count** now` is `T01: Count now`."""
+    match = _BOLD.fullmatch(text)
+    return text if match is None else match["inner"] + match["rest"]
 
 
 def _spec_kit(box: Checkbox) -> re.Match[str]:
-    match = _SPEC_KIT.fullmatch(box.text)
+    match = _SPEC_KIT.fullmatch(_without_bold(box.text))
     assert match is not None
     return match
 
 
 def _is_spec_kit(box: Checkbox) -> bool:
-    return _SPEC_KIT.fullmatch(box.text) is not None
+    return _SPEC_KIT.fullmatch(_without_bold(box.text)) is not None
+
+
+def _kiro(box: Checkbox) -> re.Match[str]:
+    match = _KIRO.fullmatch(_without_bold(box.text))
+    assert match is not None
+    return match
 
 
 def _is_kiro(box: Checkbox) -> bool:
-    return _KIRO.fullmatch(box.text) is not None
+    return _KIRO.fullmatch(_without_bold(box.text)) is not None
 
 
-def _is_top(box: Checkbox) -> bool:
-    return box.indent == 0 and box.text != ""
+def _can_be_task(box: Checkbox) -> bool:
+    return box.is_sure and box.text != ""
 
 
 def _explicit_references(lines: Iterable[Line]) -> tuple[Reference, ...]:
@@ -167,84 +183,82 @@ def _explicit_references(lines: Iterable[Line]) -> tuple[Reference, ...]:
     return tuple(references(said, bare=True))
 
 
-def _reference(item: Item) -> Reference:
-    return Reference(first=_spec_kit(item.box)["id"], last=None, line=item.box.line)
+def _reference(task: ListTask) -> Reference:
+    id = _spec_kit(task.box)["id"]
+    return Reference(first=id, last=None, line=task.box.line, whole=id)
 
 
 def _build_draft(
-    document: Document, item: Item, id: str, title: str, depends: tuple[Reference, ...] | None
-) -> Draft:
-    span = item.lines
-    section = document.verbatim(span.first, span.last)
+    document: Document,
+    task: ListTask,
+    id: str,
+    title: str,
+    depends: tuple[Reference, ...] | None,
+    *,
+    parent: str | None,
+) -> tuple[Draft, list[Diagnostic]]:
+    span, section = task.section(document)
+    fields = task.fields
+    verify = read_commands(fields.of("verify"), whose=f"task {id}")
+    estimate = _ESTIMATE.search(title)
     files = dict.fromkeys(quoted or bare for quoted, bare in _FILE.findall(section))
-    return Draft(
+    state = decide_state(read_title(title), fields.text("status"), where="text")
+    open_boxes = [entry for entry in task.criteria if not entry.done]
+    done, findings = state.done if not task.box.done else "", list(verify.diagnostics)
+    if task.box.done and not open_boxes:
+        done = "its box is ticked"
+    elif task.box.done:
+        message = f"task {id} is ticked and a box inside it is open; the task counts as open"
+        findings.append(finding("unread-state", task.box.line, message))
+    if state.unclear and not task.box.done:
+        findings.append(finding("unread-state", task.box.line, f"task {id}: {state.unclear}"))
+    draft = Draft(
         id=id,
-        title=_strip_bold(title.strip()),
+        title=_without_bold(title.strip()),
         lines=span,
         section=section,
         depends=depends,
+        type=_plain_type(fields.text("type")),
         files=tuple(files),
-        acceptance=item.criteria,
-        done=item.box.done,
+        acceptance=task.criteria,
+        verify=tuple(dict.fromkeys(verify.commands)),
+        estimate_minutes=minutes(estimate["time"] if estimate else fields.text("estimate")),
+        done=done,
+        left_out=state.left_out,
+        parent=parent,
+        only_title=not task.inner and all(_says_nothing(part) for part in task.item.parts),
+        boxes=task.boxes,
     )
+    return draft, [] if draft.left_out else findings
 
 
-def _strip_bold(title: str) -> str:
-    match = re.fullmatch(r"\*\*([^*]*)\*\*", title)
-    return title if match is None else match[1].strip()
+def _says_nothing(part: Line | Block) -> bool:
+    """Whether a line under a task is empty, or names requirements or dependencies: `_Requirements: 1.1_`."""
+    return isinstance(part, Line) and _METADATA.fullmatch(part.text) is not None
 
 
-def _read_validation(document: Document) -> tuple[EndToEnd | None, tuple[str, ...]]:
-    blocks = list(document.blocks)
-    start = next(
-        (n for n, b in enumerate(blocks) if b.kind == "heading" and _VALIDATION.fullmatch(b.text)), None
-    )
-    if start is None:
-        return None, ()
-    heading = blocks[start]
-    ends = (n for n in range(start + 1, len(blocks)) if blocks[n].kind in ("heading", "rule"))
-    under = blocks[start + 1 : next(ends, len(blocks))]
-    commands = tuple(command for block in under for command in _read_commands(block))
-    if len(commands) > MOST_VALIDATION:
-        raise PlanError(
-            f"there are {len(commands)} validation commands, and each task would run all of them",
-            where=f"line {heading.first}",
-            hint=f"Put them into a script; at most {MOST_VALIDATION} are taken.",
-        )
-    span = Span(first=heading.first, last=(under or [heading])[-1].last)
-    text = document.verbatim(span.first, span.last)
-    return EndToEnd(commands=commands, text=text, lines=span), commands
-
-
-def _read_commands(block: Block) -> list[str]:
-    """A fenced block, or each list item that is one code span."""
-    if block.kind == "fence":
-        return [block.text.rstrip("\n")] if is_command(block) else []
-    items = (re.sub(r"^\s*[-*+]\s+(?:\[[ xX]\]\s+)?", "", line) for line in block.text.split("\n"))
-    return [command for item in items if (command := only_code(item)) is not None]
+def _plain_type(value: str) -> TaskType | None:
+    """The type, if the label says nothing else: `Type: validation of input` is about something else."""
+    return task_type(value) if value.strip(" *_`.").isalpha() else None
 
 
 def _build_milestone(
     document: Document,
     front: FrontMatter,
-    drafts: Sequence[Draft],
-    findings: Sequence[Diagnostic] = (),
-    end_to_end: EndToEnd | None = None,
-    *,
-    gates: bool = False,
+    items: Sequence[Item],
+    found: Sequence[tuple[Draft, list[Diagnostic]]],
 ) -> Milestone:
-    missing = []
-    if drafts and not gates:
-        message = "this format has no verify commands; only configured gates will check the tasks"
-        missing.append(finding("no-verify", drafts[0].lines.first, message))
+    first = items[0].box.line if items else 0
+    preamble = [block for block in document.blocks if block.first <= first]
+    branch, about_branch = read_branch(front, read_fields(document, preamble))
+    findings = [entry for _, about in found for entry in about]
     return Milestone(
         id=front.values.get("id"),
         title=front.values.get("title") or document_title(document),
-        branch=front.values.get("branch"),
+        branch=branch,
         goal=front.values.get("goal", ""),
-        drafts=tuple(drafts),
-        end_to_end=end_to_end,
-        diagnostics=(*front.diagnostics, *document.diagnostics, *findings, *missing),
-        left_out=struck_out_tasks(document),
+        drafts=tuple(draft for draft, _ in found),
+        end_to_end=None,
+        diagnostics=(*front.diagnostics, *document.diagnostics, *findings, *about_branch),
         ids_are_local=True,
     )

@@ -44,6 +44,10 @@ class Task:
     """SHA-256 of the section, hexadecimal; ticks of boxes do not change it."""
     names_dependencies: bool = False
     """Whether the plan names the dependencies. If not, `depends_on` is the task before this one, if any."""
+    parent: str | None = None
+    """The id of the task whose part this one is."""
+    is_group: bool = False
+    """Whether it is only a title over its parts: it is done when they are, and is not carried out itself."""
 
     @property
     def writes_code(self) -> bool:

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.plan.blocks import Block, Document
+from orchestrator.plan.boxes import read_box
+from orchestrator.plan.branches import read_branch
 from orchestrator.plan.commands import read_commands
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Draft, Milestone
-from orchestrator.plan.fields import Fields, meaning_of, read_fields
+from orchestrator.plan.fields import Fields, Meaning, meaning_of, read_fields
 from orchestrator.plan.front_matter import FrontMatter
 from orchestrator.plan.headings import (
     NearMiss,
@@ -19,12 +21,12 @@ from orchestrator.plan.headings import (
     task_heading,
 )
 from orchestrator.plan.model import Criterion, Diagnostic, EndToEnd, Span, TaskType
+from orchestrator.plan.states import decide_state
 from orchestrator.plan.values import (
     Reference,
     checkboxes,
     criteria,
     file_names,
-    first_word,
     minutes,
     references,
     says_nothing,
@@ -32,6 +34,11 @@ from orchestrator.plan.values import (
 )
 
 _TASK_AND_COLON = re.compile(r"\W{0,9}task\s[^:\n]{1,300}:", re.IGNORECASE)
+_MILESTONE_LABEL = re.compile(
+    r"^\W{0,9}(?:acceptance criteria|success criteria|verify|verification|(?:task )?type|status|depends on"
+    r"|estimated time|description)\W{0,3}(?::|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
 _CRITERIA = re.compile(r"^\W{0,9}acceptance criteria\b", re.IGNORECASE | re.MULTILINE)
 
 
@@ -55,23 +62,15 @@ def read_native(document: Document, front: FrontMatter) -> Milestone:
     findings = [*document.diagnostics, *findings, *about_scenario]
     fields = read_fields(document, _preamble(document))
     title = front.values.get("title") or document_title(document)
-    branch = front.values.get("branch") or first_word(fields.text("branch"))
+    branch, about_branch = read_branch(front, fields)
     return Milestone(
         id=front.values.get("id") or milestone_id(title),
         title=title,
-        branch=None if says_nothing(branch) else branch,
+        branch=branch,
         goal=_goal_under_heading(document, sections) or fields.text("goal") or front.values.get("goal", ""),
         drafts=tuple(drafts),
         end_to_end=scenario,
-        diagnostics=(*front.diagnostics, *findings),
-        left_out=struck_out_tasks(document),
-    )
-
-
-def read_native_drafts(document: Document) -> tuple[list[Draft], list[Diagnostic]]:
-    """Only the tasks, for formats that write their tasks as native plans do and the rest differently."""
-    return _read_drafts(
-        document, [section for section in _split_sections(document) if section.task is not None]
+        diagnostics=(*front.diagnostics, *findings, *about_branch),
     )
 
 
@@ -89,24 +88,42 @@ def has_native_tasks(document: Document) -> bool:
     )
 
 
+def lists_steps(document: Document) -> bool:
+    """Whether the tasks are lists of boxes without the labels of a milestone plan.
+
+    The ticks of such a list say what is done.
+    """
+    if any(b.kind != "fence" and _MILESTONE_LABEL.search(b.text) for b in document.blocks):
+        return False
+    tasks = [section for section in _split_sections(document) if section.task is not None]
+    boxed = sum(any(map(_has_box, section.blocks)) for section in tasks)
+    return 2 * boxed > len(tasks)
+
+
+def _has_box(block: Block) -> bool:
+    lines = block.text.split("\n") if block.kind == "text" and "[" in block.text else []
+    return any(read_box(0, line) is not None for line in lines)
+
+
 def _means_a_task(found: TaskHeading | NearMiss | None) -> bool:
     return isinstance(found, TaskHeading) or (isinstance(found, NearMiss) and found.code == "bad-task-id")
 
 
 def _read_drafts(document: Document, sections: Sequence[Section]) -> tuple[list[Draft], list[Diagnostic]]:
-    drafts: list[Draft] = []
     findings = list(_heading_findings(document))
+    about: list[tuple[Draft, tuple[Diagnostic, ...]]] = []
+    levels: dict[str, int] = {}
     for section in sections:
-        draft, about_task = _read_task(document, section)
-        drafts.append(draft)
-        findings += about_task
-    return drafts, findings
-
-
-def struck_out_tasks(document: Document) -> tuple[str, ...]:
-    """Ids of the tasks whose headings are struck out."""
-    headings = [task_heading(block.text, block.level) for block in document.blocks if block.kind == "heading"]
-    return tuple(found.id for found in headings if isinstance(found, NearMiss) and found.id is not None)
+        assert section.task is not None
+        around = section.task.id.rpartition(".")[0]
+        is_part = levels.get(around, section.heading.level) < section.heading.level
+        about.append(_read_task(document, section, parent=around if is_part else None))
+        levels[section.task.id] = section.heading.level
+    parents = {draft.parent for draft, _ in about}
+    for draft, about_task in about:
+        if not (draft.only_title and draft.id in parents):  # a title over its parts needs nothing else
+            findings += about_task
+    return [draft for draft, _ in about], findings
 
 
 def _split_sections(document: Document) -> list[Section]:
@@ -160,7 +177,10 @@ def _split_off_scenario(
     return [*changed, scenario], [*tasks[:-1], kept], [scenario]
 
 
-def _read_task(document: Document, section: Section) -> tuple[Draft, tuple[Diagnostic, ...]]:
+def _read_task(
+    document: Document, section: Section, *, parent: str | None
+) -> tuple[Draft, tuple[Diagnostic, ...]]:
+    """A task, and the findings about it. `parent` is the task whose part it is: 3 of 3.1."""
     assert section.task is not None
     fields = read_fields(document, section.blocks)
     id, line = section.task.id, section.heading.first
@@ -168,6 +188,7 @@ def _read_task(document: Document, section: Section) -> tuple[Draft, tuple[Diagn
     verify = read_commands(fields.of("verify"), whose=f"task {id}")
     smoke = read_commands(fields.of("smoke"), whose=f"task {id}, smoke test")
     depends, unreadable = _read_dependencies(fields, id)
+    state = decide_state(section.task.said, fields.text("status"), where="heading")
     draft = Draft(
         id=id,
         title=section.task.title,
@@ -180,10 +201,17 @@ def _read_task(document: Document, section: Section) -> tuple[Draft, tuple[Diagn
         verify=verify.commands,
         smoke_tests=smoke.commands,
         estimate_minutes=minutes(fields.text("estimate")),
-        done=section.task.done or _is_done(fields.text("status")),
+        done=state.done,
+        left_out=state.left_out,
+        parent=parent,
+        only_title=all(block.kind == "rule" for block in section.blocks),
+        boxes=_read_boxes(fields),
     )
+    if draft.left_out:
+        return draft, ()
+    unclear = [finding("unread-state", line, f"task {id}: {state.unclear}")] if state.unclear else []
     missing = _missing_findings(draft, fields, line)
-    return draft, (*missing, *unreadable, *verify.diagnostics, *smoke.diagnostics)
+    return draft, (*missing, *unclear, *unreadable, *verify.diagnostics, *smoke.diagnostics)
 
 
 def _span(section: Section) -> Span:
@@ -201,7 +229,9 @@ def _missing_findings(draft: Draft, fields: Fields, line: int) -> list[Diagnosti
         findings.append(
             finding("unknown-type", line, f"task {draft.id}: `{type_text[:40]}` is not a known type")
         )
-    if not any(field.value or field.fences for field in fields.of("text", "description", "goal")):
+    has_text = any(field.value or field.fences for field in fields.of("text", "description", "goal"))
+    has_steps = any(True for field in fields.of("other") for _ in checkboxes(field.lines))
+    if not (has_text or has_steps):
         findings.append(finding("empty-description", line, f"task {draft.id} has no description"))
     if not draft.acceptance:
         findings.append(finding("no-acceptance", line, f"task {draft.id} has no acceptance criteria"))
@@ -212,11 +242,6 @@ def _missing_findings(draft: Draft, fields: Fields, line: int) -> list[Diagnosti
 
 def _type(fields: Fields) -> TaskType | None:
     return task_type(fields.text("type"))
-
-
-def _is_done(status: str) -> bool:
-    words = status.lower().lstrip("*_`✅✔☑ ").split()
-    return bool(words) and words[0].strip("*_`.!,:") in ("done", "complete", "completed", "finished", "[x]")
 
 
 def _read_dependencies(
@@ -236,12 +261,23 @@ def _read_dependencies(
     return None, ()
 
 
+_NO_CRITERIA: tuple[Meaning, ...] = ("verify", "smoke", "categories")
+
+
 def _read_acceptance(fields: Fields) -> tuple[Criterion, ...]:
+    """What is under acceptance criteria; if there is no such label, every box that is not a command."""
     labelled = fields.of("acceptance")
     if labelled:
         return tuple(entry for field in labelled for entry in criteria(field.lines))
-    loose = [line for field in fields.of("text", "description") for line in field.lines]
-    return tuple(Criterion(text=box.text, done=box.done) for box in checkboxes(loose))
+    others = [field for field in fields.all if field.meaning not in _NO_CRITERIA]
+    boxes = [box for field in others for box in checkboxes(field.lines)]
+    return tuple(Criterion(text=box.text, done=box.done) for box in boxes)
+
+
+def _read_boxes(fields: Fields) -> frozenset[int]:
+    """The lines of all boxes that are criteria, commands or categories of the task."""
+    read = fields.of("acceptance", "verify", "smoke", "categories") if fields.of("acceptance") else fields.all
+    return frozenset(box.line for field in read for box in checkboxes(field.lines))
 
 
 def _read_end_to_end(

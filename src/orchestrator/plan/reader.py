@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from orchestrator.errors import PlanError
+from orchestrator.plan.assembly import assemble_tasks
 from orchestrator.plan.blocks import Document, read_blocks
 from orchestrator.plan.diagnostics import finding
-from orchestrator.plan.draft import Milestone, assemble_tasks
+from orchestrator.plan.draft import Milestone
 from orchestrator.plan.front_matter import read_front_matter
 from orchestrator.plan.graph import find_cycles
 from orchestrator.plan.headings import is_task_line
@@ -14,18 +16,24 @@ from orchestrator.plan.importers import (
     has_checkboxes,
     has_kiro_tasks,
     has_spec_kit_tasks,
-    has_validation_commands,
     read_checklist,
     read_kiro,
     read_ralphex,
     read_spec_kit,
 )
 from orchestrator.plan.model import FORMATS, Diagnostic, Plan, Task
-from orchestrator.plan.native import has_native_tasks, read_native
-from orchestrator.plan.refnames import branch_problem
+from orchestrator.plan.native import has_native_tasks, lists_steps, read_native
+from orchestrator.plan.sections import name_tasks
 from orchestrator.plan.skeleton import find_placeholders
 from orchestrator.plan.task_master import looks_like_json, read_task_master
 from orchestrator.plan.text import decode_plan
+from orchestrator.plan.validation import (
+    add_validation,
+    no_gate,
+    split_validation,
+    unread_boxes,
+    unread_commands,
+)
 
 _MISSING = {
     "native": "no heading like `## Task 3.1: What to do`",
@@ -65,27 +73,39 @@ def read_plan(data: bytes | str, *, path: str, format: str | None = None) -> Pla
 def _read_markdown(text: str, path: str, format: str | None) -> tuple[str, Milestone]:
     lines = text.split("\n")
     front = read_front_matter(lines)
-    document = read_blocks("\n" * front.length + "\n".join(lines[front.length :]), is_task_line)
-    name = format or _recognise_format(document)
+    whole = read_blocks("\n" * front.length + "\n".join(lines[front.length :]), is_task_line)
+    document, validation, dropped = split_validation(whole)
+    name = format or _recognise_format(document, has_validation=validation is not None)
+    if name in ("native", "ralphex") and not has_native_tasks(document):
+        document = name_tasks(document) or document
     match name:
         case "native":
-            return name, read_native(document, front)
+            milestone = read_native(document, front)
         case "spec-kit":
-            return name, read_spec_kit(document, front, path)
+            milestone = read_spec_kit(document, front, path)
         case "kiro":
-            return name, read_kiro(document, front)
+            milestone = read_kiro(document, front)
         case "ralphex":
-            return name, read_ralphex(document, front)
+            milestone = read_ralphex(document, front)
         case "checklist":
-            return name, read_checklist(document, front)
-    raise _no_task_error(path, [*_MISSING])
+            milestone = read_checklist(document, front)
+        case _:
+            raise _no_task_error(path, [*_MISSING])
+    unread = [
+        *unread_boxes(document, milestone, is_kiro=name == "kiro"),
+        *unread_commands(document, milestone),
+    ]
+    milestone = add_validation(milestone, validation)
+    return name, replace(milestone, diagnostics=(*milestone.diagnostics, *dropped, *unread))
 
 
-def _recognise_format(document: Document) -> str | None:
+def _recognise_format(document: Document, *, has_validation: bool) -> str | None:
     if has_native_tasks(document):
-        return "ralphex" if has_validation_commands(document) else "native"
+        return "ralphex" if has_validation or lists_steps(document) else "native"
     if has_spec_kit_tasks(document):
         return "spec-kit"
+    if name_tasks(document) is not None:
+        return "ralphex"
     if has_kiro_tasks(document):
         return "kiro"
     return "checklist" if has_checkboxes(document) else None
@@ -103,17 +123,19 @@ def _no_task_error(path: str, tried: list[str], diagnostics: Sequence[Diagnostic
 
 def _build_plan(milestone: Milestone, text: str, path: str, format: str) -> Plan:
     tasks, findings = assemble_tasks(milestone)
-    problem = None if milestone.branch is None else branch_problem(milestone.branch)
-    if problem is not None:
-        findings.append(finding("bad-branch", _line_of(text, milestone.branch), problem))
+    if not tasks:
+        hint = "`orchestrator plan new TITLE` writes a plan to start from."
+        raise PlanError("every task of the plan is left out", where=path, hint=hint)
+    gates = no_gate(milestone)
+    findings += [entry for entry in milestone.diagnostics if not (gates and entry.code == "no-verify")]
     about_text = (*_hidden_findings(text), *_placeholder_findings(text))
-    all_findings = [*milestone.diagnostics, *findings, *_cycle_findings(tasks), *about_text]
+    all_findings = [*findings, *gates, *_cycle_findings(tasks), *about_text]
     return Plan(
         path=path,
         format=format,
         id=milestone.id,
         title=milestone.title or _stem(path),
-        branch=None if problem else milestone.branch,
+        branch=milestone.branch,
         goal=milestone.goal,
         tasks=tasks,
         end_to_end=milestone.end_to_end,
@@ -141,11 +163,6 @@ def _hidden_findings(text: str) -> Iterator[Diagnostic]:
         line += text.count("\n", at, match.start())
         at = match.start()
         yield finding("hidden-character", line, f"the character U+{ord(match[0]):04X} is not shown")
-
-
-def _line_of(text: str, value: str | None) -> int:
-    at = -1 if value is None else text.find(value)
-    return 1 if at < 0 else text.count("\n", 0, at) + 1
 
 
 def _stem(path: str) -> str:

@@ -10,12 +10,11 @@ from orchestrator.errors import PlanError
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Draft, Milestone
 from orchestrator.plan.model import Criterion, Diagnostic, Span
+from orchestrator.plan.states import decide_state
 from orchestrator.plan.values import Reference
 
 _BEGINS = re.compile(r"\s*(?:\{\s*[\"}]|\[\s*(?:[\[{]\s*[\"{\[}\]]|\]\s*$))")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]', re.DOTALL)
-_DONE = ("done", "completed")
-_LEFT_OUT = ("cancelled", "deferred")
 
 
 class _Located(dict[str, Any]):
@@ -42,19 +41,7 @@ def looks_like_json(text: str) -> bool:
 def read_task_master(text: str, path: str) -> Milestone:
     document = _load_json(text, path)
     tasks, findings = _choose_tasks(document)
-    drafts: list[Draft] = []
-    left_out = []
-    for entry in _flatten(tasks, findings):
-        status = _text(entry.value.get("status")).lower()
-        if status in _LEFT_OUT:
-            message = f"task {entry.id} is {status} and left out"
-            findings.append(finding("left-out-task", entry.value.lines.first, message))
-            left_out.append(entry.id)
-        else:
-            drafts.append(_build_draft(entry, done=status in _DONE))
-    if drafts:
-        message = "this format has no verify commands; only configured gates will check the tasks"
-        findings.append(finding("no-verify", drafts[0].lines.first, message))
+    drafts = [_build_draft(entry) for entry in _flatten(tasks, findings)]
     return Milestone(
         id=None,
         title=_project_name(document),
@@ -63,7 +50,6 @@ def read_task_master(text: str, path: str) -> Milestone:
         drafts=tuple(drafts),
         end_to_end=None,
         diagnostics=tuple(findings),
-        left_out=tuple(left_out),
         ids_are_local=True,
     )
 
@@ -155,37 +141,42 @@ def _id(value: _Located, parent: str | None, findings: list[Diagnostic]) -> str 
     return id if parent is None or id.startswith(f"{parent}.") else f"{parent}.{id}"
 
 
-def _build_draft(entry: _Entry, *, done: bool) -> Draft:
+def _build_draft(entry: _Entry) -> Draft:
     value = entry.value
     title, strategy = _text(value.get("title")), _text(value.get("testStrategy"))
-    parts = [f"## Task {entry.id}: {title}", _text(value.get("description")), _text(value.get("details"))]
-    if strategy:
-        parts.append(f"**Test strategy:** {strategy}")
+    text = [_text(value.get("description")), _text(value.get("details"))]
+    parts = [f"## Task {entry.id}: {title}", *text, f"**Test strategy:** {strategy}" if strategy else ""]
+    state = decide_state(None, _text(value.get("status")).replace("-", " "), where="title")
     return Draft(
         id=entry.id,
         title=title,
         lines=value.lines,
         section="\n\n".join(part for part in parts if part),
         depends=_read_dependencies(entry),
-        acceptance=(Criterion(text=strategy, done=done),) if strategy else (),
-        done=done,
+        acceptance=(Criterion(text=strategy, done=state.done != ""),) if strategy else (),
+        done=state.done,
+        left_out=state.left_out,
+        parent=entry.parent,
+        only_title=not (any(text) or strategy),
+        after_parent=True,
     )
 
 
 def _read_dependencies(entry: _Entry) -> tuple[Reference, ...] | None:
-    """A subtask's numbers mean its siblings first; a subtask without dependencies depends on its parent."""
+    """A subtask's numbers mean its siblings first."""
     listed = entry.value.get("dependencies")
     if not isinstance(listed, list):
-        return None if entry.parent is None else _build_references([entry.parent], entry)
+        return None if entry.parent is None else ()
     ids = [id for id in map(_text, listed) if id]
     if entry.parent is not None:
         local = {id: f"{entry.parent}.{id}" for id in ids}
-        ids = [local[id] if local[id] in entry.siblings else id for id in ids] or [entry.parent]
+        ids = [local[id] if local[id] in entry.siblings else id for id in ids]
     return _build_references(ids, entry)
 
 
 def _build_references(ids: list[str], entry: _Entry) -> tuple[Reference, ...]:
-    return tuple(Reference(first=id, last=None, line=entry.value.lines.first) for id in ids)
+    line = entry.value.lines.first
+    return tuple(Reference(first=id, last=None, line=line, whole=id) for id in ids)
 
 
 def _project_name(document: object) -> str:

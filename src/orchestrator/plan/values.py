@@ -5,10 +5,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from orchestrator.plan.boxes import BULLET, Checkbox, read_box
 from orchestrator.plan.fields import Line
 from orchestrator.plan.model import Criterion, TaskType
 
-ID = r"(?:[A-Za-z]\.\d{1,9}|[A-Za-z]{0,2}\d{1,9})[A-Za-z]?(?:\.\d{1,9}[A-Za-z]?){0,7}(?![^\W_])"
+ID = (
+    r"(?:(?:US|TASK|STORY|ST|T)-\d{1,9}|"
+    r"[A-Za-z]\.\d{1,9}|[A-Za-z]{0,2}\d{1,9})[A-Za-z]?(?:\.\d{1,9}[A-Za-z]?){0,7}(?![^\W_])"
+)
 SHELLS = frozenset(("bash", "sh", "shell", "zsh"))
 
 _TYPE = re.compile(r"\b(coding|research|mixed|validation|verification)\b", re.IGNORECASE)
@@ -24,11 +28,8 @@ _FILE = re.compile(
 )
 _LIKE_A_FILE = re.compile(r"/|\.\w|[A-Z]\w{2,8}file$|LICENSE|README|CODEOWNERS")
 _PARENTHESES = re.compile(r"\([^()\n]*\)")
-_BULLET = re.compile(r"^\s*(?:[-*+]|\d{1,9}[.)])\s+")
-_CHECKBOX = re.compile(
-    r"(?P<indent>\s*)(?:[-*+]|\d{1,9}[.)])\s+\[(?P<mark>[ xX~-])\](?P<star>\*?)\s*(?P<text>.*)"
-)
-_ITEM = re.compile(r"(?P<indent>\s*)(?:[-*+]|\d{1,9}[.)])\s+(?P<text>.*)")
+_BULLET = re.compile(rf"^\s*{BULLET}\s+")
+_ITEM = re.compile(rf"(?P<indent>\s*){BULLET}\s+(?P<text>.*)")
 _GROUP = re.compile(r"\s*[*_]{1,2}[^*_\n]{1,80}[*_]{1,2}\s*:?\s*|[A-Z][\w &/-]{0,60}:\s*")
 _WORD = re.compile(r"[^\W_][\w/]*")
 _NOTHING = frozenset(("nothing", "none", "nil", "no", "n/a", "na"))
@@ -45,15 +46,8 @@ class Reference:
     """False: a number in a sentence. It counts if a task has this id, and is ignored otherwise."""
     alone: bool = True
     """False: words follow, so that the number may count something, as in `3 services`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkbox:
-    line: int
-    indent: int
-    done: bool
-    optional: bool
-    text: str
+    whole: str = ""
+    """The text as it is written, without blanks and marks: `T003-1` may be one id, or a range."""
 
 
 def task_type(value: str) -> TaskType | None:
@@ -68,7 +62,7 @@ def says_nothing(value: str) -> bool:
 
 
 _NAMED = rf"[#`*_\[]*(?P<first>{ID})[`*_\]]*"
-_RANGE = rf"(?:\s*(?:[-–—]|\.\.\.?|…|\bto\b|\bthrough\b)\s*(?:task\s+)?[#`*_\[]*(?P<last>{ID}))?"
+_RANGE = rf"(?:\s*(?:[-–—~～]|\.\.\.?|…|\bto\b|\bthrough\b)\s*(?:task\s+)?[#`*_\[]*(?P<last>{ID}))?"
 _TASK = r"(?P<word>\btasks?(?:\s+ids?)?[\s:#-]+)"
 _REFERENCE = re.compile(
     rf"(?:(?:both|after|requires?|needs?|all\s+of)\s+)?{_TASK}?{_NAMED}{_RANGE}", re.IGNORECASE
@@ -96,8 +90,11 @@ def references(lines: Iterable[Line], *, bare: bool) -> list[Reference]:
                 listed = match is not None
             if match is not None and listed:
                 alone = match["word"] is not None or _SAYS_MORE.match(match.string, match.end()) is None
+                whole = re.sub(r"[\s`*_#\[\]]+", "", match[0])
                 found.append(
-                    Reference(first=match["first"], last=match["last"], line=line.number, alone=alone)
+                    Reference(
+                        first=match["first"], last=match["last"], line=line.number, alone=alone, whole=whole
+                    )
                 )
             if bare:
                 rest = piece if match is None or not listed else match.string[match.end() :]
@@ -130,13 +127,16 @@ def file_names(lines: Sequence[Line]) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for line in lines:
         text = _LINKED.sub(r"\1", line.text)
-        box = _CHECKBOX.fullmatch(text)
-        item = box or _ITEM.fullmatch(text)
-        text = text if item is None else item["text"]
+        box, item = read_box(line.number, text), _ITEM.fullmatch(text)
+        if box is not None:
+            text = box.text
+        elif item is not None:
+            text = item["text"]
         is_row = text.lstrip().startswith("|")
         if is_row:
             text = text.strip().strip("|").split("|")[0].strip()
-        quoted = _leading_code_spans(text) if item is not None or is_row else _code_spans(text)
+        is_item = box is not None or item is not None
+        quoted = _leading_code_spans(text) if is_item or is_row else _code_spans(text)
         names.update(dict.fromkeys(_without_line_numbers(name) for name in quoted or _bare_names(text)))
     return tuple(name for name in names if name)
 
@@ -236,35 +236,33 @@ def _parse_number(text: str) -> float:
 
 def checkboxes(lines: Iterable[Line]) -> Iterator[Checkbox]:
     for line in lines:
-        if "[" in line.text and (match := _CHECKBOX.fullmatch(line.text)) is not None:
-            yield Checkbox(
-                line=line.number,
-                indent=len(match["indent"].expandtabs(4)),
-                done=match["mark"] in "xX",
-                optional=bool(match["star"]),
-                text=match["text"].strip(),
-            )
+        if (box := read_box(line.number, line.text)) is not None:
+            yield box
 
 
 def criteria(lines: Sequence[Line]) -> tuple[Criterion, ...]:
     """Each checkbox or list item is a criterion, together with the lines that continue it below."""
     found: list[tuple[int, bool, list[str]]] = []
-    boxed = any(_CHECKBOX.fullmatch(line.text) for line in lines)
+    boxed = any(read_box(line.number, line.text) for line in lines)
     apart = False
     before = 0
     for line in lines:
         apart, before = apart or line.number > before + 1, line.number
-        box = _CHECKBOX.fullmatch(line.text)
-        item = box or _ITEM.fullmatch(line.text)
+        box = read_box(line.number, line.text)
+        if box is not None:
+            found.append((box.indent, box.done, [box.text]))
+            apart = False
+            continue
+        item = _ITEM.fullmatch(line.text)
         if item is None:
             apart = _add_to_item(found, line.text, boxed, apart)
             continue
         apart = False
         indent = len(item["indent"].expandtabs(4))
-        if box is None and found and indent > found[-1][0]:
+        if found and indent > found[-1][0]:
             found[-1][2].append(item["text"].strip())
         else:
-            found.append((indent, box is not None and box["mark"] in "xX", [item["text"].strip()]))
+            found.append((indent, False, [item["text"].strip()]))
     return tuple(Criterion(text=" ".join(texts).strip(), done=done) for _, done, texts in found)
 
 
@@ -288,12 +286,3 @@ def only_code(value: str) -> str | None:
     """The text of a value that is one code span and nothing else."""
     match = _CODE.fullmatch(value.strip().removesuffix("."))
     return None if match is None else match[1].strip()
-
-
-def first_word(value: str) -> str:
-    """The first code span of a value, else its first word."""
-    match = _CODE.search(value)
-    if match is not None:
-        return match[1].strip()
-    words = value.split()
-    return words[0].strip("*_\"',;") if words else ""

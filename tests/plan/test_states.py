@@ -1,0 +1,285 @@
+"""What counts as done or left out: marks and words in titles, and under Status."""
+
+import pytest
+
+from orchestrator.plan.model import Plan
+from orchestrator.plan.reader import read_plan
+from orchestrator.plan.states import is_checkpoint, status_state, title_state
+
+
+def read(text: str, format: str | None = None) -> Plan:
+    return read_plan(text, path="plan.md", format=format)
+
+
+def found(plan: Plan, code: str) -> list[int]:
+    return [entry.line for entry in plan.diagnostics if entry.code == code]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Write it ✅",
+        "Write it ✔",
+        "Write it ✔️",
+        "Write it ☑️",
+        "Write it ✓",
+        "Write it [x]",
+        "Write it [X]",
+        "Write it (done)",
+        "Write it [DONE]",
+        "Write it (completed)",
+        "Write it - ✅",
+        "Write it — [x]",
+        "Write it — DONE",
+        "Write it - Done",
+        "Write it ✅ DONE",
+        "Write it DONE ✅",
+        "Write it ✅ (2026-01-05)",
+        "Write it ✅ 2026-01-05",
+        "Write it ✅ #12",
+        "Write it **✅**",
+        "✅ Write it",
+        "✅ - Write it",
+        "[x] Write it",
+        "✅ Done: Write it",
+        "(done) Write it",
+        ":white_check_mark: Write it",
+        "Write the report ✅",
+        "Write the status page ✅",
+    ],
+)
+def test_a_mark_that_stands_alone_is_done(title: str) -> None:
+    plan = read(f"## Task 1: {title}\n\nText.\n\n## Task 2: Open\n\nText.\n")
+    assert [task.done for task in plan.tasks] == [True, False]
+    assert found(plan, "counts-as-done") == [1]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Show passed checks as ✅",
+        "Toggle [ ] to [x]",
+        "Toggle [ ] - [x]",
+        "todo, doing, (done)",
+        "Replace ❌ with ✅",
+        "Render ✅ and ❌",
+        "Print ✅",
+        "✅ for passed checks",
+        "✅ and ❌ in the report",
+        "[x] means done",
+        "✅ icons in the list",
+        "Mark rows with a ✅",
+        "Status column: ✅",
+        "Use [x] for done",
+        "✅ Write ✅",
+        "States: open, closed, [done]",
+        "Draw the emoji ✅",
+        "Set the state (done)",
+        "x✅",
+        "Add a (skipped) state",
+        "Say that it is (done)",
+        "The word (cancelled)",
+        "Filter by (done)",
+    ],
+)
+def test_a_mark_in_a_phrase_is_text_and_reported(title: str) -> None:
+    plan = read(f"## Task 1: {title}\n\nText.\n")
+    assert [task.done for task in plan.tasks] == [False]
+    assert found(plan, "unread-state") == [1]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Show `✅`",
+        "Handle undone work",
+        "Abandon the old API",
+        "Write it - done",
+        "Toggle [ ]",
+        "❌ Write it",
+    ],
+)
+def test_other_words_and_marks_say_nothing(title: str) -> None:
+    assert title_state(title) is None
+
+
+@pytest.mark.parametrize("lead", ["✅ ", "✔️ ", "[x] ", "1. ✅ ", "(done) ", "✅ **"])
+def test_a_mark_before_the_word_task_is_done_whatever_the_title(lead: str) -> None:
+    (task,) = read(f"## {lead}Task 1: Show passed checks as ✅\n\nText.\n").tasks
+    assert task.done
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "Done",
+        "done.",
+        "**Done**",
+        "`done`",
+        "✅",
+        "✅ Complete",
+        "🟢 Complete",
+        "✔️ done",
+        "DONE ✅",
+        "Done ✔️",
+        "COMPLETED 2024",
+        "Completed 2026-01-05",
+        "Completed on 2026-01-05",
+        "Complete (PR #12)",
+        "Closed by #12",
+        "Merged in 1a2b3c4",
+        "[x]",
+        "Finished",
+        "☑",
+        "✅ **DONE**",
+    ],
+)
+def test_a_status_that_is_done(status: str) -> None:
+    said = status_state(status)
+    assert said is not None and said.state == "done"
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "Cancelled",
+        "canceled",
+        "❌ Cancelled",
+        "Deferred to milestone 8",
+        "Skipped",
+        "Skipped for now",
+        "Won't do",
+        "won’t fix",
+        "wontfix",
+        "Wont-do",
+        "Obsolete",
+        "Superseded by 3.4",
+        "Postponed",
+        "🚫 Dropped",
+        "Out of scope",
+        "Not needed",
+        "**Deferred**",
+        "Rejected",
+    ],
+)
+def test_a_status_that_leaves_the_task_out(status: str) -> None:
+    plan = read(
+        f"## Task 1: A\n\n**Status:** {status}\n\nText.\n\n### Task 1.1: Part\n\nText.\n\n"
+        "## Task 2: B\n\nText.\n"
+    )
+    assert [task.id for task in plan.tasks] == ["2"]
+    assert found(plan, "left-out-task") == [1]
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "Not started",
+        "In progress",
+        "Blocked",
+        "TODO",
+        "Partially complete",
+        "not done",
+        "❌ Not done",
+        "Pending",
+        "To be done",
+        "Incomplete",
+        "Doing",
+        "Open",
+        "Not cancelled",
+    ],
+)
+def test_a_status_that_is_open(status: str) -> None:
+    assert status_state(status) is None
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "Completed on 2026-01-05, to be redone",
+        "Done (mostly)",
+        "Done, except the tests",
+        "Done but untested",
+        "Deferred, now active",
+        "Skipped before, but needed again",
+    ],
+)
+def test_a_status_with_an_addition_is_open_and_reported(status: str) -> None:
+    plan = read(f"## Task 1: A\n\n**Status:** {status}\n\nText.\n")
+    assert [task.done for task in plan.tasks] == [False]
+    assert found(plan, "unread-state") == [1]
+
+
+def test_a_status_that_contradicts_the_heading_is_stronger() -> None:
+    plan = read("## Task 1: A ✅\n\n**Status:** In progress\n\nText.\n")
+    assert [task.done for task in plan.tasks] == [False]
+    assert found(plan, "unread-state") == [1]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        "- [ ] 2. ~~Old~~",
+        "- [ ] 2. Old (cancelled)",
+        "- [ ] 2. Old [SKIPPED]",
+        "- [ ] 2. Old — Deferred to 1.2",
+        "- [ ] 2. Old\n  - Status: cancelled",
+        "- [ ] 2. Old\n  - **Status:** Won't do",
+        "- [x] 2. Old (obsolete)",
+    ],
+)
+def test_list_items_are_left_out_with_their_subtasks(item: str) -> None:
+    plan = read(f"- [ ] 1. One\n{item}\n  - [ ] 2.1 Part\n- [ ] 3. Three\n")
+    assert [task.id for task in plan.tasks] == ["1", "3"]
+    assert found(plan, "left-out-task") == [2]
+
+
+@pytest.mark.parametrize("status", ["done", "completed"])
+def test_task_master_statuses(status: str) -> None:
+    text = f'{{"tasks": [{{"id": 1, "title": "A", "status": "{status}"}}]}}'
+    assert [task.done for task in read(text).tasks] == [True]
+
+
+@pytest.mark.parametrize("status", ["pending", "in-progress", "review", "blocked", "something"])
+def test_other_task_master_statuses_are_open(status: str) -> None:
+    text = f'{{"tasks": [{{"id": 1, "title": "A", "status": "{status}"}}]}}'
+    assert [task.done for task in read(text).tasks] == [False]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Checkpoint",
+        "Checkpoint - ensure all tests pass, ask the user if questions arise",
+        "Final checkpoint",
+        "Ensure all tests pass",
+        "Run the full test suite",
+        "Run all tests",
+        "Manual test of the page",
+        "Manually verify the login",
+        "Verify that all tests pass",
+    ],
+)
+def test_a_task_that_only_asks_for_a_check_is_a_validation(title: str) -> None:
+    plan = read(f"- [ ] 1. Write it\n- [ ] 2. {title}\n")
+    assert [task.type for task in plan.tasks] == [None, "VALIDATION"]
+    assert found(plan, "read-as-validation") == [2]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Checkpoint saving",
+        "Run tests in CI",
+        "Write a checkpoint",
+        "Ensure tests exist",
+        "Manual of the tool",
+    ],
+)
+def test_other_titles_ask_for_more_than_a_check(title: str) -> None:
+    assert not is_checkpoint(title)
+
+
+def test_a_type_is_stronger_than_the_title() -> None:
+    (task,) = read("## Task 1: Checkpoint\n\n**Type:** CODING\n\nText.\n").tasks
+    assert task.type == "CODING"
