@@ -6,8 +6,11 @@ agent, or the user, could still change meanwhile.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+
+from msgspec import structs
 
 from orchestrator.containers.names import component
 from orchestrator.engine.attempt_tree import attempt_folders, clear_oddities, save_tree
@@ -19,7 +22,7 @@ from orchestrator.plan.model import Task
 from orchestrator.run.facts import CandidateMade, CandidateRefused
 from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, with_section
 from orchestrator.run.state import AttemptState, RunState, TaskState
-from orchestrator.supervision.decide import WorkItem
+from orchestrator.supervision.decide import Gate, WorkItem
 from orchestrator.text import one_line, plain
 from orchestrator.workspace import history
 from orchestrator.workspace.tree import TreeRefused
@@ -93,13 +96,20 @@ async def _build_candidate(
     )
     text = with_section(await read_handoff(records, terms, workspace, parent), terms.plan.title, section)
     await asyncio.to_thread(folders.handoff.write_text, text, "utf-8")
-    evidence = await records.journal.reserve_evidence(len(terms.work.gates_of(item)), task=item.id)
     edited = await _name_edited_by_user(workspace, known, attempt, changes)
+    overlay = {document: text.encode()} if terms.settings.handoff.commit else {}
+    gates = terms.work.gates_of(item)
+    earlier = attempt.candidate
+    if earlier is not None and earlier.parent == parent and _has_evidence_of(attempt, gates):
+        message = _write_message(records, task, attempt, earlier.evidence, (no_change, edited))
+        if await _is_same(workspace, earlier.commit, snapshot.tree, message, document, overlay):
+            return structs.replace(earlier, by_hand=by_hand)
+    evidence = await records.journal.reserve_evidence(len(gates), task=item.id)
     candidate = await workspace.tree.build_candidate(
         snapshot,
         parent=parent,
         message=_write_message(records, task, attempt, evidence, (no_change, edited)),
-        overlay={document: text.encode()} if terms.settings.handoff.commit else {},
+        overlay=overlay,
         ref=f"refs/ktrdr/candidates/{records.run}/{component(item.id)}/{attempt.number}",
         base=records.start.base,
     )
@@ -114,6 +124,29 @@ async def _build_candidate(
         moved_away=moved_away,
         wrote_handoff=len(changes) < len(everything),
     )
+
+
+def _has_evidence_of(attempt: AttemptState, gates: tuple[Gate, ...]) -> bool:
+    """Whether the evidence ids of the attempt's candidate are those of these gates, command by command."""
+    assert attempt.candidate is not None
+    ids = attempt.candidate.evidence
+    if len(ids) != len(gates):
+        return False
+    commands = dict(zip(ids, (gate.command for gate in gates), strict=True))
+    return all(commands.get(ended.evidence) == ended.command for ended in attempt.gates)
+
+
+async def _is_same(
+    workspace: Workspace, commit: str, tree: str, message: str, document: str, overlay: Mapping[str, bytes]
+) -> bool:
+    """Whether a candidate of this tree and message would be this commit, apart from its time."""
+    differing = {change.path for change in await history.changes(workspace.store, commit, tree)}
+    if differing - overlay.keys() - {document}:
+        return False
+    for path, content in overlay.items():
+        if await history.read_blob(workspace.store, commit, path, limit=HANDOFF_LIMIT_BYTES) != content:
+            return False
+    return (await history.message_of(workspace.store, commit)).strip() == message.strip()
 
 
 async def _list_changes(workspace: Workspace, old: str, new: str) -> tuple[ChangedFile, ...]:

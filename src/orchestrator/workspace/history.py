@@ -75,6 +75,10 @@ async def changes(store: Store, old: str, new: str) -> tuple[ChangedFile, ...]:
     )
 
 
+async def message_of(store: Store, commit: str) -> str:
+    return await store.git.text("log", "-1", "--format=%B", commit, "--")
+
+
 async def renames(store: Store, old: str, new: str) -> Mapping[str, str]:
     """The new name and the old one of each file that was renamed, also if it was edited a little as well.
 
