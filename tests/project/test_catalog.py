@@ -9,8 +9,9 @@ from run_histories import RUN, Entry, begun
 
 from orchestrator.clock import SystemClock
 from orchestrator.journal.journal import Journal
-from orchestrator.project.catalog import RunCatalog
+from orchestrator.project.catalog import OUTLINE, RunCatalog
 from orchestrator.run.facts import (
+    BODIES,
     AgentText,
     PlanTaken,
     RunEnded,
@@ -78,3 +79,20 @@ def test_an_outline_agrees_with_the_state(tmp_path: Path, name: str) -> None:
     }
     assert catalog.outlines(Path("/elsewhere")) == []
     journal.close()
+
+
+SAYS_NOTHING_OF_AN_END = frozenset(
+    {
+        "agent_text", "agent_tool", "attempt_ended", "attempt_started", "base_checked", "base_run_ended",
+        "branch_ready", "cancel_wished", "candidate_made", "candidate_refused", "edits_committed",
+        "end_to_end_ended", "gate_ended", "gate_started", "landing_refused", "landing_started",
+        "names_reserved", "notice", "question_answered", "question_asked", "setup_ended", "setup_started",
+        "still_running", "task_accepted", "task_started", "tree_looked_at", "tree_saved",
+    }
+)  # fmt: skip
+
+
+def test_each_kind_of_fact_is_in_an_outline_or_says_nothing_of_an_end() -> None:
+    """A new kind has to be put in one of the two, or an outline would silently lack it."""
+    assert SAYS_NOTHING_OF_AN_END | set(OUTLINE) == BODIES.keys()
+    assert SAYS_NOTHING_OF_AN_END.isdisjoint(OUTLINE)

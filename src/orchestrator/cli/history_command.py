@@ -20,7 +20,9 @@ def history(arguments: argparse.Namespace) -> int:
     host = this_host()
     with open_catalog(host) as runs:
         found = [
-            state for state in runs.runs_around(host.current_folder()) if _matches(state, arguments.name)
+            state
+            for state in runs.runs_around(host.current_folder(), whole=arguments.json)
+            if _matches(state, arguments.name)
         ]
         shown = [(state, runs.owner(state.run)) for state in found[: arguments.limit]]
     if arguments.json:

@@ -23,7 +23,9 @@ def status(arguments: argparse.Namespace) -> int:
     host = this_host()
     with open_catalog(host) as runs:
         states = (
-            runs.runs_around(host.current_folder()) if arguments.run is None else (runs.find(arguments.run),)
+            runs.runs_around(host.current_folder(), whole=arguments.json)
+            if arguments.run is None
+            else (runs.find(arguments.run),)
         )
         if arguments.json:
             import msgspec

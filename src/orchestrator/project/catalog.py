@@ -30,7 +30,7 @@ from orchestrator.run.report import Owner
 from orchestrator.run.state import RunState, fold
 from orchestrator.state_folder import state_folder
 
-_OUTLINE = tuple(
+OUTLINE = tuple(
     body.kind
     for body in (
         RunStarted,
@@ -55,11 +55,16 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
     """The folder that a plan's path is relative to; None when the current folder is gone."""
     clock: Clock
 
-    def runs_around(self, project: Path) -> tuple[RunState, ...]:
-        """Runs of the repository that contains a folder, newest first; empty outside of a repository."""
+    def runs_around(self, project: Path, *, whole: bool) -> tuple[RunState, ...]:
+        """Runs of the repository that contains a folder, newest first; empty outside of a repository.
+
+        Without `whole`, they are outlines.
+        """
         for folder in (project, *project.parents):
             if os.path.lexists(folder / ".git"):
-                return tuple(self.run(start.run) for start in self._starts_of(folder))
+                if whole:
+                    return tuple(self.run(start.run) for start in self._starts_of(folder))
+                return tuple(self.outlines(folder))
         return ()
 
     def outlines(
@@ -78,7 +83,7 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
         runs = [start.run for start in self._starts_of(folder, plan) if start.plan != besides]
         if self.journal is None or not runs:
             return []
-        facts = self.journal.facts_of_kinds(runs, _OUTLINE, tasks=tasks)
+        facts = self.journal.facts_of_kinds(runs, OUTLINE, tasks=tasks)
         outlined = {run: fold(found) for run, found in groupby(facts, lambda fact: fact.run)}
         return [outlined[run] for run in runs]
 
