@@ -74,6 +74,17 @@ def test_cancelling_a_killed_run_keeps_the_work_of_its_attempt(
     assert attempt.end.tool_calls > 0
 
 
+@pytest.mark.parametrize("kind", ["landing_started", "task_finished"])
+def test_the_next_agent_gets_the_handoff_of_a_task_whose_end_was_the_last_fact(
+    project: TemporaryProject, tmp_path: Path, kind: str
+) -> None:
+    settings = ("handoff.commit=false",)
+    run_and_kill(project, tmp_path / "containers", "1", kind, settings)
+    run = project.state / "runs" / the_run(project)
+    assert project.run(config=settings).status == "completed"
+    assert "<!-- hand-off of task 1 -->" in (run / "attempts/2/1/in/prompt.md").read_text("utf-8")
+
+
 def the_run(project: TemporaryProject) -> str:
     (run,) = [path.name for path in (project.state / "runs").iterdir()]
     return run
@@ -97,11 +108,13 @@ def check_nothing_lost(project: TemporaryProject, report: RunReport) -> None:
     assert report.state.end is not None
 
 
-def run_and_kill(project: TemporaryProject, containers: Path, task: str | None, kind: str) -> None:
+def run_and_kill(
+    project: TemporaryProject, containers: Path, task: str | None, kind: str, settings: Sequence[str] = ()
+) -> None:
     """Run in a process of its own that dies as by `kill -9`; its containers are there afterwards."""
     child = os.fork()
     if child == 0:
-        _run_until_killed(project, containers, task, kind)
+        _run_until_killed(project, containers, task, kind, settings)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
     for spec in pickle.loads(containers.read_bytes()):
@@ -113,7 +126,9 @@ async def _left_running(project: TemporaryProject, spec: ContainerSpec) -> None:
     await project.engine.start(await project.engine.create(replace(spec, command=KEEP_ALIVE)))
 
 
-def _run_until_killed(project: TemporaryProject, containers: Path, task: str | None, kind: str) -> None:
+def _run_until_killed(
+    project: TemporaryProject, containers: Path, task: str | None, kind: str, settings: Sequence[str]
+) -> None:
     """In the fork: never returns."""
 
     def kill(fact: Fact) -> None:
@@ -122,7 +137,7 @@ def _run_until_killed(project: TemporaryProject, containers: Path, task: str | N
             os.kill(os.getpid(), signal.SIGKILL)
 
     try:
-        options = StartOptions(agent="command", listeners=(kill,))
+        options = StartOptions(agent="command", config=tuple(settings), listeners=(kill,))
         run_in_fake_time(project.clock, run(project.host, RunRequest(plan=PLAN, options=options)))
     except BaseException:
         traceback.print_exc()

@@ -42,6 +42,12 @@ async def land(
         refused = LandingRefused(reason=plain(str(error)))
         await records.journal.append(refused, task=item.id, attempt=attempt.number)
         return
+    if not terms.settings.handoff.commit:
+        # After the delivery, because a task that did not land must not appear in the next agent's hand-off.
+        # Before the fact, because a finished task is never landed again: killed between fact and copy, the
+        # run would lose this task's section for good.
+        handoff = attempt_folders(records, item.id, attempt.number).handoff
+        await asyncio.to_thread(shutil.copyfile, handoff, records.folder.handoff)
     verified = verify_candidate(state.tasks[item.id], item, attempt)
     await records.journal.append(
         TaskFinished(
@@ -54,10 +60,6 @@ async def land(
         task=item.id,
         attempt=attempt.number,
     )
-    if not terms.settings.handoff.commit:
-        # After the fact: a task that did not land must not appear in the next agent's hand-off.
-        handoff = attempt_folders(records, item.id, attempt.number).handoff
-        await asyncio.to_thread(shutil.copyfile, handoff, records.folder.handoff)
 
 
 async def _was_built_upon(records: RunRecords, workspace: Workspace, candidate: str, expected: str) -> bool:
