@@ -10,7 +10,7 @@ from orchestrator.containers.base import ContainerSpec
 from orchestrator.engine.setup_overlays import PROBE_COMMAND
 from orchestrator.errors import CodingAgentError
 from orchestrator.mounts import AnonymousVolume, Overlay
-from orchestrator.run.facts import Notice, StillRunning
+from orchestrator.run.facts import CandidateMade, Notice, SetupStarted, StillRunning
 from orchestrator.testing.agent import ScriptedAgent, Step, exits, reports, writes
 from orchestrator.testing.engine import FakeEngine
 from orchestrator.testing.processes import Process, Program
@@ -70,6 +70,8 @@ def new_project(
     agent: ScriptedAgent,
     *,
     shows_layers: bool = True,
+    ignore: str = "deps/\n",
+    tasks: tuple[str, ...] = ("1",),
     gates: Mapping[str, Program] = MappingProxyType({}),
 ) -> TemporaryProject:
     programs: dict[str, Program] = {
@@ -78,9 +80,9 @@ def new_project(
         **gates,
     }
     project = TemporaryProject(
-        folder, agent=agent, gates=programs, settings=SETTINGS, shows_layers=shows_layers
+        folder, tasks=tasks, agent=agent, gates=programs, settings=SETTINGS, shows_layers=shows_layers
     )
-    (project.folder / ".gitignore").write_text("deps/\n")
+    (project.folder / ".gitignore").write_text(ignore)
     project.git("add", "-A")
     project.git("commit", "-qm", "ignore")
     return project
@@ -106,6 +108,39 @@ def agent(found: list[str]) -> ScriptedAgent:
 def project(tmp_path: Path, agent: ScriptedAgent) -> Iterator[TemporaryProject]:
     with new_project(tmp_path, agent) as project:
         yield project
+
+
+def test_a_folder_that_git_does_not_ignore_is_visible_and_never_committed(
+    tmp_path: Path, found: list[str]
+) -> None:
+    """Not even when the agent, or the user meanwhile, leaves files of their own at that place."""
+    excluded: list[str] = []
+
+    def leaves(process: Process) -> None:
+        excluded.extend(process.path("/workspace/.git/info/exclude").read_text().splitlines())
+        (tmp_path / "code" / "deps" / "by-the-user").write_text("installed by hand meanwhile")
+
+    agent = ScriptedAgent({("1", 1): (sees(found), leaves, writes("made.txt", "x"), reports())})
+    with new_project(tmp_path, agent, ignore="") as project:
+        report = project.run()
+        assert report.status == "completed"
+        assert found == ["bin/tool=as installed"]
+        assert "/deps/" in excluded
+        changed = project.git("diff", "--name-only", "main", "work").splitlines()
+        assert sorted(changed) == ["HANDOFF_plan.md", "made.txt"]
+        (made,) = [fact.body for fact in project.facts(report.run) if isinstance(fact.body, CandidateMade)]
+        assert made.left_out == ("deps/",)
+        assert (project.folder / "deps" / "by-the-user").exists()
+
+
+def test_a_folder_that_setup_made_does_not_show_in_the_users_status(
+    project: TemporaryProject, agent: ScriptedAgent
+) -> None:
+    (project.folder / ".gitignore").write_text("")
+    project.git("commit", "-qam", "ignore nothing")
+    assert project.run().status == "completed"
+    assert project.git("status", "--porcelain") == ""
+    assert not (project.folder / "deps").exists()
 
 
 def left_in_engine(project: TemporaryProject) -> list[str]:
@@ -248,3 +283,33 @@ def test_a_killed_start_is_cleaned_up_by_the_next(
         assert watch.specs
     assert project.resume().status == "completed"
     assert left_in_engine(project) == []
+
+
+def test_the_setup_of_a_landed_candidate_is_reused_and_that_of_a_rejected_one_is_not(tmp_path: Path) -> None:
+    """What a rejected candidate planted while its setup ran must not judge a later one."""
+    seen: list[str] = []
+
+    def plant(process: Process) -> None:
+        install(process)
+        if process.path("planted").exists():
+            process.path("deps/planted").write_text("x")
+
+    def check(process: Process) -> int:
+        seen.append(" ".join(path.name for path in _files(process.path("deps"))))
+        return 0 if process.path("good").exists() else 1
+
+    agent = ScriptedAgent(
+        {
+            ("1", 1): (writes("requirements.txt", "two"), writes("planted", "x"), reports()),
+            ("1", 2): (lambda process: process.path("planted").unlink(), writes("good", "x"), reports()),
+            ("2", 1): (writes("more", "x"), reports()),
+        }
+    )
+    gates: dict[str, Program] = {"install": plant, "check 1": check, "check 2": check}
+    with new_project(tmp_path, agent, tasks=("1", "2"), gates=gates) as project:
+        report = project.run()
+        assert report.status == "completed"
+        started = [fact for fact in project.facts(report.run) if isinstance(fact.body, SetupStarted)]
+        assert [(fact.task, fact.attempt) for fact in started] == [(None, None), ("1", 1), ("1", 2)]
+    # The base twice, then the rejected, the landed and the next candidate.
+    assert seen == ["tool", "tool", "tool planted", "tool", "tool"]

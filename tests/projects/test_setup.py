@@ -52,8 +52,8 @@ def two_tasks(new_module_scene: MakeScene) -> tuple[Scene, Done]:
 def test_a_changed_lock_file_is_set_up_again_for_its_gates(two_tasks: tuple[Scene, Done]) -> None:
     _, done = two_tasks
     assert done.exit_code == 0, done
-    # The candidate's own files can influence this image, so only its own gates use it.
-    expected = [(None, None), ("1", 1), ("2", 1)]
+    # The second task starts from the image of the candidate that has landed.
+    expected = [(None, None), ("1", 1)]
     assert [(each["task"], each["attempt"]) for each in done.of("setup_started")] == expected
     assert {verdict for _, _, verdict in verdicts(done)} == {"pass"}
 
@@ -156,25 +156,25 @@ def test_a_link_where_setup_has_a_folder_stays_and_is_reported(scene: Scene) -> 
 
 
 def test_a_candidate_that_tracks_what_setup_made_does_not_land(scene: Scene) -> None:
-    agent = "mkdir -p vendor/bin && echo exit 0 > vendor/bin/check; echo x > made.txt; report completed"
-    start(scene, agent, task("1", "bash vendor/bin/check"))
-    setup = "mkdir -p vendor/bin && echo exit 1 > vendor/bin/check"
+    agent = "echo exit 0 > vendor-check; echo x > made.txt; report completed"
+    start(scene, agent, task("1", "bash vendor-check"))
+    setup = "echo exit 1 > vendor-check"
     done = scene.run("-c", f'setup.commands=["{setup}"]', "-c", "limits.attempts=1", *AGENT)
     assert done.exit_code == 1, done
     assert done.of("gate_started") == []
     (refused,) = done.of("candidate_refused")
-    assert refused["reason"].startswith("vendor/bin/check is tracked, and setup makes it")
+    assert refused["reason"].startswith("vendor-check is tracked, and setup makes it")
     assert scene.git("rev-parse", "work") == done.events[0]["base"]
 
 
 def test_a_refused_candidates_work_is_never_taken_for_the_users(scene: Scene) -> None:
     agent = """
-    test "$ORCHESTRATOR_ATTEMPT" = 2 || { mkdir vendor; echo x > vendor/check; echo x > other.txt; }
+    test "$ORCHESTRATOR_ATTEMPT" = 2 || { echo x > vendor-check; echo x > other.txt; }
     echo "$ORCHESTRATOR_ATTEMPT" > made.txt
     report completed
     """
-    start(scene, agent, task("1", "test -s vendor/check"))
-    done = scene.run("-c", 'setup.commands=["mkdir vendor; echo x > vendor/check"]', *AGENT)
+    start(scene, agent, task("1", "test -s vendor-check"))
+    done = scene.run("-c", 'setup.commands=["echo x > vendor-check"]', *AGENT)
     assert done.exit_code == 1, done
     assert done.of("edits_committed") == []
     assert scene.git("rev-parse", "work") == done.events[0]["base"]

@@ -58,7 +58,7 @@ from orchestrator.supervision.classify import (
 )
 from orchestrator.supervision.decide import WorkItem
 from orchestrator.text import plain
-from orchestrator.workspace.container_git import WORKSPACE
+from orchestrator.workspace.container_git import WORKSPACE, exclude_in
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -424,17 +424,21 @@ async def _prepare_spec(
         await asyncio.to_thread(carry_session, home, folders.home, files, tree.owner)
     known = await asyncio.to_thread(records.folder.ignored_before)
     baseline = await tree.baseline(ignored_before=known)
-    folders.baseline.write_text(baseline.to_json(), "utf-8")
     owner = SetupOwner(task=task, attempt=plan.number)
     setup = await ensure_setup_image(services, records, terms, workspace, plan.parent, owner)
     cover = await _cover_with_setup(services, records, terms, workspace, plan, setup, folders)
+    # Like what was ignored before the attempt: whatever becomes of it in the folder, it is never committed.
+    ignored = baseline.ignored.union(cover.folders)
+    folders.baseline.write_text(dataclasses.replace(baseline, ignored=ignored).to_json(), "utf-8")
+    git = await tree.make_git_dir(folders.git, branch=records.start.branch)
+    await asyncio.to_thread(exclude_in, folders.git, cover.folders)
     return terms.specs.attempt(
         task=task,
         number=plan.number,
         image=setup.id,
         launch=launch,
         folders=folders,
-        git=await tree.make_git_dir(folders.git, branch=records.start.branch),
+        git=git,
         gateway=await _open_at_gateway(services.model, records, workspace, plan, token),
         covers=(*mask_mounts(tree.folder, terms.settings.masked.files, folders), *cover.mounts),
         volumes_from=cover.holder,

@@ -65,6 +65,8 @@ async def ensure_setup_image(
     if plan is None:
         return SetupImage(id=terms.image)
     found = await find_setup(services.engine, plan)
+    if found is None:
+        found = await _find_landed_setup(services, records, terms, workspace, files)
     if found is not None and (owner.is_candidate or first_conflict(files, found) is None):
         return found
     if owner.is_candidate:
@@ -77,11 +79,32 @@ async def ensure_setup_image(
     return await _build_setup_image(services, records, terms, workspace, commit, plan, owner)
 
 
+async def _find_landed_setup(
+    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, files: Mapping[str, str]
+) -> SetupImage | None:
+    """The setup image of a candidate with the same lock files that has landed in this run.
+
+    A candidate's setup runs the candidate's own files, which could plant something in the image. So the image
+    is for that candidate's gates alone until it has passed them and landed. From then on its files are those
+    of the branch, and setup would run the same files again.
+    """
+    finished = [task.finished for task in records.journal.state.tasks.values()]
+    landed = {end.commit for end in finished if end is not None and end.status == "completed"}
+    for commit in sorted(landed - {None, records.start.base}, key=str):
+        plan = _plan_setup(terms, workspace, files, candidate=commit)
+        found = None if plan is None else await find_setup(services.engine, plan)
+        if found is not None:
+            return found
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupCover:
     """Mounts with the folders that setup made, over those of the same name in the code folder."""
 
     mounts: tuple[Mount, ...]
+    folders: tuple[str, ...]
+    """What setup made and git does not track; each ends with `/`. It never belongs to a candidate."""
     holder: str | None
     """The container whose volumes the attempt's container must hold; remove it once that one is created."""
     copied: tuple[str, ...]
@@ -101,12 +124,11 @@ async def cover_with_setup(
 ) -> SetupCover:
     """Cover the folders that setup made, by overlays where the engine can mount them, else by copies.
 
-    Only where git ignores them: a `.venv` of the user's is hidden from the agent, a tracked folder never is.
+    A `.venv` of the user's is hidden from the agent, a folder that git tracks never is.
     """
     blocked = find_blocked(workspace.tree.folder, setup.folders)
     free = [path for path in setup.folders if path not in blocked]
-    ignored = await workspace.user.filter_ignored(free)
-    hidden = [path for path in free if path in ignored or path in setup.self_ignored]
+    hidden = [path for path in free if not await workspace.user.is_tracked(path)]
     tree = workspace.tree
     request = OverlayRequest(
         paths=await asyncio.to_thread(make_mount_points, tree.folder, tree.owner, hidden, folders),
@@ -119,7 +141,11 @@ async def cover_with_setup(
     made = await make_overlays(engine, request)
     copies = tuple(AnonymousVolume(target=f"{container_git.WORKSPACE}/{path}") for path in made.copied)
     return SetupCover(
-        mounts=(*made.overlays, *copies), holder=made.holder, copied=made.copied, reason=made.reason
+        mounts=(*made.overlays, *copies),
+        folders=tuple(hidden),
+        holder=made.holder,
+        copied=made.copied,
+        reason=made.reason,
     )
 
 
@@ -200,7 +226,6 @@ async def _build_setup_image(
     number = (await records.journal.append(started, task=owner.task, attempt=owner.attempt)).n
     try:
         async with heartbeat(services, records, task=owner.task, attempt=owner.attempt) as beat:
-            beat.begin("setup")
             made = await _run_setup(
                 services, records, terms, workspace, commit, plan, setup_name(records.run, number), beat
             )
@@ -242,6 +267,7 @@ async def _run_setup(
             plan=plan,
             env=terms.specs.variables,
             log=records.folder.setup_log(name),
+            begun=heartbeat.begin,
             printed=heartbeat.printed,
         )
         return await run_setup(services.engine, services.clock, request)

@@ -88,6 +88,8 @@ class SetupRequest:
     env: Mapping[str, str]
     log: Path
     """The file to which the whole output is appended."""
+    begun: Callable[[str], object]
+    """Is called with what lasts from now on."""
     printed: Callable[[bytes], object]
     """Is called with the output, while the commands run."""
 
@@ -175,6 +177,7 @@ async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest
 
     Raises SetupFailed with the end of the output, or when setup installs a copy of the project.
     """
+    request.begun("setup")
     container = await engine.create(request.spec)
     try:
         await engine.put_archive(container, "/", request.archive)
@@ -185,6 +188,7 @@ async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest
         path = await setup.read_path()
         for command in request.plan.commands:
             await setup.run(command, path)
+        request.begun("storing what setup made")
         about = json.loads(await setup.run_setup_tree("conclude", before))
         installed = about["installed"]
         if installed:

@@ -10,8 +10,9 @@ its candidate.
 
 import asyncio
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +28,7 @@ APART_GIT_TARGET = "/run/orchestrator/git"
 OBJECTS_TARGET = "/run/orchestrator/objects"
 
 _BLOCK = 512
+_PATTERN_SIGNS = re.compile(r"[\\*?\[ ]")
 
 
 async def make_agent_git_dir(checkout: Checkout, into: Path, *, branch: str) -> tuple[Bind, ...]:
@@ -78,6 +80,13 @@ async def write_gate_archive(store: Store, commit: str, into: Path, *, uid: int,
     )
     now = int(store.clock.now().timestamp())
     await asyncio.to_thread(_set_owner_and_time, into, uid=uid, gid=gid, mtime=now)
+
+
+def exclude_in(repository: Path, paths: Iterable[str]) -> None:
+    """Let git ignore these folders in a repository made here, which no container uses yet."""
+    lines = ["/" + _PATTERN_SIGNS.sub(r"\\\g<0>", path) for path in paths if path.isprintable()]
+    with (repository / "info" / "exclude").open("a", encoding="utf-8") as file:
+        file.write("".join(f"\n{line}" for line in lines) + "\n")
 
 
 async def _create(
