@@ -1,6 +1,8 @@
 """What `run`, `resume` and `clean` do around the loop, with real git and journal and a scripted agent."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -60,3 +62,12 @@ def test_resume_uses_a_plan_that_the_user_edited(
     (project.folder / PLAN).write_text(plan_of(("1", "2")))
     report = project.resume()
     assert list(report.state.tasks) == ["1", "2"]
+
+
+def test_clean_leaves_the_journal_to_an_older_orchestrator(make_project: MakeProject) -> None:
+    project = make_project(agent=FAILING)
+    project.run()
+    with closing(sqlite3.connect(project.state / "journal.sqlite")) as journal:
+        journal.execute("PRAGMA user_version = 1")
+        project.do(clean(project.host, CleanRequest(), say=lambda line: None))
+        assert journal.execute("PRAGMA user_version").fetchone() == (1,)

@@ -14,7 +14,7 @@ from orchestrator.errors import CodingAgentError, StorageError
 from orchestrator.gates.gate import Finding, word_finding
 from orchestrator.project.host import Host
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.run.facts import AttemptEnded, TreeSaved
+from orchestrator.run.facts import AttemptEnded, Notice, TreeSaved
 from orchestrator.testing.agent import ScriptedAgent, Step, exits, hits_limit, reports, says, waits, writes
 from orchestrator.testing.engine import FakeEngine
 from orchestrator.testing.processes import Process
@@ -84,7 +84,10 @@ def test_an_agent_continues_when_the_engine_does_not_answer_its_owner(tmp_path: 
 
     steps = (writes("task-1.txt", "half"), lose_engine, says("still here"), waits(3600))
     with TemporaryProject(tmp_path, agent=ScriptedAgent({("1", 1): steps})) as project:
-        assert project.run().status == "parked"
+        report = project.run()
+        assert report.status == "parked"
+        notices = [fact.body.text for fact in project.facts(report.run) if isinstance(fact.body, Notice)]
+        assert [text for text in notices if "may still be at work in the container ktrdr-" in text]
         project.engine.is_away = False
         (left,) = project.do(project.engine.list({}))
         assert left.status == "running"

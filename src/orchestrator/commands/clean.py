@@ -11,7 +11,7 @@ from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.preflight import leftovers
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
-from orchestrator.project.records import OpenRecords, open_records
+from orchestrator.project.records import ReadRecords, read_records
 from orchestrator.text import utc_text
 from orchestrator.workspace.workspace import Workspace
 
@@ -42,7 +42,7 @@ def parse_age(text: str) -> timedelta:
 
 async def clean(host: Host, request: CleanRequest, *, say: Say) -> None:
     """Remove what is no longer needed, and report each thing with `say`."""
-    with open_records(host) as records:
+    with read_records(host) as records:
         async with host.connect_engine() as engine:
             await _clean_containers(engine, records, request, say)
             if not request.dry_run:
@@ -60,7 +60,7 @@ async def clean(host: Host, request: CleanRequest, *, say: Say) -> None:
 
 
 async def _clean_containers(
-    engine: ContainerEngine, records: OpenRecords, request: CleanRequest, say: Say
+    engine: ContainerEngine, records: ReadRecords, request: CleanRequest, say: Say
 ) -> None:
     found = await leftovers.list_containers(engine, records.state.id, records.catalog)
     verb = "would remove" if request.dry_run else "removed"
@@ -82,7 +82,7 @@ async def _clean_containers(
 
 
 async def _clean_runs(
-    host: Host, records: OpenRecords, before: datetime, request: CleanRequest, say: Say
+    host: Host, records: ReadRecords, before: datetime, request: CleanRequest, say: Say
 ) -> None:
     """Remove what could restore a run's work: candidates, saved trees, git directories, the pinned base."""
     for run in leftovers.find_old_runs(records.catalog.outlines(tasks=()), utc_text(before)):
@@ -103,7 +103,7 @@ async def _clean_runs(
 
 
 async def _clean_images(
-    engine: ContainerEngine, records: OpenRecords, before: datetime, request: CleanRequest, say: Say
+    engine: ContainerEngine, records: ReadRecords, before: datetime, request: CleanRequest, say: Say
 ) -> None:
     for image in await leftovers.find_old_images(engine, records.state.id, records.catalog, before):
         name = ", ".join(image.names) or image.id

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -98,6 +99,8 @@ class MilestoneRunner:
         try:
             if fact.exit_code == NOT_BEGUN:
                 await self._actions.forget_run()
+            if fact.status == "parked":
+                await self._announce_working_agents()
         finally:
             await self._journal.append(lambda state, _n: _unless_cancelled(fact, state))
 
@@ -171,6 +174,18 @@ class MilestoneRunner:
                     Notice(text=f"{stop.reason}: the agent has up to {seconds} to shut down")
                 )
             raise Stopped(stop.reason)
+
+    async def _announce_working_agents(self) -> None:
+        """Name each container whose attempt has no recorded end: its agent may still be at work."""
+        state = self._journal.state
+        resume, cancel = f"orchestrator resume {state.run}", f"orchestrator cancel {state.run}"
+        next_steps = f"to record its work: {resume}; to stop it: {cancel}"
+        with suppress(StorageError):  # the end of the run is more important
+            for found in (phase(state, task) for task in state.tasks.values()):
+                if isinstance(found, Working):
+                    where = found.attempt.start.container
+                    text = f"the agent may still be at work in the container {where}; {next_steps}"
+                    await self._journal.append(Notice(text=text))
 
     def _end_after(self, error: Exception) -> RunEnded:
         match error:

@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.journal.journal import Journal
+from orchestrator.journal.reader import JournalReader
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.host import Host
 from orchestrator.state_folder import StateFolder, open_state_folder
+
+
+class ReadRecords(NamedTuple):
+    state: StateFolder
+    catalog: RunCatalog
 
 
 class OpenRecords(NamedTuple):
@@ -27,3 +33,20 @@ def open_records(host: Host, *, outside: Path | None = None) -> Iterator[OpenRec
         yield OpenRecords(state, journal, catalog)
     finally:
         journal.close()
+
+
+@contextmanager
+def read_records(host: Host) -> Iterator[ReadRecords]:
+    """Open the caller's state folder, or create it, for a command that appends no fact.
+
+    The journal is not migrated: an older orchestrator may be carrying out a run with it.
+    """
+    state = open_state_folder(host.environ)
+    journal = JournalReader.open_existing(state.path / "journal.sqlite", host.clock)
+    try:
+        yield ReadRecords(
+            state, RunCatalog(state=state.path, journal=journal, here=host.folder, clock=host.clock)
+        )
+    finally:
+        if journal is not None:
+            journal.close()
