@@ -34,6 +34,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--only", metavar="ID", **REPEATED, help="only this task; repeatable")
     parser.add_argument("--new", action="store_true", help="start over; an unfinished run is cancelled")
+    parser.add_argument(
+        "--keep",
+        metavar="ID",
+        **REPEATED,
+        help="count a task as done that an attempt has marked in the plan; repeatable",
+    )
     _add_options(parser)
     parser.set_defaults(handler=run_plan)
 
@@ -117,7 +123,7 @@ def run_plan(arguments: argparse.Namespace) -> int:
         only=tuple(arguments.only),
         first=arguments.first,
         new=arguments.new,
-        options=_options(arguments),
+        options=replace(_options(arguments), keep=tuple(arguments.keep)),
     )
     return _carry_out(arguments, run(this_host(), request))
 

@@ -5,6 +5,7 @@ from hashlib import sha256
 from orchestrator.commands.request import ResumeRequest, StartOptions
 from orchestrator.commands.start import carry_out
 from orchestrator.errors import UsageError
+from orchestrator.plan.graph import without_groups
 from orchestrator.plan.model import Plan
 from orchestrator.plan.reader import read_plan
 from orchestrator.project.host import Host
@@ -57,7 +58,8 @@ def plan_for_resume(
     # attempt left the file with this content.
     is_edited = not is_in_flight(state) and digest not in left_by_attempts(state)
     content = found if found is not None and is_edited else stored
-    plan = parsed if parsed is not None and content == found else read_plan(content, path=state.start.plan)
+    plan = parsed if parsed is not None and content == found else None
+    plan = plan or without_groups(read_plan(content, path=state.start.plan))
     read = ReadPlan(plan=plan, content=content, differs=found != content)
     check_acceptable(state, plan, accept)
     if content == stored and not keep | redo:

@@ -11,6 +11,7 @@ from orchestrator.engine.undo import finish_undo, reopen_lost_tasks
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.plan.model import Plan
 from orchestrator.preflight.site import PlannedRun
+from orchestrator.preflight.ticks import find_ticks_of_attempts
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
 from orchestrator.project.run_folder import TermsFolder
@@ -84,6 +85,9 @@ async def record_resume(
     await finish_undo(project.workspace, journal, folder, settled.planned.untracked)
     if choice.taken is not None:
         folder.stored_plan(choice.taken.stored).write_bytes(read.content)
+    unconfirmed = (
+        await find_ticks_of_attempts(project, read) if choice.taken is not None else frozenset[str]()
+    )
     taken = None
     if settled.take_config and settled.changes:
         taken = SettingsTaken(changes=settled.changes, stored=f"terms-{journal.state.epoch + 1}")
@@ -99,7 +103,7 @@ async def record_resume(
             run.append(Notice(text=_describe_changes(settled)))
         if choice.taken is not None:
             run.append(choice.taken)
-            for task_id, imported in ticked_off(run.state, read.plan).items():
+            for task_id, imported in ticked_off(run.state, read.plan, unconfirmed=unconfirmed).items():
                 run.append(imported, task=task_id)
         for task_id in dict.fromkeys(choice.accepted):
             run.append(TaskAccepted(by="resume --accept"), task=task_id)

@@ -48,6 +48,15 @@ def without_groups(plan: Plan) -> Plan:
     return replace(plan, tasks=tuple(tasks))
 
 
+def parts_of_group(plan: Plan, id: str) -> tuple[str, ...]:
+    """The tasks that an id stands for when tasks are chosen: a group's parts, else the task itself."""
+    inside: set[str] = set()
+    for task in plan.tasks:
+        if task.is_group and (task.id == id or task.parent in inside):
+            inside.add(task.id)
+    return tuple(t.id for t in plan.tasks if not t.is_group and t.parent in inside) if inside else (id,)
+
+
 def _replace_groups(task: Task, inherited: dict[str, dict[str, None]]) -> dict[str, None]:
     """Its dependencies, with those of a group instead of the group, and those of the group around it."""
     names: dict[str, None] = dict(inherited.get(task.parent or "", {}))

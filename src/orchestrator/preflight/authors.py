@@ -156,7 +156,7 @@ async def _is_users_own(project: Project, state: RunState, path: str) -> bool:
         if present is None or committed not in [await history.hash_of(store, text) for text in texts]:
             return False
     last = await history.last_change(store, tip=tip, base=state.start.base, path=path)
-    return last is None or not ("\nOrchestrator-Run: " in last.message or last.commit in _list_edits(project))
+    return last is None or not (history.names_run(last.message) or last.commit in list_edits(project))
 
 
 def _read_entry(path: Path) -> bytes | None:
@@ -172,7 +172,7 @@ def _read_entry(path: Path) -> bytes | None:
         return b"\0"  # something that git stores under no such content
 
 
-def _list_edits(project: Project) -> frozenset[str]:
+def list_edits(project: Project) -> frozenset[str]:
     """The commits in which the orchestrator committed the user's changes: an agent's file may be in them."""
     runs = [outline.run for outline in project.catalog.outlines(project.folder, tasks=())]
     facts = project.journal.facts_of_kinds(runs, (EditsCommitted.kind,))

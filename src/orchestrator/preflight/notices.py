@@ -7,6 +7,7 @@ from hashlib import sha256
 from orchestrator.agents.registry import LOGIN_FOLDERS
 from orchestrator.config import Settings
 from orchestrator.gates.uninstalled import describe_uninstalled
+from orchestrator.plan.model import Plan
 from orchestrator.preflight.repository import find_runs_below_head
 from orchestrator.project.manifest_files import find_project
 from orchestrator.project.plan_files import ReadPlan
@@ -50,6 +51,7 @@ async def collect_notices(
         )
     if isinstance(choice, NewRun):
         found += await _list_uninstalled(project, settings)
+        found += _about_marks(choice, read.plan)
         found += [f"task {task} is left out" for task in choice.skipped]
         found += await _left_by_an_attempt(project, read)
         found += [
@@ -67,6 +69,23 @@ async def _list_uninstalled(project: Project, settings: Settings) -> tuple[str, 
     files = await history.files(project.workspace.store, head.commit)
     found = await asyncio.to_thread(find_project, project.folder)
     return describe_uninstalled(found, files, settings.setup.folders)
+
+
+def _about_marks(choice: NewRun, plan: Plan) -> list[str]:
+    """Which tasks the run does not carry out because of marks in the plan, and which marks it ignores."""
+    done = [id for id, commit in choice.imported.items() if commit is None]
+    found = []
+    if done:
+        count = f"{len(done)} of {len(plan.tasks)} tasks count as done in {plan.path} and are not carried out"
+        found.append(f"{count}: {', '.join(done[:20])}{' …' if len(done) > 20 else ''}")
+    out = [entry.message for entry in plan.diagnostics if entry.code == "left-out-task"]
+    found += [*out[:20], *([f"and {len(out) - 20} more are left out"] if len(out) > 20 else [])]
+    found += [
+        f"task {id} is marked as done in {plan.path}, but an attempt wrote the mark: the task is carried "
+        f"out. If it is done, commit the mark yourself, or: orchestrator run {plan.path} --keep {id}"
+        for id in choice.unconfirmed
+    ]
+    return found
 
 
 async def _left_by_an_attempt(project: Project, read: ReadPlan) -> list[str]:

@@ -1,7 +1,7 @@
 """What `run` does about a plan: start a new run, resume one, or nothing because it is done."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
@@ -34,6 +34,8 @@ class NewRun:
     skipped: tuple[str, ...]
     replaces: RunState | None = None
     """The unfinished run that is cancelled first."""
+    unconfirmed: tuple[str, ...] = ()
+    """Tasks that an attempt has marked as done in the plan; they are carried out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +63,19 @@ def is_unfinished(state: RunState) -> bool:
 
 
 def choose_run(
-    records: Sequence[RunState], plan: Plan, selection: Selection, *, on_branch: frozenset[str]
+    records: Sequence[RunState],
+    plan: Plan,
+    selection: Selection,
+    *,
+    on_branch: frozenset[str],
+    unconfirmed: frozenset[str] = frozenset(),
 ) -> Choice:
     """What `run` (or, with `only`, `task`) does about a plan.
 
     `records` are the runs of this plan in this repository, newest first; `on_branch` are those of their
     commits that are ancestors of HEAD. Only these count as done: the user may have reset or changed the
     branch, and a task whose commit is not below HEAD has to be done again, whatever the journal says.
+    `unconfirmed` are tasks that count as done in the plan only because an attempt has marked them.
 
     Raises UsageError if a selected task depends on one that is neither finished nor selected, or if an
     unfinished run of this plan has other tasks.
@@ -88,7 +96,8 @@ def choose_run(
             and _is_done_and_unchanged(latest, plan, on_branch)
         ):
             return DoneAlready(state=latest)
-    return _new_run(records, plan, selection, on_branch, unfinished)
+    chosen = _new_run(records, plan, selection, on_branch, unconfirmed)
+    return replace(chosen, replaces=unfinished)
 
 
 def _new_run(
@@ -96,7 +105,7 @@ def _new_run(
     plan: Plan,
     selection: Selection,
     on_branch: frozenset[str],
-    replaces: RunState | None,
+    unconfirmed: frozenset[str],
 ) -> NewRun:
     wanted = _select_wanted(plan, selection)
     # Tasks that the user names are done again, although an earlier run has done them.
@@ -105,7 +114,8 @@ def _new_run(
     imported = {
         task.id: earlier[task.id]
         for task in plan.tasks
-        if (task.done or earlier[task.id] is not None) and task.id not in redone
+        if ((task.done and task.id not in unconfirmed) or earlier[task.id] is not None)
+        and task.id not in redone
     }
     selected = tuple(task.id for task in plan.tasks if task.id in wanted and task.id not in imported)
     skipped = tuple(task.id for task in plan.tasks if task.id not in wanted and task.id not in imported)
@@ -117,7 +127,8 @@ def _new_run(
                 where=plan.path,
                 hint=f"Do that task first: orchestrator task {plan.path} {missing[0]}",
             )
-    return NewRun(selected=selected, imported=imported, skipped=skipped, replaces=replaces)
+    marked = tuple(id for id in selected if id in unconfirmed)
+    return NewRun(selected=selected, imported=imported, skipped=skipped, unconfirmed=marked)
 
 
 def _select_wanted(plan: Plan, selection: Selection) -> frozenset[str]:

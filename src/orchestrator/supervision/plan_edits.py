@@ -20,12 +20,15 @@ def is_in_flight(state: RunState) -> bool:
     return any(isinstance(phase(state, task), Working | Landing) for task in state.tasks.values())
 
 
-def ticked_off(state: RunState, plan: Plan) -> dict[str, TaskFinished]:
+def ticked_off(
+    state: RunState, plan: Plan, *, unconfirmed: frozenset[str] = frozenset()
+) -> dict[str, TaskFinished]:
     """Tasks that the user has ticked off in the plan and that have no attempt, with the fact that ends each.
 
-    A task of which the user has asked for a redo is not among them, although its box may still be ticked.
+    A task of which the user has asked for a redo is not among them, although its box may still be ticked; nor
+    are the `unconfirmed` ones, which an attempt has ticked.
     """
-    ticked = [state.tasks[task.id] for task in plan.tasks if task.done]
+    ticked = [state.tasks[task.id] for task in plan.tasks if task.done and task.id not in unconfirmed]
     return {
         task.entry.id: TaskFinished(status="imported", commit=None)
         for task in ticked

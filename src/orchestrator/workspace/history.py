@@ -128,6 +128,36 @@ async def last_change(store: Store, *, tip: str, base: str, path: str) -> Change
     return Change(commit, message) if commit else None
 
 
+def names_run(message: str) -> bool:
+    """Whether a commit's message says that a run made the commit."""
+    return "\nOrchestrator-Run: " in message
+
+
+async def changes_of_path(store: Store, *, tip: str, path: str) -> list[Change]:
+    """The last thousand commits of `tip` that changed the path, newest first."""
+    literal = replace(store.git, env={**store.git.env, "GIT_LITERAL_PATHSPECS": "1"})
+    command = ("log", "-z", "-1000", "--format=%H%n%B", tip, "--", path)
+    listing = os.fsdecode(await literal.run(*command, timeout=TREE_SECONDS))
+    parts = [entry.partition("\n") for entry in listing.split("\0") if entry]
+    return [Change(commit, message) for commit, _, message in parts]
+
+
+async def tasks_landed(store: Store, *, tip: str) -> frozenset[tuple[str, str]]:
+    """Run and task of each commit of `tip` that a run has landed, from the trailers."""
+    command = ("log", "-z", "--format=%B", "--grep=^Orchestrator-Task: ", tip, "--")
+    listing = os.fsdecode(await store.git.run(*command, timeout=TREE_SECONDS))
+    found = set()
+    for message in listing.split("\0"):
+        run = ""
+        for line in message.splitlines():
+            key, _, value = line.partition(": ")
+            if key == "Orchestrator-Run":
+                run = value
+            elif key == "Orchestrator-Task":
+                found.add((run, value))
+    return frozenset(found)
+
+
 async def find_landed(
     store: Store, *, tip: str, base: str, run: str, besides: frozenset[str] = frozenset()
 ) -> dict[str, str]:
