@@ -2,8 +2,10 @@
 
 import pytest
 
+from orchestrator.commands.image import show_building
+from orchestrator.commands.request import StartOptions
 from orchestrator.engine.heartbeat import FIRST_SECONDS, MOST_SECONDS, Heartbeat
-from orchestrator.testing.clock import FakeClock
+from orchestrator.testing.clock import FakeClock, run_in_fake_time
 
 
 @pytest.fixture
@@ -51,3 +53,21 @@ def test_the_last_line_of_output_is_shown(clock: FakeClock) -> None:
     sign = heartbeat.due()
     assert sign is not None
     assert (sign.what, sign.text) == ("verify-2", "")
+
+
+def test_an_image_build_without_output_shows_that_it_lasts(clock: FakeClock) -> None:
+    lines: list[str] = []
+    warnings: list[str] = []
+
+    async def build() -> None:
+        given = StartOptions(progress=lines.append, warn=warnings.append)
+        async with show_building(clock, given) as on_line:
+            await clock.sleep(100)  # looking for an image says nothing
+            on_line("Step 1/2 : RUN apt-get install")
+            await clock.sleep(90)
+
+    run_in_fake_time(clock, build())
+    assert lines == ["Step 1/2 : RUN apt-get install"]
+    assert len(warnings) >= 4
+    assert warnings[-1].startswith("building the image, ")
+    assert warnings[-1].endswith(" s: Step 1/2 : RUN apt-get install")

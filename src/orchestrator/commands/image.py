@@ -1,11 +1,13 @@
 """The image that a run's containers start from, and how these containers are specified."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator.clock import Clock
 from orchestrator.commands.request import StartOptions
 from orchestrator.config import Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ImageInfo
@@ -18,11 +20,13 @@ from orchestrator.containers.project_image import (
     name_with_dockerfile,
 )
 from orchestrator.engine.container_specs import ContainerSpecs
+from orchestrator.engine.heartbeat import Heartbeat, pass_on_signs
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.preflight.authors import reason_to_keep_image
 from orchestrator.project.host import Host
 from orchestrator.project.project import Project
 from orchestrator.project.stored_terms import StoredImage, read_context, read_terms
+from orchestrator.run.facts import StillRunning
 from orchestrator.run.state import RunState
 
 
@@ -90,8 +94,43 @@ async def choose_image(
     Raises as `run_image` does, and ConfigurationError when the present one would be built from a Dockerfile
     that an attempt has changed.
     """
+    async with show_building(project.host.clock, given) as on_line:
+        return await _choose_image(engine, project, settings, earlier, given, on_line)
+
+
+@asynccontextmanager
+async def show_building(clock: Clock, given: StartOptions) -> AsyncIterator[Callable[[str], None]]:
+    """Gives what takes the lines of a build, and shows from time to time that the build lasts."""
+    beat, beating = Heartbeat(clock), list[asyncio.Task[None]]()
+
+    async def show(sign: StillRunning) -> None:
+        given.warn(f"{sign.what}, {sign.seconds:.0f} s" + (f": {sign.text}" if sign.text else ""))
+
+    def on_line(line: str) -> None:
+        if not beating:
+            beat.begin("building the image")
+            beating.append(asyncio.create_task(pass_on_signs(clock, beat, show)))
+        beat.printed(f"{line}\n".encode("utf-8", "replace"))
+        given.progress(line)
+
+    try:
+        yield on_line
+    finally:
+        for task in beating:
+            task.cancel()
+        await asyncio.gather(*beating, return_exceptions=True)
+
+
+async def _choose_image(
+    engine: ContainerEngine,
+    project: Project,
+    settings: Settings,
+    earlier: RunState | None,
+    given: StartOptions,
+    on_line: Callable[[str], None],
+) -> ChosenImage:
     if earlier is None:
-        return ChosenImage(await run_image(engine, project, settings, kept=None, on_line=given.progress))
+        return ChosenImage(await run_image(engine, project, settings, kept=None, on_line=on_line))
     terms = project.catalog.folder(earlier.run).terms(earlier.terms_stored)
     stored = read_terms(terms)
     kept = KeptImage(None if stored is None else stored.image, read_context(terms))
@@ -101,11 +140,11 @@ async def choose_image(
         if reason is None:
             for change in changes:
                 given.warn(f"taken: {change}")
-            image = await run_image(engine, project, settings, kept=None, on_line=given.progress)
+            image = await run_image(engine, project, settings, kept=None, on_line=on_line)
             return ChosenImage(image, changes)
-        image = await run_image(engine, project, settings, kept=kept, on_line=given.progress)
+        image = await run_image(engine, project, settings, kept=kept, on_line=on_line)
         return ChosenImage(image, notices=(reason,))
-    image = await run_image(engine, project, settings, kept=kept, on_line=given.progress)
+    image = await run_image(engine, project, settings, kept=kept, on_line=on_line)
     is_gone = kept.stored is not None and kept.stored != image.stored
     gone = "the image that the run has used is gone or has other settings; it continues with the present one"
     return ChosenImage(image, changes, (gone,) if is_gone else ())

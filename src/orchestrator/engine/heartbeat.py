@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from orchestrator.clock import Clock
@@ -52,6 +52,17 @@ class Heartbeat:
         return StillRunning(what=self._what, seconds=round(seconds, 3), text=last_line)
 
 
+async def pass_on_signs(
+    clock: Clock, beat: Heartbeat, pass_on: Callable[[StillRunning], Awaitable[object]]
+) -> None:
+    """Pass on a sign of life whenever one is due, until this is cancelled."""
+    while True:
+        await clock.sleep(_POLL_SECONDS)
+        due = beat.due()
+        if due is not None:
+            await pass_on(due)
+
+
 @asynccontextmanager
 async def heartbeat(
     services: Services, records: RunRecords, *, task: str | None = None, attempt: int | None = None
@@ -59,14 +70,10 @@ async def heartbeat(
     """Append a sign of life whenever one is due, as long as the body runs."""
     beat = Heartbeat(services.clock)
 
-    async def append_when_due() -> None:
-        while True:
-            await services.clock.sleep(_POLL_SECONDS)
-            due = beat.due()
-            if due is not None:
-                await records.journal.append(due, task=task, attempt=attempt)
+    async def append(sign: StillRunning) -> None:
+        await records.journal.append(sign, task=task, attempt=attempt)
 
-    beating = asyncio.create_task(append_when_due())
+    beating = asyncio.create_task(pass_on_signs(services.clock, beat, append))
     try:
         yield beat
     finally:
