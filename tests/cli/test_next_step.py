@@ -46,6 +46,11 @@ STATES: dict[str, tuple[tuple[Entry, ...], RunStatus, str]] = {
         "failed",
         f"orchestrator logs {RUN} --evidence e1",
     ),
+    "nothing changed, without a check": (
+        (*READY, attempt(), ended("completed"), candidate(evidence=(), changed=False), finished("failed")),
+        "failed",
+        f"orchestrator resume {RUN} --accept 1",
+    ),
     "done already": (
         (*READY, attempt(), ended("completed"), candidate(changed=False), gate("pass"), finished("failed")),
         "failed",

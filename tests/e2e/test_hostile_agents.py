@@ -112,7 +112,6 @@ WRONG = {
         "unclear",
     ),
     "asks without a question": ("echo x > made.txt; report needs_human", "unclear"),
-    "removes the outcome folder": ('echo x > made.txt; rm -rf "${ORCHESTRATOR_OUTCOME%/*}"; true', "unclear"),
     "never ends": ("echo x > made.txt; exec tail -f /dev/null", "timed_out"),
 }
 
@@ -127,6 +126,34 @@ def test_work_lands_only_with_a_valid_outcome(scene: Scene, does: str, status: s
     assert scene.git("rev-parse", "work") == scene.git("rev-parse", "main")
     assert transcript(scene, "1", "stdout").read_bytes() == b"hello\n"
     assert scene.containers() == []
+
+
+SILENT = """\
+case "$ORCHESTRATOR_TASK" in
+1) echo "nothing to do" ;;
+2) rm -rf "${ORCHESTRATOR_OUTCOME%/*}"; echo x > made.txt ;;
+esac
+"""
+
+
+def test_a_program_that_reports_nothing_is_judged_by_its_exit_code_and_its_changes(scene: Scene) -> None:
+    tasks = (task("1", "test -s agent.sh"), task("2", kind="MIXED"))
+    scene.commit(plan__md=plan(*tasks), agent__sh=f"{SILENT}true\n")
+    done = scene.run(*AGENT)
+    assert done.exit_code == 1, done
+    assert [event["status"] for event in done.of("attempt_ended")] == ["unclear", "unclear"], done
+    assert "/run/orchestrator/out/outcome.json" in done.of("attempt_ended")[0]["reason"]
+    assert "seems to be done already" in done.end["reason"] and done.end["cause"] == "task_failed"
+    accepted = scene.orchestrator("resume", "--accept", "1", "--json")
+    assert accepted.exit_code == 0, accepted
+    assert [event["task"] for event in accepted.of("attempt_started")] == ["2"]
+    finished = [(event["status"], event["verification"]) for event in accepted.of("task_finished")]
+    assert finished == [("completed", "unverified")] * 2
+    assert scene.status("plan.md")["unverified"] == 2
+    assert scene.git(
+        "log", "--format=%(trailers:key=Orchestrator-Task,valueonly,separator=)", "main..work"
+    ) == ("2\n1")
+    assert scene.git("show", "work:made.txt") == "x"
 
 
 def test_an_empty_candidate_fails_even_if_its_verify_passes(scene: Scene) -> None:

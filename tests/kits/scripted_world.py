@@ -19,6 +19,7 @@ from run_histories import (
     ON_BRANCH,
     RUN,
     Entry,
+    accepted,
     answered,
     asked,
     attempt,
@@ -46,6 +47,7 @@ from orchestrator.run.state import AttemptState, RunState, advance, begin, fold
 from orchestrator.supervision.decide import (
     BRANCH,
     CHARGED,
+    MAX_IDLE_ATTEMPTS,
     MAX_INTERRUPTIONS,
     Action,
     AskUser,
@@ -63,7 +65,9 @@ from orchestrator.supervision.decide import (
     StartTask,
     Work,
     WorkItem,
+    is_idle,
     lanes_of,
+    reason_not_to_accept,
 )
 
 Draw = Callable[[str, str, int], int]
@@ -138,6 +142,8 @@ class World:
         self.passed: dict[str, set[str]] = {}
         """Evidence that really passed, by candidate."""
         self.evidence_of: dict[str, tuple[str, ...]] = {}
+        self.unchanged: dict[str, str] = {}
+        """Candidates without changes, and why such a one may land: `explained`, `accepted`, or nothing."""
         self.actions: list[Action] = []
         """Everything that was begun."""
         self.most_at_once = 0
@@ -170,6 +176,11 @@ class World:
         for question in self.state.open_questions:
             if self.draw("answered", 2):
                 self.store(answered(question.asked.question))
+        last = {id: task.last for id, task in self.state.tasks.items() if not task.is_done}
+        for id, ended_last in last.items():
+            can_be_accepted = ended_last is not None and reason_not_to_accept(ended_last) is None
+            if can_be_accepted and self.draw(f"accepted {id}", 2):
+                self.store(accepted(id))
 
     def store(self, entry: Entry) -> Fact:
         (fact,) = numbered([entry], first=len(self.facts) + 1)
@@ -265,7 +276,8 @@ class World:
         # Completed is as likely as everything else together: runs get somewhere.
         face = self.draw("ends", 2 * len(ENDS))
         status: AttemptStatus = ENDS[face] if face < len(ENDS) else "completed"
-        await self.append(ended(status, action.number, action.task))
+        no_change = "It was done." if self.draw("explained", 2) else None
+        await self.append(ended(status, action.number, action.task, no_change=no_change))
 
     async def _make_candidate(self, action: MakeCandidate) -> None:
         if self.draw("refused", 10) == 9:
@@ -274,6 +286,12 @@ class World:
         self._commits += 1
         commit = f"{action.task}@{self._commits}"
         changed = self.draw("changed", 6) > 0
+        if not changed:
+            task, claim = self.state.tasks[action.task], action.attempt.claim
+            is_explained = claim is not None and claim.no_change is not None and not action.by_hand
+            self.unchanged[commit] = (
+                "accepted" if task.accepted is not None else "explained" if is_explained else ""
+            )
         given = self._item(action.task).checks
         evidence = await self._journal.reserve_evidence(len(given), task=action.task)
         self.evidence_of[commit] = evidence
@@ -335,7 +353,12 @@ def check_promises(world: World) -> None:
     assert len(names) == len(set(names)), "a name was given out twice"
     questions = [question.asked.question for question in world.state.questions]
     assert len(questions) == len(set(questions)), "two questions have the same id"
+    allowed = {"required": ("accepted",), "required_or_explained": ("accepted", "explained")}
+    rules = {item.id: item.change for item in world.work.items}
     for commit in world.branch:
+        rule = rules[commit.partition("@")[0]]
+        if commit in world.unchanged and rule != "optional":
+            assert world.unchanged[commit] in allowed[rule], f"{commit} changed nothing"
         assert set(world.evidence_of[commit]) <= world.passed.get(commit, set()), f"{commit} had not passed"
     for task_id, task in world.state.tasks.items():
         landed = [commit for commit in world.branch if commit.startswith(f"{task_id}@")]
@@ -346,3 +369,7 @@ def check_promises(world: World) -> None:
             charged = sum(status in CHARGED for status in ends)
             assert charged <= world.work.attempts, f"{charged} charged attempts of {task_id}"
             assert ends.count("interrupted") <= MAX_INTERRUPTIONS
+            idle = sum(
+                is_idle(each) and bool(each.gates) for each in task.current_attempts if each.epoch == epoch
+            )
+            assert idle <= MAX_IDLE_ATTEMPTS or rules[task_id] == "optional"

@@ -440,21 +440,23 @@ def _next_of_gated(
     against = reason_not_to_land(attempt, item, is_accepted=task.accepted is not None)
     if against is None:
         return Land(task=item.id, attempt=attempt)
-    idle = sum(is_idle(each) for each in task.current_attempts if each.epoch == state.epoch)
+    # Without a gate, nothing but the agent's word says that the task is done.
+    attempts = [each for each in task.current_attempts if each.epoch == state.epoch and each.gates]
+    idle = sum(is_idle(each) for each in attempts)
     if item.change == "optional" or idle < min(MAX_IDLE_ATTEMPTS, work.attempts):
         return _another_attempt(state, task, against, work)
     return FailTask(
         task=item.id,
-        reason="seems to be done already: its checks pass, and no attempt changed a file; "
+        reason="seems to be done already: no file was changed, and all its checks pass; "
         f"to accept it: orchestrator resume {state.run} --accept {item.id}",
     )
 
 
 def is_idle(attempt: AttemptState) -> bool:
-    """Whether the agent ended well and changed nothing, and all gates of its candidate passed."""
+    """Whether the agent ended well and changed nothing, and no gate of its candidate failed."""
     if attempt.end is None or attempt.end.status not in ("completed", "unclear"):
         return False
-    return bool(attempt.gates) and reason_not_to_accept(attempt) is None
+    return reason_not_to_accept(attempt) is None
 
 
 def reason_not_to_accept(attempt: AttemptState) -> str | None:
