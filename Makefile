@@ -1,9 +1,9 @@
 WORKERS ?= 2
 
-.PHONY: help setup demo test soak lint clean
+.PHONY: help setup demo test projects soak lint clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
 
 setup: ## .venv, a container engine and the agent image; YES=1 installs Docker without asking
 	@scripts/setup.sh
@@ -14,6 +14,10 @@ demo: setup ## The example plan, by the real agent with a scripted model; LIVE=1
 test: ## The whole test suite; ARGS="tests/plan -x" for a part of it
 	@ENGINE_OPTIONAL=1 scripts/setup.sh
 	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
+
+projects: ## The first run of ten kinds of projects, from `init` on; `make test` has three of them
+	@scripts/setup.sh
+	@PROJECTS=all .venv/bin/python -m pytest -s tests/projects/test_first_run.py $(ARGS)
 
 soak: ## The tests that find more the longer they run: HISTORIES=200 random histories, MANY_FILES=100000
 	@ENGINE_OPTIONAL=1 scripts/setup.sh
