@@ -18,6 +18,7 @@ from pathlib import Path
 from orchestrator.clock import Clock
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
+from orchestrator.gates.block import BLOCK
 from orchestrator.gates.evidence import Evidence, digest, store
 from orchestrator.run.facts import Verdict
 
@@ -111,11 +112,12 @@ async def _run_one(
     engine: ContainerEngine, clock: Clock, container: str, gate: CommandGate, request: GateRequest
 ) -> GateResult:
     begun = clock.monotonic()
+    limits = (str(KILL_AFTER_SECONDS), f"{request.timeout:g}")
     too_long = f"took longer than {request.timeout:g} s (verify.timeout)"
     try:
         done = await engine.exec(
             container,
-            ("bash", "-c", _SCRIPT, "gate", str(KILL_AFTER_SECONDS), f"{request.timeout:g}", gate.command),
+            ("bash", "-c", _SCRIPT, "gate", *limits, BLOCK, gate.command),
             timeout=request.timeout + ENGINE_GRACE_SECONDS,
             printed=request.printed,
         )
@@ -154,7 +156,7 @@ async def _is_container_gone(engine: ContainerEngine, container: str, exit_code:
         return True
 
 
-_SCRIPT = 'mkdir -p "$HOME"; exec 2>&1; exec timeout -k "$1" "$2" bash -eo pipefail -c "$3"'
+_SCRIPT = 'mkdir -p "$HOME"; exec 2>&1; exec timeout -k "$1" "$2" bash -c "$3" bash "$4"'
 
 
 def _result(
