@@ -120,8 +120,11 @@ def _read_drafts(document: Document, sections: Sequence[Section]) -> tuple[list[
         about.append(_read_task(document, section, parent=around if is_part else None))
         levels[section.task.id] = section.heading.level
     parents = {draft.parent for draft, _ in about}
+    left_out: set[str | None] = set()
     for draft, about_task in about:
-        if not (draft.only_title and draft.id in parents):  # a title over its parts needs nothing else
+        if draft.left_out or draft.parent in left_out:
+            left_out.add(draft.id)
+        elif not (draft.only_title and draft.id in parents):  # a title over its parts needs nothing else
             findings += about_task
     return [draft for draft, _ in about], findings
 
