@@ -56,6 +56,9 @@ GOLDEN: dict[str, tuple[Entry, dict[str, Any]]] = {
             "exit_code": None,
             "evidence": "e1",
             "seconds": 0.5,
+            "source": None,
+            "before": None,
+            "reused": None,
         },
     ),
     "task_finished": (

@@ -21,12 +21,13 @@ from orchestrator.testing.project import TemporaryProject
 
 MakeProject = Callable[..., TemporaryProject]
 GREEN, RED = '[verify]\ntask = ["true"]\n', '[verify]\ntask = ["false"]\n'
-GATES = {"false": lambda process: 1}
+GATES = {"false": lambda process: 1 if process.path("task-1.txt").exists() else 0}
+"""What must not break passes before the work, and is broken by it."""
 
 
 @pytest.fixture
 def make_failed(make_project: MakeProject) -> Callable[..., TemporaryProject]:
-    """A project whose run has failed, because its configured command can never pass."""
+    """A project whose run has failed, because its configured command never passes after the work."""
 
     def make(*steps: Step, settings: str = RED) -> TemporaryProject:
         agent = ScriptedAgent({("1", 1): (*steps, writes("task-1.txt", "done\n"), reports())})
@@ -90,7 +91,7 @@ def test_a_difference_is_named_and_used_only_when_asked(make_failed: MakeProject
     facts = [fact.body for fact in project.facts(kept.run)]
     assert [fact.changes for fact in facts if isinstance(fact, SettingsTaken)] == [(change,)]
     base = [fact.command for fact in facts if isinstance(fact, BaseChecked)]
-    assert base[-3:] == ["check 1", "false", "true"], "the new commands run on the base, too"
+    assert base[-3:] == ["false", "true", "check 1"], "the new commands run on the base, too"
 
 
 def test_the_users_own_sources_differ_too_and_need_no_commit(make_failed: MakeProject) -> None:

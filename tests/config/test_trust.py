@@ -25,6 +25,8 @@ FREE = {
     "verify.milestone": "['make e2e']",
     "verify.timeout": "100000",
     "verify.require": "true",
+    "verify.base": "'no_worse'",
+    "verify.fail_fast": "true",
     "verify.smoke_tests": "true",
     "environment.required_files": "['Makefile']",
     "handoff.commit": "false",

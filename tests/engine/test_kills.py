@@ -20,7 +20,7 @@ from orchestrator.run.report import RunReport
 from orchestrator.testing.clock import run_in_fake_time
 from orchestrator.testing.project import PLAN, TemporaryProject
 
-OF_THE_RUN = ("run_started", "base_run_ended", "branch_ready", "run_ended")
+OF_THE_RUN = ("run_started", "names_reserved", "base_run_ended", "branch_ready", "run_ended")
 OF_A_TASK = (
     *("base_checked", "task_started", "attempt_started", "agent_tool", "attempt_ended", "names_reserved"),
     *("candidate_made", "gate_started", "gate_ended", "landing_started", "task_finished"),

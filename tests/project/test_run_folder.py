@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.gating import before_the_work
+from orchestrator.gates.failures import before_the_work
 from orchestrator.project.run_folder import AttemptFolders, RunFolder
 from orchestrator.subprocesses import Identity
 

@@ -212,16 +212,21 @@ def test_evidence_ids_are_counted_once(entries: tuple[Entry, ...], given: int) -
     assert state_after(*READY, *entries).evidence_given == given
 
 
-def test_a_base_run_that_was_interrupted_is_replaced_gate_by_gate() -> None:
+def test_a_base_run_that_was_interrupted_is_replaced_command_by_command() -> None:
     def checked(gate: str, code: int) -> Entry:
         body = BaseChecked(
-            gate=gate, command="x", before="red", exit_code=code, evidence=next(ids), seconds=1
+            gate=gate,
+            command=f"command of {gate}",
+            before="red",
+            exit_code=code,
+            evidence=next(ids),
+            seconds=1,
         )
         return Entry(body, "1")
 
     ids = iter(("e1", "e2", "e3"))
     state = state_after(begun(), checked("verify-1", 1), checked("verify-2", 1), checked("verify-1", 127))
-    assert [(check.gate, check.exit_code) for check in state.tasks["1"].base] == [
+    assert [(check.gate, check.exit_code) for check in (each.check for each in state.base)] == [
         ("verify-2", 1),
         ("verify-1", 127),
     ]

@@ -25,6 +25,7 @@ async def run_milestone(
     redo: tuple[str, ...] = (),
     take_config: bool = False,
     new: bool = False,
+    only_base: bool = False,
     allow_dirty: bool = False,
     listeners: tuple[Listener, ...] = (),
     progress: Callable[[str], None] = lambda line: None,
@@ -52,7 +53,7 @@ async def run_milestone(
         progress=progress,
         warn=warn,
     )
-    request = RunRequest(plan=plan, only=only, first=first, new=new, options=options)
+    request = RunRequest(plan=plan, only=only, first=first, new=new, only_base=only_base, options=options)
     return await run.run(this_host(), request)
 
 

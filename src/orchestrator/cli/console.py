@@ -51,6 +51,11 @@ from orchestrator.run.progress import count_done, position
 from orchestrator.run.state import AttemptState, RunState, advance, begin
 from orchestrator.text import first_line, one_line, plain
 
+_GUARD_WORDS = {
+    "red": "is red before any work: exit code {exit_code}, evidence {evidence}",
+    "already_green": "passes",
+    "absent": "finds no tests yet",
+}
 BEFORE_WORDS = {
     "red": "fails before the work, as expected",
     "already_green": "already passes before any work",
@@ -190,7 +195,7 @@ def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:
         case SetupEnded():
             return _setup_lines(fact, body)
         case BaseChecked():
-            return [f"base    task {fact.task}: {body.gate} {_describe_before(body)}"]
+            return _base_check_lines(fact, body)
 
 
 def _task_lines(fact: Fact, body: _TaskFact, about: Context) -> list[str]:
@@ -254,8 +259,19 @@ def _folder_lines(body: _FolderFact) -> list[str]:
             return [f"task    {each.task} undone, its commit was {each.commit[:12]}" for each in body.tasks]
 
 
+def _base_check_lines(fact: Fact, body: BaseChecked) -> list[str]:
+    whose = "" if fact.task is None else f"task {fact.task}: "
+    command = f" ({first_line(body.command, 60)})" if body.is_guard else ""
+    line = f"base    {whose}{body.gate}{command} {_describe_before(body)}"
+    if body.age_seconds is not None:
+        line += f", as {duration(body.age_seconds)} ago (evidence {body.reused})"
+    return [line]
+
+
 def _describe_before(body: BaseChecked) -> str:
-    """A check is expected to fail before the work; a build is not."""
+    """A task's own check is expected to fail before the work; a guard and a build are not."""
+    if body.is_guard:
+        return _GUARD_WORDS[body.before].format(exit_code=body.exit_code, evidence=body.evidence)
     if body.gate.startswith("build-") and body.before == "red":
         return "already fails on the base commit; fix it first unless that is the task"
     return BEFORE_WORDS[body.before]
@@ -292,7 +308,11 @@ def _made_candidate_lines(body: CandidateMade) -> list[str]:
 
 
 def _gate_lines(body: GateEnded) -> list[str]:
-    result = f"gate    {body.gate}: {body.verdict}, {body.seconds:.1f} s, evidence {body.evidence}"
+    known = f" (that of {body.reused}, not run again)" if body.reused else ""
+    red = ", red before" if body.fails_as_before and body.before == "red" else ""
+    result = (
+        f"gate    {body.gate}: {body.verdict}{red}, {body.seconds:.1f} s, evidence {body.evidence}{known}"
+    )
     match body.verdict:
         case "pass":
             return [result]

@@ -20,7 +20,15 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     facts.AttemptEnded.kind: ("status", "reason", "exit_code"),
     facts.CandidateMade.kind: ("commit", "changed", "by_hand"),
     facts.GateStarted.kind: ("gate", "command"),
-    facts.GateEnded.kind: ("gate", "command", "verdict", "exit_code", "evidence", "seconds"),
+    facts.BaseChecked.kind: (
+        *("gate", "command", "before", "exit_code", "evidence", "seconds"),
+        *("source", "reused", "age_seconds"),
+    ),
+    facts.BaseRunEnded.kind: (),
+    facts.GateEnded.kind: (
+        *("gate", "command", "verdict", "exit_code", "evidence", "seconds"),
+        *("source", "before", "reused"),
+    ),
     facts.TaskFinished.kind: ("status", "commit", "verification", "reason"),
 }
 

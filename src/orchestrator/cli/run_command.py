@@ -3,19 +3,21 @@
 import argparse
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli.base_progress import BaseProgress, HeldEvents
 from orchestrator.cli.console import Console
 from orchestrator.cli.host import this_host
-from orchestrator.cli.json_events import event_line
-from orchestrator.cli.tables import View, run_table
+from orchestrator.cli.json_events import SCHEMA, event_line
+from orchestrator.cli.tables import View, base_table, run_table
 from orchestrator.cli.words import RUN_HELP
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.project.catalog import open_catalog
+from orchestrator.run.endings import NOT_BEGUN, is_refused
 from orchestrator.run.facts import Listener
-from orchestrator.run.report import RunReport
+from orchestrator.run.report import RunReport, base_json
 from orchestrator.run.state import RunState
 from orchestrator.text import plain
 
@@ -39,6 +41,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         **REPEATED,
         help="count a task as done that an attempt has marked in the plan; repeatable",
+    )
+    parser.add_argument(
+        "--base",
+        action="store_true",
+        help="only set the project up and show what each command says before any work; no agent, no branch",
     )
     _add_options(parser)
     parser.set_defaults(handler=run_plan)
@@ -123,8 +130,15 @@ def run_plan(arguments: argparse.Namespace) -> int:
         only=tuple(arguments.only),
         first=arguments.first,
         new=arguments.new,
+        only_base=arguments.base,
         options=replace(_options(arguments), keep=tuple(arguments.keep)),
     )
+    if arguments.base:
+        if arguments.new:
+            raise UsageError("--base cannot be combined with --new", hint="--base changes no earlier run.")
+        options = replace(request.options, listeners=(BaseProgress(_print_progress),))
+        report = _wait_for(run(this_host(), replace(request, options=options)))
+        return _print_base(report, as_json=arguments.json)
     return _carry_out(arguments, run(this_host(), request))
 
 
@@ -178,22 +192,42 @@ def read_start_options(arguments: argparse.Namespace) -> "StartOptions":
 
 
 def _carry_out(arguments: argparse.Namespace, run: Coroutine[Any, Any, RunReport]) -> int:
+    return print_outcome(_wait_for(run), arguments)
+
+
+def _wait_for(run: Coroutine[Any, Any, RunReport]) -> RunReport:
     import asyncio
 
     try:
-        report = asyncio.run(_stopped_by_signals(run))
+        return asyncio.run(_stopped_by_signals(run))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
-    return print_outcome(report, arguments)
+
+
+def _print_base(report: RunReport, *, as_json: bool) -> int:
+    """Print what each command says before any work, and return the exit code of the base run."""
+    if as_json:
+        import msgspec
+
+        print(msgspec.json.encode({"schema": SCHEMA, **base_json(report.state)}).decode())
+    else:
+        print(base_table(report.state))
+    if report.exit_code != 0:
+        print(f"error: {report.reason}", file=sys.stderr)
+    return report.exit_code
 
 
 def print_outcome(report: RunReport, arguments: argparse.Namespace) -> int:
     """Print the table of a run and the next step, and return the run's exit code."""
+    if is_refused(report.state.end):
+        print(f"run {report.run} failed before its first task", file=sys.stderr)
+        print(f"error: {report.reason}", file=sys.stderr)
+        return report.exit_code
     text = run_table(report.state, View(here=this_host().folder))
     print(text, file=sys.stderr if arguments.json else sys.stdout)
     if report.status == "waiting" and not arguments.no_input and sys.stdin.isatty():
         print(f"To answer: orchestrator resume {report.run} -g TEXT", file=sys.stderr)
-    if report.exit_code == 2:
+    if report.exit_code == NOT_BEGUN:
         print(f"error: {report.reason}", file=sys.stderr)
     return report.exit_code
 
@@ -208,8 +242,13 @@ async def _stopped_by_signals(run: Coroutine[Any, Any, RunReport]) -> RunReport:
 
 def _listener(*, as_json: bool) -> Listener:
     write = _Output()
-    if as_json:
-        return lambda fact: write(event_line(fact))
+    show: Listener = (lambda fact: write(event_line(fact))) if as_json else _console(write)
+    # At a terminal both streams are on the same screen: what was shown as progress is not printed again.
+    is_one_screen = not as_json and sys.stdout.isatty() and sys.stderr.isatty()
+    return HeldEvents(show, BaseProgress(_print_progress), repeats=not is_one_screen)
+
+
+def _console(write: Callable[[str], object]) -> Console:
     host = this_host()
 
     def stored_state(run: str) -> RunState | None:
@@ -220,6 +259,10 @@ def _listener(*, as_json: bool) -> Listener:
             return None
 
     return Console(write, state_of=stored_state)
+
+
+def _print_progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _show_progress(line: str) -> None:

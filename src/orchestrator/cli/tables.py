@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from orchestrator.cli.next_step import next_step
 from orchestrator.cli.times import Zone, clock_time, duration, moment, seconds_between
-from orchestrator.run.facts import QuestionAsked, RunStatus
+from orchestrator.run.facts import BaseChecked, QuestionAsked, RunStatus
 from orchestrator.run.progress import Doing, position
 from orchestrator.run.report import Owner, run_status, task_status
 from orchestrator.run.state import RunState, TaskState
@@ -96,13 +96,43 @@ def run_table(state: RunState, view: View) -> str:
     return "\n" + "\n".join(parts)
 
 
+_BEFORE_WORDS = {"already_green": "passes", "red": "fails", "absent": "cannot run yet"}
+
+
+def base_table(state: RunState) -> str:
+    """What each command says before any work, and the run that holds the evidence."""
+    shown = [each for each in state.base if each.check.commit is None]
+    rows = [
+        (
+            one_line(each.task or "all", 20),
+            one_line(each.check.command.strip().splitlines()[0], 60),
+            _describe_result(each.check),
+            str(each.check.exit_code),
+            duration(each.check.seconds),
+            each.check.evidence,
+        )
+        for each in shown
+    ]
+    header = ("task", "command", "before the work", "exit", "time", "evidence")
+    return "\n".join([*([table(header, rows)] if rows else ["no commands to check"]), f"run {state.run}"])
+
+
+def _describe_result(check: BaseChecked) -> str:
+    age = "" if check.age_seconds is None else f", as {duration(check.age_seconds)} ago"
+    return f"{_BEFORE_WORDS[check.before]}{age}"
+
+
 def _task_row(state: RunState, task: TaskState, run: RunStatus, now: str | None) -> tuple[str, ...]:
     finished, stored = task.finished, task_status(state, task)
     status = "interrupted" if stored == "running" and run == "interrupted" else stored
     commit = finished.commit[:12] if finished is not None and finished.commit is not None else "-"
     is_unverified = finished is not None and finished.verification == "unverified"
     candidate = task.last.candidate if task.last is not None else None
-    evidence = ", ".join(candidate.evidence) if candidate is not None else ""
+    red_before = {gate.evidence for gate in task.last.gates if gate.fails_as_before} if task.last else set()
+    evidence = ", ".join(
+        f"{id} (red before)" if id in red_before else id
+        for id in (candidate.evidence if candidate is not None else ())
+    )
     return (
         one_line(task.entry.id, 20),
         one_line(task.entry.title, 40),

@@ -26,7 +26,7 @@ async def cancel(host: Host, wanted: str) -> RunState:
     """Stop a run for good: its owner stops as with ^C; without an owner its containers are removed here."""
     with open_records(host) as records:
         state = records.catalog.find(wanted)
-        if not is_unfinished(state):
+        if state.end is not None and not is_unfinished(state):
             return state
         try:
             await records.journal.append(state.run, CancelRequested(), key=f"{state.epoch}")

@@ -48,6 +48,8 @@ class RunRequest:
     """Id of the task to start with; those before it are left out."""
     new: bool = False
     """Start over, regardless of earlier runs."""
+    only_base: bool = False
+    """End the run after its checks on the base; earlier runs stay as they are."""
     options: StartOptions = StartOptions()
 
 

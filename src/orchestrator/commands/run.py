@@ -15,7 +15,15 @@ from orchestrator.project.host import Host
 from orchestrator.project.plan_files import ReadPlan, plan_path, read_plan_file, require_runnable
 from orchestrator.project.project import Project, open_project
 from orchestrator.run.report import RunReport, report_of
-from orchestrator.supervision.choose_run import Choice, DoneAlready, NewRun, ResumeRun, Selection, choose_run
+from orchestrator.supervision.choose_run import (
+    Choice,
+    DoneAlready,
+    NewRun,
+    ResumeRun,
+    Selection,
+    choose_base_run,
+    choose_run,
+)
 
 
 async def run(host: Host, request: RunRequest) -> RunReport:
@@ -60,7 +68,8 @@ async def _choose(project: Project, whole: Plan, read: ReadPlan, request: RunReq
     selection = Selection(only=only, first=begin, from_scratch=request.new)
     on_branch = await project.commits_on_branch(records)
     unconfirmed = (await find_ticks_of_attempts(project, read)).difference(keep)
-    return choose_run(records, read.plan, selection, on_branch=on_branch, unconfirmed=unconfirmed)
+    choose = choose_base_run if request.only_base else choose_run
+    return choose(records, read.plan, selection, on_branch=on_branch, unconfirmed=unconfirmed)
 
 
 def _report_again(project: Project, run: str, request: RunRequest) -> RunReport:

@@ -63,7 +63,7 @@ async def record_start_or_resume(
     """
     match choice:
         case NewRun():
-            started = await run_started_fact(project, read.plan, settled)
+            started = await run_started_fact(project, read.plan, settled, only_base=choice.only_base)
             if choice.replaces is not None:
                 await cancel_superseded_run(project, choice.replaces.run)
             return await record_new_run(project, choice, read, settled, started, listeners)
@@ -165,7 +165,9 @@ async def cancel_superseded_run(project: Project, run: str) -> None:
         await project.journal.append(run, run_ended("cancelled", "a new run was started instead"))
 
 
-async def run_started_fact(project: Project, plan: Plan, settled: SettledRun) -> RunStarted:
+async def run_started_fact(
+    project: Project, plan: Plan, settled: SettledRun, *, only_base: bool
+) -> RunStarted:
     """The first fact of a new run. Raises EnvironmentInvalid when the user's changes cannot be committed."""
     base = head = (await project.workspace.user.head()).commit
     if settled.planned.allow_dirty and await project.workspace.user.dirty_paths(settled.planned.untracked):
@@ -180,6 +182,7 @@ async def run_started_fact(project: Project, plan: Plan, settled: SettledRun) ->
         tasks=entries_of(plan),
         end_to_end=plan.end_to_end is not None,
         options=replace(settled.options, agent=settled.loaded.settings.agent.name),
+        only_base=only_base,
     )
 
 

@@ -16,6 +16,7 @@ from msgspec import structs
 
 from orchestrator.agents.base import AgentDriver
 from orchestrator.commands.checks import describe_unchecked, diagnostics_of, refuse_unchecked, tasks_at_hand
+from orchestrator.commands.earlier_results import find_earlier_results
 from orchestrator.commands.image import choose_image, container_specs
 from orchestrator.commands.request import StartOptions, merge_options
 from orchestrator.commands.run_facts import SettledRun, record_start_or_resume
@@ -90,7 +91,7 @@ async def prepare_run(
         leftovers.remove_scratch(folder)
         if earlier is None:
             folder.starting.write_bytes(os.fsencode(project.folder))
-        model = await _model_access(stack, project, driver, settings)
+        model = None if _only_checks_base(choice) else await _model_access(stack, project, driver, settings)
         notices = await _notices(project, choice, read, settings, planned.untracked)
         settled = SettledRun(
             planned=planned,
@@ -111,7 +112,7 @@ async def prepare_run(
             model=model,
             clock=project.host.clock,
         )
-        records = RunRecords(run=planned.run, state_id=project.state.id, folder=folder, journal=journal)
+        records = _open_run_records(project, journal)
         terms = _run_terms(read.plan, work, settled, specs)
         yield MilestoneRunner(journal, work, RunActions(services, records, terms, project.workspace))
 
@@ -150,6 +151,21 @@ async def _notices(
     unchecked = describe_unchecked(tasks_at_hand(choice, read.plan), settings)
     found = await collect_notices(project, choice, read, settings, untracked)
     return found if unchecked is None else (*found, unchecked)
+
+
+def _open_run_records(project: Project, journal: RunJournal) -> RunRecords:
+    run = journal.state.run
+    return RunRecords(
+        run=run,
+        state_id=project.state.id,
+        folder=project.catalog.folder(run),
+        journal=journal,
+        earlier=find_earlier_results(project, journal.state),
+    )
+
+
+def _only_checks_base(choice: NewRun | ResumeRun) -> bool:
+    return isinstance(choice, NewRun) and choice.only_base
 
 
 def _run_options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:

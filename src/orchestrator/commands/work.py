@@ -42,6 +42,9 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
         end_to_end=scenario,
         attempts=settings.limits.attempts,
         build=_checks("build", settings.verify.build),
+        base=settings.verify.base,
+        only_base=state.start.only_base,
+        guards=_list_guards(settings),
     )
 
 
@@ -55,8 +58,12 @@ def checks_of(task: Task, settings: Settings) -> tuple[Check, ...]:
     own = (*_checks("task", task.verify), *_checks("smoke", smoke))
     own = tuple(replace(check, is_guard=check.command.strip() in guards) for check in own)
     known = {check.command.strip() for check in own}
-    others = [command for command in settings.verify.task if command.strip() not in known]
-    return (*own, *(Check(command=command, source="configured", is_guard=True) for command in others))
+    return (*own, *(guard for guard in _list_guards(settings) if guard.command.strip() not in known))
+
+
+def _list_guards(settings: Settings) -> tuple[Check, ...]:
+    commands = settings.verify.task
+    return tuple(Check(command=command, source="configured", is_guard=True) for command in commands)
 
 
 def _checks(source: CheckSource, commands: tuple[str, ...]) -> tuple[Check, ...]:

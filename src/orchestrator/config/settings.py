@@ -287,6 +287,19 @@ class Verify:
         "Whether a run is refused in which a task has no verify command at all.",
         free("it only refuses"),
     )
+    base: Literal["green", "no_worse", "any"] = setting(
+        "green",
+        choice("green", "no_worse", "any"),
+        "What `verify.task` must say before the work. `green`: every command succeeds. `no_worse`: one that "
+        "fails counts as passed as long as it fails in the same way. `any`: no condition.",
+        free(_IN_CONTAINER),
+    )
+    fail_fast: bool = setting(
+        False,
+        flag(),
+        "Whether the commands after the first one that fails are not run.",
+        free(_IN_CONTAINER),
+    )
     smoke_tests: bool = setting(
         False,
         flag(),

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from orchestrator.engine import gating, recovery
 from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
+from orchestrator.engine.base_run import check_base
 from orchestrator.engine.candidate import make_candidate, read_handoff
 from orchestrator.engine.context import RunRecords, RunTerms, Services
 from orchestrator.engine.edits import commit_user_edits, refuse_work_of_other_tasks
@@ -49,6 +50,7 @@ class RunActions:
     ) -> None:
         self._services, self._records, self._terms = services, records, terms
         self._workspace = workspace
+        self._bench = gating.Bench(services=services, records=records, terms=terms, workspace=workspace)
         self._items = {item.id: item for item in terms.work.items}
 
     async def remove_leftovers(self, state: RunState) -> None:
@@ -61,7 +63,7 @@ class RunActions:
         services, records, terms, workspace = self._services, self._records, self._terms, self._workspace
         match action:
             case CheckBase():
-                await gating.check_base(services, records, terms, workspace, state)
+                await check_base(self._bench, state)
             case MakeBranch():
                 await self._make_branch(state)
             case StartTask(task=task):
@@ -84,8 +86,9 @@ class RunActions:
                     services, records, terms, workspace, state, item, attempt, by_hand=by_hand
                 )
             case RunGates(task=task, attempt=attempt):
-                item = self._items[task]
-                await gating.check_candidate(services, records, terms, workspace, item, attempt)
+                parent = state.tasks[task].parent
+                assert parent is not None
+                await gating.check_candidate(self._bench, self._items[task], attempt, parent)
             case Land(task=task, attempt=attempt):
                 await land(records, terms, workspace, state, self._items[task], attempt)
             case FailTask(task=task, reason=reason):
@@ -94,7 +97,7 @@ class RunActions:
                 await self._ask(task, attempt)
             case CheckEndToEnd():
                 await commit_user_edits(records, terms, workspace, None, None)
-                await gating.check_end_to_end(services, records, terms, workspace)
+                await gating.check_end_to_end(self._bench)
             case _ as never:
                 assert_never(never)
 
@@ -145,7 +148,7 @@ class RunActions:
                 task=terms.task(item.id),
                 handoff_path=handoff_path(terms.plan.path),
                 handoff=await read_handoff(records, terms, workspace, parent),
-                base=task.base,
+                base=state.find_base_checks(check.command for check in item.checks),
                 previous=previous,
                 questions=tuple(q for q in state.questions if q.task == item.id),
                 guidance=state.options.guidance,

@@ -16,7 +16,8 @@ from orchestrator.containers.names import component
 from orchestrator.engine.attempt_tree import attempt_folders, clear_oddities, save_tree
 from orchestrator.engine.context import RunRecords, RunTerms, Services
 from orchestrator.engine.edits import find_tree_left_by
-from orchestrator.engine.gating import Subject, run_gates_on
+from orchestrator.engine.gating import Subject
+from orchestrator.engine.setup import check_setup
 from orchestrator.gates.gate import Finding, SetupGate, word_finding
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import CandidateMade, CandidateRefused
@@ -52,9 +53,8 @@ async def make_candidate(
     try:
         fact = await _build_candidate(records, terms, workspace, state, item, attempt, by_hand=by_hand)
         subject = Subject(commit=fact.commit, task=item.id, attempt=attempt.number)
-        gates = (SetupGate(parent=fact.parent),)
-        events = run_gates_on(services, records, terms, workspace, subject, gates)
-        findings = [event async for event in events if isinstance(event, Finding)]
+        gate, owner = SetupGate(parent=fact.parent), subject.setup_owner
+        findings = list(await check_setup(services, records, terms, workspace, gate, fact.commit, owner))
     except TreeRefused as error:
         findings = [Finding(rule="tree_refused", path=None, text=str(error))]
     if findings:

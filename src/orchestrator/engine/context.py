@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
 
 from orchestrator.agents.base import AgentDriver
 from orchestrator.clock import Clock
@@ -15,8 +18,23 @@ from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.model import Plan, Task
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.run.facts import RunStarted
+from orchestrator.run.facts import Before, RunStarted
 from orchestrator.supervision.decide import Work
+
+
+class EarlierResult(NamedTuple):
+    """A command that another run has run before any work."""
+
+    run: str
+    at: datetime
+    evidence: str
+    """Its id in that run."""
+    folder: Path
+    """The folder of that run's evidence."""
+    before: Before
+
+
+EarlierResults = Mapping[str, EarlierResult]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +80,8 @@ class RunRecords:
     """Id of the state folder, a label of every container."""
     folder: RunFolder
     journal: RunJournal
+    earlier: EarlierResults = field(default_factory=dict)
+    """Results of other runs on the same folder that are not older than a day, by their keys."""
 
     @property
     def start(self) -> RunStarted:

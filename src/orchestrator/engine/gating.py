@@ -1,137 +1,108 @@
-"""Run gates: on the base before any agent, on a candidate, and the end-to-end scenario.
+"""Run commands on a commit: the gates of a candidate, and the end-to-end scenario.
 
 `gates/command_gate.py` decides a verdict from a command's exit, and it is recorded here. `reason_not_to_land`
-in `supervision/decide.py` decides what the verdicts on a candidate mean together.
+in `supervision/decide.py` decides what the verdicts on a candidate mean together. `engine/base_run.py` has
+the checks before any agent.
 """
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from dataclasses import replace as with_changes
+from itertools import takewhile
+from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from orchestrator.containers.base import ContainerKind
 from orchestrator.containers.names import gate_name
 from orchestrator.engine.context import RunRecords, RunTerms, Services
 from orchestrator.engine.heartbeat import heartbeat
-from orchestrator.engine.setup import (
-    SetupOwner,
-    check_setup,
-    ensure_setup_image,
-    files_for_container,
-    set_up_base,
-)
+from orchestrator.engine.result_keys import result_keys
+from orchestrator.engine.setup import SetupOwner, ensure_setup_image, files_for_container
 from orchestrator.errors import CodingAgentError
-from orchestrator.gates.command_gate import CommandGate, GateBegun, GateRequest, GateResult, run_gates
-from orchestrator.gates.evidence import tail
-from orchestrator.gates.gate import Finding, Gate, SetupGate
-from orchestrator.run.facts import BaseChecked, BaseRunEnded, Before, EndToEndEnded, GateEnded, GateStarted
-from orchestrator.run.state import AttemptState, RunState
-from orchestrator.supervision import decide
-from orchestrator.supervision.decide import BUILD, WorkItem
+from orchestrator.gates.command_gate import (
+    ADDOPTS,
+    CommandGate,
+    GateBegun,
+    GateRequest,
+    GateResult,
+    run_gates,
+)
+from orchestrator.gates.evidence import load, store, tail
+from orchestrator.gates.failures import (
+    Failure,
+    before_the_work,
+    fails_as_before,
+    find_missing,
+    finds_no_tests,
+)
+from orchestrator.run.facts import BaseChecked, EndToEndEnded, GateEnded, GateStarted
+from orchestrator.run.state import AttemptState, KnownResult
+from orchestrator.supervision.decide import Check, Gate, WorkItem
+from orchestrator.workspace import history
 from orchestrator.workspace.workspace import Workspace
 
-NOT_FOUND_EXITS = frozenset({126, 127})
-"""Of a shell: the program cannot be executed, or does not exist."""
-PYTEST_NO_TESTS_EXITS = frozenset({4, 5})
-"""The named tests do not exist, or none were collected."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What every command is run with, whatever it is for."""
+
+    services: Services
+    records: RunRecords
+    terms: RunTerms
+    workspace: Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The commit that gates run on, and the task and attempt it belongs to: for names, labels and facts."""
+    """The commit that commands run on, and its task and attempt: for names, labels and facts."""
 
     commit: str
     kind: ContainerKind = "gate"
     task: str | None = None
     attempt: int | None = None
+    is_candidate: bool = True
+    """Whether an agent made the commit."""
 
     @property
     def setup_owner(self) -> SetupOwner:
+        if not self.is_candidate:
+            return SetupOwner()
         return SetupOwner(task=self.task, attempt=self.attempt, is_candidate=True)
 
 
-async def check_base(
-    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, state: RunState
-) -> None:
-    """Set the project up, then run on the base the verify commands of each unfinished task without results.
+class NumberedGate(NamedTuple):
+    gate: Gate
+    evidence: str
+    """The id that its evidence gets."""
 
-    A command that fails here is recorded and does not stop the run: the task is often there to make it pass.
-    Raises SetupFailed, and CodingAgentError when a command cannot be run at all.
-    """
-    await set_up_base(services, records, terms, workspace)
-    for item in terms.work.items:
-        task = state.tasks[item.id]
-        if item.checks and task.finished is None and len(task.base) < len(terms.work.gates_of(item)):
-            await _check_base_of(services, records, terms, workspace, item)
-    await records.journal.append(BaseRunEnded())
+    @property
+    def check(self) -> Check:
+        return self.gate.check
 
 
-async def _check_base_of(
-    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, item: WorkItem
-) -> None:
-    gates = await _number_gates(records, terms.work.gates_of(item), item.id)
-    subject = Subject(commit=records.start.base, task=item.id)
-    async with aclosing(run_gates_on(services, records, terms, workspace, subject, gates)) as events:
-        async for event in events:
-            if not isinstance(event, GateResult):
-                continue
-            evidence = event.evidence
-            if evidence.exit_code is None:
-                raise CodingAgentError(
-                    f"a verify command of task {item.id} could not be run on the base: {evidence.detail}"
-                )
-            fact = BaseChecked(
-                gate=evidence.gate,
-                command=evidence.command,
-                before=before_the_work(evidence.command, evidence.exit_code),
-                exit_code=evidence.exit_code,
-                evidence=evidence.id,
-                seconds=evidence.seconds,
-            )
-            await records.journal.append(fact, task=item.id)
+async def check_candidate(bench: Bench, item: WorkItem, attempt: AttemptState, parent: str) -> None:
+    """Run the gates of this attempt's candidate, as far as the run does not know their results.
 
-
-def before_the_work(command: str, exit_code: int) -> Before:
-    """What the exit code of a verify command says about the base."""
-    if exit_code == 0:
-        return "already_green"
-    if exit_code in NOT_FOUND_EXITS or ("pytest" in command and exit_code in PYTEST_NO_TESTS_EXITS):
-        return "absent"
-    return "red"
-
-
-async def check_candidate(
-    services: Services,
-    records: RunRecords,
-    terms: RunTerms,
-    workspace: Workspace,
-    item: WorkItem,
-    attempt: AttemptState,
-) -> None:
-    """Run the gates that have no verdict yet on this attempt's candidate.
-
-    Builds run again in any case: the container is a fresh one, and the other commands need what they make.
+    `parent` is the commit on which the task began; how a guard ended there can excuse one that fails.
     """
     assert attempt.candidate is not None
-    numbered = zip(terms.work.gates_of(item), attempt.candidate.evidence, strict=True)
-    gates = tuple(
-        CommandGate(name=gate.name, command=gate.command, evidence=evidence)
-        for gate, evidence in numbered
-        if evidence in attempt.owed_evidence or gate.name.startswith(BUILD)
-    )
+    gates = zip(bench.terms.work.gates_of(item), attempt.candidate.evidence, strict=True)
+    numbered = tuple(NumberedGate(gate, evidence) for gate, evidence in gates)
     subject = Subject(commit=attempt.candidate.commit, task=item.id, attempt=attempt.number)
-    await _record_verdicts(services, records, terms, workspace, subject, gates)
+    await _judge(bench, subject, numbered, parent)
 
 
-async def check_end_to_end(
-    services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace
-) -> None:
+async def check_end_to_end(bench: Bench) -> None:
     """Run the scenario on the branch's commit, all commands in one container, in order."""
-    commit = await workspace.user.branch_commit(records.start.branch)
+    commit = await bench.workspace.user.branch_commit(bench.records.start.branch)
     assert commit is not None
-    gates = await _number_gates(records, terms.work.scenario)
-    subject = Subject(commit=commit, kind="e2e")
-    verdicts = await _record_verdicts(services, records, terms, workspace, subject, gates)
-    await records.journal.append(
+    gates = await number_gates(bench.records, bench.terms.work.scenario)
+    ended = await _judge(bench, Subject(commit=commit, kind="e2e"), gates, None)
+    verdicts = {gate.verdict for gate in ended}
+    await bench.records.journal.append(
         EndToEndEnded(
             status="unavailable"
             if "unavailable" in verdicts
@@ -139,41 +110,116 @@ async def check_end_to_end(
             if "fail" in verdicts
             else "passed",
             commit=commit,
-            evidence=tuple(gate.evidence for gate in gates),
+            evidence=tuple(gate.evidence for gate in ended),
         )
     )
 
 
-async def _record_verdicts(
-    services: Services,
-    records: RunRecords,
-    terms: RunTerms,
-    workspace: Workspace,
-    subject: Subject,
-    gates: tuple[CommandGate, ...],
-) -> frozenset[str]:
-    """Run the gates, append a fact before and after each command, and give the verdicts."""
-    verdicts = set()
-    async with aclosing(run_gates_on(services, records, terms, workspace, subject, gates)) as events:
+async def number_gates(
+    records: RunRecords, gates: Sequence[Gate], task: str | None = None
+) -> tuple[NumberedGate, ...]:
+    """Give each gate a new evidence id."""
+    ids = await records.journal.reserve_evidence(len(gates), task=task)
+    return tuple(NumberedGate(gate, id) for gate, id in zip(gates, ids, strict=True))
+
+
+async def _judge(
+    bench: Bench, subject: Subject, gates: tuple[NumberedGate, ...], parent: str | None
+) -> list[GateEnded]:
+    """Append a fact before and after each gate, and give the facts about their ends, in order.
+
+    With `verify.fail_fast` the gates after the first one that fails are not run.
+    """
+    journal, ended = bench.records.journal, list[GateEnded]()
+    by_evidence = {gate.evidence: gate for gate in gates}
+    async with aclosing(_find_or_run(bench, subject, gates)) as facts:
+        async for fact in facts:
+            if isinstance(fact, GateEnded):
+                if parent is not None:
+                    fact = await _weigh_failure(bench, by_evidence[fact.evidence], fact, parent)
+                stops = bench.terms.settings.verify.fail_fast and fact.verdict == "fail"
+                fact = replace(fact, skips_rest=stops and fact.evidence != gates[-1].evidence)
+                ended.append(fact)
+            await journal.append(fact, task=subject.task, attempt=subject.attempt)
+            if isinstance(fact, GateEnded) and fact.skips_rest:
+                break
+    return ended
+
+
+async def _find_or_run(
+    bench: Bench, subject: Subject, gates: tuple[NumberedGate, ...]
+) -> AsyncGenerator[GateStarted | GateEnded, None]:
+    """The facts about the gates: of those whose results are known, then of the others, which are run."""
+    tree = await history.tree_of(bench.workspace.store, subject.commit)
+    image = await find_image(bench, subject)
+    commands = tuple(gate.gate.command for gate in gates)
+    keys = dict(
+        zip(
+            (gate.evidence for gate in gates),
+            result_keys(bench.terms, tree=tree, image=image, commands=commands),
+            strict=True,
+        )
+    )
+    state = bench.records.journal.state
+    # The user may have repaired anything before a resume, so it runs the gates of the task again.
+    results = {key: result for key, result in state.results.items() if result.epoch == state.epoch}
+    known = tuple(takewhile(lambda gate: keys[gate.evidence] in results, gates))
+    for gate in known:
+        key = keys[gate.evidence]
+        found = await _copy_result(bench, subject, gate, results[key], key)
+        if found is not None:
+            yield _gate_started(subject, gate)
+            yield found
+        else:
+            known = known[: known.index(gate)]
+            break
+    if len(known) == len(gates):
+        return
+    # What is known runs again, but only for the files that it leaves behind for the gates after it.
+    given = tuple(_command_gate(bench, gate, is_preparation=gate in known) for gate in gates)
+    by_evidence = {gate.evidence: gate for gate in gates}
+    async with aclosing(run_commands(bench, subject, image, given)) as events:
         async for event in events:
             match event:
-                case GateBegun(gate=gate):
-                    fact: GateStarted | GateEnded = GateStarted(
-                        gate=gate.name,
-                        command=gate.command,
-                        evidence=gate.evidence,
-                        candidate=subject.commit,
-                    )
-                case GateResult():
-                    fact = _gate_ended(event)
-                    verdicts.add(fact.verdict)
-                case Finding():
-                    raise AssertionError("command gates give verdicts, not findings")
-            await records.journal.append(fact, task=subject.task, attempt=subject.attempt)
-    return frozenset(verdicts)
+                case GateBegun(gate=begun):
+                    yield _gate_started(subject, by_evidence[begun.evidence])
+                case GateResult(evidence=evidence):
+                    yield _gate_ended(event, by_evidence[evidence.id].check, keys[evidence.id])
 
 
-def _gate_ended(result: GateResult) -> GateEnded:
+async def find_image(bench: Bench, subject: Subject) -> str:
+    """The id of the setup image that commands on this commit start from."""
+    setup = await ensure_setup_image(
+        bench.services, bench.records, bench.terms, bench.workspace, subject.commit, subject.setup_owner
+    )
+    return setup.id
+
+
+def _command_gate(bench: Bench, numbered: NumberedGate, *, is_preparation: bool = False) -> CommandGate:
+    return CommandGate(
+        name=numbered.gate.name,
+        command=numbered.gate.command,
+        evidence=numbered.evidence,
+        asks_for_report=asks_for_report(bench, numbered.check),
+        is_preparation=is_preparation,
+    )
+
+
+def asks_for_report(bench: Bench, check: Check) -> bool:
+    """Whether it may matter which tests of a check fail."""
+    return check.is_guard and bench.terms.work.base != "green"
+
+
+def _gate_started(subject: Subject, numbered: NumberedGate) -> GateStarted:
+    return GateStarted(
+        gate=numbered.gate.name,
+        command=numbered.gate.command,
+        evidence=numbered.evidence,
+        candidate=subject.commit,
+    )
+
+
+def _gate_ended(result: GateResult, check: Check, key: str) -> GateEnded:
     evidence = result.evidence
     return GateEnded(
         gate=evidence.gate,
@@ -187,59 +233,116 @@ def _gate_ended(result: GateResult) -> GateEnded:
         output_sha256=evidence.output_sha256,
         image=evidence.image,
         detail=evidence.detail,
+        source=check.source,
+        key=key,
+        reused=evidence.reused,
     )
 
 
-async def _number_gates(
-    records: RunRecords, gates: tuple[decide.Gate, ...], task: str | None = None
-) -> tuple[CommandGate, ...]:
-    ids = await records.journal.reserve_evidence(len(gates), task=task)
-    return tuple(
-        CommandGate(name=gate.name, command=gate.command, evidence=id)
-        for gate, id in zip(gates, ids, strict=True)
+async def _copy_result(
+    bench: Bench, subject: Subject, numbered: NumberedGate, known: KnownResult, key: str
+) -> GateEnded | None:
+    """A known result as that of this gate, with evidence of its own; None if its evidence is gone."""
+    folder = bench.records.folder.evidence
+    stored = await asyncio.to_thread(load, folder, known.evidence)
+    if stored is None:
+        return None
+    copied = with_changes(
+        stored.evidence,
+        id=numbered.evidence,
+        gate=numbered.gate.name,
+        candidate=subject.commit,
+        reused=known.evidence,
+    )
+    await asyncio.to_thread(store, folder, copied, stored.output)
+    return _gate_ended(GateResult(evidence=copied, output=stored.output), numbered.check, key)
+
+
+async def _weigh_failure(bench: Bench, numbered: NumberedGate, fact: GateEnded, parent: str) -> GateEnded:
+    """The fact with what the guard said when the task began, and with `pass` if the failure is excused.
+
+    A guard that finds no tests, where there were none before, breaks nothing.
+    """
+    rule = bench.terms.work.base
+    if fact.verdict != "fail" or not numbered.check.is_guard or fact.exit_code is None:
+        return fact
+    if rule == "green" and not finds_no_tests(fact.command, fact.exit_code):
+        return fact
+    known = bench.records.journal.state.find_result(parent, fact.command)
+    known = known or await _check_parent(bench, numbered, parent)
+    before = before_the_work(fact.command, known.exit_code, is_guard=True)
+    is_same = await _is_same_failure(bench, known, fact)
+    is_excused = is_same and (rule == "no_worse" or before == "absent")
+    verdict = "pass" if is_excused else fact.verdict
+    return replace(fact, before=before, fails_as_before=is_same, verdict=verdict)
+
+
+async def _is_same_failure(bench: Bench, known: KnownResult, fact: GateEnded) -> bool:
+    folder = bench.records.folder.evidence
+    failures = []
+    for id in (known.evidence, fact.evidence):
+        stored = await asyncio.to_thread(load, folder, id)
+        if stored is None or not stored.evidence.exit_code:
+            return False
+        failures.append(Failure(stored.evidence.exit_code, stored.output, stored.evidence.failed_tests))
+    return fails_as_before(fact.command, *failures)
+
+
+async def _check_parent(bench: Bench, numbered: NumberedGate, parent: str) -> KnownResult:
+    """Run a guard on the commit on which the task began; the user's own edits can have led to that commit."""
+    builds = bench.terms.work.builds
+    gates = await number_gates(bench.records, (*builds, numbered.gate))
+    subject = Subject(commit=parent, is_candidate=False)
+    image = await find_image(bench, subject)
+    tree = await history.tree_of(bench.workspace.store, parent)
+    commands = tuple(gate.gate.command for gate in gates)
+    key = result_keys(bench.terms, tree=tree, image=image, commands=commands)[-1]
+    given = tuple(_command_gate(bench, gate, is_preparation=gate is not gates[-1]) for gate in gates)
+    async with aclosing(run_commands(bench, subject, image, given)) as events:
+        async for event in events:
+            if isinstance(event, GateResult):
+                fact = base_checked(event, gates[-1].gate, key, commit=parent)
+                await bench.records.journal.append(fact)
+    found = bench.records.journal.state.find_result(parent, numbered.gate.command)
+    assert found is not None
+    return found
+
+
+def base_checked(result: GateResult, gate: Gate, key: str, *, commit: str | None = None) -> BaseChecked:
+    """The fact about a command before the work. Raises CodingAgentError if it could not be run."""
+    evidence, check = result.evidence, gate.check
+    if evidence.exit_code is None:
+        command = gate.command.strip().splitlines()[0]
+        raise CodingAgentError(f"`{command}` could not be run before the work: {evidence.detail}")
+    before = before_the_work(evidence.command, evidence.exit_code, is_guard=check.is_guard)
+    is_red_guard = check.is_guard and before == "red"
+    detail = f"\n[{evidence.detail}]" if evidence.detail else ""
+    return BaseChecked(
+        gate=gate.name,
+        command=evidence.command,
+        before=before,
+        exit_code=evidence.exit_code,
+        evidence=evidence.id,
+        seconds=evidence.seconds,
+        source=check.source,
+        is_guard=check.is_guard,
+        commit=commit,
+        key=key,
+        tail=tail(result.output) + detail if is_red_guard else "",
+        missing=find_missing(evidence.command, evidence.exit_code, result.output) if is_red_guard else None,
     )
 
 
-async def run_gates_on(
-    services: Services,
-    records: RunRecords,
-    terms: RunTerms,
-    workspace: Workspace,
-    subject: Subject,
-    gates: tuple[Gate, ...],
-) -> AsyncGenerator[GateBegun | GateResult | Finding, None]:
-    """Run gates on a commit and give their results as they come. All commands share one fresh container."""
-    commands: list[CommandGate] = []
-    for gate in gates:
-        match gate:
-            case SetupGate():
-                for finding in await check_setup(
-                    services, records, terms, workspace, gate, subject.commit, subject.setup_owner
-                ):
-                    yield finding
-            case CommandGate():
-                commands.append(gate)
-    if commands:
-        events = _run_commands(services, records, terms, workspace, subject, tuple(commands))
-        async with aclosing(events):
-            async for event in events:
-                yield event
-
-
-async def _run_commands(
-    services: Services,
-    records: RunRecords,
-    terms: RunTerms,
-    workspace: Workspace,
-    subject: Subject,
-    gates: tuple[CommandGate, ...],
+async def run_commands(
+    bench: Bench, subject: Subject, image: str, gates: tuple[CommandGate, ...]
 ) -> AsyncGenerator[GateBegun | GateResult, None]:
-    setup = await ensure_setup_image(services, records, terms, workspace, subject.commit, subject.setup_owner)
+    """Run commands on a commit, all in one fresh container, and give their results as they come."""
+    records, terms = bench.records, bench.terms
     number = int(gates[0].evidence.removeprefix("e"))
     name = gate_name(records.run, subject.task, subject.attempt or 0, number)
     async with (
-        files_for_container(records, workspace, subject.commit, name) as files,
-        heartbeat(services, records, task=subject.task, attempt=subject.attempt) as beat,
+        files_for_container(records, bench.workspace, subject.commit, name) as files,
+        heartbeat(bench.services, records, task=subject.task, attempt=subject.attempt) as beat,
     ):
         request = GateRequest(
             spec=terms.specs.gate(
@@ -247,18 +350,19 @@ async def _run_commands(
                 name=name,
                 task=subject.task,
                 attempt=subject.attempt,
-                image=setup.id,
+                image=image,
                 git=files.git,
             ),
             archive=files.archive,
             candidate=subject.commit,
-            image=setup.id,
+            image=image,
             gates=gates,
             timeout=terms.settings.verify.timeout,
             evidence=records.folder.evidence,
             printed=beat.printed,
+            pytest_options=terms.specs.variables.get(ADDOPTS, ""),
         )
-        async with aclosing(run_gates(services.engine, services.clock, request)) as events:
+        async with aclosing(run_gates(bench.services.engine, bench.services.clock, request)) as events:
             async for event in events:
                 match event:
                     case GateBegun(gate=gate):

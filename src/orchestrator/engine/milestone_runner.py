@@ -50,7 +50,7 @@ class Actions(Protocol):
         """
 
     async def forget_run(self) -> None:
-        """Remove every trace of a run that could not be set up."""
+        """Remove every trace of a run that does not begin, except for its records."""
 
 
 class _End(NamedTuple):
@@ -97,7 +97,7 @@ class MilestoneRunner:
 
     async def _store_end(self, fact: RunEnded) -> None:
         try:
-            if fact.exit_code == NOT_BEGUN:
+            if fact.exit_code == NOT_BEGUN or self._journal.state.start.only_base:
                 await self._actions.forget_run()
             if fact.status == "parked":
                 await self._announce_working_agents()

@@ -10,9 +10,10 @@ else.
 """
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.clock import Clock
@@ -20,6 +21,7 @@ from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
 from orchestrator.gates.block import BLOCK
 from orchestrator.gates.evidence import Evidence, digest, store
+from orchestrator.gates.failures import read_failed_tests
 from orchestrator.run.facts import Verdict
 
 HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
@@ -28,6 +30,8 @@ KILLED_EXIT = 137
 # `timeout` in the container stops the block. The engine's deadline is for a block that stops `timeout`
 # itself.
 ENGINE_GRACE_SECONDS = 30
+ADDOPTS = "PYTEST_ADDOPTS"
+REPORT_BYTES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,10 @@ class CommandGate:
     command: str
     evidence: str
     """The id that its evidence gets."""
+    asks_for_report: bool = False
+    """Whether a pytest in it is asked for a report of the failed tests."""
+    is_preparation: bool = False
+    """Whether its result is known: it only runs for what it leaves behind, and says nothing of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +65,8 @@ class GateRequest:
     """The folder in which evidence is stored."""
     printed: Callable[[bytes], object]
     """Is called with the output of the commands, while they run."""
+    pytest_options: str = ""
+    """The configured PYTEST_ADDOPTS, to which ours are added."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +92,10 @@ async def run_gates(
     try:
         async with _started_container(engine, request.spec, request.archive) as container:
             for gate in request.gates:
+                if gate.is_preparation:
+                    await _run_one(engine, clock, container, gate, request)
+                    done += 1
+                    continue
                 yield GateBegun(gate=gate)
                 result = await _run_one(engine, clock, container, gate, request)
                 await asyncio.to_thread(store, request.evidence, result.evidence, result.output)
@@ -89,6 +103,8 @@ async def run_gates(
                 yield result
     except CodingAgentError as error:
         for gate in request.gates[done:]:
+            if gate.is_preparation:
+                continue
             yield GateBegun(gate=gate)
             unavailable = _result(gate, request, "unavailable", None, 0.0, "", str(error))
             await asyncio.to_thread(store, request.evidence, unavailable.evidence, unavailable.output)
@@ -111,6 +127,10 @@ async def _started_container(
 async def _run_one(
     engine: ContainerEngine, clock: Clock, container: str, gate: CommandGate, request: GateRequest
 ) -> GateResult:
+    report = f"/tmp/ktrdr-report-{secrets.token_hex(8)}.xml" if gate.asks_for_report else None  # noqa: S108
+    # pytest puts these options before those of the command, so a report that the command asks for itself is
+    # written as the command says, and the orchestrator gets none.
+    env = {} if report is None else {ADDOPTS: f"{request.pytest_options} --junitxml={report}".strip()}
     begun = clock.monotonic()
     limits = (str(KILL_AFTER_SECONDS), f"{request.timeout:g}")
     too_long = f"took longer than {request.timeout:g} s (verify.timeout)"
@@ -120,6 +140,7 @@ async def _run_one(
             ("bash", "-c", _SCRIPT, "gate", *limits, BLOCK, gate.command),
             timeout=request.timeout + ENGINE_GRACE_SECONDS,
             printed=request.printed,
+            env=env,
         )
     except CodingAgentTimeout as error:
         return _result(gate, request, "fail", 124, clock.monotonic() - begun, error.stdout, too_long)
@@ -133,7 +154,27 @@ async def _run_one(
     over_time = done.exit_code in (124, KILLED_EXIT) and seconds >= request.timeout
     verdict: Verdict = "pass" if done.exit_code == 0 else "fail"
     detail = too_long if over_time else ""
-    return _result(gate, request, verdict, done.exit_code, seconds, done.stdout, detail)
+    result = _result(gate, request, verdict, done.exit_code, seconds, done.stdout, detail)
+    if report is None or verdict == "pass":
+        return result
+    failed = await _read_report(engine, container, report)
+    return replace(result, evidence=replace(result.evidence, failed_tests=failed))
+
+
+async def _read_report(engine: ContainerEngine, container: str, report: str) -> tuple[str, ...] | None:
+    """The failed tests that a report names; None without a report that can be read.
+
+    The file is read in the container, so a link of that name leads nowhere but into the container. Time and
+    length are limited, in case it is a pipe or endless.
+    """
+    argv = ("timeout", "-k", "1", "10", "head", "-c", str(REPORT_BYTES), report)
+    try:
+        done = await engine.exec(
+            container, argv, timeout=ENGINE_GRACE_SECONDS, output_limit=REPORT_BYTES, env={}
+        )
+    except CodingAgentError:
+        return None
+    return read_failed_tests(done.stdout.encode()) if done.exit_code == 0 else None
 
 
 async def _is_container_gone(engine: ContainerEngine, container: str, exit_code: int) -> bool:

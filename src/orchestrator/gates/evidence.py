@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,6 +34,10 @@ class Evidence:
     output_sha256: str
     detail: str
     """The reason when it is unavailable or took too long; else empty."""
+    failed_tests: tuple[str, ...] | None = None
+    """The tests that failed, by a report that pytest wrote; None without one."""
+    reused: str | None = None
+    """The evidence that this is a copy of, as an id of the same run or as RUN/ID."""
 
 
 def digest(output: str) -> str:
@@ -52,3 +57,17 @@ def store(folder: Path, evidence: Evidence, output: str) -> None:
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_atomically(target / "output", output.encode("utf-8", "replace"))
     write_atomically(target / "gate.json", msgspec.json.format(msgspec.json.encode(evidence)))
+
+
+class StoredEvidence(NamedTuple):
+    evidence: Evidence
+    output: str
+
+
+def load(folder: Path, id: str) -> StoredEvidence | None:
+    """Evidence as it was stored; None if it is no longer there, or was stored by another version."""
+    try:
+        evidence = msgspec.json.decode((folder / id / "gate.json").read_bytes(), type=Evidence)
+        return StoredEvidence(evidence, (folder / id / "output").read_text("utf-8", "replace"))
+    except (OSError, msgspec.MsgspecError):
+        return None

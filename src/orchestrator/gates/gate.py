@@ -1,9 +1,8 @@
-"""The checks that a candidate has to pass: commands in a container, and properties that need no command."""
+"""The checks that a candidate has to pass besides commands in a container: properties of its files."""
 
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
-from orchestrator.gates.command_gate import CommandGate
 from orchestrator.text import plain
 
 Rule = Literal["tree_refused", "setup_fails", "setup_makes_it"]
@@ -21,9 +20,6 @@ class SetupGate:
 
     parent: str
     """The parent of the candidate's commit."""
-
-
-Gate = CommandGate | SetupGate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

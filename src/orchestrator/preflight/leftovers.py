@@ -26,6 +26,7 @@ from orchestrator.project.project import Project
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.run.phase import has_ended_for_good
 from orchestrator.run.state import RunState
+from orchestrator.supervision.choose_run import is_unfinished
 from orchestrator.supervision.cleanup import FoundContainer, is_leftover
 
 
@@ -139,7 +140,7 @@ async def find_old_images(
 
     An image to which the user gave another name is not among them.
     """
-    unfinished = (state.run for state in catalog.outlines(tasks=()) if not has_ended_for_good(state))
+    unfinished = (state.run for state in catalog.outlines(tasks=()) if is_unfinished(state))
     needed = {image for run in unfinished for image in catalog.setup_images(run)}
     found = await engine.images({LABEL_SETUP: None, LABEL_STATE: state_id})
     return tuple(

@@ -14,6 +14,7 @@ from orchestrator.journal.reader import JournalReader, Start
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
 from orchestrator.project.run_folder import RunFolder
+from orchestrator.run.endings import is_base_run
 from orchestrator.run.facts import (
     Fact,
     PlanTaken,
@@ -110,7 +111,9 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
         ]
         if not found and self.here is not None:
             path = _normalize(self.here / wanted)
-            found = [start for start in starts if _normalize(Path(start.folder) / start.plan) == path][:1]
+            of_plan = [start for start in starts if _normalize(Path(start.folder) / start.plan) == path]
+            latest = next((start for start in of_plan if not is_base_run(self.run(start.run))), None)
+            found = of_plan[:1] if latest is None else [latest]
         if len(found) == 1:
             return self.run(found[0].run)
         what = f"several runs start with {wanted}" if found else f"there is no run {wanted}"

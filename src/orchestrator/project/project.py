@@ -12,6 +12,7 @@ from orchestrator.project.catalog import RunCatalog, finished_commits
 from orchestrator.project.host import Host
 from orchestrator.project.locks import FolderLock, RunLock
 from orchestrator.project.records import OpenRecords, open_records
+from orchestrator.run.endings import is_base_run
 from orchestrator.run.state import RunState
 from orchestrator.state_folder import StateFolder
 from orchestrator.supervision.choose_run import is_unfinished
@@ -78,7 +79,8 @@ class Project:
             return state
         latest: dict[str, RunState] = {}
         for record in self.catalog.outlines(self.folder, tasks=()):
-            latest.setdefault(record.start.plan, record)
+            if not is_base_run(record):
+                latest.setdefault(record.start.plan, record)
         candidates = [record for record in latest.values() if is_unfinished(record)]
         if len(candidates) == 1:
             return self.catalog.run(candidates[0].run)

@@ -62,10 +62,12 @@ def transcripts(
 
 def describe_evidence(state: RunState, wanted: str) -> str | None:
     """Gate, verdict and command of evidence in one line; None where no gate of the state has it."""
+    for check in state.base:
+        if check.check.evidence == wanted:
+            of = "all tasks" if check.task is None else f"task {check.task}"
+            before = check.check.before.replace("_", " ")
+            return _describe_gate(check.check, f"{of}, before any work", before)
     for id, task in state.tasks.items():
-        for check in task.base:
-            if check.evidence == wanted:
-                return _describe_gate(check, f"task {id}, before any work", check.before.replace("_", " "))
         for gate in (gate for attempt in task.attempts for gate in attempt.gates):
             if gate.evidence == wanted:
                 return _describe_gate(gate, f"task {id}", gate.verdict)

@@ -1,5 +1,7 @@
 """How a run ends: the exit code of each status, and which of several ends counts."""
 
+from msgspec.structs import replace
+
 from orchestrator.run.facts import RunCause, RunEnded, RunStatus
 from orchestrator.run.state import RunState
 
@@ -12,7 +14,7 @@ EXIT_CODES: dict[RunStatus, int] = {
     "cancelled": 130,
 }
 NOT_BEGUN = 2
-"""The exit code of a run whose project could not be set up: it failed before its first task."""
+"""The exit code of a run that failed before its first task: setup failed, or a guard is red."""
 BUG = 70
 """The exit code of a run that was interrupted by a bug in the orchestrator."""
 _WORST_FIRST = (BUG, 130, NOT_BEGUN, 3, 4, 1, 0)
@@ -24,8 +26,9 @@ def run_ended(
     until: str | None = None,
     cause: RunCause | None = None,
 ) -> RunEnded:
-    """The fact that ends a run, with the exit code of its status."""
-    return RunEnded(status=status, exit_code=EXIT_CODES[status], reason=reason, until=until, cause=cause)
+    """The fact that ends a run, with the exit code of its status, or of a run that cannot begin."""
+    end = RunEnded(status=status, exit_code=EXIT_CODES[status], reason=reason, until=until, cause=cause)
+    return replace(end, exit_code=NOT_BEGUN) if is_refused(end) else end
 
 
 def rank(exit_code: int) -> int:
@@ -34,5 +37,15 @@ def rank(exit_code: int) -> int:
 
 
 def failed_before_it_began(state: RunState) -> bool:
-    """Whether setup failed. Such a run cannot be resumed: it would resume with the settings to be fixed."""
+    """Whether setup failed or a guard was red. A resume would keep the settings that need a change."""
     return state.end is not None and state.end.status == "failed" and state.end.exit_code == NOT_BEGUN
+
+
+def is_refused(end: RunEnded | None) -> bool:
+    """Whether the run ended before its first task because a guard is red."""
+    return end is not None and (end.status, end.cause) == ("failed", "base_red")
+
+
+def is_base_run(state: RunState) -> bool:
+    """Whether the run is nothing but a base run: it is never resumed, and its plan has another latest run."""
+    return state.start.only_base or failed_before_it_began(state)

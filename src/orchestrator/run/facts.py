@@ -88,6 +88,8 @@ class RunStarted(Struct, frozen=True, kw_only=True):
     tasks: tuple[TaskEntry, ...]
     end_to_end: bool
     options: RunOptions
+    only_base: bool = False
+    """Whether the run ends after its checks on the base (`run --base`)."""
 
 
 class RunResumed(Struct, frozen=True, kw_only=True):
@@ -159,7 +161,7 @@ class SetupEnded(Struct, frozen=True, kw_only=True):
 
 
 class BaseChecked(Struct, frozen=True, kw_only=True):
-    """A gate ran on the base, before any agent."""
+    """A gate ran before any agent of the task; the fact's task is the first one that has it as its own."""
 
     kind: ClassVar[str] = "base_checked"
     gate: str
@@ -168,10 +170,27 @@ class BaseChecked(Struct, frozen=True, kw_only=True):
     exit_code: int
     evidence: str
     seconds: float
+    source: CheckSource | None = None
+    """None in journals of earlier versions."""
+    is_guard: bool = False
+    commit: str | None = None
+    """The commit it ran on; None: the run's base."""
+    key: str = ""
+    """A hash of everything that the result depends on; empty in journals of earlier versions."""
+    reused: str | None = None
+    """The evidence that the result was taken from, as an id of this run or as RUN/ID."""
+    age_seconds: float | None = None
+    """How long before this fact a result that was taken from another run was found."""
+    tail: str = ""
+    """The end of the output of a guard that failed, shortened."""
+    missing: str | None = None
+    """The program or module that a guard needs and that does not exist."""
 
 
 class BaseRunEnded(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "base_run_ended"
+    image: str | None = None
+    """The image that the commands ran in; None in journals of earlier versions."""
 
 
 class BranchReady(Struct, frozen=True, kw_only=True):
@@ -322,6 +341,21 @@ class GateEnded(Struct, frozen=True, kw_only=True):
     image: str
     detail: str = ""
     """Why, if the exit code does not say it: it timed out, or could not be run."""
+    source: CheckSource | None = None
+    """None in journals of earlier versions."""
+    before: Before | None = None
+    """How a guard that failed had ended on the commit on which the task began; None if that is not known.
+
+    With `verify.base = "no_worse"` a guard that fails as it did then has the verdict `pass`.
+    """
+    fails_as_before: bool = False
+    """Whether it is the same failure as on the commit on which the task began."""
+    key: str = ""
+    """A hash of everything that the result depends on; empty in journals of earlier versions."""
+    reused: str | None = None
+    """The evidence of this run that the result was taken from."""
+    skips_rest: bool = False
+    """Whether the gates after it are not run (`verify.fail_fast`)."""
 
 
 class LandingStarted(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 from orchestrator.events import Usage
 from orchestrator.run.facts import RunStatus, TaskStatus
 from orchestrator.run.phase import Asked, Begun, Done, Failed, NotStarted, Started, phase
-from orchestrator.run.state import AttemptState, QuestionState, RunState, TaskState
+from orchestrator.run.state import AttemptState, BaseCheckState, QuestionState, RunState, TaskState
 
 
 class Owner(Struct, frozen=True, kw_only=True):
@@ -86,6 +86,33 @@ def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
         "usage": asdict(state.usage),
         "budget_usd": None,
         "unverified": state.unverified,
+    }
+
+
+def base_json(state: RunState) -> dict[str, Any]:
+    """What `run --base --json` says: a row for each command that ran on the base."""
+    return {
+        "run": state.run,
+        "plan": state.start.plan,
+        "commit": state.start.base,
+        "image": state.base_image,
+        "gates": [_base_row(each) for each in state.base if each.check.commit is None],
+    }
+
+
+def _base_row(each: BaseCheckState) -> dict[str, Any]:
+    check = each.check
+    return {
+        "task": each.task,
+        "gate": check.gate,
+        "command": check.command,
+        "source": check.source,
+        "before": check.before,
+        "exit_code": check.exit_code,
+        "evidence": check.evidence,
+        "seconds": check.seconds,
+        "reused": check.reused,
+        "age_seconds": check.age_seconds,
     }
 
 

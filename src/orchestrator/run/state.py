@@ -93,7 +93,9 @@ class AttemptState(Struct, frozen=True, kw_only=True):
 
     @property
     def owed_evidence(self) -> tuple[str, ...]:
-        """Evidence ids of the candidate's gates that have no verdict yet."""
+        """Evidence ids of the candidate's gates that have no verdict yet and are still to be run."""
+        if any(gate.skips_rest for gate in self.gates):
+            return ()
         settled = {gate.evidence for gate in self.gates if gate.verdict != "unavailable"}
         given = () if self.candidate is None else self.candidate.evidence
         return tuple(evidence for evidence in given if evidence not in settled)
@@ -123,7 +125,6 @@ class TaskState(Struct, frozen=True, kw_only=True):
     attempts: tuple[AttemptState, ...] = ()
     landing: LandingStarted | None = None
     finished: TaskFinished | None = None
-    base: tuple[BaseChecked, ...] = ()
     attempts_before_undo: int = 0
     """How many of its attempts do not count any more, because the task was undone or redone after them."""
     attempts_before_edit: int = 0
@@ -157,6 +158,24 @@ class TaskState(Struct, frozen=True, kw_only=True):
         return self.finished is not None and self.finished.status in ("completed", "imported")
 
 
+class BaseCheckState(Struct, frozen=True, kw_only=True):
+    """A command that was run before the work."""
+
+    task: str | None
+    """The first task that has it as its own."""
+    check: BaseChecked
+
+
+class KnownResult(Struct, frozen=True, kw_only=True):
+    """A command that has passed or failed on a commit."""
+
+    commit: str
+    command: str
+    exit_code: int
+    evidence: str
+    epoch: int
+
+
 class RunState(Struct, frozen=True, kw_only=True):
     run: str
     started_at: str
@@ -168,7 +187,13 @@ class RunState(Struct, frozen=True, kw_only=True):
     """The file in the run's folder that holds the plan the run uses."""
     terms_stored: str = ""
     """The folder in the run's folder that holds its settings; empty for those from its start."""
+    base: tuple[BaseCheckState, ...] = ()
+    """How commands ended before the work, in the order in which they were run."""
+    results: Mapping[str, KnownResult] = field(default_factory=dict)
+    """By the key of what the result depends on."""
     base_checked: bool = False
+    base_image: str | None = None
+    """The image that the checks on the base ran in."""
     branch_ready: bool = False
     cancel_requested: bool = False
     """Since the run was started or last resumed."""
@@ -187,6 +212,21 @@ class RunState(Struct, frozen=True, kw_only=True):
     @property
     def open_questions(self) -> tuple[QuestionState, ...]:
         return tuple(question for question in self.questions if question.answer is None)
+
+    def find_base_checks(self, commands: Iterable[str]) -> tuple[BaseChecked, ...]:
+        """How these commands ended on the run's base, as far as they were run there."""
+        known = [each.check for each in self.base if each.check.commit is None]
+        base = {check.command.strip(): check for check in known}
+        return tuple(base[command.strip()] for command in commands if command.strip() in base)
+
+    def find_result(self, commit: str, command: str) -> KnownResult | None:
+        """How a command ended on a commit, whatever ran before it in the container; None if unknown."""
+        found = [
+            result
+            for result in self.results.values()
+            if (result.commit, result.command.strip()) == (commit, command.strip())
+        ]
+        return found[-1] if found else None
 
     @property
     def unverified(self) -> int:
@@ -248,8 +288,8 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             return _take_settings(state, body)
         case BaseChecked() as body:
             return _add_base_check(state, fact, body)
-        case BaseRunEnded():
-            return replace(state, base_checked=True)
+        case BaseRunEnded() as body:
+            return replace(state, base_checked=True, base_image=body.image)
         case BranchReady():
             return replace(state, branch_ready=True)
         case EditsCommitted() | Notice() | SetupStarted() | SetupEnded() | StillRunning():
@@ -342,8 +382,7 @@ def _take_plan(state: RunState, body: PlanTaken) -> RunState:
 
 def _take_settings(state: RunState, body: SettingsTaken) -> RunState:
     """What the new commands, or those of the plan in another image, say of the base is not known."""
-    tasks = {id: task if task.is_done else replace(task, base=()) for id, task in state.tasks.items()}
-    return replace(state, tasks=tasks, terms_stored=body.stored, base_checked=False)
+    return replace(state, base=(), results={}, terms_stored=body.stored, base_checked=False)
 
 
 def _edit_task(state: RunState, entry: TaskEntry, redo: tuple[str, ...]) -> TaskState:
@@ -355,7 +394,7 @@ def _edit_task(state: RunState, entry: TaskEntry, redo: tuple[str, ...]) -> Task
     if entry.id in redo:
         task = replace(_make_pending(task), was_redone=True)
     if entry.hash != task.entry.hash and not task.is_done:
-        task = replace(task, base=(), accepted=None, attempts_before_edit=len(task.attempts))
+        task = replace(task, accepted=None, attempts_before_edit=len(task.attempts))
     return replace(task, entry=entry)
 
 
@@ -373,10 +412,27 @@ def _with_attempt(state: RunState, fact: Fact, **changes: Any) -> RunState:
 
 
 def _add_base_check(state: RunState, fact: Fact, body: BaseChecked) -> RunState:
-    # A base run that was interrupted starts from the beginning: the last check of a gate counts.
-    before = state.tasks[fact.task or ""].base
-    checked = (*(check for check in before if check.gate != body.gate), body)
-    return _count_evidence(_with_task(state, fact, base=checked), body.evidence)
+    # A base run that was interrupted starts from the beginning: the last check of a command counts.
+    this = (body.command.strip(), body.commit)
+    others = [each for each in state.base if (each.check.command.strip(), each.check.commit) != this]
+    checked = (*others, BaseCheckState(task=fact.task, check=body))
+    state = _add_result(state, body.key, body, body.commit or state.start.base)
+    return _count_evidence(replace(state, base=checked), body.evidence)
+
+
+def _add_result(state: RunState, key: str, body: BaseChecked | GateEnded, commit: str) -> RunState:
+    # The last result counts: a resume runs the gates of the task that it tries again a second time.
+    if not key or body.exit_code is None or (body.reused is not None and key in state.results):
+        return state
+    known = KnownResult(
+        commit=commit,
+        command=body.command,
+        exit_code=body.exit_code,
+        evidence=body.evidence,
+        epoch=state.epoch,
+    )
+    others = {each: result for each, result in state.results.items() if each != key}
+    return replace(state, results={**others, key: known})
 
 
 def _add_attempt(state: RunState, fact: Fact, body: AttemptStarted) -> RunState:
@@ -431,6 +487,7 @@ def _count_evidence(state: RunState, *ids: str) -> RunState:
 
 
 def _add_gate(state: RunState, fact: Fact, body: GateEnded) -> RunState:
+    state = _add_result(state, body.key, body, body.candidate)
     if fact.task is None:
         return replace(state, end_to_end_gates=(*state.end_to_end_gates, body))
     # A gate that could not be run is run again after a resume, with the same evidence id: the last run

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
-from orchestrator.run.endings import failed_before_it_began
+from orchestrator.run.endings import is_base_run
 from orchestrator.run.facts import PlanTaken
 from orchestrator.run.phase import has_ended_for_good
 from orchestrator.run.state import RunState
@@ -36,6 +36,8 @@ class NewRun:
     """The unfinished run that is cancelled first."""
     unconfirmed: tuple[str, ...] = ()
     """Tasks that an attempt has marked as done in the plan; they are carried out."""
+    only_base: bool = False
+    """Whether the run ends after its checks on the base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ def is_unfinished(state: RunState) -> bool:
     """Whether the run can be resumed. A completed run can if its undo was killed."""
     if has_ended_for_good(state):
         return state.undo is not None and state.end is not None and state.end.status == "completed"
-    return not failed_before_it_began(state)
+    return not is_base_run(state)
 
 
 def choose_run(
@@ -85,7 +87,7 @@ def choose_run(
             f"no task is selected: --only {', '.join(selection.only)} comes before --from {selection.first}",
             where=plan.path,
         )
-    latest = records[0] if records else None
+    latest = next((record for record in records if not is_base_run(record)), None)
     unfinished = latest if latest is not None and is_unfinished(latest) else None
     if not selection.from_scratch:
         if unfinished is not None:
@@ -98,6 +100,22 @@ def choose_run(
             return DoneAlready(state=latest)
     chosen = _new_run(records, plan, selection, on_branch, unconfirmed)
     return replace(chosen, replaces=unfinished)
+
+
+def choose_base_run(
+    records: Sequence[RunState],
+    plan: Plan,
+    selection: Selection,
+    *,
+    on_branch: frozenset[str],
+    unconfirmed: frozenset[str] = frozenset(),
+) -> NewRun:
+    """What `run --base` does about a plan: a run of its own, with the tasks that `run` would carry out.
+
+    It neither continues an unfinished run nor replaces it. Raises UsageError as `choose_run` does.
+    """
+    chosen = _new_run(records, plan, selection, on_branch, unconfirmed)
+    return replace(chosen, only_base=True)
 
 
 def _new_run(

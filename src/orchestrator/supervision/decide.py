@@ -45,12 +45,16 @@ from orchestrator.run.phase import (
     scenario_that_counts,
 )
 from orchestrator.run.state import AttemptState, RunState, TaskState
+from orchestrator.supervision.base_run import describe_red_base, list_red_guards
 
 CHARGED: frozenset[AttemptStatus] = frozenset({"completed", "failed", "unclear", "timed_out"})
 """Attempt ends that count against `limits.attempts`; the other ends are not the agent's fault."""
 
 MAX_INTERRUPTIONS = 3
 """Attempts of one task that may be interrupted between two resumes before the run parks."""
+
+
+BaseRule = Literal["green", "no_worse", "any"]
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -100,9 +104,19 @@ class Work(Struct, frozen=True, kw_only=True):
     """Commands that a container runs before its first check; not run where there are no checks."""
     workers: int = 1
     """How many tasks may be worked on at the same time."""
+    base: BaseRule = "green"
+    """What the guards must say before the work."""
+    only_base: bool = False
+    """Whether the run ends after its checks on the base."""
+    guards: tuple[Check, ...] = ()
+    """The checks of every task that say what must not break."""
 
     def gates_of(self, item: WorkItem) -> tuple[Gate, ...]:
         return self._after_build("verify", item.checks)
+
+    @property
+    def builds(self) -> tuple[Gate, ...]:
+        return _number_gates(BUILD, self.build)
 
     @property
     def scenario(self) -> tuple[Gate, ...]:
@@ -244,6 +258,9 @@ def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> 
 
     If several tasks want to end the run, the worst exit code wins, as `endings.rank` orders them.
     """
+    end = _end_of_base_run(state, work)
+    if end is not None:
+        return Wait() if busy else end
     first = _before_the_tasks(state, work, busy)
     if first is not None:
         return Wait() if busy else Steps(actions=(first,))
@@ -255,6 +272,16 @@ def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> 
         return Wait() if busy else min(ends, key=lambda end: rank(EXIT_CODES[end.status]))
     actions = _in_free_lanes([each for each in nexts if not isinstance(each, EndRun)], busy)
     return Steps(actions=actions) if actions else Wait()
+
+
+def _end_of_base_run(state: RunState, work: Work) -> EndRun | None:
+    """The end of a run that must not begin, or that was only to check the base; None for any other run."""
+    if not state.base_checked or state.branch_ready:
+        return None
+    red = list_red_guards(state)
+    if red and work.base == "green":
+        return EndRun(status="failed", reason=describe_red_base(state.run, red), cause="base_red")
+    return EndRun(status="completed") if work.only_base else None
 
 
 def _before_the_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Action | None:
@@ -440,6 +467,10 @@ def _next_of_gated(
     against = reason_not_to_land(attempt, item, is_accepted=task.accepted is not None)
     if against is None:
         return Land(task=item.id, attempt=attempt)
+    red = next((gate for gate in attempt.failed_gates if gate.fails_as_before), None)
+    if red is not None:
+        why = f"{red.gate} fails as it did before the work ({red.evidence})"
+        return EndRun(status="parked", reason=f"task {item.id}: {why}", cause="base_red")
     # Without a gate, nothing but the agent's word says that the task is done.
     attempts = [each for each in task.current_attempts if each.epoch == state.epoch and each.gates]
     idle = sum(is_idle(each) for each in attempts)

@@ -108,7 +108,7 @@ class TemporaryProject:
 
     def run(self, **options: Any) -> RunReport:
         """As `orchestrator run`; the options are the fields of RunRequest and StartOptions."""
-        names = ("plan", "only", "first", "new")
+        names = ("plan", "only", "first", "new", "only_base")
         selection = {"plan": PLAN} | {name: options.pop(name) for name in names if name in options}
         return self.do(run(self.host, RunRequest(**selection, options=_start_options(options))))
 
