@@ -112,7 +112,7 @@ def test_all_red_guards_are_named(make_project: MakeProject, commands: Commands)
     reason = project.run().reason or ""
     assert reason.startswith("2 commands of verify.task fail before any work")
     assert "suite: exit code 1" in reason and "types: exit code 127" in reason and "lint" not in reason
-    assert "the program mypy. Add it by image.packages" in reason
+    assert "the program mypy. Add it to the image, by image.packages" in reason
 
 
 def test_a_refused_run_is_never_resumed_and_is_not_the_latest(
