@@ -106,6 +106,7 @@ ASKS = (
     ),
 )
 Script = dict[tuple[str, int], tuple[Step, ...]]
+GOOD: Script = {("1.1", 1): GREETS, ("1.1", 2): GREETS, ("1.2", 1): BY_NAME}
 
 
 @pytest.fixture
@@ -185,6 +186,30 @@ def test_a_resume_after_a_fix(open_session: Callable[..., Session]) -> None:
     check_stored(session, "a-resume-after-a-fix")
 
 
+def test_a_red_base(open_session: Callable[..., Session]) -> None:
+    def lints(process: Process) -> int:
+        if process.path("lint.toml").exists():
+            return 0
+        process.print("lint: no configuration found\nlint: 1 error")
+        return 1
+
+    gates = {"grep -q Hello greeting.txt": greets, "python -m unittest": unittests, "lint .": lints}
+    session = open_session(GOOD, gates=gates, settings="[verify]\ntask = ['lint .']\n")
+    session.type("orchestrator run plan.md")
+    assert (session.exit_code, session.stdout) == (2, "")
+    session.type("orchestrator history")
+    run = session.stdout.splitlines()[-1].split()[0]
+    session.type(f"orchestrator status {run}")
+    session.type(session.next_command)
+    assert session.stdout == "lint: no configuration found\nlint: 1 error\n"
+    session.type("touch lint.toml && git add lint.toml && git commit -qm 'Configure lint'")
+    session.type("orchestrator run plan.md --base")
+    assert session.exit_code == 0
+    session.type("orchestrator run plan.md")
+    assert session.exit_code == 0
+    check_stored(session, "a-red-base")
+
+
 class State(NamedTuple):
     """A run that ends in a state, and what its last line asks for."""
 
@@ -209,7 +234,6 @@ def interrupt_once() -> Step:
     return lambda process: os.kill(os.getpid(), signals.pop()) if signals else None
 
 
-GOOD: Script = {("1.1", 1): GREETS, ("1.1", 2): GREETS, ("1.2", 1): BY_NAME}
 RESUME = "orchestrator resume RUN"
 SCENARIO = "\n## E2E Scenario\n```bash\nmake scenario\n```\n"
 

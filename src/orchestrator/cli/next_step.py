@@ -13,6 +13,7 @@ from msgspec import Struct
 from orchestrator.run.endings import failed_before_it_began
 from orchestrator.run.facts import RunCause, RunStatus
 from orchestrator.run.state import AttemptState, RunState
+from orchestrator.supervision.base_run import list_red_guards
 from orchestrator.supervision.decide import is_idle
 from orchestrator.text import plain, shell_word
 
@@ -77,6 +78,12 @@ def _run_again(state: RunState, there: str) -> str:
 
 def _after_failed_start(state: RunState, there: str) -> NextStep:
     again = _run_again(state, there)
+    red = list_red_guards(state)
+    if red:
+        return NextStep(
+            command=f"orchestrator logs {state.run} --evidence {red[0].evidence}",
+            before=(f"Nothing was changed. Fix the cause, then start it again: {again}",),
+        )
     return NextStep(command=again, before=("Nothing was changed. Fix the cause, then start it again:",))
 
 
