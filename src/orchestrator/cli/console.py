@@ -264,7 +264,7 @@ def _base_check_lines(fact: Fact, body: BaseChecked) -> list[str]:
     command = f" ({first_line(body.command, 60)})" if body.is_guard else ""
     line = f"base    {whose}{body.gate}{command} {_describe_before(body)}"
     if body.age_seconds is not None:
-        line += f", as {duration(body.age_seconds)} ago (evidence {body.reused})"
+        line += f", as it did {duration(body.age_seconds)} ago (evidence {body.reused})"
     return [line]
 
 

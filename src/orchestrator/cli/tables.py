@@ -118,7 +118,7 @@ def base_table(state: RunState) -> str:
 
 
 def _describe_result(check: BaseChecked) -> str:
-    age = "" if check.age_seconds is None else f", as {duration(check.age_seconds)} ago"
+    age = "" if check.age_seconds is None else f", as it did {duration(check.age_seconds)} ago"
     return f"{_BEFORE_WORDS[check.before]}{age}"
 
 
