@@ -169,14 +169,16 @@ def test_a_program_that_repairs_what_its_first_attempt_wrote_counts_as_having_ch
     make_project: MakeProject,
 ) -> None:
     """What counts are changes since the task was started, not since the last attempt."""
-    seen: list[int] = []
 
-    def second_time(process: Process) -> int:
-        seen.append(1)
-        return 0 if len(seen) > 2 else 1
+    def check(process: Process) -> int:
+        made = process.path("task-1.txt")
+        return 0 if made.exists() and made.read_text() == "right" else 1
 
-    attempts: Attempts = {("1", 1): (writes("task-1.txt", "x"),), ("1", 2): (says("it is there"),)}
-    project = make_project(attempts, needs_outcome=False, gates={"check 1": second_time})
+    attempts: Attempts = {
+        ("1", 1): (writes("task-1.txt", "wrong"),),
+        ("1", 2): (writes("task-1.txt", "right"), says("it is there")),
+    }
+    project = make_project(attempts, needs_outcome=False, gates={"check 1": check})
     report = project.run()
     assert report.status == "completed"
     assert [end.status for end in ends(project, report)] == ["completed", "completed"]

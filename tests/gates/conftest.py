@@ -70,13 +70,16 @@ class Gates:
 
     async def run(self, *blocks: str, timeout: float = 60, **changes: Any) -> list[GateResult]:
         files = changes.pop("files", {"greeting.txt": b"hello\n"})
+        asks = changes.pop("asks_for_report", False)
         request = GateRequest(
             spec=replace(self.spec, **changes),
             archive=archive_of(self.folder / "candidate.tar", files),
             candidate="c" * 40,
             image="sha256:1",
             gates=tuple(
-                CommandGate(name=f"verify-{number}", command=block, evidence=f"e{number}")
+                CommandGate(
+                    name=f"verify-{number}", command=block, evidence=f"e{number}", asks_for_report=asks
+                )
                 for number, block in enumerate(blocks, 1)
             ),
             timeout=timeout,

@@ -224,3 +224,26 @@ async def test_a_cancelled_gate_leaves_no_container(gates: Gates) -> None:
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+PATH_OF_REPORT = "report=${PYTEST_ADDOPTS##*--junitxml=}"
+ONE_FAILED = '<testsuites><testcase classname="t" name="a"><failure/></testcase></testsuites>'
+REPORTS = {
+    "written": (f"echo '{ONE_FAILED}' > $report", ("t::a",)),
+    "none": ("true", None),
+    "not XML": ("echo failed > $report", None),
+    "a link that leads nowhere": ("ln -s /nowhere $report", None),
+    "a pipe": ("mkfifo $report", None),
+    "endless": ("ln -s /dev/zero $report", None),
+    "entities": ("echo '<!DOCTYPE x [<!ENTITY a \"b\">]><x>&a;</x>' > $report", None),
+}
+
+
+@pytest.mark.parametrize(("write", "expected"), REPORTS.values(), ids=REPORTS)
+async def test_a_report_of_failed_tests(gates: Gates, write: str, expected: tuple[str, ...] | None) -> None:
+    evidence = await gates.one(f"{PATH_OF_REPORT}\n{write}\nexit 1", asks_for_report=True)
+    assert (evidence.verdict, evidence.exit_code, evidence.failed_tests) == ("fail", 1, expected)
+
+
+async def test_a_report_is_asked_for_only_where_it_matters(gates: Gates) -> None:
+    assert (await gates.one('test -z "${PYTEST_ADDOPTS:-}"')).verdict == "pass"

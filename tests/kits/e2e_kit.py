@@ -156,11 +156,19 @@ class Living:
 
     def until_exists(self, path: Path) -> None:
         """Wait until the file exists; the command has to be alive until then."""
+        self.until_found(path.parent, path.name)
+
+    def until_found(self, folder: Path, pattern: str) -> None:
+        """Wait until the folder has such a file; the command has to be alive until then."""
         deadline = time.monotonic() + PATIENCE
-        while not path.exists():
-            assert self.alive, f"the command ended before {path.name} was made: {self.finish()}"
-            assert time.monotonic() < deadline, f"{path.name} was never made"
+        while not any(folder.glob(pattern)):
+            assert self.alive, f"the command ended before {pattern} was made: {self.finish()}"
+            assert time.monotonic() < deadline, f"{pattern} was never made"
             time.sleep(0.05)
+
+    def until_containers_of_base(self, state: Path) -> None:
+        """Wait until a container of setup or of a check on the base is about to start: no event says it."""
+        self.until_found(state, "runs/*/gates/*")
 
     @property
     def alive(self) -> bool:

@@ -137,7 +137,7 @@ def test_a_run_that_was_killed_before_its_branch_can_be_abandoned_or_resumed(new
         begin(scene, task("1", "sleep 2; test -e made.txt"), t1="echo made > made.txt")
         scene.write("user.txt", "edited\n")
         with scene.start("run", "plan.md", "--json", "--allow-dirty", *AGENT) as living:
-            living.until("run_started")
+            living.until_containers_of_base(scene.state)
             living.send(signal.SIGKILL)
         over = scene.orchestrator(last_word, "plan.md")
         assert over.exit_code == 0, over

@@ -279,7 +279,7 @@ def test_a_signal_during_setup_stops_it_and_the_run_can_be_resumed(scene: Scene)
     start(scene, "echo x > made.txt; report completed", task("1", "test -e deps/ready"))
     setup = ("-c", f'setup.commands=["sleep 60; : {FRESH}"]')
     with scene.start("run", "plan.md", "--json", *setup, *AGENT) as command:
-        command.until("setup_started")
+        command.until_containers_of_base(scene.state)
         command.send(signal.SIGINT)
         done = command.finish()
     assert done.exit_code == 130, done
