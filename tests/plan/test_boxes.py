@@ -1,7 +1,7 @@
 """No item with a box disappears: it is a task, a criterion or a diagnostic with its line."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import PlanError
@@ -186,6 +186,7 @@ OTHER = st.sampled_from(
 
 @settings(max_examples=300)
 @given(st.lists(ITEMS | OTHER, min_size=1, max_size=14))
+@example(["- [ ] write it", "====", "", "- [ ] write it"])
 def test_no_item_with_a_box_is_lost(lines: list[str]) -> None:
     try:
         plan = read("\n".join(lines))

@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock, blockquote, heading, hr, html_block
 from markdown_it.token import Token
 
+from orchestrator.plan.boxes import read_box
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.fences import FenceEnd, Fences
 from orchestrator.plan.model import Diagnostic
@@ -245,6 +246,8 @@ def _read_underlined(state: StateBlock, start: int, end: int) -> bool:
     text = reading.lines[start].strip()
     below = reading.lines[start + 1] if start + 1 < len(reading.lines) else ""
     if end - start > 2 or not text or _UNDERLINE.fullmatch(below) is None:
+        return False
+    if read_box(start + 1, text) is not None:  # an item of a list is never a heading, whatever is below it
         return False
     level = 1 if below.strip()[0] == "=" else 2
     if end - start != 3 - level:  # `===` ends no paragraph and is its second line, `---` is a rule
