@@ -6,15 +6,16 @@ import os
 import pytest
 
 from orchestrator import subprocesses
-from orchestrator.gates.block import BLOCK
+from orchestrator.gates.pipes import let_readers_stop
 
 LONG = "seq 1 1000000"
 
 
 def run(block: str) -> tuple[int, str]:
-    argv = ("bash", "-c", BLOCK, "bash", block)
+    argv = ("bash", "-eo", "pipefail", "-c", let_readers_stop(block))
     done = asyncio.run(subprocesses.run(argv, timeout=20, env={"PATH": os.environ["PATH"]}, cwd=None))
-    return done.exit_code, done.stdout.decode()
+    code = done.exit_code
+    return code if code >= 0 else 128 - code, done.stdout.decode()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ VERDICTS = {
     "exit 255": ("exit 255", "fail", 255),
     "the first of two lines fails": ("false\ntrue", "fail", 1),
     "a failing pipe": ("false | cat", "fail", 1),
+    "a reader that stops early": ("seq 1 200000 | grep -q 3 && x=$(seq 1 200000 | head -1)", "pass", 0),
+    "bash cannot read what is made of it": ("shopt -s extglob\n[[ b == @(a|b) ]]; false | cat", "fail", 1),
     "a condition that is false": ("if false; then exit 9; fi", "pass", 0),
     "an unset variable is empty": ('test -z "$NOTHING_LIKE_IT"', "pass", 0),
     "bash, not sh": ('[[ "abc" == a* ]] && read -r x <<< y && test "$x" = y', "pass", 0),

@@ -12,7 +12,6 @@ from orchestrator.containers.base import KEEP_ALIVE, ContainerLimits, ContainerS
 from orchestrator.containers.logs import Followed, Vanished, follow
 from orchestrator.containers.profile import attempt_command
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
-from orchestrator.gates.block import BLOCK
 from orchestrator.mounts import AnonymousVolume, Bind, Volume
 from orchestrator.testing.clock import FakeClock, run_in_fake_time
 from orchestrator.testing.engine import IMAGE, FakeEngine
@@ -127,8 +126,8 @@ def test_a_shell_line_becomes_the_program_that_it_starts(tmp_path: Path) -> None
         mounts = (Bind(source=tmp_path, target="/workspace"),)
         container = await engine.create(_spec(*KEEP_ALIVE, mounts=mounts, env={"WHO": "spec"}))
         await engine.start(container)
-        line = 'mkdir -p "$HOME"; exec 2>&1; exec timeout -k "$1" "$2" bash -c "$3" bash "$4"'
-        argv = ("bash", "-c", line, "gate", "5", "600", BLOCK, "make check")
+        line = 'mkdir -p "$HOME"; exec 2>&1; exec timeout -k "$1" "$2" bash -eo pipefail -c "$3"'
+        argv = ("bash", "-c", line, "gate", "5", "600", "make check")
         done = await engine.exec(container, argv, timeout=630, env={"WHO": "caller"})
         assert (done.exit_code, done.stdout) == (4, "bash caller content\n")
 

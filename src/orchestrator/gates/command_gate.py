@@ -19,9 +19,9 @@ from pathlib import Path
 from orchestrator.clock import Clock
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
-from orchestrator.gates.block import BLOCK
 from orchestrator.gates.evidence import Evidence, digest, store
 from orchestrator.gates.failures import read_failed_tests
+from orchestrator.gates.pipes import let_readers_stop
 from orchestrator.run.facts import Verdict
 
 HOME = "/tmp/home"  # noqa: S108 - a path inside the container, on its own tmpfs
@@ -137,7 +137,7 @@ async def _run_one(
     try:
         done = await engine.exec(
             container,
-            ("bash", "-c", _SCRIPT, "gate", *limits, BLOCK, gate.command),
+            ("bash", "-c", _SCRIPT, "gate", *limits, let_readers_stop(gate.command), gate.command),
             timeout=request.timeout + ENGINE_GRACE_SECONDS,
             printed=request.printed,
             env=env,
@@ -197,7 +197,11 @@ async def _is_container_gone(engine: ContainerEngine, container: str, exit_code:
         return True
 
 
-_SCRIPT = 'mkdir -p "$HOME"; exec 2>&1; exec timeout -k "$1" "$2" bash -c "$3" bash "$4"'
+# The unchanged block runs where this bash cannot read what was made of it.
+_SCRIPT = (
+    'mkdir -p "$HOME"; exec 2>&1; test "$3" = "$4" || bash -nc "$3" 2>/dev/null || set -- "$1" "$2" "$4"; '
+    'exec timeout -k "$1" "$2" bash -eo pipefail -c "$3"'
+)
 
 
 def _result(

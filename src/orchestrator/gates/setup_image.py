@@ -28,8 +28,8 @@ from pathlib import Path
 from orchestrator.clock import Clock
 from orchestrator.containers.base import LABEL_STATE, ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
-from orchestrator.gates.block import BLOCK
 from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file, is_read_by
+from orchestrator.gates.pipes import let_readers_stop
 from orchestrator.programs import suggest_packages
 from orchestrator.subprocesses import Identity
 from orchestrator.text import plain
@@ -47,7 +47,10 @@ _FORMAT = 3
 
 _NOT_FOUND = re.compile(r"([\w.+-]+): (?:command )?not found$", re.MULTILINE)
 """What bash and sh print of a program that does not exist."""
-_SCRIPT = 'exec 2>&1; exec bash -c "$1" bash "$2"'
+# As in a gate: the unchanged command runs where this bash cannot read what was made of it.
+_SCRIPT = (
+    'exec 2>&1; test "$1" = "$2" || bash -nc "$1" 2>/dev/null || set -- "$2"; exec bash -eo pipefail -c "$1"'
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +235,7 @@ class _Setup:
 
     async def run(self, command: str, path: str) -> None:
         begun = self._clock.monotonic()
-        argv = ("bash", "-c", _SCRIPT, "setup", BLOCK, command)
+        argv = ("bash", "-c", _SCRIPT, "setup", let_readers_stop(command), command)
         with self._request.log.open("ab", buffering=0) as log:
             log.write(f"$ {command}\n".encode("utf-8", "replace"))
 

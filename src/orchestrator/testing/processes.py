@@ -13,7 +13,6 @@ from typing import Any, Literal, Protocol
 
 from orchestrator.clock import Clock
 from orchestrator.containers.base import ContainerSpec
-from orchestrator.gates.block import BLOCK
 
 Program = Callable[["Process"], Awaitable[int | None] | int | None]
 """Returns the exit code; None is 0. It prints, reads and writes through its process."""
@@ -129,7 +128,6 @@ class Scripts:
             "true": lambda process: 0,
             "sleep": _sleep,
             "timeout": self._run_timeout,
-            BLOCK: lambda process: self(replace(process, argv=("bash", "-c", process.argv[-1]))),
             'command -v -- "$1"': lambda process: 0 if process.argv[-1] in self._programs else 1,
             **programs,
         }
