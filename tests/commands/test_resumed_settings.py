@@ -155,6 +155,13 @@ def test_a_file_that_the_user_moved_from_another_name_is_an_attempts(make_failed
     assert "was written by attempt 1 of task 1" in refusal(project)
 
 
+def test_an_edit_that_a_resume_has_committed_is_the_users(make_failed: MakeProject) -> None:
+    project = make_failed()
+    configure(project, GREEN)
+    assert project.resume().status == "failed", "it names the change, and commits it as the user's"
+    assert project.resume(take_config=True).status == "completed"
+
+
 def test_an_attempt_changes_a_file_that_git_does_not_track(make_project: MakeProject) -> None:
     steps = (writes(REPOSITORY_FILE, GREEN), writes("task-1.txt", "1"), reports())
     project = make_project(agent=ScriptedAgent({("1", 1): steps}), gates=GATES, settings=RED)

@@ -38,8 +38,11 @@ class _Attempt(NamedTuple):
     task: str
     number: int
     parent: str
-    commits: tuple[str, ...]
-    """Its candidates, and the folder as it was saved."""
+    commits: Mapping[str, str]
+    """Its candidates and the folder as it was saved, each with the commit that it is compared with.
+
+    The parent of a candidate that was made at a resume has what the user changed in between.
+    """
 
     def __str__(self) -> str:
         return f"attempt {self.number} of task {plain(self.task)} (run {self.run})"
@@ -102,8 +105,8 @@ async def _find_file_of_attempt(
     """A path of this kind that an attempt changed and the user has not committed since, and the attempt."""
     own: set[str] = set()
     for attempt in await _list_attempts(project):
-        for commit in attempt.commits:
-            differences = await list_differences(project.workspace.store.git, attempt.parent, commit)
+        for commit, parent in attempt.commits.items():
+            differences = await list_differences(project.workspace.store.git, parent, commit)
             for path in {each.path for each in differences if is_meant(each.path)} - own:
                 if not await _is_users_own(project, state, path):
                     return path, str(attempt)
@@ -128,14 +131,17 @@ async def _list_attempts(project: Project) -> list[_Attempt]:
         key = (fact.run, fact.task or "", fact.attempt or 0)
         match fact.body:
             case AttemptStarted(parent=parent):
-                found[key] = _Attempt(*key, parent, ())
-            case CandidateMade(commit=commit) | TreeSaved(commit=commit):
+                found[key] = _Attempt(*key, parent, {})
+            case CandidateMade(commit=commit, parent=parent):
                 known = found[key]
-                found[key] = known._replace(commits=(*known.commits, commit))
+                found[key] = known._replace(commits={**known.commits, commit: parent})
+            case TreeSaved(commit=commit):
+                known = found[key]
+                found[key] = known._replace(commits={**known.commits, commit: known.parent})
     commits = frozenset(commit for each in found.values() for commit in (each.parent, *each.commits))
     there = await history.filter_existing(project.workspace.store, commits)
     return [
-        each._replace(commits=tuple(commit for commit in each.commits if commit in there))
+        each._replace(commits={commit: parent for commit, parent in each.commits.items() if commit in there})
         for each in found.values()
         if each.parent in there
     ]
@@ -181,8 +187,8 @@ def list_edits(project: Project) -> frozenset[str]:
 
 async def _has_written(project: Project, attempt: _Attempt, blob: str) -> bool:
     """Whether the attempt made a file with this content, under any name."""
-    for commit in attempt.commits:
-        differences = await list_differences(project.workspace.store.git, attempt.parent, commit)
+    for commit, parent in attempt.commits.items():
+        differences = await list_differences(project.workspace.store.git, parent, commit)
         if blob in (difference.blob for difference in differences):
             return True
     return False
