@@ -128,10 +128,13 @@ def _task_row(state: RunState, task: TaskState, run: RunStatus, now: str | None)
     commit = finished.commit[:12] if finished is not None and finished.commit is not None else "-"
     is_unverified = finished is not None and finished.verification == "unverified"
     candidate = task.last.candidate if task.last is not None else None
-    red_before = {gate.evidence for gate in task.last.gates if gate.fails_as_before} if task.last else set()
+    gates = task.last.gates if task.last is not None else ()
+    red_before = {gate.evidence for gate in gates if gate.fails_as_before and gate.before == "red"}
+    skipped = set(task.last.skipped_evidence) if task.last is not None else set()
     evidence = ", ".join(
         f"{id} (red before)" if id in red_before else id
         for id in (candidate.evidence if candidate is not None else ())
+        if id not in skipped
     )
     return (
         one_line(task.entry.id, 20),

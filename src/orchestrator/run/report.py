@@ -118,7 +118,6 @@ def _base_row(each: BaseCheckState) -> dict[str, Any]:
 
 def _task_json(state: RunState, task: TaskState) -> dict[str, Any]:
     finished = task.finished
-    candidate = task.last.candidate if task.last is not None else None
     return {
         "task": task.entry.id,
         "title": task.entry.title,
@@ -126,7 +125,7 @@ def _task_json(state: RunState, task: TaskState) -> dict[str, Any]:
         "status": task_status(state, task),
         "commit": None if finished is None else finished.commit,
         "verification": None if finished is None else finished.verification,
-        "evidence": list(candidate.evidence) if candidate is not None else [],
+        "evidence": _list_evidence(task),
         "attempts": [_attempt_json(attempt) for attempt in task.attempts],
     }
 
@@ -170,3 +169,11 @@ def _question_json(question: QuestionState) -> dict[str, Any]:
         if answer is None
         else {"text": answer.text, "by": answer.by, "at": question.answered_at},
     }
+
+
+def _list_evidence(task: TaskState) -> list[str]:
+    """The evidence of its last candidate's gates, without those that were not run."""
+    if task.last is None or task.last.candidate is None:
+        return []
+    skipped = task.last.skipped_evidence
+    return [id for id in task.last.candidate.evidence if id not in skipped]

@@ -101,6 +101,14 @@ class AttemptState(Struct, frozen=True, kw_only=True):
         return tuple(evidence for evidence in given if evidence not in settled)
 
     @property
+    def skipped_evidence(self) -> tuple[str, ...]:
+        """Evidence ids of the candidate's gates that are not run (`verify.fail_fast`): nothing has them."""
+        if self.candidate is None or not any(gate.skips_rest for gate in self.gates):
+            return ()
+        run = {gate.evidence for gate in self.gates}
+        return tuple(evidence for evidence in self.candidate.evidence if evidence not in run)
+
+    @property
     def parent(self) -> str:
         """The commit that becomes the parent of its next candidate."""
         return self.start.parent if self.looked is None else self.looked.head
