@@ -21,7 +21,7 @@ from run_histories import (
 )
 
 from orchestrator.cli.next_step import next_step
-from orchestrator.run.facts import RunEnded, RunStatus
+from orchestrator.run.facts import GateEnded, RunEnded, RunStatus
 
 HERE = Path("/code")
 RED = (*READY, attempt(), ended("completed"), candidate(), gate("fail"))
@@ -106,3 +106,13 @@ def test_a_parked_run_says_what_it_waits_for() -> None:
     end = RunEnded(status="parked", exit_code=4, reason="r", cause="disk_full")
     step = next_step(state_after(*READY, Entry(end)), "parked", HERE)
     assert step.before == ("It waits for space on the disk.",)
+
+
+def test_a_guard_that_fails_as_before_names_its_evidence() -> None:
+    end = RunEnded(status="parked", exit_code=4, reason="r", cause="base_red")
+    red = gate("fail", evidence="e9")
+    assert isinstance(red.body, GateEnded)
+    as_before = red._replace(body=replace(red.body, fails_as_before=True, before="red"))
+    state = state_after(*READY, attempt(), ended("completed"), candidate(), as_before, Entry(end))
+    step = next_step(state, "parked", HERE)
+    assert step.before[-1] == f"What it printed: orchestrator logs {RUN} --evidence e9"

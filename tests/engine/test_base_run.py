@@ -13,7 +13,7 @@ from orchestrator.errors import UsageError
 from orchestrator.gates.evidence import load
 from orchestrator.project.catalog import open_catalog
 from orchestrator.run.facts import BaseChecked, Fact, GateEnded
-from orchestrator.run.report import RunReport, base_json
+from orchestrator.run.report import RunReport, base_json, run_json
 from orchestrator.testing.agent import ScriptedAgent, Step, reports, writes
 from orchestrator.testing.processes import Process, Program
 from orchestrator.testing.project import PLAN, TemporaryProject, plan_of
@@ -357,6 +357,21 @@ def test_fail_fast_skips_the_commands_after_the_first_failure(
     ]
 
 
+def test_skipped_commands_have_no_evidence(make_project: MakeProject, commands: Commands) -> None:
+    settings = '[verify]\ntask = ["suite"]\nfail_fast = true\n[limits]\nattempts = 1\n'
+    project = make_project(
+        {("1", 1): (writes("wrong.txt", "x"), reports())},
+        settings=settings,
+        gates={"suite": commands.ending("suite", 0)},
+    )
+    report = project.run()
+    last = report.state.tasks["1"].last
+    assert report.status == "failed" and last is not None and last.candidate is not None
+    ran = [gate.evidence for gate in last.gates]
+    assert set(last.skipped_evidence) == {*last.candidate.evidence} - {*ran} != set()
+    assert run_json(report.state, None)["tasks"][0]["evidence"] == ran
+
+
 NO_WORSE = '[verify]\ntask = ["suite"]\nbase = "no_worse"\n'
 
 
@@ -407,6 +422,9 @@ def test_with_any_a_failure_from_before_parks_the_run(make_project: MakeProject,
     assert report.status == "parked" and len(project.agent.attempts) == 1
     assert report.state.end is not None and report.state.end.cause == "base_red"
     assert report.reason is not None and "as it did before the work" in report.reason
+    again = project.resume()
+    assert again.status == "parked", "a resume is the user's word for one more attempt"
+    assert len(project.agent.attempts) == 2
 
 
 def test_the_base_of_a_task_after_the_users_edits_is_checked_when_it_matters(

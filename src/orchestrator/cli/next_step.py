@@ -25,6 +25,7 @@ WAITS_FOR: dict[RunCause, str] = {
     "image_missing": "It waits for the agent image: orchestrator image build",
     "disk_full": "It waits for space on the disk.",
     "journal_unwritable": "It waits for a journal that can be written.",
+    "base_red": "It waits until you have fixed that guard, or give a hint for another attempt: -g TEXT",
     "interrupted_often": "It waits until whatever stops the containers is fixed.",
     "gate_unavailable": "It waits until the gate can be run.",
     "landing_refused": "It waits until the branch can take the finished work.",
@@ -56,7 +57,7 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
         case "parked":
             cause = None if state.end is None else state.end.cause
             waits = (WAITS_FOR[cause],) if cause in WAITS_FOR else ()
-            return NextStep(command=resume, before=waits)
+            return NextStep(command=resume, before=(*waits, *_red_as_before(state)))
         case "interrupted":
             return NextStep(command=resume)
         case "cancelled":
@@ -69,6 +70,15 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
             return _after_failure(state, resume)
         case _ as never:
             assert_never(never)
+
+
+def _red_as_before(state: RunState) -> tuple[str, ...]:
+    """How to see the guard that parked the run, because it fails as it did before the work."""
+    if state.end is None or state.end.cause != "base_red":
+        return ()
+    attempts = [task.last for task in state.tasks.values() if task.last is not None]
+    red = [gate.evidence for each in attempts for gate in each.failed_gates if gate.fails_as_before]
+    return tuple(f"What it printed: orchestrator logs {state.run} --evidence {id}" for id in red[-1:])
 
 
 def _run_again(state: RunState, there: str) -> str:

@@ -468,7 +468,8 @@ def _next_of_gated(
     if against is None:
         return Land(task=item.id, attempt=attempt)
     red = next((gate for gate in attempt.failed_gates if gate.fails_as_before), None)
-    if red is not None:
+    # At a resume the user has seen that failure, so an attempt after it is not a blind one.
+    if red is not None and attempt.epoch == state.epoch:
         why = f"{red.gate} fails as it did before the work ({red.evidence})"
         return EndRun(status="parked", reason=f"task {item.id}: {why}", cause="base_red")
     # Without a gate, nothing but the agent's word says that the task is done.
