@@ -206,3 +206,51 @@ def test_no_item_with_a_box_is_lost(lines: list[str]) -> None:
             or any(entry.text.startswith(box.text) and entry.done == box.done for entry in task.acceptance)
             for task in owners
         ), line
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        "– [ ] a",
+        "— [ ] a",
+        "◦ [ ] a",
+        "‣ [ ] a",
+        "· [ ] a",
+        "a. [ ] a",
+        "a) [ ] a",
+        "(1) [ ] a",
+        "- - [ ] a",
+        "- **[ ]** a",
+        "- **[ ] a**",
+        "- \\[ ] a",
+        "- \\[ \\] a",
+        "- <!-- b --> [ ] a",
+        "- ☐ a",
+        "☐ a",
+        "- ［ ］ a",
+        "- [in progress] a",
+        "- [50%] a",
+        "- ( ) a",
+        "- (x) a",
+        "☑ a",
+        "- ☑️ a",
+    ],
+)
+def test_an_odd_box_is_not_swallowed_by_the_finished_item_above(item: str) -> None:
+    plan = read(f"- [x] one\n{item}\n- [ ] three\n")
+    assert [(task.lines.first, task.done) for task in plan.tasks] == [(1, True), (2, False), (3, False)]
+
+
+def test_a_legend_is_not_a_box() -> None:
+    assert read_box(1, "- **[P]**: Can run in parallel") is None
+    assert read_box(1, "- `[ ]` is open") is None
+
+
+def test_a_box_in_a_table_or_below_a_quote_is_reported() -> None:
+    assert lines_of(read("- [ ] one\n\n| [ ] two | open |\n"), "unread-checkbox") == [3]
+    plan = read("## Validation Commands\n> quote\n- [ ] one\n\n## More\n- [ ] two\n")
+    assert lines_of(plan, "unread-command") == [3]
+
+
+def test_a_box_over_a_line_of_equals_signs_is_an_item() -> None:
+    assert [task.lines.first for task in read("- [ ] one\n\n- [ ] two\n====\n").tasks] == [1, 3]

@@ -283,3 +283,82 @@ def test_other_titles_ask_for_more_than_a_check(title: str) -> None:
 def test_a_type_is_stronger_than_the_title() -> None:
     (task,) = read("## Task 1: Checkpoint\n\n**Type:** CODING\n\nText.\n").tasks
     assert task.type == "CODING"
+
+
+def states_of(plan: Plan) -> tuple[list[str], list[int]]:
+    """The ids that count as done, and the lines of those that are left out."""
+    return [task.id for task in plan.tasks if task.done], found(plan, "left-out-task")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Status: Cancelled",
+        "*Status: Cancelled*",
+        "> **Status:** Cancelled",
+        "- Status: Cancelled",
+        "| Status | Cancelled |",
+        "| **Status** | ❌ Deferred |",
+        "**Status:** Skipped — do not run",
+        "**Status:** Removed",
+        "**Status:** ⏸️ On hold",
+        "**Status:** Duplicate of 1.1",
+    ],
+)
+def test_a_status_counts_in_every_form(line: str) -> None:
+    plan = read(f"## Task 1.1: One\nx\n## Task 1.2: Two\n{line}\n\nx\n")
+    assert states_of(plan) == ([], [3])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "- status: done",
+        "Status: 200 for a known name",
+        "| status | done |",
+        "status: done",
+        "| Status | Meaning |",
+    ],
+)
+def test_a_line_of_a_data_model_is_not_a_status(line: str) -> None:
+    plan = read(f"## Task 1.1: One\n**Description:**\nx\n{line}\n")
+    assert states_of(plan) == ([], [])
+
+
+@pytest.mark.parametrize("status", ["[ ] Done", "❌ Done", "0 of 4 done", "Already done?", "N/A"])
+def test_a_status_that_is_not_known_is_reported_and_open(status: str) -> None:
+    plan = read(f"## Task 1.1: One\n**Status:** {status}\n\nx\n")
+    assert (states_of(plan), found(plan, "unread-state")) == (([], []), [1])
+
+
+@pytest.mark.parametrize(
+    ("heading", "state"),
+    [
+        ("Task 3.1 Complete: Write it", "done"),
+        ("Task 3.1 COMPLETE", "done"),
+        ("Task 3.1 - DONE - Write it", "done"),
+        ("Task 3.1 Cancelled: Write it", "left-out"),
+        ("Task 3.1: CANCELLED", "left-out"),
+        ("Task 3.1 Complete the wiring: details", "open"),
+        ("Task 3.1: complete", "open"),
+        ("Task 3.1: List requests (merged)", "open"),
+        ("Task 3.1: Prefix ✅", "open"),
+    ],
+)
+def test_a_word_between_the_id_and_the_title(heading: str, state: str) -> None:
+    done, left_out = states_of(read(f"## {heading}\nx\n## Task 3.2: Two\nx\n"))
+    assert (done, left_out) == (["3.1"] if state == "done" else [], [1] if state == "left-out" else [])
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        "- [ ] Write it ✅",
+        "- [ ] Write it - DONE",
+        "- [ ] **[x]** Write it",
+        "- [x] Write it\n  - **Status:** not done",
+    ],
+)
+def test_a_box_and_a_mark_that_contradict_each_other(item: str) -> None:
+    plan = read(item + "\n- [ ] two\n")
+    assert (states_of(plan), found(plan, "unread-state")) == (([], []), [1])

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from orchestrator.plan.blocks import Block, Document
 from orchestrator.plan.boxes import BULLET, read_box
+from orchestrator.plan.states import is_status
 
 Meaning = Literal[
     "text",
@@ -46,6 +47,9 @@ _LABELS: dict[str, Meaning] = {
     "definition of done": "acceptance",
     "verify": "verify",
     "verification": "verify",
+    "how to verify": "verify",
+    "verify with": "verify",
+    "verify by": "verify",
     "verify command": "verify",
     "verify commands": "verify",
     "verification command": "verify",
@@ -86,6 +90,17 @@ _BOLD = re.compile(
     r"(?P<label>[^*\n]{1,120}?)(?P<inside>\s*:)?\s*(?P=mark)(?P<outside>\s*:)?(?P<value>.*)"
 )
 _BARE = re.compile(rf"(?P<bullet>[-*+]\s+)?(?P<label>{_PLAIN})\s*:(?P<value>.*)", re.IGNORECASE)
+# A status is read in more places than other labels, where its value is one: a task that its author has
+# cancelled must not run because of the form of that line.
+_STATUS = re.compile(
+    r"\s*(?:>\s*){0,3}(?P<bullet>[-*+]\s+)?[*_]{0,3}(?P<label>status|state)"
+    r"[*_]{0,3}\s*:[*_]{0,3}(?P<value>.*?)[*_\s]*",
+    re.IGNORECASE,
+)
+_STATUS_ROW = re.compile(
+    r"\s*\|\s*(?P<bullet>)[*_]{0,3}(?P<label>status|state)\s*:?[*_]{0,3}\s*\|\s*(?P<value>[^|]*?)\s*\|\s*",
+    re.IGNORECASE,
+)
 _LONGEST = 120
 _GATES = ("acceptance", "verify", "smoke")
 _MAY_BE_BOLD = frozenset("*_-+")
@@ -228,7 +243,12 @@ def _add_block(found: list[Field], block: Block, document: Document) -> None:
             found.append(Field(meaning="other", label="", line=block.first, takes_labels=True))
         case "quote":
             lines = enumerate(document.lines[block.first - 1 : block.last], block.first)
-            found[-1].lines.extend(Line(number, text) for number, text in lines)
+            for number, text in lines:
+                status = _read_status(number, text, found[-1])
+                if status is not None:
+                    found += [status, Field(meaning="text", label="", line=number)]
+                else:
+                    found[-1].lines.append(Line(number, text))
         case "html" | "code":
             pass
 
@@ -265,11 +285,25 @@ def _belongs_to_value(entry: Field, line: Line) -> bool:
 
 
 def _read_label(number: int, text: str, under: Field) -> Field | None:
+    if (status := _read_status(number, text, under)) is not None:
+        return status
     first = text.lstrip()[:1]
     if first in _MAY_BE_BOLD and (match := _BOLD.match(text)) is not None:
         return _read_bold_label(match, number, under)
     match = _BARE.fullmatch(text) if ":" in text else None
     return None if match is None else _build_field(match, number, meaning_of(match["label"]) or "other")
+
+
+def _read_status(number: int, text: str, under: Field) -> Field | None:
+    if "Stat" not in text[:40] and "STAT" not in text[:40]:
+        return None
+    match = _STATUS.fullmatch(text) or _STATUS_ROW.fullmatch(text)
+    if match is None or match["value"].strip() == "" or not is_status(match["value"]):
+        return None
+    if match["bullet"] and (text[:1].isspace() or not _is_label_in_list("status", under)):
+        return None
+    lines = [Line(number, match["value"].strip())]
+    return Field(meaning="status", label=match["label"], line=number, lines=lines, takes_labels=True)
 
 
 def _read_bold_label(match: re.Match[str], number: int, under: Field) -> Field | None:

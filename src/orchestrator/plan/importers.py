@@ -202,10 +202,18 @@ def _build_draft(
     verify = read_commands(fields.of("verify"), whose=f"task {id}")
     estimate = _ESTIMATE.search(title)
     files = dict.fromkeys(quoted or bare for quoted, bare in _FILE.findall(section))
-    state = decide_state(read_title(title), fields.text("status"), where="text")
+    status = fields.text("status")
+    state = decide_state(read_title(title), status, where="text")
+    by_status = decide_state(None, status, where="text")
     open_boxes = [entry for entry in task.criteria if not entry.done]
-    done, findings = state.done if not task.box.done else "", list(verify.diagnostics)
-    if task.box.done and not open_boxes:
+    done, findings = by_status.done if not task.box.done else "", list(verify.diagnostics)
+    if task.box.done and status and not by_status.done:
+        message = f"task {id} is ticked and its Status is `{status.strip()[:60]}`; it counts as open"
+        findings.append(finding("unread-state", task.box.line, message))
+    elif not task.box.done and state.done and not done:
+        message = f"task {id}: {state.done}, and its box is not ticked; it counts as open"
+        findings.append(finding("unread-state", task.box.line, message))
+    elif task.box.done and not open_boxes:
         done = "its box is ticked"
     elif task.box.done:
         message = f"task {id} is ticked and a box inside it is open; the task counts as open"

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.plan.blocks import Block, Document
-from orchestrator.plan.boxes import read_box
+from orchestrator.plan.boxes import may_have_box, read_box
 from orchestrator.plan.branches import read_branch
 from orchestrator.plan.commands import read_commands
 from orchestrator.plan.diagnostics import finding
@@ -101,7 +101,7 @@ def lists_steps(document: Document) -> bool:
 
 
 def _has_box(block: Block) -> bool:
-    lines = block.text.split("\n") if block.kind == "text" and "[" in block.text else []
+    lines = block.text.split("\n") if block.kind == "text" and may_have_box(block.text) else []
     return any(read_box(0, line) is not None for line in lines)
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 from orchestrator.plan.blocks import Block, Document
-from orchestrator.plan.boxes import read_box
+from orchestrator.plan.boxes import may_have_box, read_box
 from orchestrator.plan.values import ID
 
 _BEFORE = r"(?P<before>(?:[^\w~]|\[[xX]\]|[\[(](?:done|cancell?ed|skipped|deferred)[\])]|_)*+)"
@@ -58,7 +58,7 @@ def _boxes_inside(document: Document, found: dict[int, re.Match[str]], boxes: li
 
 
 def _count_boxes(block: Block) -> int:
-    if block.kind != "text" or "[" not in block.text:
+    if block.kind != "text" or not may_have_box(block.text):
         return 0
     return sum(read_box(0, line) is not None for line in block.text.split("\n"))
 

@@ -24,8 +24,12 @@ class Said:
 _DONE = r"(?:done|completed?|finished|closed|shipped|merged)"
 _OUT = (
     r"(?:cancell?ed|deferred|postponed|skipped|skip|obsolete|dropped|abandoned|superseded|rejected|descoped"
-    r"|wontfix|won['’]?t[ -]?(?:do|fix)|will not (?:do|fix)|not doing|not needed|no longer needed"
-    r"|out of scope)"
+    r"|wontfix|won['’]?t[ -]?(?:do|fix|implement)|will not (?:do|fix|implement)|not doing|not needed"
+    r"|no longer needed|out of scope)"
+)
+_OUT_STATUS = (
+    rf"(?:{_OUT}|removed|withdrawn|discarded|duplicate|on hold|parked|not applicable"
+    r"|do not (?:do|run|start|implement)|don['’]?t (?:do|run|start|implement))"
 )
 _DONE_MARK = r"(?:[✅✔☑✓🗹]|\[[xX]\]|:(?:white_check_mark|heavy_check_mark|ballot_box_with_check):)"
 _DONE_TOKEN = rf"(?:{_DONE_MARK}|[(\[]\W{{0,3}}{_DONE}\W{{0,3}}[)\]])"
@@ -54,6 +58,15 @@ _END_WORD = re.compile(
     rf".*\S(?:\s[–—-]+\s*|[–—]\s?)[*_]*(?P<said>(?P<done>{_DONE}){_REST}{{0,20}}|{_OUT}\b[^,\n]{{0,60}})",
     _FLAGS,
 )
+# At the beginning a word counts before a colon or a dash, or alone: `Task 3.1 Complete: Write it`.
+_START_WORD = re.compile(
+    r"[\s*_]*(?:status:\s*)?(?P<said>(?P<done>done|completed?|finished)"
+    r"|cancell?ed|deferred|postponed|skipped|obsolete|superseded|wontfix|won['’]?t do)[*_]*"
+    r"(?::|\s[–—-]+(?:\s|$)|\s*$).*",
+    _FLAGS,
+)
+_VERB_ALONE = re.compile(r"(?:prefix|prepend|append|escape|strip|detect)\s*", re.IGNORECASE)
+_MAY_BE_A_TOPIC = re.compile(r"\W*(?:closed|merged|shipped)\W*")
 _IN_A_PHRASE = re.compile(
     r"(?:^|.*[\s(])(?:an?|the|as|to|with|and|or|of|by|for|in|on|is|are|be|into|from|like|than|vs|via|per|that|if|when"
     r"|not|no|each|every|any|all|both|only|shows?|showing|prints?|renders?|draws?|emits?|inserts?|accepts?|toggles?"
@@ -77,10 +90,11 @@ def title_state(title: str) -> Said | None:
     tokens = [match[0] for match in _TOKEN.finditer(text[:2000])]
     if any(re.fullmatch(_OPEN_MARK, token) is None for token in tokens):
         match = _START.fullmatch(text) or _END.fullmatch(text[-_LONGEST:])
-        if match is None or _is_phrase(match) or _TOKEN.search(_around(match)) is not None:
+        is_topic = match is not None and _MAY_BE_A_TOPIC.fullmatch(match["said"]) is not None
+        if match is None or is_topic or _is_phrase(match) or _TOKEN.search(_around(match)) is not None:
             return Said(state="unclear", text=next(t for t in tokens if re.fullmatch(_OPEN_MARK, t) is None))
         return Said(state="done" if match["done"] else "left-out", text=match["said"].strip())
-    match = _END_WORD.fullmatch(text[-_LONGEST:])
+    match = _START_WORD.match(text[:_LONGEST]) or _END_WORD.fullmatch(text[-_LONGEST:])
     if match is None or not match["said"][:1].isupper():
         return None
     return Said(state="done" if match["done"] else "left-out", text=match["said"].strip())
@@ -106,15 +120,29 @@ def _is_phrase(match: re.Match[str]) -> bool:
         return False
     is_word = re.search(r"[a-z]", groups["said"], re.IGNORECASE) is not None
     named = is_word and _STATE_NAMED.fullmatch(groups["before"]) is not None
+    if _VERB_ALONE.fullmatch(groups["before"]) is not None:
+        return True
     return named or _IN_A_PHRASE.fullmatch(groups["before"]) is not None
 
 
 _STATUS_DONE = re.compile(rf"(?:{_DONE}\b|{_DONE_MARK})(?P<rest>.*)", _FLAGS)
-_STATUS_OUT = re.compile(rf"{_OUT}\b(?P<rest>.*)", _FLAGS)
+_STATUS_OUT = re.compile(rf"{_OUT_STATUS}\b(?P<rest>.*)", _FLAGS)
 _ONLY_REST = re.compile(rf"(?:{_REST}|\b{_DONE}\b){{0,20}}", _FLAGS)
 _ADDS_MORE = re.compile(
-    r"\b(?:(?<!for )now|again|but|resumed|re-?opened|re-?done|not|partly|except)\b", re.IGNORECASE
+    r"\b(?:(?<!for )now|again|but|resumed|re-?opened|re-?done|partly|except"
+    r"|not(?!\s+(?:run|do|start|touch|implement|needed|required|necessary|worth|in\s+scope|applicable|used)\b))\b",
+    re.IGNORECASE,
 )
+_STATUS_OPEN = re.compile(
+    r"(?:to[ -]?do|open|pending|not\s+(?:yet\s+)?(?:started|done|completed?|begun|finished|implemented)"
+    r"|in[ -]progress"
+    r"|wip|planned|planning|ready|draft|new|next|backlog|started|ongoing|active|doing|current|incomplete|unfinished"
+    r"|in\s+review|review|approved|proposed|queued|scheduled|underway|work in progress"
+    r"|in development|partial(?:ly)?|to be|blocked|not cancell?ed"
+    r"|undone|accepted|final|needs?)\b",
+    re.IGNORECASE,
+)
+_STATUS_WORD = re.compile(rf"(?:{_DONE}|{_OUT_STATUS}|blocked|paused|waiting)\b", re.IGNORECASE)
 
 
 def status_state(value: str) -> Said | None:
@@ -124,15 +152,24 @@ def status_state(value: str) -> Said | None:
     """
     text = value.replace("\ufe0f", "").partition("\n")[0][:_LONGEST]
     # Decoration before the word, such as a coloured circle; a mark is kept.
-    text = re.sub(rf"^(?:(?!{_DONE_MARK})[\W_])+", "", text.strip().strip("*_`"))
+    plain = text.strip().strip("*_`")
+    text = re.sub(rf"^(?:(?!{_DONE_MARK})[\W_])+", "", plain)
+    is_denied = re.search(_OPEN_MARK, plain[: len(plain) - len(text)]) is not None
     shown = value.partition("\n")[0].strip()[:60]
     if (match := _STATUS_DONE.match(text)) is not None:
-        is_plain = _ONLY_REST.fullmatch(match["rest"].strip("*_`. ")) is not None
+        is_plain = not is_denied and _ONLY_REST.fullmatch(match["rest"].strip("*_`. ")) is not None
         return Said(state="done" if is_plain else "unclear", text=shown)
     if (match := _STATUS_OUT.match(text)) is not None:
         is_plain = _ADDS_MORE.search(match["rest"]) is None
         return Said(state="left-out" if is_plain else "unclear", text=shown)
-    return None
+    return None if _STATUS_OPEN.match(text) or not text else Said(state="unclear", text=shown)
+
+
+def is_status(value: str) -> bool:
+    """Whether a text is a state and not a sentence: `Done`, `in progress`, `Cancelled by Ada`."""
+    said = status_state(value)
+    text = value.strip().strip("*_`").lstrip("❌✗✘☐⬜🔲 ")
+    return said is None or said.state != "unclear" or _STATUS_WORD.match(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

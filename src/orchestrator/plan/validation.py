@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from orchestrator.errors import PlanError
 from orchestrator.plan.blocks import Block, Document
-from orchestrator.plan.boxes import Checkbox, read_box
+from orchestrator.plan.boxes import Checkbox, may_have_box, read_box
 from orchestrator.plan.commands import is_command, strip_bullet
 from orchestrator.plan.diagnostics import NO_GATE, finding
 from orchestrator.plan.draft import Milestone
@@ -16,7 +16,8 @@ from orchestrator.plan.values import only_code
 
 MOST_VALIDATION = 200
 _VALIDATION = re.compile(r"\W*validation commands\W*", re.IGNORECASE)
-_QUOTE = re.compile(r"^(?:\s{0,3}>\s?)+")
+_QUOTE = re.compile(r"^(?:\s{0,3}>\s?)+|^\s*\|\s*(?=(?:[-*+]\s+)?\[[ xX]?\]\s)")
+"""What is before a box in a quote, or in the first cell of a table row."""
 
 
 def split_validation(document: Document) -> tuple[Document, EndToEnd | None, list[Diagnostic]]:
@@ -33,7 +34,7 @@ def split_validation(document: Document) -> tuple[Document, EndToEnd | None, lis
     commands: list[str] = []
     findings: list[Diagnostic] = []
     for block in under:
-        taken, dropped = _read_block(block)
+        taken, dropped = _read_block(document, block)
         commands += taken
         findings += dropped
     if len(commands) > MOST_VALIDATION:
@@ -59,12 +60,13 @@ def _find_validation(document: Document) -> tuple[int, int] | None:
     return start, next(ends, len(blocks))
 
 
-def _read_block(block: Block) -> tuple[list[str], list[Diagnostic]]:
+def _read_block(document: Document, block: Block) -> tuple[list[str], list[Diagnostic]]:
     """A fenced block, or each list item that is one code span; any other item is a finding."""
     if block.kind == "fence":
         return [block.text.rstrip("\n")] if is_command(block) else [], []
     commands, findings = [], []
-    for number, text in enumerate(block.text.split("\n"), block.first):
+    lines = document.lines[block.first - 1 : block.last]
+    for number, text in enumerate((_QUOTE.sub("", line) for line in lines), block.first):
         item = strip_bullet(Line(number, text))
         command = only_code(item)
         if command is not None:
@@ -105,7 +107,7 @@ def _all_boxes(document: Document) -> Iterator[Checkbox]:
         if block.kind in ("fence", "heading", "rule"):
             continue
         lines = document.lines[block.first - 1 : block.last]
-        if not any("[" in line for line in lines) or lines[0].lstrip().startswith("<!--"):
+        if not any(map(may_have_box, lines)) or lines[0].lstrip().startswith("<!--"):
             continue
         for number, text in enumerate(lines, block.first):
             if (box := read_box(number, _QUOTE.sub("", text))) is not None:
@@ -126,14 +128,14 @@ def unread_commands(document: Document, milestone: Milestone) -> Iterator[Diagno
             section = (
                 block if meaning_of(block.text.strip(" :*_")) == "verify" and block.first > last else None
             )
-        elif section is not None and _has_command(block):
+        elif section is not None and _has_command(document, block):
             message = f"the section `{section.text[:40]}` belongs to no task; its commands are not run"
             yield finding("unread-command", section.first, message)
             section = None
 
 
-def _has_command(block: Block) -> bool:
-    taken, _ = _read_block(block) if block.kind in ("fence", "text") else ([], [])
+def _has_command(document: Document, block: Block) -> bool:
+    taken, _ = _read_block(document, block) if block.kind in ("fence", "text") else ([], [])
     return bool(taken)
 
 
