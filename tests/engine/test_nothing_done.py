@@ -18,7 +18,7 @@ from orchestrator.testing.project import TemporaryProject
 MakeProject = Callable[..., TemporaryProject]
 Attempts = dict[tuple[str, int], tuple[Step, ...]]
 
-UNTYPED = "# Plan\n\n**Branch:** `work`\n\n- [ ] 1. Write the file\n- [ ] 2. Checkpoint: all tests pass\n"
+UNTYPED = "# Plan\n\n**Branch:** `work`\n\n- [ ] 1. Write the file\n- [ ] 2. Sort the imports\n"
 GUARDED = "[verify]\ntask = ['make test']\n"
 GREEN = {"make test": lambda process: 0}
 NOTHING = (reports(),)
@@ -72,7 +72,7 @@ def test_an_agent_that_does_nothing_completes_nothing(make_project: MakeProject)
     check_clean(project)
 
 
-def test_a_checkpoint_whose_outcome_says_why_it_changed_nothing(make_project: MakeProject) -> None:
+def test_an_untyped_task_whose_outcome_says_why_it_changed_nothing(make_project: MakeProject) -> None:
     attempts: Attempts = {("2", 1): EXPLAINED}
     project = make_project(attempts, plan=UNTYPED, settings=GUARDED, gates=GREEN)
     report = project.run()

@@ -215,6 +215,8 @@ async def test_evidence_records_command_verdict_and_output(gates: Gates) -> None
         "exit_code": 4,
         "output_sha256": hashlib.sha256(b"seen\n").hexdigest(),
         "detail": "",
+        "failed_tests": None,
+        "reused": None,
     }
     assert not list(gates.evidence.rglob("*.unfinished"))
 

@@ -3,7 +3,7 @@
 An agent can mark any task in the plan's file, and the mark lands with the commit of the task that the agent
 works on. In its own run that changes nothing, because the run uses a copy of the plan. A later run reads the
 file. It would count the marked task as done although no gate has ever checked it. So a mark counts when the
-user has committed it, when a commit of that task is on the branch, or when an earlier run has counted it.
+user has committed it or names the task with `--keep`, and when a commit of that task is on the branch.
 """
 
 from hashlib import sha256
@@ -62,12 +62,6 @@ async def _landed(project: Project, path: str) -> frozenset[str]:
     others = {record.run for record in project.catalog.outlines(besides=path, tasks=())}
     landed = await history.tasks_landed(project.workspace.store, tip=head)
     return frozenset(task for run, task in landed if run not in others)
-
-
-async def _counted_before(project: Project, path: str) -> frozenset[str]:
-    records = await project.runs_of_plan(path)
-    ends = [(id, task.finished) for record in records for id, task in record.tasks.items()]
-    return frozenset(id for id, end in ends if end is not None and end.status == "imported")
 
 
 async def _done_at(project: Project, commit: str, path: str) -> frozenset[str]:
