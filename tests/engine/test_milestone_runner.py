@@ -277,7 +277,12 @@ async def test_an_error_parks_the_run_once_the_others_have_cleaned_up(
     run = Run(TWO, of_1=failing(error, with_others=2), of_2=forever)
     end = await run.to_its_end()
     assert (*summary(end), end.cause) == ("parked", 4, cause)
-    assert run.log[-2:] == ["2 cleaned up", "run parked"]
+    where = "the agent may still be at work in the container ktrdr-coding-agent-trial-1"
+    notices = [line for line in run.log if line.startswith(where)]
+    assert [line.startswith(f"{where}-{task}-1;") for task, line in zip("12", notices, strict=True)] == [
+        True
+    ] * 2
+    assert run.log[-4:] == ["2 cleaned up", *notices, "run parked"]
 
 
 async def test_a_bug_interrupts_the_run_and_is_raised() -> None:

@@ -128,7 +128,7 @@ def test_long_setup_and_long_checks_show_that_they_live(scene: Scene) -> None:
     # On a slow machine there is one more, before anything was printed.
     assert signs - {(None, None, "setup", "")} == {
         (None, None, "setup", "2 of 2"),
-        ("1", None, "verify-1", "checking"),
+        (None, None, "verify-1", "checking"),
         ("1", 1, "verify-1", "checking"),
     }
 
