@@ -643,6 +643,12 @@ TWO_WORKERS = {
         set(),
         "end waiting",
     ),
+    "but an interrupted landing is finished first": (
+        (*BOTH_STARTED, *ASKING, asked(), *at("2", *passing(), landing()), resumed()),
+        INDEPENDENT,
+        set(),
+        "Land 2/1",
+    ),
 }
 
 

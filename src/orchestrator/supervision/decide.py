@@ -295,6 +295,12 @@ def _before_the_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Act
         match phase(state, state.tasks[item.id]):
             case Working(attempt=attempt) if item.id not in busy:
                 return RecoverAttempt(task=item.id, attempt=attempt)
+    # Then a landing that a kill interrupted: the branch may hold its commit already. If a question of another
+    # task ended the run first, that commit would stay without a finished task.
+    for item in work.items:
+        match phase(state, state.tasks[item.id]):
+            case Landing(attempt=attempt) if item.id not in busy:
+                return Land(task=item.id, attempt=attempt)
     return None
 
 
