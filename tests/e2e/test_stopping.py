@@ -170,9 +170,9 @@ APPENDS = f"""{REPORT}
 echo "$ORCHESTRATOR_TASK" >> "made-$ORCHESTRATOR_TASK.txt"
 report completed
 """
+# Events up to the end of the base run are printed together, once it has passed. By then the branch may exist.
 INSTANTS = [
     ("run_started", None),
-    ("branch_ready", None),
     ("attempt_started", "1"),
     ("attempt_ended", "1"),
     ("candidate_made", "1"),
