@@ -25,7 +25,7 @@ GATEWAY_LOCK = "gateway.lock"
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _ID = re.compile(r"[0-9a-f]{8}")
-_HINT_MOVE = "Set XDG_STATE_HOME to a folder of yours on a local disk."
+_HINT_MOVE = "Set XDG_STATE_HOME to a folder on a local disk that belongs to you."
 
 
 class StateFolder(NamedTuple):
@@ -146,6 +146,7 @@ def _read_or_make_id(path: Path) -> str:
         raise EnvironmentInvalid(
             "does not hold the id of a state folder",
             where=str(file),
-            hint="Remove it for a new id; containers with the old one in ktrdr.state are then unknown.",
+            hint="Remove the file to get a new id. "
+            "The orchestrator then no longer recognises containers with the old id.",
         )
     return text

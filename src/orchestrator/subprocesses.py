@@ -126,7 +126,7 @@ async def run(
 
     Raises ProcessTimeout after `timeout` seconds, and FileNotFoundError when the program does not exist.
     """
-    async with started(argv, env=env, cwd=cwd, identity=identity, stdin=stdin is not None) as process:
+    async with start_process(argv, env=env, cwd=cwd, identity=identity, stdin=stdin is not None) as process:
         async with _deadline(argv, timeout):
             stdout, stderr = await process.communicate(stdin)
         assert process.returncode is not None
@@ -139,7 +139,7 @@ async def run_alone(argv: Sequence[str], *, timeout: float, cwd: Path, output: I
     Output and errors are written to a file. Raises as `run` does.
     """
     async with (
-        started(
+        start_process(
             argv, env=None, cwd=cwd, identity=None, stdout=output.fileno(), stderr=asyncio.subprocess.STDOUT
         ) as process,
         _deadline(argv, timeout),
@@ -160,7 +160,7 @@ async def run_lines(
     Bytes that are not UTF-8 are replaced. Raises as `run` does.
     """
     async with (
-        started(argv, env=env, cwd=cwd, identity=None, stderr=asyncio.subprocess.STDOUT) as process,
+        start_process(argv, env=env, cwd=cwd, identity=None, stderr=asyncio.subprocess.STDOUT) as process,
         _deadline(argv, timeout),
     ):
         assert process.stdout is not None
@@ -189,7 +189,7 @@ async def pipe(
     """Run `producer | consumer`, each under its own identity, and return both results."""
     read_end, write_end = os.pipe()
     try:
-        async with started(
+        async with start_process(
             producer,
             env=producer_env,
             cwd=cwd,
@@ -199,7 +199,7 @@ async def pipe(
         ) as first:
             os.close(write_end)
             write_end = -1
-            async with started(
+            async with start_process(
                 consumer, env=consumer_env, cwd=cwd, identity=consumer_identity, stdin_from=read_end
             ) as second:
                 os.close(read_end)
@@ -259,7 +259,7 @@ async def start_detached(argv: Sequence[str], *, env: Mapping[str, str], cwd: Pa
 
 
 @asynccontextmanager
-async def started(
+async def start_process(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None,

@@ -110,7 +110,7 @@ def test_a_living_run_says_what_it_does_and_since_when() -> None:
     assert living(*READY, attempt()) == [
         "1     Title of 1  running  -       1         3 min 20 s  -",
         "run trial-1 running since 2025-01-01 01:00 CET, task 1 of 1, process 7, branch milestone/greeting",
-        "now: attempt 1/1, the agent is at work for 3 min 20 s (since 01:00:05)",
+        "now: the agent is working on attempt 1/1, for 3 min 20 s (since 01:00:05)",
         "next: orchestrator logs trial-1 --follow",
     ]
 
@@ -119,18 +119,18 @@ def test_a_living_run_says_which_gate_runs_and_what_it_printed_last() -> None:
     printed = Entry(StillRunning(what="verify-1", seconds=5, text="\x1b[2J12 of 90"), "1", 1)
     _, _, now, _ = living(*READY, attempt(), ended("completed"), candidate(), gate_started(), printed)
     assert now == (
-        "now: gate verify-1 of task 1, make check for 3 min 17 s (since 01:00:08), last output: 12 of 90"
+        "now: gate verify-1 of task 1, make check, for 3 min 17 s (since 01:00:08), last output: 12 of 90"
     )
 
 
 @pytest.mark.parametrize(
     ("history", "now"),
     [
-        ((begun(),), "now: checks the base commit for 3 min 24 s (since 01:00:01)"),
-        ((*READY, attempt(), ended("completed")), "now: between two steps for 3 min 19 s (since 01:00:06)"),
+        ((begun(),), "now: checking the base commit, for 3 min 24 s (since 01:00:01)"),
+        ((*READY, attempt(), ended("completed")), "now: between two steps, for 3 min 19 s (since 01:00:06)"),
         (
             (*DONE[:-1], landing()),
-            "now: moves the branch to the work of task 1 for 3 min 17 s (since 01:00:08)",
+            "now: moving the branch to the commit of task 1, for 3 min 17 s (since 01:00:08)",
         ),
     ],
     ids=["base", "between", "landing"],

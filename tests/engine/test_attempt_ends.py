@@ -8,7 +8,7 @@ from msgspec import structs
 
 from orchestrator.agents.registry import agent_driver
 from orchestrator.commands.cancel import cancel
-from orchestrator.containers.logs import STDOUT_FILE, stored_lines
+from orchestrator.containers.logs import STDOUT_FILE, read_stored_lines
 from orchestrator.engine.agent_watch import PATIENCE_SECONDS, kill, stop_in_order
 from orchestrator.errors import CodingAgentError, StorageError
 from orchestrator.gates.gate import Finding, word_finding
@@ -146,9 +146,9 @@ def test_a_parked_attempt_keeps_its_tree(tmp_path: Path) -> None:
 
 
 def test_only_whole_lines_are_replayed(tmp_path: Path) -> None:
-    assert list(stored_lines(tmp_path)) == []
+    assert list(read_stored_lines(tmp_path)) == []
     (tmp_path / STDOUT_FILE).write_bytes(b"one\n\ntwo\nunfinished")
-    assert list(stored_lines(tmp_path)) == [b"one", b"", b"two"]
+    assert list(read_stored_lines(tmp_path)) == [b"one", b"", b"two"]
 
 
 def test_stopping_a_removed_container_does_nothing(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_stopping_a_removed_container_does_nothing(tmp_path: Path) -> None:
         (Finding(rule="setup_fails", path=None, text="no"), "its dependencies cannot be installed: no"),
         (
             Finding(rule="setup_makes_it", path="b"),
-            "b is tracked, and setup makes it too: a check would test either of them",
+            "b is tracked by git, and setup writes it, too, so a check could test the wrong one of the two",
         ),
     ],
     ids=lambda value: getattr(value, "rule", ""),

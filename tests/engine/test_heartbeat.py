@@ -42,8 +42,8 @@ def test_nothing_is_due_before_the_beginning_and_after_the_end(clock: FakeClock)
 def test_the_last_line_of_output_is_shown(clock: FakeClock) -> None:
     heartbeat = Heartbeat(clock)
     heartbeat.begin("verify-1")
-    heartbeat.printed(b"first\n" + b"x" * 5000)
-    heartbeat.printed(b"\n 10 %\r 20 %\r\n\x1b[1mlast\xff\x1b[0m\n\n")
+    heartbeat.note_output(b"first\n" + b"x" * 5000)
+    heartbeat.note_output(b"\n 10 %\r 20 %\r\n\x1b[1mlast\xff\x1b[0m\n\n")
     clock.advance(5.5)
     sign = heartbeat.due()
     assert sign is not None

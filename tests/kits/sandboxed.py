@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from orchestrator.cli.host import this_host, used_instead
+from orchestrator.cli.host import this_host, use_host
 from orchestrator.cli.main import main
 from orchestrator.containers.base import ContainerEngine
 
@@ -29,5 +29,5 @@ async def fake_engine() -> AsyncIterator[ContainerEngine]:
 
 
 if __name__ == "__main__":
-    with used_instead(replace(this_host(), connect_engine=fake_engine)):
+    with use_host(replace(this_host(), connect_engine=fake_engine)):
         sys.exit(main())

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from orchestrator.cli.host import used_instead
+from orchestrator.cli.host import use_host
 from orchestrator.cli.main import main
 from orchestrator.testing.project import TemporaryProject
 
@@ -71,7 +71,7 @@ class Session:
     def _type_ours(self, words: list[str]) -> tuple[str, str, int]:
         out, err = io.StringIO(), io.StringIO()
         with (
-            used_instead(self.project.host),
+            use_host(self.project.host),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):

@@ -10,7 +10,7 @@ from orchestrator.errors import UsageError
 from orchestrator.plan.model import Plan
 from orchestrator.run.facts import PlanTaken, RunStarted
 from orchestrator.run.state import RunState, advance, fold
-from orchestrator.supervision.plan_edits import entries_of, is_in_flight, take_edited, ticked_off
+from orchestrator.supervision.plan_edits import entries_of, find_ticked_off, is_in_flight, take_edited_plan
 
 NONE = frozenset[str]()
 
@@ -41,7 +41,9 @@ def after(state: RunState, taken: PlanTaken) -> RunState:
 
 
 def taken(edited: Plan, *, state: RunState = STATE, keep: str = "", redo: str = "") -> RunState:
-    made = take_edited(state, edited, keep=frozenset(keep.split()), redo=frozenset(redo.split()), stored="x")
+    made = take_edited_plan(
+        state, edited, keep=frozenset(keep.split()), redo=frozenset(redo.split()), stored="x"
+    )
     return after(state, made)
 
 
@@ -91,10 +93,10 @@ def test_an_attempt_or_landing_without_an_end_is_in_flight() -> None:
 def test_a_ticked_task_is_imported_unless_it_was_begun_or_is_to_be_redone() -> None:
     ticked = plan_of(*(task(id, hash=text, done=True) for id, text in zip("1234", HASHES, strict=True)))
     state = record(*ONE_DONE)
-    assert list(ticked_off(taken(ticked, state=state), ticked)) == ["3", "4"]
-    assert list(ticked_off(taken(ticked, state=state, redo="1"), ticked)) == ["3", "4"]
+    assert list(find_ticked_off(taken(ticked, state=state), ticked)) == ["3", "4"]
+    assert list(find_ticked_off(taken(ticked, state=state, redo="1"), ticked)) == ["3", "4"]
 
 
 def test_a_ticked_task_that_the_run_leaves_out_stays_left_out() -> None:
     ticked = plan_of(task("1", hash="one"), task("4", hash="new", done=True))
-    assert ticked_off(taken(ticked, state=record(only=("1",))), ticked) == {}
+    assert find_ticked_off(taken(ticked, state=record(only=("1",))), ticked) == {}

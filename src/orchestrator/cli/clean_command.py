@@ -10,7 +10,7 @@ def add_clean(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--older-than",
         metavar="AGE",
-        help="also remove what runs that ended that long ago keep, and setup images of that age; "
+        help="also remove the data of runs that ended longer ago than AGE, and setup images older than AGE; "
         "for example 12h, 30d, 2w",
     )
     parser.set_defaults(handler=clean)

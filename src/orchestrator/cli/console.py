@@ -165,7 +165,7 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
             again = f", to be done again: {', '.join(body.redo)}" if body.redo else ""
             return [f"plan    the edited version is used, {len(body.tasks)} tasks{again}"]
         case SettingsTaken():
-            return [f"config  the present settings are used, {len(body.changes)} changed"]
+            return [f"config  the current settings are used, {len(body.changes)} changed"]
         case BranchReady():
             return [f"branch  {body.branch} at {body.commit[:12]}"]
         case Notice():

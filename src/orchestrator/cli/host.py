@@ -19,7 +19,7 @@ _instead: ContextVar[Host | None] = ContextVar("instead", default=None)
 
 
 @contextmanager
-def used_instead(host: Host) -> Iterator[None]:
+def use_host(host: Host) -> Iterator[None]:
     """Inside, commands use this host: a test gives one whose engine is a fake."""
     token = _instead.set(host)
     try:

@@ -26,9 +26,9 @@ WAITS_FOR: dict[RunCause, str] = {
     "disk_full": "It waits for space on the disk.",
     "journal_unwritable": "It waits for a journal that can be written.",
     "base_red": "It waits until you have fixed that guard, or give a hint for another attempt: -g TEXT",
-    "interrupted_often": "It waits until whatever stops the containers is fixed.",
+    "interrupted_often": "It waits until you have fixed what stops its containers.",
     "gate_unavailable": "It waits until the gate can be run.",
-    "landing_refused": "It waits until the branch can take the finished work.",
+    "landing_refused": "It waits until the finished work can be added to the branch.",
 }
 """What a parked run waits for, by its cause. Its reason stands in the line before."""
 
@@ -103,7 +103,7 @@ def _after_failure(state: RunState, resume: str) -> NextStep:
         or_else = f"If it is not done, give a hint: {resume} -g TEXT"
         accept = f"If task {plain(idle)} is done already, accept it as it is:"
         return NextStep(command=f"{resume} --accept {shell_word(idle)}", before=(or_else, accept))
-    then = f"Then fix it yourself, or give a hint: {resume} -g TEXT"
+    then = f"Fix the cause yourself, or give the agent a hint; then: {resume} -g TEXT"
     shown = next((_options_for(id, attempt) for id, attempt in _failed_attempts(state)), None)
     if shown is None:
         red = [gate.evidence for gate in state.end_to_end_gates if gate.verdict == "fail"]

@@ -101,7 +101,8 @@ def new(arguments: argparse.Namespace) -> int:
     title = one_line(arguments.title, 200)
     if not title:
         raise UsageError(
-            "the title is empty", hint="Name the milestone, for example: orchestrator plan new 'Greeting'"
+            "the title is empty",
+            hint="Give the milestone a title, for example: orchestrator plan new 'Greeting'",
         )
     from orchestrator.commands.plan_new import choose_test_commands
 

@@ -40,7 +40,7 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--keep",
         metavar="ID",
         **REPEATED,
-        help="count a task as done that an attempt has marked in the plan; repeatable",
+        help="count a task as done although it was an attempt that marked it so; repeatable",
     )
     parser.add_argument(
         "--base",
@@ -75,13 +75,13 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--take-config",
         action="store_true",
-        help="use the present settings and image instead of those that the run has stored",
+        help="use the current settings and image instead of those that the run has stored",
     )
     parser.add_argument(
         "--accept",
         metavar="ID",
         **REPEATED,
-        help="take a task as done that changed nothing and whose checks pass; repeatable",
+        help="count a task as done although it changed no file, if its checks pass; repeatable",
     )
     _add_options(parser)
     parser.set_defaults(handler=resume_run)
@@ -117,7 +117,7 @@ def add_start_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-input",
         action="store_true",
-        help="never print how to answer an agent's question; a question ends the run with exit code 3",
+        help="do not print how to answer a question of the agent; it ends the run with exit code 3",
     )
 
 
@@ -168,7 +168,8 @@ def _options(arguments: argparse.Namespace) -> "StartOptions":
     if os.environ.get("ORCHESTRATOR_RUN"):
         raise UsageError(
             f"a run cannot be started inside another run ({os.environ['ORCHESTRATOR_RUN']})",
-            hint="As an agent, do the task yourself. In a shell of your own: unset ORCHESTRATOR_RUN",
+            hint="If you are an agent, do the task yourself. "
+            "If this is your own shell: unset ORCHESTRATOR_RUN",
         )
     return replace(
         read_start_options(arguments),
@@ -251,14 +252,14 @@ def _listener(*, as_json: bool) -> Listener:
 def _console(write: Callable[[str], object]) -> Console:
     host = this_host()
 
-    def stored_state(run: str) -> RunState | None:
+    def read_stored_state(run: str) -> RunState | None:
         try:
             with open_catalog(host) as runs:
                 return runs.run(run)
         except OrchestratorError:
             return None
 
-    return Console(write, state_of=stored_state)
+    return Console(write, state_of=read_stored_state)
 
 
 def _print_progress(line: str) -> None:

@@ -184,20 +184,20 @@ def _describe_doing(doing: Doing, view: View) -> str:
     """One line: what, for how long, and the last line that it printed."""
     match doing.what:
         case "setup":
-            what = "installs dependencies" + (f" for task {doing.task}" if doing.task else "")
+            what = "installing dependencies" + (f" for task {doing.task}" if doing.task else "")
         case "attempt":
-            what = f"attempt {doing.task}/{doing.attempt}, the agent is at work"
+            what = f"the agent is working on attempt {doing.task}/{doing.attempt}"
         case "gate":
             of = f" of task {doing.task}" if doing.task else ""
             what = f"gate {doing.name}{of}, {first_line(doing.command, 100)}"
         case "landing":
-            what = f"moves the branch to the work of task {doing.task}"
+            what = f"moving the branch to the commit of task {doing.task}"
         case "base":
-            what = "checks the base commit"
+            what = "checking the base commit"
         case _:
             what = "between two steps"
     since = f" (since {clock_time(doing.since, view.zone)})"
-    how_long = f" for {duration(seconds_between(doing.since, view.now))}" if view.now is not None else ""
+    how_long = f", for {duration(seconds_between(doing.since, view.now))}" if view.now is not None else ""
     last = f", last output: {one_line(doing.last_output, 160)}" if doing.last_output else ""
     return f"now: {plain(what)}{how_long}{since}{last}"
 

@@ -13,7 +13,7 @@ from orchestrator.project.locks import RunLock
 from orchestrator.project.project import open_project
 from orchestrator.project.records import OpenRecords, open_records
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.run.endings import run_ended
+from orchestrator.run.endings import run_ended_fact
 from orchestrator.run.facts import CancelRequested
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import is_unfinished
@@ -46,7 +46,7 @@ async def _end_without_owner(host: Host, records: OpenRecords, run: str) -> None
     if state.end is not None and state.end.status == "cancelled":
         return
     await _stop_work(host, records, state)
-    await records.journal.append(run, run_ended("cancelled", "cancelled"))
+    await records.journal.append(run, run_ended_fact("cancelled", "cancelled"))
 
 
 async def _wait_for_lock(host: Host, catalog: RunCatalog, run: str) -> RunLock:

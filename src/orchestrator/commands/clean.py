@@ -72,11 +72,15 @@ async def _clean_containers(
         whose = (
             "its run can be resumed"
             if container.labels.get(LABEL_RUN)
-            else f"it is a shell (to remove it: docker rm -f {container.name})"
+            else f"it is an open shell (to remove it: docker rm -f {container.name})"
         )
         say(f"kept the container {container.name}: {whose}")
     for container in found.foreign:
-        say(f"of another state folder (to remove it): docker rm -f {container.name}")
+        removal = f"docker rm -f {container.name}"
+        say(
+            f"kept the container {container.name}: it belongs to another state folder "
+            f"(to remove it: {removal})"
+        )
     if not (found.ended or found.kept or found.foreign):
         say("no containers")
 

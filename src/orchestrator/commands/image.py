@@ -78,7 +78,7 @@ def container_specs(project: Project, settings: Settings, *, run: str | None) ->
 class ChosenImage(NamedTuple):
     image: RunImage
     changes: tuple[str, ...] = ()
-    """How the present image differs from that of a resumed run, a line for each difference."""
+    """How the current image differs from that of a resumed run, a line for each difference."""
     notices: tuple[str, ...] = ()
 
 
@@ -89,9 +89,9 @@ async def choose_image(
     earlier: RunState | None,
     given: StartOptions,
 ) -> ChosenImage:
-    """The image of a new run, or of a resumed one: its own, or with `--take-config` the present one.
+    """The image of a new run, or of a resumed one: its own, or with `--take-config` the current one.
 
-    Raises as `run_image` does, and ConfigurationError when the present one would be built from a Dockerfile
+    Raises as `run_image` does, and ConfigurationError when the current one would be built from a Dockerfile
     that an attempt has changed.
     """
     async with show_building(project.host.clock, given) as on_line:
@@ -110,7 +110,7 @@ async def show_building(clock: Clock, given: StartOptions) -> AsyncIterator[Call
         if not beating:
             beat.begin("building the image")
             beating.append(asyncio.create_task(pass_on_signs(clock, beat, show)))
-        beat.printed(f"{line}\n".encode("utf-8", "replace"))
+        beat.note_output(f"{line}\n".encode("utf-8", "replace"))
         given.progress(line)
 
     try:
@@ -146,7 +146,10 @@ async def _choose_image(
         return ChosenImage(image, notices=(reason,))
     image = await run_image(engine, project, settings, kept=kept, on_line=on_line)
     is_gone = kept.stored is not None and kept.stored != image.stored
-    gone = "the image that the run has used is gone or has other settings; it continues with the present one"
+    gone = (
+        "the image of this run no longer exists or was built with other settings; "
+        "the run continues with the current image"
+    )
     return ChosenImage(image, changes, (gone,) if is_gone else ())
 
 
@@ -198,7 +201,7 @@ async def run_image(
 async def _list_changes(
     engine: ContainerEngine, project: Project, settings: Settings, kept: KeptImage
 ) -> tuple[str, ...]:
-    """How the present image differs from that of a resumed run, apart from its settings; a line for each."""
+    """How the current image differs from that of a resumed run, apart from its settings; a line for each."""
     found = []
     if kept.stored is not None:
         now = await engine.image(settings.image.name)
@@ -237,7 +240,7 @@ async def _choose_context(
         raise EnvironmentInvalid(
             "the Dockerfile's folder has changed since the run started, and the image built from it is gone",
             where=str(dockerfile.parent),
-            hint="Use the present files: orchestrator resume --take-config\n"
+            hint="Use the current files: orchestrator resume --take-config\n"
             "Or start a new run with them: orchestrator run --new PLAN",
         )
     return earlier

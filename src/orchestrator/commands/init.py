@@ -85,7 +85,7 @@ def _refuse_existing(path: Path) -> UsageError:
     return UsageError(
         "the file already exists",
         where=str(path),
-        hint="Its settings are listed by: orchestrator doctor. To have it written again, rename it first.",
+        hint="To see its settings: orchestrator doctor. To let init write a new file, rename this one first.",
     )
 
 

@@ -26,7 +26,7 @@ class StartOptions:
     redo: tuple[str, ...] = ()
     """Ids of finished tasks that are to be done again."""
     take_config: bool = False
-    """Use the present settings instead of those that a resumed run has stored."""
+    """Use the current settings instead of those that a resumed run has stored."""
     allow_dirty: bool = False
     """Commit uncommitted changes first, in the user's name."""
     listeners: tuple[Listener, ...] = ()

@@ -15,7 +15,7 @@ from orchestrator.run.report import RunReport
 from orchestrator.run.state import RunState
 from orchestrator.supervision.acceptance import check_acceptable
 from orchestrator.supervision.choose_run import ResumeRun
-from orchestrator.supervision.plan_edits import is_in_flight, left_by_attempts, take_edited
+from orchestrator.supervision.plan_edits import hash_plans_of_attempts, is_in_flight, take_edited_plan
 
 
 async def resume(host: Host, request: ResumeRequest) -> RunReport:
@@ -56,7 +56,7 @@ def plan_for_resume(
     digest = sha256(found or b"").hexdigest()
     # An attempt may have written the file. An edit is the user's only if no attempt was running and no
     # attempt left the file with this content.
-    is_edited = not is_in_flight(state) and digest not in left_by_attempts(state)
+    is_edited = not is_in_flight(state) and digest not in hash_plans_of_attempts(state)
     content = found if found is not None and is_edited else stored
     plan = parsed if parsed is not None and content == found else None
     plan = plan or without_groups(read_plan(content, path=state.start.plan))
@@ -66,5 +66,5 @@ def plan_for_resume(
         return ResumeRun(state=state, accepted=accept), read
     require_runnable(plan)
     name = f"plan-{digest[:16]}" if content != stored else state.plan_stored
-    taken = take_edited(state, plan, keep=keep, redo=redo, stored=name)
+    taken = take_edited_plan(state, plan, keep=keep, redo=redo, stored=name)
     return ResumeRun(state=state, taken=taken, accepted=accept), read

@@ -17,7 +17,7 @@ from orchestrator.project.project import Project
 from orchestrator.project.run_folder import TermsFolder
 from orchestrator.project.run_journal import RunJournal, RunTransaction
 from orchestrator.project.stored_terms import StoredTerms, write_terms
-from orchestrator.run.endings import run_ended
+from orchestrator.run.endings import run_ended_fact
 from orchestrator.run.facts import (
     Listener,
     Notice,
@@ -31,7 +31,7 @@ from orchestrator.run.facts import (
 )
 from orchestrator.run.state import PLAN_AT_START
 from orchestrator.supervision.choose_run import NewRun, ResumeRun
-from orchestrator.supervision.plan_edits import entries_of, ticked_off
+from orchestrator.supervision.plan_edits import entries_of, find_ticked_off
 from orchestrator.workspace.tree import TreeRefused
 
 
@@ -44,9 +44,9 @@ class SettledRun:
     loaded: LoadedSettings
     image: RunImage
     changes: tuple[str, ...] = ()
-    """How the present settings and image differ from those that a resumed run has stored."""
+    """How the current settings and image differ from those that a resumed run has stored."""
     take_config: bool = False
-    """Whether the present ones are used from now on."""
+    """Whether the current ones are used from now on."""
     notices: tuple[str, ...]
 
 
@@ -103,7 +103,7 @@ async def record_resume(
             run.append(Notice(text=_describe_changes(settled)))
         if choice.taken is not None:
             run.append(choice.taken)
-            for task_id, imported in ticked_off(run.state, read.plan, unconfirmed=unconfirmed).items():
+            for task_id, imported in find_ticked_off(run.state, read.plan, unconfirmed=unconfirmed).items():
                 run.append(imported, task=task_id)
         for task_id in dict.fromkeys(choice.accepted):
             run.append(TaskAccepted(by="resume --accept"), task=task_id)
@@ -118,7 +118,7 @@ async def record_resume(
 
 def _describe_changes(settled: SettledRun) -> str:
     again = f"orchestrator resume {settled.planned.run} --take-config"
-    first = f"the run continues with its stored settings; to use the present ones: {again}"
+    first = f"the run continues with its stored settings; to use the current ones: {again}"
     return "\n".join((first, *settled.changes))
 
 
@@ -162,7 +162,7 @@ async def record_new_run(
 async def cancel_superseded_run(project: Project, run: str) -> None:
     """Cancel the unfinished run that `--new` replaces; the new run's listeners do not receive that fact."""
     with project.run_lock(run):
-        await project.journal.append(run, run_ended("cancelled", "a new run was started instead"))
+        await project.journal.append(run, run_ended_fact("cancelled", "a new run was started instead"))
 
 
 async def run_started_fact(

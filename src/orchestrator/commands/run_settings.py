@@ -1,7 +1,7 @@
 """The settings by which a run starts or is resumed.
 
 A run keeps the settings that it started with, from all sources. A resumed run names every setting that has
-another value now, and uses the present values only if the user asks for it (`resume --take-config`). Flags
+another value now, and uses the current values only if the user asks for it (`resume --take-config`). Flags
 are the exception: one that is given to `resume` is always used, and is stored with the options of the run.
 """
 
@@ -29,13 +29,13 @@ class RunSettings:
     loaded: LoadedSettings
     """The settings that the run uses."""
     changes: tuple[str, ...] = ()
-    """How the present settings differ from those that a resumed run has stored, a line for each."""
+    """How the current settings differ from those that a resumed run has stored, a line for each."""
 
 
 async def settle_settings(
     project: Project, earlier: RunState | None, options: RunOptions, given: StartOptions
 ) -> RunSettings:
-    """The settings of a new run, or of a resumed one: its own, or with `--take-config` the present ones.
+    """The settings of a new run, or of a resumed one: its own, or with `--take-config` the current ones.
 
     Raises ConfigurationError for values that cannot be used or are not approved, and for a configuration file
     that an attempt has written and `--take-config` would take.

@@ -38,7 +38,7 @@ async def shell(host: Host, command: Sequence[str]) -> int:
     folder = validate_environment(host)
     if shutil.which("docker", path=own_environment().get("PATH")) is None:
         raise EnvironmentInvalid(
-            "the `docker` command is not installed; it connects your terminal with the container",
+            "the `docker` command is not installed; it connects your terminal to the container",
             hint="Install it: sudo apt-get install docker.io",
         )
     with cancelled_by_signals():

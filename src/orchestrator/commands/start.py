@@ -40,7 +40,7 @@ from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.run.endings import run_ended
+from orchestrator.run.endings import run_ended_fact
 from orchestrator.run.facts import Listener, RunOptions
 from orchestrator.run.prompts import TEXTS
 from orchestrator.run.report import RunReport, report_of
@@ -225,7 +225,7 @@ async def _record_end_when_cancelled(
         if project.journal.facts(run):
             journal = RunJournal.open(project.journal, run, listeners)
             if journal.state.end is None:
-                await journal.append(run_ended("interrupted", "stopped before its first task"))
+                await journal.append(run_ended_fact("interrupted", "stopped before its first task"))
         raise
 
 

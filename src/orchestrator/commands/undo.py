@@ -12,7 +12,7 @@ from orchestrator.project.host import Host
 from orchestrator.project.project import Project, open_project
 from orchestrator.project.records import OpenRecords
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.run.endings import run_ended
+from orchestrator.run.endings import run_ended_fact
 from orchestrator.run.facts import UndoneTask, UndoStarted
 from orchestrator.run.state import RunState
 from orchestrator.workspace import history
@@ -68,7 +68,7 @@ async def abandon(host: Host, wanted: str) -> UndoResult | None:
                 taken = None
                 journal = RunJournal.open(project.journal, state.run)
                 await stop_work(project.host, project.records, journal, project.workspace)
-            await project.journal.append(state.run, run_ended("cancelled", "abandoned"))
+            await project.journal.append(state.run, run_ended_fact("cancelled", "abandoned"))
             return taken
 
 
@@ -85,7 +85,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     finished = await finish_undo(project.workspace, journal, folder, untouched)
     if finished is not None and finished.is_cancelled:
         raise UsageError(
-            "an earlier undo was killed and the branch has moved since, so it was abandoned; "
+            "an earlier undo was killed and the branch has moved since, so that undo was cancelled; "
             "nothing was changed",
             where=str(project.folder),
             hint=f"The folder before that undo: git show {finished.undo.saved}",

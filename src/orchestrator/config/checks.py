@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.config.kinds import Invalid, Kind, printable, shown
+from orchestrator.config.kinds import Invalid, Kind, printable, show_value
 
 _KEYS = {"run", "hint", "timeout"}
 DEFAULT_SECONDS = 60.0
@@ -23,7 +23,9 @@ class CheckSetting:
 def check_list() -> Kind[tuple[CheckSetting, ...]]:
     def parse(value: object) -> tuple[CheckSetting, ...]:
         if not isinstance(value, Sequence) or isinstance(value, str):
-            raise Invalid(f"must be a list: write [[environment.checks]] before each, not {shown(value)}")
+            raise Invalid(
+                f"must be a list: write [[environment.checks]] before each, not {show_value(value)}"
+            )
         found: list[CheckSetting] = []
         for index, item in enumerate(value):
             try:
@@ -38,10 +40,10 @@ def check_list() -> Kind[tuple[CheckSetting, ...]]:
 
 def _check(item: object) -> CheckSetting:
     if not isinstance(item, dict):
-        raise Invalid(f"must be a list of tables, but contains {shown(item)}")
+        raise Invalid(f"must be a list of tables, but contains {show_value(item)}")
     unknown = sorted(set(item) - _KEYS)
     if unknown:
-        raise Invalid(f"has the unknown key {shown(unknown[0])}; it takes run, hint and timeout")
+        raise Invalid(f"has the unknown key {show_value(unknown[0])}; it takes run, hint and timeout")
     run = _text(item, "run", also="\n\t")
     if run is None:
         raise Invalid("needs run, a shell command, as a string")
@@ -53,7 +55,7 @@ def _text(item: dict[str, object], key: str, *, also: str = "") -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip() or not printable(value, also=also):
-        raise Invalid(f"needs a string for {key}, not {shown(value)}")
+        raise Invalid(f"needs a string for {key}, not {show_value(value)}")
     return value
 
 
@@ -61,5 +63,5 @@ def _seconds(item: dict[str, object]) -> float:
     value = item.get("timeout", DEFAULT_SECONDS)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LONGEST_SECONDS:
         limits = f"a number of seconds above 0, at most {LONGEST_SECONDS}"
-        raise Invalid(f"needs {limits}, for timeout, not {shown(value)}")
+        raise Invalid(f"needs {limits}, for timeout, not {show_value(value)}")
     return float(value)

@@ -53,7 +53,7 @@ class Kind(Generic[T]):
         return value if self.locate is None else self.locate(value, host)
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """A refused value in a few words."""
     match value:
         case bool():
@@ -75,7 +75,7 @@ def shown(value: object) -> str:
 
 
 def _must_be(text: str, value: object) -> Invalid:
-    return Invalid(f"must be {text}, not {shown(value)}")
+    return Invalid(f"must be {text}, not {show_value(value)}")
 
 
 def _accepting(text: str, accepts: Callable[[Any], bool], *, bare: bool = False) -> Kind[Any]:
@@ -191,7 +191,7 @@ def blocks() -> Kind[tuple[str, ...]]:
 def inner_paths() -> Kind[tuple[str, ...]]:
     text = "a list of paths relative to the code folder"
     return _each(
-        text, lambda item: None if is_inside(item) else f"must be {text}, but contains {shown(item)}"
+        text, lambda item: None if is_inside(item) else f"must be {text}, but contains {show_value(item)}"
     )
 
 
@@ -216,7 +216,7 @@ def packages() -> Kind[tuple[str, ...]]:
     text = "a list of Debian packages, each `name` or `name=version`"
 
     def fault(item: str) -> str | None:
-        return None if _PACKAGE.fullmatch(item) else f"must be {text}, but contains {shown(item)}"
+        return None if _PACKAGE.fullmatch(item) else f"must be {text}, but contains {show_value(item)}"
 
     return _each(text, fault)
 
@@ -243,7 +243,7 @@ def variables() -> Kind[tuple[tuple[str, str], ...]]:
 
 def _variable_name(name: str) -> str:
     if _VARIABLE.fullmatch(name) is None:
-        raise Invalid(f"contains {shown(name)}, which cannot be the name of a variable")
+        raise Invalid(f"contains {show_value(name)}, which cannot be the name of a variable")
     if name in _OURS or name.startswith("ORCHESTRATOR_"):
         raise Invalid(f"must not set {name}, which the orchestrator sets itself")
     if looks_like_secret(name):
@@ -256,7 +256,7 @@ def _variable_name(name: str) -> str:
 
 def _variable_value(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise Invalid(f"needs a string for {name}, not {shown(value)}")
+        raise Invalid(f"needs a string for {name}, not {show_value(value)}")
     if not printable(value, also="\n\t"):
         raise Invalid(f"needs UTF-8 text without control characters for {name}")
     return value
@@ -391,7 +391,7 @@ def _strings(value: object) -> tuple[str, ...]:
         raise _must_be('a list of strings, such as ["a", "b"]', value)
     for index, item in enumerate(value):
         if not isinstance(item, str):
-            raise Invalid(f"must be a list of strings, but contains {shown(item)}", item=index)
+            raise Invalid(f"must be a list of strings, but contains {show_value(item)}", item=index)
         if not printable(item, also="\n\t"):
             raise Invalid("must contain UTF-8 text without control characters", item=index)
     return tuple(value)

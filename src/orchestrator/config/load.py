@@ -10,7 +10,7 @@ from orchestrator.config.kinds import Host, at_home
 from orchestrator.config.layers import Given, Override, from_environment, from_file, from_flags
 from orchestrator.config.mounts import ENGINE_SOCKETS
 from orchestrator.config.resolve import LoadedSettings, refuse_unapproved, resolve
-from orchestrator.config.stored import StoredSetting, stored_givens
+from orchestrator.config.stored import StoredSetting, from_stored
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 from orchestrator.files import NotRegular, TooLarge, read_regular
 from orchestrator.state_folder import state_folder
@@ -79,7 +79,7 @@ def load_stored_settings(
 
     Raises ConfigurationError for a flag, and for a stored value that is not valid any more.
     """
-    givens = [*stored_givens(stored), *from_flags(overrides)]
+    givens = [*from_stored(stored), *from_flags(overrides)]
     loaded = resolve(givens, _host(environ, user_file(environ)), Approval())
     _refuse_link_out(loaded, folder)
     return replace(loaded, repository_file=repository_file)

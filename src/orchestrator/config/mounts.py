@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.config.kinds import Host, Invalid, Kind, at_home, printable, shown
+from orchestrator.config.kinds import Host, Invalid, Kind, at_home, printable, show_value
 
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
 _KEYS = {"source", "target", "read_only"}
@@ -41,7 +41,7 @@ class MountSetting:
 def mount_list() -> Kind[tuple[MountSetting, ...]]:
     def parse(value: object) -> tuple[MountSetting, ...]:
         if not isinstance(value, Sequence) or isinstance(value, str):
-            raise Invalid(f"must be a list: write [[mounts]] before each, not {shown(value)}")
+            raise Invalid(f"must be a list: write [[mounts]] before each, not {show_value(value)}")
         found: list[MountSetting] = []
         for index, item in enumerate(value):
             try:
@@ -49,7 +49,8 @@ def mount_list() -> Kind[tuple[MountSetting, ...]]:
                 for other in found:
                     if _holds(mount.target, other.target) or _holds(other.target, mount.target):
                         raise Invalid(
-                            f"has the target {shown(mount.target)}, which overlaps {shown(other.target)}"
+                            f"has the target {show_value(mount.target)}, "
+                            f"which overlaps {show_value(other.target)}"
                         )
                 found.append(mount)
             except Invalid as error:
@@ -71,13 +72,13 @@ def mount_list() -> Kind[tuple[MountSetting, ...]]:
 
 def _parse_mount(item: object) -> MountSetting:
     if not isinstance(item, dict):
-        raise Invalid(f"must be a list of tables, but contains {shown(item)}")
+        raise Invalid(f"must be a list of tables, but contains {show_value(item)}")
     unknown = sorted(set(item) - _KEYS)
     if unknown:
-        raise Invalid(f"has the unknown key {shown(unknown[0])}; it takes source, target and read_only")
+        raise Invalid(f"has the unknown key {show_value(unknown[0])}; it takes source, target and read_only")
     read_only = item.get("read_only", False)
     if not isinstance(read_only, bool):
-        raise Invalid(f"needs true or false for read_only, not {shown(read_only)}")
+        raise Invalid(f"needs true or false for read_only, not {show_value(read_only)}")
     return MountSetting(
         source=_text(item, "source"),
         target=_parse_target(_text(item, "target")),
@@ -88,7 +89,7 @@ def _parse_mount(item: object) -> MountSetting:
 def _text(item: dict[str, object], key: str) -> str:
     value = item.get(key)
     if not isinstance(value, str) or not value or not printable(value):
-        raise Invalid(f"needs a string for {key}, not {'nothing' if value is None else shown(value)}")
+        raise Invalid(f"needs a string for {key}, not {'nothing' if value is None else show_value(value)}")
     return value
 
 
@@ -96,30 +97,32 @@ def _locate_source(written: str, host: Host) -> str:
     source = at_home(written, host)
     if not source.startswith("/"):
         if _VOLUME.fullmatch(source) is None:
-            raise Invalid(f"needs the name of a volume or an absolute path as source, not {shown(written)}")
+            raise Invalid(
+                f"needs the name of a volume or an absolute path as source, not {show_value(written)}"
+            )
         return source
     if ".." in source.split("/"):
-        raise Invalid(f"needs a source without '..', not {shown(written)}")
+        raise Invalid(f"needs a source without '..', not {show_value(written)}")
     source = _normal(source)
     if posixpath.basename(source) in _SOCKET_NAMES or any(_holds(source, each) for each in host.sockets):
         raise Invalid(
-            f"must not mount {shown(written)}: it is or contains the socket of the container engine"
+            f"must not mount {show_value(written)}: it is or contains the socket of the container engine"
         )
     return source
 
 
 def _parse_target(written: str) -> str:
     if not written.startswith("/") or ".." in written.split("/"):
-        raise Invalid(f"needs an absolute path without '..' as target, not {shown(written)}")
+        raise Invalid(f"needs an absolute path without '..' as target, not {show_value(written)}")
     target = _normal(written)
     if target == "/tmp":  # noqa: S108 - the container's own
         raise Invalid("cannot have the target /tmp, which the container uses itself")
     for place in RESERVED_TARGETS:
         if _holds(target, place) or _holds(place, target):
-            raise Invalid(f"cannot have the target {shown(written)}, because {place} is reserved")
+            raise Invalid(f"cannot have the target {show_value(written)}, because {place} is reserved")
     if posixpath.basename(target) in _SOCKET_NAMES:
         raise Invalid(
-            f"cannot have the target {shown(written)}, which is the usual name of an engine's socket"
+            f"cannot have the target {show_value(written)}, which is the usual name of an engine's socket"
         )
     return target
 

@@ -112,7 +112,7 @@ def _refuse_unknown(given: Given) -> NoReturn:
     else:
         names = dict.fromkeys(path[0] for path in _SETTINGS)
         hint = f"The sections are {', '.join(f'`{name}`' for name in names)}."
-    raise ConfigurationError(f"unknown setting `{_shown(given.key)}`", where=given.where, hint=hint)
+    raise ConfigurationError(f"unknown setting `{_show_key(given.key)}`", where=given.where, hint=hint)
 
 
 def _keys_of(section: str) -> str:
@@ -120,7 +120,7 @@ def _keys_of(section: str) -> str:
     return f"[{section}] has {', '.join(f'`{key}`' for key in keys)}."
 
 
-def _shown(key: tuple[str, ...]) -> str:
+def _show_key(key: tuple[str, ...]) -> str:
     """A key as it is written in TOML, on one short line."""
     written = ".".join(part if _BARE.fullmatch(part) else f'"{part}"' for part in key)
     printed = "".join(character if character.isprintable() else "�" for character in written)

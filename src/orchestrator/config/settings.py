@@ -119,7 +119,7 @@ def _size(value: object) -> float:
 
 _ANYWHERE = Host(home=Path("/"))
 _IN_CONTAINER = "it runs inside the container"
-_SPENDS = "a higher one spends more than the user agreed to"
+_SPENDS = "a higher value spends more than the user agreed to"
 
 
 def setting(written: object, kind: Kind[T], text: str, trust: Trust) -> T:
@@ -159,8 +159,9 @@ class Agent:
     min_tool_calls: int = setting(
         1,
         whole(0, 1000),
-        "Tool calls without which “done” is not accepted (CODING and MIXED tasks, agents that report them).",
-        free_from_default("a lower one weakens the check on what an agent claims"),
+        "The fewest tool calls with which “done” is accepted (CODING and MIXED tasks, agents that report "
+        "them).",
+        free_from_default("a lower value weakens the check of what an agent claims"),
     )
 
 
@@ -182,7 +183,7 @@ class RunLimits:
         1_000_000_000,
         whole(1, 1_000_000_000_000),
         "How many bytes an attempt may print before it is stopped. All of its output is stored.",
-        free_up_to_default("a higher one fills the user's disk"),
+        free_up_to_default("a higher value fills the user's disk"),
     )
 
 
@@ -214,25 +215,25 @@ class Container:
         "4g",
         memory(),
         "The most memory, swap included.",
-        free_up_to_default("a higher one takes more of the machine"),
+        free_up_to_default("a higher value takes more of the machine"),
     )
     cpus: float | None = setting(
         "all",
         processors(),
         "How many processors the container may use.",
-        free_up_to_default("a higher one takes more of the machine"),
+        free_up_to_default("a higher value takes more of the machine"),
     )
     pids: int = setting(
         512,
         whole(1, 4_194_304),
         "The most processes and threads at the same time.",
-        free_up_to_default("a higher one weakens the protection against fork bombs"),
+        free_up_to_default("a higher value weakens the protection against fork bombs"),
     )
     network: Literal["open"] = setting(
         "open",
         choice("open"),
         "`open`: the engine's default bridge, with the host as `host.docker.internal`.",
-        free("the default allows the most"),
+        free("every other value is stricter than the default"),
     )
 
 
@@ -284,7 +285,7 @@ class Verify:
     require: bool = setting(
         False,
         flag(),
-        "Whether a run is refused in which a task has no verify command at all.",
+        "Whether to refuse a run in which a task has no verify command.",
         free("it only refuses"),
     )
     base: Literal["green", "no_worse", "any"] = setting(

@@ -37,7 +37,7 @@ def settings_to_store(rows: Iterable[Row]) -> tuple[StoredSetting, ...]:
     )
 
 
-def stored_givens(stored: Iterable[StoredSetting]) -> Iterator[Given]:
+def from_stored(stored: Iterable[StoredSetting]) -> Iterator[Given]:
     """The stored settings as a source; one that this version does not have any more is left out."""
     for each in stored:
         if each.key in TABLE:
@@ -54,19 +54,19 @@ def list_changes(before: Iterable[Row], now: Iterable[Row]) -> tuple[str, ...]:
 
 
 def _describe_change(before: Row, now: Row) -> str:
-    first, second = _written(before), _written(now)
+    first, second = _render_value(before), _render_value(now)
     # Of long values that begin alike, only the part around the first difference says what has changed.
     pairs = zip(first, second, strict=False)
     common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     start = max(0, common - SHOWN_CHARACTERS // 4) if max(len(first), len(second)) > SHOWN_CHARACTERS else 0
-    old, new = _cut(first, start), _cut(second, start)
+    old, new = _excerpt_from(first, start), _excerpt_from(second, start)
     return f"{now.key}: {old} ({before.source}) -> {new} ({now.source})"
 
 
-def _written(row: Row) -> str:
+def _render_value(row: Row) -> str:
     return "not set" if row.value is None else json.dumps(row.value, ensure_ascii=False, default=str)
 
 
-def _cut(text: str, start: int) -> str:
+def _excerpt_from(text: str, start: int) -> str:
     end = start + SHOWN_CHARACTERS
     return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")

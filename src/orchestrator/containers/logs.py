@@ -95,7 +95,7 @@ async def follow(
             return OverLimit(limit_bytes=limit_bytes)
 
 
-def stored_lines(folder: Path) -> Iterator[bytes]:
+def read_stored_lines(folder: Path) -> Iterator[bytes]:
     """The lines of stdout that are stored whole, each as `follow` passes it on; none where nothing is stored.
 
     `follow` starts with the line after these.

@@ -127,7 +127,7 @@ class RunActions:
             raise WorkspaceError(
                 f"HEAD has moved from {start.head} to {head} since the run started",
                 where=str(self._workspace.tree.folder),
-                hint=f"Start a new run from the present HEAD: orchestrator run --new {start.plan}",
+                hint=f"Start a new run from the current HEAD: orchestrator run --new {start.plan}",
             )
 
     async def _attempt_plan(

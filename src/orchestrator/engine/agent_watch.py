@@ -117,7 +117,7 @@ class _OutputReader:
         self.refused = asyncio.Event()
 
     def replay(self, transcript: Path) -> None:
-        for line in logs.stored_lines(transcript):
+        for line in logs.read_stored_lines(transcript):
             for event in self._parser.feed(line):
                 self.report = self.report.after(event)
         if self.report.limit is not None:

@@ -362,7 +362,7 @@ def _read_configuration(workspace: Workspace) -> bytes | None:
 def _store_changed_configuration(workspace: Workspace, folders: AttemptFolders) -> None:
     """Keep a copy of a configuration file that is no longer the one from before the attempt.
 
-    A user who resumes the run with the present settings has to know which of them an attempt wrote. After a
+    A user who resumes the run with the current settings has to know which of them an attempt wrote. After a
     kill, the user may have changed the file before the end is recorded; it counts as the attempt's change.
     """
     before, after = folders.configuration_before, _read_configuration(workspace)

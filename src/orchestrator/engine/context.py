@@ -63,7 +63,7 @@ class Services:
         """The driver that reads what an earlier attempt of this agent has left.
 
         A resume can be given another agent than the attempt had. An agent that this program does not know
-        is read like the present one.
+        is read like the current one.
         """
         try:
             return self.agent_driver(agent)

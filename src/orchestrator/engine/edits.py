@@ -204,7 +204,7 @@ async def _set_staged_aside(
     only_staged = staged & await _changed_paths(terms, workspace, kept, now)
     if only_staged:
         why = "what was staged is kept, because the folder holds newer content"
-        await _announce_saved(records, workspace, task, kept, only_staged, why)
+        await _announce_saved_folder(records, workspace, task, kept, only_staged, why)
 
 
 async def _save_folder(records: RunRecords, workspace: Workspace, head: str) -> None:
@@ -235,10 +235,10 @@ async def _save_mixed_edits(
         base=records.start.base,
     )
     why = "you and an attempt changed the same files, so your changes become part of the task's commit"
-    await _announce_saved(records, workspace, task, kept.commit, mixed, why)
+    await _announce_saved_folder(records, workspace, task, kept.commit, mixed, why)
 
 
-async def _announce_saved(
+async def _announce_saved_folder(
     records: RunRecords, workspace: Workspace, task: str | None, commit: str, paths: frozenset[str], why: str
 ) -> None:
     shown = ", ".join(plain(path) for path in sorted(paths)[:5])

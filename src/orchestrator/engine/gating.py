@@ -184,7 +184,7 @@ async def _find_or_run(
                 case GateBegun(gate=begun):
                     yield _gate_started(subject, by_evidence[begun.evidence])
                 case GateResult(evidence=evidence):
-                    yield _gate_ended(event, by_evidence[evidence.id].check, keys[evidence.id])
+                    yield _gate_ended_fact(event, by_evidence[evidence.id].check, keys[evidence.id])
 
 
 async def find_image(bench: Bench, subject: Subject) -> str:
@@ -219,7 +219,7 @@ def _gate_started(subject: Subject, numbered: NumberedGate) -> GateStarted:
     )
 
 
-def _gate_ended(result: GateResult, check: Check, key: str) -> GateEnded:
+def _gate_ended_fact(result: GateResult, check: Check, key: str) -> GateEnded:
     evidence = result.evidence
     return GateEnded(
         gate=evidence.gate,
@@ -255,7 +255,7 @@ async def _copy_result(
         reused=known.evidence,
     )
     await asyncio.to_thread(store, folder, copied, stored.output)
-    return _gate_ended(GateResult(evidence=copied, output=stored.output), numbered.check, key)
+    return _gate_ended_fact(GateResult(evidence=copied, output=stored.output), numbered.check, key)
 
 
 async def _weigh_failure(bench: Bench, numbered: NumberedGate, fact: GateEnded, parent: str) -> GateEnded:
@@ -359,7 +359,7 @@ async def run_commands(
             gates=gates,
             timeout=terms.settings.verify.timeout,
             evidence=records.folder.evidence,
-            printed=beat.printed,
+            printed=beat.note_output,
             pytest_options=terms.specs.variables.get(ADDOPTS, ""),
         )
         async with aclosing(run_gates(bench.services.engine, bench.services.clock, request)) as events:

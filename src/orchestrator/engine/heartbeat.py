@@ -32,7 +32,7 @@ class Heartbeat:
         self._begun = self._clock.monotonic()
         self._due = self._begun + FIRST_SECONDS
 
-    def printed(self, data: bytes) -> None:
+    def note_output(self, data: bytes) -> None:
         self._output = (self._output + data[-_KEPT_BYTES:])[-_KEPT_BYTES:]
 
     def end(self) -> None:

@@ -17,7 +17,7 @@ from orchestrator.errors import (
     storage_errors,
 )
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.run.endings import BUG, NOT_BEGUN, rank, run_ended
+from orchestrator.run.endings import BUG, NOT_BEGUN, rank, run_ended_fact
 from orchestrator.run.facts import Notice, RunCause, RunEnded
 from orchestrator.run.phase import Working, phase
 from orchestrator.run.state import RunState
@@ -124,7 +124,7 @@ class MilestoneRunner:
                                 work = partial(self._actions.carry_out, action, state)
                                 self._begin(group, lanes_of(action), work)
                         case EndRun(status=status, reason=reason, until=until, cause=cause):
-                            return _End(run_ended(status, reason, until, cause), None)
+                            return _End(run_ended_fact(status, reason, until, cause), None)
                         case Wait():
                             pass
                     await self._wait_for_news(stop)
@@ -190,11 +190,11 @@ class MilestoneRunner:
     def _end_after(self, error: Exception) -> RunEnded:
         match error:
             case Stopped(reason=reason):
-                return run_ended("cancelled" if reason == CANCELLED else "interrupted", reason)
+                return run_ended_fact("cancelled" if reason == CANCELLED else "interrupted", reason)
             case SetupFailed() if not self._journal.state.branch_ready:
                 return RunEnded(status="failed", exit_code=NOT_BEGUN, reason=str(error))
             case OrchestratorError():
-                return run_ended("parked", str(error), cause=_cause_of(error))
+                return run_ended_fact("parked", str(error), cause=_cause_of(error))
             case _:
                 bug = f"a bug in the orchestrator: {type(error).__name__}"
                 return RunEnded(status="interrupted", exit_code=BUG, reason=bug)
@@ -219,6 +219,6 @@ def _unless_cancelled(fact: RunEnded, state: RunState) -> RunEnded:
 
     A run that was forgotten stays failed, because it cannot be resumed.
     """
-    cancelled = run_ended("cancelled", CANCELLED)
+    cancelled = run_ended_fact("cancelled", CANCELLED)
     outranks = rank(cancelled.exit_code) < rank(fact.exit_code) and fact.exit_code != NOT_BEGUN
     return cancelled if state.cancel_requested and outranks else fact

@@ -268,7 +268,7 @@ async def _run_setup(
             env=terms.specs.variables,
             log=records.folder.setup_log(name),
             begun=heartbeat.begin,
-            printed=heartbeat.printed,
+            printed=heartbeat.note_output,
         )
         return await run_setup(services.engine, services.clock, request)
 

@@ -43,7 +43,8 @@ def word_finding(finding: Finding) -> str:
             return plain(f"its dependencies cannot be installed: {finding.text}")
         case "setup_makes_it":
             return plain(
-                f"{finding.path} is tracked, and setup makes it too: a check would test either of them"
+                f"{finding.path} is tracked by git, and setup writes it, too, "
+                "so a check could test the wrong one of the two"
             )
         case _ as never:
             assert_never(never)

@@ -39,7 +39,7 @@ def describe_uninstalled(project: Project, files: Iterable[str], folders: Iterab
     if below:
         named = json.dumps(below, ensure_ascii=False)
         found.append(
-            f"lock files below the root are installed only if you say so: set setup.folders = {named}"
+            f"lock files below the root are used only if you name their folders: set setup.folders = {named}"
         )
     return (*found, *project.notes)
 

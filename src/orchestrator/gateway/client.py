@@ -242,5 +242,5 @@ async def _greet(control: Path) -> _Connection | None:
     raise EnvironmentInvalid(
         "a gateway of another version serves this state folder",
         where=str(control),
-        hint="It exits when its last agent has ended. Start again then.",
+        hint="It exits when its last agent has ended. Wait for that, then try again.",
     )

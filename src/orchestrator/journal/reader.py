@@ -136,7 +136,7 @@ def sqlite_errors(done: str) -> Iterator[None]:
         # An error that the sqlite3 module raises by itself has no name.
         name = getattr(error, "sqlite_errorname", "")
         held = name.startswith("SQLITE_BUSY")
-        hint = "Another program has locked it. Close that program, then: orchestrator resume"
+        hint = "Another program has locked the journal. Close that program, then: orchestrator resume"
         if not held:
             hint = FREE_SPACE
         storage = StorageError(f"the journal cannot be {done}: {error}", hint=hint)

@@ -26,7 +26,7 @@ class _OwnIds(NamedTuple):
     left_out: frozenset[str]
     are_local: bool
 
-    def must_hold(self, name: str, reference: Reference) -> bool:
+    def must_contain(self, name: str, reference: Reference) -> bool:
         """Whether the plan must have had a task of this id.
 
         An id with a dot begins with its milestone's number. An id without a dot may be a number in a
@@ -114,7 +114,7 @@ def _resolve_dependencies(
                 known[drafts[place].id] = None
             elif name is not None and reference.sure:
                 message = f"task {draft.id} depends on {name}, which is not in this plan"
-                rule = OWN_DEPENDENCY if ids.must_hold(name, reference) else None
+                rule = OWN_DEPENDENCY if ids.must_contain(name, reference) else None
                 findings.append(finding("unknown-dependency", reference.line, message, rule=rule))
         if reference.last is not None:
             message = (

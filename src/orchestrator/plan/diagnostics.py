@@ -57,7 +57,8 @@ RULES: dict[str, Rule] = {
         severity="warning", hint="Write ```bash when it is a command and ```text when it is not."
     ),
     "placeholder": Rule(
-        severity="warning", hint="It comes from `orchestrator plan new`: write what this plan means instead."
+        severity="warning",
+        hint="Replace it with text of your own: it is a placeholder that `orchestrator plan new` wrote.",
     ),
     "empty-description": Rule(severity="warning", hint="Say under **Description:** what the task must do."),
     "unknown-type": Rule(severity="warning", hint="Use CODING, RESEARCH, MIXED, VALIDATION or VERIFICATION."),

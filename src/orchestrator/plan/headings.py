@@ -138,7 +138,7 @@ def _explain_near_miss(text: str, level: int) -> NearMiss | None:
     if match is None:
         if level not in _LEVELS or _ELSEWHERE.search(text) is None:
             return None
-        return NearMiss(code="not-a-task", message="it names a task, and is not read as one")
+        return NearMiss(code="not-a-task", message="the line names a task, but is not read as one")
     token = match["token"]
     if token.isalpha():
         is_id_shaped = len(token) == 1 and match["separator"] == ":"

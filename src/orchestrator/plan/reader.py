@@ -29,10 +29,10 @@ from orchestrator.plan.task_master import looks_like_json, read_task_master
 from orchestrator.plan.text import decode_plan
 from orchestrator.plan.validation import (
     add_validation,
+    find_unread_boxes,
+    find_unread_commands,
     no_gate,
     split_validation,
-    unread_boxes,
-    unread_commands,
 )
 
 _MISSING = {
@@ -92,8 +92,8 @@ def _read_markdown(text: str, path: str, format: str | None) -> tuple[str, Miles
         case _:
             raise _no_task_error(path, [*_MISSING])
     unread = [
-        *unread_boxes(document, milestone, is_kiro=name == "kiro"),
-        *unread_commands(document, milestone),
+        *find_unread_boxes(document, milestone, is_kiro=name == "kiro"),
+        *find_unread_commands(document, milestone),
     ]
     milestone = add_validation(milestone, validation)
     return name, replace(milestone, diagnostics=(*milestone.diagnostics, *dropped, *unread))

@@ -90,7 +90,7 @@ def add_validation(milestone: Milestone, validation: EndToEnd | None) -> Milesto
     return replace(milestone, drafts=drafts, diagnostics=findings, end_to_end=scenario)
 
 
-def unread_boxes(document: Document, milestone: Milestone, *, is_kiro: bool) -> Iterator[Diagnostic]:
+def find_unread_boxes(document: Document, milestone: Milestone, *, is_kiro: bool) -> Iterator[Diagnostic]:
     """A finding for each box that is neither a task nor a criterion, and for each mark that is not known."""
     read = frozenset[int]().union(*(draft.boxes for draft in milestone.drafts))
     for box in _all_boxes(document):
@@ -114,7 +114,7 @@ def _all_boxes(document: Document) -> Iterator[Checkbox]:
                 yield box
 
 
-def unread_commands(document: Document, milestone: Milestone) -> Iterator[Diagnostic]:
+def find_unread_commands(document: Document, milestone: Milestone) -> Iterator[Diagnostic]:
     """A finding for each section for commands that is outside of the tasks: nothing in it is run."""
     spans = [draft.lines for draft in milestone.drafts]
     starts = sorted((span.first, span.last) for span in spans)

@@ -69,15 +69,15 @@ async def refuse_configuration_of_attempt(
     content = await history.hash_of(project.workspace.store, present)
     for attempt in attempts:
         folders = project.catalog.folder(attempt.run).attempt(component(attempt.task), attempt.number)
-        if await _has_written(project, attempt, content) or _left_configuration(folders) == present:
-            raise _not_taken(f"this file was written by {attempt}", REPOSITORY_FILE)
+        if await _has_written(project, attempt, content) or _read_left_configuration(folders) == present:
+            raise _refuse_to_take(f"this file was written by {attempt}", REPOSITORY_FILE)
         changed = _find_setting_of_attempt(folders, present, stored)
         if changed is not None:
-            raise _not_taken(f"`{changed}` was changed by {attempt}", REPOSITORY_FILE)
+            raise _refuse_to_take(f"`{changed}` was changed by {attempt}", REPOSITORY_FILE)
 
 
 async def reason_to_keep_image(project: Project, state: RunState, dockerfile: str) -> str | None:
-    """Why no image is built from the present files although they have changed; None: it may be built.
+    """Why no image is built from the current files although they have changed; None: it may be built.
 
     The Dockerfile is a path in the code folder. If it has not changed itself, an attempt's changes to other
     files of its folder are part of the work, and no reason to refuse. Raises ConfigurationError when an
@@ -95,7 +95,7 @@ async def reason_to_keep_image(project: Project, state: RunState, dockerfile: st
     store, present = project.workspace.store, _read_entry(project.folder / dockerfile)
     at_start = await history.blob_of(store, state.start.base, dockerfile)
     if found is not None or present is None or await history.hash_of(store, present) != at_start:
-        raise _not_taken(f"this file was written by {attempt}", path)
+        raise _refuse_to_take(f"this file was written by {attempt}", path)
     return f"{path} was changed by {attempt}, so the image is not built again"
 
 
@@ -114,7 +114,7 @@ async def _find_file_of_attempt(
     return None
 
 
-def _not_taken(what: str, where: str) -> ConfigurationError:
+def _refuse_to_take(what: str, where: str) -> ConfigurationError:
     return ConfigurationError(
         f"{what}, so --take-config does not use it",
         where=where,
@@ -194,7 +194,7 @@ async def _has_written(project: Project, attempt: _Attempt, blob: str) -> bool:
     return False
 
 
-def _left_configuration(folders: AttemptFolders) -> bytes | None:
+def _read_left_configuration(folders: AttemptFolders) -> bytes | None:
     """The configuration file that the attempt left; None when it did not change the file."""
     after = folders.configuration_after
     return after.read_bytes() if after.exists() else None
@@ -202,14 +202,14 @@ def _left_configuration(folders: AttemptFolders) -> bytes | None:
 
 def _find_setting_of_attempt(folders: AttemptFolders, present: bytes, stored: bytes) -> str | None:
     """A setting that the attempt changed, and that still has the attempt's value in the present file."""
-    left = _left_configuration(folders)
+    left = _read_left_configuration(folders)
     if left is None or not folders.configuration_before.exists():
         return None
     before, after = read_values(folders.configuration_before.read_bytes()), read_values(left)
     now, kept = read_values(present), read_values(stored)
-    changed = _differing(before, after)
+    changed = _list_differing_keys(before, after)
     return next((key for key in changed if now.get(key) == after.get(key) != kept.get(key)), None)
 
 
-def _differing(first: Mapping[str, object], second: Mapping[str, object]) -> Iterable[str]:
+def _list_differing_keys(first: Mapping[str, object], second: Mapping[str, object]) -> Iterable[str]:
     return [key for key in {**first, **second} if first.get(key) != second.get(key)]

@@ -133,7 +133,7 @@ async def _is_in_image(engine: ContainerEngine, spec: ContainerSpec, program: st
         container = await engine.create(spec)
     except CodingAgentError as error:
         raise CannotStart(
-            error.what, hint="Change the setting that it is about; `orchestrator doctor` lists all settings."
+            error.what, hint="Change the setting that names it; `orchestrator doctor` lists all settings."
         ) from error
     try:
         await engine.start(container)

@@ -51,12 +51,12 @@ async def collect_notices(
         )
     if isinstance(choice, NewRun):
         found += await _list_uninstalled(project, settings)
-        found += _about_marks(choice, read.plan)
+        found += _describe_marks(choice, read.plan)
         found += [f"task {task} is left out" for task in choice.skipped]
-        found += await _left_by_an_attempt(project, read)
+        found += await _notice_plan_of_attempt(project, read)
         found += [
             f"this run builds on commits of the finished run {run.run} ({run.start.plan})"
-            for run in await _finished_below(project, path)
+            for run in await _find_finished_runs_below(project, path)
         ]
     return tuple(found)
 
@@ -71,7 +71,7 @@ async def _list_uninstalled(project: Project, settings: Settings) -> tuple[str, 
     return describe_uninstalled(found, files, settings.setup.folders)
 
 
-def _about_marks(choice: NewRun, plan: Plan) -> list[str]:
+def _describe_marks(choice: NewRun, plan: Plan) -> list[str]:
     """Which tasks the run does not carry out because of marks in the plan, and which marks it ignores."""
     done = [id for id, commit in choice.imported.items() if commit is None]
     found = []
@@ -88,7 +88,7 @@ def _about_marks(choice: NewRun, plan: Plan) -> list[str]:
     return found
 
 
-async def _left_by_an_attempt(project: Project, read: ReadPlan) -> list[str]:
+async def _notice_plan_of_attempt(project: Project, read: ReadPlan) -> list[str]:
     path, digest = read.plan.path, sha256(read.content).hexdigest()
     records = {record.run: record for record in await project.runs_of_plan(path, tasks=())}
     ends = project.journal.facts_of_kinds(records, [AttemptEnded.kind])
@@ -101,6 +101,6 @@ async def _left_by_an_attempt(project: Project, read: ReadPlan) -> list[str]:
     return []
 
 
-async def _finished_below(project: Project, plan: str) -> list[RunState]:
+async def _find_finished_runs_below(project: Project, plan: str) -> list[RunState]:
     others = project.catalog.outlines(project.folder, besides=plan)
     return await find_runs_below_head(project.workspace, [each for each in others if not is_unfinished(each)])

@@ -21,16 +21,16 @@ from orchestrator.workspace import history
 
 async def find_ticks_of_attempts(project: Project, read: ReadPlan) -> frozenset[str]:
     """Ids of the tasks that count as done in the plan only because of an attempt."""
-    done = _done_in(read.plan)
+    done = _list_done(read.plan)
     if not done:
         return done
     found = done & (
-        await _ticked_in_commits(project, read.plan.path) | await _ticked_in_folder(project, read)
+        await _find_ticks_in_commits(project, read.plan.path) | await _find_ticks_in_folder(project, read)
     )
-    return found - await _landed(project, read.plan.path) if found else found
+    return found - await _find_landed_tasks(project, read.plan.path) if found else found
 
 
-async def _ticked_in_commits(project: Project, path: str) -> frozenset[str]:
+async def _find_ticks_in_commits(project: Project, path: str) -> frozenset[str]:
     """Tasks that are done in HEAD's plan, and were not in the last version that the user committed."""
     store = project.workspace.store
     head = (await project.workspace.user.head()).commit
@@ -39,11 +39,11 @@ async def _ticked_in_commits(project: Project, path: str) -> frozenset[str]:
     own = next((c for c in changes if not (history.names_run(c.message) or c.commit in edits)), None)
     if not changes or own == changes[0]:
         return frozenset()
-    before = frozenset[str]() if own is None else await _done_at(project, own.commit, path)
-    return await _done_at(project, head, path) - before
+    before = frozenset[str]() if own is None else await _read_done_at(project, own.commit, path)
+    return await _read_done_at(project, head, path) - before
 
 
-async def _ticked_in_folder(project: Project, read: ReadPlan) -> frozenset[str]:
+async def _find_ticks_in_folder(project: Project, read: ReadPlan) -> frozenset[str]:
     """Tasks that are done in a file that an attempt has left like this, and not in that run's plan."""
     digest = sha256(read.content).hexdigest()
     records = {record.run: record for record in await project.runs_of_plan(read.plan.path, tasks=())}
@@ -52,32 +52,32 @@ async def _ticked_in_folder(project: Project, read: ReadPlan) -> frozenset[str]:
             continue
         stored = project.catalog.folder(fact.run).stored_plan(records[fact.run].plan_stored)
         if stored.exists() and (content := stored.read_bytes()) != read.content:
-            return _done_in(read.plan) - _done_of(content, read.plan.path)
+            return _list_done(read.plan) - _parse_done(content, read.plan.path)
     return frozenset()
 
 
-async def _landed(project: Project, path: str) -> frozenset[str]:
+async def _find_landed_tasks(project: Project, path: str) -> frozenset[str]:
     """Tasks with a commit on the branch, of a run of this plan or of one that another state folder knows."""
     head = (await project.workspace.user.head()).commit
     others = {record.run for record in project.catalog.outlines(besides=path, tasks=())}
-    landed = await history.tasks_landed(project.workspace.store, tip=head)
+    landed = await history.list_landed_tasks(project.workspace.store, tip=head)
     return frozenset(task for run, task in landed if run not in others)
 
 
-async def _done_at(project: Project, commit: str, path: str) -> frozenset[str]:
+async def _read_done_at(project: Project, commit: str, path: str) -> frozenset[str]:
     try:
         content = await history.read_blob(project.workspace.store, commit, path, limit=MAX_BYTES)
     except WorkspaceError:
         return frozenset()
-    return frozenset() if content is None else _done_of(content, path)
+    return frozenset() if content is None else _parse_done(content, path)
 
 
-def _done_of(content: bytes, path: str) -> frozenset[str]:
+def _parse_done(content: bytes, path: str) -> frozenset[str]:
     try:
-        return _done_in(read_plan(content, path=path))
+        return _list_done(read_plan(content, path=path))
     except PlanError:
         return frozenset()
 
 
-def _done_in(plan: Plan) -> frozenset[str]:
+def _list_done(plan: Plan) -> frozenset[str]:
     return frozenset(task.id for task in plan.tasks if task.done)

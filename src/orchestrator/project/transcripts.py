@@ -97,7 +97,7 @@ def read_evidence(folder: RunFolder, wanted: str) -> Iterator[str]:
 
 def read_stored(path: Path) -> Iterator[bytes]:
     """A file's bytes in pieces; nothing where it does not exist. Raises UsageError if it cannot be read."""
-    with _opened(path) as file:
+    with _open_if_present(path) as file:
         while file is not None and (piece := file.read(PIECE_BYTES)):
             yield piece
 
@@ -128,7 +128,7 @@ class TranscriptReader:
         Raises UsageError for a file that cannot be read.
         """
         for stream in STREAMS:
-            with _opened(self._folder / stream) as file:
+            with _open_if_present(self._folder / stream) as file:
                 if file is not None:
                     file.seek(self._read[stream])
                     yield from self._lines_of(file, stream, ended=ended)
@@ -145,7 +145,7 @@ class TranscriptReader:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BufferedReader | None]:
+def _open_if_present(path: Path) -> Iterator[BufferedReader | None]:
     """None where the file does not exist. Raises UsageError for a link, a pipe, or a file without access."""
     try:
         file = open_regular(path)

@@ -20,7 +20,7 @@ BUG = 70
 _WORST_FIRST = (BUG, 130, NOT_BEGUN, 3, 4, 1, 0)
 
 
-def run_ended(
+def run_ended_fact(
     status: RunStatus,
     reason: str | None = None,
     until: str | None = None,

@@ -35,7 +35,7 @@ class Begun(Struct, frozen=True):
 
 
 class Working(Begun, frozen=True):
-    """The attempt has not ended: the agent is at work, or the owner of the run was killed."""
+    """The attempt has not ended: the agent is working, or the owner of the run was killed."""
 
 
 class Uncompared(Begun, frozen=True):

@@ -58,10 +58,10 @@ def _base_notes(base: tuple[BaseChecked, ...]) -> str:
     words = {
         "red": "fails now",
         "already_green": "passes already",
-        "absent": "cannot run yet: what it needs is not there",
+        "absent": "cannot run yet: a program or file it needs does not exist",
     }
     lines = [f"{words[check.before]}:\n{_fence(check.command)}" for check in base]
-    return _chapter("How the task is checked, and how that stands before your work", "\n".join(lines))
+    return _chapter("How the task is checked, and the results before your work", "\n".join(lines))
 
 
 def _answers(questions: tuple[QuestionState, ...]) -> str:

@@ -20,7 +20,7 @@ def is_in_flight(state: RunState) -> bool:
     return any(isinstance(phase(state, task), Working | Landing) for task in state.tasks.values())
 
 
-def ticked_off(
+def find_ticked_off(
     state: RunState, plan: Plan, *, unconfirmed: frozenset[str] = frozenset()
 ) -> dict[str, TaskFinished]:
     """Tasks that the user has ticked off in the plan and that have no attempt, with the fact that ends each.
@@ -36,7 +36,7 @@ def ticked_off(
     }
 
 
-def left_by_attempts(state: RunState) -> frozenset[str | None]:
+def hash_plans_of_attempts(state: RunState) -> frozenset[str | None]:
     """Hashes of the plan's file at the ends of attempts.
 
     An attempt may have written a file with one of these hashes, so it does not count as the user's edit.
@@ -45,7 +45,7 @@ def left_by_attempts(state: RunState) -> frozenset[str | None]:
     return frozenset(end.plan_sha256 for end in ends if end is not None)
 
 
-def take_edited(
+def take_edited_plan(
     state: RunState, plan: Plan, *, keep: frozenset[str], redo: frozenset[str], stored: str
 ) -> PlanTaken:
     """The fact with which the run uses `plan` from now on.

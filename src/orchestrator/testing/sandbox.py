@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from orchestrator.subprocesses import started
+from orchestrator.subprocesses import start_process
 from orchestrator.testing import namespaces
 from orchestrator.testing.processes import OutOfMemory, Process
 
@@ -141,7 +141,9 @@ async def _run(what: str, process: Process, groups: _Groups, about: dict[str, An
         "groups": groups.members,
     }
     argv = [sys.executable, "-I", "-S", namespaces.__file__, what, json.dumps(about)]
-    async with started(argv, env={}, cwd=None, identity=None, stdin=process.stdin is not None) as command:
+    async with start_process(
+        argv, env={}, cwd=None, identity=None, stdin=process.stdin is not None
+    ) as command:
         if process.is_main:
             process.box.leader = command.pid
         assert command.stdout is not None

@@ -110,7 +110,7 @@ async def _check_unmoved(user: UserRepository, commit: str, branch: str, expecte
     name = shell_word(branch)
     if current != branch:
         where = f"branch {current}" if current else "a detached commit"
-        raise _not_delivered(
+        raise _delivery_error(
             commit, f"the folder is on {where}, not on {branch}", f"Switch back: git switch {name}"
         )
     at = await user.branch_commit(branch)
@@ -120,7 +120,7 @@ async def _check_unmoved(user: UserRepository, commit: str, branch: str, expecte
         else:
             what = f"is at {at[:12]}, not at {expected[:12]}"
             hint = f"See what is new: git log {expected[:12]}..{name}"
-        raise _not_delivered(commit, f"branch {branch} {what}", hint)
+        raise _delivery_error(commit, f"branch {branch} {what}", hint)
 
 
 async def _check_nothing_staged(user: UserRepository, commit: str, expected: str) -> None:
@@ -128,14 +128,14 @@ async def _check_nothing_staged(user: UserRepository, commit: str, expected: str
         staged = await git.try_run("write-tree")
     tree = os.fsdecode(staged.stdout).strip()
     if tree not in [await tree_of(user.store, entry) for entry in {commit, expected}]:
-        raise _not_delivered(
+        raise _delivery_error(
             commit,
             "changes were staged while the task was carried out",
             "Commit or unstage them; to see them: git diff --cached",
         )
 
 
-def _not_delivered(commit: str, what: str, hint: str) -> WorkspaceError:
+def _delivery_error(commit: str, what: str, hint: str) -> WorkspaceError:
     return WorkspaceError(f"{what}. The task's work was not delivered and is kept ({commit[:12]})", hint=hint)
 
 

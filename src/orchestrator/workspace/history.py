@@ -142,7 +142,7 @@ async def changes_of_path(store: Store, *, tip: str, path: str) -> list[Change]:
     return [Change(commit, message) for commit, _, message in parts]
 
 
-async def tasks_landed(store: Store, *, tip: str) -> frozenset[tuple[str, str]]:
+async def list_landed_tasks(store: Store, *, tip: str) -> frozenset[tuple[str, str]]:
     """Run and task of each commit of `tip` that a run has landed, from the trailers."""
     command = ("log", "-z", "--format=%B", "--grep=^Orchestrator-Task: ", tip, "--")
     listing = os.fsdecode(await store.git.run(*command, timeout=TREE_SECONDS))
