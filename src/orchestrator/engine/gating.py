@@ -168,7 +168,7 @@ async def _find_or_run(
         key = keys[gate.evidence]
         found = await _copy_result(bench, subject, gate, results[key], key)
         if found is not None:
-            yield _gate_started(subject, gate)
+            yield _gate_started_fact(subject, gate)
             yield found
         else:
             known = known[: known.index(gate)]
@@ -182,7 +182,7 @@ async def _find_or_run(
         async for event in events:
             match event:
                 case GateBegun(gate=begun):
-                    yield _gate_started(subject, by_evidence[begun.evidence])
+                    yield _gate_started_fact(subject, by_evidence[begun.evidence])
                 case GateResult(evidence=evidence):
                     yield _gate_ended_fact(event, by_evidence[evidence.id].check, keys[evidence.id])
 
@@ -210,7 +210,7 @@ def asks_for_report(bench: Bench, check: Check) -> bool:
     return check.is_guard and bench.terms.work.base != "green"
 
 
-def _gate_started(subject: Subject, numbered: NumberedGate) -> GateStarted:
+def _gate_started_fact(subject: Subject, numbered: NumberedGate) -> GateStarted:
     return GateStarted(
         gate=numbered.gate.name,
         command=numbered.gate.command,
