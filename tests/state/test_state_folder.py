@@ -137,7 +137,7 @@ def test_damaged_id_is_an_error(environ, path, content):
     (path / "id").write_bytes(content)
     error = refused(environ)
     assert error.where == str(path / "id")
-    assert "Remove it" in (error.hint or "")
+    assert "Remove the file" in (error.hint or "")
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
