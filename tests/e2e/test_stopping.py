@@ -90,6 +90,22 @@ def test_other_signals_stop_in_order_too(scene: Scene, number: signal.Signals) -
         check_stopped(scene, command.finish())
 
 
+def test_a_second_signal_kills_an_agent_that_does_not_listen(scene: Scene) -> None:
+    deaf = "trap '' INT TERM; echo one > made.txt; sleep 600 & while :; do wait; done\n"
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh=deaf)
+    with scene.start("run", "plan.md", "--json", *AGENT) as command:
+        wait_until_runs(command.until("attempt_started")["container"], "sleep 600")
+        command.send(signal.SIGINT)
+        command.until("notice")
+        time.sleep(0.5)
+        command.send(signal.SIGTERM)
+        before = time.monotonic()
+        stopped = command.finish()
+        assert time.monotonic() - before < 5
+    check_stopped(scene, stopped)
+    assert saved_tree(scene, stopped.run) == "one"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda n: n.name)
 def test_a_signal_before_there_is_a_run(scene: Scene, number: signal.Signals) -> None:
     scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh="exec tail -f /dev/null\n")

@@ -1,5 +1,8 @@
 """How an attempt ends: once, before its container is removed, and with all that it did."""
 
+import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,17 @@ from orchestrator.gates.gate import Finding, word_finding
 from orchestrator.project.host import Host
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import AttemptEnded, Notice, TreeSaved
-from orchestrator.testing.agent import ScriptedAgent, Step, exits, hits_limit, reports, says, waits, writes
+from orchestrator.testing.agent import (
+    ScriptedAgent,
+    Step,
+    exits,
+    hits_limit,
+    ignores,
+    reports,
+    says,
+    waits,
+    writes,
+)
 from orchestrator.testing.engine import FakeEngine
 from orchestrator.testing.processes import Process
 from orchestrator.testing.project import TemporaryProject
@@ -155,8 +168,27 @@ def test_stopping_a_removed_container_does_nothing(tmp_path: Path) -> None:
     with TemporaryProject(tmp_path) as project:
         before = project.clock.monotonic()
         project.do(kill(project.engine, "absent"))
-        project.do(stop_in_order(project.engine, project.clock, "absent"))
+        project.do(stop_in_order(project.engine, project.clock, "absent", asyncio.Event()))
         assert project.clock.monotonic() - before < PATIENCE_SECONDS
+
+
+def signals(number: signal.Signals) -> Step:
+    """Send a signal to the orchestrator, as a user would."""
+    return lambda _process: os.kill(os.getpid(), number)
+
+
+def test_a_second_signal_kills_an_agent_that_does_not_listen(tmp_path: Path) -> None:
+    stopping = (signals(signal.SIGINT), waits(1), signals(signal.SIGTERM), waits(10_000))
+    steps = (ignores("SIGINT", "SIGTERM"), writes("made.txt", "one"), *stopping)
+    with TemporaryProject(tmp_path, agent=ScriptedAgent({("1", 1): steps})) as project:
+        before = project.clock.monotonic()
+        report = project.run()
+        assert project.clock.monotonic() - before < 5
+        bodies = [fact.body for fact in project.facts(report.run)]
+        (end,) = [body for body in bodies if isinstance(body, AttemptEnded)]
+        assert (report.exit_code, end.status) == (130, "interrupted")
+        assert any(isinstance(body, TreeSaved) for body in bodies)
+        assert project.do(project.engine.list({})) == ()
 
 
 @pytest.mark.parametrize(

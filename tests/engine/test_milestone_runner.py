@@ -90,6 +90,9 @@ class Run:
     async def remove_leftovers(self, state: RunState) -> None:
         self.log.append("leftovers removed")
 
+    def stop_waiting(self) -> None:
+        self.log.append("hurry")
+
     async def forget_run(self) -> None:
         self.log.append("run forgotten")
 
@@ -176,7 +179,9 @@ async def test_a_signal_interrupts_everything_in_order(number: signal.Signals) -
     end = await run.to_its_end()
     await killing
     assert (*summary(end), end.reason) == ("interrupted", 130, f"stopped by {number.name}")
-    notice = f"stopped by {number.name}: the agent has up to 20 s to shut down"
+    notice = (
+        f"stopped by {number.name}: the agent has up to 20 s to shut down; another ^C or SIGTERM kills it"
+    )
     assert run.log[:2] == ["leftovers removed", notice]
     assert sorted(run.log[2:4]) == ["1 cleaned up", "2 cleaned up"]
     assert run.log[4:] == ["run interrupted"]

@@ -3,10 +3,17 @@
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 
 import pytest
 
-from orchestrator.engine.stop_signals import SIGNALS, StopSignals, in_background
+from orchestrator.engine.stop_signals import (
+    SAME_REQUEST_SECONDS,
+    SIGNALS,
+    StopSignals,
+    in_background,
+    list_heeded_signals,
+)
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
@@ -18,6 +25,50 @@ async def test_a_signal_asks_to_stop_and_says_which_it_was(number: signal.Signal
         await asyncio.wait_for(asked.wait(), 10)
         stop.stop("another reason")
     assert stop.reason == f"stopped by {number.name}"
+
+
+async def send(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+    await asyncio.sleep(SAME_REQUEST_SECONDS * 1.2)
+
+
+async def test_the_second_signal_hurries_and_the_third_ends_the_process() -> None:
+    log: list[str] = []
+
+    def noting(word: str) -> Callable[[], None]:
+        return lambda: log.append(word)
+
+    with StopSignals(noting("stop"), noting("hurry"), noting("end")) as stop:
+        await send(signal.SIGINT)
+        assert log == ["stop"]
+        await send(signal.SIGTERM)
+        assert log == ["stop", "stop", "hurry"]
+        await send(signal.SIGHUP)  # of a terminal that closes
+        assert log[-1] == "hurry"
+        await send(signal.SIGINT)
+    assert log[-1] == "end"
+    assert stop.reason == "stopped by SIGINT"
+
+
+async def test_a_signal_that_is_passed_on_twice_is_one_request() -> None:
+    log: list[str] = []
+    with StopSignals(lambda: None, lambda: log.append("hurry")):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0)
+        await send(signal.SIGTERM)
+    assert log == []
+
+
+async def test_a_signal_that_was_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert list_heeded_signals() == (signal.SIGINT, signal.SIGTERM)
+        with StopSignals(lambda: None) as stop:
+            await send(signal.SIGHUP)
+            assert stop.reason is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 async def test_the_handlers_are_gone_afterwards() -> None:

@@ -56,6 +56,9 @@ class RunActions:
     async def remove_leftovers(self, state: RunState) -> None:
         await recovery.remove_leftovers(self._services, self._records, state)
 
+    def stop_waiting(self) -> None:
+        self._services.hurry.set()
+
     async def forget_run(self) -> None:
         await self._workspace.forget(self._records.run)
 

@@ -81,13 +81,13 @@ async def follow(
     try:
         await asyncio.wait({reading, refusal}, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
-            await stop_in_order(engine, services.clock, container)
+            await stop_in_order(engine, services.clock, container, services.hurry)
         over_output = isinstance(await reading, logs.OverLimit)
         if over_output:
-            await stop_in_order(engine, services.clock, container)
+            await stop_in_order(engine, services.clock, container, services.hurry)
         state = await engine.inspect(container)
     except asyncio.CancelledError:
-        await stop_in_order(engine, services.clock, container)
+        await stop_in_order(engine, services.clock, container, services.hurry)
         raise
     finally:
         for task in (reading, refusal):
@@ -132,16 +132,20 @@ class _OutputReader:
                 self.refused.set()
 
 
-async def stop_in_order(engine: ContainerEngine, clock: Clock, container: str) -> None:
+async def stop_in_order(engine: ContainerEngine, clock: Clock, container: str, hurry: asyncio.Event) -> None:
     """SIGINT, ten seconds, SIGTERM, ten seconds, SIGKILL; the container itself stays.
+
+    Once `hurry` is set, it is killed without further waiting.
 
     The caller reads the output until the container has ended, so an agent that ignores the first two signals
     would make it wait forever. Errors of the engine are ignored.
     """
     try:
         for signal in ("SIGINT", "SIGTERM"):
+            if hurry.is_set():
+                break
             await engine.signal(container, signal)
-            if await _ends_in_time(engine, clock, container):
+            if await _ends_in_time(engine, clock, container, hurry):
                 return
         await kill(engine, container)
     except CodingAgentError:
@@ -156,19 +160,21 @@ async def kill(engine: ContainerEngine, container: str) -> None:
         await engine.wait(container)
 
 
-async def _ends_in_time(engine: ContainerEngine, clock: Clock, container: str) -> bool:
-    """Whether the container ends within PATIENCE_SECONDS."""
+async def _ends_in_time(engine: ContainerEngine, clock: Clock, container: str, hurry: asyncio.Event) -> bool:
+    """Whether the container ends within PATIENCE_SECONDS, and before `hurry` is set."""
     ending = asyncio.ensure_future(engine.wait(container))
     patience = asyncio.ensure_future(clock.sleep(PATIENCE_SECONDS))
+    hurrying = asyncio.ensure_future(hurry.wait())
+    others = (patience, hurrying)
     try:
-        await asyncio.wait({ending, patience}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({ending, *others}, return_when=asyncio.FIRST_COMPLETED)
         if ending.done():
             ending.result()
         return ending.done()
     finally:
-        ending.cancel()
-        patience.cancel()
-        await asyncio.gather(ending, patience, return_exceptions=True)
+        for waiting in (ending, *others):
+            waiting.cancel()
+        await asyncio.gather(ending, *others, return_exceptions=True)
 
 
 def _stop_reason(

@@ -1,5 +1,6 @@
 """The values that the actions of a run work with, in groups: an action receives the groups that it uses."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -58,6 +59,8 @@ class Services:
     """None for agents without a model."""
     clock: Clock
     overlays: OverlaySupport = field(default_factory=OverlaySupport)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the user does not want to wait for agents that are asked to stop: they are killed."""
 
     def driver_of(self, agent: str) -> AgentDriver:
         """The driver that reads what an earlier attempt of this agent has left.

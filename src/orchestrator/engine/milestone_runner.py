@@ -49,6 +49,9 @@ class Actions(Protocol):
         When this is cancelled, it cleans up before it raises CancelledError.
         """
 
+    def stop_waiting(self) -> None:
+        """Kill the agents that are asked to stop, now and from now on, instead of waiting for them."""
+
     async def forget_run(self) -> None:
         """Remove every trace of a run that does not begin, except for its records."""
 
@@ -83,7 +86,7 @@ class MilestoneRunner:
         Failures of engine, workspace and disk park the run, a signal interrupts it; both leave it resumable.
         Raises StorageError when not even its end can be stored, and CancelledError when the caller cancels.
         """
-        with StopSignals(self._news.set) as stop:
+        with StopSignals(self._news.set, self._actions.stop_waiting) as stop:
             with in_background(self._listen(stop)):
                 end = await stop.when_cancelled(BY_CALLER, self._until_ended(stop))
             # Signals are still caught here: the default handler would end the process before the end of the
@@ -171,7 +174,10 @@ class MilestoneRunner:
                 # The agent is asked to stop, and its container is stopped: each waits PATIENCE_SECONDS.
                 seconds = f"{2 * PATIENCE_SECONDS:g} s"
                 await self._journal.append(
-                    Notice(text=f"{stop.reason}: the agent has up to {seconds} to shut down")
+                    Notice(
+                        text=f"{stop.reason}: the agent has up to {seconds} to shut down; "
+                        "another ^C or SIGTERM kills it"
+                    )
                 )
             raise Stopped(stop.reason)
 

@@ -13,6 +13,7 @@ EXIT_CODES: dict[RunStatus, int] = {
     "interrupted": 130,
     "cancelled": 130,
 }
+STOPPED_EXIT = EXIT_CODES["interrupted"]
 NOT_BEGUN = 2
 """The exit code of a run that failed before its first task: setup failed, or a guard is red."""
 BUG = 70
