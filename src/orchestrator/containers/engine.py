@@ -16,7 +16,6 @@ import aiodocker
 import aiohttp
 from aiodocker.containers import DockerContainer
 
-from orchestrator.config.mounts import ENGINE_SOCKETS
 from orchestrator.containers.base import (
     ContainerSpec,
     ContainerState,
@@ -26,11 +25,13 @@ from orchestrator.containers.base import (
     LogChunk,
     StoredImage,
 )
-from orchestrator.containers.execution import Execution, run_in_container, short
-from orchestrator.containers.profile import create_body, refuse_engine_socket
+from orchestrator.containers.engine_sockets import refuse_sockets
+from orchestrator.containers.exec_command import run_in_container
+from orchestrator.containers.execution import Execution, short
+from orchestrator.containers.profile import create_body
 from orchestrator.containers.streams import Demultiplexer, StreamBroken
 from orchestrator.errors import CannotStart, CodingAgentError
-from orchestrator.mounts import AnonymousVolume, Bind
+from orchestrator.mounts import AnonymousVolume
 
 T = TypeVar("T")
 
@@ -287,16 +288,6 @@ def _info(version: Mapping[str, Any], docker: aiodocker.Docker) -> EngineInfo:
         name="podman" if podman else "docker",
         version=str(version.get("Version", "")),
         endpoint=docker._connection_info,
-    )
-
-
-def refuse_sockets(spec: ContainerSpec, endpoint: str) -> None:
-    sources = [str(mount.source) for mount in spec.mounts if isinstance(mount, Bind)]
-    sockets = [*ENGINE_SOCKETS]
-    if endpoint.startswith("unix://"):
-        sockets.append(endpoint.removeprefix("unix://"))
-    refuse_engine_socket(
-        [*sources, *map(os.path.realpath, sources)], [*sockets, *map(os.path.realpath, sockets)]
     )
 
 

@@ -1,64 +1,13 @@
-"""A command in a running container: its input, its output, and its end, by force if need be.
+"""A command for a running container, its output, and the error after its time-out."""
 
-The engine's API can start a command but not end it. So each one carries a mark of its own in its environment,
-which everything that it starts inherits; a second command sends SIGKILL to every process that has the
-mark or belongs to the session of one that has it.
-"""
-
-import asyncio
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aiodocker import Docker, DockerError
-from aiodocker.stream import Stream
-from aiohttp import ClientError
+from orchestrator.errors import CodingAgentTimeout
 
-from orchestrator.containers.base import ExecResult
-from orchestrator.errors import CodingAgentError, CodingAgentTimeout
-
-MARK = "KTRDR_EXEC"
-KILL_SECONDS = 15.0
 _ID = re.compile(r"[0-9a-f]{64}")
-_STDIN_PIECE = 65536
-_STDERR = 2
-
-# The end of stdin is normally a half-closed connection, which not every connection to an engine supports (TLS
-# does not). So `head` passes on exactly the announced number of bytes. Input that the command leaves unread
-# is drained: Docker 20.10 keeps the connection open forever when more is left than the pipes hold.
-_FEED = 'size=$1; shift; head -c "$size" | { "$@"; status=$?; cat > /dev/null; exit "$status"; }'
-
-# `${line##*) }` skips a process's name, which may contain anything, even parentheses and spaces. Processes
-# can fork while they are searched, so the search repeats until it finds none; processes that are left after
-# all passes cannot be killed.
-_KILL = r"""
-mark=$1 sessions=' ' passes=0
-fields() {
-    read -r line 2>/dev/null < "/proc/$1/stat" || return 1
-    set -- ${line##*) }
-    state=$1 session=$4
-}
-while [ "$passes" -lt 20 ]; do
-    passes=$((passes + 1)) alive=
-    for file in $(grep -lzxF -e "$mark" /proc/[0-9]*/environ 2>/dev/null); do
-        pid=${file#/proc/} pid=${pid%/environ}
-        fields "$pid" || continue
-        case $session in 0|1) ;; *) sessions="$sessions$session " ;; esac
-        kill -KILL "$pid" 2>/dev/null && alive=1
-    done
-    for folder in /proc/[0-9]*; do
-        pid=${folder#/proc/}
-        fields "$pid" || continue
-        case $state in Z|X) continue ;; esac
-        case $sessions in *" $session "*) kill -KILL "$pid" 2>/dev/null && alive=1 ;; esac
-    done
-    [ -n "$alive" ] || exit 0
-    sleep 0.05
-done
-exit 1
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,24 +22,6 @@ class Execution:
     """Bytes, over both streams."""
     printed: Callable[[bytes], object] | None = None
     """Gets each piece of output that is within the limit when it comes."""
-
-
-async def run_in_container(docker: Docker, execution: Execution, timeout: float) -> ExecResult:
-    """After `timeout` seconds, kills the command's processes and raises CodingAgentTimeout."""
-    mark = f"{MARK}={uuid.uuid4().hex}"
-    output = Output(execution.output_limit, execution.printed)
-    deadline = asyncio.timeout(timeout)
-    try:
-        async with deadline:
-            exit_code = await _run(docker, execution, mark, output)
-    except BaseException as error:
-        killed = await asyncio.shield(_kill(docker, execution, mark))
-        if isinstance(error, TimeoutError) and deadline.expired():
-            raise timeout_error(execution, timeout, output, killed) from None
-        raise
-    return ExecResult(
-        exit_code=exit_code, stdout=output.stdout, stderr=output.stderr, truncated=output.truncated
-    )
 
 
 class Output:
@@ -120,66 +51,10 @@ class Output:
         return self._stderr.decode("utf-8", "replace")
 
 
-async def _run(docker: Docker, execution: Execution, mark: str, output: Output) -> int:
-    name, _, value = mark.partition("=")
-    command = await docker.containers.container(execution.container).exec(
-        _build_argv(execution),
-        stdin=execution.stdin is not None,
-        user=execution.user,
-        environment={**execution.env, name: value},
-    )
-    async with command.start() as stream:
-        await _exchange(stream, execution.stdin, output)
-    state = await command.inspect()
-    if state["Running"] or state["ExitCode"] is None:
-        raise CodingAgentError(
-            f"the engine closed the connection while {_shorten_command(execution)} was still running",
-            where=short(execution.container),
-        )
-    return int(state["ExitCode"])
-
-
-def _build_argv(execution: Execution) -> list[str]:
-    if execution.stdin is None:
-        return list(execution.argv)
-    return ["sh", "-c", _FEED, "sh", str(len(execution.stdin)), *execution.argv]
-
-
-async def _exchange(stream: Stream, stdin: bytes | None, output: Output) -> None:
-    feeding = asyncio.create_task(_feed(stream, stdin or b""))
-    try:
-        while (message := await stream.read_out()) is not None:
-            output.add("stderr" if message.stream == _STDERR else "stdout", message.data)
-    finally:
-        if not feeding.done():
-            # Closing normally would wait forever for the command to take the rest of its input.
-            connection = stream._resp.connection if stream._resp is not None else None
-            if connection is not None and connection.transport is not None:
-                connection.transport.abort()
-        feeding.cancel()
-        await asyncio.gather(feeding, return_exceptions=True)
-
-
-async def _feed(stream: Stream, stdin: bytes) -> None:
-    for start in range(0, len(stdin), _STDIN_PIECE):
-        await stream.write_in(stdin[start : start + _STDIN_PIECE])
-
-
-async def _kill(docker: Docker, execution: Execution, mark: str) -> bool:
-    """Kill all processes with the mark; returns whether none is left. Raises only CancelledError."""
-    argv = ("sh", "-c", _KILL, "sh", mark)
-    killer = Execution(container=execution.container, argv=argv, user=execution.user, output_limit=0)
-    try:
-        async with asyncio.timeout(KILL_SECONDS):
-            return await _run(docker, killer, f"{MARK}=", Output(0)) == 0
-    except (DockerError, ClientError, CodingAgentError, TimeoutError, OSError):
-        return False
-
-
 def timeout_error(execution: Execution, timeout: float, output: Output, killed: bool) -> CodingAgentTimeout:
     end = "and was killed" if killed else "and could not be killed: it ends when the container is removed"
     error = CodingAgentTimeout(
-        f"{_shorten_command(execution)} took longer than {timeout:g} s {end}",
+        f"{describe_command(execution)} took longer than {timeout:g} s {end}",
         where=short(execution.container),
     )
     error.stdout, error.stderr = output.stdout, output.stderr
@@ -191,6 +66,7 @@ def short(container: str) -> str:
     return container[:12] if _ID.fullmatch(container) else container
 
 
-def _shorten_command(execution: Execution) -> str:
+def describe_command(execution: Execution) -> str:
+    """The command in one line of at most 200 characters, for messages."""
     line = " ".join(execution.argv)
     return line if len(line) <= 200 else f"{line[:199]}…"

@@ -26,7 +26,7 @@ from orchestrator.containers.base import (
     LogChunk,
     StoredImage,
 )
-from orchestrator.containers.engine import refuse_sockets
+from orchestrator.containers.engine_sockets import refuse_sockets
 from orchestrator.containers.execution import Execution, Output, short, timeout_error
 from orchestrator.errors import CodingAgentError
 from orchestrator.files import give_to
