@@ -38,6 +38,7 @@ NEEDS_TRUST = {
     "mounts": "[{source = 'volume', target = '/data'}]",
     "gateway.upstream": "'https://example.org'",
     "environment.checks": "[{run = 'true'}]",
+    "landing.allow": "['.env']",
 }
 FREE_UP_TO = {
     # free, needs trust
@@ -68,6 +69,7 @@ CHANGED = {
     "mounts": "[{source = '/srv', target = '/data'}]",
     "gateway.upstream": "'https://example.org/other'",
     "environment.checks": "[{run = 'false'}]",
+    "landing.allow": "['.env', '.mcp.json']",
     "agent.max_turns": "102",
     "agent.min_tool_calls": "0.0",
     "limits.attempts": "5",

@@ -242,7 +242,11 @@ def _candidate_lines(body: _CandidateFact) -> list[str]:
         case GateEnded():
             return _gate_lines(body)
         case LandingRefused():
-            return [f"not landed: {one_line(body.reason, 300)}"]
+            what, *next_steps = body.reason.splitlines()
+            return [
+                f"not landed: {one_line(what, 300)}",
+                *(f"        {one_line(step, 2000)}" for step in next_steps),
+            ]
 
 
 def _folder_lines(body: _FolderFact) -> list[str]:
@@ -303,6 +307,8 @@ def _shorten(paths: tuple[str, ...]) -> str:
 def _made_candidate_lines(body: CandidateMade) -> list[str]:
     found = [f"candidate {body.commit[:12]}" + ("" if body.changed else ", nothing changed")]
     found += [f"  left out: {one_line(path)}" for path in body.left_out]
+    if body.scratch:
+        found.append(f"  left out as scratch, stays in the folder: {_shorten(body.scratch)}")
     found += [f"  moved away: {one_line(path)}" for path in body.moved_away]
     return found
 

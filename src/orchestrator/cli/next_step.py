@@ -15,7 +15,7 @@ from orchestrator.run.facts import RunCause, RunStatus
 from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision.base_run import list_red_guards
 from orchestrator.supervision.decide import is_idle
-from orchestrator.text import plain, shell_word
+from orchestrator.text import one_line, plain, shell_word
 
 WAITS_FOR: dict[RunCause, str] = {
     "usage_limit": "It waits for the provider's usage limit to end.",
@@ -57,7 +57,7 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
         case "parked":
             cause = None if state.end is None else state.end.cause
             waits = (WAITS_FOR[cause],) if cause in WAITS_FOR else ()
-            return NextStep(command=resume, before=(*waits, *_red_as_before(state)))
+            return NextStep(command=resume, before=(*_ways_out(state), *waits, *_red_as_before(state)))
         case "interrupted":
             return NextStep(command=resume)
         case "cancelled":
@@ -70,6 +70,13 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
             return _after_failure(state, resume)
         case _ as never:
             assert_never(never)
+
+
+def _ways_out(state: RunState) -> tuple[str, ...]:
+    """How to let a candidate land that was refused: the lines of the run's reason after the first."""
+    if state.end is None or state.end.reason is None or state.end.cause != "landing_refused":
+        return ()
+    return tuple(one_line(line, 2000) for line in state.end.reason.splitlines()[1:])
 
 
 def _red_as_before(state: RunState) -> tuple[str, ...]:

@@ -352,6 +352,17 @@ class Handoff:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Landing:
+    allow: tuple[str, ...] = setting(
+        [],
+        inner_paths(),
+        "Files or folders that may be committed although they look like credentials or are settings of tools "
+        "on your host.",
+        needs_approval("such files can publish a secret, or let a program on the host do more"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     scripted: Path | None = setting(  # noqa: RUF009 - it declares a field
         None,
@@ -384,6 +395,7 @@ class Settings:
     environment: Environment = Environment()
     masked: Masked = Masked()
     handoff: Handoff = Handoff()
+    landing: Landing = Landing()
     gateway: Gateway = Gateway()
 
 

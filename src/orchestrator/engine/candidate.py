@@ -121,6 +121,7 @@ async def _build_candidate(
         changed=changed,
         evidence=evidence,
         left_out=tuple(plain(path) for path in snapshot.left_out),
+        scratch=tuple(plain(path) for path in snapshot.scratch),
         moved_away=moved_away,
         wrote_handoff=len(changes) < len(everything),
     )

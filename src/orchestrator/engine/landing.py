@@ -1,7 +1,11 @@
 """Move the branch to a candidate that passed its gates."""
 
 import asyncio
+import json
+import posixpath
+import shlex
 import shutil
+from collections.abc import Sequence
 
 from orchestrator.engine.attempt_tree import attempt_folders
 from orchestrator.engine.context import RunRecords, RunTerms
@@ -11,6 +15,7 @@ from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision.decide import WorkItem, verify_candidate
 from orchestrator.text import plain
 from orchestrator.workspace import history
+from orchestrator.workspace.held_paths import HeldKind, HeldPath, find_held_paths, is_at_or_below
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -30,6 +35,11 @@ async def land(
     assert attempt.candidate is not None
     candidate, expected = attempt.candidate.commit, attempt.candidate.parent
     if state.tasks[item.id].landing is None:
+        held = await _list_held(terms, workspace, item, candidate, expected)
+        if held:
+            refused = LandingRefused(reason=describe_held(records.run, held, terms.settings.landing.allow))
+            await records.journal.append(refused, task=item.id, attempt=attempt.number)
+            return
         await records.journal.append(
             LandingStarted(candidate=candidate, branch=records.start.branch, expected=expected),
             task=item.id,
@@ -60,6 +70,45 @@ async def land(
         task=item.id,
         attempt=attempt.number,
     )
+
+
+async def _list_held(
+    terms: RunTerms, workspace: Workspace, item: WorkItem, candidate: str, parent: str
+) -> tuple[HeldPath, ...]:
+    """The candidate's credentials and settings of tools that neither the user nor the task allows.
+
+    The plan is the user's, so settings that the task names are what they asked for. A credential is not.
+    """
+    found = await find_held_paths(workspace.store, parent, candidate, hooks=workspace.user.hooks)
+    allowed = terms.settings.landing.allow
+    named = terms.task(item.id).files
+    return tuple(
+        held
+        for held in found
+        if not _is_covered(held.path, allowed)
+        and not (held.kind == "settings" and _is_covered(held.path, named))
+    )
+
+
+def _is_covered(path: str, entries: Sequence[str]) -> bool:
+    return any(is_at_or_below(path, posixpath.normpath(entry)) for entry in entries)
+
+
+def describe_held(run: str, held: Sequence[HeldPath], allowed: Sequence[str]) -> str:
+    """Why these paths do not land, and the command that allows them."""
+    shown = ", ".join(f"{plain(each.path)} ({_HELD_WORDS[each.kind]})" for each in held[:3])
+    more = f" and {len(held) - 3} more" if len(held) > 3 else ""
+    paths = json.dumps(
+        [*allowed, *(plain(each.path) for each in held)], ensure_ascii=False, separators=(",", ":")
+    )
+    command = f"orchestrator resume {run} -c {shlex.quote(f'landing.allow={paths}')}"
+    return f"the commit would contain {shown}{more}\nRemove or ignore that and resume, or allow it: {command}"
+
+
+_HELD_WORDS: dict[HeldKind, str] = {
+    "credential": "looks like a credential",
+    "settings": "settings of a tool on your host",
+}
 
 
 async def _was_built_upon(records: RunRecords, workspace: Workspace, candidate: str, expected: str) -> bool:

@@ -306,6 +306,8 @@ class CandidateMade(Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...]
     """The evidence ids of its gates, in their order."""
     left_out: tuple[str, ...] = ()
+    scratch: tuple[str, ...] = ()
+    """Paths left out because tools left them; a folder ends with `/`."""
     moved_away: tuple[str, ...] = ()
     wrote_handoff: bool = False
     """Whether the agent changed the hand-off document; the candidate has the orchestrator's version."""
@@ -367,7 +369,8 @@ class LandingStarted(Struct, frozen=True, kw_only=True):
 
 
 class LandingRefused(Struct, frozen=True, kw_only=True):
-    """Branch, HEAD or index had changed since the candidate was made; nothing was moved."""
+    """Nothing was moved: branch, HEAD or index had changed since the candidate was made, or it contains paths
+    that the user has to allow."""
 
     kind: ClassVar[str] = "landing_refused"
     reason: str

@@ -95,7 +95,7 @@ class Gated(Begun, frozen=True):
 
 
 class NotLanded(Begun, frozen=True):
-    """The candidate could not land: branch, HEAD or index had changed."""
+    """The candidate could not land: branch, HEAD or index had changed, or the user has to allow a path."""
 
     reason: str
 

@@ -1,10 +1,11 @@
 """From the files of a checkout to a commit in our repository: snapshots, candidates and saved trees.
 
-**What goes into a candidate.** Everything that git would add, with three exceptions, because an attempt must
+**What goes into a candidate.** Everything that git would add, with four exceptions, because an attempt must
 not be able to publish what the user never meant to commit. (1) A path that was ignored before the attempt and
 is not ignored any more: by deleting a line of `.gitignore`, an agent would otherwise have the user's `.env`
 committed. (2) Untracked files over 50 MB, which are nearly always data or build products, and which no later
-commit can take out of the history again. (3) Paths that the caller excludes, such as an untracked plan.
+commit can take out of the history again. (3) Scratch that tools leave behind (see `scratch.py`). (4) Paths
+that the caller excludes, such as an untracked plan.
 
 **What is refused.** A filter or an encoding, because the content of the commit would depend on a program of
 the user's; a nested repository, because it would be committed without its files; anything git cannot read.
@@ -24,6 +25,7 @@ from typing import NamedTuple
 from orchestrator.workspace.checkout import Checkout
 from orchestrator.workspace.fsck import check_objects
 from orchestrator.workspace.git import TREE_SECONDS, Git, failure_text, git_error
+from orchestrator.workspace.scratch import find_scratch, is_below
 from orchestrator.workspace.store import USER_ATTRIBUTES
 from orchestrator.workspace.tree import (
     Baseline,
@@ -51,6 +53,8 @@ class Snapshot:
     """Untracked files that were left out because of their size."""
     unignored: tuple[str, ...] = ()
     """Paths left out because they existed and were ignored before the attempt, and are no longer ignored."""
+    scratch: tuple[str, ...] = ()
+    """Paths left out because tools left them; a folder ends with `/`."""
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -66,11 +70,12 @@ class Candidate:
 class _LeftOut(NamedTuple):
     too_large: tuple[str, ...]
     unignored: tuple[str, ...]
+    scratch: tuple[str, ...]
     excluded: tuple[str, ...]
 
     @property
     def paths(self) -> tuple[str, ...]:
-        return (*self.too_large, *self.unignored, *self.excluded)
+        return (*self.too_large, *self.unignored, *self.scratch, *self.excluded)
 
 
 async def take_baseline(checkout: Checkout) -> Baseline:
@@ -105,6 +110,13 @@ async def list_untracked(git: Git) -> tuple[str, ...]:
     return await _list_files(git, "-o", "--exclude-standard")
 
 
+async def list_scratch(folder: Path, git: Git) -> frozenset[str]:
+    """Untracked scratch (see `scratch.py`); a folder ends with `/`."""
+    loose = await list_untracked(git)
+    tracked = await _list_files(git, "-c") if loose else ()
+    return frozenset(await asyncio.to_thread(find_scratch, folder, loose, tracked))
+
+
 async def clear_oddities(checkout: Checkout, baseline: Baseline, into: Path) -> tuple[Oddity, ...]:
     """See `Worktree.clear_oddities`. Special files go first: a pipe could block the git command after it."""
     folder = checkout.folder
@@ -113,8 +125,8 @@ async def clear_oddities(checkout: Checkout, baseline: Baseline, into: Path) -> 
     moved = await asyncio.to_thread(_move_all, folder, specials, into)
     nested = sorted(found.repositories - baseline.repositories)
     with checkout.index_copy() as git:
-        inside_ignored = await filter_in_ignored_folders(git, nested)
-    repositories = [path for path in nested if path not in inside_ignored]
+        kept = await filter_in_unused_folders(checkout.folder, git, nested)
+    repositories = [path for path in nested if path not in kept]
     return (*moved, *await asyncio.to_thread(_move_all, folder, repositories, into))
 
 
@@ -125,8 +137,11 @@ async def take_snapshot(checkout: Checkout, *, exclude: frozenset[str], baseline
         raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(checkout.folder))
     with checkout.index_copy() as git:
         # Before git reads any file, because an encoding changes how it reads them.
-        await refuse_conversions(git, found)
-        left_out = await _choose_left_out(checkout.folder, git, exclude=exclude, baseline=baseline)
+        scratch = await list_scratch(checkout.folder, git)
+        await refuse_conversions(git, found, scratch)
+        left_out = await _choose_left_out(
+            checkout.folder, git, exclude=exclude, baseline=baseline, scratch=scratch
+        )
         refused = await _add_all(git, left_out.paths)
         if refused is not None:
             raise TreeRefused(f"git refuses the tree: {refused}", where=str(checkout.folder))
@@ -138,7 +153,12 @@ async def take_snapshot(checkout: Checkout, *, exclude: frozenset[str], baseline
                     "git would store it as a link to another repository, without its files", where=path
                 )
         tree = await git.text("write-tree")
-    return Snapshot(tree=tree, too_large=left_out.too_large, unignored=left_out.unignored)
+    return Snapshot(
+        tree=tree,
+        too_large=left_out.too_large,
+        unignored=left_out.unignored,
+        scratch=left_out.scratch,
+    )
 
 
 async def build_candidate(
@@ -202,8 +222,13 @@ async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: froz
         loose = frozenset(await list_untracked(git))
         left_out = await asyncio.to_thread(_too_large, folder, loose)
         left_out |= {path for path in loose if _ignored_root(path, ignored_before) is not None}
-        taken = [path for path in changed if not path.endswith("/") and path not in left_out]
-        refused = await _add_all(git, set(changed) - set(taken), keep_going=True)
+        # What a snapshot leaves out must be left out here as well: the two are compared, and a difference
+        # counts as the user's edit.
+        scratch = await list_scratch(folder, git)
+        kept = [path for path in changed if path not in left_out and not is_below(path, scratch)]
+        taken = [path for path in kept if not path.endswith("/")]
+        others = (path for path in changed if path.endswith("/") and path not in left_out)
+        refused = await _add_all(git, {*left_out, *scratch, *others}, keep_going=True)
         if refused is None:
             return await git.text("write-tree")
         await _add_tar(git, folder, taken)
@@ -224,14 +249,14 @@ async def write_staged_tree(checkout: Checkout) -> str | None:
     return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
 
 
-async def refuse_conversions(git: Git, found: Survey) -> None:
-    """Raises TreeRefused when a path has a filter or an encoding.
+async def refuse_conversions(git: Git, found: Survey, scratch: frozenset[str]) -> None:
+    """Raises TreeRefused when a path outside of scratch has a filter or an encoding.
 
     Git would commit what the filter makes of the file. Our repository defines no filter, so we would commit
     the file itself: the secret instead of its encrypted form, the large file instead of its pointer. An
     encoding that an attempt sets would change the bytes of files that it did not touch.
     """
-    named = await find_conversion(git, found)
+    named = await find_conversion(git, found, scratch)
     if named is not None:
         path, attribute, value = named
         raise TreeRefused(
@@ -241,8 +266,8 @@ async def refuse_conversions(git: Git, found: Survey) -> None:
         )
 
 
-async def find_conversion(git: Git, found: Survey) -> tuple[str, str, str] | None:
-    """The first path whose attributes name a filter or an encoding: (path, attribute, value)."""
+async def find_conversion(git: Git, found: Survey, scratch: frozenset[str]) -> tuple[str, str, str] | None:
+    """The first path, outside of scratch, with a filter or an encoding: (path, attribute, value)."""
     named = (git.git_dir / USER_ATTRIBUTES, git.git_dir / "info" / "attributes")
     if not found.attributes and not any(
         attribute.encode() in path.read_bytes() for path in named for attribute in _CONVERSIONS
@@ -252,7 +277,7 @@ async def find_conversion(git: Git, found: Survey) -> tuple[str, str, str] | Non
     answer = await git.run("check-attr", "-z", "--stdin", *_CONVERSIONS, stdin=paths, timeout=TREE_SECONDS)
     fields = os.fsdecode(answer).split("\0")
     for path, attribute, value in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
-        if value not in ("unspecified", "unset"):
+        if value not in ("unspecified", "unset") and not is_below(path, scratch):
             return path, attribute, value
     return None
 
@@ -263,17 +288,18 @@ async def _list_files(git: Git, *which: str) -> tuple[str, ...]:
 
 
 async def _choose_left_out(
-    folder: Path, git: Git, *, exclude: frozenset[str], baseline: Baseline
+    folder: Path, git: Git, *, exclude: frozenset[str], baseline: Baseline, scratch: frozenset[str]
 ) -> _LeftOut:
     roots = {path: _ignored_root(path, baseline.ignored) for path in await list_untracked(git)}
     unignored = {root for root in roots.values() if root is not None}
-    others = [path for path, root in roots.items() if root is None]
+    others = [path for path, root in roots.items() if root is None and not is_below(path, scratch)]
     nested = next((path for path in others if path.endswith("/")), None)
     if nested is not None:
         raise TreeRefused("it is a repository inside the repository", where=nested)
     return _LeftOut(
         too_large=tuple(sorted(await asyncio.to_thread(_too_large, folder, others))),
         unignored=tuple(sorted(unignored)),
+        scratch=tuple(sorted(scratch - unignored)),
         excluded=tuple(path for path in others if path in exclude),
     )
 
@@ -325,10 +351,15 @@ async def _add_tar(git: Git, folder: Path, paths: Iterable[str]) -> None:
     await git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{SALVAGED_TAR}")
 
 
-async def filter_in_ignored_folders(git: Git, nested: Iterable[str]) -> frozenset[str]:
-    """Those of these `.git` paths whose folder is ignored, so that git never enters it."""
+async def filter_in_unused_folders(folder: Path, git: Git, nested: Iterable[str]) -> frozenset[str]:
+    """Those of these `.git` paths whose folder is ignored or scratch, so that nothing of it is committed."""
     holders = {path.rpartition("/")[0]: path for path in nested}
-    return frozenset(holders[path] for path in await filter_ignored(git, holders))
+    if not holders:
+        return frozenset()
+    scratch = await list_scratch(folder, git)
+    unused = {path for path in holders if is_below(path, scratch)}
+    unused |= await filter_ignored(git, holders.keys() - unused)
+    return frozenset(holders[path] for path in unused)
 
 
 async def filter_ignored(git: Git, paths: Iterable[str]) -> frozenset[str]:

@@ -139,6 +139,20 @@ async def read_settings(layout: Layout) -> GitSettings:
     return GitSettings(entries=outside, notices=notices)
 
 
+def find_hooks_folder(layout: Layout, settings: GitSettings) -> str | None:
+    """The folder from which the user's git starts hooks, relative to the code folder; None outside of it."""
+    configured = settings.get("core.hookspath")
+    if not configured:
+        return None
+    path = _expand(configured, _home_of(layout), layout.folder)
+    for spelling in (Path(os.path.normpath(path)), path.resolve()):
+        if spelling != layout.folder and spelling.is_relative_to(layout.folder):
+            found = spelling.relative_to(layout.folder)
+            # Husky has git start its own scripts in `.husky/_`, and these start the project's in `.husky`.
+            return str(found.parent if found.name == "_" and found.parent.name else found)
+    return None
+
+
 def read_configured_patterns(layout: Layout, settings: GitSettings, *, setting: str, default: str) -> bytes:
     """The content of the ignore or attributes file that a setting of the user's names, or git's default."""
     home = _home_of(layout)

@@ -23,6 +23,7 @@ from orchestrator.workspace.checkout import Checkout
 from orchestrator.workspace.folder import Layout
 from orchestrator.workspace.git import TREE_SECONDS, Git
 from orchestrator.workspace.history import tree_of
+from orchestrator.workspace.scratch import is_below
 from orchestrator.workspace.store import Store
 from orchestrator.workspace.tree import survey
 from orchestrator.workspace.user_index import hold_index, replace_index
@@ -44,6 +45,8 @@ class UserRepository:
     """Our own repository, in which index and files are read."""
     notices: tuple[str, ...]
     """Settings of the user's that point into the code folder; to be shown before a run starts."""
+    hooks: str | None = None
+    """The folder of the user's git hooks, relative to the code folder; None when it is not in there."""
 
     @property
     def folder(self) -> Path:
@@ -152,7 +155,7 @@ class UserRepository:
     async def dirty_paths(self, apart_from: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Paths where HEAD, index and files differ, and untracked paths that are not ignored; sorted.
 
-        A path of `apart_from` is left out while it is untracked.
+        Untracked scratch is left out (see `scratch.py`), and a path of `apart_from` while it is untracked.
         """
         head = await self.head()
         with self.checkout.index_copy() as git:
@@ -160,15 +163,17 @@ class UserRepository:
             staged = await git.run(*differing, timeout=TREE_SECONDS)
             changed = await candidates.list_changed_and_untracked(git)
             loose = frozenset(await candidates.list_untracked(git))
+            scratch = await candidates.list_scratch(self.folder, git)
         found = {path for path in os.fsdecode(staged).split("\0") if path} | set(changed)
-        return tuple(sorted(found - (apart_from & loose)))
+        unused = {path for path in loose if path in apart_from or is_below(path, scratch)}
+        return tuple(sorted(found - unused))
 
     async def check_files(self) -> None:
         """Raises EnvironmentInvalid, with the path, when a run cannot start with these files.
 
         That is a `.gitignore` or `.gitattributes` that is not a regular file, a repository outside of ignored
-        folders, and attributes with filters or encodings. The files are the user's, so nothing is moved.
-        After an attempt, `Worktree.clear_oddities` moves the first two away instead.
+        folders and scratch, and attributes with filters or encodings. The files are the user's, so nothing is
+        moved. After an attempt, `Worktree.clear_oddities` moves the first two away instead.
         """
         found = await asyncio.to_thread(survey, self.folder)
         for path in sorted(found.specials):
@@ -176,9 +181,11 @@ class UserRepository:
             if path.rpartition("/")[2] in (".gitignore", ".gitattributes"):
                 raise EnvironmentInvalid("this is not a regular file", where=str(self.folder / path))
         with self.checkout.index_copy() as git:
-            inside_ignored = await candidates.filter_in_ignored_folders(git, found.repositories)
-            named = await candidates.find_conversion(git, found)
-        nested = sorted(found.repositories - inside_ignored)
+            unused = await candidates.filter_in_unused_folders(self.folder, git, found.repositories)
+            named = await candidates.find_conversion(
+                git, found, await candidates.list_scratch(self.folder, git)
+            )
+        nested = sorted(found.repositories - unused)
         if nested:
             raise EnvironmentInvalid(
                 "repositories inside the repository are supported in ignored folders only",

@@ -18,6 +18,7 @@ from orchestrator.workspace.folder import (
     check_nothing_in_progress,
     check_out_of_reach,
     check_settings,
+    find_hooks_folder,
     read_layout,
     read_settings,
 )
@@ -55,7 +56,8 @@ class Workspace:
         layout, settings = await _check(folder, repositories, environ)
         existed = store_folder(repositories, layout).exists()
         store = await open_store(repositories, layout, settings, clock)
-        user = UserRepository(store=store, notices=settings.notices)
+        hooks = find_hooks_folder(layout, settings)
+        user = UserRepository(store=store, notices=settings.notices, hooks=hooks)
         try:
             with user.checkout.index_copy() as git:
                 _check_index(layout, await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
