@@ -19,8 +19,11 @@ from orchestrator.text import one_line, plain, shell_word
 
 WAITS_FOR: dict[RunCause, str] = {
     "usage_limit": "It waits for the provider's usage limit to end.",
+    "rate_limit": "It waits for the provider's rate limit to end.",
+    "model_away": "It waits for the provider to answer again.",
     "credential_refused": "It waits for a credential that the provider accepts.",
     "billing": "It waits for the provider's account to be topped up.",
+    "model_unknown": "It waits for a model that the provider has: --model MODEL",
     "engine_away": "It waits for the container engine to answer.",
     "image_missing": "It waits for the agent image: orchestrator image build",
     "disk_full": "It waits for space on the disk.",

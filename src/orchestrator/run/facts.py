@@ -35,8 +35,11 @@ CheckSource = Literal["task", "smoke", "configured", "scenario", "build"]
 verify.build."""
 RunCause = Literal[
     "usage_limit",
+    "rate_limit",
+    "model_away",
     "credential_refused",
     "billing",
+    "model_unknown",
     "engine_away",
     "image_missing",
     "disk_full",
@@ -50,6 +53,14 @@ RunCause = Literal[
     "e2e_failed",
 ]
 """Why a run ended without being completed, as one word for programs."""
+LimitEffect = Literal["stop", "outage", "end", "end_if_claimed"]
+"""What a limit of the provider does to an attempt.
+
+    stop            a living agent is stopped at once
+    outage          it is left to the agent's retries, until there was no success for limits.outage_seconds
+    end             it decides if the attempt ends without an outcome, and no later request succeeded
+    end_if_claimed  the same, but only if the agent reports that cause, too: the status alone does not say it
+"""
 
 
 class TaskEntry(Struct, frozen=True, kw_only=True):
