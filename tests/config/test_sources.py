@@ -30,6 +30,7 @@ def test_defaults_are_those_of_the_contract():
         14400,
         1e9,
     )
+    assert settings.limits.after_result_seconds == 60
     assert settings.image.name == "ktrdr-coding-agent:latest"
     assert (settings.container.memory, settings.container.cpus, settings.container.pids) == (
         4 << 30,

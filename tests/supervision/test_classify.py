@@ -27,6 +27,7 @@ from orchestrator.supervision.classify import (
     AgentReport,
     AttemptVerdict,
     Ended,
+    Lingered,
     NoOutcome,
     OutOfMemory,
     OverOutput,
@@ -38,7 +39,7 @@ from orchestrator.supervision.classify import (
 )
 
 NOTHING = AgentReport()
-FINE = AgentReport(finished=Finished(is_error=False), tool_calls=3)
+FINE = AgentReport(finished=Finished(is_error=False), tool_calls=3, is_at_rest=True)
 ERROR = AgentReport(finished=Finished(is_error=True, detail="API Error"))
 REFUSED = AgentReport(limit=ProviderRefusal(kind="credential_refused", detail="401"))
 SPENT = AgentReport(limit=ProviderRefusal(kind="usage_limit", detail="resets at 5pm", until=1735689600.0))
@@ -59,6 +60,7 @@ BAD = Ending(1)
 GONE = Ending(None, Removed())
 OOM = Ending(137, OutOfMemory())
 LATE = Ending(124, OverTime())
+STAYED = Ending(137, Lingered())
 LOUD = Ending(130, OverOutput())
 
 
@@ -100,7 +102,16 @@ TABLE: dict[str, tuple[AgentReport, Ending, Claimed, AttemptStatus]] = {
     "usage limit that went by": (SPENT, OK, COMPLETED, "completed"),
     "out of memory": (FINE, OOM, SILENT, "failed"),
     "too late": (FINE, LATE, SILENT, "timed_out"),
-    "too late with a claim": (FINE, LATE, COMPLETED, "timed_out"),
+    "too late, but after its claim": (FINE, LATE, COMPLETED, "completed"),
+    "too late, but after its claim by file": (NOTHING, LATE, COMPLETED, "completed"),
+    "too late in a turn after its claim": (FINE.after(Text(text="more")), LATE, COMPLETED, "timed_out"),
+    "too late with an invalid claim": (FINE, LATE, INVALID, "timed_out"),
+    "stayed after its claim": (FINE, STAYED, COMPLETED, "completed"),
+    "stayed after its claim by file": (NOTHING, STAYED, COMPLETED, "completed"),
+    "stayed after a failure": (FINE, STAYED, FAILED, "failed"),
+    "stayed after a question": (FINE, STAYED, ASKS, "needs_human"),
+    "stayed after an error": (ERROR, STAYED, COMPLETED, "failed"),
+    "stayed after a result without an outcome": (FINE, STAYED, SILENT, "unclear"),
     "exit 124 of its own": (FINE, Ending(exit_code=124), SILENT, "failed"),
     "too loud": (FINE, LOUD, SILENT, "failed"),
     "too loud with a claim": (FINE, LOUD, COMPLETED, "failed"),
@@ -191,7 +202,11 @@ def test_a_report_counts_calls_and_usage_and_keeps_the_last_result() -> None:
         last,
     )
     assert report == AgentReport(
-        finished=last, fault="fault", tool_calls=2, usage=Usage(input_tokens=3, output_tokens=5)
+        finished=last,
+        fault="fault",
+        tool_calls=2,
+        usage=Usage(input_tokens=3, output_tokens=5),
+        is_at_rest=True,
     )
 
 
@@ -213,7 +228,7 @@ ANY_OUTCOME = st.sampled_from([SILENT, INVALID, COMPLETED, FAILED, ASKS])
 ANY_ENDING = st.builds(
     Ending,
     exit_code=st.integers(0, 255),
-    stopped=st.sampled_from([None, OverTime(), OverOutput(), OutOfMemory()]),
+    stopped=st.sampled_from([None, OverTime(), Lingered(), OverOutput(), OutOfMemory()]),
 ) | st.just(GONE)
 ANY_REPORT = st.sampled_from([NOTHING, FINE, ERROR, REFUSED, SPENT])
 
@@ -223,6 +238,7 @@ def test_success_needs_a_clean_end_and_a_claim(
     report: AgentReport, ending: Ending, outcome: Claimed, calls: int
 ) -> None:
     if verdict(report, ending, outcome, calls=calls).status == "completed":
-        assert outcome is COMPLETED and ending.exit_code == 0 and calls >= 1
-        assert ending.stopped is None
+        assert outcome is COMPLETED and calls >= 1
+        stopped_by_us = isinstance(ending.stopped, OverTime | Lingered)
+        assert stopped_by_us or (ending.exit_code == 0 and ending.stopped is None)
         assert report.finished is None or not report.finished.is_error

@@ -3,7 +3,8 @@
 Rules for the reader of its events:
 
 * `Finished` is a claim, and the last one of a stream counts: an agent may finish a turn, be woken up and
-  finish again. The attempt itself ends when the process ends, never before.
+  finish again. The attempt ends when the process ends, or when the result was followed by no new turn for
+  `limits.after_result_seconds`.
 * `Finished.outcome` is None when that result carries no outcome. From a driver whose `structured_outcome` is
   native this means `unclear`, whatever the text says.
 * A stream without any `Finished` says "not completed" for drivers with a native outcome, at exit code 0 too.

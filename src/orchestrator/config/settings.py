@@ -179,6 +179,13 @@ class RunLimits:
         "How long one attempt may take, in seconds, before it is stopped.",
         free_up_to_default(_SPENDS),
     )
+    after_result_seconds: float = setting(
+        60,
+        seconds(),
+        "How long an agent that has reported its outcome may take to end, in seconds, before it is stopped. "
+        "Its outcome counts.",
+        free_up_to_default(_SPENDS),
+    )
     output_bytes: int = setting(
         1_000_000_000,
         whole(1, 1_000_000_000_000),

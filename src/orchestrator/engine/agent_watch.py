@@ -5,11 +5,13 @@ resumes. It is also certain: an agent that ignores every request is killed after
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.agents.base import Parser
+from orchestrator.agents.base import OUTCOME_FILE, AgentDriver, Parser
+from orchestrator.agents.outcomes import read_outcome_file
 from orchestrator.clock import Clock
 from orchestrator.config.settings import RunLimits
 from orchestrator.containers import logs
@@ -17,13 +19,14 @@ from orchestrator.containers.base import ContainerEngine, ContainerState
 from orchestrator.engine.agent_output import AgentOutputRecorder
 from orchestrator.engine.context import Services
 from orchestrator.errors import CodingAgentError
-from orchestrator.events import ProviderRefusal
+from orchestrator.events import Finished, InvalidOutcome, Outcome, ProviderRefusal
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.classify import (
     PARKING_LIMITS,
     AgentReport,
     Ended,
+    Lingered,
     OutOfMemory,
     OverOutput,
     OverTime,
@@ -34,10 +37,16 @@ from orchestrator.supervision.classify import (
 
 PATIENCE_SECONDS = 10.0
 """Between two signals to an agent that does not end."""
+CHECK_SECONDS = 5.0
+"""Between two checks of the report of an agent that has not ended."""
 CLOCK_SLACK_SECONDS = 1.0
 """`timeout` counts from its own start and the engine from the container's; these may differ by this much."""
 TIMEOUT_EXITS = frozenset({124, 137})
 """Of `timeout` after SIGTERM, and after SIGKILL."""
+
+
+_Reported = Outcome | InvalidOutcome | None
+_ReadResult = Callable[[], Awaitable[Finished | Outcome | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +68,9 @@ async def follow(
 ) -> Ended:
     """Read the agent's output until the container has ended; the container stays.
 
-    A refused credential or a usage limit stops the agent at once: it would only try again and again. If
+    A refused credential or a usage limit stops the agent at once: it would only try again and again. An agent
+    that has reported its result and stays is stopped after `limits.after_result_seconds`; the result counts
+    as it was then, because some agents report an error when they are stopped. If
     another process started the container, its stored output counts for the result but is not recorded a
     second time. Without a recorder nothing is recorded. When this is cancelled, the agent is stopped in order
     first.
@@ -78,9 +89,16 @@ async def follow(
         )
     )
     refusal = asyncio.create_task(reader.refused.wait())
+    lingering = asyncio.create_task(
+        _wait_until_it_lingers(
+            services.clock, _choose_check(services.driver, reader, live), limits.after_result_seconds
+        )
+    )
+    lingered = None
     try:
-        await asyncio.wait({reading, refusal}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({reading, refusal, lingering}, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
+            lingered = None if refusal.done() else reader.report
             await stop_in_order(engine, services.clock, container, services.hurry)
         over_output = isinstance(await reading, logs.OverLimit)
         if over_output:
@@ -90,14 +108,54 @@ async def follow(
         await stop_in_order(engine, services.clock, container, services.hurry)
         raise
     finally:
-        for task in (reading, refusal):
+        for task in (reading, refusal, lingering):
             task.cancel()
-        await asyncio.gather(reading, refusal, return_exceptions=True)
+        await asyncio.gather(reading, refusal, lingering, return_exceptions=True)
+    exit_code = None if state is None else state.exit_code
+    if lingered is not None and exit_code is not None:
+        return Ended(report=lingered, exit_code=exit_code, stopped=Lingered())
     return Ended(
         report=reader.report,
-        exit_code=None if state is None else state.exit_code,
+        exit_code=exit_code,
         stopped=_stop_reason(reader.report, state, limits.attempt_seconds, over_output=over_output),
     )
+
+
+def read_outcome(driver: AgentDriver, folders: AttemptFolders, report: AgentReport) -> _Reported:
+    """The agent's structured claim, from where its driver reports it; None without one."""
+    match driver.capabilities.structured_outcome:
+        case "native":
+            return None if report.finished is None else report.finished.outcome
+        case "translated":
+            return read_outcome_file(folders.outbox / OUTCOME_FILE.rpartition("/")[2])
+        case "ignored":
+            return None
+
+
+def _choose_check(driver: AgentDriver, reader: "_OutputReader", live: LiveAttempt) -> _ReadResult:
+    """How to find the result of a running agent: in its stream, or in its file once that is a valid outcome.
+
+    A result in the stream is final until a new turn begins. A file may be half written, or be written again.
+    """
+
+    async def read_stream() -> Finished | None:
+        return reader.report.finished if reader.report.is_at_rest else None
+
+    async def read_file() -> Outcome | None:
+        found = await asyncio.to_thread(read_outcome, driver, live.folders, reader.report)
+        return found if isinstance(found, Outcome) else None
+
+    return read_file if driver.capabilities.structured_outcome == "translated" else read_stream
+
+
+async def _wait_until_it_lingers(clock: Clock, read: _ReadResult, limit_seconds: float) -> None:
+    """Return once the agent has had the same result for this long."""
+    known, since = await read(), clock.monotonic()
+    while known is None or clock.monotonic() - since < limit_seconds:
+        await clock.sleep(min(CHECK_SECONDS, limit_seconds))
+        found = await read()
+        if found != known:
+            known, since = found, clock.monotonic()
 
 
 def replay(parser: Parser, transcript: Path) -> AgentReport:

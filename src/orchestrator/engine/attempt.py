@@ -23,14 +23,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from orchestrator.agents.base import OUTCOME_FILE, AgentDriver, Launch, LaunchRequest, Session
-from orchestrator.agents.outcomes import read_outcome_file
 from orchestrator.config import REPOSITORY_FILE, read_repository_file
 from orchestrator.config.settings import RunLimits
 from orchestrator.containers.base import ContainerSpec
 from orchestrator.containers.names import overlay_name
 from orchestrator.containers.start import remove_container, start_container
 from orchestrator.engine.agent_output import AgentOutputRecorder
-from orchestrator.engine.agent_watch import LiveAttempt, follow, kill, replay
+from orchestrator.engine.agent_watch import LiveAttempt, follow, kill, read_outcome, replay
 from orchestrator.engine.attempt_tree import attempt_folders, has_changed_files, save_tree
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.heartbeat import heartbeat
@@ -53,6 +52,7 @@ from orchestrator.supervision.classify import (
     Cancelled,
     Ended,
     Interrupted,
+    Lingered,
     NoOutcome,
     attempt_verdict,
 )
@@ -190,6 +190,14 @@ async def record(
     counts_calls = services.driver.capabilities.tool_events != "ignored" and item.change == "required"
     session, earlier = live.state.start.session, state.tasks[live.task].attempts
     calls = sum(a.end.tool_calls for a in earlier if a.end is not None and a.start.session == session)
+    if isinstance(ended.stopped, Lingered):
+        seconds = f"{terms.settings.limits.after_result_seconds:g} s"
+        why = f"the agent reported its outcome and did not end within {seconds} (limits.after_result_seconds)"
+        await records.journal.append(
+            Notice(text=f"{why}, so it was stopped; its outcome counts"),
+            task=live.task,
+            attempt=live.state.number,
+        )
     outcome = await asyncio.to_thread(_read_outcome, services.driver, live, ended)
     if isinstance(outcome, NoOutcome) and not services.driver.needs_outcome and ended.exit_code == 0:
         has_worked = await has_changed_files(records, terms, workspace, state, live.task, live.state)
@@ -316,17 +324,11 @@ def _read_outcome(
     driver: AgentDriver, live: LiveAttempt, ended: Ended
 ) -> Outcome | InvalidOutcome | NoOutcome:
     """The agent's structured claim, from wherever its driver reports it."""
-    match driver.capabilities.structured_outcome:
-        case "native":
-            finished = ended.report.finished
-            outcome = None if finished is None else finished.outcome
-            return NoOutcome() if outcome is None else outcome
-        case "translated":
-            outcome = read_outcome_file(live.folders.outbox / OUTCOME_FILE.rpartition("/")[2])
-            place = f"a JSON file at $ORCHESTRATOR_OUTCOME ({OUTCOME_FILE})"
-            return NoOutcome(place=place) if outcome is None else outcome
-        case "ignored":
-            return NoOutcome()
+    outcome = read_outcome(driver, live.folders, ended.report)
+    if outcome is not None:
+        return outcome
+    is_by_file = driver.capabilities.structured_outcome == "translated"
+    return NoOutcome(place=f"a JSON file at $ORCHESTRATOR_OUTCOME ({OUTCOME_FILE})" if is_by_file else "")
 
 
 def _read_stderr(live: LiveAttempt, verdict: AttemptVerdict) -> str:

@@ -39,6 +39,8 @@ class AgentReport:
     finished: Finished | None = None
     limit: ProviderRefusal | None = None
     """The last reported limit of a kind that ends an attempt."""
+    is_at_rest: bool = False
+    """Whether nothing but `finished` is known of its last turn: no new turn has begun after the result."""
     fault: str | None = None
     tool_calls: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -46,22 +48,29 @@ class AgentReport:
     def after(self, event: AgentEvent) -> "AgentReport":
         match event:
             case Finished():
-                return replace(self, finished=event)
+                return replace(self, finished=event, is_at_rest=True)
             case ProviderRefusal() if event.kind in PARKING_LIMITS:
                 return replace(self, limit=event)
             case AgentFault():
                 return replace(self, fault=event.detail)
             case ToolCall():
-                return replace(self, tool_calls=self.tool_calls + 1)
+                return replace(self, tool_calls=self.tool_calls + 1, is_at_rest=False)
+            case SessionStarted() | Text() | ToolResult():
+                return replace(self, is_at_rest=False)
             case UsageReported():
                 return replace(self, usage=self.usage + event.usage)
-            case SessionStarted() | Text() | ToolResult() | Unknown() | ProviderRefusal():
+            case Unknown() | ProviderRefusal():
                 return self
 
 
 @dataclass(frozen=True, slots=True)
 class OverTime:
     """It took longer than limits.attempt_seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lingered:
+    """It reported its result and did not end within limits.after_result_seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,7 @@ class Interrupted:
     reason: str
 
 
-StopReason = OverTime | OverOutput | OutOfMemory | Refused | Removed | Cancelled | Interrupted
+StopReason = OverTime | Lingered | OverOutput | OutOfMemory | Refused | Removed | Cancelled | Interrupted
 """Why an attempt was stopped."""
 
 
@@ -143,7 +152,8 @@ def attempt_verdict(
     An agent is often wrong about its own success, and its prose ("all tests pass") proves nothing. So
     `completed` takes a structured outcome, exit code 0 and `min_tool_calls` tool calls in the session; even
     then it is only a claim, and gates decide what lands. A program that need not report is `completed` by
-    exit code 0 and a changed file. `outcome` is that structured outcome as the driver found it;
+    exit code 0 and a changed file. The exit code of an agent that was stopped after its report is ours and
+    says nothing. `outcome` is that structured outcome as the driver found it;
     `min_tool_calls` is zero if the driver reports no tool calls or the task need not change anything.
     """
     match ended.stopped:
@@ -159,17 +169,24 @@ def attempt_verdict(
             return AttemptVerdict(status="parked", reason=reason, until=until, cause=_CAUSES.get(limit.kind))
         case OverOutput():
             return AttemptVerdict(status="failed", reason="the agent printed more than limits.output_bytes")
-        case OverTime():
+        case OverTime() if not (isinstance(outcome, Outcome) and _has_reported(ended.report)):
             return AttemptVerdict(status="timed_out", reason="it took longer than limits.attempt_seconds")
         case OutOfMemory():
             return AttemptVerdict(
                 status="failed", reason="the container ran out of memory (container.memory)"
             )
+        case Lingered() | OverTime():
+            return _by_outcome(ended.report, 0, outcome, calls_in_session, min_tool_calls)
         case None | Refused():
             assert ended.exit_code is not None
             return _by_outcome(ended.report, ended.exit_code, outcome, calls_in_session, min_tool_calls)
         case _ as never:
             assert_never(never)
+
+
+def _has_reported(report: AgentReport) -> bool:
+    """Whether the outcome is the agent's last word; one that reports by file never sends a result."""
+    return report.finished is None or report.is_at_rest
 
 
 def _time_text(seconds: float) -> str | None:
