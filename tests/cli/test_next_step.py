@@ -1,6 +1,7 @@
 """The last line of a run: one command for each state. `test_sessions` runs the commands."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from msgspec.structs import replace
@@ -20,8 +21,8 @@ from run_histories import (
     state_after,
 )
 
-from orchestrator.cli.next_step import next_step
-from orchestrator.run.facts import GateEnded, RunEnded, RunStatus
+from orchestrator.cli.next_step import WAITS_FOR, next_step
+from orchestrator.run.facts import GateEnded, RunCause, RunEnded, RunStatus
 
 HERE = Path("/code")
 RED = (*READY, attempt(), ended("completed"), candidate(), gate("fail"))
@@ -39,7 +40,7 @@ STATES: dict[str, tuple[tuple[Entry, ...], RunStatus, str]] = {
     "an agent that failed, and a red gate": (
         (*DIED_RED, finished("failed")),
         "failed",
-        f"orchestrator logs {RUN} --task 1 --attempt 1",
+        f"orchestrator logs {RUN} --evidence e1",
     ),
     "fixed by hand, and a red gate": (
         (*FIXED, finished("failed")),
@@ -116,3 +117,13 @@ def test_a_guard_that_fails_as_before_names_its_evidence() -> None:
     state = state_after(*READY, attempt(), ended("completed"), candidate(), as_before, Entry(end))
     step = next_step(state, "parked", HERE)
     assert step.before[-1] == f"What it printed: orchestrator logs {RUN} --evidence e9"
+
+
+def test_a_red_gate_after_an_agent_that_failed_also_names_the_agents_output() -> None:
+    step = next_step(state_after(*DIED_RED, finished("failed"), run_ended("failed")), "failed", HERE)
+    assert step.before[0] == f"What the agent printed: orchestrator logs {RUN} --task 1 --attempt 1"
+
+
+def test_every_cause_that_can_park_a_run_has_a_sentence() -> None:
+    never_park = {"question", "task_failed", "e2e_failed"}
+    assert set(WAITS_FOR) == set(get_args(RunCause)) - never_park

@@ -251,11 +251,17 @@ STATES = {
         1,
         "orchestrator logs RUN --task 1.1 --attempt 3",
         shows="says  I do not know how.",
+        gates=(("grep -q Hello greeting.txt", lambda process: 0),),
+    ),
+    "the agent fails and its gate is red": State(
+        {("1.1", number): (says("I do not know how."), exits(1)) for number in (1, 2, 3)},
+        1,
+        "orchestrator logs RUN --evidence e5",
     ),
     "the scenario fails": State(
         GOOD,
         1,
-        "orchestrator logs RUN --evidence e5",
+        "orchestrator logs RUN --evidence e6",
         shows="no greeting on the screen",
         plan=PLAN + SCENARIO,
         gates=(("make scenario", scenario),),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.tables import base_table
 from orchestrator.errors import UsageError
 from orchestrator.gates.evidence import load
 from orchestrator.project.catalog import open_catalog
@@ -212,6 +213,20 @@ def test_the_base_alone_leaves_nothing(make_project: MakeProject, commands: Comm
         (None, "guard-1", "configured", "already_green", 0),
         ("1", "verify-1", "task", "red", 1),
     ]
+
+
+def test_the_milestones_commands_run_on_the_base_and_may_be_red(
+    make_project: MakeProject, commands: Commands
+) -> None:
+    settings = '[verify]\ntask = ["suite"]\nmilestone = ["journey", "suite"]\n'
+    gates = {"suite": commands.ending("suite", 0), "journey": commands.ending("journey", 1)}
+    project = make_project(settings=settings, gates=gates)
+    report = project.run(only_base=True)
+    assert (report.status, report.exit_code) == ("completed", 0)
+    row = next(row for row in base_json(report.state)["gates"] if row["command"].strip() == "journey")
+    assert (row["task"], row["gate"], row["source"], row["before"]) == (None, "e2e-1", "configured", "red")
+    assert commands.ran == {"suite": 1, "journey": 1}
+    assert "end to end" in base_table(report.state)
 
 
 def test_the_base_alone_is_refused_as_a_run_is(make_project: MakeProject, commands: Commands) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.agents.base import CredentialKind
 from orchestrator.commands.doctor import DoctorRequest, doctor
 from orchestrator.commands.request import StartOptions
 from orchestrator.containers.base import LABEL_KIND, LABEL_RUN, LABEL_STATE, ContainerLimits, ContainerSpec
@@ -133,3 +134,30 @@ def test_a_program_that_the_image_does_not_have(make_project: MakeProject) -> No
     assert refused.value.where == IMAGE
     assert project.engine.specs == ()
     assert "refs/heads/work" not in project.git("for-each-ref")
+
+
+def test_the_programs_of_built_in_agents_are_looked_up_in_an_image_of_the_users(
+    make_project: MakeProject,
+) -> None:
+    project = make_project()
+    project.engine.build_again("mine:1")
+    project.environ["ORCHESTRATOR_IMAGE_NAME"] = "mine:1"
+    assert project.run().status == "completed"
+    project.engine.run = Scripts({})
+    with pytest.raises(EnvironmentInvalid, match="program scripted does not exist") as refused:
+        project.run(new=True)
+    assert refused.value.where == "mine:1"
+    assert "FROM ktrdr-coding-agent:latest" in (refused.value.hint or "")
+
+
+class Modelled(ScriptedAgent):
+    needs_model = True
+    credentials: tuple[CredentialKind, ...] = ("api_key",)  # type: ignore[assignment]
+
+
+def test_only_a_run_with_an_agent_needs_a_credential(make_project: MakeProject) -> None:
+    project = make_project(agent=Modelled())
+    assert project.run(only_base=True).status == "completed"
+    with pytest.raises(OrchestratorError, match="ANTHROPIC_API_KEY") as refused:
+        project.run()
+    assert refused.value.exit_code == 2

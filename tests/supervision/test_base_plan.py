@@ -13,10 +13,12 @@ def item(id: str, *own: str, guards: tuple[str, ...] = ()) -> WorkItem:
     return WorkItem(id=id, depends_on=(), checks=(*checks, *added), change="required")
 
 
-def plan(*items: WorkItem, guards: tuple[str, ...] = ()) -> list[list[tuple[str, str, str | None]]]:
+def plan(
+    *items: WorkItem, guards: tuple[str, ...] = (), end: tuple[Check, ...] = ()
+) -> list[list[tuple[str, str, str | None]]]:
     work = Work(
         items=items,
-        end_to_end=(),
+        end_to_end=end,
         attempts=1,
         build=(Check(command="make", source="build"),),
         guards=tuple(Check(command=guard, source="configured", is_guard=True) for guard in guards),
@@ -65,3 +67,19 @@ def test_a_command_that_a_task_names_twice_runs_once() -> None:
 def test_without_tasks_the_guards_run() -> None:
     assert plan(guards=("suite",)) == [[("guard-1", "suite", None)]]
     assert plan() == []
+
+
+def test_the_scenario_and_verify_milestone_run_last_in_a_container_of_their_own() -> None:
+    end = (Check(command="journey", source="scenario"), Check(command="whole", source="configured"))
+    assert plan(item("1", "a"), end=end) == [
+        [("verify-1", "a", "1")],
+        [("e2e-1", "journey", None), ("e2e-2", "whole", None)],
+    ]
+
+
+def test_a_command_of_the_scenario_that_is_also_a_guard_runs_once() -> None:
+    end = (Check(command="journey", source="scenario"), Check(command="suite", source="scenario"))
+    assert plan(guards=("suite",), end=end) == [
+        [("guard-1", "suite", None)],
+        [("e2e-1", "journey", None)],
+    ]

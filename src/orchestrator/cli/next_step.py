@@ -88,7 +88,7 @@ def _red_as_before(state: RunState) -> tuple[str, ...]:
         return ()
     attempts = [task.last for task in state.tasks.values() if task.last is not None]
     red = [gate.evidence for each in attempts for gate in each.failed_gates if gate.fails_as_before]
-    return tuple(f"What it printed: orchestrator logs {state.run} --evidence {id}" for id in red[-1:])
+    return tuple(f"What it printed: {_show_evidence(state, id)}" for id in red[-1:])
 
 
 def _run_again(state: RunState, there: str) -> str:
@@ -101,7 +101,7 @@ def _after_failed_start(state: RunState, there: str) -> NextStep:
     red = list_red_guards(state)
     if red:
         return NextStep(
-            command=f"orchestrator logs {state.run} --evidence {red[0].evidence}",
+            command=_show_evidence(state, red[0].evidence),
             before=(f"Nothing was changed. Fix the cause, then start it again: {again}",),
         )
     return NextStep(command=again, before=("Nothing was changed. Fix the cause, then start it again:",))
@@ -114,13 +114,24 @@ def _after_failure(state: RunState, resume: str) -> NextStep:
         accept = f"If task {plain(idle)} is done already, accept it as it is:"
         return NextStep(command=f"{resume} --accept {shell_word(idle)}", before=(or_else, accept))
     then = f"Fix the cause yourself, or give the agent a hint; then: {resume} -g TEXT"
-    shown = next((_options_for(id, attempt) for id, attempt in _failed_attempts(state)), None)
-    if shown is None:
+    failed = next(_failed_attempts(state), None)
+    if failed is None:
         red = [gate.evidence for gate in state.end_to_end_gates if gate.verdict == "fail"]
-        shown = f"--evidence {red[0]}" if red else None
-    if shown is None:
-        return NextStep(command=resume)
-    return NextStep(command=f"orchestrator logs {state.run} {shown}", before=(then,))
+        return (
+            NextStep(command=_show_evidence(state, red[0]), before=(then,))
+            if red
+            else NextStep(command=resume)
+        )
+    id, attempt = failed
+    output = f"orchestrator logs {state.run} --task {shell_word(id)} --attempt {attempt.number}"
+    if not attempt.failed_gates:
+        return NextStep(command=output, before=(then,))
+    also = (f"What the agent printed: {output}",) if _agent_failed(attempt) else ()
+    return NextStep(command=_show_evidence(state, attempt.failed_gates[0].evidence), before=(*also, then))
+
+
+def _show_evidence(state: RunState, evidence: str) -> str:
+    return f"orchestrator logs {state.run} --evidence {evidence}"
 
 
 def _failed_attempts(state: RunState) -> Iterator[tuple[str, AttemptState]]:
@@ -130,13 +141,7 @@ def _failed_attempts(state: RunState) -> Iterator[tuple[str, AttemptState]]:
             yield id, task.last
 
 
-def _options_for(id: str, attempt: AttemptState) -> str:
-    """The options of `logs` that show why an attempt did not land: a red gate's output, or the agent's.
-
-    The gates also run after an agent that failed; then the agent's own output says why.
-    """
+def _agent_failed(attempt: AttemptState) -> bool:
+    """Whether the agent did not claim success for the candidate that its gates have judged."""
     by_hand = attempt.candidate is not None and attempt.candidate.by_hand
-    has_claimed = attempt.end is not None and attempt.end.status == "completed"
-    if attempt.failed_gates and (has_claimed or by_hand):
-        return f"--evidence {attempt.failed_gates[0].evidence}"
-    return f"--task {shell_word(id)} --attempt {attempt.number}"
+    return not by_hand and (attempt.end is None or attempt.end.status != "completed")

@@ -104,7 +104,7 @@ def base_table(state: RunState) -> str:
     shown = [each for each in state.base if each.check.commit is None]
     rows = [
         (
-            one_line(each.task or "all", 20),
+            one_line(each.task or _describe_owner(each.check), 20),
             one_line(each.check.command.strip().splitlines()[0], 60),
             _describe_result(each.check),
             str(each.check.exit_code),
@@ -115,6 +115,11 @@ def base_table(state: RunState) -> str:
     ]
     header = ("task", "command", "before the work", "exit", "time", "evidence")
     return "\n".join([*([table(header, rows)] if rows else ["no commands to check"]), f"run {state.run}"])
+
+
+def _describe_owner(check: BaseChecked) -> str:
+    """Who asks for a command that belongs to no task."""
+    return "end to end" if check.gate.startswith("e2e-") else "all"
 
 
 def _describe_result(check: BaseChecked) -> str:

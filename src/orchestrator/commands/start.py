@@ -69,7 +69,7 @@ async def prepare_run(
     loaded, settings = found.loaded, found.loaded.settings
     _check_plan(choice, read, settings, given)
     async with AsyncExitStack() as stack:
-        site = _site(project, loaded, stack)
+        site = dataclasses.replace(_site(project, loaded, stack), only_base=_only_checks_base(choice))
         await require(site, Stage.SETTLED)
         driver = project.host.agent_driver(settings.agent.name)
         planned = await _plan_run(project, read.plan, earlier, given)

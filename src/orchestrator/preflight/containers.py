@@ -101,22 +101,35 @@ async def check_agent(site: Site) -> Finding:
     about = driver.name if program == driver.name else f"{driver.name}: {program}"
     if "/" in program:
         found = _is_program(site.host.current_folder() / program, program)
-        where, fix = "code folder", ""
+        where, fix = "code folder", _SET_ANOTHER
     else:
         probe = await site.probe()
-        # A run knows that the agent image has the programs of the built-in agents.
-        if probe is None or (site.planned is not None and not driver.takes_command):
+        # A run knows that our own image has the programs of the built-in agents.
+        is_known = site.planned is not None and not driver.takes_command and _is_our_image(settings.image)
+        if probe is None or is_known:
             return report_passed(f"{about} (a run looks it up in the image)")
         found = await _is_in_image(await site.engine(), probe, program)
-        where, fix = settings.image.name, suggest_packages(program)
+        where, fix = settings.image.name, _suggest_agent_fix(program, is_configured=driver.takes_command)
     if not found:
-        other = "set another program: --agent-command, agent.command."
-        raise EnvironmentInvalid(
-            f"the agent's program {program} does not exist",
-            where=where,
-            hint=f"{fix.rstrip('.')}. Or {other}" if fix else other.capitalize(),
-        )
+        raise EnvironmentInvalid(f"the agent's program {program} does not exist", where=where, hint=fix)
     return report_passed(f"{about} (in the {'folder' if '/' in program else 'image'})")
+
+
+_SET_ANOTHER = "Set another program: --agent-command, agent.command."
+
+
+def _is_our_image(image: Image) -> bool:
+    """Whether it is the agent image that we build; packages that are added to it take nothing away."""
+    return image.name == Image().name and image.dockerfile is None
+
+
+def _suggest_agent_fix(program: str, *, is_configured: bool) -> str:
+    if is_configured:
+        return f"{suggest_packages(program)} {_SET_ANOTHER}"
+    return (
+        "Begin your Dockerfile with FROM ktrdr-coding-agent:latest (image.dockerfile), "
+        "or use that image (image.name)."
+    )
 
 
 def _is_program(path: Path, program: str) -> bool:

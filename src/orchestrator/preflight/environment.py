@@ -134,6 +134,8 @@ async def check_engine(site: Site) -> Finding:
 
 async def check_credential(site: Site) -> Finding:
     """Fails only when the configured agent needs a model and there is no credential for it."""
+    if site.only_base:
+        return report_skipped("a base run starts no agent")
     settings = site.loaded.settings
     driver = site.host.agent_driver(settings.agent.name)
     try:

@@ -69,6 +69,8 @@ class Site:
     """A container of the run's image, in which a program can be looked up; None before the image exists."""
     allow_dirty: bool = False
     """Whether `doctor` was asked about a run that commits uncommitted changes first."""
+    only_base: bool = False
+    """Whether the run starts no agent (`run --base`)."""
 
     @property
     def code_folder(self) -> Path | None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from orchestrator.supervision.decide import Gate, Work, WorkItem
+from orchestrator.supervision.decide import BUILD, Gate, Work, WorkItem
 
 
 class BaseCheck(NamedTuple):
@@ -12,7 +12,7 @@ class BaseCheck(NamedTuple):
 
     gate: Gate
     task: str | None
-    """The first task that has it as its own; None for a command that only the configuration asks for."""
+    """The first task that has it as its own; None for one of the configuration or of the scenario."""
 
 
 def plan_base_checks(work: Work, items: Sequence[WorkItem]) -> tuple[tuple[BaseCheck, ...], ...]:
@@ -20,7 +20,7 @@ def plan_base_checks(work: Work, items: Sequence[WorkItem]) -> tuple[tuple[BaseC
 
     The first container runs the guards and what several tasks ask for, so that a suite which every task names
     runs once. The other commands of a task run in a container of their own, because they can leave files
-    behind that another task's commands would find.
+    behind that another task's commands would find. The end-to-end scenario comes last, in its own container.
     """
     own = [
         BaseCheck(gate, item.id)
@@ -38,7 +38,9 @@ def plan_base_checks(work: Work, items: Sequence[WorkItem]) -> tuple[tuple[BaseC
     together = _take_once([*guards, *shared], set())
     taken = {_text(check.gate) for check in together}
     alone = [_take_once([check for check in own if check.task == item.id], taken) for item in items]
-    return tuple(checks for checks in (together, *alone) if checks)
+    end_to_end = [BaseCheck(gate, None) for gate in work.scenario if gate.check.source != BUILD]
+    last = _take_once(end_to_end, taken)
+    return tuple(checks for checks in (together, *alone, last) if checks)
 
 
 def _take_once(checks: Sequence[BaseCheck], taken: set[str]) -> tuple[BaseCheck, ...]:

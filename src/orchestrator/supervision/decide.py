@@ -135,7 +135,7 @@ def _number_gates(name: str, checks: tuple[Check, ...]) -> tuple[Gate, ...]:
 
 
 class CheckBase(Struct, frozen=True):
-    """Run every gate of every task on the base, before any agent."""
+    """Run the gates of every task and the end-to-end scenario on the base, before any agent."""
 
 
 class MakeBranch(Struct, frozen=True):
