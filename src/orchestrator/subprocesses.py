@@ -147,6 +147,31 @@ async def run_alone(argv: Sequence[str], *, timeout: float, cwd: Path, output: I
         return await process.wait()
 
 
+async def run_bounded(
+    argv: Sequence[str], *, timeout: float, limit: int, stdin: bytes | None = None
+) -> Completed:
+    """Run a program to its end and return its exit code and the first `limit` bytes of both of its outputs.
+
+    The rest is read and dropped, so no output can fill the memory. Raises as `run` does.
+    """
+
+    async def read_start(stream: asyncio.StreamReader) -> bytes:
+        kept = b""
+        while chunk := await stream.read(65_536):
+            kept = (kept + chunk)[:limit]
+        return kept
+
+    async with start_process(argv, env=None, cwd=None, identity=None, stdin=stdin is not None) as process:
+        assert process.stdout is not None and process.stderr is not None
+        async with _deadline(argv, timeout):
+            if process.stdin is not None:
+                process.stdin.write(stdin or b"")
+                process.stdin.close()
+            out, errors = await asyncio.gather(read_start(process.stdout), read_start(process.stderr))
+            code = await process.wait()
+        return Completed(argv=tuple(argv), exit_code=code, stdout=out, stderr=errors)
+
+
 async def run_lines(
     argv: Sequence[str],
     *,

@@ -39,6 +39,8 @@ from orchestrator.run.facts import (
     Notice,
     PlanTaken,
     QuestionAnswered,
+    RunOptions,
+    RunResumed,
     StillRunning,
     TaskFinished,
 )
@@ -69,6 +71,13 @@ WORDS = {
             f"run {RUN}: A greeting (plans/greeting.md)",
             "branch milestone/greeting, from base0, agent nop",
             "started 2025-01-01 01:00 CET",
+        ],
+    ),
+    "what pays": (
+        Entry(RunResumed(options=RunOptions(agent="nop"), billing="subscription")),
+        [
+            f"run {RUN} is resumed 2025-01-01 01:00 CET",
+            "billing subscription: the limits of your plan apply",
         ],
     ),
     "resumed": (resumed(), [f"run {RUN} is resumed 2025-01-01 01:00 CET"]),

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.agents.base import CredentialKind
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
-from orchestrator.gateway.access import AttemptAccess, AttemptKey, Credential, Provider, credential_from
+from orchestrator.gateway.access import AttemptAccess, AttemptKey, Credential, Provider
 from orchestrator.gateway.sockets import attempt_folder, gateway_folder, listening_socket, prepare_folder
 from orchestrator.subprocesses import Identity
 
@@ -16,38 +15,6 @@ def test_no_repr_shows_a_secret() -> None:
     model = Provider(upstream="https://example.org", credential=credential)
     access = AttemptAccess(run="r", task="1", attempt=1, token="tok-canary", uid=1, gid=1, model=model)
     assert "canary" not in repr(access)
-
-
-KEY, TOKEN = "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"
-BOTH: tuple[CredentialKind, ...] = ("api_key", "oauth_token")
-
-
-@pytest.mark.parametrize(
-    ("environ", "kinds", "found"),
-    [
-        pytest.param({}, BOTH, None, id="absent"),
-        pytest.param({KEY: "  \n"}, BOTH, None, id="blank"),
-        pytest.param({KEY: " sk-1\n"}, BOTH, ("api_key", "sk-1"), id="with white space"),
-        pytest.param({TOKEN: "t-1"}, BOTH, ("oauth_token", "t-1"), id="a subscriber's token"),
-        pytest.param({TOKEN: "t-1", KEY: "sk-1"}, BOTH, ("api_key", "sk-1"), id="both: the key"),
-        pytest.param({TOKEN: "t-1", KEY: ""}, BOTH, ("oauth_token", "t-1"), id="a key that is empty"),
-        pytest.param({TOKEN: "t-1"}, BOTH[:1], None, id="a token that the agent cannot use"),
-        pytest.param({TOKEN: "t-1", KEY: "sk-1"}, (), None, id="an agent without a model"),
-    ],
-)
-def test_the_credential_of_the_environment(
-    environ: dict[str, str], kinds: tuple[CredentialKind, ...], found: tuple[str, str] | None
-) -> None:
-    credential = credential_from(environ, kinds)
-    assert (None if credential is None else (credential.kind, credential.value)) == found
-
-
-@pytest.mark.parametrize("name", [KEY, TOKEN])
-@pytest.mark.parametrize("value", ["sk canary", "sk-canary\r\nx: y", "sk-canary-ä"])
-def test_an_invalid_credential_is_refused_without_quoting_it(value: str, name: str) -> None:
-    with pytest.raises(EnvironmentInvalid) as caught:
-        credential_from({name: value}, BOTH)
-    assert "canary" not in str(caught.value) and caught.value.where == name
 
 
 @pytest.mark.parametrize(

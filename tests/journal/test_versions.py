@@ -79,7 +79,9 @@ def test_its_runs_are_what_they_were(old: Path) -> None:
     stored = json.loads((STORED / "version-1-status.json").read_text("utf-8"))
     with reading(old) as opened:
         state = fold(opened.state_facts(RUN))
-    assert [{**run, "cause": None, "unverified": 0} for run in stored["runs"]] == [run_json(state, None)]
+    assert [{**run, "cause": None, "unverified": 0, "billing": None} for run in stored["runs"]] == [
+        run_json(state, None)
+    ]
     assert state.evidence_given == 5  # e1 and e2 on the base, then one for each candidate
 
 

@@ -31,7 +31,8 @@ OWNER = Owner(pid=17, host="here", since="2025-01-01T00:00:00.000Z")
 USAGE = {"input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens", "cost_usd"}
 RUN_FIELDS = {
     *("run", "plan", "title", "folder", "branch", "base", "status", "exit_code", "reason", "until"),
-    *("cause", "started", "ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd", "unverified"),
+    *("cause", "started", "ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd", "billing"),
+    "unverified",
 }
 TASK_FIELDS = {"task", "title", "type", "status", "commit", "verification", "evidence", "attempts"}
 ATTEMPT_FIELDS = {

@@ -1,6 +1,6 @@
 """Facts as lines for the user. Text of an agent is printed as text, never as markup or control codes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import assert_never
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from orchestrator.run.facts import (
     AttemptStarted,
     BaseChecked,
     BaseRunEnded,
+    Billing,
     BranchReady,
     CancelRequested,
     CandidateMade,
@@ -55,6 +56,12 @@ _GUARD_WORDS = {
     "red": "is red before any work: exit code {exit_code}, evidence {evidence}",
     "already_green": "passes",
     "absent": "finds no tests yet",
+}
+_BILLING_WORDS: Mapping[Billing, str] = {
+    "api": "api: each request is billed to your API key",
+    "subscription": "subscription: the limits of your plan apply",
+    "scripted": "scripted: nothing, a script answers instead of a model",
+    "none": "none: the agent uses no model",
 }
 BEFORE_WORDS = {
     "red": "fails before the work, as expected",
@@ -156,11 +163,13 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
         case RunStarted():
             return [
                 f"run {fact.run}: {one_line(body.plan_title)} ({one_line(body.plan)})",
+                *_billing_lines(body.billing),
                 f"branch {body.branch}, from {body.base[:12]}, agent {body.options.agent}",
                 f"started {moment(fact.at, about.zone)}",
             ]
         case RunResumed():
-            return [f"run {fact.run} is resumed {moment(fact.at, about.zone)}{_describe_done(about.state)}"]
+            again = f"run {fact.run} is resumed {moment(fact.at, about.zone)}{_describe_done(about.state)}"
+            return [again, *_billing_lines(body.billing)]
         case PlanTaken():
             again = f", to be done again: {', '.join(body.redo)}" if body.redo else ""
             return [f"plan    the edited version is used, {len(body.tasks)} tasks{again}"]
@@ -180,6 +189,10 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
             return [f"end to end: {body.status}"]
         case RunEnded():
             return [_ended_line(fact, body, about)]
+
+
+def _billing_lines(billing: Billing | None) -> list[str]:
+    return [] if billing is None else [f"billing {_BILLING_WORDS[billing]}"]
 
 
 def _indent(texts: Iterable[str]) -> list[str]:

@@ -17,7 +17,7 @@ from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.errors import OrchestratorError
 from orchestrator.preflight.checks import examine
 from orchestrator.preflight.containers import find_project_image
-from orchestrator.preflight.site import Finding, Site, open_once
+from orchestrator.preflight.site import Finding, Site, open_model, open_once
 from orchestrator.project.catalog import RunCatalog, open_catalog
 from orchestrator.project.host import Host
 from orchestrator.run.facts import RunOptions
@@ -105,6 +105,7 @@ def _open_site(host: Host, loaded: LoadedSettings, stack: AsyncExitStack, *, all
         workspace=open_once(open_workspace),
         catalog=open_once(enter_catalog),
         engine=engine,
+        model=open_model(host, loaded.settings, host.folder or Path("/")),
         probe=open_once(specify_probe),
         allow_dirty=allow_dirty,
     )

@@ -19,6 +19,7 @@ from orchestrator.project.run_journal import RunJournal, RunTransaction
 from orchestrator.project.stored_terms import StoredTerms, write_terms
 from orchestrator.run.endings import run_ended_fact
 from orchestrator.run.facts import (
+    Billing,
     Listener,
     Notice,
     QuestionAnswered,
@@ -48,6 +49,7 @@ class SettledRun:
     take_config: bool = False
     """Whether the current ones are used from now on."""
     notices: tuple[str, ...]
+    billing: Billing
 
 
 async def record_start_or_resume(
@@ -96,7 +98,7 @@ async def record_resume(
     def write(run: RunTransaction) -> None:
         # A resume that was killed after `plan_taken` alone would carry out tasks that the user has ticked
         # off.
-        run.append(RunResumed(options=settled.options))
+        run.append(RunResumed(options=settled.options, billing=settled.billing))
         if taken is not None:
             run.append(taken)
         elif settled.changes:
@@ -183,6 +185,7 @@ async def run_started_fact(
         end_to_end=plan.end_to_end is not None,
         options=replace(settled.options, agent=settled.loaded.settings.agent.name),
         only_base=only_base,
+        billing=settled.billing,
     )
 
 

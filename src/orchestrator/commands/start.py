@@ -27,15 +27,15 @@ from orchestrator.engine.actions import RunActions
 from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.milestone_runner import MilestoneRunner
+from orchestrator.gateway.access import billing_of
 from orchestrator.gateway.client import GatewayClient
-from orchestrator.gateway.source import choose_model
 from orchestrator.plan.diagnostics import describe
 from orchestrator.plan.model import Plan
 from orchestrator.plan.names import plan_name
 from orchestrator.preflight import leftovers
 from orchestrator.preflight.checks import Stage, require
 from orchestrator.preflight.notices import collect_notices
-from orchestrator.preflight.site import PlannedRun, Site, already_open, open_once
+from orchestrator.preflight.site import PlannedRun, Site, already_open, open_model, open_once
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
@@ -91,7 +91,7 @@ async def prepare_run(
         leftovers.remove_scratch(folder)
         if earlier is None:
             folder.starting.write_bytes(os.fsencode(project.folder))
-        model = None if _only_checks_base(choice) else await _model_access(stack, project, driver, settings)
+        model = None if _only_checks_base(choice) else await _model_access(stack, project, driver, site)
         notices = await _notices(project, choice, read, settings, planned.untracked)
         settled = SettledRun(
             planned=planned,
@@ -101,6 +101,7 @@ async def prepare_run(
             changes=(*found.changes, *chosen.changes),
             take_config=given.take_config,
             notices=(*notices, *chosen.notices),
+            billing="none" if model is None else billing_of(model.source),
         )
         async with _record_end_when_cancelled(project, planned.run, given.listeners):
             journal = await record_start_or_resume(project, choice, read, settled, given.listeners)
@@ -196,6 +197,7 @@ def _site(project: Project, loaded: LoadedSettings, stack: AsyncExitStack) -> Si
         workspace=workspace,
         catalog=catalog,
         engine=open_once(lambda: stack.enter_async_context(host.connect_engine())),
+        model=open_model(host, loaded.settings, project.folder),
     )
 
 
@@ -247,11 +249,11 @@ def _new_run_id(plan: Plan) -> str:
 
 
 async def _model_access(
-    stack: AsyncExitStack, project: Project, driver: AgentDriver, settings: Settings
+    stack: AsyncExitStack, project: Project, driver: AgentDriver, site: Site
 ) -> ModelAccess | None:
     if not driver.needs_model:
         return None
-    source = choose_model(project.folder, settings, project.host.environ, driver)
+    source = await site.model()
     gateway = await stack.enter_async_context(
         GatewayClient.connect(project.state.path, project.state.id, project.host.environ, project.host.clock)
     )

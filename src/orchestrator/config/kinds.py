@@ -356,6 +356,18 @@ def web_address() -> Kind[str]:
     return Kind(text=text, parse=parse, bare=True)
 
 
+def keyring_service() -> Kind[str]:
+    text = '"keyring:SERVICE", where SERVICE is the name of an entry of your keyring'
+
+    def parse(value: object) -> str:
+        source = _line(value)
+        if not source.removeprefix("keyring:").strip() or not source.startswith("keyring:"):
+            raise _must_be(text, value)
+        return source
+
+    return Kind(text=text, parse=parse, bare=True)
+
+
 def at_home(path: str, host: Host) -> str:
     """The path with a leading `~` or `${HOME}` replaced."""
     for mark in ("~", "${HOME}", "$HOME"):

@@ -22,6 +22,7 @@ from orchestrator.config.kinds import (
     image,
     inner_paths,
     is_inside,
+    keyring_service,
     line,
     masked_paths,
     memory,
@@ -358,6 +359,34 @@ class Handoff:
     )
 
 
+_CHOOSES_CREDENTIAL = "it chooses the credential with which the model is paid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    command: tuple[str, ...] = setting(
+        [],
+        words(),
+        "A command of the host, word by word, whose first line of output is the credential; it may take 30 "
+        "seconds.",
+        needs_approval("it runs on the host as the user"),
+    )
+    source: str | None = setting(
+        None,
+        optional(keyring_service()),
+        "The entry of your keyring that holds the credential. The Python package `keyring` has to be "
+        "installed.",
+        needs_approval(_CHOOSES_CREDENTIAL),
+    )
+    use: Literal["api_key", "oauth_token"] | None = setting(
+        None,
+        optional(choice("api_key", "oauth_token")),
+        "The kind of credential to use, where there are several: an API key, or the long-lived token of a "
+        "subscription.",
+        needs_approval(_CHOOSES_CREDENTIAL),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landing:
     allow: tuple[str, ...] = setting(
@@ -403,6 +432,7 @@ class Settings:
     masked: Masked = Masked()
     handoff: Handoff = Handoff()
     landing: Landing = Landing()
+    credentials: Credentials = Credentials()
     gateway: Gateway = Gateway()
 
 

@@ -1,13 +1,14 @@
 """What an attempt may reach: a scripted model, or a provider with the credential that stays on the host."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from orchestrator.agents.base import CredentialKind
-from orchestrator.errors import ConfigurationError, EnvironmentInvalid
+from orchestrator.errors import ConfigurationError
+from orchestrator.run.facts import Billing
 
 PROVIDER_URL = "https://api.anthropic.com"
 VARIABLES: Mapping[CredentialKind, str] = {
@@ -26,6 +27,8 @@ class Credential:
 
     kind: CredentialKind
     value: str = field(repr=False)
+    source: str = field(default="", compare=False)
+    """The variable or setting that it comes from; empty where only its value was handed over."""
 
     def __post_init__(self) -> None:
         if not self.value or not all("!" <= character <= "~" for character in self.value):
@@ -92,27 +95,13 @@ def _is_base_url(text: str) -> bool:
     return url.scheme in ("http", "https") and bool(url.hostname) and bare and port != 0
 
 
-def credential_from(environ: Mapping[str, str], kinds: Iterable[CredentialKind]) -> Credential | None:
-    """The first of these kinds that the caller's environment has; None when all are absent or blank.
-
-    Raises EnvironmentInvalid for a value that cannot be sent as a header.
-    """
-    for kind in kinds:
-        value = environ.get(VARIABLES[kind], "").strip()
-        if value:
-            break
-    else:
-        return None
-    try:
-        return Credential(kind=kind, value=value)
-    except ValueError as error:
-        raise EnvironmentInvalid(
-            f"the value cannot be used: {error}",
-            where=VARIABLES[kind],
-            hint="Set it to the value that the provider shows, without quotes or line breaks.",
-        ) from None
-
-
 def credential_kind(model: ModelSource | None) -> CredentialKind:
     """How the agent has to present its token; a scripted model accepts both ways."""
     return model.credential.kind if isinstance(model, Provider) else "api_key"
+
+
+def billing_of(model: ModelSource) -> Billing:
+    """Who is billed for the requests of a run."""
+    if isinstance(model, Scripted):
+        return "scripted"
+    return "api" if model.credential.kind == "api_key" else "subscription"

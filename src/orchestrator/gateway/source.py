@@ -12,24 +12,24 @@ from orchestrator.gateway.access import (
     ModelSource,
     Provider,
     Scripted,
-    credential_from,
 )
+from orchestrator.gateway.credentials import find_credential
 from orchestrator.gateway.script import load_script
 
 
-def choose_model(
+async def choose_model(
     folder: Path, settings: Settings, environ: Mapping[str, str], driver: AgentDriver
 ) -> ModelSource:
     """The scripted model of the settings, else the provider with the caller's credential.
 
-    Raises EnvironmentInvalid without a credential, and ConfigurationError when the script or the address
-    cannot be used.
+    Raises EnvironmentInvalid without a credential or with several, and ConfigurationError when the script or
+    the address cannot be used.
     """
     if settings.gateway.scripted is not None:
         script = folder / settings.gateway.scripted
         load_script(script)
         return Scripted(path=script)
-    credential = credential_from(environ, driver.credentials)
+    credential = await find_credential(settings.credentials, environ, driver.credentials)
     if credential is None:
         names = " or ".join(VARIABLES[kind] for kind in driver.credentials)
         raise EnvironmentInvalid(

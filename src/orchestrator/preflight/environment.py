@@ -15,7 +15,6 @@ from orchestrator.containers.machine import PROXY_VARIABLES
 from orchestrator.errors import EnvironmentInvalid, OrchestratorError
 from orchestrator.gateway.access import VARIABLES, Scripted
 from orchestrator.gateway.sockets import check_user_folder
-from orchestrator.gateway.source import choose_model
 from orchestrator.preflight.site import (
     Finding,
     Site,
@@ -139,15 +138,16 @@ async def check_credential(site: Site) -> Finding:
     settings = site.loaded.settings
     driver = site.host.agent_driver(settings.agent.name)
     try:
-        model = choose_model(site.host.folder or Path("/"), settings, site.host.environ, driver)
+        model = await site.model()
     except OrchestratorError:
         if driver.needs_model:
             raise
         return report_warning(f"none; the agent {driver.name} does not need one", None)
     if isinstance(model, Scripted):
         return report_passed(f"not needed: the model is the script {model.path}")
-    variable = VARIABLES[model.credential.kind]
-    return report_passed(f"{variable} is in the environment, for {model.upstream}")
+    source = model.credential.source
+    shown = f"{source} is in the environment" if source in VARIABLES.values() else f"it comes from {source}"
+    return report_passed(f"{shown}, for {model.upstream}")
 
 
 async def check_state(site: Site) -> Finding:

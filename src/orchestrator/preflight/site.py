@@ -8,9 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from orchestrator.config import LoadedSettings
+from orchestrator.config import LoadedSettings, Settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import OrchestratorError
+from orchestrator.gateway.access import ModelSource
+from orchestrator.gateway.source import choose_model
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.host import Host
 from orchestrator.run.state import RunState
@@ -63,6 +65,8 @@ class Site:
     workspace: Opener[Workspace]
     catalog: Opener[RunCatalog]
     engine: Opener[ContainerEngine]
+    model: Opener[ModelSource]
+    """The model of the configured agent. A source of the credential is asked at the first call only."""
     planned: PlannedRun | None = None
     """None for `doctor`, which knows no plan."""
     probe: Opener[ContainerSpec | None] = no_probe
@@ -82,6 +86,14 @@ class Site:
 def open_once(open_it: Callable[[], Coroutine[Any, Any, T]]) -> Opener[T]:
     """Opens at the first call; every call gives the same thing, or raises the same error."""
     return cache(lambda: asyncio.create_task(open_it()))
+
+
+def open_model(host: Host, settings: Settings, folder: Path) -> Opener[ModelSource]:
+    async def choose() -> ModelSource:
+        driver = host.agent_driver(settings.agent.name)
+        return await choose_model(folder, settings, host.environ, driver)
+
+    return open_once(choose)
 
 
 def already_open(thing: T) -> Opener[T]:

@@ -30,6 +30,8 @@ RunStatus = Literal["running", "interrupted", "waiting", "parked", "completed", 
 Verdict = Literal["pass", "fail", "unavailable"]
 Before = Literal["red", "already_green", "absent"]
 Verification = Literal["verified", "unverified"]
+Billing = Literal["api", "subscription", "scripted", "none"]
+"""What pays for the model: an API key, a subscription, nothing because a script answers, or no model."""
 CheckSource = Literal["task", "smoke", "configured", "scenario", "build"]
 """Who asks for a check: the task, its smoke tests, verify.task or verify.milestone, the plan's scenario, or
 verify.build."""
@@ -101,11 +103,15 @@ class RunStarted(Struct, frozen=True, kw_only=True):
     options: RunOptions
     only_base: bool = False
     """Whether the run ends after its checks on the base (`run --base`)."""
+    billing: Billing | None = None
+    """None in facts of earlier versions."""
 
 
 class RunResumed(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "run_resumed"
     options: RunOptions
+    billing: Billing | None = None
+    """None in facts of earlier versions."""
 
 
 class PlanTaken(Struct, frozen=True, kw_only=True):

@@ -85,6 +85,7 @@ def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
         "questions": [_question_json(question) for question in state.questions],
         "usage": asdict(state.usage),
         "budget_usd": None,
+        "billing": state.billing,
         "unverified": state.unverified,
     }
 

@@ -20,6 +20,7 @@ from orchestrator.run.facts import (
     AttemptStarted,
     BaseChecked,
     BaseRunEnded,
+    Billing,
     BranchReady,
     CancelRequested,
     CandidateMade,
@@ -216,6 +217,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     last_n: int = 0
     ended_at: str | None = None
     end: RunEnded | None = None
+    billing: Billing | None = None
+    """What pays for the model since the start or the last resume; None where an earlier version ran it."""
 
     @property
     def open_questions(self) -> tuple[QuestionState, ...]:
@@ -271,6 +274,7 @@ def begin(fact: Fact) -> RunState:
         started_at=fact.at,
         start=start,
         options=start.options,
+        billing=start.billing,
         tasks={entry.id: TaskState(entry=entry) for entry in start.tasks},
         last_n=fact.n,
     )
@@ -366,6 +370,7 @@ def _resume(state: RunState, body: RunResumed) -> RunState:
         state,
         tasks=tasks,
         options=body.options,
+        billing=body.billing,
         epoch=state.epoch + 1,
         cancel_requested=False,
         end_to_end_gates=(),
