@@ -1,4 +1,4 @@
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: help setup demo test projects soak lint clean
 
