@@ -27,6 +27,7 @@ COMMANDS = {
     "run": ("run_command", "carry out a plan, or continue its unfinished run"),
     "task": ("run_command", "carry out one task of a plan"),
     "resume": ("run_command", "continue a run that failed, waits, or was stopped"),
+    "answer": ("answer_command", "answer a question of an agent, also while its run works on other tasks"),
     "status": ("status_command", "show the runs of this repository, or one run with its tasks"),
     "history": ("history_command", "list the runs of this repository, newest first"),
     "logs": ("logs_command", "print the agent's output, or the whole output of a gate"),

@@ -56,7 +56,7 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
                 before=(f"To merge it, switch to the branch that should have it, then: git merge {branch}",),
             )
         case "waiting":
-            return NextStep(command=f"{resume} -g TEXT", before=("Replace TEXT by your answer:",))
+            return _after_question(state, resume)
         case "parked":
             cause = None if state.end is None else state.end.cause
             waits = (WAITS_FOR[cause],) if cause in WAITS_FOR else ()
@@ -80,6 +80,17 @@ def _ways_out(state: RunState) -> tuple[str, ...]:
     if state.end is None or state.end.reason is None or state.end.cause != "landing_refused":
         return ()
     return tuple(one_line(line, 2000) for line in state.end.reason.splitlines()[1:])
+
+
+def _after_question(state: RunState, resume: str) -> NextStep:
+    questions = state.open_questions
+    if len(questions) > 1:  # `-g` would not say which one it answers
+        ids = ", ".join(question.asked.question for question in questions)
+        return NextStep(
+            command=f"orchestrator answer {state.run} TEXT --question {questions[0].asked.question}",
+            before=(f"Open questions: {ids}. Replace TEXT by your answer to each; then: {resume}",),
+        )
+    return NextStep(command=f"{resume} -g TEXT", before=("Replace TEXT by your answer:",))
 
 
 def _red_as_before(state: RunState) -> tuple[str, ...]:
