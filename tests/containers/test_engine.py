@@ -143,7 +143,33 @@ async def test_a_container_runs_as_the_user_of_its_specification(
     engine: EngineClient, containers: Containers
 ) -> None:
     container = await containers.run(uid=12345, gid=23456)
-    assert (await engine.exec(container, ("id",), timeout=30)).stdout == "uid=12345 gid=23456 groups=23456\n"
+    shown = "uid=12345(agent) gid=23456(agent) groups=23456(agent)\n"
+    assert (await engine.exec(container, ("id",), timeout=30)).stdout == shown
+
+
+async def test_every_user_has_a_name_and_the_image_keeps_its_own(
+    engine: EngineClient, containers: Containers
+) -> None:
+    ask = (
+        'whoami; id -gn; echo "$USER $LOGNAME"; echo ~; id -un 0 1; '
+        "stat -c '%U:%G %a' /etc/passwd /etc/group"
+    )
+    container = await containers.run(uid=4321, gid=4322, env={"HOME": "/tmp/home"})
+    done = await engine.exec(container, ("bash", "-c", ask), timeout=60)
+    assert done.stdout.splitlines() == [
+        *("agent", "agent", "agent agent", "/tmp/home", "root", "daemon"),
+        *("root:root 644", "root:root 644"),
+    ]
+
+
+async def test_the_users_name_is_not_written_into_a_mount(
+    engine: EngineClient, containers: Containers, tmp_path: Path
+) -> None:
+    users = tmp_path / "passwd"
+    users.write_text("root:x:0:0::/:/bin/sh\n")
+    container = await containers.run(uid=4321, mounts=(Bind(source=users, target="/etc/passwd"),))
+    assert (await engine.exec(container, ("id", "-u"), timeout=30)).stdout == "4321\n"
+    assert users.read_text() == "root:x:0:0::/:/bin/sh\n"
 
 
 async def test_a_volume_is_made_and_mounted(engine: EngineClient, containers: Containers) -> None:

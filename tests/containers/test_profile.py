@@ -104,8 +104,14 @@ def test_some_paths_cannot_be_options_of_an_overlay(lower: str) -> None:
 
 def test_the_user_is_the_owner_and_root_gets_is_sandbox() -> None:
     assert create_body(spec())["User"] == "1000:100"
-    assert create_body(spec(env={"A": "1"}))["Env"] == ["A=1"]
-    assert create_body(spec(uid=0, env={"IS_SANDBOX": "0"}))["Env"] == ["IS_SANDBOX=1"]
+    names = ["USER=agent", "LOGNAME=agent"]
+    assert create_body(spec(env={"A": "1"}))["Env"] == [*names, "A=1"]
+    root = create_body(spec(uid=0, env={"IS_SANDBOX": "0"}))["Env"]
+    assert root == ["USER=root", "LOGNAME=root", "IS_SANDBOX=1"]
+
+
+def test_a_variable_of_the_configuration_wins_over_the_users_name() -> None:
+    assert create_body(spec(env={"USER": "ada"}))["Env"] == ["USER=ada", "LOGNAME=agent"]
 
 
 def test_a_command_replaces_the_entry_point_and_none_leaves_the_images_own() -> None:

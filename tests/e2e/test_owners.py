@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_kit import AGENT, ORDINARY, REPORT, Caller, Done, MakeScene, Scene, bash, outcome, plan, script, task
+from e2e_kit import AGENT, REPORT, Caller, Done, MakeScene, Scene, bash, outcome, plan, script, task
 from ordinary import ordinary_caller
 
 pytestmark = pytest.mark.docker
@@ -45,16 +45,24 @@ CLAUDE = script(
 )
 
 
+UNKNOWN_TO_THE_IMAGE = 4321
+NAMES = """test "$(whoami) $USER" = "agent agent"
+env -u USER -u LOGNAME python3 -c 'import getpass; assert getpass.getuser() == "agent"'
+node -e 'if (os.userInfo().username !== "agent") process.exit(1)'"""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can work in a folder of another user")
-def test_files_of_roots_run_belong_to_the_folders_owner(new_scene: MakeScene) -> None:
-    scene = new_scene(owner=ORDINARY)
+def test_files_of_roots_run_belong_to_the_folders_owner_who_has_a_name(new_scene: MakeScene) -> None:
+    scene = new_scene(owner=UNKNOWN_TO_THE_IMAGE)
     scene.write("notes.txt", "one\n")
-    text = plan(task("1", "test -s made.txt"), task("2", "test -s claude.txt"))
-    scene.commit(plan__md=text, model__json=CLAUDE)
+    text = plan(task("1", f"test -s made.txt\n{NAMES}"), task("2", "test -s claude.txt"))
+    model = CLAUDE.replace("echo y > made.txt", "whoami > made.txt")
+    scene.commit(plan__md=text, model__json=model)
     before = scene.owners()
     done = scene.run("-c", "gateway.scripted=model.json")
     assert done.exit_code == 0, done
     check(scene, before, done)
+    assert (scene.folder / "made.txt").read_text() == "agent\n"
 
 
 def test_an_ordinary_caller_runs_claude(new_scene: MakeScene, ordinary: Caller) -> None:

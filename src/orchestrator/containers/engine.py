@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 from urllib.parse import quote
 
 import aiodocker
@@ -30,6 +30,17 @@ from orchestrator.containers.exec_command import run_in_container
 from orchestrator.containers.execution import Execution, short
 from orchestrator.containers.profile import create_body
 from orchestrator.containers.streams import Demultiplexer, StreamBroken
+from orchestrator.containers.user_names import (
+    FOLDER,
+    GROUPS,
+    LIMIT_BYTES,
+    USERS,
+    add_group,
+    add_user,
+    make_archive,
+    needs_entries,
+    read_file,
+)
 from orchestrator.errors import CannotStart, CodingAgentError
 from orchestrator.mounts import AnonymousVolume
 
@@ -73,6 +84,8 @@ class EngineClient:
     def __init__(self, docker: aiodocker.Docker, info: EngineInfo) -> None:
         self._docker = docker
         self._info = info
+        self._name_files: dict[str, dict[str, bytes]] = {}
+        """`/etc/passwd` and `/etc/group` of an image, by its id."""
 
     @property
     def name(self) -> str:
@@ -128,7 +141,45 @@ class EngineClient:
         with _translate_errors(f"create the container {spec.name}"):
             async with asyncio.timeout(None if copies else ANSWER_SECONDS):
                 container = await self._docker.containers.create(create_body(spec), name=spec.name)
-                return container.id
+            if needs_entries(spec):
+                try:
+                    async with asyncio.timeout(ANSWER_SECONDS):
+                        await self._name_user(container.id, spec)
+                except BaseException:
+                    await container.delete(force=True, v=True)
+                    raise
+            return container.id
+
+    async def _name_user(self, container: str, spec: ContainerSpec) -> None:
+        """Give the container's user a name; the container has not started. See `user_names`."""
+        found = self._name_files.get(spec.image)
+        if found is None:
+            found = {name: await self._read_file(container, f"{FOLDER}/{name}") for name in (USERS, GROUPS)}
+            if spec.image.startswith("sha256:"):  # a name may be given to another image
+                self._name_files[spec.image] = found
+        named = {}
+        if found[USERS]:
+            named[USERS] = add_user(found[USERS], spec)
+        if found[GROUPS]:
+            named[GROUPS] = add_group(found[GROUPS], spec.gid)
+        if named:
+            await self._put(container, FOLDER, make_archive(named))
+
+    async def _read_file(self, container: str, path: str) -> bytes:
+        """A small regular file of a container; empty when there is none."""
+        url = f"containers/{container}/archive"
+        try:
+            async with self._docker._query(url, params={"path": path}) as response:
+                archive = bytearray()
+                async for chunk in response.content.iter_chunked(65536):
+                    archive += chunk
+                    if len(archive) > LIMIT_BYTES:
+                        return b""
+        except aiodocker.DockerError as error:
+            if error.status == 404:
+                return b""
+            raise
+        return read_file(bytes(archive)) or b""
 
     async def start(self, container: str) -> None:
         async with self._request(f"start the container {short(container)}"):
@@ -217,14 +268,17 @@ class EngineClient:
 
     async def put_archive(self, container: str, path: str, tar: Path) -> None:
         with tar.open("rb") as stream, _translate_errors(f"copy into the container {short(container)}"):
-            url = f"containers/{container}/archive"
-            # The engine must agree before the body is sent: otherwise it may refuse and close the connection
-            # while we are still sending.
-            headers = {"Content-Type": "application/x-tar", "Expect": "100-continue"}
-            async with self._docker._query(
-                url, "PUT", params={"path": path}, data=stream, headers=headers
-            ) as response:
-                await response.read()
+            await self._put(container, path, stream)
+
+    async def _put(self, container: str, path: str, tar: BinaryIO | bytes) -> None:
+        url = f"containers/{container}/archive"
+        # The engine must agree before the body is sent: otherwise it may refuse and close the connection
+        # while we are still sending.
+        headers = {"Content-Type": "application/x-tar", "Expect": "100-continue"}
+        async with self._docker._query(
+            url, "PUT", params={"path": path}, data=tar, headers=headers
+        ) as response:
+            await response.read()
 
     async def is_folder(self, container: str, path: str) -> bool:
         url, params = f"containers/{container}/archive", {"path": path}

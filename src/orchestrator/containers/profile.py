@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from orchestrator.containers.base import ContainerLimits, ContainerSpec
+from orchestrator.containers.user_names import user_variables
 from orchestrator.errors import ConfigurationError
 from orchestrator.mounts import AnonymousVolume, Bind, Mount, Overlay
 
@@ -73,9 +74,10 @@ def attempt_command(argv: Sequence[str], *, limit_seconds: float, prompt_file: s
 
 
 def _environment(spec: ContainerSpec) -> dict[str, str]:
+    names = user_variables(spec.uid)
     # Claude Code refuses --dangerously-skip-permissions for uid 0 unless this says that it is contained.
     root = {"IS_SANDBOX": "1"} if spec.uid == 0 else {}
-    return {**spec.env, **root}
+    return {**names, **spec.env, **root}
 
 
 def _host_config(spec: ContainerSpec) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from orchestrator.containers.base import (
 )
 from orchestrator.containers.engine_sockets import refuse_sockets
 from orchestrator.containers.execution import Execution, Output, short, timeout_error
+from orchestrator.containers.user_names import user_variables
 from orchestrator.errors import CodingAgentError
 from orchestrator.files import give_to
 from orchestrator.mounts import AnonymousVolume, Bind, Overlay, Volume
@@ -76,7 +77,7 @@ class _Container:
 
     @property
     def env(self) -> dict[str, str]:
-        return {**self.image.env, **self.spec.env}
+        return {**self.image.env, **user_variables(self.spec.uid), **self.spec.env}
 
     def notify(self) -> None:
         self.changed.set()
