@@ -1,8 +1,8 @@
 """From the folder that an attempt left to a candidate: the commit on which its gates run, and which lands.
 
 The commit is made once, before any gate, and never rewritten. Gates therefore judge exactly what lands: the
-files as git stores them, with the hand-off document and the message, and not a folder that a process of the
-agent, or the user, could still change meanwhile.
+files as git stores them, with the message, and not a folder that a process of the agent, or the user, could
+still change meanwhile. Only the hand-off document, which the orchestrator adds, is hidden from them.
 """
 
 import asyncio
@@ -21,7 +21,13 @@ from orchestrator.engine.setup import check_setup
 from orchestrator.gates.gate import Finding, SetupGate, word_finding
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import CandidateMade, CandidateRefused
-from orchestrator.run.handoff import ChangedFile, HandoffSection, handoff_path, with_section
+from orchestrator.run.handoff import (
+    HANDOFF_LIMIT_BYTES,
+    ChangedFile,
+    HandoffSection,
+    handoff_path,
+    with_section,
+)
 from orchestrator.run.state import AttemptState, RunState, TaskState
 from orchestrator.supervision.decide import Gate, WorkItem
 from orchestrator.text import one_line, plain
@@ -29,7 +35,6 @@ from orchestrator.workspace import history
 from orchestrator.workspace.tree import TreeRefused
 from orchestrator.workspace.workspace import Workspace
 
-HANDOFF_LIMIT_BYTES = 4_000_000
 SUBJECT_CHARACTERS = 72
 
 
@@ -97,7 +102,8 @@ async def _build_candidate(
     text = with_section(await read_handoff(records, terms, workspace, parent), terms.plan.title, section)
     await asyncio.to_thread(folders.handoff.write_text, text, "utf-8")
     edited = await _name_edited_by_user(workspace, known, attempt, changes)
-    overlay = {document: text.encode()} if terms.settings.handoff.commit else {}
+    commits = terms.settings.handoff.commit and not await workspace.tree.is_ignored(document, baseline)
+    overlay = {document: text.encode()} if commits else {}
     gates = terms.work.gates_of(item)
     earlier = attempt.candidate
     if earlier is not None and earlier.parent == parent and _has_evidence_of(attempt, gates):
@@ -183,11 +189,12 @@ async def _name_edited_by_user(
 
 async def read_handoff(records: RunRecords, terms: RunTerms, workspace: Workspace, commit: str) -> str:
     """The hand-off document at a commit, or the run's own copy where it is not committed; empty at first."""
-    if not terms.settings.handoff.commit:
+    path, blob = handoff_path(terms.plan.path), None
+    if terms.settings.handoff.commit:
+        blob = await history.read_blob(workspace.store, commit, path, limit=HANDOFF_LIMIT_BYTES)
+    if blob is None:
         return await asyncio.to_thread(_read_own_copy, records.folder.handoff)
-    path = handoff_path(terms.plan.path)
-    blob = await history.read_blob(workspace.store, commit, path, limit=HANDOFF_LIMIT_BYTES)
-    return "" if blob is None else blob.decode("utf-8", "replace")
+    return blob.decode("utf-8", "replace")
 
 
 def _read_own_copy(path: Path) -> str:

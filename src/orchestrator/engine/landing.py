@@ -11,6 +11,7 @@ from orchestrator.engine.attempt_tree import attempt_folders
 from orchestrator.engine.context import RunRecords, RunTerms
 from orchestrator.errors import WorkspaceError
 from orchestrator.run.facts import LandingRefused, LandingStarted, TaskFinished
+from orchestrator.run.handoff import handoff_path
 from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision.decide import WorkItem, verify_candidate
 from orchestrator.text import plain
@@ -52,7 +53,7 @@ async def land(
         refused = LandingRefused(reason=plain(str(error)))
         await records.journal.append(refused, task=item.id, attempt=attempt.number)
         return
-    if not terms.settings.handoff.commit:
+    if handoff_path(terms.plan.path) not in workspace.store.documents(candidate):
         # After the delivery, because a task that did not land must not appear in the next agent's hand-off.
         # Before the fact, because a finished task is never landed again: killed between fact and copy, the
         # run would lose this task's section for good.

@@ -29,6 +29,7 @@ from orchestrator.gates.setup_image import (
 from orchestrator.mounts import AnonymousVolume, Bind, Mount
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.facts import Notice, SetupEnded, SetupStarted
+from orchestrator.run.handoff import HANDOFF_LIMIT_BYTES, is_handoff, may_be_handoff
 from orchestrator.text import plain
 from orchestrator.workspace import container_git, history
 from orchestrator.workspace.workspace import Workspace
@@ -283,17 +284,33 @@ class CommitFiles:
     """Mounts of a git directory with this commit only."""
 
 
+async def _leave_out_handoffs(workspace: Workspace, commit: str) -> str:
+    """The commit, or one that differs from it in nothing but its missing hand-off documents."""
+    names = [path for path in await history.files(workspace.store, commit) if may_be_handoff(path)]
+    found = []
+    for name in names:
+        text = await history.read_blob(workspace.store, commit, name, limit=HANDOFF_LIMIT_BYTES)
+        if text is not None and is_handoff(text.decode("utf-8", "replace")):
+            found.append(name)
+    return await workspace.store.commit_without(commit, tuple(found)) if found else commit
+
+
 @asynccontextmanager
 async def files_for_container(
     records: RunRecords, workspace: Workspace, commit: str, name: str
 ) -> AsyncGenerator[CommitFiles]:
-    """Write a commit into a scratch folder, which is named after the container and removed at the end."""
+    """Write a commit into a scratch folder, which is named after the container and removed at the end.
+
+    The hand-off documents of runs are not in it. They are text of agents, which no style check of the project
+    should judge: the agent of a later task could not fix them.
+    """
     scratch, user = records.folder.gate(name), workspace.tree.owner
     # An owner that was killed may have left a folder of this name.
     await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
     scratch.mkdir(parents=True, mode=0o700)
     try:
         archive = scratch / "files.tar"
+        commit = await _leave_out_handoffs(workspace, commit)
         await container_git.write_gate_archive(workspace.store, commit, archive, uid=user.uid, gid=user.gid)
         git = await container_git.make_gate_git_dir(
             workspace.store, scratch / "git", commit=commit, branch=records.start.branch

@@ -35,12 +35,23 @@ class HandoffSection:
 
 
 MAX_LISTED_CHANGES = 100
+HANDOFF_LIMIT_BYTES = 4_000_000
 
 
 def handoff_path(plan_path: str) -> str:
     """The path of this plan's document: in the folder of the plan."""
     folder, slash, _ = plan_path.rpartition("/")
     return f"{folder}{slash}HANDOFF_{plan_name(plan_path)}.md"
+
+
+def may_be_handoff(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return name.startswith("HANDOFF_") and name.endswith(".md")
+
+
+def is_handoff(document: str) -> bool:
+    """Whether a run wrote this text: it has at least one section of a task."""
+    return re.search(r"^<!-- hand-off of task .* -->$", document, re.MULTILINE) is not None
 
 
 def with_section(document: str, plan_title: str, section: HandoffSection) -> str:

@@ -373,6 +373,16 @@ async def filter_ignored(git: Git, paths: Iterable[str]) -> frozenset[str]:
     return frozenset(path for path in os.fsdecode(done.stdout).split("\0") if path)
 
 
+async def is_ignored(checkout: Checkout, path: str, baseline: Baseline) -> bool:
+    """See `Worktree.is_ignored`. A tracked file is never ignored."""
+    with checkout.index_copy() as git:
+        if await git.run("ls-files", "-z", "--", f":(top,literal){path}"):
+            return False
+        if _ignored_root(path, baseline.ignored) is not None:
+            return True
+        return bool(await filter_ignored(git, [path]))
+
+
 def _move_all(folder: Path, paths: Sequence[str], into: Path) -> tuple[Oddity, ...]:
     moved = []
     into.mkdir(parents=True, exist_ok=True)

@@ -108,6 +108,18 @@ class Store:
         content = message.encode("utf-8", "surrogateescape")  # independent of the locale
         return await self.git.text("commit-tree", tree, "-p", parent, "-F", "-", stdin=content)
 
+    async def commit_without(self, commit: str, paths: tuple[str, ...]) -> str:
+        """The same commit, its parents, author and message, without these paths. No ref points to it."""
+        with self.scratch_index() as index:
+            git = self.git.with_index(index)
+            await git.run("read-tree", commit, timeout=TREE_SECONDS)
+            names = os.fsencode("".join(f"{path}\0" for path in paths))
+            await git.run("update-index", "--force-remove", "-z", "--stdin", stdin=names)
+            tree = await git.text("write-tree")
+        _, _, rest = (await self.git.run("cat-file", "commit", commit)).partition(b"\n")
+        content = f"tree {tree}\n".encode() + rest
+        return await self.git.text("hash-object", "-t", "commit", "-w", "--stdin", stdin=content)
+
     async def commit_paths(
         self, paths: tuple[str, ...], *, tree: str, parent: str, message: str, ref: str, base: str
     ) -> str:

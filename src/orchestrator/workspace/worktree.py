@@ -69,6 +69,10 @@ class Worktree(Protocol):
         """
         return await candidates.take_snapshot(self.checkout, exclude=exclude, baseline=baseline)
 
+    async def is_ignored(self, path: str, baseline: Baseline) -> bool:
+        """Whether git ignores this path now, or ignored it or its folder when the baseline was taken."""
+        return await candidates.is_ignored(self.checkout, path, baseline)
+
     async def build_candidate(
         self,
         snapshot: Snapshot,
