@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.containers.machine import BUNDLE_TARGET, can_be_passed_on, read_machine
+from orchestrator.containers.machine import (
+    BUNDLE_TARGET,
+    can_be_passed_on,
+    describe_withheld_proxies,
+    read_machine,
+)
 
 
 @pytest.mark.parametrize(
@@ -18,12 +23,31 @@ from orchestrator.containers.machine import BUNDLE_TARGET, can_be_passed_on, rea
         pytest.param("http://127.0.0.1:3128", False, id="loopback"),
         pytest.param("http://[::1]:3128", False, id="loopback of IPv6"),
         pytest.param("http://localhost:3128", False, id="localhost"),
+        pytest.param("socks5://127.8.9.10:1080", False, id="another loopback address"),
+        pytest.param("http://[::ffff:127.0.0.1]:3128", False, id="loopback as an IPv6 address"),
+        pytest.param("http://0.0.0.0:3128", False, id="unspecified"),
+        pytest.param("http://LOCALHOST.:3128", False, id="localhost with a dot"),
+        pytest.param("127.0.0.1:3128", False, id="loopback without a scheme"),
         pytest.param("http://[broken", False, id="no address"),
         pytest.param("", False, id="empty"),
     ],
 )
 def test_which_proxies_are_passed_on(address: str, passed: bool) -> None:
     assert can_be_passed_on(address) is passed
+
+
+def test_proxies_that_containers_do_not_get_are_named_with_the_reason_and_without_the_address() -> None:
+    environ = {
+        "HTTPS_PROXY": "http://127.0.0.1:3128",
+        "https_proxy": "http://127.0.0.1:3128",
+        "HTTP_PROXY": "http://ada:secret@proxy.example:3128",
+        "ALL_PROXY": "http://proxy.example:3128",
+    }
+    by_password, by_loopback = describe_withheld_proxies(environ)
+    assert by_password.startswith("HTTP_PROXY: not passed") and "secret" not in by_password
+    assert by_loopback.startswith("HTTPS_PROXY, https_proxy: not passed") and "loopback" in by_loopback
+    assert describe_withheld_proxies(environ, ("HTTPS_PROXY", "http_proxy")) == ()
+    assert describe_withheld_proxies({"ALL_PROXY": "http://proxy.example:3128"}) == ()
 
 
 def test_exceptions_go_with_a_proxy_only() -> None:

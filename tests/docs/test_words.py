@@ -28,6 +28,8 @@ PUBLIC_HOSTS = frozenset(
         "www.anthropic.com",
         "www.conventionalcommits.org",
         "127.0.0.1",
+        "0.0.0.0",
+        "host.docker.internal",
     }
 )
 """Hosts that a tracked file may name: pages for readers, the provider, and names that stand for any."""

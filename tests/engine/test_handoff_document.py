@@ -46,7 +46,7 @@ def committed(project: TemporaryProject) -> list[str]:
 def test_gates_see_no_handoff_document_and_the_commit_has_it(tmp_path: Path) -> None:
     with project_of(tmp_path) as project:
         (project.folder / "HANDOFF_first.md").write_text(FOREIGN)
-        (project.folder / "HANDOFF_notes.md").write_text("# Notes of ours\n")
+        (project.folder / "HANDOFF_notes.md").write_text("# Our notes\n")
         project.git("add", "-A")
         project.git("commit", "-q", "-m", "an earlier plan")
         report = project.run()

@@ -21,9 +21,11 @@ CASES = [
     ("a setting leads in", git_settings_finding(("core.hookspath = hooks (set in .git/config)",)), "warning"),
     ("no proxy", proxy_finding({}), "ok"),
     ("an open proxy", proxy_finding({"HTTPS_PROXY": "http://proxy.example:3128"}), "ok"),
-    ("a user's name", proxy_finding({"HTTPS_PROXY": "http://ada@proxy.example:3128"}), "ok"),
+    ("a user's name", proxy_finding({"HTTPS_PROXY": "http://ada@proxy.example:3128"}), "warning"),
+    ("on this machine", proxy_finding({"ALL_PROXY": "socks5://127.0.0.1:1080"}), "warning"),
+    ("replaced", proxy_finding({"https_proxy": "http://localhost:3128"}, {"HTTPS_PROXY": "x"}), "ok"),
     ("a password", proxy_finding({"https_proxy": "http://ada:secret@proxy.example:3128"}), "warning"),
-    ("an address that is none", proxy_finding({"HTTP_PROXY": "http://[:3128"}), "ok"),
+    ("an address that is none", proxy_finding({"HTTP_PROXY": "http://[:3128"}), "warning"),
 ]
 
 

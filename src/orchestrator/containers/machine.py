@@ -2,7 +2,7 @@
 
 import ipaddress
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,17 +44,47 @@ def read_machine(environ: Mapping[str, str]) -> Machine:
 
 def can_be_passed_on(address: str) -> bool:
     """Whether a proxy's address means the same in a container and holds no secret."""
-    if not address:
-        return False
+    return bool(address) and _explain_not_passed_on(address) is None
+
+
+def describe_withheld_proxies(environ: Mapping[str, str], replaced: Collection[str] = ()) -> tuple[str, ...]:
+    """A sentence for each reason why proxies of the caller do not reach containers, without their addresses.
+
+    Variables that the settings give to containers (`replaced`) are not among them, in either spelling.
+    """
+    known = {name.upper() for name in replaced}
+    reasons: dict[str, list[str]] = {}
+    for name in PROXY_VARIABLES:
+        address = environ.get(name, "")
+        reason = _explain_not_passed_on(address) if address and name.upper() not in known else None
+        if reason is not None:
+            reasons.setdefault(reason, []).append(name)
+    return tuple(
+        f"{', '.join(names)}: not passed to containers, because {reason}" for reason, names in reasons.items()
+    )
+
+
+def _explain_not_passed_on(address: str) -> str | None:
+    """None when it can be passed on."""
     try:
         parts = urllib.parse.urlsplit(address if "//" in address else f"//{address}")
+        host, user = parts.hostname, parts.username
     except ValueError:
-        return False
-    return parts.username is None and parts.hostname is not None and not _is_loopback(parts.hostname)
+        host, user = None, None
+    if user is not None:
+        return "the address contains a name or password"
+    if host is None:
+        return "it is not a valid address"
+    if _is_loopback(host):
+        return "it is a loopback address, which in a container is the container itself"
+    return None
 
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        return host.rstrip(".") == "localhost" or host.rstrip(".").endswith(".localhost")
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    # A connection to the unspecified address (0.0.0.0) goes to the loopback interface.
+    return bool(mapped.is_loopback or mapped.is_unspecified)

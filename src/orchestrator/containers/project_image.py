@@ -15,7 +15,7 @@ from pathlib import Path
 from orchestrator import subprocesses
 from orchestrator.containers.base import ContainerEngine, ImageInfo
 from orchestrator.containers.images import BUILD_SECONDS
-from orchestrator.containers.machine import EXCEPTION_VARIABLES, HTTP_PROXY_VARIABLES
+from orchestrator.containers.machine import EXCEPTION_VARIABLES, HTTP_PROXY_VARIABLES, can_be_passed_on
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.files import open_regular
 
@@ -175,6 +175,11 @@ async def _build(
 
 
 def _proxies(environ: Mapping[str, str]) -> list[str]:
-    """The caller's proxies, except those with a password: an image keeps its build arguments."""
-    given = [(name, environ.get(name, "")) for name in (*HTTP_PROXY_VARIABLES, *EXCEPTION_VARIABLES)]
-    return [word for name, value in given if "@" not in value for word in ("--build-arg", f"{name}={value}")]
+    """The caller's proxies, except those that only this machine can use, or that hold a secret.
+
+    An image keeps its build arguments, and a build runs in a container.
+    """
+    given = [(name, environ.get(name, "")) for name in HTTP_PROXY_VARIABLES]
+    passed = [(name, value) for name, value in given if not value or can_be_passed_on(value)]
+    passed += [(name, environ.get(name, "")) for name in EXCEPTION_VARIABLES]
+    return [word for name, value in passed for word in ("--build-arg", f"{name}={value}")]

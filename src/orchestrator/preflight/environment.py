@@ -4,14 +4,13 @@ import os
 import shlex
 import shutil
 import tempfile
-import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator import subprocesses
 from orchestrator.config import CheckSetting, load_settings
 from orchestrator.config.approval import ApprovalItem
-from orchestrator.containers.machine import PROXY_VARIABLES
+from orchestrator.containers.machine import PROXY_VARIABLES, describe_withheld_proxies
 from orchestrator.errors import EnvironmentInvalid, OrchestratorError
 from orchestrator.gateway.access import VARIABLES, Scripted
 from orchestrator.gateway.sockets import check_user_folder
@@ -30,6 +29,10 @@ from orchestrator.text import first_line, one_line, plain
 DISK_BYTES = 500_000_000
 FREE_BYTES_WARNING = 2_000_000_000
 FREE_SOME = "Free some (orchestrator clean --older-than 30d), or move XDG_STATE_HOME."
+PROXY_ADVICE = (
+    "Give containers an address that they can reach, in environment.variables "
+    "(docs/project-needs.md, Proxies)."
+)
 CHECK_LINES = 5
 """Lines of a failed check's output that are shown; the whole message stays within ten."""
 
@@ -195,20 +198,13 @@ async def check_sockets(_site: Site) -> Finding:
 
 
 async def check_proxy(site: Site) -> Finding:
-    return proxy_finding(site.host.environ)
+    return proxy_finding(site.host.environ, dict(site.loaded.settings.environment.variables))
 
 
-def proxy_finding(environ: Mapping[str, str]) -> Finding:
-    """Warns of a password in the address of a proxy: such an address is a secret."""
-    names = [name for name in PROXY_VARIABLES if _has_password(environ.get(name, ""))]
-    if not names:
-        return report_passed("no proxy address contains a password")
-    detail = f"{', '.join(names)} contains a password, so it is not passed to the image build"
-    return report_warning(detail, "Use a proxy that needs no password, for example one on this machine.")
-
-
-def _has_password(address: str) -> bool:
-    try:
-        return urllib.parse.urlsplit(address).password is not None
-    except ValueError:
-        return False
+def proxy_finding(environ: Mapping[str, str], replaced: Collection[str] = ()) -> Finding:
+    """Warns of proxies that do not reach containers; `replaced` are the variables that the settings set."""
+    withheld = describe_withheld_proxies(environ, replaced)
+    if withheld:
+        return report_warning("; ".join(withheld), PROXY_ADVICE)
+    given = [name for name in PROXY_VARIABLES if environ.get(name) or name in replaced]
+    return report_passed(f"passed to containers: {', '.join(given)}" if given else "no proxy is set")

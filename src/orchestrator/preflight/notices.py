@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from orchestrator.agents.registry import LOGIN_FOLDERS
 from orchestrator.config import Settings
+from orchestrator.containers.machine import describe_withheld_proxies
 from orchestrator.gates.uninstalled import describe_uninstalled
 from orchestrator.plan.model import Plan
 from orchestrator.preflight.repository import find_runs_below_head
@@ -29,6 +30,7 @@ async def collect_notices(
     path = read.plan.path
     if path in untracked:
         found.append(f"{path} is not tracked by git: the run does not commit it, and gates do not see it")
+    found += describe_withheld_proxies(project.host.environ, dict(settings.environment.variables))
     found += [
         f"the login volume {mount.source} is mounted into the agent's container, because your settings say so"
         for mount in settings.mounts
