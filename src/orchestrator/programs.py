@@ -43,6 +43,52 @@ _OF_THE_SAME_NAME = frozenset(
 )
 
 
+_OF_THE_PROJECT = frozenset(
+    (
+        *(
+            "pytest",
+            "tox",
+            "nox",
+            "coverage",
+            "mypy",
+            "pyright",
+            "ruff",
+            "black",
+            "isort",
+            "flake8",
+            "pylint",
+        ),
+        *(
+            "pre-commit",
+            "hatch",
+            "pdm",
+            "poetry",
+            "pipenv",
+            "sphinx-build",
+            "mkdocs",
+            "alembic",
+            "django-admin",
+        ),
+        *(
+            "tsc",
+            "tsx",
+            "jest",
+            "vitest",
+            "mocha",
+            "ava",
+            "eslint",
+            "prettier",
+            "biome",
+            "vite",
+            "next",
+            "turbo",
+        ),
+        *("nx", "webpack", "rollup", "esbuild", "playwright", "cypress", "rspec", "rubocop", "phpunit"),
+    )
+)
+"""Programs that a project's own environment contains, not the image."""
+
+
 def packages_of_program(program: str) -> tuple[str, ...]:
     """The packages that provide a program; empty where they are not known."""
     return _PACKAGES.get(program) or ((program,) if program in _OF_THE_SAME_NAME else ())
@@ -55,3 +101,15 @@ def suggest_packages(program: str) -> str:
         return "Add it to the image, by image.packages or image.dockerfile."
     named = ", ".join(f'"{package}"' for package in packages)
     return f"Add {named} to image.packages in orchestrator.toml, then: orchestrator trust"
+
+
+def suggest_provision(program: str) -> str:
+    """How a program that a command of the project needs is provided; one with a slash is a file of it."""
+    if "/" in program:
+        return (
+            "It is a file of the project: commit it as an executable file, or make it by setup.commands, "
+            "or by verify.build."
+        )
+    if program in _OF_THE_PROJECT:
+        return "Install it by a lock file that setup finds, or by setup.commands."
+    return suggest_packages(program)

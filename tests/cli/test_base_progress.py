@@ -35,7 +35,7 @@ HISTORIES = {
     "refused": ((*BEFORE, BASE_CHECKED, REFUSED), [], ["setup_started", "base_checked"]),
     "setup failed": (
         (begun(), SETUP, NO_SETUP),
-        ["run_started", "setup_started", "run_ended"],
+        [],
         ["setup_started"],
     ),
     "passed": (

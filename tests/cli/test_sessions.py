@@ -224,8 +224,6 @@ class State(NamedTuple):
     settings: str = ""
     plan: str = PLAN
     gates: tuple[tuple[str, Program], ...] = ()
-    fix: str = ""
-    """A command that removes the cause."""
 
 
 def interrupt_once() -> Step:
@@ -266,14 +264,6 @@ STATES = {
         plan=PLAN + SCENARIO,
         gates=(("make scenario", scenario),),
     ),
-    "setup fails": State(
-        GOOD,
-        2,
-        "orchestrator run plan.md",
-        settings="[setup]\ncommands = ['make setup']\n",
-        gates=(("make setup", lambda process: 0 if process.path("Makefile").exists() else 1),),
-        fix="touch Makefile && git add Makefile && git commit -qm Makefile",
-    ),
 }
 
 
@@ -288,11 +278,25 @@ def test_the_last_line_is_a_command_that_does_what_it_promises(
     run = session.next_command.split()[2]
     assert session.next_command == state.command.replace("RUN", run)
     command = session.next_command
-    if state.fix:
-        assert session.type(state.fix).exit_code == 0
     session.type(command)
     assert session.exit_code == state.then, session.text
     assert state.shows in session.stdout
+
+
+def test_a_setup_that_fails_prints_nothing_but_its_error(open_session: Callable[..., Session]) -> None:
+    gates = {"grep -q Hello greeting.txt": greets, "python -m unittest": unittests}
+    gates["make setup"] = lambda process: 0 if process.path("Makefile").exists() else 1
+    session = open_session(GOOD, settings="[setup]\ncommands = ['make setup']\n", gates=gates)
+    for words in ("", " --json"):
+        session.type(f"orchestrator run plan.md{words}")
+        assert session.exit_code == 2 and session.stdout == "", session.text
+        assert "failed before its first task" in session.text
+    session.type("orchestrator history")
+    session.type(f"orchestrator status {session.stdout.splitlines()[-1].split()[0]}")
+    assert session.next_command == "orchestrator run plan.md"
+    session.type("touch Makefile && git add Makefile && git commit -qm Makefile")
+    session.type("orchestrator run plan.md")
+    assert session.exit_code == 0, session.text
 
 
 def test_a_cancelled_run_says_how_to_start_over(open_session: Callable[..., Session]) -> None:

@@ -113,7 +113,23 @@ def test_all_red_guards_are_named(make_project: MakeProject, commands: Commands)
     reason = project.run().reason or ""
     assert reason.startswith("2 commands of verify.task fail before any work")
     assert "suite: exit code 1" in reason and "types: exit code 127" in reason and "lint" not in reason
-    assert "the program mypy. Add it to the image, by image.packages" in reason
+    assert "the program mypy. Install it by a lock file that setup finds, or by setup.commands." in reason
+
+
+PROVIDED = {
+    "pytest": "setup.commands",
+    "./check.sh": "./check.sh. It is a file of the project: commit it",
+    "nosuchprogram": "image.packages",
+}
+
+
+@pytest.mark.parametrize(("program", "advice"), PROVIDED.items(), ids=PROVIDED)
+def test_a_missing_program_names_what_provides_it(
+    make_project: MakeProject, commands: Commands, program: str, advice: str
+) -> None:
+    lacks = commands.ending("suite", 127, f"bash: line 1: {program}: No such file or directory")
+    reason = make_project(settings=SUITE, gates={"suite": lacks}).run().reason or ""
+    assert advice in reason
 
 
 def test_a_refused_run_is_never_resumed_and_is_not_the_latest(

@@ -249,5 +249,15 @@ async def test_a_report_of_failed_tests(gates: Gates, write: str, expected: tupl
     assert (evidence.verdict, evidence.exit_code, evidence.failed_tests) == ("fail", 1, expected)
 
 
+async def test_a_pytest_that_cannot_write_reports_runs_without_one(gates: Gates) -> None:
+    pytest_without_junitxml = (
+        'case "${PYTEST_ADDOPTS:-}" in *junitxml*) '
+        'echo "error: unrecognized arguments: $PYTEST_ADDOPTS"; exit 4;; esac; echo "1 failed"; exit 1'
+    )
+    (result,) = await gates.run(pytest_without_junitxml, asks_for_report=True)
+    assert (result.evidence.exit_code, result.evidence.failed_tests) == (1, None)
+    assert result.output == "1 failed\n"
+
+
 async def test_a_report_is_asked_for_only_where_it_matters(gates: Gates) -> None:
     assert (await gates.one('test -z "${PYTEST_ADDOPTS:-}"')).verdict == "pass"

@@ -93,6 +93,17 @@ async def test_show_as_text_makes_control_codes_harmless(tmp_path: Path) -> None
     assert "   1. 1.1" in text
 
 
+async def test_show_counts_the_configured_commands(tmp_path: Path) -> None:
+    (tmp_path / "plan.md").write_text(GOOD)
+    settings = "[verify]\ntask = ['make check', 'suite']\nmilestone = ['journey']\n"
+    (tmp_path / "orchestrator.toml").write_text(settings)
+    (tmp_path / ".git").mkdir()
+    done = await orchestrator("plan", "show", "plan.md", cwd=tmp_path)
+    text = done.stdout.decode()
+    assert " 1 +1 configured " in text, done
+    assert "End to end: 0 commands +1 configured" in text
+
+
 @pytest.mark.parametrize(
     ("text", "options", "exit_code", "lines"),
     [

@@ -83,15 +83,13 @@ def test_a_setup_that_fails_costs_nothing(scene: Scene, command: str, words: lis
     done = scene.run("-c", f'setup.commands=["{command}"]', *AGENT)
     assert done.exit_code == 2, done
     assert scene.picture() == before
-    assert done.of("attempt_started") == done.of("base_checked") == []
-    assert (done.end["status"], done.end["exit_code"]) == ("failed", 2)
+    assert done.stdout == b"", "nothing is printed before the base has passed"
     error = done.err[done.err.index("error: ") :].splitlines()
     assert len(error) <= 10
     for word in words:
         assert word in "\n".join(error), done
     assert scene.containers() == []
     fixed = scene.run("-c", "setup.commands=['mkdir deps; touch deps/x']", "--agent", "nop")
-    assert fixed.run != done.run
     assert fixed.of("base_checked"), fixed
 
 

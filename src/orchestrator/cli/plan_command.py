@@ -59,21 +59,25 @@ def show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(as_json(plan), ensure_ascii=False, indent=2))
     else:
-        print("\n".join(_describe(plan)))
+        print("\n".join(_describe(plan, _load_settings())))
     return 2 if plan.errors else 0
 
 
 def check(arguments: argparse.Namespace) -> int:
     """A plan that cannot be read does not keep the others from being checked."""
+    settings = _load_settings()
+    return max(
+        _check_one(path, arguments.format, settings, strict=arguments.strict) for path in arguments.plans
+    )
+
+
+def _load_settings() -> "Settings":
+    """The settings in the current folder, without those of the repository that need approval."""
     from orchestrator.cli.host import this_host
     from orchestrator.config import load_settings
 
     host = this_host()
-    loaded = load_settings(host.repository_folder(), environ=host.environ, leave_out_unapproved=True)
-    return max(
-        _check_one(path, arguments.format, loaded.settings, strict=arguments.strict)
-        for path in arguments.plans
-    )
+    return load_settings(host.repository_folder(), environ=host.environ, leave_out_unapproved=True).settings
 
 
 def _check_one(path: Path, format: str | None, settings: "Settings", *, strict: bool) -> int:
@@ -164,7 +168,7 @@ def _task_as_json(task: Task) -> dict[str, Any]:
     }
 
 
-def _describe(plan: Plan) -> Iterator[str]:
+def _describe(plan: Plan, settings: "Settings") -> Iterator[str]:
     yield one_line(plan.title)
     facts = [plan.format, _count(len(plan.tasks), "task")]
     if plan.branch is not None:
@@ -174,20 +178,27 @@ def _describe(plan: Plan) -> Iterator[str]:
         facts.append(f"estimated {_duration(minutes)}")
     yield f"{one_line(plan.path)}: " + ", ".join(facts)
     yield ""
-    yield _table(plan.tasks)
+    yield _table(plan.tasks, settings)
     yield ""
     yield from _graph(plan)
-    if plan.end_to_end is not None:
+    if plan.end_to_end is not None or settings.verify.milestone:
         yield ""
-        lines = plan.end_to_end.lines
-        commands = _count(len(plan.end_to_end.commands), "command")
-        yield f"End to end: {commands}, lines {lines.first}-{lines.last}"
+        yield _describe_end_to_end(plan, settings)
     if plan.diagnostics:
         yield ""
         yield from (describe(entry, path=plan.path) for entry in plan.diagnostics)
 
 
-def _table(tasks: Sequence[Task]) -> str:
+def _describe_end_to_end(plan: Plan, settings: "Settings") -> str:
+    added = _count_configured(settings.verify.milestone)
+    if plan.end_to_end is None:
+        return f"End to end: 0 commands{added}"
+    lines = plan.end_to_end.lines
+    commands = _count(len(plan.end_to_end.commands), "command")
+    return f"End to end: {commands}{added}, lines {lines.first}-{lines.last}"
+
+
+def _table(tasks: Sequence[Task], settings: "Settings") -> str:
     from orchestrator.cli.tables import table
 
     rows = [
@@ -196,7 +207,7 @@ def _table(tasks: Sequence[Task]) -> str:
             task.type or "-",
             "-" if task.estimate_minutes is None else _duration(task.estimate_minutes),
             _criteria(task),
-            _gates(task),
+            _gates(task, settings),
             f"{task.lines.first}-{task.lines.last}",
             one_line(task.title, _WIDEST_TITLE),
         )
@@ -209,9 +220,16 @@ def _criteria(task: Task) -> str:
     return "done" if task.done else str(len(task.acceptance))
 
 
-def _gates(task: Task) -> str:
+def _gates(task: Task, settings: "Settings") -> str:
+    """The task's own commands, and those of `verify.task` that it does not name itself."""
+    own = {command.strip() for command in task.verify}
     smoke = f" +{len(task.smoke_tests)} smoke" if task.smoke_tests else ""
-    return f"{len(task.verify)}{smoke}"
+    added = [command for command in settings.verify.task if command.strip() not in own]
+    return f"{len(task.verify)}{smoke}{_count_configured(added)}"
+
+
+def _count_configured(commands: Sequence[str]) -> str:
+    return f" +{len(commands)} configured" if commands else ""
 
 
 def _graph(plan: Plan) -> Iterator[str]:

@@ -15,7 +15,7 @@ from orchestrator.cli.tables import View, base_table, run_table
 from orchestrator.cli.words import RUN_HELP
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.project.catalog import open_catalog
-from orchestrator.run.endings import NOT_BEGUN, is_refused
+from orchestrator.run.endings import is_refused
 from orchestrator.run.facts import Listener
 from orchestrator.run.report import RunReport, base_json
 from orchestrator.run.state import RunState
@@ -228,8 +228,6 @@ def print_outcome(report: RunReport, arguments: argparse.Namespace) -> int:
     print(text, file=sys.stderr if arguments.json else sys.stdout)
     if report.status == "waiting" and not arguments.no_input and sys.stdin.isatty():
         print(f"To answer: orchestrator resume {report.run} -g TEXT", file=sys.stderr)
-    if report.exit_code == NOT_BEGUN:
-        print(f"error: {report.reason}", file=sys.stderr)
     return report.exit_code
 
 

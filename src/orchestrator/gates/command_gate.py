@@ -10,8 +10,9 @@ else.
 """
 
 import asyncio
+import re
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,6 +132,28 @@ async def _run_one(
     # pytest puts these options before those of the command, so a report that the command asks for itself is
     # written as the command says, and the orchestrator gets none.
     env = {} if report is None else {ADDOPTS: f"{request.pytest_options} --junitxml={report}".strip()}
+    result = await _run_once(engine, clock, container, gate, request, env)
+    if report is None or result.evidence.verdict != "fail":
+        return result
+    if _REFUSED_REPORT.search(result.output) and report in result.output:
+        # This pytest has no such option (`-p no:junitxml`), and has therefore run no test.
+        without = {ADDOPTS: request.pytest_options} if request.pytest_options else {}
+        return await _run_once(engine, clock, container, gate, request, without)
+    failed = await _read_report(engine, container, report)
+    return replace(result, evidence=replace(result.evidence, failed_tests=failed))
+
+
+_REFUSED_REPORT = re.compile(r"unrecognized arguments: .*--junitxml=")
+
+
+async def _run_once(
+    engine: ContainerEngine,
+    clock: Clock,
+    container: str,
+    gate: CommandGate,
+    request: GateRequest,
+    env: Mapping[str, str],
+) -> GateResult:
     begun = clock.monotonic()
     limits = (str(KILL_AFTER_SECONDS), f"{request.timeout:g}")
     too_long = f"took longer than {request.timeout:g} s (verify.timeout)"
@@ -154,11 +177,7 @@ async def _run_one(
     over_time = done.exit_code in (124, KILLED_EXIT) and seconds >= request.timeout
     verdict: Verdict = "pass" if done.exit_code == 0 else "fail"
     detail = too_long if over_time else ""
-    result = _result(gate, request, verdict, done.exit_code, seconds, done.stdout, detail)
-    if report is None or verdict == "pass":
-        return result
-    failed = await _read_report(engine, container, report)
-    return replace(result, evidence=replace(result.evidence, failed_tests=failed))
+    return _result(gate, request, verdict, done.exit_code, seconds, done.stdout, detail)
 
 
 async def _read_report(engine: ContainerEngine, container: str, report: str) -> tuple[str, ...] | None:

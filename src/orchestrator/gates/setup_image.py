@@ -30,7 +30,7 @@ from orchestrator.containers.base import LABEL_STATE, ContainerEngine, Container
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
 from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file, is_read_by
 from orchestrator.gates.pipes import let_readers_stop
-from orchestrator.programs import suggest_packages
+from orchestrator.programs import suggest_provision
 from orchestrator.subprocesses import Identity
 from orchestrator.text import plain
 
@@ -45,7 +45,7 @@ HOME = "/run/orchestrator/home"
 VENV = ".venv/"
 _FORMAT = 3
 
-_NOT_FOUND = re.compile(r"([\w.+-]+): (?:command )?not found$", re.MULTILINE)
+_NOT_FOUND = re.compile(r"([\w./+-]+): (?:command )?not found$", re.MULTILINE)
 """What bash and sh print of a program that does not exist."""
 # As in a gate: the unchanged command runs where this bash cannot read what was made of it.
 _SCRIPT = (
@@ -270,7 +270,7 @@ class _Setup:
         # The first line of a command for a folder only says where it runs.
         shown = "; ".join(written[: 2 if written[0].startswith("cd ") else 1])
         missing = _NOT_FOUND.search(output)
-        fix = "Fix setup.commands or the lock files." if missing is None else suggest_packages(missing[1])
+        fix = "Fix setup.commands or the lock files." if missing is None else suggest_provision(missing[1])
         return SetupFailed(
             "\n".join([f"setup {what}: {shown}", *(f"  {line[:200]}" for line in lines)]),
             hint=f"{fix.rstrip('.')}. The whole output: {self._request.log}",

@@ -1,7 +1,5 @@
 """How a run ends: the exit code of each status, and which of several ends counts."""
 
-from msgspec.structs import replace
-
 from orchestrator.run.facts import RunCause, RunEnded, RunStatus
 from orchestrator.run.state import RunState
 
@@ -28,8 +26,9 @@ def run_ended_fact(
     cause: RunCause | None = None,
 ) -> RunEnded:
     """The fact that ends a run, with the exit code of its status, or of a run that cannot begin."""
-    end = RunEnded(status=status, exit_code=EXIT_CODES[status], reason=reason, until=until, cause=cause)
-    return replace(end, exit_code=NOT_BEGUN) if is_refused(end) else end
+    is_red_base = (status, cause) == ("failed", "base_red")
+    exit_code = NOT_BEGUN if is_red_base else EXIT_CODES[status]
+    return RunEnded(status=status, exit_code=exit_code, reason=reason, until=until, cause=cause)
 
 
 def rank(exit_code: int) -> int:
@@ -39,12 +38,12 @@ def rank(exit_code: int) -> int:
 
 def failed_before_it_began(state: RunState) -> bool:
     """Whether setup failed or a guard was red. A resume would keep the settings that need a change."""
-    return state.end is not None and state.end.status == "failed" and state.end.exit_code == NOT_BEGUN
+    return is_refused(state.end)
 
 
 def is_refused(end: RunEnded | None) -> bool:
-    """Whether the run ended before its first task because a guard is red."""
-    return end is not None and (end.status, end.cause) == ("failed", "base_red")
+    """Whether the run ended before its first task because setup failed or a guard is red."""
+    return end is not None and (end.status, end.exit_code) == ("failed", NOT_BEGUN)
 
 
 def is_base_run(state: RunState) -> bool:

@@ -1,6 +1,6 @@
 """What the checks on the base mean: which guards are red, and what the user can do about them."""
 
-from orchestrator.programs import suggest_packages
+from orchestrator.programs import suggest_provision
 from orchestrator.run.facts import BaseChecked
 from orchestrator.run.state import RunState
 from orchestrator.text import one_line
@@ -43,7 +43,7 @@ def describe_missing(missing: str) -> str:
     """The missing prerequisite, with the setting that provides it."""
     kind, _, name = missing.partition(" ")
     if kind == "program":
-        return f"Missing prerequisite: the program {name}. {suggest_packages(name)}"
+        return f"Missing prerequisite: the program {name}. {suggest_provision(name)}"
     return (
         f"Missing prerequisite: the module {name}. Install it by a lock file that setup finds, or by "
         "setup.commands."
