@@ -93,7 +93,7 @@ def test_an_error_is_printed_whole_when_it_is_short(capsys: pytest.CaptureFixtur
     assert capsys.readouterr() == ("", "error: where: what\nnext\n")
 
 
-def test_an_error_is_text_whatever_was_typed(tmp_path: Path) -> None:
+def test_an_error_is_text_for_every_input(tmp_path: Path) -> None:
     done = orchestrate("status", "\x1b[31mred\x07", cwd=tmp_path)
     assert done.returncode == 2
     assert b"\x1b" not in done.stderr and b"\x07" not in done.stderr and b"no run red" in done.stderr
@@ -121,7 +121,7 @@ def test_a_terminal_shows_unknown_characters_as_escapes(tmp_path: Path, encoding
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_json_is_utf_8_whatever_the_terminal(tmp_path: Path, encoding: str) -> None:
+def test_json_is_utf_8_on_every_terminal(tmp_path: Path, encoding: str) -> None:
     remember((begun("é", "世"),))
     done = orchestrate("status", "trial-1", "--json", cwd=tmp_path, PYTHONIOENCODING=encoding)
     assert done.returncode == 0 and "Title of 世" in done.stdout.decode("utf-8")

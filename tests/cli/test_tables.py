@@ -1,4 +1,4 @@
-"""Tables align by what a terminal shows, whatever the letters."""
+"""Tables align by the width that a terminal gives each letter, also wide and combining ones."""
 
 from datetime import timedelta, timezone
 from pathlib import Path

@@ -251,7 +251,7 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED)
-def test_a_record_that_is_not_ours_alone_approves_nothing(place, write, spoil):
+def test_a_spoiled_record_approves_nothing(place, write, spoil):
     write("repository", IMAGE)
     approve(place)
     (record,) = (state(place) / "trust").iterdir()

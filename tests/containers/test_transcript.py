@@ -1,4 +1,4 @@
-"""The transcript by itself: whatever the engine's pieces are and whenever we are killed, each byte once."""
+"""The transcript by itself: for all pieces of the engine's stream and a kill at any time, each byte once."""
 
 import asyncio
 import stat

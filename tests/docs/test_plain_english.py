@@ -9,7 +9,10 @@ import pytest
 from docs_kit import name_of, tracked
 
 MARK = "plain-english: allowed"
-"""A line with this mark, followed by a reason, may contain any turn."""
+"""A line with this mark and a reason may contain any turn."""
+
+_MARKED = re.compile(rf"{MARK}[,:;]? (- )?\w+ \w+")
+"""The mark with its reason, of two words at least; the mark by itself allows nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +75,34 @@ TURNS = (
     Turn(pattern=r"as it stands", say="verbatim, unchanged", reason="nothing stands"),
     Turn(pattern=r"in (its|their) place", say="instead of it", reason="also means at the right position"),
     Turn(pattern=r"look(s|ed|ing)? at", say="check, read", reason="says nothing about what is done"),
+    Turn(pattern=r"whatever", say="every, any, even if", reason="hides the cases that are meant"),
+    Turn(
+        pattern=r"(is|are|was|were) (there already|already there)",
+        say="already exists, is already installed",
+        reason="there is nowhere",
+    ),
+    Turn(
+        pattern=r"(beside|under|behind|in) (it|them) lie",
+        say="the folder also contains",
+        reason="names neither",
+    ),
+    Turn(
+        pattern=r"(?P<status>cancelled|failed|completed|stopped|waiting|parked): (?P=status)",
+        say="the status, then its reason",
+        reason="the same word twice is no reason",
+    ),
+    Turn(pattern=r"yours", say="your repository, your files", reason="does not name the thing"),
+    Turn(
+        pattern=r"(is|are|be|stays?|was|were|not|still) (ours|theirs)|of theirs|and theirs",
+        say="the orchestrator's, the user's",
+        reason="two readers take it for two owners",
+    ),
+    Turn(pattern=r"nothing that (says|shows)", say="no file that", reason="a folder does not speak"),
+    Turn(pattern=r"glued|half a word", say="joined", reason="a picture, not a fact"),
 )
 
 QUOTING = ("docs/adr/0013-the-words-of-the-code.md", "tests/docs/test_plain_english.py", "LICENSE")
-"""The first two list the turns; the words of a licence are not ours."""
+"""The first two list the turns; a licence is quoted."""
 
 ALLOWED = {
     "0003-agent-chatter": "the name of a published document",
@@ -91,6 +118,10 @@ ALLOWED = {
 CAPTURED = ("tests/agents/fixtures", "tests/journal/fixtures", "tests/plan/corpus", "examples")
 """Output of real programs, and plans as people write them."""
 
+SUFFIXES = (".py", ".md", ".sh", ".sql", ".toml", "")
+SESSIONS = "tests/cli/sessions/"
+"""What a terminal shows, as text; other `.txt` files are data."""
+
 _ANY = re.compile("|".join(rf"\b(?:{turn.pattern})\b".replace(" ", r"\s") for turn in TURNS))
 """A turn is also found where a line ends within it."""
 
@@ -105,16 +136,17 @@ def _words(line: str) -> str:
 def _searched() -> Iterator[Path]:
     for path in tracked():
         name = name_of(path)
-        if name not in QUOTING and not name.startswith(CAPTURED) and path.suffix in (".py", ".md", ".sh", ""):
+        is_read = path.suffix in SUFFIXES or name.startswith(SESSIONS)
+        if is_read and name not in QUOTING and not name.startswith(CAPTURED):
             yield path
 
 
 def found_in(name: str, text: str) -> Iterator[str]:
-    lines = ("" if MARK in line else _words(line).strip(" #") for line in text.splitlines())
+    lines = ("" if _MARKED.search(line) else _words(line).strip(" #") for line in text.splitlines())
     words = "\n".join(lines)
     for found in _ANY.finditer(words):
         number, said = words.count("\n", 0, found.start()) + 1, found[0].replace("\n", " ")
-        turn = next(turn for turn in TURNS if re.search(rf"\b(?:{turn.pattern})", said))
+        turn = next(turn for turn in TURNS if re.search(rf"\b(?:{turn.pattern})\b", said))
         yield f"{name}:{number}: {said!r}: say {turn.say} ({turn.reason})"
 
 
@@ -134,6 +166,11 @@ def test_no_turn_has_to_be_read_twice() -> None:
         "It is no setting.",
         "mended",
         "# it goes\n# on",
+        "run plan-000001 cancelled: cancelled",
+        "The image is already there.",
+        "Beside it lie: a.py",
+        "mended  # plain-english: allowed",
+        "mended  # plain-english: allowed - ",
     ],
 )
 def test_turns_are_found_in_names_and_in_text(line: str) -> None:

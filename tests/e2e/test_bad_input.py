@@ -17,7 +17,7 @@ def start(scene: Scene, text: str = GOOD) -> None:
 
 
 def refused(scene: Scene, act: Callable[[], Done], *words: str) -> None:
-    """Whatever `act` does is refused with these words, and leaves no trace."""
+    """The action of `act` is refused with these words, and leaves no trace."""
     before = scene.picture()
     done = act()
     assert done.exit_code == 2, done

@@ -257,7 +257,7 @@ def test_after_three_attempts_a_task_has_failed_and_those_after_it_wait(make_pro
     assert [attempt.number for attempt in project.agent.attempts] == [1, 2, 3, 4, 1]
 
 
-def test_what_a_user_changes_between_two_runs_is_committed_as_theirs(make_project: MakeProject) -> None:
+def test_changes_between_two_runs_are_committed_with_the_user_as_author(make_project: MakeProject) -> None:
     project = make_project({("1", 1): (hits_limit("usage_limit"),)})
     parked = project.run()
     assert parked.status == "parked", parked.reason

@@ -1,4 +1,4 @@
-"""The runner's loop: signals, requests to cancel, errors and bugs end a run in order, whatever is at work."""
+"""The runner's loop: signals, requests to cancel, errors and bugs end a run in order during every action."""
 
 import asyncio
 import os

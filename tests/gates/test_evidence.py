@@ -1,4 +1,4 @@
-"""Evidence is stored whole, by rename, and can be hashed and quoted whatever it holds."""
+"""Evidence is stored whole, by rename, and evidence of any bytes can be hashed and quoted."""
 
 import hashlib
 from pathlib import Path

@@ -95,7 +95,7 @@ def test_whether_it_fails_as_before(before: Failure, now: Failure, expected: boo
     assert fails_as_before("uv run pytest", before, now) is expected
 
 
-def test_no_tests_yet_is_the_same_whatever_is_printed() -> None:
+def test_no_tests_yet_is_the_same_for_every_output() -> None:
     before, now = (
         Failure(5, "no tests ran in 0.01s", None),
         Failure(5, "no tests ran in 0.5s; a warning", None),

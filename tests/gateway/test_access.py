@@ -83,7 +83,7 @@ def test_a_hostile_folder_is_refused(tmp_path: Path, make: object, what: str) ->
         prepare_folder(above / "id")
 
 
-def test_the_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
+def test_the_folder_is_private_for_every_umask(tmp_path: Path) -> None:
     old = os.umask(0o277)
     try:
         prepare_folder(tmp_path / "ktrdr-0" / "id")

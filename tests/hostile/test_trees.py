@@ -1,7 +1,8 @@
 """Trees that an agent leaves to break, to trick or to smuggle: what lands, what does not, and the messages.
 
-Every one is made by a program in a real container. Whatever it was, the repository is whole afterwards, the
-user's git shows what is theirs to decide about, and the command never failed by a bug of the orchestrator.
+Every one is made by a program in a real container. After each of them the repository is whole, the
+user's git shows the changes that the user has to decide about, and the command never failed by a bug of the
+orchestrator.
 """
 
 import os

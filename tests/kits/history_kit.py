@@ -41,7 +41,7 @@ KNOWN_EXITS = frozenset({0, 1, 2, 4, 130, -signal.SIGKILL})
 
 @dataclass(slots=True)
 class History:
-    """The repository as the user knows it, and everything of theirs that must be found again."""
+    """The repository as the user knows it, and all content of the user's that must be found again."""
 
     scene: Scene
     number: int = 0
@@ -105,7 +105,7 @@ class History:
         self.git("gc", "-q", "--prune=now")
 
     def act(self, deed: Callable[[], object]) -> None:
-        """What the user throws away is theirs to throw away; what they made has to stay."""
+        """The user may discard files; the files that they made and kept have to stay."""
         deed()
         self.contents &= self.found()
         self.remember()

@@ -6,7 +6,7 @@ import io
 import os
 import re
 import shlex
-import subprocess  # noqa: TID251 - commands of a session that are not ours run in a shell, as a user's do
+import subprocess  # noqa: TID251 - other commands of a session run in a shell, as a user's do
 import time
 
 import pytest
@@ -44,7 +44,7 @@ class Session:
         monkeypatch.setattr(asyncio, "run", project.do)
 
     def type(self, line: str) -> "Session":
-        """Run a command line: ours in this process, any other one in a shell."""
+        """Run a command line: `orchestrator` in this process, any other program in a shell."""
         words = shlex.split(line)
         typed = self._type_ours(words[1:]) if words[0] == "orchestrator" else self.in_shell(line)
         self.stdout, errors, self.exit_code = typed

@@ -1,4 +1,4 @@
-"""What the user changes before and between attempts stays theirs, and nothing of it is lost."""
+"""Changes that the user makes before and between attempts keep their author, and none of them is lost."""
 
 import re
 

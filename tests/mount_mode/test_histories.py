@@ -1,4 +1,4 @@
-"""Whatever user and agent do in turn, and whenever the command is killed: nothing of the user's is lost.
+"""In every order of changes by user and agent, and after a kill at any time, nothing of the user's is lost.
 
 Histories are drawn by hypothesis, the same ones each time; HISTORIES says how many (`make soak` runs more,
 and draws them again).

@@ -129,7 +129,7 @@ NODES = st.lists(
 
 @given(NODES)
 def test_only_written_dependencies_make_cycles(nodes: list[tuple[int, list[int]]]) -> None:
-    """Without a forward reference among named dependencies there is no cycle, whatever nests in what."""
+    """Without a forward reference among named dependencies there is no cycle, however tasks are nested."""
     lines: list[str] = []
     ids: list[str] = []
     counters: list[int] = []

@@ -1,4 +1,4 @@
-"""The name of a plan, from which its branch, its runs and its hand-off document have theirs."""
+"""The name of a plan, after which its branch, its runs and its hand-off document are named."""
 
 import pytest
 from hypothesis import given

@@ -104,7 +104,7 @@ def test_other_words_and_marks_say_nothing(title: str) -> None:
 
 
 @pytest.mark.parametrize("lead", ["✅ ", "✔️ ", "[x] ", "1. ✅ ", "(done) ", "✅ **"])
-def test_a_mark_before_the_word_task_is_done_whatever_the_title(lead: str) -> None:
+def test_a_mark_before_the_word_task_is_done_for_every_title(lead: str) -> None:
     (task,) = read(f"## {lead}Task 1: Show passed checks as ✅\n\nText.\n").tasks
     assert task.done
 

@@ -89,7 +89,7 @@ def test_numbers_that_do_not_name_tasks_are_not_dependencies() -> None:
     assert [d.code for d in plan.diagnostics if "depend" in d.code] == ["unreadable-dependency"]
 
 
-def test_none_is_none_whatever_else_is_needed() -> None:
+def test_none_is_none_beside_other_dependencies() -> None:
     assert last_task("**Depends on:** None\n**Prerequisites:** Docker running\n").depends_on == ()
 
 

@@ -173,7 +173,7 @@ def test_configured_checks_run_in_the_code_folder(patient: Patient, monkeypatch:
     [("sleep 60 & exit 0", "ok"), ("setsid sleep 60 & sleep 50", "failed")],
     ids=["in the background", "out of reach"],
 )
-def test_a_check_ends_with_its_command_or_at_its_time_out_whatever_it_leaves_running(
+def test_a_check_ends_with_its_command_or_at_its_time_out_even_if_it_leaves_a_process_running(
     patient: Patient, monkeypatch: pytest.MonkeyPatch, run: str, status: str
 ) -> None:
     check = f'[{{run = "{run}", timeout = 3}}]'

@@ -91,7 +91,7 @@ async def test_what_others_append_is_folded_and_received_in_its_order(
 ) -> None:
     await run.append(QuestionAsked(question="q1", text="which?"), task="1", attempt=1)
     await other.append("r", QuestionAnswered(question="q1", by="ada", text="this"), task="1")
-    await other.append("another run", Notice(text="not ours"))
+    await other.append("another run", Notice(text="of another run"))
     mine = await run.append(Notice(text="mine"))
     assert mine.n == 4
     assert not run.state.open_questions

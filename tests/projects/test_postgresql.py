@@ -22,7 +22,7 @@ test "$(ask --command 'SELECT area FROM shapes')" = 6
 AGENT_PROGRAM = f"""{AGENT_HEAD}
 test "$ORCHESTRATOR_ATTEMPT" = 1 && sum='a + b' || sum='a * b'
 sed -i "s/AS ([a-z +*]*)/AS ($sum)/" schema.sql
-bash check.sh && report completed || report completed "The check fails, whatever I say."
+bash check.sh && report completed || report completed "The check fails, but I report completed."
 """
 SCHEMA = """\
 CREATE TABLE shapes (a int, b int, area int GENERATED ALWAYS AS (b * a) STORED);

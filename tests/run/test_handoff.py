@@ -1,4 +1,4 @@
-"""The hand-off document: a section per task, whatever an agent wrote into one."""
+"""The hand-off document: a section per task, also when an agent wrote markers into one."""
 
 import re
 

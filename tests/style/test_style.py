@@ -55,7 +55,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
 
 
 def used_names(text: str) -> set[str]:
-    """The full names of everything imported that a module uses, whatever it calls them."""
+    """The full names of everything imported that a module uses, also under other names."""
     tree = ast.parse(text)
     full: dict[str, str] = {}
     for node in ast.walk(tree):
@@ -85,7 +85,7 @@ def modules_that_use(names: frozenset[str]) -> set[str]:
     return {module for module, used in names_by_module().items() if used & names}
 
 
-def test_a_name_is_known_by_whatever_it_is_called() -> None:
+def test_a_name_is_known_under_every_alias() -> None:
     text = (
         "import os as o\nfrom os import environ as e\nfrom pathlib import Path as P\no.environ\ne\nP.cwd()\n"
     )

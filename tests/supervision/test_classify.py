@@ -86,7 +86,7 @@ TABLE: dict[str, tuple[AgentReport, Ending, Claimed, AttemptStatus]] = {
     "failed": (FINE, OK, FAILED, "failed"),
     "failed with a non-zero exit": (FINE, BAD, FAILED, "failed"),
     "the user": (FINE, OK, ASKS, "needs_human"),
-    "the user, whatever the exit": (FINE, BAD, ASKS, "needs_human"),
+    "the user, after a bad exit code": (FINE, BAD, ASKS, "needs_human"),
     "no outcome": (FINE, OK, SILENT, "unclear"),
     "no outcome and no result": (NOTHING, OK, SILENT, "unclear"),
     "no outcome and a non-zero exit": (NOTHING, BAD, SILENT, "failed"),

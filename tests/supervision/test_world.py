@@ -1,4 +1,4 @@
-"""Whatever agents, gates, users and kills do, policy and runner keep their promises."""
+"""In every order of events by agents, gates, users and kills, policy and runner keep their promises."""
 
 from typing import get_args
 

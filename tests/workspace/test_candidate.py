@@ -1,4 +1,4 @@
-"""From whatever an agent may leave in the folder to a tree, or to a refusal that names the path."""
+"""Every kind of file that an agent may leave becomes part of a tree, or is refused with its path."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""What a tree or a configuration can make a naive git run, include or read, and that ours does not.
+"""A tree or a configuration can make git run, include or read files; ours does none of it.
 
 Each trick is first shown to work, so that the test would notice if it did not.
 """

@@ -6,11 +6,11 @@ Rules for the reader of its events:
   finish again. The attempt ends when the process ends, or when the result was followed by no new turn for
   `limits.after_result_seconds`.
 * `Finished.outcome` is None when that result carries no outcome. From a driver whose `structured_outcome` is
-  native this means `unclear`, whatever the text says.
+  native this means `unclear`; the text of the answer is not consulted.
 * A stream without any `Finished` says "not completed" for drivers with a native outcome, at exit code 0 too.
   Drivers with a translated outcome never send `Finished`: exit code and outcome file speak for them, and
   without a file the exit code and the changed files, where the driver does not need an outcome.
-* `Finished.is_error` is never success, whatever outcome or exit code comes with it.
+* `Finished.is_error` is never success, not even with a `completed` outcome or exit code 0.
 * `ProviderRefusal` and `AgentFault` are signs, not ends, and may repeat: the CLI may retry, then finish well.
   Only `credential_refused` never resolves itself.
 """

@@ -45,7 +45,7 @@ OUTCOME_SCHEMA: Final[dict[str, Any]] = {
 
 
 def read_outcome_file(path: Path) -> Outcome | InvalidOutcome | None:
-    """The agent's outcome, or None without a file. Never raises, whatever the agent has written."""
+    """The agent's outcome, or None without a file. A file of any content never raises an error."""
     try:
         raw = read_regular(path, limit=OUTCOME_MAX_BYTES)
     except FileNotFoundError:

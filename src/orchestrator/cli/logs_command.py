@@ -99,7 +99,7 @@ async def _follow(host: Host, runs: RunCatalog, state: RunState, arguments: argp
         if ended:
             return
         await runs.clock.sleep(FOLLOW_SECONDS)
-        # Check before the last read: whatever the owner printed before it ended is then read.
+        # Check before the last read: then that read includes all output of an owner that has ended.
         ended = runs.owner(state.run) is None
         state = runs.run(state.run)
 

@@ -176,9 +176,9 @@ async def run_image(
 ) -> RunImage:
     """Find the configured image, and build what the project adds to it.
 
-    A resumed run (`kept`) uses its image again as long as that exists, whatever its name refers to now. An
-    agent may have written to the Dockerfile's folder since the run started, so nothing is built from a
-    changed folder then. Raises EnvironmentInvalid when an image is missing or cannot be built.
+    A resumed run (`kept`) uses its image again as long as that exists, even if its name now refers to another
+    image. An agent may have written to the Dockerfile's folder since the run started, so nothing is built
+    from a changed folder then. Raises EnvironmentInvalid when an image is missing or cannot be built.
     """
     made_of = _describe_settings(settings)
     if kept is not None and await _is_usable(engine, kept, made_of):

@@ -1,6 +1,6 @@
 """The settings that a run stores, and how they differ from those in force now. Pure: no file, no environment.
 
-A run stores what its settings were, whatever source each came from. A resumed run uses these values, so that
+A run stores the values of its settings, from all sources. A resumed run uses these values, so that
 neither an attempt that edits `orchestrator.toml` nor a variable that happens to be set in another terminal
 changes the terms of the run.
 """

@@ -90,7 +90,7 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "MemorySwap": spec.limits.memory_bytes,
         "NanoCpus": 0 if spec.limits.cpus is None else round(spec.limits.cpus * 1e9),
         "PidsLimit": spec.limits.pids,
-        "Tmpfs": {"/tmp": _tmp_options(spec.limits)},  # noqa: S108 - the container's, not ours
+        "Tmpfs": {"/tmp": _tmp_options(spec.limits)},  # noqa: S108 - in the container, not on the host
         "Mounts": [_mount(mount) for mount in spec.mounts],
         "VolumesFrom": [] if spec.volumes_from is None else [f"{spec.volumes_from}:ro"],
         "NetworkMode": "none" if spec.network == "none" else "bridge",

@@ -429,7 +429,8 @@ async def _prepare_spec(
     owner = SetupOwner(task=task, attempt=plan.number)
     setup = await ensure_setup_image(services, records, terms, workspace, plan.parent, owner)
     cover = await _cover_with_setup(services, records, terms, workspace, plan, setup, folders)
-    # Like what was ignored before the attempt: whatever becomes of it in the folder, it is never committed.
+    # These folders are treated like files that were ignored before the attempt: none of their content is
+    # ever committed, even if the agent removes the line in `.gitignore`.
     ignored = baseline.ignored.union(cover.folders)
     folders.baseline.write_text(dataclasses.replace(baseline, ignored=ignored).to_json(), "utf-8")
     git = await tree.make_git_dir(folders.git, branch=records.start.branch)

@@ -36,7 +36,7 @@ async def save_tree(records: RunRecords, workspace: Workspace, task: str, attemp
     """Save the present folder as a commit in our repository.
 
     The commit keeps the agent's work. It is also the only way to distinguish that work from the user's later:
-    whatever differs from it then is the user's (see `edits`). So it is made before the user gets their prompt
+    a later difference from it is the user's (see `edits`). So it is made before the user gets their prompt
     back.
     """
     await clear_oddities(records, workspace, task, attempt.number)

@@ -1,8 +1,9 @@
 """Separate the user's changes from an attempt's: commit them, or name them in the task's commit.
 
 The user may edit files at any time, in the folder in which attempts work. Nothing in a file says who wrote
-it. So trees are compared: the folder was saved as a commit when the attempt ended, and whatever differs from
-that commit now was changed by the user. A changed file that is not committed yet is then one of three cases:
+it. So trees are compared: the folder was saved as a commit when the attempt ended, and everything that
+differs from that commit now was changed by the user. A changed file that is not committed yet is then one of
+three cases:
 
 - The attempt had not touched it. The change is the user's alone and becomes the user's commit on the branch.
 - The attempt had touched it too. The two parts of the change cannot be separated. The whole becomes part of

@@ -47,7 +47,7 @@ from orchestrator.workspace.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What every command is run with, whatever it is for."""
+    """The environment in which every command of a candidate or of the base is run."""
 
     services: Services
     records: RunRecords

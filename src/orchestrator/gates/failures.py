@@ -2,7 +2,7 @@
 
 **Why the comparison is careful.** With `verify.base = "no_worse"` a guard that fails as before counts as
 passed. A new failure that is taken for the old one would land unseen, while an old failure that is taken for
-a new one only costs an attempt. So whatever is in doubt counts as new.
+a new one only costs an attempt. So a failure in doubt counts as new.
 
 **What a report of tests is worth.** pytest writes a JUnit report because the container's environment asks for
 it. The code under test runs in the same process and can write anything into it. So a report only counts if it

@@ -1,8 +1,8 @@
 """Let a reader of a pipe stop early: pure.
 
 Under `pipefail`, `… | grep -q x` and `… | head -1` fail when the program on the left still writes: SIGPIPE
-ends it, and 141 becomes the status of the pipeline. Without `pipefail`, `pytest | tail -5` passes whatever
-pytest says. Bash has nothing in between, so every part of a pipeline but the last is put into a subshell
+ends it, and 141 becomes the status of the pipeline. Without `pipefail`, `pytest | tail -5` passes even
+if pytest fails. Bash has nothing in between, so every part of a pipeline but the last is put into a subshell
 of its own here, in which 141 becomes 0. Nothing else changes: the last part runs where it ran, lines keep
 their numbers, and `set -e`, `||` and `if` see the status of the pipeline as ever.
 

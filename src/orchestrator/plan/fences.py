@@ -97,7 +97,7 @@ class Fences:
         self._work = _WORK_PER_FENCE * len(self._fences) + 1000
 
     def at(self, line: int) -> FenceLine | None:
-        """The fence line at a zero-based line, whatever it opens or closes."""
+        """The line at this zero-based number if it looks like a fence; it may also be text of a block."""
         return self._by_line.get(line)
 
     def end_of(self, line: int) -> FenceEnd:

@@ -5,7 +5,7 @@ nowhere else. Readers match on the phase, and never compare epochs themselves.
 
 What `resume` may believe: an epoch is the time between two resumes. Between two epochs the run has no owner,
 and the user, another program or a container that was still running can change the branch and the folder. So
-of an earlier epoch only those facts count that stay true whatever happens to the folder: that an attempt has
+of an earlier epoch only those facts count that no change to the folder makes untrue: that an attempt has
 ended, that a landing has started (the repository knows whether it happened), that a question was asked. A
 candidate, its verdicts and a comparison of the folder count only in the epoch in which they were made. An
 undo makes attempts history: they keep their numbers and do not count any more.

@@ -231,7 +231,7 @@ class RunState(Struct, frozen=True, kw_only=True):
         return tuple(base[command.strip()] for command in commands if command.strip() in base)
 
     def find_result(self, commit: str, command: str) -> KnownResult | None:
-        """How a command ended on a commit, whatever ran before it in the container; None if unknown."""
+        """How a command ended on a commit, after any earlier commands in its container; None if unknown."""
         found = [
             result
             for result in self.results.values()
@@ -474,7 +474,7 @@ def _undo(state: RunState, body: WorkUndone) -> RunState:
     }
     state = replace(state, tasks=tasks, undo=None, end_to_end=None)
     if state.end is not None and state.end.status == "cancelled":
-        return state  # a cancelled run cannot be resumed, whatever is undone
+        return state  # a cancelled run cannot be resumed, not even after an undo
     return replace(state, end=None, ended_at=None)
 
 

@@ -76,8 +76,8 @@ def choose_run(
 
     `records` are the runs of this plan in this repository, newest first; `on_branch` are those of their
     commits that are ancestors of HEAD. Only these count as done: the user may have reset or changed the
-    branch, and a task whose commit is not below HEAD has to be done again, whatever the journal says.
-    `unconfirmed` are tasks that count as done in the plan only because an attempt has marked them.
+    branch, and a task whose commit is not below HEAD has to be done again, even if the journal calls it
+    completed. `unconfirmed` are tasks that count as done in the plan only because an attempt has marked them.
 
     Raises UsageError if a selected task depends on one that is neither finished nor selected, or if an
     unfinished run of this plan has other tasks.

@@ -175,7 +175,7 @@ async def build_candidate(
     store = checkout.store
     tree = await _add_overlay(checkout, snapshot.tree, overlay)
     commit = await store.commit_tree(tree, parent=parent, message=message)
-    # The ref comes last. After a kill, a later process lands whatever commit the journal names, and the
+    # The ref comes last. After a kill, a later process lands the commit that the journal names, and the
     # journal names a commit only after this function: by then its documents are remembered, its objects no
     # longer depend on what the user's `git gc` deletes, and `git fsck` has accepted them. A commit that fsck
     # refuses stays without a ref, so nothing leads to it.

@@ -1,11 +1,11 @@
 """The repository that a container sees over `/workspace/.git`: made for it alone, and never read by the host.
 
 An agent can write hooks, filters, refs and an index into the repository that it sees, and git on the host
-would run or trust them. So an agent sees neither the user's repository nor ours. It gets a repository made
-for its attempt, in which refs and index look like the user's; the user's objects are mounted read-only and
-borrowed. Whatever the agent does there (commits, a rebase, `gc`) ends with the attempt: nothing on the host
-reads that repository afterwards, and a candidate is made from the files alone. A gate gets a repository with
-its candidate.
+would run or trust them. So an agent sees neither the user's repository nor the orchestrator's. It gets a
+repository made for its attempt, in which refs and index look like the user's; the user's objects are mounted
+read-only and borrowed. Every change that the agent makes there (commits, a rebase, `gc`) ends with the
+attempt: nothing on the host reads that repository afterwards, and a candidate is made from the files alone. A
+gate gets a repository with its candidate.
 """
 
 import asyncio

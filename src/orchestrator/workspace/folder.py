@@ -290,7 +290,7 @@ def _check_owner(folder: Path, git_dir: Path, owner: Identity) -> None:
 
 
 def _find_object_stores(objects: Path) -> tuple[Path, ...]:
-    """All stores that an object can come from: `objects`, then those of `info/alternates`, and theirs."""
+    """All stores that an object can come from: `objects`, then those of `info/alternates`, and so on."""
     found: list[Path] = []
     waiting = [objects]
     while waiting:

@@ -22,8 +22,8 @@ async def check_objects(store: Store, pack: Path, *, parent: str, commit: str) -
     An agent can put anything into a tree: a file called `.GIT`, a `.gitmodules` that names a command, a link
     called `.gitattributes`. Once landed, such an object is in the user's history for good: every `git fsck`
     reports it, and a server that checks what it receives refuses the user's push. So the candidate is refused
-    while its commit is still ours alone. A warning about an object that `parent` has already does not count:
-    the agent did not cause it, and would not be able to remove it from the history.
+    while only the orchestrator's repository has its commit. A warning about an object that `parent` has
+    already does not count: the agent did not cause it, and would not be able to remove it from the history.
     """
     index = pack.with_suffix(".checked")
     done = await store.git.try_run(

@@ -39,8 +39,8 @@ _ENVIRONMENT = {
     "GIT_PAGER": "cat",
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_NO_LAZY_FETCH": "1",
-    # An empty list allows no transport at all, whatever `protocol.*` says in a file; older versions of git
-    # do not know GIT_NO_LAZY_FETCH.
+    # An empty list allows no transport at all, and no `protocol.*` in a file overrides it; older versions of
+    # git do not know GIT_NO_LAZY_FETCH.
     "GIT_ALLOW_PROTOCOL": "",
 }
 _OVERRIDES = (

@@ -3,10 +3,10 @@
 **The lock.** Git takes the index by creating `index.lock` and fails when that file exists. We do the same, so
 that no git command of the user's can stage or commit while we move the branch. If we are killed while we hold
 the lock, `index.lock` stays behind, and every git command of the user's fails until it is removed. We may
-remove it only if it is ours: behind a lock of the user's git, a half-written index may be at work. Therefore
-our lock is a hard link to a file with a fixed name, `orchestrator-index`, and `index.lock` is ours exactly if
-both names are the same file. Only the process that holds the lock of the code folder may ask and remove,
-since otherwise the lock could belong to another living run.
+remove it only if the orchestrator made it: behind a lock of the user's git, a half-written index may be at
+work. Therefore our lock is a hard link to a file with a fixed name, `orchestrator-index`, and the
+orchestrator made `index.lock` exactly if both names are the same file. Only the process that holds the lock
+of the code folder may ask and remove, since otherwise the lock could belong to another living run.
 
 **The new index.** It is written into the locked file, synced, and renamed over `index`, as git does. A kill
 leaves either the old index or the new one, never a part of one.

@@ -39,9 +39,9 @@ class Worktree(Protocol):
         """List what is in the folder before an attempt. Store it: after a kill, a later process needs it.
 
         A path of `ignored_before` was ignored before an earlier attempt, and still counts as ignored,
-        whatever `.gitignore` says now. Otherwise one attempt could remove a line there without a commit, and
-        the next one would start with the user's `.env` as an ordinary untracked file, which its candidate
-        would contain.
+        even if `.gitignore` no longer lists it. Otherwise one attempt could remove a line there without a
+        commit, and the next one would start with the user's `.env` as an ordinary untracked file, which its
+        candidate would contain.
         """
         found = await candidates.take_baseline(self.checkout)
         return replace(found, ignored=found.ignored | ignored_before)
@@ -102,7 +102,7 @@ class Worktree(Protocol):
     async def salvage(
         self, ref: str, *, parent: str, message: str, base: str, ignored_before: frozenset[str] = frozenset()
     ) -> str:
-        """Save the folder, whatever is in it, as a commit under one of our refs; return the commit.
+        """Save the folder, also one that cannot land, as a commit under one of our refs; return the commit.
 
         Ignored files are left out, and untracked files that were ignored before an attempt. When git refuses
         a file, the commit holds all changed files as a tar, too.
