@@ -152,8 +152,8 @@ def attempt_verdict(
     An agent is often wrong about its own success, and its prose ("all tests pass") proves nothing. So
     `completed` takes a structured outcome, exit code 0 and `min_tool_calls` tool calls in the session; even
     then it is only a claim, and gates decide what lands. A program that need not report is `completed` by
-    exit code 0 and a changed file. The exit code of an agent that was stopped after its report is ours and
-    says nothing. `outcome` is that structured outcome as the driver found it;
+    exit code 0 and a changed file. If the orchestrator stopped the agent after its report, the exit code
+    is a consequence of that and is ignored. `outcome` is that structured outcome as the driver found it;
     `min_tool_calls` is zero if the driver reports no tool calls or the task need not change anything.
     """
     match ended.stopped:

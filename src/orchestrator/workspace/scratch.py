@@ -5,8 +5,8 @@ So scratch that is neither tracked nor ignored stays in the folder and out of ev
 
 The opposite mistake costs more: a file of the work that does not land. So only what is certain counts. The
 name of a folder counts if one tool owns that name. Any other folder has to hold a file by which its tool
-marks it, and that file must say so. A folder in which git tracks a file is part of the project, whatever its
-name is: this is how a project keeps such a folder in its history.
+marks it, and that file must say so. A folder in which git tracks a file is part of the project under any
+name: this is how a project keeps such a folder in its history.
 """
 
 import re
@@ -97,7 +97,7 @@ def _parents(path: str) -> Iterator[str]:
 
 def _is_valid_mark(folder: Path, path: str) -> bool:
     parent, _, name = path.rpartition("/")
-    # The root of the repository is never scratch, whatever is in it.
+    # The root of the repository is never scratch, not even with a mark in it.
     return bool(parent) and name in _MARKS and _MARKS[name].search(_read_start(folder, path)) is not None
 
 
