@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from orchestrator.containers.base import ContainerSpec
 
 NAME = "agent"
-"""Of every user but root, whatever the image calls that uid: the environment has to say the same name."""
+"""The name of every user but root, also if the image has another one: the environment has to say the same."""
 FOLDER = "/etc"
 USERS = "passwd"
 GROUPS = "group"
