@@ -3,7 +3,6 @@
 import pytest
 
 from orchestrator.commands.image import show_building
-from orchestrator.commands.request import StartOptions
 from orchestrator.engine.heartbeat import FIRST_SECONDS, MOST_SECONDS, Heartbeat
 from orchestrator.testing.clock import FakeClock, run_in_fake_time
 
@@ -60,8 +59,7 @@ def test_an_image_build_without_output_shows_that_it_lasts(clock: FakeClock) -> 
     warnings: list[str] = []
 
     async def build() -> None:
-        given = StartOptions(progress=lines.append, warn=warnings.append)
-        async with show_building(clock, given) as on_line:
+        async with show_building(clock, note=warnings.append, pass_on=lines.append) as on_line:
             await clock.sleep(100)  # looking for an image says nothing
             on_line("Step 1/2 : RUN apt-get install")
             await clock.sleep(90)

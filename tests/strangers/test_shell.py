@@ -47,6 +47,14 @@ def test_outside_a_repository_nothing_starts(scene: Scene) -> None:
     assert "repository" in done.err
 
 
+def test_the_build_of_an_image_is_not_printed_line_by_line(scene: Scene) -> None:
+    scene.commit(readme__md="x")
+    packages = '["no-such-package-at-all"]'
+    done = scene.orchestrator("shell", "true", ORCHESTRATOR_IMAGE_PACKAGES=packages)
+    assert done.exit_code == 2 and "no-such-package-at-all" in done.err, done
+    assert len(done.err.splitlines()) <= 12, done
+
+
 @by_hand
 def test_without_a_command_a_terminal_gets_a_shell(scene: Scene) -> None:
     scene.commit(readme__md="x")

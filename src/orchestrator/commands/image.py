@@ -94,24 +94,26 @@ async def choose_image(
     Raises as `run_image` does, and ConfigurationError when the current one would be built from a Dockerfile
     that an attempt has changed.
     """
-    async with show_building(project.host.clock, given) as on_line:
+    async with show_building(project.host.clock, note=given.warn, pass_on=given.progress) as on_line:
         return await _choose_image(engine, project, settings, earlier, given, on_line)
 
 
 @asynccontextmanager
-async def show_building(clock: Clock, given: StartOptions) -> AsyncIterator[Callable[[str], None]]:
-    """Gives what takes the lines of a build, and shows from time to time that the build lasts."""
+async def show_building(
+    clock: Clock, *, note: Callable[[str], object], pass_on: Callable[[str], object]
+) -> AsyncIterator[Callable[[str], None]]:
+    """Gives a function for the lines of a build: it passes each on, and notes now and then that it lasts."""
     beat, beating = Heartbeat(clock), list[asyncio.Task[None]]()
 
     async def show(sign: StillRunning) -> None:
-        given.warn(f"{sign.what}, {sign.seconds:.0f} s" + (f": {sign.text}" if sign.text else ""))
+        note(f"{sign.what}, {sign.seconds:.0f} s" + (f": {sign.text}" if sign.text else ""))
 
     def on_line(line: str) -> None:
         if not beating:
             beat.begin("building the image")
             beating.append(asyncio.create_task(pass_on_signs(clock, beat, show)))
         beat.note_output(f"{line}\n".encode("utf-8", "replace"))
-        given.progress(line)
+        pass_on(line)
 
     try:
         yield on_line

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.commands.image import container_specs, run_image
+from orchestrator.commands.image import container_specs, run_image, show_building
 from orchestrator.config import Settings, load_settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.start import remove_container, start_container
@@ -22,6 +22,7 @@ from orchestrator.project.host import Host
 from orchestrator.project.project import Project, open_project
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.subprocesses import own_environment, run_attached
+from orchestrator.text import plain
 from orchestrator.workspace import history
 
 WITHOUT_COMMAND = ("bash",)
@@ -67,7 +68,8 @@ async def _build_spec(engine: ContainerEngine, project: Project, folders: Attemp
     """A container like an attempt's, without agent and gateway: nothing in it is hidden from agents."""
     await refuse_living_containers(engine, project.folder, run=None)
     settings = load_settings(project.folder, environ=project.host.environ).settings
-    image = await run_image(engine, project, settings, kept=None, on_line=_print_note)
+    async with show_building(project.host.clock, note=_print_note, pass_on=_print_at_terminal) as on_line:
+        image = await run_image(engine, project, settings, kept=None, on_line=on_line)
     specs = container_specs(project, settings, run=None)
     setup = await _find_setup_image(engine, project, settings, image.id, specs.variables)
     folders.root.mkdir(mode=0o700, exist_ok=True)
@@ -122,3 +124,9 @@ def _exec_argv(command: Sequence[str]) -> tuple[str, ...]:
 
 def _print_note(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def _print_at_terminal(line: str) -> None:
+    """A line of a build: to be watched, not to be stored; an error carries the end of the output anyway."""
+    if sys.stderr.isatty():
+        _print_note(plain(line))
