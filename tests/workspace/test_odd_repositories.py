@@ -131,7 +131,17 @@ async def many_commits(project):
     await project.git("tag", "-a", "v1", "-m", "v1")
 
 
+async def ambiguous_names(project):
+    """A branch and a tag of one name, also of the run's branch, and a branch called like a full name."""
+    for name in ("nightly", "milestone/y"):
+        await project.git("tag", name)
+    for name in ("nightly", "milestone/y", "refs/heads/nightly", "tags/nightly", "heads/nightly"):
+        await project.git("update-ref", f"refs/heads/{name}", "HEAD")
+    await project.git("tag", "milestone/x")
+
+
 KINDS = [
+    ambiguous_names,
     plain,
     packed_refs,
     packed_objects,

@@ -114,3 +114,23 @@ async def test_forgetting_a_run_removes_its_refs_in_both_repositories_and_no_oth
     users = await own_project.git("for-each-ref", "--format=%(refname)", "refs/ktrdr", "refs/ktrdr-saved")
     assert set(users.splitlines()) == {"refs/ktrdr/r2", f"refs/ktrdr-saved/r2/{saved}"}
     assert await workspace.store.git.text("for-each-ref", "--format=%(refname)") == "refs/ktrdr/trees/r2/1"
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/lost", "refs/tags/v0", "refs/heads/feature/lost"])
+@pytest.mark.parametrize("content", [f"{'1234567890' * 4}\n", ""], ids=["no-object", "empty"])
+async def test_a_ref_that_points_to_nothing_is_named(project, ref, content):
+    workspace = await project.open()
+    path = project.folder / ".git" / ref
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    project.own()
+    with pytest.raises(EnvironmentInvalid, match=f"{ref} points to") as refused:
+        await workspace.user.check_refs()
+    assert f"git update-ref -d {ref}" in str(refused.value)
+
+
+async def test_a_broken_branch_of_head_is_named(project):
+    workspace = await project.open()
+    (project.folder / ".git/refs/heads/main").write_text(f"{'1234567890' * 4}\n")
+    with pytest.raises(EnvironmentInvalid, match="refs/heads/main points to 1234567890"):
+        await workspace.user.head()

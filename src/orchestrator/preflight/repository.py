@@ -122,6 +122,7 @@ async def check_changes(site: Site) -> Finding:
     workspace, planned = await site.workspace(), site.planned
     if planned is not None and planned.earlier is not None and planned.earlier.branch_ready:
         return report_passed("changes made since the last attempt will be committed in your name")
+    await workspace.user.check_refs()
     await workspace.user.check_files()
     if site.allow_dirty or (planned is not None and commits_changes_first(planned)):
         return report_passed("uncommitted changes will be committed first, in your name")

@@ -20,6 +20,7 @@ from orchestrator.files import give_tree_to
 from orchestrator.mounts import Bind
 from orchestrator.workspace.checkout import Checkout
 from orchestrator.workspace.git import TREE_SECONDS, Git
+from orchestrator.workspace.refs import list_branches_and_tags
 from orchestrator.workspace.store import USER_ATTRIBUTES, Store, copy_shallow, init_repository, write_config
 
 WORKSPACE = "/workspace"
@@ -104,7 +105,7 @@ async def _create(
     core["attributesFile"] = f"{target}/{USER_ATTRIBUTES}"
     user = {"name": store.author.name, "email": store.author.email}
     write_config(into / "config", layout.object_format, {"core": core, "user": user})
-    known = await _list_branches_and_tags(store)
+    known = await list_branches_and_tags(store)
     refs = known if commit is None else {**known, f"refs/heads/{branch}": commit}
     lines = [f"{ref} {name}\n" for name, ref in sorted(refs.items())]
     (into / "packed-refs").write_bytes(os.fsencode("".join(lines)))
@@ -115,19 +116,6 @@ async def _create(
     (into / "objects" / "info" / "alternates").write_text(alternates)
     copy_shallow(layout, into)
     return known
-
-
-async def _list_branches_and_tags(store: Store) -> dict[str, str]:
-    """The user's branches and tags with their commits.
-
-    An agent has worked in the folder, and the user's configuration may include a file of it. So `rev-parse`
-    lists the refs: `for-each-ref` is not among the commands that may run in the user's repository
-    (see `user_repository`).
-    """
-    git = store.layout.users_git
-    names = await git.text("rev-parse", "--symbolic-full-name", "--branches", "--tags")
-    commits = await git.text("rev-parse", "--branches", "--tags")
-    return dict(zip(names.splitlines(), commits.splitlines(), strict=True))
 
 
 def _finish_git_dir(store: Store, into: Path, target: str) -> tuple[Bind, ...]:

@@ -23,6 +23,7 @@ from orchestrator.workspace.checkout import Checkout
 from orchestrator.workspace.folder import Layout
 from orchestrator.workspace.git import TREE_SECONDS, Git
 from orchestrator.workspace.history import tree_of
+from orchestrator.workspace.refs import BRANCHES, list_branches_and_tags, list_ref_names
 from orchestrator.workspace.scratch import is_below
 from orchestrator.workspace.store import Store
 from orchestrator.workspace.tree import survey
@@ -135,8 +136,7 @@ class UserRepository:
 
     async def forget(self, run: str) -> None:
         """Remove a run's refs: the base that it pinned, and the commits that hold the user's saved work."""
-        saved = await self.git.text("rev-parse", "--symbolic-full-name", f"--glob={SAVED_REFS}/{run}/*")
-        for ref in (*saved.split(), f"refs/ktrdr/{run}"):
+        for ref in (*await list_ref_names(self.git, f"{SAVED_REFS}/{run}/*"), f"refs/ktrdr/{run}"):
             await self.git.run("update-ref", "-d", ref)
         with suppress(OSError):  # does not exist, or holds refs of other runs
             (self.store.layout.common_dir / "refs" / "ktrdr").rmdir()
@@ -167,6 +167,13 @@ class UserRepository:
         found = {path for path in os.fsdecode(staged).split("\0") if path} | set(changed)
         unused = {path for path in loose if path in apart_from or is_below(path, scratch)}
         return tuple(sorted(found - unused))
+
+    async def check_refs(self) -> None:
+        """Raises EnvironmentInvalid, with its name, when a branch or tag points to nothing."""
+        try:
+            await list_branches_and_tags(self.store)
+        except WorkspaceError as error:
+            raise EnvironmentInvalid(error.what, where=error.where, hint=error.hint) from error
 
     async def check_files(self) -> None:
         """Raises EnvironmentInvalid, with the path, when a run cannot start with these files.
@@ -231,8 +238,8 @@ class UserRepository:
         return kept
 
     async def _check_no_clash(self, branch: str) -> None:
-        listing = await self.git.text("rev-parse", "--symbolic-full-name", "--branches")
-        for name in (line.removeprefix("refs/heads/") for line in listing.splitlines()):
+        for ref in await list_ref_names(self.git, BRANCHES):
+            name = ref.removeprefix(f"{BRANCHES}/")
             if name.startswith(f"{branch}/") or branch.startswith(f"{name}/"):
                 raise EnvironmentInvalid(
                     f"the branch {branch} cannot be created, because there is a branch {name}",
@@ -256,6 +263,15 @@ async def read_head(layout: Layout) -> Head:
     git = layout.users_git
     commit = await git.try_run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if commit.exit_code != 0:
+        target = await git.try_run("rev-parse", "--verify", "--quiet", "HEAD")
+        if target.exit_code == 0:
+            branch = await _branch_of_head(git)
+            name = "HEAD" if branch is None else f"{BRANCHES}/{branch}"
+            raise EnvironmentInvalid(
+                f"{name} points to {os.fsdecode(target.stdout).strip()}, and there is no such commit",
+                where=str(layout.folder),
+                hint=f"See: git fsck; git reflog {branch or 'HEAD'}",
+            )
         raise EnvironmentInvalid(
             "the repository has no commit yet", where=str(layout.folder), hint="Make a first commit."
         )

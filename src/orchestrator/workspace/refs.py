@@ -1,0 +1,54 @@
+"""The user's branches and tags, by their full names.
+
+A short name can mean a branch and a tag; a full name has one meaning.
+"""
+
+import os
+
+from orchestrator.errors import WorkspaceError
+from orchestrator.workspace.git import Git
+from orchestrator.workspace.store import Store
+
+BRANCHES = "refs/heads"
+TAGS = "refs/tags"
+
+
+async def list_ref_names(git: Git, *folders: str) -> tuple[str, ...]:
+    """Full names of the refs below these folders of refs; also of those that point to nothing.
+
+    An agent has worked in the folder, and the user's configuration may include a file of it. So `rev-parse`
+    lists the refs: `for-each-ref` is not among the commands that may run in the user's repository
+    (see `user_repository`). Its option `--symbolic-full-name` leaves out names with two meanings.
+    """
+    listing = await git.run("rev-parse", "--symbolic", *(f"--glob={folder}" for folder in folders))
+    return tuple(os.fsdecode(listing).splitlines())
+
+
+async def list_branches_and_tags(store: Store) -> dict[str, str]:
+    """The user's branches and tags, each with the id of its object.
+
+    Raises WorkspaceError, with the name, when one of them points to an object that does not exist: git would
+    refuse to copy this repository, and print an id only.
+    """
+    git = store.layout.users_git
+    names = await list_ref_names(git, BRANCHES, TAGS)
+    listing = await git.text("rev-parse", f"--glob={BRANCHES}", f"--glob={TAGS}")
+    ids = listing.splitlines()
+    if len(ids) != len(names):
+        raise WorkspaceError(
+            "branches or tags changed while they were read",
+            where=str(store.layout.folder),
+            hint="Run the command again.",
+        )
+    refs = dict(zip(names, ids, strict=True))
+    asked = "".join(f"{object_id}\n" for object_id in ids)
+    answer = await store.git.text("cat-file", "--batch-check", stdin=asked.encode())
+    missing = {line.partition(" ")[0] for line in answer.splitlines() if line.endswith(" missing")}
+    for name, object_id in refs.items():
+        if object_id in missing:
+            raise WorkspaceError(
+                f"{name} points to {object_id}, and there is no such object",
+                where=str(store.layout.git_dir),
+                hint=f"Get the object back (git fetch), or remove the ref: git update-ref -d {name}",
+            )
+    return refs
