@@ -6,7 +6,8 @@ the checks before any agent.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import re
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
@@ -38,10 +39,12 @@ from orchestrator.gates.failures import (
     find_missing,
     finds_no_tests,
 )
-from orchestrator.run.facts import BaseChecked, EndToEndEnded, GateEnded, GateStarted
+from orchestrator.run.facts import BaseChecked, EndToEndEnded, GateEnded, GateStarted, Notice
 from orchestrator.run.state import AttemptState, KnownResult
 from orchestrator.supervision.decide import Check, Gate, WorkItem
+from orchestrator.text import one_line
 from orchestrator.workspace import history
+from orchestrator.workspace.scratch import is_named_like_scratch
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -92,7 +95,37 @@ async def check_candidate(bench: Bench, item: WorkItem, attempt: AttemptState, p
     gates = zip(bench.terms.work.gates_of(item), attempt.candidate.evidence, strict=True)
     numbered = tuple(NumberedGate(gate, evidence) for gate, evidence in gates)
     subject = Subject(commit=attempt.candidate.commit, task=item.id, attempt=attempt.number)
-    await _judge(bench, subject, numbered, parent)
+    ended = await _judge(bench, subject, numbered, parent)
+    failed = [gate for gate in ended if gate.verdict == "fail"]
+    if failed:
+        baseline = await bench.workspace.tree.baseline()
+        missing = describe_missing_files(failed, sorted(baseline.ignored))
+        if missing is not None:
+            await bench.records.journal.append(Notice(text=missing), task=item.id, attempt=attempt.number)
+
+
+def describe_missing_files(failed: Sequence[GateEnded], ignored: Iterable[str]) -> str | None:
+    """Which ignored files of the folder a gate that failed did not have; None if there are none.
+
+    Those that its command or the end of its output names come first. What tools leave behind does not count:
+    gates have their own.
+    """
+    said = "\n".join(f"{gate.command}\n{gate.tail}" for gate in failed)
+    paths = [path for path in ignored if not is_named_like_scratch(path)]
+    named = [path for path in paths if _is_named_in(path.rstrip("/").rpartition("/")[2], said)]
+    shown = named[:3] or paths[:1]
+    if not shown:
+        return None
+    files = ", ".join(one_line(path, 100) for path in shown)
+    more = "" if len(paths) == len(shown) else f" and {len(paths) - len(shown)} more"
+    return (
+        f"gates contain only what is committed: the one that failed did not have the ignored {files}{more}. "
+        "If it needs them, see “What gates see” in docs/project-needs.md"
+    )
+
+
+def _is_named_in(name: str, text: str) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text) is not None
 
 
 async def check_end_to_end(bench: Bench) -> None:

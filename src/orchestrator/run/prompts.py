@@ -88,6 +88,8 @@ def _evidence(task: Task, previous: AttemptState | None) -> str:
     ):
         notes.append(_nothing_changed(task))
     notes += [_failed_gate(gate) for gate in previous.failed_gates]
+    if previous.failed_gates:
+        notes.append("These commands ran on the committed files only, without ignored files of your folder.")
     return _chapter("How your last attempt ended", "\n\n".join(notes))
 
 

@@ -63,6 +63,13 @@ _MARK_BYTES = 4096
 _ET_CORE = 4
 
 
+def is_named_like_scratch(path: str) -> bool:
+    """Whether a path is, or is in, what a tool leaves behind, by its name alone; nothing is opened."""
+    names = path.rstrip("/").split("/")
+    known = any(name in _FOLDERS or name in (".venv", "venv", ".git") for name in names)
+    return known or _FILES.fullmatch(names[-1]) is not None
+
+
 def find_scratch(folder: Path, untracked: Iterable[str], tracked: Iterable[str]) -> tuple[str, ...]:
     """The scratch among untracked paths, sorted; a folder ends with `/` and stands for all that is in it.
 
