@@ -32,7 +32,7 @@ from orchestrator.run.state import AttemptState, RunState, TaskState
 from orchestrator.supervision.decide import Gate, WorkItem
 from orchestrator.text import one_line, plain
 from orchestrator.workspace import history
-from orchestrator.workspace.tree import TreeRefused
+from orchestrator.workspace.tree import Baseline, TreeRefused
 from orchestrator.workspace.workspace import Workspace
 
 SUBJECT_CHARACTERS = 72
@@ -102,8 +102,7 @@ async def _build_candidate(
     text = with_section(await read_handoff(records, terms, workspace, parent), terms.plan.title, section)
     await asyncio.to_thread(folders.handoff.write_text, text, "utf-8")
     edited = await _name_edited_by_user(workspace, known, attempt, changes)
-    commits = terms.settings.handoff.commit and not await workspace.tree.is_ignored(document, baseline)
-    overlay = {document: text.encode()} if commits else {}
+    overlay = {document: text.encode()} if await _commits_handoff(terms, workspace, baseline) else {}
     gates = terms.work.gates_of(item)
     earlier = attempt.candidate
     if earlier is not None and earlier.parent == parent and _has_evidence_of(attempt, gates):
@@ -131,6 +130,12 @@ async def _build_candidate(
         moved_away=moved_away,
         wrote_handoff=len(changes) < len(everything),
     )
+
+
+async def _commits_handoff(terms: RunTerms, workspace: Workspace, baseline: Baseline) -> bool:
+    if not terms.settings.handoff.commit:
+        return False
+    return not await workspace.tree.is_ignored(handoff_path(terms.plan.path), baseline)
 
 
 def _has_evidence_of(attempt: AttemptState, gates: tuple[Gate, ...]) -> bool:
