@@ -3,10 +3,20 @@
 import re
 from datetime import UTC, datetime
 
-# What a program prints to colour its output, to move the cursor or to set the terminal's title.
-_SEQUENCE = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\n]*(?:\x07|\x9c|\x1b\\)"
+# Programs print escape sequences to colour their output, to move the cursor or to set the terminal's title. A
+# sequence is removed as a whole: without its ESC, the rest of it (`[92m`) would stay in the text.
+#
+# Output is often cut at a number of bytes or torn by another program's, so a sequence may have no end. Such a
+# sequence ends before the first character that it cannot contain. A title without an end loses its number
+# only: if everything after it were removed, an agent could hide the rest of its line. No string runs over the
+# start of the next one, so that the search takes linear time for any text.
+_CSI = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+_STRING = (
+    r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\n\x90\x98\x9c-\x9f]*(?:\x07|\x9c|\x1b\\)"
+    r"|(?:\x1b\]|\x9d)(?:[0-9]{1,4};)?"
 )
+_SHORT = r"\x1b[ -/]*[0-~]"
+_SEQUENCE = re.compile(f"{_CSI}|{_STRING}|{_SHORT}")
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-")
 _SAFE_WORD = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 _CONTROLS = frozenset((*range(0x20), *range(0x7F, 0xA0))) - {ord("\n"), ord("\t")}

@@ -16,7 +16,17 @@ PLAIN = {
     "a colour": ("\x1b[31mred\x1b[0m", "red"),
     "a window title": ("\x1b]0;title\x07", ""),
     "one-byte escapes": ("\x9b31mred\x9d0;t\x9c", "red"),
-    "a title that never ends": ("\x1b]0;title", "]0;title"),
+    "a title that never ends": ("\x1b]0;title", "title"),
+    "a title torn by the next one": ("\x1b]0;a\x1b]0;b\x07c", "ac"),
+    "a colour that is cut": ("red\x1b[3", "red"),
+    "a colour cut after its bracket": ("red\x1b[", "red"),
+    "a colour torn by the next one": ("\x1b[\x1b[92mINFO\x1b[0m", "INFO"),
+    "a colour torn by a newline": ("\x1b[92\nINFO", "\nINFO"),
+    "a private mode": ("\x1b[?25lwait\x1b[?25h", "wait"),
+    "a character set": ("\x1b(Btext", "text"),
+    "a saved cursor": ("\x1b7text\x1b8", "text"),
+    "a device string": ("\x1bPq#0\x1b\\text", "text"),
+    "an escape at the end": ("text\x1b", "text"),
     "carriage returns and backspaces": ("good\rbad\b\b\b", "goodbad"),
     "null and delete": ("a\x00b\x7fc", "abc"),
     "overrides of direction": ("a\u202eb\u2066c\u2069\u200e\u200f\u061c", "abc"),
@@ -28,6 +38,11 @@ PLAIN = {
 @pytest.mark.parametrize(("text", "expected"), PLAIN.values(), ids=PLAIN)
 def test_plain(text: str, expected: str) -> None:
     assert plain(text) == expected
+
+
+def test_many_openings_of_a_sequence_take_linear_time() -> None:
+    for opening in ("\x9d", "\x1b]", "\x1b[", "\x9b0", "\x90"):
+        assert plain(opening * 200_000 + "a") in ("a", "")  # a quadratic search would take hours
 
 
 ANY = st.text(alphabet=st.characters(exclude_categories=()), max_size=80)

@@ -54,8 +54,7 @@ _FOLDER_MODE = 1 << 31
 
 _NO_ENGINE_HINT = (
     "Start Docker (`sudo systemctl start docker`, or Docker Desktop) or install it "
-    "(`sudo apt-get install docker.io`); DOCKER_HOST or a Docker context says where another one listens. "
-    "`orchestrator doctor` shows details."
+    "(`sudo apt-get install docker.io`); DOCKER_HOST or a Docker context says where another one listens."
 )
 
 

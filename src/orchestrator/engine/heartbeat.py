@@ -1,7 +1,6 @@
 """Signs of life while something takes long: setup, the checks of the base, gates."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -15,7 +14,6 @@ MOST_SECONDS = 60.0
 """The longest time between two signs; up to it, each one comes when the time has doubled."""
 _POLL_SECONDS = 0.5
 _KEPT_BYTES = 2000
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 class Heartbeat:
@@ -46,8 +44,8 @@ class Heartbeat:
         seconds = now - self._begun
         self._due = now + min(seconds, MOST_SECONDS)
         # A progress bar overwrites its line after each `\r`, so every part counts as a line of its own.
-        text = _COLOUR.sub("", self._output.decode("utf-8", "replace")).replace("\r", "\n")
-        shown = [plain(line).strip() for line in text.split("\n") if line.strip()]
+        text = plain(self._output.decode("utf-8", "replace").replace("\r", "\n"))
+        shown = [line.strip() for line in text.split("\n") if line.strip()]
         last_line = shown[-1] if shown else ""
         return StillRunning(what=self._what, seconds=round(seconds, 3), text=last_line)
 

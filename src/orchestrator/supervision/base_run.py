@@ -3,7 +3,7 @@
 from orchestrator.programs import suggest_provision
 from orchestrator.run.facts import BaseChecked
 from orchestrator.run.state import RunState
-from orchestrator.text import one_line
+from orchestrator.text import first_line, one_line
 
 SHOWN_LINES = 12
 
@@ -20,18 +20,17 @@ def describe_red_base(run: str, red: tuple[BaseChecked, ...]) -> str:
     count = "a command" if len(red) == 1 else f"{len(red)} commands"
     fail = "fails" if len(red) == 1 else "fail"
     closing = [
-        "Fix this and start the run again. If the project does not exist yet, or if this failure is to be "
-        "accepted as long as it gets no worse: -c verify.base=no_worse",
+        "Fix this and start the run again.",
+        "To accept the failure as long as it gets no worse, add: -c verify.base=no_worse",
         f"The whole output: orchestrator logs {run} --evidence {red[0].evidence}",
     ]
     return "\n".join([f"{count} of verify.task {fail} before any work", *parts, *closing])
 
 
 def _describe_guard(check: BaseChecked) -> str:
-    command = one_line(check.command.strip().splitlines()[0], 200)
     said = [line for line in check.tail.splitlines() if line.strip()][-SHOWN_LINES:]
     lines = [
-        f"{command}: exit code {check.exit_code} (evidence {check.evidence})",
+        f"{first_line(check.command, 200)}: exit code {check.exit_code} (evidence {check.evidence})",
         *(f"  | {one_line(line, 200)}" for line in said),
     ]
     if check.missing is not None:
