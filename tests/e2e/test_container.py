@@ -271,11 +271,16 @@ def test_the_provider_gets_the_credential_and_not_the_attempts_token(
         assert token not in json.dumps(headers)
 
 
-def test_an_api_key_wins_over_a_subscribers_token(scene: Scene) -> None:
+def test_with_two_credentials_the_user_says_which_one_counts(scene: Scene) -> None:
     scene.commit(plan__md=plan(task("1", "test -s made.txt")))
     with provider(script(t1=[bash("echo x > made.txt"), outcome()])) as fake:
         upstream = ("-c", f"gateway.upstream={fake.url}")
-        done = scene.run(*upstream, ANTHROPIC_API_KEY=CANARY, CLAUDE_CODE_OAUTH_TOKEN="other")
+        both = {"ANTHROPIC_API_KEY": CANARY, "CLAUDE_CODE_OAUTH_TOKEN": "other"}
+        refused = scene.run(*upstream, **both)
+        done = scene.run(*upstream, "-c", "credentials.use=api_key", **both)
+    assert refused.exit_code == 2, refused
+    for word in (*both, "credentials.use"):
+        assert word.encode() in refused.stderr
     assert done.exit_code == 0, done
     assert {(headers["x-api-key"], headers.get("authorization")) for headers in fake.headers} == {
         (CANARY, None)

@@ -288,10 +288,13 @@ class Scene:
         target = self.folder / path
         new = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        # A new file appears whole and with its owner: an agent that waits for it may remove it at once.
+        place = target if target.exists() else self.area / f"new-{target.name}"
+        place.write_bytes(content.encode() if isinstance(content, str) else content)
         if os.geteuid() == 0:
-            for made in (*new, target):
+            for made in (*new, place):
                 os.chown(made, self.owner, self.owner)
+        place.replace(target)
         return target
 
     def commit(self, **files: str) -> None:
