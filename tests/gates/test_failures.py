@@ -7,9 +7,9 @@ from orchestrator.gates.failures import (
     before_the_work,
     fails_as_before,
     find_missing,
-    normalise,
     read_failed_tests,
 )
+from orchestrator.supervision.failure_signatures import normalise
 
 # In the words of these programs; those of bash 5.2, dash, make 4.3, env and python 3.11 are captured.
 MISSING = {

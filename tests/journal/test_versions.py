@@ -32,7 +32,10 @@ KINDS = {
         landing_started landing_refused task_finished question_asked question_answered end_to_end_ended
         undo_started work_undone cancel_wished run_ended
     """,
-    2: "names_reserved settings_taken task_accepted",
+    2: """
+        names_reserved settings_taken task_accepted set_aside_started tree_set_aside lay_back_started
+        tree_laid_back
+    """,
 }
 """By the version that brought them. A new kind needs a new version: older programs cannot read it."""
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import get_args
 
+from msgspec.structs import replace
 from run_histories import (
     BASE_CHECKED,
     ON_BRANCH,
@@ -42,7 +43,18 @@ from run_histories import (
 
 from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.run.facts import AttemptStatus, Body, Fact, NamesReserved, RunEnded, Verdict
+from orchestrator.run.facts import (
+    AttemptStatus,
+    Body,
+    Fact,
+    LayBackStarted,
+    NamesReserved,
+    RunEnded,
+    SetAsideStarted,
+    TreeLaidBack,
+    TreeSetAside,
+    Verdict,
+)
 from orchestrator.run.state import AttemptState, RunState, advance, begin, fold
 from orchestrator.supervision.decide import (
     BRANCH,
@@ -57,10 +69,12 @@ from orchestrator.supervision.decide import (
     FailTask,
     Land,
     Lane,
+    LayBack,
     MakeBranch,
     MakeCandidate,
     RecoverAttempt,
     RunGates,
+    SetAside,
     StartAttempt,
     StartTask,
     Work,
@@ -146,6 +160,8 @@ class World:
         """Candidates without changes, and why such a one may land: `explained`, `accepted`, or nothing."""
         self.actions: list[Action] = []
         """Everything that was begun."""
+        self.in_folder: str | None = None
+        """The task of which the folder has files that did not land."""
         self.most_at_once = 0
         """How many tasks were worked on at the same time."""
         self._busy: frozenset[Lane] = frozenset()
@@ -264,17 +280,48 @@ class World:
                     task=task,
                     attempt=last.number,
                 )
+            case SetAside(task=task, attempt=last):
+                await self._set_aside(task, last)
+            case LayBack(task=task, attempt=last):
+                await self._lay_back(task, last)
             case CheckEndToEnd():
                 await self.append(scenario(("passed", "failed", "unavailable")[self.draw("scenario", 3)]))
 
+    async def _set_aside(self, task: str, last: AttemptState) -> None:
+        assert self.work.workers == 1 and self.in_folder in (None, task)
+        if not last.is_half_out:
+            ref = await self._journal.reserve_ref("aside", task=task)
+            started = SetAsideStarted(commit=f"aside of {task}", parent="base0", ref=ref)
+            await self.append(Entry(started, task, last.number))
+        self.in_folder = None
+        await self.append(Entry(TreeSetAside(), task, last.number))
+
+    async def _lay_back(self, task: str, last: AttemptState) -> None:
+        assert self.in_folder in (None, task), f"{self.in_folder} is in the folder"
+        self.in_folder = None
+        commit = f"back of {task}" if self.draw("clashes", 3) else None
+        if commit is not None:
+            await self.append(Entry(LayBackStarted(commit=commit, parent="base0"), task, last.number))
+            self.in_folder = task
+        await self.append(Entry(TreeLaidBack(commit=commit, parent="base0"), task, last.number))
+
+    def _check_folder(self, task: str) -> None:
+        """Nothing of another task is in the folder when an agent begins or a candidate is made."""
+        assert self.work.workers > 1 or self.in_folder in (None, task), f"{self.in_folder} is in the folder"
+        self.in_folder = task
+
     def _check_dependencies(self, task: str) -> None:
         landed = {commit.partition("@")[0] for commit in self.branch}
-        assert landed.issuperset(dependencies(self.work, self._item(task))), f"{task} was started too early"
+        waits = dependencies(self.work, self._item(task))
+        if self._item(task).says_nothing and self.work.failed_tasks > 1:
+            waits = {each for each in waits if not self.state.tasks[each].has_failed}
+        assert landed.issuperset(waits), f"{task} was started too early"
 
     def _item(self, task: str) -> WorkItem:
         return next(item for item in self.work.items if item.id == task)
 
     async def _attempt(self, action: StartAttempt) -> None:
+        self._check_folder(action.task)
         await self.append(attempt(action.number, action.task))
         # Completed is as likely as everything else together: runs get somewhere.
         face = self.draw("ends", 2 * len(ENDS))
@@ -283,6 +330,7 @@ class World:
         await self.append(ended(status, action.number, action.task, no_change=no_change))
 
     async def _make_candidate(self, action: MakeCandidate) -> None:
+        self._check_folder(action.task)
         if self.draw("refused", 10) == 9:
             await self.append(refused(action.attempt.number, action.task))
             return
@@ -328,6 +376,7 @@ class World:
                 await self.append(landing_refused(last.number, task))
                 return
             self.branch.append(commit)
+            self.in_folder = None
             await self.while_others_work()
             if self.is_killed():
                 raise Killed
@@ -343,7 +392,14 @@ def _name(action: Action) -> str:
 def dependencies(work: Work, item: WorkItem) -> set[str]:
     """Ids of the tasks that are done before this one."""
     before = [each.id for each in work.items[: work.items.index(item)]]
-    return set(before if item.depends_on is None else item.depends_on).intersection(before)
+    return set(item.depends_on).intersection(before)
+
+
+def put_in_order(items: tuple[WorkItem, ...]) -> tuple[WorkItem, ...]:
+    """The tasks as if the plan said nothing about dependencies."""
+    before: list[tuple[str, ...]] = [(), *((item.id,) for item in items)]
+    pairs = zip(items, before, strict=False)
+    return tuple(replace(item, depends_on=waits, says_nothing=True) for item, waits in pairs)
 
 
 def check_promises(world: World) -> None:

@@ -66,6 +66,7 @@ def parts(**changes: object) -> PromptParts:
         "handoff": "",
         "base": (),
         "previous": None,
+        "set_aside": "",
         "questions": (),
         "guidance": None,
         "session_resumed": False,
@@ -101,6 +102,13 @@ def test_the_first_prompt_names_plan_task_section_and_goal() -> None:
 def test_what_earlier_tasks_left_is_in_it_whole() -> None:
     left = "# Hand-off: A greeting\n\n<!-- hand-off of task 1.0 -->\n## Task 1.0: Start\n"
     assert left.strip() in text(handoff=left)
+
+
+@pytest.mark.parametrize("session_resumed", [False, True], ids=["new session", "resumed session"])
+def test_the_prompt_shows_changes_that_could_not_be_laid_back(session_resumed: bool) -> None:
+    found = text(previous=last_of(FAILED_GATE), session_resumed=session_resumed, set_aside="+a\n```\n")
+    assert "were set aside for another task" in found and "````\n+a\n```\n````" in found
+    assert "set aside" not in text(previous=last_of(FAILED_GATE), session_resumed=session_resumed)
 
 
 @pytest.mark.parametrize("session_resumed", [False, True], ids=["new session", "resumed session"])

@@ -29,8 +29,16 @@ from run_histories import (
     task_started,
     undone,
 )
+from scripted_world import put_in_order
 
-from orchestrator.run.facts import AttemptEnded, AttemptStatus
+from orchestrator.run.facts import (
+    AttemptEnded,
+    AttemptStatus,
+    GateEnded,
+    SetAsideStarted,
+    TreeLaidBack,
+    TreeSetAside,
+)
 from orchestrator.run.state import RunState
 from orchestrator.supervision.decide import (
     BRANCH,
@@ -45,10 +53,12 @@ from orchestrator.supervision.decide import (
     EndRun,
     FailTask,
     Land,
+    LayBack,
     MakeBranch,
     MakeCandidate,
     RecoverAttempt,
     RunGates,
+    SetAside,
     StartAttempt,
     StartTask,
     Steps,
@@ -59,6 +69,7 @@ from orchestrator.supervision.decide import (
     reason_not_to_land,
     verify_candidate,
 )
+from orchestrator.supervision.failure_signatures import find_repeated_failure
 
 ITEM = WorkItem(id="1", depends_on=(), checks=checks("make check"), change="required")
 WORK = Work(items=(ITEM,), end_to_end=(), attempts=3)
@@ -91,7 +102,7 @@ def said_of(action: Action) -> str:
             return f"candidate of {action.task}/{action.attempt.number}" + (
                 " by hand" if action.by_hand else ""
             )
-        case RecoverAttempt() | CompareFolder() | RunGates() | Land() | AskUser():
+        case RecoverAttempt() | CompareFolder() | RunGates() | Land() | AskUser() | SetAside() | LayBack():
             return f"{type(action).__name__} {action.task}/{action.attempt.number}"
         case StartTask() | FailTask():
             return f"{type(action).__name__} {action.task}"
@@ -546,7 +557,7 @@ def at(task: str, *entries: Entry) -> tuple[Entry, ...]:
 INDEPENDENT = replace(
     WORK, items=tuple(replace(ITEM, id=task, depends_on=()) for task in ("1", "2", "3")), workers=2
 )
-IN_ORDER = replace(INDEPENDENT, items=tuple(replace(item, depends_on=None) for item in INDEPENDENT.items))
+IN_ORDER = replace(INDEPENDENT, items=put_in_order(INDEPENDENT.items))
 AFTER_ONE = replace(
     INDEPENDENT, items=(INDEPENDENT.items[0], *(replace(i, depends_on=("1",)) for i in INDEPENDENT.items[1:]))
 )
@@ -621,25 +632,25 @@ TWO_WORKERS = {
     "and alone": ((*BOTH_STARTED, attempt(), *at("2", attempt()), resumed()), INDEPENDENT, {"1"}, "wait"),
     "a failed task waits for the others": (
         (*BOTH_STARTED, finished("failed"), *at("2", attempt())),
-        INDEPENDENT,
+        replace(INDEPENDENT, items=INDEPENDENT.items[:2]),
         {"2"},
         "wait",
     ),
-    "and ends the run": (
+    "and the others continue without it": (
         (*BOTH_STARTED, finished("failed"), *at("2", *done())),
         INDEPENDENT,
         set(),
-        "end failed",
+        "RunGates 2/1, StartTask 3",
     ),
     "a question waits for the others": (
         (*BOTH_STARTED, *ASKING, asked(), *at("2", attempt())),
-        INDEPENDENT,
+        replace(INDEPENDENT, items=INDEPENDENT.items[:2]),
         {"2"},
         "wait",
     ),
     "and counts more than a failed task": (
         (*BOTH_STARTED, finished("failed"), *at("2", *ASKING, asked(task="2"))),
-        INDEPENDENT,
+        replace(INDEPENDENT, items=INDEPENDENT.items[:2]),
         set(),
         "end waiting",
     ),
@@ -657,6 +668,138 @@ def test_what_starts_beside_busy_lanes(
     entries: tuple[Entry, ...], work: Work, busy: set[str], expected: str
 ) -> None:
     assert said(decide(state_after(*entries), work, frozenset(busy))) == expected
+
+
+def aside(task: str, number: int = 1) -> tuple[Entry, ...]:
+    """The files of an attempt are set aside."""
+    started = SetAsideStarted(commit=f"aside of {task}", parent="base0", ref=f"refs/ktrdr/aside/{task}")
+    return (Entry(started, task, number), Entry(TreeSetAside(), task, number))
+
+
+def back(task: str, *, commit: str | None = "back") -> Entry:
+    return Entry(TreeLaidBack(commit=commit, parent="head1"), task, 1)
+
+
+def done_at(task: str) -> tuple[Entry, ...]:
+    return (task_started(task), *at(task, *LANDED))
+
+
+ALONE = replace(INDEPENDENT, workers=1)
+SILENT = replace(IN_ORDER, workers=1)
+FAILS = (attempt(), ended("failed", reason="no"), candidate(evidence=()), finished("failed", None))
+ONE_FAILED = (*THREE, task_started("1"), *FAILS)
+DIFFERENT = (attempt(), ended("failed", reason="other"), candidate(evidence=()), finished("failed", None))
+ONE_ASIDE = (*ONE_FAILED, *aside("1"))
+AFTER_A_FAILURE = {
+    "what it left is set aside before an independent task": (ONE_FAILED, ALONE, "SetAside 1/1"),
+    "also if setting aside was killed": ((*ONE_ASIDE[:-1], resumed()), ALONE, "SetAside 1/1"),
+    "then the next one starts": (ONE_ASIDE, ALONE, "StartTask 2"),
+    "what a question left, too": ((*THREE, task_started("1"), *ASKING, asked()), ALONE, "SetAside 1/1"),
+    "a task that says nothing waits for the one before it": (ONE_FAILED, SILENT, "end failed"),
+    "but not if one more may fail": (ONE_FAILED, replace(SILENT, failed_tasks=2), "SetAside 1/1"),
+    "and then no further one": (
+        (*ONE_ASIDE, task_started("2"), *at("2", *DIFFERENT)),
+        replace(SILENT, failed_tasks=2),
+        "end failed",
+    ),
+    "a task that says nothing beside those that say something": (
+        ONE_FAILED,
+        replace(
+            ALONE,
+            items=(ITEM, replace(ITEM, id="2"), replace(ITEM, id="3", depends_on=("2",), says_nothing=True)),
+        ),
+        "SetAside 1/1",
+    ),
+    "nothing is left that does not depend on it": (ONE_FAILED, replace(AFTER_ONE, workers=1), "end failed"),
+    "its files stay when no other task follows": (
+        (*THREE, *done_at("1"), *done_at("2"), task_started("3"), *at("3", *FAILS)),
+        ALONE,
+        "end failed",
+    ),
+    "the run ends when the others are done": (
+        (*ONE_ASIDE, *done_at("2"), *done_at("3")),
+        ALONE,
+        "end failed",
+    ),
+    "a question counts more than a failure": (
+        (*ONE_ASIDE, task_started("2"), *at("2", *ASKING, asked()), *aside("2"), *done_at("3")),
+        ALONE,
+        "end waiting",
+    ),
+    "an answer meanwhile is taken in, and what the task left comes back first": (
+        (*THREE, task_started("1"), *ASKING, asked(), *aside("1"), *done_at("2"), answered()),
+        ALONE,
+        "LayBack 1/1",
+    ),
+    "then the same session continues": (
+        (*THREE, task_started("1"), *ASKING, asked(), *aside("1"), *done_at("2"), answered(), back("1")),
+        ALONE,
+        "attempt 1/2 after 1",
+    ),
+    "a resume brings it back": ((*ONE_ASIDE, *done_at("2"), resumed()), ALONE, "LayBack 1/1"),
+    "compares the folder": ((*ONE_ASIDE, *done_at("2"), resumed(), back("1")), ALONE, "CompareFolder 1/1"),
+    "or starts over without": (
+        (*ONE_ASIDE, *done_at("2"), resumed(), back("1", commit=None)),
+        ALONE,
+        "attempt 1/2 after 1",
+    ),
+    "what is in the folder comes before what is set aside": (
+        (*ONE_ASIDE, *done_at("2"), task_started("3"), *at("3", *DIFFERENT), resumed()),
+        ALONE,
+        "CompareFolder 3/1",
+    ),
+    "two in a row fail in the same way": (
+        (*ONE_ASIDE, task_started("2"), *at("2", *FAILS)),
+        ALONE,
+        "end failed",
+    ),
+    "but one between them landed": (
+        (begun(*"1234"), *ONE_ASIDE[1:], *done_at("2"), task_started("3"), *at("3", *FAILS)),
+        replace(ALONE, items=(*ALONE.items, replace(ITEM, id="4", depends_on=()))),
+        "SetAside 3/1",
+    ),
+    "two in a row fail differently": (
+        (*ONE_ASIDE, task_started("2"), *at("2", *DIFFERENT)),
+        ALONE,
+        "SetAside 2/1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("entries", "work", "expected"), AFTER_A_FAILURE.values(), ids=AFTER_A_FAILURE)
+def test_one_failed_task_does_not_end_the_night(
+    entries: tuple[Entry, ...], work: Work, expected: str
+) -> None:
+    assert said(decide(state_after(*entries), work)) == expected
+
+
+def test_the_end_names_every_task_that_is_open() -> None:
+    asking = (task_started("2"), *at("2", *ASKING, asked()), *aside("2"))
+    end = decide(state_after(*ONE_ASIDE, *asking, *done_at("3")), ALONE)
+    assert isinstance(end, EndRun)
+    assert (end.status, end.reason) == ("waiting", "task 2 asks: Which?; task 1: no more attempts")
+
+
+def test_the_same_failure_ends_the_run_although_other_tasks_are_left() -> None:
+    end = decide(state_after(*ONE_ASIDE, task_started("2"), *at("2", *FAILS)), ALONE)
+    assert isinstance(end, EndRun)
+    assert end.cause == "task_failed"
+    assert (end.reason or "").startswith("tasks 1 and 2 failed in the same way")
+
+
+@pytest.mark.parametrize(
+    ("tail", "is_same"),
+    [("took 3 s at 0x7f01", True), ("took 4 s at 0x7f02", True), ("another error", False)],
+)
+def test_gates_fail_in_the_same_way_by_command_and_normalised_output(tail: str, *, is_same: bool) -> None:
+    def red(task: str, text: str) -> tuple[Entry, ...]:
+        body = gate("fail").body
+        assert isinstance(body, GateEnded)
+        failed = Entry(replace(body, tail=text), task, 1)
+        return (task_started(task), *at(task, *done()), failed, *at(task, finished("failed", None)))
+
+    state = state_after(*THREE, *red("1", "took 3 s at 0x7f01"), *aside("1"), *red("2", tail))
+    assert find_repeated_failure(state) == (("1", "2") if is_same else None)
 
 
 def test_a_circle_of_dependencies_is_worked_on_in_order() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from plan_makers import checks
-from scripted_world import ENDS, Dice, World, check_promises
+from scripted_world import ENDS, Dice, World, check_promises, put_in_order
 
 from orchestrator.run.state import fold
 from orchestrator.supervision.decide import ChangeRule, Work, WorkItem
@@ -19,17 +19,26 @@ RESUMES = 3
 def plans(draw: st.DrawFn, workers: int) -> Work:
     tasks = [str(number) for number in range(1, draw(st.integers(1, 2 + workers)) + 1)]
     said = st.none() | st.lists(st.sampled_from(tasks), max_size=2).map(tuple)
-    items = tuple(
-        WorkItem(
-            id=task,
-            depends_on=draw(said),
-            checks=checks("make check", "make test")[: draw(st.integers(0, 2))],
-            change=draw(st.sampled_from(get_args(ChangeRule))),
+    items = []
+    for before, task in zip(("", *tasks), tasks, strict=False):
+        named = draw(said)
+        items.append(
+            WorkItem(
+                id=task,
+                depends_on=named if named is not None else (before,) if before else (),
+                says_nothing=named is None,
+                checks=checks("make check", "make test")[: draw(st.integers(0, 2))],
+                change=draw(st.sampled_from(get_args(ChangeRule))),
+            )
         )
-        for task in tasks
-    )
     scenario = checks("make e2e") if draw(st.booleans()) else ()
-    return Work(items=items, end_to_end=scenario, attempts=draw(st.integers(1, 3)), workers=workers)
+    return Work(
+        items=tuple(items),
+        end_to_end=scenario,
+        attempts=draw(st.integers(1, 3)),
+        failed_tasks=draw(st.integers(1, 3)),
+        workers=workers,
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -85,7 +94,7 @@ DIAMOND = Work(
     attempts=1,
     workers=2,
 )
-CHAIN = replace(DIAMOND, items=tuple(replace(item, depends_on=None) for item in DIAMOND.items))
+CHAIN = replace(DIAMOND, items=put_in_order(DIAMOND.items))
 CALM = {"ends": len(ENDS), "changed": 1}
 """Everything succeeds: of the other dice the first face is the good one."""
 FATES = {

@@ -28,6 +28,7 @@ from orchestrator.run.facts import (
     GateStarted,
     LandingRefused,
     LandingStarted,
+    LayBackStarted,
     NamesReserved,
     Notice,
     PlanTaken,
@@ -36,6 +37,7 @@ from orchestrator.run.facts import (
     RunEnded,
     RunResumed,
     RunStarted,
+    SetAsideStarted,
     SettingsTaken,
     SetupEnded,
     SetupStarted,
@@ -43,8 +45,10 @@ from orchestrator.run.facts import (
     TaskAccepted,
     TaskFinished,
     TaskStarted,
+    TreeLaidBack,
     TreeLookedAt,
     TreeSaved,
+    TreeSetAside,
     UndoStarted,
     WorkUndone,
 )
@@ -87,7 +91,15 @@ _TaskFact = TaskStarted | TaskAccepted | QuestionAsked | QuestionAnswered | Task
 _AttemptFact = AttemptStarted | AgentText | AgentTool | AttemptEnded
 _CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | LandingRefused
 _FolderFact = TreeSaved | TreeLookedAt | EditsCommitted | UndoStarted | WorkUndone
-_SilentFact = BaseRunEnded | LandingStarted | NamesReserved
+_SilentFact = (
+    BaseRunEnded
+    | LandingStarted
+    | NamesReserved
+    | SetAsideStarted
+    | TreeSetAside
+    | LayBackStarted
+    | TreeLaidBack
+)
 
 
 class Context(Struct, frozen=True, kw_only=True):

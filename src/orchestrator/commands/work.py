@@ -28,7 +28,8 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
         items.append(
             WorkItem(
                 id=task.id,
-                depends_on=task.depends_on if task.names_dependencies else None,
+                depends_on=task.depends_on,
+                says_nothing=not task.names_dependencies,
                 checks=checks_of(task, settings),
                 change="optional" if landed else _change_rule(task),
             )
@@ -41,6 +42,7 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
         items=tuple(items),
         end_to_end=scenario,
         attempts=settings.limits.attempts,
+        failed_tasks=settings.limits.failed_tasks,
         build=_checks("build", settings.verify.build),
         base=settings.verify.base,
         only_base=state.start.only_base,

@@ -174,6 +174,12 @@ class RunLimits:
         "The most attempts at a task; after that it has failed.",
         free_up_to_default(_SPENDS),
     )
+    failed_tasks: int = setting(
+        1,
+        whole(1, 1000),
+        "How many tasks that name no dependencies may fail before the tasks after them no longer start.",
+        free_up_to_default(_SPENDS),
+    )
     attempt_seconds: float = setting(
         14400,
         seconds(),

@@ -10,6 +10,7 @@ from orchestrator.engine.candidate import make_candidate, read_handoff
 from orchestrator.engine.context import RunRecords, RunTerms, Services
 from orchestrator.engine.edits import commit_user_edits, refuse_work_of_other_tasks
 from orchestrator.engine.landing import land
+from orchestrator.engine.set_aside import describe_set_aside, lay_back, set_aside
 from orchestrator.errors import WorkspaceError
 from orchestrator.run.facts import (
     Body,
@@ -31,10 +32,12 @@ from orchestrator.supervision.decide import (
     CompareFolder,
     FailTask,
     Land,
+    LayBack,
     MakeBranch,
     MakeCandidate,
     RecoverAttempt,
     RunGates,
+    SetAside,
     StartAttempt,
     StartTask,
     WorkItem,
@@ -98,6 +101,10 @@ class RunActions:
                 await self._append(TaskFinished(status="failed", reason=reason), task=task)
             case AskUser(task=task, attempt=attempt):
                 await self._ask(task, attempt)
+            case SetAside(task=task, attempt=attempt):
+                await set_aside(records, terms, workspace, task, attempt)
+            case LayBack(task=task, attempt=attempt):
+                await lay_back(records, terms, workspace, task, attempt)
             case CheckEndToEnd():
                 await commit_user_edits(records, terms, workspace, None, None)
                 await gating.check_end_to_end(self._bench)
@@ -139,7 +146,9 @@ class RunActions:
         records, terms, workspace = self._records, self._terms, self._workspace
         task = state.tasks[item.id]
         session = choose_session(self._services, records, terms.settings.agent.name, task, previous)
-        parent = (await commit_user_edits(records, terms, workspace, item.id, previous)).head
+        # Nothing of an attempt that starts over is in the folder: what is there now is the user's.
+        left = None if previous is not None and previous.starts_over else previous
+        parent = (await commit_user_edits(records, terms, workspace, item.id, left)).head
         return AttemptPlan(
             item=item,
             number=number,
@@ -153,6 +162,7 @@ class RunActions:
                 handoff=await read_handoff(records, terms, workspace, parent),
                 base=state.find_base_checks(check.command for check in item.checks),
                 previous=previous,
+                set_aside=await describe_set_aside(workspace, previous),
                 questions=tuple(q for q in state.questions if q.task == item.id),
                 guidance=state.options.guidance,
                 session_resumed=session.resumed,

@@ -187,7 +187,7 @@ async def _name_edited_by_user(
     paths = {change.path for change in changes}
     left = await find_tree_left_by(workspace, attempt) if edited - paths else None
     if left is not None:
-        paths |= {change.path for change in await _list_changes(workspace, attempt.start.parent, left.tree)}
+        paths |= {change.path for change in await _list_changes(workspace, left.parent, left.tree)}
     shown = ", ".join(sorted(paths & edited))
     return one_line(f"With changes by hand to: {shown}", 500) if shown else None
 

@@ -116,7 +116,7 @@ async def refuse_work_of_other_tasks(
         left = await find_tree_left_by(workspace, attempt)
         if left is None:
             continue
-        touched = await _changed_paths(terms, workspace, attempt.start.parent, left.tree)
+        touched = await _changed_paths(terms, workspace, left.parent, left.tree)
         as_left = uncommitted & touched - await _changed_paths(terms, workspace, left.tree, now.tree)
         if as_left:
             shown = plain(", ".join(sorted(as_left)[:3])) + (" and more" if len(as_left) > 3 else "")
@@ -139,7 +139,7 @@ async def _split_edits(
     if left is None:
         return None
     edited = await _changed_paths(terms, workspace, left.tree, now)
-    touched = await _changed_paths(terms, workspace, previous.start.parent, left.tree)
+    touched = await _changed_paths(terms, workspace, left.parent, left.tree)
     if left.wrote_handoff is not None:
         # A candidate holds the hand-off document that landing would write, not the one in the folder, so a
         # difference there says nothing about the user. Only if the attempt had not written it is a change
@@ -168,6 +168,8 @@ async def _changed_paths(terms: RunTerms, workspace: Workspace, old: str, new: s
 
 class LeftTree(NamedTuple):
     tree: str
+    parent: str
+    """The commit whose files the attempt had changed."""
     wrote_handoff: bool | None
     """Of a candidate: whether the attempt wrote the hand-off document. None for the folder as saved."""
 
@@ -175,13 +177,19 @@ class LeftTree(NamedTuple):
 async def find_tree_left_by(workspace: Workspace, previous: AttemptState) -> LeftTree | None:
     """The saved folder of an attempt, else its candidate; None when neither was stored before a kill.
 
-    A refused candidate does not count: its tree was saved after the refusal and is the newer one.
+    A refused candidate does not count: its tree was saved after the refusal and is the newer one. What was
+    set aside and laid over the branch again is newer than both.
     """
+    parent = previous.start.parent
+    if previous.back is not None and previous.back.commit is not None:
+        tree = await history.tree_of(workspace.store, previous.back.commit)
+        return LeftTree(tree, previous.back.parent, None)
     saved, candidate = previous.saved, previous.candidate
     if saved is not None and (candidate is None or previous.refused is not None):
-        return LeftTree(await history.tree_of(workspace.store, saved.commit), None)
+        return LeftTree(await history.tree_of(workspace.store, saved.commit), parent, None)
     if candidate is not None:
-        return LeftTree(await history.tree_of(workspace.store, candidate.commit), candidate.wrote_handoff)
+        tree = await history.tree_of(workspace.store, candidate.commit)
+        return LeftTree(tree, parent, candidate.wrote_handoff)
     return None
 
 

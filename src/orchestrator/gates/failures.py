@@ -15,6 +15,7 @@ from typing import NamedTuple
 from xml.parsers import expat
 
 from orchestrator.run.facts import Before
+from orchestrator.supervision.failure_signatures import normalise
 from orchestrator.text import plain
 
 NOT_FOUND_EXITS = frozenset({126, 127})
@@ -80,27 +81,6 @@ def find_missing(command: str, exit_code: int, output: str) -> str | None:
     if exit_code in NOT_FOUND_EXITS:
         return f"program {command.split(maxsplit=1)[0]}"
     return None
-
-
-_VOLATILE: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"), "TIME"),
-    (re.compile(r"\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b"), "TIME"),
-    (re.compile(r"\b\d+(?:\.\d+)? ?(?:ns|µs|us|ms|s|sec|secs|seconds?|m|min|minutes?)\b"), "DURATION"),
-    (re.compile(r"0x[0-9a-fA-F]+"), "ADDRESS"),
-    (re.compile(r"/tmp/[\w./-]+"), "TEMPORARY"),  # noqa: S108 - a pattern
-    (re.compile(r"\b(?:pid|PID|process)[ =:]+\d+"), "PROCESS"),
-    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{7,64}\b"), "HASH"),
-    (re.compile(r"(?i)\b(seed)[ =:]+\d+"), r"\1"),
-    (re.compile(r"[ \t]+"), " "),
-)
-
-
-def normalise(output: str) -> tuple[str, ...]:
-    """The lines of an output without what differs from run to run: times, addresses, and their order."""
-    text = plain(output)
-    for pattern, replacement in _VOLATILE:
-        text = pattern.sub(replacement, text)
-    return tuple(sorted(line.strip() for line in text.splitlines() if line.strip()))
 
 
 def fails_as_before(command: str, before: Failure, now: Failure) -> bool:

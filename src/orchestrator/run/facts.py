@@ -13,6 +13,8 @@ believes neither "it happened" nor "it did not": it asks the engine or the repos
     attempt_started   a container of this name may exist       closed by  attempt_ended
     candidate_made    this commit exists in our repository
     landing_started   the branch may be at this candidate      closed by  task_finished, landing_refused
+    set_aside_started the folder may be half cleared           closed by  tree_set_aside
+    lay_back_started  the folder may be half filled            closed by  tree_laid_back
     undo_started      branch and files may be half undone      closed by  work_undone
     run_ended         the run has no owner any more            reopened by run_resumed, work_undone
 """
@@ -310,6 +312,48 @@ class TreeLookedAt(Struct, frozen=True, kw_only=True):
     """Paths that the user has changed since."""
 
 
+class SetAsideStarted(Struct, frozen=True, kw_only=True):
+    """The files of an attempt that failed or asked are about to be taken out of the folder.
+
+    Another task comes next that does not depend on this one.
+    """
+
+    kind: ClassVar[str] = "set_aside_started"
+    commit: str
+    """The files as a commit on `parent`."""
+    parent: str
+    """The branch's commit, to whose state the folder returns."""
+    ref: str
+    """In our own repository."""
+
+
+class TreeSetAside(Struct, frozen=True, kw_only=True):
+    """The folder is as the branch is; the attempt's files are only in the commit of `set_aside_started`."""
+
+    kind: ClassVar[str] = "tree_set_aside"
+
+
+class LayBackStarted(Struct, frozen=True, kw_only=True):
+    """Files that were set aside are about to be laid over the branch as it is now."""
+
+    kind: ClassVar[str] = "lay_back_started"
+    commit: str
+    """The branch's commit with the attempt's files."""
+    parent: str
+
+
+class TreeLaidBack(Struct, frozen=True, kw_only=True):
+    """The task continues from what was set aside, or from the branch if that cannot be laid over it."""
+
+    kind: ClassVar[str] = "tree_laid_back"
+    commit: str | None
+    """None: nothing was laid over the branch, because files of it have changed since."""
+    parent: str
+    """The branch's commit."""
+    clashes: tuple[str, ...] = ()
+    """Paths that the attempt had changed, and that were changed on the branch since."""
+
+
 class CandidateMade(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "candidate_made"
     by_hand: bool = False
@@ -512,6 +556,10 @@ Body = (
     | AttemptEnded
     | TreeSaved
     | TreeLookedAt
+    | SetAsideStarted
+    | TreeSetAside
+    | LayBackStarted
+    | TreeLaidBack
     | CandidateMade
     | CandidateRefused
     | GateStarted

@@ -23,6 +23,8 @@ class PromptParts:
     """The hand-off document on the branch; empty if there is none."""
     base: tuple[BaseChecked, ...]
     previous: AttemptState | None
+    set_aside: str
+    """The diff of the last attempt's changes, if they are not in the folder any more; else empty."""
     questions: tuple[QuestionState, ...]
     guidance: str | None
     session_resumed: bool
@@ -45,7 +47,7 @@ def prompt(parts: PromptParts, texts: Mapping[str, str]) -> str:
         handoff=_chapter("What earlier tasks left for you", parts.handoff),
         guidance=_chapter("Guidance from the user who started the run", parts.guidance or ""),
         answers=_answers(parts.questions),
-        evidence=_evidence(parts.task, parts.previous),
+        evidence=_evidence(parts.task, parts.previous) + _changes_set_aside(parts.set_aside),
         reporting=reporting.strip(),
     )
 
@@ -91,6 +93,17 @@ def _evidence(task: Task, previous: AttemptState | None) -> str:
     if previous.failed_gates:
         notes.append("These commands ran on the committed files only, without ignored files of your folder.")
     return _chapter("How your last attempt ended", "\n\n".join(notes))
+
+
+def _changes_set_aside(diff: str) -> str:
+    if not diff:
+        return ""
+    return _chapter(
+        "Your last attempt's changes are not in the folder",
+        "They were set aside for another task, and since then files of them were changed on the branch. Work "
+        "from the folder as it is now. Make these changes again where they still make sense:\n"
+        f"{_fence(diff)}",
+    )
 
 
 def _nothing_changed(task: Task) -> str:

@@ -33,6 +33,7 @@ from orchestrator.run.facts import (
     GateStarted,
     LandingRefused,
     LandingStarted,
+    LayBackStarted,
     NamesReserved,
     Notice,
     PlanTaken,
@@ -42,6 +43,7 @@ from orchestrator.run.facts import (
     RunOptions,
     RunResumed,
     RunStarted,
+    SetAsideStarted,
     SettingsTaken,
     SetupEnded,
     SetupStarted,
@@ -50,8 +52,10 @@ from orchestrator.run.facts import (
     TaskEntry,
     TaskFinished,
     TaskStarted,
+    TreeLaidBack,
     TreeLookedAt,
     TreeSaved,
+    TreeSetAside,
     UndoStarted,
     WorkUndone,
 )
@@ -75,6 +79,32 @@ class AttemptState(Struct, frozen=True, kw_only=True):
     landing_refused: str | None = None
     """Why the candidate could not land."""
     gates: tuple[GateEnded, ...] = ()
+    aside: SetAsideStarted | None = None
+    """Its files were set aside, or began to be."""
+    is_out: bool = False
+    """Whether its files have been taken out of the folder, whether or not they were laid back since."""
+    lay_back: LayBackStarted | None = None
+    back: TreeLaidBack | None = None
+
+    @property
+    def is_half_out(self) -> bool:
+        """Whether taking its files out of the folder was interrupted."""
+        return self.aside is not None and not self.is_out
+
+    @property
+    def is_aside(self) -> bool:
+        """Whether its files were set aside and wait to be laid back."""
+        return self.is_out and self.back is None
+
+    @property
+    def starts_over(self) -> bool:
+        """Whether its files could not be laid back, so that the folder has nothing of it."""
+        return self.back is not None and self.back.commit is None
+
+    @property
+    def is_in_folder(self) -> bool:
+        """Whether the folder may have files of it that are on no branch."""
+        return not self.is_aside and not self.starts_over
 
     @property
     def claim(self) -> Claim | None:
@@ -134,6 +164,8 @@ class TaskState(Struct, frozen=True, kw_only=True):
     attempts: tuple[AttemptState, ...] = ()
     landing: LandingStarted | None = None
     finished: TaskFinished | None = None
+    ended_n: int = 0
+    """The number of the fact that it was carried out or failed with; 0 if it has not ended so."""
     attempts_before_undo: int = 0
     """How many of its attempts do not count any more, because the task was undone or redone after them."""
     attempts_before_edit: int = 0
@@ -320,6 +352,15 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             return _with_attempt(state, fact, saved=body)
         case TreeLookedAt() as body:
             return _with_attempt(state, fact, looked=body, looked_epoch=state.epoch, refused=None)
+        case SetAsideStarted() as body:
+            return _with_attempt(state, fact, aside=body, is_out=False, lay_back=None, back=None)
+        case TreeSetAside():
+            return _with_attempt(state, fact, is_out=True)
+        case LayBackStarted() as body:
+            return _with_attempt(state, fact, lay_back=body)
+        case TreeLaidBack() as body:
+            # From here on the task's changes are those since this commit: what is between belongs to others.
+            return _with_task(_with_attempt(state, fact, back=body), fact, parent=body.parent)
         case CandidateMade() as body:
             return _set_candidate(state, fact, body)
         case CandidateRefused() as body:
@@ -335,7 +376,9 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
         case LandingRefused() as body:
             return _with_task(_with_attempt(state, fact, landing_refused=body.reason), fact, landing=None)
         case TaskFinished(status="failed") as body:
-            return _with_task(state, fact, finished=body, accepted=None)
+            return _with_task(state, fact, finished=body, ended_n=fact.n, accepted=None)
+        case TaskFinished(status="completed") as body:
+            return _with_task(state, fact, finished=body, ended_n=fact.n)
         case TaskFinished() as body:
             return _with_task(state, fact, finished=body)
         case TaskAccepted() as body:
@@ -363,7 +406,7 @@ def _resume(state: RunState, body: RunResumed) -> RunState:
     epochs and does not use what was found before the resume.
     """
     tasks = {
-        task_id: replace(task, finished=None) if task.has_failed else task
+        task_id: replace(task, finished=None, ended_n=0) if task.has_failed else task
         for task_id, task in state.tasks.items()
     }
     return replace(
@@ -484,6 +527,7 @@ def _make_pending(task: TaskState) -> TaskState:
         parent=None,
         landing=None,
         finished=None,
+        ended_n=0,
         accepted=None,
         attempts_before_undo=len(task.attempts),
     )

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orchestrator.run.endings import EXIT_CODES, rank
 from orchestrator.run.facts import AttemptStatus, CheckSource, RunCause, RunStatus, Verification
@@ -46,6 +47,7 @@ from orchestrator.run.phase import (
 )
 from orchestrator.run.state import AttemptState, RunState, TaskState
 from orchestrator.supervision.base_run import describe_red_base, list_red_guards
+from orchestrator.supervision.failure_signatures import find_repeated_failure
 
 CHARGED: frozenset[AttemptStatus] = frozenset({"completed", "failed", "unclear", "timed_out"})
 """Attempt ends that count against `limits.attempts`; the other ends are not the agent's fault."""
@@ -78,8 +80,10 @@ class WorkItem(Struct, frozen=True, kw_only=True):
     """A task as the policy sees it."""
 
     id: str
-    depends_on: tuple[str, ...] | None
-    """Ids of the tasks that have to be done first; None: all tasks before it."""
+    depends_on: tuple[str, ...]
+    """Ids of the tasks that have to be done first."""
+    says_nothing: bool = False
+    """Whether the plan names no dependencies of it; then `depends_on` is the task before it."""
     checks: tuple[Check, ...]
     """Its gates, in order."""
     change: ChangeRule
@@ -100,6 +104,9 @@ class Work(Struct, frozen=True, kw_only=True):
     """The tasks to carry out, in an order that respects their dependencies."""
     end_to_end: tuple[Check, ...]
     attempts: int
+    failed_tasks: int = 1
+    """Of the tasks that say nothing about dependencies, one less than this may fail, and the task after them
+    starts all the same."""
     build: tuple[Check, ...] = ()
     """Commands that a container runs before its first check; not run where there are no checks."""
     workers: int = 1
@@ -189,6 +196,14 @@ class AskUser(_OfAttempt, frozen=True):
     """Record the agent's question, which ends the run until it is answered."""
 
 
+class SetAside(_OfAttempt, frozen=True):
+    """Save what an attempt left in the folder, and return the folder to the branch's state."""
+
+
+class LayBack(_OfAttempt, frozen=True):
+    """Lay what was set aside over the branch as it is now."""
+
+
 class CheckEndToEnd(Struct, frozen=True):
     """Run the end-to-end scenario on the finished branch."""
 
@@ -205,6 +220,8 @@ Action = (
     | Land
     | FailTask
     | AskUser
+    | SetAside
+    | LayBack
     | CheckEndToEnd
 )
 
@@ -223,8 +240,8 @@ def lanes_of(action: Action) -> frozenset[Lane]:
     match action:
         case CheckBase() | MakeBranch() | CheckEndToEnd():
             return frozenset({BRANCH})
-        case StartTask(task=task) | RecoverAttempt(task=task) | CompareFolder(task=task) | Land(task=task):
-            return frozenset({task, BRANCH})
+        case StartTask() | RecoverAttempt() | CompareFolder() | Land() | SetAside() | LayBack():
+            return frozenset({action.task, BRANCH})
         case StartAttempt() | MakeCandidate() | RunGates() | FailTask() | AskUser():
             return frozenset({action.task})
         case _ as never:
@@ -256,7 +273,9 @@ Decision = Steps | Wait | EndRun
 def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> Decision:
     """What to start in addition to the work in the busy lanes; the run ends only when no lane is busy.
 
-    If several tasks want to end the run, the worst exit code wins, as `endings.rank` orders them.
+    A task that has failed or asks blocks only the tasks that depend on it. The others are carried out before
+    the run ends, unless two tasks in a row have failed in the same way. If several tasks want to end the run,
+    the worst exit code wins, as `endings.rank` orders them.
     """
     end = _end_of_base_run(state, work)
     if end is not None:
@@ -264,14 +283,62 @@ def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> 
     first = _before_the_tasks(state, work, busy)
     if first is not None:
         return Wait() if busy else Steps(actions=(first,))
-    nexts = [_next_of_task(state, item, work) for item in _items_at_hand(state, work, busy)]
-    if not nexts and not busy:
-        nexts = [_after_the_tasks(state, work)]
+    blocked = [end for item in work.items if (end := _end_of_blocked(state, item)) is not None]
+    if (pair := find_repeated_failure(state)) is not None:
+        return Wait() if busy else _combine_ends([_end_of_repeated(pair), *blocked])
+    nexts = [_next_with_folder(state, item, work) for item in _items_at_hand(state, work, busy)]
     ends = [each for each in nexts if isinstance(each, EndRun)]
+    if not nexts and not busy:
+        if not blocked:
+            after = _after_the_tasks(state, work)
+            return after if isinstance(after, EndRun) else Steps(actions=(after,))
+        ends = blocked
     if ends:
-        return Wait() if busy else min(ends, key=lambda end: rank(EXIT_CODES[end.status]))
+        return Wait() if busy else _combine_ends([*ends, *(end for end in blocked if end not in ends)])
     actions = _in_free_lanes([each for each in nexts if not isinstance(each, EndRun)], busy)
     return Steps(actions=actions) if actions else Wait()
+
+
+def _end_of_blocked(state: RunState, item: WorkItem) -> EndRun | None:
+    """How the run ends if nothing else can be done than this task, which has failed or asks."""
+    match phase(state, state.tasks[item.id]):
+        case Asked(question=question):
+            return EndRun(
+                status="waiting", reason=f"task {item.id} asks: {question.asked.text}", cause="question"
+            )
+        case Failed(finished=finished):
+            return EndRun(status="failed", reason=f"task {item.id}: {finished.reason}", cause="task_failed")
+        case _:
+            return None
+
+
+def _end_of_repeated(pair: tuple[str, str]) -> EndRun:
+    why = f"tasks {pair[0]} and {pair[1]} failed in the same way, so the cause is probably not in the tasks"
+    return EndRun(status="failed", reason=why, cause="task_failed")
+
+
+def _combine_ends(ends: Sequence[EndRun]) -> EndRun:
+    """The end with the worst exit code; its reason names the others, too."""
+    worst = min(ends, key=lambda end: rank(EXIT_CODES[end.status]))
+    reasons = [worst.reason, *(end.reason for end in ends if end is not worst)]
+    return replace(worst, reason="; ".join(reason for reason in reasons if reason) or None)
+
+
+def _next_with_folder(state: RunState, item: WorkItem, work: Work) -> Action | EndRun:
+    """The next thing of a task, or what has to happen to the folder before it.
+
+    All tasks work in one folder, one after the other. It must hold the work of this task only: else that of
+    another one would land with this task's commit. With several workers each task has a folder of its own.
+    """
+    action = _next_of_task(state, item, work)
+    if work.workers > 1 or isinstance(action, EndRun | FailTask):
+        return action
+    for other in work.items:
+        task = state.tasks[other.id]
+        if other.id != item.id and not task.is_done and task.last is not None and task.last.is_in_folder:
+            return SetAside(task=other.id, attempt=task.last)
+    last = state.tasks[item.id].last
+    return LayBack(task=item.id, attempt=last) if last is not None and last.is_aside else action
 
 
 def _end_of_base_run(state: RunState, work: Work) -> EndRun | None:
@@ -295,6 +362,10 @@ def _before_the_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Act
         match phase(state, state.tasks[item.id]):
             case Working(attempt=attempt) if item.id not in busy:
                 return RecoverAttempt(task=item.id, attempt=attempt)
+    for item in work.items:
+        last = state.tasks[item.id].last
+        if last is not None and last.is_half_out and item.id not in busy:
+            return SetAside(task=item.id, attempt=last)
     # Then a landing that a kill interrupted: the branch may hold its commit already. If a question of another
     # task ended the run first, that commit would stay without a finished task.
     for item in work.items:
@@ -307,20 +378,42 @@ def _before_the_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Act
 def _items_at_hand(state: RunState, work: Work, busy: frozenset[Lane]) -> list[WorkItem]:
     """A task for each idle worker: first the tasks under way, then those that may start, in the plan's order.
 
-    A task waits only for tasks before it in the list, so the first that is not done can always be worked on,
-    even if the plan's dependencies form a circle.
+    A task waits only for tasks before it in the list, so the first that is neither done nor blocked can
+    always be worked on, even if the plan's dependencies form a circle.
     """
     pending: set[str] = set()
     free: list[WorkItem] = []
+    passed_over = _list_passed_over(state, work)
     for item in work.items:
         if isinstance(phase(state, state.tasks[item.id]), Done):
             continue
-        awaited = pending if item.depends_on is None else pending.intersection(item.depends_on)
-        if item.id not in busy and not awaited:
+        awaited = pending.intersection(item.depends_on)
+        if item.says_nothing:
+            awaited -= passed_over
+        is_blocked = bool(awaited) or _end_of_blocked(state, item) is not None
+        if item.id not in busy and not is_blocked:
             free.append(item)
         pending.add(item.id)
-    free.sort(key=lambda item: not is_under_way(state, state.tasks[item.id]))
+    # What is in the folder comes first: it need not be set aside and laid back then.
+    free.sort(key=lambda item: _rank_of_work(state.tasks[item.id], state))
     return free[: work.workers - len(busy - {BRANCH})]
+
+
+def _list_passed_over(state: RunState, work: Work) -> set[str]:
+    """The failed tasks on which a task that says nothing about dependencies does not wait."""
+    silent = [item.id for item in work.items if item.says_nothing or not item.depends_on]
+    failed = [id for id in silent if isinstance(phase(state, state.tasks[id]), Failed)]
+    return set(failed) if len(failed) < work.failed_tasks else set()
+
+
+def _rank_of_work(task: TaskState, state: RunState) -> int:
+    last = task.last
+    if last is None:
+        return 2
+    if is_under_way(state, task):
+        # One that was set aside and is answered meanwhile does not interrupt the one in the folder.
+        return 0 if last.is_in_folder else 1
+    return 1 if last.is_in_folder else 2
 
 
 def _in_free_lanes(actions: Sequence[Action], busy: frozenset[Lane]) -> tuple[Action, ...]:
@@ -404,6 +497,8 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
             return StartAttempt(task=item.id, number=len(task.attempts) + 1, previous=None)
         case Working(attempt=attempt):
             return RecoverAttempt(task=item.id, attempt=attempt)
+        case Uncompared(attempt=attempt) if attempt.starts_over:
+            return _another_attempt(state, task, "resumed", work)
         case Uncompared(attempt=attempt):
             return CompareFolder(task=item.id, attempt=attempt)
         case Compared(attempt=attempt):
@@ -416,10 +511,6 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
             )
         case Doubtful(attempt=attempt):
             return AskUser(task=item.id, attempt=attempt)
-        case Asked(question=question):
-            return EndRun(
-                status="waiting", reason=f"task {item.id} asks: {question.asked.text}", cause="question"
-            )
         case Answered(attempt=attempt):
             return StartAttempt(task=item.id, number=attempt.number + 1, previous=attempt)
         # Also after a reported failure: the gates of that candidate are the evidence for the next attempt.
@@ -439,10 +530,8 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
         # The landing may have happened before a kill. `Land` asks the repository before it moves the branch.
         case Landing(attempt=attempt):
             return Land(task=item.id, attempt=attempt)
-        case Failed(finished=finished):
-            return EndRun(status="failed", reason=f"task {item.id}: {finished.reason}", cause="task_failed")
-        case Done():
-            raise AssertionError(f"task {item.id} is done")
+        case Asked() | Failed() | Done():
+            raise AssertionError(f"task {item.id} is done or blocked")
         case _ as never:
             assert_never(never)
 

@@ -102,6 +102,16 @@ async def read_blob(store: Store, commit: str, path: str, limit: int) -> bytes |
     return await store.git.run("cat-file", "blob", os.fsdecode(fields[2]))
 
 
+async def read_diff(store: Store, old: str, new: str, limit: int) -> str:
+    """The changes between two commits as text; above `limit` bytes its beginning, and a line that says so."""
+    diff = await store.git.run(
+        *("diff-tree", "-r", "-p", "--no-ext-diff", "--no-textconv", "--no-color", old, new),
+        timeout=TREE_SECONDS,
+    )
+    text = diff[:limit].decode("utf-8", "replace")
+    return text if len(diff) <= limit else f"{text}\n[{len(diff) - limit} more bytes are left out]\n"
+
+
 async def blob_of(store: Store, commit: str, path: str) -> str | None:
     """The id of the content that a commit has under this path; None when it has nothing there."""
     done = await store.git.try_run("rev-parse", "--verify", "--quiet", f"{commit}:{path}")

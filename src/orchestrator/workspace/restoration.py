@@ -48,6 +48,27 @@ async def undo_to(
     return tuple(sorted(difference.path for difference in changed))
 
 
+async def lay_over(
+    user: UserRepository, commit: str, *, onto: str, branch: str, untouched: frozenset[str]
+) -> None:
+    """Write the changes of `commit` against `onto` into the folder, which is as `onto` is; nothing is staged.
+
+    Paths of `untouched` are left as they are. Raises WorkspaceError, and changes nothing, when HEAD is not on
+    `branch` or the branch is not at `onto`.
+    """
+    async with hold_index(user.checkout, user.owner):
+        if await user.commit_of_checked_out(branch) != onto:
+            raise WorkspaceError(
+                f"{branch} has moved; no file was written",
+                where=str(user.folder),
+                hint="Try again: orchestrator resume",
+            )
+        found = await list_differences(user.store.git, onto, commit)
+        changed = [difference for difference in found if difference.path not in untouched]
+        for difference in sorted(changed, key=lambda each: each.mode != ABSENT):
+            await _apply(user, difference)
+
+
 async def _apply(user: UserRepository, difference: Difference) -> None:
     folder, owner = user.folder, user.owner
     if difference.mode == ABSENT:
