@@ -86,7 +86,7 @@ async def test_no_engine_is_an_invalid_environment_with_the_next_step(
     with pytest.raises(EnvironmentInvalid, match=words) as caught:
         await connect_engine()
     assert caught.value.exit_code == 2
-    assert "orchestrator doctor" in str(caught.value)
+    assert "DOCKER_HOST" in str(caught.value)
 
 
 async def test_the_current_context_is_honoured_and_docker_host_goes_before_it(

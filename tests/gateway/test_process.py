@@ -227,7 +227,7 @@ async def test_an_interrupted_connection_does_no_harm(state: Path, script: Scrip
 
 async def test_another_version_is_refused(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()):
-        monkeypatch.setattr(wire, "PROTOCOL", 2)
+        monkeypatch.setattr(wire, "PROTOCOL", wire.PROTOCOL + 1)
         with pytest.raises(EnvironmentInvalid, match="another version"):
             async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()):
                 pass

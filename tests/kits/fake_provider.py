@@ -3,10 +3,11 @@
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 
 from orchestrator.gateway import anthropic
 from orchestrator.gateway.script import Answer, parse_script
@@ -20,28 +21,42 @@ class FakeProvider:
     url: str = ""
     headers: list[dict[str, str]] = field(default_factory=list)
     """Of each request, names in lower case."""
+    refusal: "Refusal | None" = None
+    """What every request gets instead of the script's answer, from now on."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    status: int
+    message: str = "No."
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
 def provider(text: str, *, refuse: int | None = None) -> Iterator[FakeProvider]:
     """Serve the script's task 1; with `refuse`, only that HTTP error."""
     script = parse_script(text, where="the test")
-    seen = FakeProvider()
+    seen = FakeProvider(refusal=None if refuse is None else Refusal(refuse))
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             seen.headers.append({name.lower(): value for name, value in self.headers.items()})
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if refuse is not None:
-                self._answer(refuse, "application/json", anthropic.error_body(refuse, "No."))
+            if (no := seen.refusal) is not None:
+                body = anthropic.error_body(no.status, no.message)
+                self._answer(no.status, "application/json", body, no.headers)
                 return
             step = next_step(script, task="1", attempt=1, messages=asked["messages"], subagent=False)
             assert isinstance(step, Answer)
             message = anthropic.build_message(step, model="m", seed=str(len(asked["messages"])))
             self._answer(200, "text/event-stream", b"".join(anthropic.stream_events(message)))
 
-        def _answer(self, status: int, kind: str, body: bytes) -> None:
+        def _answer(
+            self, status: int, kind: str, body: bytes, headers: Mapping[str, str] = MappingProxyType({})
+        ) -> None:
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(body)))
             self.end_headers()

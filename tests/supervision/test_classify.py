@@ -21,21 +21,23 @@ from orchestrator.events import (
     Usage,
     UsageReported,
 )
-from orchestrator.run.facts import AttemptStatus
+from orchestrator.run.facts import AttemptStatus, LimitSeen, RunCause
 from orchestrator.supervision.classify import (
     MAX_CLAIM_TEXT,
     AgentReport,
     AttemptVerdict,
     Ended,
+    Interrupted,
     Lingered,
     NoOutcome,
     OutOfMemory,
     OverOutput,
     OverTime,
-    Refused,
     Removed,
     StopReason,
     attempt_verdict,
+    claimed_refusal,
+    seen_refusal,
 )
 
 NOTHING = AgentReport()
@@ -73,7 +75,7 @@ def verdict(
 ) -> AttemptVerdict:
     stopped = ending.stopped
     if stopped is None and report.limit is not None:
-        stopped = Refused(limit=report.limit)
+        stopped = claimed_refusal(report.limit)
     ended = Ended(report=report, exit_code=ending.exit_code, stopped=stopped)
     return attempt_verdict(ended, outcome, calls_in_session=calls, min_tool_calls=least)
 
@@ -157,6 +159,50 @@ def test_a_usage_limit_says_until_when() -> None:
 def test_an_impossible_time_is_left_out(until: float) -> None:
     report = AgentReport(limit=ProviderRefusal(kind="usage_limit", detail="", until=until))
     assert verdict(report, BAD, SILENT).until is None
+
+
+STOP = LimitSeen(cause="usage_limit", effect="stop", status=429, until="2026-11-28T09:00:00.000Z")
+AWAY = LimitSeen(cause="model_away", effect="outage")
+DENIED = LimitSeen(cause="credential_refused", effect="end", status=401)
+ODD = LimitSeen(cause="billing", effect="end_if_claimed", status=400)
+MISSING = LimitSeen(cause="model_unknown", effect="end", status=404, model="m-9")
+SAYS_BILLING = AgentReport(limit=ProviderRefusal(kind="billing", detail="no credit"))
+
+
+@pytest.mark.parametrize(
+    ("limits", "report", "cause"),
+    [
+        ((), NOTHING, None),
+        ((), SPENT, None),
+        ((STOP, AWAY), NOTHING, "usage_limit"),
+        ((DENIED, AWAY), NOTHING, "model_away"),
+        ((DENIED, MISSING), NOTHING, "model_unknown"),
+        ((ODD,), NOTHING, None),
+        ((ODD,), SPENT, None),
+        ((ODD,), SAYS_BILLING, "billing"),
+    ],
+    ids=["nothing", "only a claim", "the first", "stopping", "the last", "a 400", "another claim", "billing"],
+)
+def test_what_the_gateway_saw_decides(
+    limits: tuple[LimitSeen, ...], report: AgentReport, cause: RunCause | None
+) -> None:
+    found = seen_refusal(limits, report)
+    assert (None if found is None else found.cause) == cause
+
+
+def test_a_limit_parks_with_its_cause_and_end_unless_there_is_an_outcome() -> None:
+    found = seen_refusal((STOP,), NOTHING)
+    parked = verdict(NOTHING, Ending(0, found), SILENT)
+    assert (parked.status, parked.cause, parked.until) == ("parked", "usage_limit", STOP.until)
+    assert parked.reason == "usage limit: the provider answered 429"
+    assert verdict(FINE, Ending(0, found), COMPLETED).status == "completed"
+
+
+def test_a_limit_without_an_owner_parks_instead_of_interrupting() -> None:
+    found = seen_refusal((AWAY,), NOTHING)
+    killed = Interrupted(reason="killed", limit=found)
+    assert verdict(NOTHING, Ending(None, killed), SILENT).status == "parked"
+    assert verdict(NOTHING, Ending(None, Interrupted(reason="killed")), SILENT).status == "interrupted"
 
 
 def test_a_claim_is_kept_bounded() -> None:

@@ -29,6 +29,9 @@ _ENV: Final = {
     # The repository's settings cannot divert requests, and a refused credential ends the CLI at once.
     "CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST": "1",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    # A provider that is away for minutes does not end the attempt. Alone, the CLI would also sleep through a
+    # limit of hours: the orchestrator stops it when its gateway sees one.
+    "CLAUDE_CODE_RETRY_WATCHDOG": "1",
     # Sub-agents and long commands end before the result does: one result, one end.
     "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
     "CLAUDE_CODE_DISABLE_CRON": "1",

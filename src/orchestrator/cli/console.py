@@ -29,6 +29,8 @@ from orchestrator.run.facts import (
     LandingRefused,
     LandingStarted,
     LayBackStarted,
+    LimitPassed,
+    LimitSeen,
     NamesReserved,
     Notice,
     PlanTaken,
@@ -88,12 +90,13 @@ _RunFact = (
 )
 _BaseFact = SetupStarted | SetupEnded | BaseChecked
 _TaskFact = TaskStarted | TaskAccepted | QuestionAsked | QuestionAnswered | TaskFinished
-_AttemptFact = AttemptStarted | AgentText | AgentTool | AttemptEnded
+_AttemptFact = AttemptStarted | AgentText | AgentTool | LimitSeen | AttemptEnded
 _CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | LandingRefused
 _FolderFact = TreeSaved | TreeLookedAt | EditsCommitted | UndoStarted | WorkUndone
 _SilentFact = (
     BaseRunEnded
     | LandingStarted
+    | LimitPassed
     | NamesReserved
     | SetAsideStarted
     | TreeSetAside
@@ -246,6 +249,9 @@ def _attempt_lines(fact: Fact, body: _AttemptFact, about: Context) -> list[str]:
             return [f"  says  {one_line(body.text, 200)}"] if body.text else []
         case AgentTool():
             return [f"  does  {one_line(body.name, 40)}: {one_line(body.summary, 160)}"]
+        case LimitSeen():
+            # That the status alone does not say it, the agent's own error has to: until then it is nothing.
+            return [] if body.effect == "end_if_claimed" else [_limit_line(body, about)]
         case AttemptEnded():
             reason = f": {one_line(body.reason, 300)}" if body.reason else ""
             end = f"attempt {fact.task}/{fact.attempt} {body.status.replace('_', ' ')}"
@@ -254,6 +260,13 @@ def _attempt_lines(fact: Fact, body: _AttemptFact, about: Context) -> list[str]:
             ]
             end = "".join((end, *took, reason))
             return [end, *_quote(body.stderr_tail)[-5:]]
+
+
+def _limit_line(body: LimitSeen, about: Context) -> str:
+    answer = "no connection to the provider" if body.status is None else f"the provider answers {body.status}"
+    model = "" if body.model is None else f" for {one_line(body.model, 80)}"
+    until = "" if body.until is None else f", until {moment(body.until, about.zone)}"
+    return f"limit   {body.cause.replace('_', ' ')}: {answer}{model}{until}"
 
 
 def _candidate_lines(body: _CandidateFact) -> list[str]:

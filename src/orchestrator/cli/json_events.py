@@ -29,6 +29,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
         *("gate", "command", "verdict", "exit_code", "evidence", "seconds"),
         *("source", "before", "reused"),
     ),
+    facts.LimitSeen.kind: ("cause", "until", "status", "model"),
     facts.TaskFinished.kind: ("status", "commit", "verification", "reason"),
 }
 

@@ -193,6 +193,13 @@ class RunLimits:
         "Its outcome counts.",
         free_up_to_default(_SPENDS),
     )
+    outage_seconds: float = setting(
+        600,
+        seconds(),
+        "How long the model may be away, in seconds, before the agent is stopped and the run parks. "
+        "Until then the agent tries again by itself.",
+        free("an agent that waits for its model spends nothing"),
+    )
     output_bytes: int = setting(
         1_000_000_000,
         whole(1, 1_000_000_000_000),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.agents.base import OUTCOME_FILE, AgentDriver, Parser
+from orchestrator.agents.base import OUTCOME_FILE, AgentDriver
 from orchestrator.agents.outcomes import read_outcome_file
 from orchestrator.clock import Clock
 from orchestrator.config.settings import RunLimits
@@ -21,18 +21,20 @@ from orchestrator.engine.context import Services
 from orchestrator.errors import CodingAgentError
 from orchestrator.events import Finished, InvalidOutcome, Outcome, ProviderRefusal
 from orchestrator.project.run_folder import AttemptFolders
-from orchestrator.run.state import AttemptState
+from orchestrator.project.run_journal import RunJournal
+from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision.classify import (
     PARKING_LIMITS,
+    STOPPING,
     AgentReport,
     Ended,
     Lingered,
     OutOfMemory,
     OverOutput,
     OverTime,
-    Refused,
     Removed,
     StopReason,
+    claimed_refusal,
 )
 
 PATIENCE_SECONDS = 10.0
@@ -64,19 +66,24 @@ class LiveAttempt:
 
 
 async def follow(
-    services: Services, live: LiveAttempt, limits: RunLimits, recorder: AgentOutputRecorder | None
+    services: Services,
+    live: LiveAttempt,
+    limits: RunLimits,
+    recorder: AgentOutputRecorder | None,
+    journal: RunJournal | None = None,
 ) -> Ended:
     """Read the agent's output until the container has ended; the container stays.
 
-    A refused credential or a usage limit stops the agent at once: it would only try again and again. An agent
-    that has reported its result and stays is stopped after `limits.after_result_seconds`; the result counts
-    as it was then, because some agents report an error when they are stopped. If
-    another process started the container, its stored output counts for the result but is not recorded a
-    second time. Without a recorder nothing is recorded. When this is cancelled, the agent is stopped in order
-    first.
+    A limit that the gateway has recorded in the journal stops the agent: it would only try again and again.
+    The agent's own word about limits counts only where no gateway serves it, because its tools can write into
+    its output. An agent that has reported its result and stays is stopped after
+    `limits.after_result_seconds`; the result counts as it was then, because some agents report an error when
+    they are stopped. If another process started the container, its stored output counts for the result but is
+    not recorded a second time, and without a recorder nothing is. When this is cancelled, the agent is
+    stopped in order first.
     """
     engine, container, transcript = services.engine, live.container, live.folders.transcript
-    reader = _OutputReader(services.driver.parser(), recorder)
+    reader = _OutputReader(services.driver, recorder)
     await asyncio.to_thread(reader.replay, transcript)
     reading = asyncio.create_task(
         logs.follow(
@@ -88,11 +95,10 @@ async def follow(
             limit_bytes=int(limits.output_bytes),
         )
     )
-    refusal = asyncio.create_task(reader.refused.wait())
+    refusal = asyncio.create_task(_wait_for_refusal(reader, live, journal))
+    check = _choose_check(services.driver, reader, live)
     lingering = asyncio.create_task(
-        _wait_until_it_lingers(
-            services.clock, _choose_check(services.driver, reader, live), limits.after_result_seconds
-        )
+        _wait_until_it_lingers(services.clock, check, limits.after_result_seconds)
     )
     lingered = None
     try:
@@ -117,7 +123,7 @@ async def follow(
     return Ended(
         report=reader.report,
         exit_code=exit_code,
-        stopped=_stop_reason(reader.report, state, limits.attempt_seconds, over_output=over_output),
+        stopped=_stop_reason(reader, state, limits.attempt_seconds, over_output=over_output),
     )
 
 
@@ -158,9 +164,23 @@ async def _wait_until_it_lingers(clock: Clock, read: _ReadResult, limit_seconds:
             known, since = found, clock.monotonic()
 
 
-def replay(parser: Parser, transcript: Path) -> AgentReport:
+async def _wait_for_refusal(reader: "_OutputReader", live: LiveAttempt, journal: RunJournal | None) -> None:
+    """Return when a limit of the provider stops the agent."""
+    if journal is None or reader.claims_decide:
+        await reader.refused.wait()
+        return
+
+    def has_limit(state: RunState) -> bool:
+        attempts = state.tasks[live.task].attempts
+        limits = [limit for each in attempts if each.number == live.state.number for limit in each.limits]
+        return any(limit.effect in STOPPING for limit in limits)
+
+    await journal.wait_until(has_limit)
+
+
+def replay(driver: AgentDriver, transcript: Path) -> AgentReport:
     """The report of the stored output. Call it in a thread: the output may be large."""
-    reader = _OutputReader(parser, None)
+    reader = _OutputReader(driver, None)
     reader.replay(transcript)
     return reader.report
 
@@ -168,9 +188,11 @@ def replay(parser: Parser, transcript: Path) -> AgentReport:
 class _OutputReader:
     """Takes every line of standard output once; raises nothing that an agent can provoke."""
 
-    def __init__(self, parser: Parser, recorder: AgentOutputRecorder | None) -> None:
-        self._parser = parser
+    def __init__(self, driver: AgentDriver, recorder: AgentOutputRecorder | None) -> None:
+        self._parser = driver.parser()
         self._recorder = recorder
+        self.claims_decide = not driver.needs_model
+        """Whether no gateway sees what the provider answers, so that only the agent can say it."""
         self.report = AgentReport()
         self.refused = asyncio.Event()
 
@@ -236,12 +258,12 @@ async def _ends_in_time(engine: ContainerEngine, clock: Clock, container: str, h
 
 
 def _stop_reason(
-    report: AgentReport, state: ContainerState | None, limit_seconds: float, *, over_output: bool
+    reader: _OutputReader, state: ContainerState | None, limit_seconds: float, *, over_output: bool
 ) -> StopReason | None:
     if state is None or state.exit_code is None:
         return Removed()
-    if report.limit is not None:
-        return Refused(limit=report.limit)
+    if reader.report.limit is not None and reader.claims_decide:
+        return claimed_refusal(reader.report.limit)
     if over_output:
         return OverOutput()
     ran = _seconds_between(state.started_at, state.finished_at)

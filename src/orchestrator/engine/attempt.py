@@ -48,13 +48,16 @@ from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice
 from orchestrator.run.prompts import PromptParts, prompt
 from orchestrator.run.state import AttemptState, RunState, TaskState
 from orchestrator.supervision.classify import (
+    AgentReport,
     AttemptVerdict,
     Cancelled,
     Ended,
     Interrupted,
     Lingered,
     NoOutcome,
+    Refused,
     attempt_verdict,
+    seen_refusal,
 )
 from orchestrator.supervision.decide import WorkItem
 from orchestrator.text import plain
@@ -198,6 +201,9 @@ async def record(
             task=live.task,
             attempt=live.state.number,
         )
+    if ended.stopped is None:
+        limit = await _find_limit(records, live.task, live.state.number, ended.report)
+        ended = replace(ended, stopped=limit)
     outcome = await asyncio.to_thread(_read_outcome, services.driver, live, ended)
     if isinstance(outcome, NoOutcome) and not services.driver.needs_outcome and ended.exit_code == 0:
         has_worked = await has_changed_files(records, terms, workspace, state, live.task, live.state)
@@ -233,7 +239,9 @@ async def interrupt(
         report = (await follow(services, live, RunLimits(), None)).report
     except CodingAgentError:
         # Without the engine, the end is recorded from the output that was stored before.
-        report = await asyncio.to_thread(replay, services.driver.parser(), folders.transcript)
+        report = await asyncio.to_thread(replay, services.driver, folders.transcript)
+    if isinstance(reason, Interrupted):
+        reason = replace(reason, limit=await _find_limit(records, task, attempt.number, report))
     ended = Ended(report=report, exit_code=None, stopped=reason)
     verdict = attempt_verdict(ended, NoOutcome(), calls_in_session=0, min_tool_calls=0)
     await _append_end(services.driver, records, workspace, live, ended, verdict)
@@ -315,9 +323,21 @@ async def _follow_and_record_output(
         services.clock,
     )
     try:
-        return await follow(services, live, limits, recorder)
+        return await follow(services, live, limits, recorder, records.journal)
     finally:
         await recorder.flush()
+
+
+async def _find_limit(records: RunRecords, task: str, number: int, report: AgentReport) -> Refused | None:
+    """The limit that ended the attempt, as the gateway saw it.
+
+    The gateway records a limit before it passes the provider's answer on, so what led to the agent's end is
+    in the journal by now.
+    """
+    await records.journal.refresh()
+    attempts = records.journal.state.tasks[task].attempts
+    limits = [limit for each in attempts if each.number == number for limit in each.limits]
+    return seen_refusal(limits, report)
 
 
 def _read_outcome(
@@ -442,7 +462,9 @@ async def _prepare_spec(
         launch=launch,
         folders=folders,
         git=git,
-        gateway=await _open_at_gateway(services.model, records, workspace, plan, token),
+        gateway=await _open_at_gateway(
+            services.model, records, workspace, plan, token, terms.settings.limits.outage_seconds
+        ),
         covers=(*mask_mounts(tree.folder, terms.settings.masked.files, folders), *cover.mounts),
         volumes_from=cover.holder,
     )
@@ -481,6 +503,7 @@ async def _open_at_gateway(
     workspace: Workspace,
     plan: AttemptPlan,
     token: str | None,
+    outage_seconds: float,
 ) -> Path | None:
     """The folder of the attempt's socket; None for an agent without a model."""
     if model is None or token is None:
@@ -494,5 +517,6 @@ async def _open_at_gateway(
             uid=workspace.tree.owner.uid,
             gid=workspace.tree.owner.gid,
             model=model.source,
+            outage_seconds=outage_seconds,
         )
     )

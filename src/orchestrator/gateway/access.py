@@ -79,6 +79,8 @@ class AttemptAccess:
     """The user of the container, which must be able to connect."""
     gid: int
     model: ModelSource
+    outage_seconds: float = 600.0
+    """How long the model may be away before the gateway records it."""
 
     @property
     def key(self) -> AttemptKey:

@@ -23,6 +23,7 @@ from orchestrator.clock import Clock
 from orchestrator.files import Owner
 from orchestrator.gateway import anthropic
 from orchestrator.gateway.access import AttemptKey, Provider
+from orchestrator.gateway.limit_recorder import Answers, AppendFact, LimitRecorder, append_nothing
 from orchestrator.gateway.passing import cut_connection, pass_on
 from orchestrator.gateway.script import Answer, Drop, Refusal, Script
 from orchestrator.gateway.scripted import count_turns, next_step
@@ -45,13 +46,23 @@ class Serving:
     token_hash: bytes
     """SHA-256 of the attempt's token."""
     model: Script | Provider
+    outage_seconds: float = 600.0
+    """How long the model may be away before it is recorded."""
 
 
 class Endpoint:
     """An attempt's socket and its HTTP server."""
 
-    def __init__(self, serving: Serving, session: aiohttp.ClientSession, clock: Clock) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        append: AppendFact = append_nothing,
+    ) -> None:
+        """`append` stores what is seen of the provider's limits."""
         self.serving = serving
+        self._limits = LimitRecorder(append, clock)
         self._clock = clock
         self._session = session
         self._runner: web.AppRunner | None = None
@@ -107,15 +118,17 @@ class Endpoint:
             return error_response(404, "The gateway forwards only requests to the model's API.")
         if not presents_token(request, serving.token_hash):
             return error_response(401, "The token is not valid for this attempt.")
+        answers = Answers(self._limits, serving.outage_seconds, await request.read())
         match serving.model:
             case Provider() as provider:
-                return await pass_on(request, provider, self._session)
+                is_counted = path == MESSAGES
+                return await pass_on(request, provider, self._session, answers if is_counted else None)
             case Script() as script:
-                return await self._answer_from_script(request, script, serving.key)
+                return await self._answer_from_script(request, script, serving.key, answers)
         assert_never(serving.model)
 
     async def _answer_from_script(
-        self, request: web.Request, script: Script, key: AttemptKey
+        self, request: web.Request, script: Script, key: AttemptKey, answers: Answers
     ) -> web.StreamResponse:
         body = await request.read()
         asked = _parse_conversation(body)
@@ -129,14 +142,17 @@ class Endpoint:
         await self._clock.sleep(step.delay)
         match step:
             case Drop():
+                await answers.take(None, {})
                 cut_connection(request)
                 return web.Response()
             case Refusal(error=error):
                 text = anthropic.error_body(error.status, error.message, kind=error.type)
                 headers = {"Content-Type": "application/json", **error.headers}
+                await answers.take(error.status, headers, text)
                 return web.Response(status=error.status, body=text, headers=headers)
             case Answer() as answer:
                 session = request.headers.get("x-claude-code-session-id", "")
+                await answers.take(200, {})
                 turns = count_turns(messages)
                 seed = "/".join((*key[:2], session, agent, str(turns.total), str(len(messages))))
                 whole = anthropic.build_message(answer, model=str(asked.get("model")), seed=seed)

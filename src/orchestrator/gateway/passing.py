@@ -12,6 +12,7 @@ from yarl import URL
 
 from orchestrator.gateway.access import Credential, Provider
 from orchestrator.gateway.anthropic import error_body
+from orchestrator.gateway.limit_recorder import Answers
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +67,16 @@ def tls_context(extra: str | None) -> ssl.SSLContext:
 
 
 async def pass_on(
-    request: web.Request, provider: Provider, session: aiohttp.ClientSession
+    request: web.Request,
+    provider: Provider,
+    session: aiohttp.ClientSession,
+    answers: Answers | None = None,
 ) -> web.StreamResponse:
     """Forward the request and stream the answer back, unchanged and without buffering it.
 
     Redirects are not followed, because the credential would go to another host. When the provider cannot be
-    reached, the agent gets 502. When the answer breaks off, the agent's connection is cut as well.
+    reached, the agent gets 502. When the answer breaks off, the agent's connection is cut as well. `answers`
+    learns of the answer before the agent does.
     """
     body = await request.read()
     target = URL(provider.upstream.rstrip("/") + request.rel_url.raw_path_qs, encoded=True)
@@ -85,13 +90,22 @@ async def pass_on(
         )
     except (aiohttp.ClientError, OSError) as error:
         log.warning("gateway.unreachable host=%s error=%s", target.host, type(error).__name__)
+        if answers is not None:
+            await answers.take(None, {})
         text = f"The gateway cannot reach {target.host} ({type(error).__name__})."
         return web.Response(status=502, body=error_body(502, text), content_type="application/json")
     async with upstream:
-        return await _stream_answer(request, upstream)
+        return await _stream_answer(request, upstream, answers)
 
 
-async def _stream_answer(request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+async def _stream_answer(
+    request: web.Request, upstream: aiohttp.ClientResponse, answers: Answers | None
+) -> web.StreamResponse:
+    first = b""
+    if answers is not None:
+        if upstream.status >= 400:
+            first = await _first_piece(upstream)
+        await answers.take(upstream.status, upstream.headers, first)
     response = web.StreamResponse(
         status=upstream.status,
         reason=upstream.reason,
@@ -99,6 +113,8 @@ async def _stream_answer(request: web.Request, upstream: aiohttp.ClientResponse)
     )
     await response.prepare(request)
     try:
+        if first:
+            await response.write(first)
         async for piece in upstream.content.iter_any():
             await response.write(piece)
     except aiohttp.ClientError as error:
@@ -107,6 +123,14 @@ async def _stream_answer(request: web.Request, upstream: aiohttp.ClientResponse)
         return response
     await response.write_eof()
     return response
+
+
+async def _first_piece(upstream: aiohttp.ClientResponse) -> bytes:
+    """The beginning of an error's body; empty when it breaks off, which is noticed again when it is read."""
+    try:
+        return await upstream.content.readany()
+    except aiohttp.ClientError:
+        return b""
 
 
 def cut_connection(request: web.Request) -> None:

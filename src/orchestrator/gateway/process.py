@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -26,6 +27,7 @@ from orchestrator.files import open_own
 from orchestrator.gateway import wire
 from orchestrator.gateway.access import AttemptKey, Provider, Scripted
 from orchestrator.gateway.endpoint import Endpoint, Serving
+from orchestrator.gateway.gateway_journal import GatewayJournal
 from orchestrator.gateway.passing import upstream_session
 from orchestrator.gateway.script import Script, load_script
 from orchestrator.gateway.sockets import (
@@ -62,7 +64,8 @@ async def serve(state: Path, running: RunningAttempts, certificates: str | None,
         prepare_folder(folder)  # again: the gateway before this one may have removed it when it exited
         async with (
             upstream_session(certificates) as session,
-            _Gateway(folder, running, session, clock).listen() as gateway,
+            GatewayJournal(state, clock) as journal,
+            _Gateway(folder, running, session, clock, journal).listen() as gateway,
         ):
             log.info("gateway.ready pid=%d state=%s", os.getpid(), state)
             await gateway.wait_until_unneeded()
@@ -105,8 +108,14 @@ def _accepts_connections(control: Path) -> bool:
 
 class _Gateway:
     def __init__(
-        self, folder: Path, running: RunningAttempts, session: aiohttp.ClientSession, clock: Clock
+        self,
+        folder: Path,
+        running: RunningAttempts,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        journal: GatewayJournal,
     ) -> None:
+        self._journal = journal
         self._clock = clock
         self._folder = folder
         self._running = running
@@ -215,7 +224,12 @@ class _Gateway:
 
     async def _open(self, request: wire.OpenAttempt) -> Path:
         token_hash = bytes.fromhex(request.token_hash)
-        serving = Serving(key=request.key, token_hash=token_hash, model=_load_model(request.model))
+        serving = Serving(
+            key=request.key,
+            token_hash=token_hash,
+            model=_load_model(request.model),
+            outage_seconds=request.outage_seconds,
+        )
         folder = attempt_folder(self._folder, request.key)
         endpoint = self._endpoints.get(request.key)
         # A client that has reconnected opens its attempts again. A container has this socket mounted and
@@ -223,7 +237,8 @@ class _Gateway:
         if endpoint is not None and (folder / SOCKET_NAME).exists():
             endpoint.serving = serving
             return folder
-        endpoint = endpoint or Endpoint(serving, self._session, self._clock)
+        append = partial(self._journal.append, request.key)
+        endpoint = endpoint or Endpoint(serving, self._session, self._clock, append)
         endpoint.serving = serving
         await endpoint.listen(folder, Identity(uid=request.uid, gid=request.gid))
         self._endpoints[request.key] = endpoint

@@ -8,7 +8,7 @@ import msgspec
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid, OrchestratorError
 from orchestrator.gateway.access import AttemptAccess, AttemptKey, Credential, ModelSource, Provider, Scripted
 
-PROTOCOL = 1
+PROTOCOL = 2
 LINE_BYTES = 2**20
 
 
@@ -34,6 +34,7 @@ class OpenAttempt(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     uid: int
     gid: int
     model: ScriptedModel | ProviderModel
+    outage_seconds: float
 
     @property
     def key(self) -> AttemptKey:
@@ -93,6 +94,7 @@ def open_request(access: AttemptAccess) -> OpenAttempt:
         uid=access.uid,
         gid=access.gid,
         model=_to_wire(access.model),
+        outage_seconds=access.outage_seconds,
     )
 
 

@@ -1,5 +1,6 @@
 """A run's journal as a feed: every fact of the run, folded and reported in the order of its number."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
@@ -45,6 +46,8 @@ class RunJournal:
     def __init__(self, journal: Journal, state: RunState, listeners: tuple[Listener, ...] = ()) -> None:
         self._journal = journal
         self._listeners = listeners
+        self._waiting: dict[asyncio.Future[None], Callable[[RunState], bool]] = {}
+        """Who waits for a state, and for which."""
         self._others_appended = False
         """Since `wait_for_change` returned last."""
         self.state = state
@@ -84,6 +87,20 @@ class RunJournal:
     async def refresh(self) -> None:
         """Fold what other processes have appended: every fact stored before this call is in the state."""
         await self._journal.read(lambda facts: RunTransaction(facts, self.state), seen=self._take_over)
+
+    async def wait_until(self, is_met: Callable[[RunState], bool]) -> None:
+        """Returns once the state meets the condition.
+
+        Facts of other processes are seen while another task refreshes the state, as `wait_for_change` does.
+        """
+        if is_met(self.state):
+            return
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting[waiting] = is_met
+        try:
+            await waiting
+        finally:
+            del self._waiting[waiting]
 
     async def wait_for_change(self) -> None:
         """Returns once a fact of another process was folded, at the earliest since this returned last.
@@ -175,6 +192,9 @@ class RunJournal:
         others = [fact for fact in transaction.others if fact.n > self.state.last_n]
         self._others_appended = self._others_appended or bool(others)
         self.state = transaction.state
+        for waiting, is_met in self._waiting.items():
+            if not waiting.done() and is_met(self.state):
+                waiting.set_result(None)
         _notify(self._listeners, [*others, *transaction.own])
 
 

@@ -520,6 +520,31 @@ class NamesReserved(Struct, frozen=True, kw_only=True):
     """A ref in our own repository; this fact's number is part of its name."""
 
 
+class LimitSeen(Struct, frozen=True, kw_only=True):
+    """The gateway has seen the provider refuse requests of the attempt, for the first time for this cause.
+
+    The gateway writes it, also while the run has no owner, and before the agent gets the provider's answer.
+    """
+
+    kind: ClassVar[str] = "limit_seen"
+    cause: RunCause
+    effect: LimitEffect
+    until: str | None = None
+    """When the limit ends, if the provider says so."""
+    status: int | None = None
+    """Of the provider's answer; None without a connection."""
+    model: str | None = None
+    """The model, where the limit is that of one model."""
+
+
+class LimitPassed(Struct, frozen=True, kw_only=True):
+    """A later request for the same model has succeeded, so what the gateway saw does not end the attempt."""
+
+    kind: ClassVar[str] = "limit_passed"
+    cause: RunCause
+    effect: LimitEffect
+
+
 class CancelRequested(Struct, frozen=True, kw_only=True):
     """A request to cancel the run, appended by another process; the run's owner sees it and stops."""
 
@@ -574,6 +599,8 @@ Body = (
     | UndoStarted
     | WorkUndone
     | NamesReserved
+    | LimitSeen
+    | LimitPassed
     | CancelRequested
     | RunEnded
 )

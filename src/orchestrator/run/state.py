@@ -6,7 +6,8 @@ is damaged, or a newer version wrote it) raises ValueError with the fact's numbe
 a state that is only almost right.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, assert_never
 
 from msgspec import Struct, field
@@ -34,11 +35,15 @@ from orchestrator.run.facts import (
     LandingRefused,
     LandingStarted,
     LayBackStarted,
+    LimitEffect,
+    LimitPassed,
+    LimitSeen,
     NamesReserved,
     Notice,
     PlanTaken,
     QuestionAnswered,
     QuestionAsked,
+    RunCause,
     RunEnded,
     RunOptions,
     RunResumed,
@@ -79,6 +84,8 @@ class AttemptState(Struct, frozen=True, kw_only=True):
     landing_refused: str | None = None
     """Why the candidate could not land."""
     gates: tuple[GateEnded, ...] = ()
+    limits: tuple[LimitSeen, ...] = ()
+    """What the gateway saw of the provider's limits, without what has passed."""
     aside: SetAsideStarted | None = None
     """Its files were set aside, or began to be."""
     is_out: bool = False
@@ -387,6 +394,10 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             return _add_question(state, fact, body)
         case QuestionAnswered() as body:
             return _answer(state, fact, body)
+        case LimitSeen() as seen:
+            return _with_limits(state, fact, lambda limits: (*limits, seen))
+        case LimitPassed(cause=cause, effect=effect):
+            return _with_limits(state, fact, partial(_remove_limits, cause=cause, effect=effect))
         case EndToEndEnded() as body:
             return replace(state, end_to_end=body, end_to_end_epoch=state.epoch)
         case WorkUndone() as body:
@@ -465,6 +476,30 @@ def _with_attempt(state: RunState, fact: Fact, **changes: Any) -> RunState:
     if attempts[-1].number != fact.attempt:
         raise ValueError(f"fact {fact.n}: {fact.body.kind} for attempt {fact.attempt}, which is not the last")
     return _with_task(state, fact, attempts=(*attempts[:-1], replace(attempts[-1], **changes)))
+
+
+def _with_limits(
+    state: RunState, fact: Fact, change: Callable[[tuple[LimitSeen, ...]], tuple[LimitSeen, ...]]
+) -> RunState:
+    """Change what is known of an attempt's limits.
+
+    The gateway does not know how far the run is, so its facts can come at any place: after the end of the
+    attempt, after the next one began, and for a task that an edit of the plan has removed.
+    """
+    task = state.tasks.get(fact.task or "")
+    if task is None:
+        return state
+    attempts = tuple(
+        replace(each, limits=change(each.limits)) if each.number == fact.attempt else each
+        for each in task.attempts
+    )
+    return _with_task(state, fact, attempts=attempts)
+
+
+def _remove_limits(
+    limits: tuple[LimitSeen, ...], *, cause: RunCause, effect: LimitEffect
+) -> tuple[LimitSeen, ...]:
+    return tuple(each for each in limits if (each.cause, each.effect) != (cause, effect))
 
 
 def _add_base_check(state: RunState, fact: Fact, body: BaseChecked) -> RunState:

@@ -1,6 +1,6 @@
 """How an attempt ended: decided from the agent's report, its exit code, and why it was stopped."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import assert_never
@@ -20,7 +20,7 @@ from orchestrator.events import (
     Usage,
     UsageReported,
 )
-from orchestrator.run.facts import AttemptStatus, Claim, RunCause
+from orchestrator.run.facts import AttemptStatus, Claim, LimitEffect, LimitSeen, RunCause
 from orchestrator.text import one_line, utc_text
 
 _CAUSES: Mapping[str, RunCause] = {
@@ -29,6 +29,8 @@ _CAUSES: Mapping[str, RunCause] = {
     "credential_refused": "credential_refused",
 }
 PARKING_LIMITS = frozenset(_CAUSES)
+STOPPING: frozenset[LimitEffect] = frozenset({"stop", "outage"})
+"""Effects of limits for which a living agent is stopped, once the gateway has recorded them."""
 MAX_CLAIM_TEXT = 20_000
 
 
@@ -87,7 +89,9 @@ class OutOfMemory:
 class Refused:
     """The provider refuses the agent's requests. The agent may have reported an outcome before."""
 
-    limit: ProviderRefusal
+    cause: RunCause
+    detail: str
+    until: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ class Interrupted:
     """Its end was not observed, because the owner of the run was killed."""
 
     reason: str
+    limit: Refused | None = None
+    """A limit that the gateway saw while the run had no owner: the attempt is parked instead."""
 
 
 StopReason = OverTime | Lingered | OverOutput | OutOfMemory | Refused | Removed | Cancelled | Interrupted
@@ -144,6 +150,32 @@ class AttemptVerdict:
     """The limit, if it has parked."""
 
 
+def claimed_refusal(claim: ProviderRefusal) -> Refused | None:
+    """What an agent says of a limit; it decides only where no gateway sees the provider's answers.
+
+    None for a limit that parks nothing.
+    """
+    cause = _CAUSES.get(claim.kind)
+    until = None if claim.until is None else _time_text(claim.until)
+    return None if cause is None else Refused(cause=cause, detail=claim.detail, until=until)
+
+
+def seen_refusal(limits: Sequence[LimitSeen], report: AgentReport) -> Refused | None:
+    """What the gateway saw of the provider's limits, if it ends an attempt without an outcome; else None.
+
+    A limit that stops an agent outranks the others, and the first of them counts. Of the others the last one
+    counts; one that needs the agent's own word counts only with it.
+    """
+    stopping = [each for each in limits if each.effect in STOPPING]
+    claimed = None if report.limit is None else _CAUSES.get(report.limit.kind)
+    ending = [each for each in limits if each.effect == "end" or each.cause == claimed]
+    for seen in (*stopping[:1], *ending[-1:]):
+        answer = "no connection" if seen.status is None else f"the provider answered {seen.status}"
+        model = "" if seen.model is None else f" for the model {seen.model}"
+        return Refused(cause=seen.cause, detail=f"{answer}{model}", until=seen.until)
+    return None
+
+
 def attempt_verdict(
     ended: Ended, outcome: Outcome | InvalidOutcome | NoOutcome, *, calls_in_session: int, min_tool_calls: int
 ) -> AttemptVerdict:
@@ -157,16 +189,18 @@ def attempt_verdict(
     `min_tool_calls` is zero if the driver reports no tool calls or the task need not change anything.
     """
     match ended.stopped:
+        case Interrupted(limit=Refused() as limit):
+            return attempt_verdict(
+                replace(ended, stopped=limit), outcome, calls_in_session=0, min_tool_calls=min_tool_calls
+            )
         case Cancelled(reason=reason) | Interrupted(reason=reason):
             return AttemptVerdict(status="interrupted", reason=reason)
         case Removed():
             return AttemptVerdict(status="interrupted", reason="another program removed the container")
         # An agent that had reported its outcome before the refusal has done its work: the outcome counts.
-        case Refused(limit=limit) if not isinstance(outcome, Outcome):
-            until = None if limit.until is None else _time_text(limit.until)
-            what = limit.kind.replace("_", " ")
-            reason = f"{what}: {one_line(limit.detail, 300)}"
-            return AttemptVerdict(status="parked", reason=reason, until=until, cause=_CAUSES.get(limit.kind))
+        case Refused(cause=cause, detail=detail, until=until) if not isinstance(outcome, Outcome):
+            reason = f"{cause.replace('_', ' ')}: {one_line(detail, 300)}"
+            return AttemptVerdict(status="parked", reason=reason, until=until, cause=cause)
         case OverOutput():
             return AttemptVerdict(status="failed", reason="the agent printed more than limits.output_bytes")
         case OverTime() if not (isinstance(outcome, Outcome) and _has_reported(ended.report)):

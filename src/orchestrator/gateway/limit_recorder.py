@@ -1,0 +1,127 @@
+"""Records what the provider says about limits: few facts, however many requests an agent sends."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from orchestrator.clock import Clock
+from orchestrator.gateway.limits import ProviderAnswer, ProviderLimit, error_type_of, limit_of, model_of
+from orchestrator.run.facts import LimitEffect, LimitPassed, LimitSeen, RunCause
+from orchestrator.text import utc_text
+
+AppendFact = Callable[[LimitSeen | LimitPassed, str], Awaitable[None]]
+"""Stores a fact once for each key."""
+MAX_EPISODES = 20
+"""How often a limit of one kind is recorded in one attempt, after it has passed. An agent that alternates
+between a bad and a good model would fill the journal."""
+
+PAUSE_SECONDS = 600.0
+"""Failures further apart than this are not one outage; the agent's own retries are minutes apart at most."""
+
+
+async def append_nothing(_body: LimitSeen | LimitPassed, _key: str) -> None:
+    """For an endpoint without a journal."""
+
+
+class _Kind(NamedTuple):
+    cause: RunCause
+    effect: LimitEffect
+
+
+class _Outage(NamedTuple):
+    first: float
+    last: float
+
+
+class LimitRecorder:
+    """What one attempt's requests have met. A success ends only the failures of its own model."""
+
+    def __init__(self, append: AppendFact, clock: Clock) -> None:
+        self._append = append
+        self._clock = clock
+        self._open: dict[_Kind, str | None] = {}
+        """Limits that were recorded and have not passed, with the model that was asked for."""
+        self._episodes: Counter[_Kind] = Counter()
+        self._outages: dict[str | None, _Outage] = {}
+        """By model: failures that the agent's own retries are to survive."""
+        self._recording = asyncio.Lock()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has failed that a success could end."""
+        return not self._open and not self._outages
+
+    async def take(self, answer: ProviderAnswer, outage_seconds: float) -> None:
+        """Record what this answer says; returns when it is stored."""
+        async with self._recording:
+            if answer.status is not None and 200 <= answer.status < 300:
+                await self._record_success(answer.model)
+                return
+            limit = limit_of(answer, self._clock.now())
+            if limit is None:
+                return
+            if limit.effect == "outage" and not self._is_outage(answer.model, outage_seconds):
+                return
+            await self._record_limit(limit, answer)
+
+    async def _record_success(self, model: str | None) -> None:
+        self._outages.pop(model, None)
+        for kind, asked in list(self._open.items()):
+            if asked == model and kind.effect in ("end", "end_if_claimed"):
+                del self._open[kind]
+                passed = LimitPassed(cause=kind.cause, effect=kind.effect)
+                await self._append(passed, self._key(kind))
+                self._episodes[kind] += 1
+
+    async def _record_limit(self, limit: ProviderLimit, answer: ProviderAnswer) -> None:
+        kind = _Kind(limit.cause, limit.effect)
+        if kind in self._open or self._episodes[kind] >= MAX_EPISODES:
+            return
+        self._open[kind] = answer.model
+        seen = LimitSeen(
+            cause=limit.cause,
+            effect=limit.effect,
+            until=None if limit.until is None else utc_text(limit.until),
+            status=answer.status,
+            model=limit.model,
+        )
+        await self._append(seen, self._key(kind))
+
+    def _is_outage(self, model: str | None, outage_seconds: float) -> bool:
+        """Whether requests for this model have failed for so long, without a success or a long pause.
+
+        A pause means that the agent did not need the model: nothing is known about that time.
+        """
+        now = self._clock.monotonic()
+        known = self._outages.get(model)
+        first = now if known is None or now - known.last > max(PAUSE_SECONDS, outage_seconds) else known.first
+        self._outages[model] = _Outage(first, now)
+        return now - first >= outage_seconds
+
+    def _key(self, kind: _Kind) -> str:
+        return f"{kind.cause}/{kind.effect}/{self._episodes[kind]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Where the answer to one request is reported."""
+
+    recorder: LimitRecorder
+    outage_seconds: float
+    request: bytes
+    """The request's body."""
+
+    async def take(self, status: int | None, headers: Mapping[str, str], body: bytes = b"") -> None:
+        """Report the answer's status, headers and beginning; None: there was no connection."""
+        is_success = status is not None and 200 <= status < 300
+        if is_success and self.recorder.is_quiet:
+            return  # the usual case; large requests are not parsed for it
+        answer = ProviderAnswer(
+            status=status,
+            headers={name.lower(): value for name, value in headers.items()},
+            error_type=error_type_of(body),
+            model=await asyncio.to_thread(model_of, self.request),
+        )
+        await self.recorder.take(answer, self.outage_seconds)
