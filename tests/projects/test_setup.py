@@ -161,7 +161,7 @@ def test_a_candidate_that_tracks_what_setup_made_does_not_land(scene: Scene) -> 
     assert done.exit_code == 1, done
     assert done.of("gate_started") == []
     (refused,) = done.of("candidate_refused")
-    assert refused["reason"].startswith("vendor-check is tracked, and setup makes it")
+    assert refused["reason"].startswith("vendor-check is tracked by git, and setup writes it")
     assert scene.git("rev-parse", "work") == done.events[0]["base"]
 
 

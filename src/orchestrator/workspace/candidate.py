@@ -19,7 +19,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from orchestrator.workspace.checkout import Checkout
@@ -380,6 +380,9 @@ async def is_ignored(checkout: Checkout, path: str, baseline: Baseline) -> bool:
             return False
         if _ignored_root(path, baseline.ignored) is not None:
             return True
+        # Git does not look behind a link, and an agent may have replaced a folder by one.
+        if any((checkout.folder / parent).is_symlink() for parent in PurePosixPath(path).parents):
+            return False
         return bool(await filter_ignored(git, [path]))
 
 
