@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess  # noqa: TID251 - before and after all tests, outside of any of them
 from collections.abc import Iterator
@@ -22,6 +23,17 @@ _ENGINE_ENVIRONMENT = {
     for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG")
     if name in os.environ
 }
+
+
+def pytest_configure() -> None:
+    """Commands of the tests take signals as they do in a terminal.
+
+    A shell starts what it puts into the background with SIGINT ignored, and `nohup` does so with SIGHUP. The
+    program keeps both ignored, and it would inherit that from here.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
