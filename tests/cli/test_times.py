@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Iterator
-from datetime import timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from orchestrator.cli.times import clock_time, duration, moment, seconds_between
+from orchestrator.cli.times import clock_time, duration, moment, parse_moment, seconds_between
 
 AT = "2026-01-31T23:30:05.123Z"
 
@@ -51,3 +51,38 @@ def test_a_duration(seconds: float, text: str) -> None:
 
 def test_seconds_between_two_facts() -> None:
     assert seconds_between("2026-01-01T00:00:59.500Z", "2026-01-01T00:01:00.000Z") == 0.5
+
+
+NOW = datetime(2026, 1, 31, 22, 30, tzinfo=UTC)
+BERLIN = timezone(timedelta(hours=1), "CET")
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("23:45", "2026-01-31T22:45+00:00"),
+        ("23:30", "2026-02-01T22:30+00:00"),
+        ("7:00", "2026-02-01T06:00+00:00"),
+        ("2026-02-01T07:00", "2026-02-01T06:00+00:00"),
+        ("2026-02-01T07:00Z", "2026-02-01T07:00+00:00"),
+        ("90m", "2026-02-01T00:00+00:00"),
+        ("7h30m", "2026-02-01T06:00+00:00"),
+        ("1d", "2026-02-01T22:30+00:00"),
+        ("45s", "2026-01-31T22:30:45+00:00"),
+    ],
+)
+def test_a_moment_is_the_next_one_that_the_user_can_mean(text: str, moment: str) -> None:
+    assert parse_moment(text, NOW, with_durations=True, zone=BERLIN) == datetime.fromisoformat(moment)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "24:00", "12:60", "2026-01-31T23:30", "2020-01-01", "0m", "soon", "h", "-5m"]
+)
+def test_a_moment_in_the_past_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"past|read|zero|exist"):
+        parse_moment(text, NOW, with_durations=True, zone=BERLIN)
+
+
+def test_a_start_is_a_time_and_not_a_duration() -> None:
+    with pytest.raises(ValueError, match="read"):
+        parse_moment("90m", NOW, with_durations=False)

@@ -12,6 +12,7 @@ from orchestrator.config.settings import TABLE
 from orchestrator.errors import ConfigurationError
 
 FREE = {
+    "limits.keep_awake": "false",
     "agent.name": "'nop'",
     "agent.command": "['bash', 'agent.sh']",
     "agent.model": "'m'",

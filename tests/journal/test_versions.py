@@ -34,7 +34,7 @@ KINDS = {
     """,
     2: """
         names_reserved settings_taken task_accepted set_aside_started tree_set_aside lay_back_started
-        tree_laid_back limit_seen limit_passed
+        tree_laid_back limit_seen limit_passed run_waiting wait_ended
     """,
 }
 """By the version that brought them. A new kind needs a new version: older programs cannot read it."""

@@ -223,6 +223,9 @@ class World:
     async def remove_leftovers(self, state: RunState) -> None:
         assert not self._busy
 
+    def park_attempts(self) -> None:
+        raise AssertionError("no time ends here")
+
     def stop_waiting(self) -> None:
         raise AssertionError("no signal is sent here")
 

@@ -1,6 +1,7 @@
 """The functions that programs import; they work in the current folder of the calling process."""
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from orchestrator.cli.host import this_host
@@ -27,6 +28,10 @@ async def run_milestone(
     new: bool = False,
     only_base: bool = False,
     allow_dirty: bool = False,
+    allow_sleep: bool = False,
+    wait: bool = False,
+    at: datetime | None = None,
+    until: datetime | None = None,
     listeners: tuple[Listener, ...] = (),
     progress: Callable[[str], None] = lambda line: None,
     warn: Callable[[str], None] = lambda line: None,
@@ -35,9 +40,8 @@ async def run_milestone(
 
     The options are those of `orchestrator run`, and those of `resume` for an unfinished run. `listeners` get
     each fact of the run, `progress` each line of what takes long before there is a run, `warn` each warning
-    about the plan. Raises OrchestratorError when
-    plan, configuration or environment cannot be used, before anything is started; what happens later is in
-    the report.
+    about the plan. `at` and `until` are times with a zone. Raises OrchestratorError when plan, configuration
+    or environment cannot be used, before anything is started; what happens later is in the report.
     """
     options = StartOptions(
         agent=agent,
@@ -49,6 +53,10 @@ async def run_milestone(
         redo=redo,
         take_config=take_config,
         allow_dirty=allow_dirty,
+        allow_sleep=allow_sleep,
+        wait=wait,
+        at=at,
+        until=until,
         listeners=listeners,
         progress=progress,
         warn=warn,

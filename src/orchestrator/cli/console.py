@@ -39,6 +39,7 @@ from orchestrator.run.facts import (
     RunEnded,
     RunResumed,
     RunStarted,
+    RunWaiting,
     SetAsideStarted,
     SettingsTaken,
     SetupEnded,
@@ -52,6 +53,7 @@ from orchestrator.run.facts import (
     TreeSaved,
     TreeSetAside,
     UndoStarted,
+    WaitEnded,
     WorkUndone,
 )
 from orchestrator.run.progress import count_done, position
@@ -79,6 +81,7 @@ BEFORE_WORDS = {
 _RunFact = (
     RunStarted
     | RunResumed
+    | RunWaiting
     | PlanTaken
     | SettingsTaken
     | BranchReady
@@ -98,6 +101,7 @@ _SilentFact = (
     | LandingStarted
     | LimitPassed
     | NamesReserved
+    | WaitEnded
     | SetAsideStarted
     | TreeSetAside
     | LayBackStarted
@@ -185,6 +189,10 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
         case RunResumed():
             again = f"run {fact.run} is resumed {moment(fact.at, about.zone)}{_describe_done(about.state)}"
             return [again, *_billing_lines(body.billing)]
+        case RunWaiting():
+            until = "its question is answered" if body.until is None else moment(body.until, about.zone)
+            why = f": {one_line(body.reason, 300)}" if body.reason else ""
+            return [f"waits   until {until}{why}"]
         case PlanTaken():
             again = f", to be done again: {', '.join(body.redo)}" if body.redo else ""
             return [f"plan    the edited version is used, {len(body.tasks)} tasks{again}"]

@@ -11,6 +11,8 @@ from orchestrator.clock import SystemClock
 from orchestrator.project.host import Host
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from orchestrator.agents.base import AgentDriver
     from orchestrator.containers.base import ContainerEngine
 
@@ -35,6 +37,7 @@ def this_host() -> Host:
         connect_engine=_connect_engine,
         agent_driver=_agent_driver,
         clock=SystemClock(),
+        keep_awake=_keep_awake,
     )
 
 
@@ -51,6 +54,12 @@ async def _connect_engine() -> "AsyncIterator[ContainerEngine]":
 
     async with await connect_engine() as engine:
         yield engine
+
+
+def _keep_awake() -> "AbstractAsyncContextManager[None]":
+    from orchestrator.engine.keep_awake import keep_awake
+
+    return keep_awake()
 
 
 def _agent_driver(name: str) -> "AgentDriver":

@@ -24,6 +24,8 @@ WAITS_FOR: dict[RunCause, str] = {
     "credential_refused": "It waits for a credential that the provider accepts.",
     "billing": "It waits for the provider's account to be topped up.",
     "model_unknown": "It waits for a model that the provider has: --model MODEL",
+    "until": "The time given by --until has come; it continues when you resume it.",
+    "scheduled": "It was to begin at the time given by --at.",
     "engine_away": "It waits for the container engine to answer.",
     "image_missing": "It waits for the agent image: orchestrator image build",
     "disk_full": "It waits for space on the disk.",

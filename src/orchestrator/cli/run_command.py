@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.base_progress import BaseProgress, HeldEvents
@@ -12,6 +13,7 @@ from orchestrator.cli.console import Console
 from orchestrator.cli.host import this_host
 from orchestrator.cli.json_events import SCHEMA, event_line
 from orchestrator.cli.tables import View, base_table, run_table
+from orchestrator.cli.times import parse_moment
 from orchestrator.cli.words import RUN_HELP
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.project.catalog import open_catalog
@@ -115,6 +117,22 @@ def add_start_options(parser: argparse.ArgumentParser) -> None:
         "--allow-dirty", action="store_true", help="commit your uncommitted changes first, in your name"
     )
     parser.add_argument(
+        "--allow-sleep", action="store_true", help="let the machine sleep while an attempt or a gate runs"
+    )
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait for limits to reset, outages to end and questions to be answered instead of ending",
+    )
+    parser.add_argument(
+        "--at", metavar="TIME", help="check everything now and begin to work at TIME: HH:MM or ISO 8601"
+    )
+    parser.add_argument(
+        "--until",
+        metavar="TIME|DURATION",
+        help="stop in order at TIME (HH:MM or ISO 8601), or after a duration such as 90m or 7h30m",
+    )
+    parser.add_argument(
         "--no-input",
         action="store_true",
         help="do not print how to answer a question of the agent; it ends the run with exit code 3",
@@ -189,7 +207,34 @@ def read_start_options(arguments: argparse.Namespace) -> "StartOptions":
         guidance=arguments.guidance,
         config=tuple(arguments.config),
         allow_dirty=arguments.allow_dirty,
+        allow_sleep=arguments.allow_sleep,
+        wait=_should_wait(arguments),
+        at=_read_time("--at", arguments.at, with_durations=False),
+        until=_read_time("--until", arguments.until, with_durations=True),
     )
+
+
+def _should_wait(arguments: argparse.Namespace) -> bool:
+    if arguments.wait and arguments.no_input:
+        raise UsageError(
+            "--wait cannot be combined with --no-input",
+            hint="--wait waits until a question is answered; --no-input ends the run.",
+        )
+    return bool(arguments.wait)
+
+
+def _read_time(option: str, text: str | None, *, with_durations: bool) -> datetime | None:
+    if text is None:
+        return None
+    now = this_host().clock.now()
+    try:
+        found = parse_moment(text, now, with_durations=with_durations)
+    except ValueError as error:
+        example = " or a duration such as 7h30m" if with_durations else ""
+        raise UsageError(
+            f"{option} {text!r}: {error}", hint=f"Write HH:MM, or 2027-01-31T07:00{example}."
+        ) from None
+    return found
 
 
 def _carry_out(arguments: argparse.Namespace, run: Coroutine[Any, Any, RunReport]) -> int:

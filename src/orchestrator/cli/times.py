@@ -1,6 +1,7 @@
 """Times and durations for the user: facts and JSON have UTC, what is printed has the zone of this machine."""
 
-from datetime import datetime, tzinfo
+import re
+from datetime import UTC, datetime, timedelta, tzinfo
 
 Zone = tzinfo | None
 """None: the zone of this machine, which this module alone looks up."""
@@ -30,6 +31,43 @@ def duration(seconds: float) -> str:
             rest = whole % size // inner_size
             return f"{whole // size} {unit}" + (f" {rest} {inner}" if rest else "")
     return f"{whole} s"
+
+
+_DURATION = re.compile(r"(?=\d)(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m(?:in)?)?(?:(\d{1,7})s)?", re.ASCII)
+_TIME_OF_DAY = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
+
+
+def parse_moment(text: str, now: datetime, *, with_durations: bool, zone: Zone = None) -> datetime:
+    """The moment that a user means: HH:MM (the next one), ISO 8601, or perhaps a duration from now.
+
+    A time without a zone is local. Raises ValueError, which says why, also for a moment in the past.
+    """
+    if with_durations and (found := _DURATION.fullmatch(text.strip())):
+        days, hours, minutes, seconds = (int(each or 0) for each in found.groups())
+        length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        if not length:
+            raise ValueError("the duration is zero")
+        return now + length
+    if found := _TIME_OF_DAY.fullmatch(text.strip()):
+        today = now.astimezone(zone).replace(tzinfo=None)
+        try:
+            wanted = today.replace(hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0)
+        except ValueError:
+            raise ValueError("such a time of day does not exist") from None
+        moments = (_from_local(wanted + timedelta(days=days), zone) for days in range(3))
+        return next(each for each in moments if each > now)
+    try:
+        wanted = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError("cannot be read as a time") from None
+    moment = _from_local(wanted, zone) if wanted.tzinfo is None else wanted.astimezone(UTC)
+    if moment <= now:
+        raise ValueError("the time is in the past")
+    return moment
+
+
+def _from_local(wanted: datetime, zone: Zone) -> datetime:
+    return (wanted if zone is None else wanted.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def seconds_between(earlier: str, later: str) -> float:

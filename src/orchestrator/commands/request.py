@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -29,6 +30,14 @@ class StartOptions:
     """Use the current settings instead of those that a resumed run has stored."""
     allow_dirty: bool = False
     """Commit uncommitted changes first, in the user's name."""
+    allow_sleep: bool = False
+    """Let the machine sleep while an attempt or a gate runs."""
+    wait: bool = False
+    """Wait for what passes by itself instead of ending."""
+    at: datetime | None = None
+    """When work begins; everything is checked before."""
+    until: datetime | None = None
+    """When this invocation stops the run in order; a later one does not take it over."""
     listeners: tuple[Listener, ...] = ()
     progress: Callable[[str], None] = lambda line: None
     """Called with each line of an image build, the one long step before a run starts."""

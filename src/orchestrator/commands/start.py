@@ -8,8 +8,8 @@ import dataclasses
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from importlib import resources
 
 from msgspec import structs
@@ -27,6 +27,7 @@ from orchestrator.engine.actions import RunActions
 from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.milestone_runner import MilestoneRunner
+from orchestrator.engine.timetable import Timetable
 from orchestrator.gateway.access import billing_of
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.diagnostics import describe
@@ -112,10 +113,31 @@ async def prepare_run(
             agent_driver=project.host.agent_driver,
             model=model,
             clock=project.host.clock,
+            keep_awake=_keep_awake(project, settings, given),
         )
         records = _open_run_records(project, journal)
         terms = _run_terms(read.plan, work, settled, specs)
-        yield MilestoneRunner(journal, work, RunActions(services, records, terms, project.workspace))
+        timetable = _timetable(services, site, given)
+        actions = RunActions(services, records, terms, project.workspace)
+        yield MilestoneRunner(journal, work, actions, timetable)
+
+
+def _keep_awake(
+    project: Project, settings: Settings, given: StartOptions
+) -> Callable[[], AbstractAsyncContextManager[None]]:
+    may_sleep = given.allow_sleep or not settings.limits.keep_awake
+    return nullcontext if may_sleep else project.host.keep_awake
+
+
+def _timetable(services: Services, site: Site, given: StartOptions) -> Timetable:
+    return Timetable(
+        clock=services.clock,
+        waits=given.wait,
+        at=given.at,
+        until=given.until,
+        check_again=lambda: require(site, Stage.SETTLED),
+        keep_awake=services.keep_awake,
+    )
 
 
 def _run_terms(plan: Plan, work: Work, settled: SettledRun, specs: ContainerSpecs) -> RunTerms:

@@ -200,6 +200,12 @@ class RunLimits:
         "Until then the agent tries again by itself.",
         free("an agent that waits for its model spends nothing"),
     )
+    keep_awake: bool = setting(
+        True,
+        flag(),
+        "Whether the machine is kept awake, on mains power, while an attempt or a gate runs.",
+        free("the machine sleeps as it does without a run"),
+    )
     output_bytes: int = setting(
         1_000_000_000,
         whole(1, 1_000_000_000_000),

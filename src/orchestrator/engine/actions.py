@@ -59,13 +59,23 @@ class RunActions:
     async def remove_leftovers(self, state: RunState) -> None:
         await recovery.remove_leftovers(self._services, self._records, state)
 
+    def park_attempts(self) -> None:
+        self._services.time_has_ended.set()
+
     def stop_waiting(self) -> None:
         self._services.hurry.set()
 
     async def forget_run(self) -> None:
         await self._workspace.forget(self._records.run)
 
-    async def carry_out(self, action: Action, state: RunState) -> None:  # noqa: C901 - one flat table
+    async def carry_out(self, action: Action, state: RunState) -> None:
+        if isinstance(action, StartAttempt | RunGates | CheckBase | CheckEndToEnd):
+            async with self._services.keep_awake():
+                await self._carry_out(action, state)
+        else:
+            await self._carry_out(action, state)
+
+    async def _carry_out(self, action: Action, state: RunState) -> None:  # noqa: C901 - one flat table
         services, records, terms, workspace = self._services, self._records, self._terms, self._workspace
         match action:
             case CheckBase():

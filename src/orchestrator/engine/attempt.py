@@ -36,6 +36,7 @@ from orchestrator.engine.heartbeat import heartbeat
 from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
 from orchestrator.engine.sessions import carry_session, session_exists
 from orchestrator.engine.setup import SetupCover, SetupOwner, cover_with_setup, ensure_setup_image
+from orchestrator.engine.timetable import UNTIL
 from orchestrator.errors import CodingAgentError, ConfigurationError, UsageError
 from orchestrator.events import InvalidOutcome, Outcome
 from orchestrator.gates.setup_image import SetupImage
@@ -124,7 +125,7 @@ async def run_attempt(
         # announced, and whether its end was recorded, before the cancellation arrived.
         last = records.journal.state.tasks[task].last
         if last is not None and last.number == plan.number and last.end is None:
-            await interrupt(services, records, workspace, task, last, Cancelled(reason="the run was stopped"))
+            await interrupt(services, records, workspace, task, last, _why_stopped(services))
         raise
     finally:
         last = records.journal.state.tasks[task].last
@@ -132,6 +133,12 @@ async def run_attempt(
             await _clean_up(services, records, workspace, task, plan.number, None)
         elif last is not None and last.number == plan.number and last.end is not None:
             await _clean_up(services, records, workspace, task, plan.number, live.container)
+
+
+def _why_stopped(services: Services) -> Cancelled:
+    if services.time_has_ended.is_set():
+        return Cancelled(reason=UNTIL, is_parked=True)
+    return Cancelled(reason="the run was stopped")
 
 
 async def start(

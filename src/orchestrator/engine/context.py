@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -58,6 +59,10 @@ class Services:
     model: ModelAccess | None
     """None for agents without a model."""
     clock: Clock
+    time_has_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the run is stopped because its time has ended: its attempts are parked then."""
+    keep_awake: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    """Keeps the machine awake between entering and leaving."""
     overlays: OverlaySupport = field(default_factory=OverlaySupport)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the user does not want to wait for agents that are asked to stop: they are killed."""

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from orchestrator.clock import SystemClock
 from orchestrator.engine.agent_watch import PATIENCE_SECONDS
 from orchestrator.engine.stop_signals import Stopped, StopSignals, in_background
+from orchestrator.engine.timetable import AWAKE_SECONDS, UNTIL, Timetable
 from orchestrator.errors import (
     CannotStart,
     CodingAgentError,
@@ -18,7 +21,7 @@ from orchestrator.errors import (
 )
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import BUG, NOT_BEGUN, rank, run_ended_fact
-from orchestrator.run.facts import Notice, RunCause, RunEnded
+from orchestrator.run.facts import Notice, RunCause, RunEnded, RunWaiting, WaitEnded
 from orchestrator.run.phase import Working, phase
 from orchestrator.run.state import RunState
 from orchestrator.supervision.decide import (
@@ -32,8 +35,11 @@ from orchestrator.supervision.decide import (
     decide,
     lanes_of,
 )
+from orchestrator.supervision.waiting import WaitPlan, Waits, plan_wait
+from orchestrator.text import utc_text
 
 CANCELLED = "cancelled"
+SCHEDULED = "its work begins at the time given by --at"
 BY_CALLER = "stopped by its caller"
 
 
@@ -48,6 +54,9 @@ class Actions(Protocol):
 
         When this is cancelled, it cleans up before it raises CancelledError.
         """
+
+    def park_attempts(self) -> None:
+        """Park the attempts that are stopped from now on: the time of the run has ended."""
 
     def stop_waiting(self) -> None:
         """Kill the agents that are asked to stop, now and from now on, instead of waiting for them."""
@@ -69,10 +78,18 @@ class MilestoneRunner:
     stop, cancels all others; the end of the run is stored only after all of them have cleaned up.
     """
 
-    def __init__(self, journal: RunJournal, work: Work, actions: Actions) -> None:
+    def __init__(
+        self, journal: RunJournal, work: Work, actions: Actions, timetable: Timetable | None = None
+    ) -> None:
         self._journal = journal
         self._work = work
         self._actions = actions
+        self._timetable = timetable or Timetable(clock=SystemClock())
+        self._at = self._timetable.at
+        """When work begins; None once it has."""
+        self._waits = Waits()
+        self._answers = 0
+        """Questions that had an answer at the last decision."""
         self._busy: frozenset[Lane] = frozenset()
         self._news = asyncio.Event()
         """Set when there may be something new to decide:
@@ -87,8 +104,10 @@ class MilestoneRunner:
         Raises StorageError when not even its end can be stored, and CancelledError when the caller cancels.
         """
         with StopSignals(self._news.set, self._actions.stop_waiting) as stop:
-            with in_background(self._listen(stop)):
+            with in_background(self._listen(stop)), in_background(self._stop_in_time(stop)):
                 end = await stop.when_cancelled(BY_CALLER, self._until_ended(stop))
+                while (plan := self._plan_wait(end)) is not None:
+                    end = await stop.when_cancelled(BY_CALLER, self._wait_and_continue(end, plan, stop))
             # Signals are still caught here: the default handler would end the process before the end of the
             # run is stored, and the next command would take the run for one whose owner was killed.
             await stop.when_cancelled(BY_CALLER, self._store_end(end.fact))
@@ -117,10 +136,14 @@ class MilestoneRunner:
                 while True:
                     await self._journal.refresh()
                     state = self._journal.state
+                    self._answers = _count_answers(state)
                     if state.cancel_requested:
                         # The listener may notice the request later, and an attempt would begin before.
                         stop.stop(CANCELLED)
                         await self._wait_for_news(stop)
+                    if self._at is not None and _is_ready(state):
+                        start = run_ended_fact("parked", SCHEDULED, utc_text(self._at), "scheduled")
+                        return _End(start, None)
                     match decide(state, self._work, self._busy):
                         case Steps(actions=actions):
                             for action in actions:
@@ -136,6 +159,64 @@ class MilestoneRunner:
             stopped = [Stopped(stop.reason)] if stop.reason is not None else []
             ends = [_End(self._end_after(error), error) for error in (*failed.exceptions, *stopped)]
             return min(ends, key=lambda end: rank(end.fact.exit_code))
+
+    def _plan_wait(self, end: _End) -> WaitPlan | None:
+        """How to wait before the run continues; None: it ends."""
+        times = self._timetable
+        if not times.waits and not (end.fact.cause == "scheduled" and self._at is not None):
+            return None
+        ended = (each.end for task in self._journal.state.tasks.values() for each in task.attempts)
+        successes = sum(e is not None and e.status in ("completed", "needs_human") for e in ended)
+        return plan_wait(
+            end.fact, self._waits, now=times.clock.now(), successes=successes, jitter=times.jitter()
+        )
+
+    async def _wait_and_continue(self, end: _End, plan: WaitPlan, stop: StopSignals) -> _End:
+        """Wait with all locks and without a container, then carry the run out until it ends again."""
+        self._waits = plan.waits
+        until = None if plan.until is None else utc_text(plan.until)
+        assert end.fact.cause is not None
+        waiting = RunWaiting(cause=end.fact.cause, reason=end.fact.reason, until=until)
+        try:
+            with storage_errors():
+                with suppress(StorageError):  # a full disk is waited for, too
+                    await self._journal.append(waiting)
+                await self._wait(plan.until, stop)
+                if end.fact.cause == "scheduled":
+                    self._at = None
+                    await self._timetable.check_again()
+                await self._journal.append(WaitEnded())
+        except (Stopped, OrchestratorError) as error:
+            return _End(self._end_after(error), error)
+        self._busy = frozenset()
+        return await self._until_ended(stop)
+
+    async def _wait(self, until: datetime | None, stop: StopSignals) -> None:
+        """Wait until this moment, or until a question has an answer. Raises Stopped."""
+        times = self._timetable
+        if until is None:
+            while _count_answers(self._journal.state) == self._answers:
+                await self._wait_for_news(stop)
+            return
+        is_short = (until - times.clock.now()).total_seconds() <= AWAKE_SECONDS
+        async with times.keep_awake() if is_short else nullcontext():
+            reached = asyncio.ensure_future(times.reach(until))
+            try:
+                while not reached.done():
+                    news = asyncio.ensure_future(self._news.wait())
+                    await asyncio.wait({reached, news}, return_when=asyncio.FIRST_COMPLETED)
+                    news.cancel()
+                    if self._news.is_set():
+                        await self._wait_for_news(stop)
+            finally:
+                reached.cancel()
+
+    async def _stop_in_time(self, stop: StopSignals) -> None:
+        """Stop the run in order when its time has ended."""
+        if self._timetable.until is not None:
+            await self._timetable.reach(self._timetable.until)
+            self._actions.park_attempts()
+            stop.stop(UNTIL)
 
     def _begin(
         self,
@@ -195,6 +276,8 @@ class MilestoneRunner:
 
     def _end_after(self, error: Exception) -> RunEnded:
         match error:
+            case Stopped(reason=reason) if reason == UNTIL:
+                return run_ended_fact("parked", reason, cause="until")
             case Stopped(reason=reason):
                 return run_ended_fact("cancelled" if reason == CANCELLED else "interrupted", reason)
             case SetupFailed() if not self._journal.state.branch_ready:
@@ -204,6 +287,18 @@ class MilestoneRunner:
             case _:
                 bug = f"a bug in the orchestrator: {type(error).__name__}"
                 return RunEnded(status="interrupted", exit_code=BUG, reason=bug)
+
+
+def _count_answers(state: RunState) -> int:
+    return len(state.questions) - len(state.open_questions)
+
+
+def _is_ready(state: RunState) -> bool:
+    """Whether work can begin: all has been checked, and no agent of an earlier owner is left."""
+    if state.start.only_base:
+        return False
+    left = any(isinstance(phase(state, task), Working) for task in state.tasks.values())
+    return state.base_checked and not left
 
 
 def _cause_of(error: OrchestratorError) -> RunCause | None:

@@ -21,10 +21,12 @@ from orchestrator.run.facts import (
     RunEnded,
     RunResumed,
     RunStarted,
+    RunWaiting,
     SettingsTaken,
     SetupEnded,
     TaskFinished,
     UndoStarted,
+    WaitEnded,
     WorkUndone,
 )
 from orchestrator.run.report import Owner
@@ -36,6 +38,8 @@ OUTLINE = tuple(
     for body in (
         RunStarted,
         RunResumed,
+        RunWaiting,
+        WaitEnded,
         PlanTaken,
         SettingsTaken,
         TaskFinished,

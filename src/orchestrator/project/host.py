@@ -5,7 +5,7 @@ The command line creates it; no code below the command line looks any of this up
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ class Host(Struct, frozen=True, kw_only=True):
     agent_driver: "Callable[[str], AgentDriver]"
     """The driver of this name. Raises UsageError."""
     clock: Clock
+    keep_awake: "Callable[[], AbstractAsyncContextManager[None]]" = nullcontext
+    """Keeps the machine awake between entering and leaving; by default it does nothing."""
 
     def current_folder(self) -> Path:
         """Raises EnvironmentInvalid when it is gone."""

@@ -44,6 +44,8 @@ RunCause = Literal[
     "credential_refused",
     "billing",
     "model_unknown",
+    "until",
+    "scheduled",
     "engine_away",
     "image_missing",
     "disk_full",
@@ -114,6 +116,22 @@ class RunResumed(Struct, frozen=True, kw_only=True):
     options: RunOptions
     billing: Billing | None = None
     """None in facts of earlier versions."""
+
+
+class RunWaiting(Struct, frozen=True, kw_only=True):
+    """The run keeps its owner and continues by itself; no attempt is at work."""
+
+    kind: ClassVar[str] = "run_waiting"
+    cause: RunCause
+    reason: str | None
+    until: str | None
+    """None: until its question is answered."""
+
+
+class WaitEnded(Struct, frozen=True, kw_only=True):
+    """The run continues after a wait. As after a resume, the user may have changed anything meanwhile."""
+
+    kind: ClassVar[str] = "wait_ended"
 
 
 class PlanTaken(Struct, frozen=True, kw_only=True):
@@ -564,6 +582,8 @@ class RunEnded(Struct, frozen=True, kw_only=True):
 Body = (
     RunStarted
     | RunResumed
+    | RunWaiting
+    | WaitEnded
     | PlanTaken
     | SettingsTaken
     | Notice

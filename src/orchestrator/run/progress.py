@@ -15,6 +15,7 @@ from orchestrator.run.facts import (
     LandingStarted,
     RunEnded,
     RunResumed,
+    RunWaiting,
     SetupEnded,
     SetupStarted,
     StillRunning,
@@ -85,7 +86,7 @@ def _follow(begun: dict[str, Doing], fact: Fact) -> None:
         )
 
     match fact.body:
-        case RunResumed() | RunEnded():
+        case RunResumed() | RunWaiting() | RunEnded():
             begun.clear()
         case SetupStarted():
             begin("setup")

@@ -44,7 +44,9 @@ def report_of(state: RunState) -> RunReport:
 def run_status(state: RunState, owner: Owner | None) -> RunStatus:
     """A run without an end is running if its owner is alive, and interrupted if not."""
     if owner is not None and state.end is None:
-        return "running"
+        if state.waiting is None:
+            return "running"
+        return "waiting" if state.waiting.cause == "question" else "parked"
     return "interrupted" if state.end is None else state.end.status
 
 
@@ -64,7 +66,8 @@ def task_status(state: RunState, task: TaskState) -> TaskStatus:
 
 def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
     """One run of `status --json`."""
-    end, e2e = state.end, state.end_to_end
+    e2e = state.end_to_end
+    end = state.end or (None if owner is None else state.waiting)
     return {
         "run": state.run,
         "plan": state.start.plan,
@@ -73,7 +76,7 @@ def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
         "branch": state.start.branch,
         "base": state.start.base,
         "status": run_status(state, owner),
-        "exit_code": None if end is None else end.exit_code,
+        "exit_code": None if state.end is None else state.end.exit_code,
         "reason": None if end is None else end.reason,
         "until": None if end is None else end.until,
         "cause": None if end is None else end.cause,

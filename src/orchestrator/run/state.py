@@ -48,6 +48,7 @@ from orchestrator.run.facts import (
     RunOptions,
     RunResumed,
     RunStarted,
+    RunWaiting,
     SetAsideStarted,
     SettingsTaken,
     SetupEnded,
@@ -62,6 +63,7 @@ from orchestrator.run.facts import (
     TreeSaved,
     TreeSetAside,
     UndoStarted,
+    WaitEnded,
     WorkUndone,
 )
 
@@ -256,6 +258,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     last_n: int = 0
     ended_at: str | None = None
     end: RunEnded | None = None
+    waiting: RunWaiting | None = None
+    """Why the run waits with its owner, and until when."""
     billing: Billing | None = None
     """What pays for the model since the start or the last resume; None where an earlier version ran it."""
 
@@ -333,6 +337,10 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             raise ValueError(f"fact {fact.n}: the run has already started")
         case RunResumed() as body:
             return _resume(state, body)
+        case RunWaiting() as body:
+            return replace(state, waiting=body)
+        case WaitEnded():
+            return replace(state, waiting=None, epoch=state.epoch + 1, end_to_end_gates=())
         case PlanTaken() as body:
             return _take_plan(state, body)
         case SettingsTaken() as body:
@@ -405,7 +413,7 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
         case CancelRequested():
             return replace(state, cancel_requested=True)
         case RunEnded() as body:
-            return replace(state, end=body, ended_at=fact.at)
+            return replace(state, end=body, ended_at=fact.at, waiting=None)
         case _ as never:
             assert_never(never)
 
@@ -427,6 +435,7 @@ def _resume(state: RunState, body: RunResumed) -> RunState:
         billing=body.billing,
         epoch=state.epoch + 1,
         cancel_requested=False,
+        waiting=None,
         end_to_end_gates=(),
         ended_at=None,
         end=None,

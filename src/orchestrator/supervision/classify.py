@@ -101,9 +101,11 @@ class Removed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """The run was asked to stop, by a signal or a request to cancel."""
+    """The run was asked to stop, by a signal, a request to cancel, or the time given to it."""
 
     reason: str
+    is_parked: bool = False
+    """Whether the time given by `--until` had come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +195,8 @@ def attempt_verdict(
             return attempt_verdict(
                 replace(ended, stopped=limit), outcome, calls_in_session=0, min_tool_calls=min_tool_calls
             )
+        case Cancelled(reason=reason, is_parked=True):
+            return AttemptVerdict(status="parked", reason=reason, cause="until")
         case Cancelled(reason=reason) | Interrupted(reason=reason):
             return AttemptVerdict(status="interrupted", reason=reason)
         case Removed():
