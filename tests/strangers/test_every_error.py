@@ -107,14 +107,14 @@ GOLDEN: dict[type[errors.OrchestratorError], tuple[Callable[[Scene], Done], int,
         engine,
         2,
         r"error: the container engine could not create the container \S+: .*CPU.*\n"
-        r"Change the setting that it is about; `orchestrator doctor` lists all settings\.\n",
+        r"Change the setting that names it; `orchestrator doctor` lists all settings\.\n",
     ),
     errors.WorkspaceError: (moved, 4, ""),
     errors.StorageError: (
         held_journal,
         4,
         r"error: the journal cannot be written: database is locked\n"
-        r"Another program has locked it\. Close that program, then: orchestrator resume\n",
+        r"Another program has locked the journal\. Close that program, then: orchestrator resume\n",
     ),
 }  # fmt: skip
 
