@@ -20,6 +20,8 @@ class Trick:
     naive: tuple[tuple[str, ...], ...]
     """Git commands by which a plain orchestrator would do its work."""
     lands: bool = True
+    is_held: bool = False
+    """Whether its landing waits until the user allows it."""
 
 
 INCLUDED = (("include.path", "../settings"),)
@@ -49,6 +51,7 @@ TRICKS = {
         script="mkdir -p hooks; for hook in pre-commit reference-transaction post-index-change; "
         f"do {RUNS} > hooks/$hook; done; chmod +x hooks/*",
         naive=NAIVE,
+        is_held=True,
     ),
     "a transport of a rewritten address": Trick(
         settings=(*INCLUDED, ("protocol.ext.allow", "always")),
@@ -96,6 +99,9 @@ def test_no_planted_program_runs_on_the_host(new_scene: MakeScene, ordinary: Cal
 
     scene, _ = make(new_scene, ordinary, trick)
     done = scene.run(*AGENT, "-c", "limits.attempts=1")
+    if trick.is_held:
+        assert (done.exit_code, done.end["cause"]) == (4, "landing_refused"), done
+        done = scene.orchestrator("resume", "--json", "-c", 'landing.allow=["hooks"]')
     assert done.exit_code == (0 if trick.lands else 1), done
     if not trick.lands:
         scene.orchestrator("resume", "--json")

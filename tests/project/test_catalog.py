@@ -86,8 +86,10 @@ SAYS_NOTHING_OF_AN_END = frozenset(
         "agent_text", "agent_tool", "attempt_ended", "attempt_started", "base_checked", "base_run_ended",
         "branch_ready", "cancel_wished", "candidate_made", "candidate_refused", "edits_committed",
         "end_to_end_ended", "gate_ended", "gate_started", "landing_refused", "landing_started",
-        "names_reserved", "notice", "question_answered", "question_asked", "setup_ended", "setup_started",
-        "still_running", "task_accepted", "task_started", "tree_looked_at", "tree_saved",
+        "lay_back_started", "limit_passed", "limit_seen", "names_reserved", "notice",
+        "question_answered", "question_asked", "setup_ended", "setup_started",
+        "set_aside_started", "still_running", "task_accepted", "task_started", "tree_laid_back",
+        "tree_looked_at", "tree_saved", "tree_set_aside",
     }
 )  # fmt: skip
 
