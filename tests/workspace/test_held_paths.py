@@ -87,13 +87,13 @@ SECRETS = {
     "a token of GitLab": f"x=glpat-{'a1B2' * 5}\n",
     "a key of Anthropic": f"key='sk-ant-api03-{'a1B2' * 9}'\n",
     "a key of AWS": f"id = AKIA{'A2B3' * 4}\n",
-    "a token of npm": "//registry.npmjs.org/:_authToken=0a1b2c3d\n",
+    "a token of npm": "//registry.example.org/:_authToken=0a1b2c3d\n",
     "a token among bytes": b"\0\1\2 ghp_" + b"a1B2" * 9 + b"\0",
 }
 OTHERS = {
     "a program that reads keys": f'if line == "{BEGIN} PRIVATE KEY-----":\n    pass\n',
     "a public key": f"{BEGIN} PUBLIC KEY-----\nMIIB\n",
-    "a variable of npm": "//registry.npmjs.org/:_authToken=${NPM_TOKEN}\n",
+    "a variable of npm": "//registry.example.org/:_authToken=${NPM_TOKEN}\n",
     "a hash": f"sha512-{'AKIAB2' * 12}==\n",
     "words": "task-list, ghp_ and sk-ant- are prefixes of tokens\n",
 }

@@ -51,7 +51,7 @@ class Answered:
 
 
 async def answer(host: Host, request: AnswerRequest) -> Answered:
-    """Raises UsageError when there is no such question, or when it has been answered before."""
+    """Raises UsageError when the question does not exist, or has been answered before."""
     with open_records(host) as records:
         state = records.catalog.find(request.run)
 

@@ -47,7 +47,7 @@ async def list_branches_and_tags(store: Store) -> dict[str, str]:
     for name, object_id in refs.items():
         if object_id in missing:
             raise WorkspaceError(
-                f"{name} points to {object_id}, and there is no such object",
+                f"{name} points to {object_id}, an object that does not exist",
                 where=str(store.layout.git_dir),
                 hint=f"Get the object back (git fetch), or remove the ref: git update-ref -d {name}",
             )

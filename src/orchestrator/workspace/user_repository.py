@@ -268,7 +268,7 @@ async def read_head(layout: Layout) -> Head:
             branch = await _branch_of_head(git)
             name = "HEAD" if branch is None else f"{BRANCHES}/{branch}"
             raise EnvironmentInvalid(
-                f"{name} points to {os.fsdecode(target.stdout).strip()}, and there is no such commit",
+                f"{name} points to {os.fsdecode(target.stdout).strip()}, a commit that does not exist",
                 where=str(layout.folder),
                 hint=f"See: git fsck; git reflog {branch or 'HEAD'}",
             )
