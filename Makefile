@@ -15,9 +15,10 @@ test: ## The whole test suite; ARGS="tests/plan -x" for a part of it
 	@ENGINE_OPTIONAL=1 scripts/setup.sh
 	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadscope $(ARGS)
 
-projects: ## The first run of ten kinds of projects, from `init` on; `make test` has three of them
+projects: ## The first run of ten kinds of projects, from `init` on (`make test` has three), and whole runs with Go and Rust
 	@scripts/setup.sh
-	@PROJECTS=all .venv/bin/python -m pytest -s tests/projects/test_first_run.py $(ARGS)
+	@PROJECTS=all .venv/bin/python -m pytest -s \
+		tests/projects/test_first_run.py tests/projects/test_go.py tests/projects/test_rust.py $(ARGS)
 
 soak: ## The tests that find more the longer they run: HISTORIES=200 random histories, MANY_FILES=100000
 	@ENGINE_OPTIONAL=1 scripts/setup.sh

@@ -253,7 +253,7 @@ def test_a_run_killed_after_each_fact_can_be_resumed(new_scene: MakeScene) -> No
     assert numbers == sorted(set(numbers))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2])
 def test_a_run_killed_after_a_random_delay_can_be_resumed(new_scene: MakeScene, seed: int) -> None:
     scene = three_tasks(new_scene)
     delays = random.Random(seed)

@@ -12,6 +12,7 @@ from types import FrameType
 import pytest
 
 import orchestrator
+from orchestrator.commands.answer import AnswerRequest, answer
 from orchestrator.commands.clean import CleanRequest, clean
 from orchestrator.commands.doctor import DoctorRequest, doctor
 from orchestrator.commands.init import propose, write
@@ -19,8 +20,9 @@ from orchestrator.commands.plan_new import choose_test_commands
 from orchestrator.commands.request import StartOptions
 from orchestrator.commands.shell import shell
 from orchestrator.commands.trust import approve, load_for_approval
+from orchestrator.engine import keep_awake
 from orchestrator.gates.setup_image import LABEL_SETUP
-from orchestrator.testing.agent import ScriptedAgent, exits, hits_limit, writes
+from orchestrator.testing.agent import ScriptedAgent, hits_limit, reports, writes
 from orchestrator.testing.processes import Process
 from orchestrator.testing.project import TemporaryProject
 
@@ -70,7 +72,11 @@ def called() -> Iterator[set[str]]:
 def project(tmp_path: Path) -> Iterator[TemporaryProject]:
     agent = ScriptedAgent(
         {
-            ("1", 1): (uses_what_is_installed, writes("half.txt", "half\n"), exits(1)),
+            ("1", 1): (
+                uses_what_is_installed,
+                writes("half.txt", "half\n"),
+                reports("needs_human", question="Which?"),
+            ),
             ("1", 2): (uses_what_is_installed, hits_limit("usage_limit")),
         }
     )
@@ -90,7 +96,11 @@ def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_module_is_used(
-    project: TemporaryProject, fake_docker: None, called: set[str], capfd: pytest.CaptureFixture[str]
+    project: TemporaryProject,
+    fake_docker: None,
+    called: set[str],
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (project.folder / ".env").write_text("SECRET=1\n")
     (project.folder / ".gitignore").write_text(".env\n")
@@ -102,6 +112,7 @@ def test_every_module_is_used(
     check_the_way_back(project)
     check_doctor(project)
     check_init(project)
+    check_awake(project, monkeypatch)
     modules = [path for part in ("engine", "commands") for path in (PACKAGE / part).glob("[!_]*.py")]
     with_functions = [path for path in modules if "def " in path.read_text()]
     assert [path.name for path in with_functions if str(path) not in called] == []
@@ -115,6 +126,10 @@ def check_trust(project: TemporaryProject) -> None:
 
 def check_a_run(project: TemporaryProject) -> None:
     report = project.run()
+    assert (report.status, report.exit_code) == ("waiting", 3)
+    answered = project.do(answer(project.host, AnswerRequest(run=report.run, choice="the first")))
+    assert (answered.answer.text, answered.has_owner) == ("the first", False)
+    report = project.resume(until=project.clock.now() + timedelta(hours=8))
     assert (report.status, report.exit_code) == ("parked", 4)
     report = project.resume()
     assert report.status == "completed"
@@ -153,6 +168,17 @@ def check_init(project: TemporaryProject) -> None:
     assert proposal.secrets == (".env",)
     write(proposal)
     assert "cargo test" in (project.folder / "orchestrator.toml").read_text()
+
+
+def check_awake(project: TemporaryProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a program that keeps the machine awake, the work is done all the same."""
+    monkeypatch.setattr(keep_awake, "INHIBITORS", (("nosuchprogram-7",),))
+
+    async def hold() -> str:
+        async with keep_awake.keep_awake():
+            return "at work"
+
+    assert project.do(hold()) == "at work"
 
 
 def check_doctor(project: TemporaryProject) -> None:

@@ -1,8 +1,12 @@
+import os
 from collections.abc import Iterator
 
 import pytest
 from e2e_kit import MakeScene, Scene, scenes
 from project_kit import owner
+
+# Their toolchains take minutes to install, so they belong to `make projects`.
+collect_ignore = [] if os.environ.get("PROJECTS") == "all" else ["test_go.py", "test_rust.py"]
 
 
 @pytest.fixture
