@@ -33,7 +33,7 @@ DONE = (*READY, attempt(), ended("completed"), candidate(), finished())
 RED_SCENARIO = gate("fail", None, None, evidence="e7")
 
 STATES: dict[str, tuple[tuple[Entry, ...], RunStatus, str]] = {
-    "running": (READY, "running", f"orchestrator logs {RUN} --follow"),
+    "running": (READY, "running", f"orchestrator watch {RUN}"),
     "completed": (DONE, "completed", "git diff base0...milestone/greeting"),
     "a question": ((*READY, attempt(), asked()), "waiting", f"orchestrator resume {RUN} -g TEXT"),
     "a red gate": ((*RED, finished("failed")), "failed", f"orchestrator logs {RUN} --evidence e1"),

@@ -111,7 +111,7 @@ def test_a_living_run_says_what_it_does_and_since_when() -> None:
         "1     Title of 1  running  -       1         3 min 20 s  -",
         "run trial-1 running since 2025-01-01 01:00 CET, task 1 of 1, process 7, branch milestone/greeting",
         "now: the agent is working on attempt 1/1, for 3 min 20 s (since 01:00:05)",
-        "next: orchestrator logs trial-1 --follow",
+        "next: orchestrator watch trial-1",
     ]
 
 

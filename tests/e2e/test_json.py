@@ -105,6 +105,13 @@ def test_a_run_passes_through_the_kinds_in_order(greeting: GreetingRun) -> None:
     assert expected == "" and kinds[-1] == "run_ended"
 
 
+def test_watch_gives_the_events_that_the_run_has_printed(greeting: GreetingRun) -> None:
+    scene, run = greeting.scene, greeting.done.run
+    assert scene.orchestrator("watch", run, "--json").stdout == greeting.done.stdout
+    shown = scene.orchestrator("watch", "plan.md", "--exit-status")
+    assert (shown.exit_code, shown.err) == (0, "") and shown.out.splitlines()[-1].startswith("next: git diff")
+
+
 def test_numbers_ascend_over_a_resume(asked: tuple[Scene, Any, Any]) -> None:
     _, first, second = asked
     check_events([*first, *second])

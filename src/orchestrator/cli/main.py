@@ -30,6 +30,7 @@ COMMANDS = {
     "answer": ("answer_command", "answer a question of an agent, also while its run works on other tasks"),
     "status": ("status_command", "show the runs of this repository, or one run with its tasks"),
     "history": ("history_command", "list the runs of this repository, newest first"),
+    "watch": ("watch_command", "show what happens in a run, until it has ended"),
     "logs": ("logs_command", "print the agent's output, or the whole output of a gate"),
     "shell": ("shell_command", "open a shell, or run a command, in a container like an attempt's"),
     "undo": ("undo_command", "undo the commit of a task and all later ones of its run"),

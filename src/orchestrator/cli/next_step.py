@@ -51,7 +51,7 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
     resume = f"{there}orchestrator resume {run}"
     match status:
         case "running":
-            return NextStep(command=f"orchestrator logs {run} --follow")
+            return NextStep(command=f"orchestrator watch {run}")
         case "completed":
             return NextStep(
                 command=f"{there}git diff {state.start.base[:12]}...{branch}",

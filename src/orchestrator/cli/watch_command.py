@@ -1,0 +1,148 @@
+"""`watch`: what happens in a run, as the command that carries it out prints it. Changes nothing."""
+
+import argparse
+import sys
+from collections import deque
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from orchestrator.cli.console import Console
+from orchestrator.cli.host import this_host
+from orchestrator.cli.json_events import event_line
+from orchestrator.cli.tables import View, run_table
+from orchestrator.cli.words import RUN_HELP
+from orchestrator.errors import UsageError
+from orchestrator.project.catalog import RunCatalog, open_catalog
+from orchestrator.project.host import Host
+from orchestrator.run.facts import Listener
+from orchestrator.run.state import RunState, fold
+
+WATCH_SECONDS = 0.2
+EARLIER_LINES = 20
+"""How many lines of the past are shown at a terminal."""
+EARLIER_FACTS = 10 * EARLIER_LINES
+"""How many facts are read for them: many facts have no line, and a run can have 100,000 facts."""
+INTERRUPTED = 130
+"""The exit code of a run without an end, and of `watch` itself after ^C."""
+
+
+def add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "run",
+        metavar="RUN|PLAN",
+        nargs="?",
+        help=f"{RUN_HELP}; default: the living one here, else the latest",
+    )
+    parser.add_argument("--after", metavar="N", type=int, default=0, help="only what has a number above N")
+    parser.add_argument(
+        "--exit-status", action="store_true", help="exit with the run's exit code when it has ended"
+    )
+    parser.add_argument("--json", action="store_true", help="every event, one JSON object a line")
+    parser.set_defaults(handler=watch)
+
+
+def watch(arguments: argparse.Namespace) -> int:
+    import asyncio  # slow to import, and --help does not need it
+
+    if arguments.after < 0:
+        raise UsageError(f"--after {arguments.after}: events are numbered from 1")
+    host = this_host()
+    with open_catalog(host) as runs:
+        run = _choose_run(host, runs, arguments.run)
+        try:
+            asyncio.run(_follow(runs, run, _make_output(runs, run, arguments)))
+        except KeyboardInterrupt:
+            return _leave_alone(runs, run)
+        return _print_end(host, runs.run(run), arguments)
+
+
+def _choose_run(host: Host, runs: RunCatalog, wanted: str | None) -> str:
+    if wanted is not None:
+        return runs.find(wanted).run
+    here = [outline.run for outline in runs.runs_around(host.current_folder(), whole=False)]
+    if not here:
+        raise UsageError("there is no run in this folder", hint="Start one: orchestrator run PLAN")
+    return next((run for run in here if runs.owner(run) is not None), here[0])
+
+
+class _Output(Struct, frozen=True, kw_only=True):
+    after: int
+    """The number of the last fact that is not shown."""
+    show: Listener
+    caught_up: Callable[[], None]
+    """Called once, after everything that was stored when the command began."""
+
+
+async def _follow(runs: RunCatalog, run: str, output: _Output) -> None:
+    """Show stored facts and new ones, of all processes in order, until no process carries out the run."""
+    assert runs.journal is not None
+    after, is_first = output.after, True
+    while True:
+        # Looked for before the facts are read: if there is no owner, this read has all that it stored.
+        is_owned = runs.owner(run) is not None
+        for fact in runs.journal.facts(run, after=after):
+            output.show(fact)
+            after = fact.n
+        if is_first:
+            output.caught_up()
+            is_first = False
+        sys.stdout.flush()
+        if not is_owned:
+            return
+        await runs.clock.sleep(WATCH_SECONDS)
+
+
+def _make_output(runs: RunCatalog, run: str, arguments: argparse.Namespace) -> _Output:
+    if arguments.json:
+        return _Output(
+            after=arguments.after, show=lambda fact: print(event_line(fact)), caught_up=lambda: None
+        )
+    stored = runs.run(run).last_n
+    is_short = sys.stdout.isatty()
+    after = max(arguments.after, stored - EARLIER_FACTS) if is_short else arguments.after
+
+    def state_before(run: str) -> RunState | None:
+        earlier = [fact for fact in runs.facts(run) if fact.n <= after]
+        return fold(earlier) if earlier else None
+
+    lines = _Lines(is_short=is_short, has_earlier=after > arguments.after)
+    return _Output(after=after, show=Console(lines.add, state_of=state_before), caught_up=lines.release)
+
+
+class _Lines:
+    """Prints lines; if it `is_short`, only the last ones of those added before `release`."""
+
+    def __init__(self, *, is_short: bool, has_earlier: bool) -> None:
+        self._held: deque[str] | None = deque(maxlen=EARLIER_LINES) if is_short else None
+        self._has_earlier = has_earlier
+
+    def add(self, line: str) -> None:
+        if self._held is None:
+            print(line)
+            return
+        self._has_earlier = self._has_earlier or len(self._held) == EARLIER_LINES
+        self._held.append(line)
+
+    def release(self) -> None:
+        held, self._held = self._held or (), None
+        if self._has_earlier:
+            print("… earlier lines are left out")
+        for line in held:
+            print(line)
+
+
+def _leave_alone(runs: RunCatalog, run: str) -> int:
+    state = "is still running" if runs.owner(run) is not None else "has ended"
+    print(f"run {run} {state}; to watch it again: orchestrator watch {run}", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _print_end(host: Host, state: RunState, arguments: argparse.Namespace) -> int:
+    """How the run ended and what comes next; a run whose process disappeared has no end."""
+    if state.end is None:
+        print(f"run {state.run} is interrupted: its process has disappeared", file=sys.stderr)
+    print(run_table(state, View(here=host.folder)), file=sys.stderr if arguments.json else sys.stdout)
+    if state.end is None:
+        return INTERRUPTED
+    return state.end.exit_code if arguments.exit_status else 0
