@@ -19,6 +19,7 @@ from orchestrator.run.facts import (
     AttemptEnded,
     Fact,
     GateEnded,
+    Notice,
     QuestionAsked,
     TaskFinished,
     TreeSaved,
@@ -169,6 +170,33 @@ def test_an_attempt_whose_container_is_removed_from_outside_does_not_count(make_
     if report.status != "completed":
         report = project.resume()
     assert report.status == "completed"
+    check_nothing_left(project)
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, "completed"), (2, "parked")])
+def test_a_gate_whose_container_is_removed_from_outside_runs_once_more(
+    make_project: MakeProject, times: int, status: str
+) -> None:
+    removed: list[asyncio.Future[None]] = []
+
+    async def check(process: Process) -> int:
+        if process.path("task-1.txt").exists() and len(removed) < times:
+            gone = project.engine.remove_from_outside(process.box.spec.name)
+            removed.append(asyncio.ensure_future(gone))
+            await process.clock.sleep(60)
+        return 0 if process.path("task-1.txt").exists() else 1
+
+    project = make_project(gates={"check 1": check})
+    report = project.run()
+    assert (report.status, len(removed)) == (status, times)
+    assert len(project.agent.attempts) == 1
+    notices = [body.text for body in bodies(project, report, Notice) if "once more" in body.text]
+    assert notices == [
+        "verify-1: its container was removed or stopped by another process; "
+        "the commands run once more in a new one"
+    ]
+    if status == "parked":
+        assert project.resume().status == "completed"
     check_nothing_left(project)
 
 

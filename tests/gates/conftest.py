@@ -13,7 +13,15 @@ import pytest
 from orchestrator.clock import SystemClock
 from orchestrator.containers.base import LABEL_KIND, ContainerLimits, ContainerSpec
 from orchestrator.containers.engine import EngineClient, connect_engine
-from orchestrator.gates.command_gate import HOME, CommandGate, GateBegun, GateRequest, GateResult, run_gates
+from orchestrator.gates.command_gate import (
+    HOME,
+    CommandGate,
+    ContainerLost,
+    GateBegun,
+    GateRequest,
+    GateResult,
+    run_gates,
+)
 from orchestrator.gates.evidence import Evidence
 
 IMAGE = "ktrdr-coding-agent:latest"
@@ -46,6 +54,8 @@ class Gates:
     folder: Path
     label: str = field(default_factory=lambda: uuid.uuid4().hex)
     started: list[CommandGate] = field(default_factory=list)
+    lost: list[str | None] = field(default_factory=list)
+    """The commands whose container another process removed."""
     when_started: Callable[[CommandGate], object] = field(default=lambda command: None)
     when_printed: Callable[[bytes], object] = field(default=lambda data: None)
 
@@ -96,6 +106,8 @@ class Gates:
                     case GateResult():
                         assert (self.evidence / event.evidence.id / "gate.json").exists()
                         results.append(event)
+                    case ContainerLost(gate=lost):
+                        self.lost.append(lost)
         return results
 
     async def one(self, block: str, **more: Any) -> Evidence:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from orchestrator.gates import command_gate
-from orchestrator.gates.command_gate import CommandGate
 from orchestrator.gates.evidence import TAIL_CHARACTERS, tail
 from orchestrator.mounts import Bind
 
@@ -108,24 +107,37 @@ async def test_a_block_that_stops_its_timeout_is_killed_by_the_engine(
     assert gates.stored(results[0]) == b"seen\n"
 
 
-async def test_a_removed_container_makes_the_gate_unavailable(gates: Gates) -> None:
-    async def remove_container() -> None:
-        await asyncio.sleep(1)
-        await asyncio.to_thread(
-            subprocess.run, ["docker", "rm", "-f", gates.spec.name], check=True, capture_output=True
-        )
+@pytest.mark.parametrize(
+    ("times", "verdicts", "details"),
+    [
+        (1, ["pass", "pass", "pass"], {""}),
+        (2, ["pass", "unavailable", "unavailable"], {"", "the container was removed or stopped"}),
+    ],
+)
+async def test_commands_run_once_more_when_their_container_is_removed(
+    gates: Gates, times: int, verdicts: list[str], details: set[str]
+) -> None:
+    removals: list[asyncio.Task[Any]] = []
+    argv = ["docker", "rm", "-f", gates.spec.name]
 
-    tasks = []
+    def remove(printed: bytes) -> None:
+        if printed == b"waiting\n" and len(removals) < times:
+            removal = asyncio.to_thread(subprocess.run, argv, check=True, capture_output=True)
+            removals.append(asyncio.create_task(removal))
 
-    def begun(command: CommandGate) -> None:
-        if command.name == "verify-2":
-            tasks.append(asyncio.create_task(remove_container()))
-
-    gates.when_started = begun
-    results = await gates.run("echo first", "sleep 300", "echo third")
-    await tasks[0]
-    assert [result.evidence.verdict for result in results] == ["pass", "unavailable", "unavailable"]
-    assert all(result.evidence.exit_code is None and result.evidence.detail for result in results[1:])
+    gates.when_printed = remove
+    seen = gates.folder / "seen"
+    seen.mkdir()
+    seen.chmod(0o777)
+    waits = f"echo >> /seen/starts; test $(wc -l < /seen/starts) -gt {times} || {{ echo waiting; sleep 60; }}"
+    mounts = (Bind(source=seen, target="/seen"),)
+    results = await gates.run("echo first > made", waits, "cat made", mounts=mounts)
+    await asyncio.gather(*removals)
+    assert [result.evidence.verdict for result in results] == verdicts
+    assert {result.evidence.detail for result in results} == details
+    assert [gate.name for gate in gates.started] == ["verify-1", "verify-2", "verify-3"]
+    assert gates.lost == ["verify-2"]
+    assert times == 2 or results[2].output == "first\n"
 
 
 async def test_a_missing_image_makes_every_gate_unavailable(gates: Gates) -> None:

@@ -26,6 +26,7 @@ from orchestrator.errors import CodingAgentError
 from orchestrator.gates.command_gate import (
     ADDOPTS,
     CommandGate,
+    ContainerLost,
     GateBegun,
     GateRequest,
     GateResult,
@@ -402,4 +403,13 @@ async def run_commands(
                         beat.begin(gate.name)
                     case GateResult():
                         beat.end()
+                    case ContainerLost():
+                        notice = Notice(text=_describe_lost(event))
+                        await records.journal.append(notice, task=subject.task, attempt=subject.attempt)
+                        continue
                 yield event
+
+
+def _describe_lost(lost: ContainerLost) -> str:
+    where = "the container" if lost.gate is None else f"{lost.gate}: its container"
+    return f"{where} was removed or stopped by another process; the commands run once more in a new one"

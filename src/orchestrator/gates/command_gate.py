@@ -13,7 +13,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,35 +81,74 @@ class GateBegun:
     gate: CommandGate
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerLost:
+    """Another process removed or stopped the container; the commands run once more, in a fresh one."""
+
+    gate: str | None
+    """The command that was running."""
+
+
 async def run_gates(
     engine: ContainerEngine, clock: Clock, request: GateRequest
-) -> AsyncGenerator[GateBegun | GateResult, None]:
+) -> AsyncGenerator[GateBegun | GateResult | ContainerLost, None]:
     """Run every command in one container; a result is yielded once its evidence is stored.
 
-    A failure of the engine is a verdict (unavailable), not an exception. The generator owns the container:
-    iterate it within `aclosing`, so that the container is removed also when the loop is left early.
+    A container that another process removes is replaced once. A failure of the engine is a verdict
+    (unavailable), not an exception. The generator owns the container: iterate it within `aclosing`, so that
+    the container is removed also when the loop is left early.
     """
-    done = 0
+    progress = _Progress(todo=[gate for gate in request.gates if not gate.is_preparation])
     try:
-        async with _started_container(engine, request.spec, request.archive) as container:
-            for gate in request.gates:
-                if gate.is_preparation:
-                    await _run_one(engine, clock, container, gate, request)
-                    done += 1
-                    continue
-                yield GateBegun(gate=gate)
-                result = await _run_one(engine, clock, container, gate, request)
-                await asyncio.to_thread(store, request.evidence, result.evidence, result.output)
-                done += 1
-                yield result
+        try:
+            async with aclosing(_run_all(engine, clock, request, progress)) as events:
+                async for event in events:
+                    yield event
+        except _ContainerGone:
+            yield ContainerLost(gate=progress.running)
+            async with aclosing(_run_all(engine, clock, request, progress)) as events:
+                async for event in events:
+                    yield event
     except CodingAgentError as error:
-        for gate in request.gates[done:]:
-            if gate.is_preparation:
-                continue
-            yield GateBegun(gate=gate)
+        for gate in progress.todo:
+            if gate.name != progress.running:
+                yield GateBegun(gate=gate)
             unavailable = _result(gate, request, "unavailable", None, 0.0, "", str(error))
             await asyncio.to_thread(store, request.evidence, unavailable.evidence, unavailable.output)
             yield unavailable
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far the commands have come, over both containers."""
+
+    todo: list[CommandGate]
+    """The commands without a result."""
+    running: str | None = None
+    """The command of `todo` that has begun."""
+
+
+async def _run_all(
+    engine: ContainerEngine, clock: Clock, request: GateRequest, progress: _Progress
+) -> AsyncGenerator[GateBegun | GateResult, None]:
+    async with _started_container(engine, request.spec, request.archive) as container:
+        for gate in request.gates:
+            # What has a result runs again only for the files that it leaves behind for those after it.
+            if gate not in progress.todo:
+                await _run_one(engine, clock, container, gate, request)
+                continue
+            if progress.running is None:
+                progress.running = gate.name
+                yield GateBegun(gate=gate)
+            result = await _run_one(engine, clock, container, gate, request)
+            await asyncio.to_thread(store, request.evidence, result.evidence, result.output)
+            progress.todo.remove(gate)
+            progress.running = None
+            yield result
+
+
+class _ContainerGone(CodingAgentError):
+    """Another process removed or stopped the container."""
 
 
 @asynccontextmanager
@@ -118,8 +157,13 @@ async def _started_container(
 ) -> AsyncIterator[str]:
     container = await engine.create(spec)
     try:
-        await engine.put_archive(container, "/", archive)
-        await engine.start(container)
+        try:
+            await engine.put_archive(container, "/", archive)
+            await engine.start(container)
+        except CodingAgentError as error:
+            if await engine.inspect(container) is None:
+                raise _ContainerGone("the container was removed") from error
+            raise
         yield container
     finally:
         await engine.remove(container)
@@ -168,12 +212,13 @@ async def _run_once(
     except CodingAgentTimeout as error:
         return _result(gate, request, "fail", 124, clock.monotonic() - begun, error.stdout, too_long)
     except CodingAgentError as error:
+        # A container that is removed takes the end of its commands with it.
+        if await _is_container_gone(engine, container, KILLED_EXIT):
+            raise _ContainerGone("the container was removed or stopped") from error
         return _result(gate, request, "unavailable", None, clock.monotonic() - begun, "", str(error))
     seconds = clock.monotonic() - begun
     if await _is_container_gone(engine, container, done.exit_code):
-        return _result(
-            gate, request, "unavailable", None, seconds, "", "the container was removed or stopped"
-        )
+        raise _ContainerGone("the container was removed or stopped")
     over_time = done.exit_code in (124, KILLED_EXIT) and seconds >= request.timeout
     verdict: Verdict = "pass" if done.exit_code == 0 else "fail"
     detail = too_long if over_time else ""
