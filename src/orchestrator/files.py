@@ -151,7 +151,7 @@ def write_atomically(
     is never opened: a link is replaced, and its target is not written. `mode` is subject to the umask.
     """
     with (
-        _replacing(path, dir_fd, replace) as draft,
+        _prepare_draft(path, dir_fd, replace) as draft,
         os.fdopen(os.open(draft, _NEW, mode, dir_fd=dir_fd), "wb") as file,
     ):
         if owner is not None:
@@ -164,13 +164,13 @@ def write_atomically(
 
 def link_atomically(path: Place, target: bytes, *, dir_fd: int | None = None, owner: Owner) -> None:
     """Create a symbolic link to `target`, replacing an existing file."""
-    with _replacing(path, dir_fd, True) as draft:
+    with _prepare_draft(path, dir_fd, True) as draft:
         os.symlink(target, draft, dir_fd=dir_fd)
         give_to(draft, owner, dir_fd=dir_fd)
 
 
 @contextmanager
-def _replacing(path: Place, dir_fd: int | None, replace: bool) -> Iterator[str]:
+def _prepare_draft(path: Place, dir_fd: int | None, replace: bool) -> Iterator[str]:
     """The name of a draft in the folder of `path`, which is renamed to `path` at the end, or removed."""
     draft = os.path.join(os.path.dirname(path), f".orchestrator-{os.urandom(8).hex()}.new")  # noqa: PTH118, PTH120 - relative to dir_fd
     try:

@@ -24,7 +24,7 @@ from run_histories import (
 
 from orchestrator.cli.tables import View, run_table, runs_table, table, width
 from orchestrator.run.facts import RunEnded, StillRunning, TaskFinished
-from orchestrator.run.progress import doing_now
+from orchestrator.run.progress import list_current_work
 from orchestrator.run.report import Owner
 
 WIDTHS = {
@@ -102,7 +102,7 @@ OWNER = Owner(pid=7, host="h", since="2025-01-01T00:00:01.000Z")
 def living(*history: Entry, now: str = "2025-01-01T00:03:25.000Z") -> list[str]:
     """The lines below the table of a run that has an owner."""
     state = state_after(*history)
-    view = structs.replace(HERE, owner=OWNER, now=now, doing=doing_now(state, numbered(history)))
+    view = structs.replace(HERE, owner=OWNER, now=now, doing=list_current_work(state, numbered(history)))
     return run_table(state, view).splitlines()[3:]
 
 

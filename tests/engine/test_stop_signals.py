@@ -81,7 +81,7 @@ async def test_the_handlers_are_gone_afterwards() -> None:
 
 async def test_work_that_is_not_cancelled_is_not_disturbed() -> None:
     with StopSignals(lambda: None) as stop:
-        assert await stop.when_cancelled("by me", asyncio.sleep(0, "done")) == "done"
+        assert await stop.stop_when_cancelled("by me", asyncio.sleep(0, "done")) == "done"
     assert stop.reason is None
 
 
@@ -90,7 +90,7 @@ async def test_an_error_of_the_work_comes_through() -> None:
         raise LookupError("mine")
 
     with StopSignals(lambda: None) as stop, pytest.raises(LookupError, match="mine"):
-        await stop.when_cancelled("by me", fails())
+        await stop.stop_when_cancelled("by me", fails())
 
 
 async def test_being_cancelled_asks_the_work_to_stop_and_waits_for_its_end() -> None:
@@ -102,7 +102,7 @@ async def test_being_cancelled_asks_the_work_to_stop_and_waits_for_its_end() -> 
         return "cleaned up"
 
     with StopSignals(asked.set) as stop:
-        working = asyncio.ensure_future(stop.when_cancelled("by me", stops_in_order()))
+        working = asyncio.ensure_future(stop.stop_when_cancelled("by me", stops_in_order()))
         await asyncio.sleep(0)
         for _ in range(2):
             working.cancel()

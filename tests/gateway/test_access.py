@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 from orchestrator.gateway.access import AttemptAccess, AttemptKey, Credential, Provider
-from orchestrator.gateway.sockets import attempt_folder, gateway_folder, listening_socket, prepare_folder
+from orchestrator.gateway.sockets import attempt_folder, gateway_folder, open_listening_socket, prepare_folder
 from orchestrator.subprocesses import Identity
 
 
@@ -96,9 +96,9 @@ def test_the_folder_is_private_for_every_umask(tmp_path: Path) -> None:
 def test_a_socket_is_remade_in_the_same_folder_for_the_agents_user(sockets: Path) -> None:
     uid = 12345 if os.geteuid() == 0 else os.geteuid()
     folder = sockets / "attempt"
-    listening_socket(folder, Identity(uid=uid, gid=uid)).close()
+    open_listening_socket(folder, Identity(uid=uid, gid=uid)).close()
     inode = folder.stat().st_ino
-    with listening_socket(folder, Identity(uid=uid, gid=uid)), socket.socket(socket.AF_UNIX) as client:
+    with open_listening_socket(folder, Identity(uid=uid, gid=uid)), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(folder / "api.sock"))
     assert folder.stat().st_ino == inode
     for path, mode in ((folder, 0o700), (folder / "api.sock", 0o600)):

@@ -17,7 +17,7 @@ from orchestrator.agents.base import GATEWAY_FOLDER, GATEWAY_SOCKET
 from orchestrator.clock import SystemClock
 from orchestrator.gateway.access import AttemptAccess, AttemptKey, Scripted
 from orchestrator.gateway.client import GatewayClient
-from orchestrator.gateway.running import running_attempts
+from orchestrator.gateway.running import list_running_attempts
 from orchestrator.subprocesses import Completed, run
 
 pytestmark = pytest.mark.docker
@@ -233,9 +233,9 @@ async def test_running_attempts_are_those_of_this_state_folder(containers: list[
     await start_labelled(names[0], other)
     await start_labelled(names[1], ours, kind="gate")
     await start_labelled(names[2], ours, running=False)
-    assert await running_attempts(ours) == frozenset()
+    assert await list_running_attempts(ours) == frozenset()
     await start_labelled(names[3], ours)
-    assert await running_attempts(ours) == frozenset({AttemptKey("r", "1", 1)})
+    assert await list_running_attempts(ours) == frozenset({AttemptKey("r", "1", 1)})
 
 
 async def test_no_engine_is_not_the_same_as_no_container(
@@ -243,7 +243,7 @@ async def test_no_engine_is_not_the_same_as_no_container(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     monkeypatch.setenv("HOME", str(tmp_path))  # no Docker context of the caller's
-    assert await running_attempts("any") is None
+    assert await list_running_attempts("any") is None
 
 
 async def test_it_lives_as_long_as_its_container(

@@ -20,7 +20,7 @@ from run_histories import (
 )
 
 from orchestrator.run.facts import SetupEnded, SetupStarted, StillRunning, TaskFinished
-from orchestrator.run.progress import Doing, Position, count_done, doing_now, position
+from orchestrator.run.progress import Doing, Position, count_done, list_current_work, position
 
 SETUP = Entry(SetupStarted(commands=("make",), found=(), commit="c"))
 SET_UP = Entry(SetupEnded(status="done", image="i", seconds=1))
@@ -47,13 +47,13 @@ NOW = {
 def test_what_a_run_does_and_since_when(
     history: tuple[Entry, ...], expected: tuple[str, str | None, int, str]
 ) -> None:
-    (found,) = doing_now(state_after(*history), numbered(history))
+    (found,) = list_current_work(state_after(*history), numbered(history))
     at = f"2025-01-01T00:00:{expected[2]:02}.000Z"
     assert (found.what, found.task, found.since, found.last_output) == (*expected[:2], at, expected[3])
 
 
 def test_a_gate_has_its_name_and_command() -> None:
-    (found,) = doing_now(state_after(*AT_GATE), numbered(AT_GATE))
+    (found,) = list_current_work(state_after(*AT_GATE), numbered(AT_GATE))
     since = "2025-01-01T00:00:08.000Z"
     assert found == Doing(
         what="gate", task="1", attempt=1, since=since, name="verify-1", command="make check"

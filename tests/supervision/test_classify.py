@@ -36,8 +36,8 @@ from orchestrator.supervision.classify import (
     Removed,
     StopReason,
     attempt_verdict,
-    claimed_refusal,
-    seen_refusal,
+    refusal_by_agent,
+    refusal_by_gateway,
 )
 
 NOTHING = AgentReport()
@@ -75,7 +75,7 @@ def verdict(
 ) -> AttemptVerdict:
     stopped = ending.stopped
     if stopped is None and report.limit is not None:
-        stopped = claimed_refusal(report.limit)
+        stopped = refusal_by_agent(report.limit)
     ended = Ended(report=report, exit_code=ending.exit_code, stopped=stopped)
     return attempt_verdict(ended, outcome, calls_in_session=calls, min_tool_calls=least)
 
@@ -186,12 +186,12 @@ SAYS_BILLING = AgentReport(limit=ProviderRefusal(kind="billing", detail="no cred
 def test_what_the_gateway_saw_decides(
     limits: tuple[LimitSeen, ...], report: AgentReport, cause: RunCause | None
 ) -> None:
-    found = seen_refusal(limits, report)
+    found = refusal_by_gateway(limits, report)
     assert (None if found is None else found.cause) == cause
 
 
 def test_a_limit_parks_with_its_cause_and_end_unless_there_is_an_outcome() -> None:
-    found = seen_refusal((STOP,), NOTHING)
+    found = refusal_by_gateway((STOP,), NOTHING)
     parked = verdict(NOTHING, Ending(0, found), SILENT)
     assert (parked.status, parked.cause, parked.until) == ("parked", "usage_limit", STOP.until)
     assert parked.reason == "usage limit: the provider answered 429"
@@ -199,7 +199,7 @@ def test_a_limit_parks_with_its_cause_and_end_unless_there_is_an_outcome() -> No
 
 
 def test_a_limit_without_an_owner_parks_instead_of_interrupting() -> None:
-    found = seen_refusal((AWAY,), NOTHING)
+    found = refusal_by_gateway((AWAY,), NOTHING)
     killed = Interrupted(reason="killed", limit=found)
     assert verdict(NOTHING, Ending(None, killed), SILENT).status == "parked"
     assert verdict(NOTHING, Ending(None, Interrupted(reason="killed")), SILENT).status == "interrupted"

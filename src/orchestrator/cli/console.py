@@ -211,7 +211,7 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
         case EndToEndEnded():
             return [f"end to end: {body.status}"]
         case RunEnded():
-            return [_ended_line(fact, body, about)]
+            return [_describe_end_of_run(fact, body, about)]
 
 
 def _billing_lines(billing: Billing | None) -> list[str]:
@@ -245,7 +245,7 @@ def _task_lines(fact: Fact, body: _TaskFact, about: Context) -> list[str]:
         case QuestionAnswered():
             return [f"answer  {one_line(body.text, 200)} (by {one_line(body.by)})"]
         case TaskFinished():
-            return [_finished_line(fact, body, about.state)]
+            return [_describe_finished_task(fact, body, about.state)]
 
 
 def _attempt_lines(fact: Fact, body: _AttemptFact, about: Context) -> list[str]:
@@ -280,7 +280,7 @@ def _limit_line(body: LimitSeen, about: Context) -> str:
 def _candidate_lines(body: _CandidateFact) -> list[str]:
     match body:
         case CandidateMade():
-            return _made_candidate_lines(body)
+            return _describe_candidate(body)
         case CandidateRefused():
             return [f"refused {one_line(body.reason, 300)}"]
         case GateStarted():
@@ -350,7 +350,7 @@ def _shorten(paths: tuple[str, ...]) -> str:
     return one_line(", ".join(paths[:3]), 200) + more
 
 
-def _made_candidate_lines(body: CandidateMade) -> list[str]:
+def _describe_candidate(body: CandidateMade) -> list[str]:
     found = [f"candidate {body.commit[:12]}" + ("" if body.changed else ", nothing changed")]
     found += [f"  left out: {one_line(path)}" for path in body.left_out]
     if body.scratch:
@@ -396,7 +396,7 @@ def _describe_time(fact: Fact, since: str) -> str:
     return duration(seconds_between(since, fact.at))
 
 
-def _finished_line(fact: Fact, body: TaskFinished, state: RunState | None) -> str:
+def _describe_finished_task(fact: Fact, body: TaskFinished, state: RunState | None) -> str:
     commit = f" as {body.commit[:12]}" if body.commit else ""
     took = "".join(f" in {_describe_time(fact, each.started)}" for each in _attempts(fact, state)[:1])
     done = _describe_done(state) if body.status == "completed" else ""
@@ -411,7 +411,7 @@ def _is_reason_of_a_task(body: RunEnded, state: RunState | None) -> bool:
     return any(bool(end.reason) and (body.reason or "").endswith(f": {end.reason}") for end in ends)
 
 
-def _ended_line(fact: Fact, body: RunEnded, about: Context) -> str:
+def _describe_end_of_run(fact: Fact, body: RunEnded, about: Context) -> str:
     if body.status == "failed" and body.exit_code == NOT_BEGUN:
         return f"run {fact.run} failed before its first task"
     # A reason of one word says no more than the status, and the line of a failed task has just said why.

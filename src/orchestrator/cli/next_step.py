@@ -10,7 +10,7 @@ from typing import assert_never
 
 from msgspec import Struct
 
-from orchestrator.run.endings import failed_before_it_began
+from orchestrator.run.endings import has_failed_before_start
 from orchestrator.run.facts import RunCause, RunStatus
 from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision.base_run import list_red_guards
@@ -62,7 +62,7 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
         case "parked":
             cause = None if state.end is None else state.end.cause
             waits = (WAITS_FOR[cause],) if cause in WAITS_FOR else ()
-            return NextStep(command=resume, before=(*_ways_out(state), *waits, *_red_as_before(state)))
+            return NextStep(command=resume, before=(*_ways_out(state), *waits, *_point_to_red_guard(state)))
         case "interrupted":
             return NextStep(command=resume)
         case "cancelled":
@@ -70,7 +70,7 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
                 command=_run_again(state, there), before=("It cannot be resumed; a new run starts over:",)
             )
         case "failed":
-            if failed_before_it_began(state):
+            if has_failed_before_start(state):
                 return _after_failed_start(state, there)
             return _after_failure(state, resume)
         case _ as never:
@@ -95,7 +95,7 @@ def _after_question(state: RunState, resume: str) -> NextStep:
     return NextStep(command=f"{resume} -g TEXT", before=("Replace TEXT by your answer:",))
 
 
-def _red_as_before(state: RunState) -> tuple[str, ...]:
+def _point_to_red_guard(state: RunState) -> tuple[str, ...]:
     """How to see the guard that parked the run, because it fails as it did before the work."""
     if state.end is None or state.end.cause != "base_red":
         return ()
@@ -121,13 +121,13 @@ def _after_failed_start(state: RunState, there: str) -> NextStep:
 
 
 def _after_failure(state: RunState, resume: str) -> NextStep:
-    idle = next((id for id, attempt in _failed_attempts(state) if is_idle(attempt)), None)
+    idle = next((id for id, attempt in _list_failed_attempts(state) if is_idle(attempt)), None)
     if idle is not None:
         or_else = f"If it is not done, give a hint: {resume} -g TEXT"
         accept = f"If task {plain(idle)} is done already, accept it as it is:"
         return NextStep(command=f"{resume} --accept {shell_word(idle)}", before=(or_else, accept))
     then = f"Fix the cause yourself, or give the agent a hint; then: {resume} -g TEXT"
-    failed = next(_failed_attempts(state), None)
+    failed = next(_list_failed_attempts(state), None)
     if failed is None:
         red = [gate.evidence for gate in state.end_to_end_gates if gate.verdict == "fail"]
         return (
@@ -139,7 +139,7 @@ def _after_failure(state: RunState, resume: str) -> NextStep:
     output = f"orchestrator logs {state.run} --task {shell_word(id)} --attempt {attempt.number}"
     if not attempt.failed_gates:
         return NextStep(command=output, before=(then,))
-    also = (f"What the agent printed: {output}",) if _agent_failed(attempt) else ()
+    also = (f"What the agent printed: {output}",) if _has_agent_failed(attempt) else ()
     return NextStep(command=_show_evidence(state, attempt.failed_gates[0].evidence), before=(*also, then))
 
 
@@ -147,14 +147,14 @@ def _show_evidence(state: RunState, evidence: str) -> str:
     return f"orchestrator logs {state.run} --evidence {evidence}"
 
 
-def _failed_attempts(state: RunState) -> Iterator[tuple[str, AttemptState]]:
+def _list_failed_attempts(state: RunState) -> Iterator[tuple[str, AttemptState]]:
     """Each failed task with its last attempt."""
     for id, task in state.tasks.items():
         if task.finished is not None and task.finished.status == "failed" and task.last is not None:
             yield id, task.last
 
 
-def _agent_failed(attempt: AttemptState) -> bool:
+def _has_agent_failed(attempt: AttemptState) -> bool:
     """Whether the agent did not claim success for the candidate that its gates have judged."""
     by_hand = attempt.candidate is not None and attempt.candidate.by_hand
     return not by_hand and (attempt.end is None or attempt.end.status != "completed")

@@ -245,7 +245,7 @@ def _wait_for(run: Coroutine[Any, Any, RunReport]) -> RunReport:
     import asyncio
 
     try:
-        return asyncio.run(_stopped_by_signals(run))
+        return asyncio.run(_cancel_on_signal(run))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 
@@ -276,11 +276,11 @@ def print_outcome(report: RunReport, arguments: argparse.Namespace) -> int:
     return report.exit_code
 
 
-async def _stopped_by_signals(run: Coroutine[Any, Any, RunReport]) -> RunReport:
+async def _cancel_on_signal(run: Coroutine[Any, Any, RunReport]) -> RunReport:
     """Until its loop starts, a signal cancels the run; the loop has its own signal handling."""
-    from orchestrator.engine.stop_signals import cancelled_by_signals
+    from orchestrator.engine.stop_signals import cancel_on_signals
 
-    with cancelled_by_signals():
+    with cancel_on_signals():
         return await run
 
 

@@ -7,7 +7,7 @@ from orchestrator.cli.tables import View, run_table, runs_table
 from orchestrator.cli.words import RUN_HELP
 from orchestrator.project.catalog import RunCatalog, open_catalog
 from orchestrator.project.host import Host
-from orchestrator.run.progress import doing_now
+from orchestrator.run.progress import list_current_work
 from orchestrator.run.report import run_json
 from orchestrator.run.state import RunState
 from orchestrator.text import utc_text
@@ -47,5 +47,5 @@ def _view(host: Host, runs: RunCatalog, state: RunState) -> View:
         owner=owner,
         here=host.folder,
         now=utc_text(host.clock.now()),
-        doing=() if owner is None else doing_now(state, runs.facts(state.run)),
+        doing=() if owner is None else list_current_work(state, runs.facts(state.run)),
     )

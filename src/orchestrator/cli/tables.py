@@ -90,7 +90,7 @@ def run_table(state: RunState, view: View) -> str:
     parts.append(_status_line(state, status, view))
     if status == "running":
         parts += [_describe_doing(doing, view) for doing in view.doing]
-    parts += _unverified_lines(state)
+    parts += _describe_unverified(state)
     step = next_step(state, status, view.here)
     parts += [*step.before, f"next: {step.command}"]
     return "\n" + "\n".join(parts)
@@ -207,7 +207,7 @@ def _describe_doing(doing: Doing, view: View) -> str:
     return f"now: {plain(what)}{how_long}{since}{last}"
 
 
-def _unverified_lines(state: RunState) -> list[str]:
+def _describe_unverified(state: RunState) -> list[str]:
     """How many finished tasks no check has verified; just before the next step."""
     found = [
         task.entry.id

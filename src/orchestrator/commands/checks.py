@@ -22,14 +22,14 @@ def tasks_at_hand(choice: NewRun | ResumeRun, plan: Plan) -> tuple[Task, ...]:
             return tuple(task for task in plan.tasks if task.id in only and task.id not in done)
 
 
-def unchecked_tasks(tasks: Collection[Task], settings: Settings) -> tuple[Task, ...]:
+def find_unchecked_tasks(tasks: Collection[Task], settings: Settings) -> tuple[Task, ...]:
     """Those of the tasks that no command checks."""
     return tuple(task for task in tasks if not checks_of(task, settings))
 
 
 def describe_unchecked(tasks: Collection[Task], settings: Settings) -> str | None:
     """How many of the tasks have no check, and how to give them one; None if all have one."""
-    unchecked = unchecked_tasks(tasks, settings)
+    unchecked = find_unchecked_tasks(tasks, settings)
     if not unchecked:
         return None
     count = f"{len(unchecked)} of {len(tasks)} tasks {'has' if len(unchecked) == 1 else 'have'} no check"
@@ -38,7 +38,7 @@ def describe_unchecked(tasks: Collection[Task], settings: Settings) -> str | Non
 
 def refuse_unchecked(plan: Plan, tasks: Collection[Task], settings: Settings) -> None:
     """Raises EnvironmentInvalid if `verify.require` is set and a task has no check."""
-    unchecked = unchecked_tasks(tasks, settings)
+    unchecked = find_unchecked_tasks(tasks, settings)
     if settings.verify.require and unchecked:
         names = one_line(", ".join(task.id for task in unchecked), 200)
         raise EnvironmentInvalid(

@@ -45,7 +45,7 @@ def plan_for_resume(
     Raises PlanError for an edited plan that cannot be run, UsageError when an edit leaves open which
     finished tasks stay finished, or when a task in `accept` cannot be accepted.
     """
-    stored = project.catalog.folder(state.run).stored_plan(state.plan_stored).read_bytes()
+    stored = project.catalog.folder(state.run).plan_file(state.plan_stored).read_bytes()
     keep, redo = frozenset(given.keep), frozenset(given.redo)
     if (keep | redo or accept) and is_in_flight(state):
         raise UsageError(

@@ -86,7 +86,7 @@ async def record_resume(
         await project.workspace.user.pin_base(settled.planned.run, journal.state.start.head)
     await finish_undo(project.workspace, journal, folder, settled.planned.untracked)
     if choice.taken is not None:
-        folder.stored_plan(choice.taken.stored).write_bytes(read.content)
+        folder.plan_file(choice.taken.stored).write_bytes(read.content)
     unconfirmed = (
         await find_ticks_of_attempts(project, read) if choice.taken is not None else frozenset[str]()
     )
@@ -148,7 +148,7 @@ async def record_new_run(
     them the run is known and can be resumed, which pins its base again.
     """
     folder = project.catalog.folder(settled.planned.run)
-    folder.stored_plan(PLAN_AT_START).write_bytes(read.content)
+    folder.plan_file(PLAN_AT_START).write_bytes(read.content)
     _write_terms(folder.terms(""), settled)
     notices = [Notice(text=text) for text in settled.notices]
     imported = {id: TaskFinished(status="imported", commit=commit) for id, commit in choice.imported.items()}

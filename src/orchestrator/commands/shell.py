@@ -13,7 +13,7 @@ from orchestrator.engine.container_specs import SHELL_NAME
 from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
 from orchestrator.engine.setup import cover_with_setup
 from orchestrator.engine.setup_overlays import OverlaySupport
-from orchestrator.engine.stop_signals import cancelled_by_signals
+from orchestrator.engine.stop_signals import cancel_on_signals
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.gates.setup_image import SetupImage, find_setup, plan_setup
 from orchestrator.preflight.environment import validate_environment
@@ -42,7 +42,7 @@ async def shell(host: Host, command: Sequence[str]) -> int:
             "the `docker` command is not installed; it connects your terminal to the container",
             hint="Install it: sudo apt-get install docker.io",
         )
-    with cancelled_by_signals():
+    with cancel_on_signals():
         async with host.connect_engine() as engine:
             if await _is_open(engine, folder):
                 return await run_attached(_exec_argv(command))

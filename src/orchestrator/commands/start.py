@@ -233,7 +233,7 @@ async def _plan_run(
         branch=earlier.start.branch if earlier is not None else choose_branch(plan),
         names_branch=plan.branch is not None,
         earlier=earlier,
-        untracked=await project.untracked_files(plan.path, earlier),
+        untracked=await project.list_untracked_files(plan.path, earlier),
         allow_dirty=given.allow_dirty,
     )
 

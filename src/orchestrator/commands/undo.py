@@ -80,7 +80,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
     async with project.host.connect_engine() as engine:
         await refuse_living_containers(engine, project.folder, run=run)
     journal = RunJournal.open(project.journal, run)
-    untouched = await project.untracked_files(journal.state.start.plan, journal.state)
+    untouched = await project.list_untracked_files(journal.state.start.plan, journal.state)
     folder = project.catalog.folder(run)
     finished = await finish_undo(project.workspace, journal, folder, untouched)
     if finished is not None and finished.is_cancelled:
@@ -110,7 +110,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
         ref,
         parent=head,
         message=f"Folder before work of run {run} was undone\n",
-        ignored_before=folder.ignored_before(),
+        ignored_before=folder.list_paths_ignored_before(),
         base=state.start.base,
     )
     staged = await _keep_staged(project, journal, head, saved)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.config.kinds import Invalid, Kind, printable, show_value
+from orchestrator.config.kinds import Invalid, Kind, is_printable, show_value
 
 _KEYS = {"run", "hint", "timeout"}
 DEFAULT_SECONDS = 60.0
@@ -54,7 +54,7 @@ def _text(item: dict[str, object], key: str, *, also: str = "") -> str | None:
     value = item.get(key)
     if value is None:
         return None
-    if not isinstance(value, str) or not value.strip() or not printable(value, also=also):
+    if not isinstance(value, str) or not value.strip() or not is_printable(value, also=also):
         raise Invalid(f"needs a string for {key}, not {show_value(value)}")
     return value
 

@@ -78,7 +78,7 @@ def _must_be(text: str, value: object) -> Invalid:
     return Invalid(f"must be {text}, not {show_value(value)}")
 
 
-def _accepting(text: str, accepts: Callable[[Any], bool], *, bare: bool = False) -> Kind[Any]:
+def _plain_kind(text: str, accepts: Callable[[Any], bool], *, bare: bool = False) -> Kind[Any]:
     """A kind whose values need no conversion."""
 
     def parse(value: object) -> Any:
@@ -118,7 +118,7 @@ def seconds() -> Kind[float]:
 
 
 def flag() -> Kind[bool]:
-    return _accepting("true or false", lambda value: isinstance(value, bool))
+    return _plain_kind("true or false", lambda value: isinstance(value, bool))
 
 
 def processors() -> Kind[float | None]:
@@ -153,7 +153,7 @@ def optional(kind: Kind[T]) -> Kind[T | None]:
 def choice(*names: str) -> Kind[Any]:
     """One of the given names; the type of the field has to list the same ones."""
     text = " or ".join(f'"{name}"' for name in names)
-    return _accepting(text, lambda value: isinstance(value, str) and value in names, bare=True)
+    return _plain_kind(text, lambda value: isinstance(value, str) and value in names, bare=True)
 
 
 def _each(text: str, fault: Callable[[str], str | None]) -> Kind[tuple[str, ...]]:
@@ -195,7 +195,7 @@ def inner_paths() -> Kind[tuple[str, ...]]:
     )
 
 
-def masked_paths() -> Kind[tuple[str, ...]]:
+def paths_to_mask() -> Kind[tuple[str, ...]]:
     """Normalised paths in the code folder, outside of `.git`."""
     paths = inner_paths()
 
@@ -257,7 +257,7 @@ def _variable_name(name: str) -> str:
 def _variable_value(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise Invalid(f"needs a string for {name}, not {show_value(value)}")
-    if not printable(value, also="\n\t"):
+    if not is_printable(value, also="\n\t"):
         raise Invalid(f"needs UTF-8 text without control characters for {name}")
     return value
 
@@ -325,7 +325,7 @@ def image() -> Kind[str]:
     def accepts(value: object) -> bool:
         return isinstance(value, str) and _IMAGE.fullmatch(value) is not None
 
-    return _accepting("the name of an image, such as name:tag", accepts, bare=True)
+    return _plain_kind("the name of an image, such as name:tag", accepts, bare=True)
 
 
 def file() -> Kind[Path]:
@@ -381,7 +381,7 @@ def is_inside(path: str) -> bool:
     return not path.startswith(("/", "~", "$")) and ".." not in path.split("/") and path.strip("./") != ""
 
 
-def printable(value: str, *, also: str = "") -> bool:
+def is_printable(value: str, *, also: str = "") -> bool:
     """Whether a text has no control characters and no lone surrogates (bytes of another encoding)."""
     return all(
         character in also or (character >= " " and character != "\x7f") for character in value
@@ -393,7 +393,7 @@ def _line(value: object) -> str:
         raise _must_be("a string", value)
     if not value.strip():
         raise Invalid("must not be empty")
-    if not printable(value):
+    if not is_printable(value):
         raise Invalid("must be one line of UTF-8 text without control characters")
     return value
 
@@ -404,7 +404,7 @@ def _strings(value: object) -> tuple[str, ...]:
     for index, item in enumerate(value):
         if not isinstance(item, str):
             raise Invalid(f"must be a list of strings, but contains {show_value(item)}", item=index)
-        if not printable(item, also="\n\t"):
+        if not is_printable(item, also="\n\t"):
             raise Invalid("must contain UTF-8 text without control characters", item=index)
     return tuple(value)
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.config.kinds import Host, Invalid, Kind, at_home, printable, show_value
+from orchestrator.config.kinds import Host, Invalid, Kind, at_home, is_printable, show_value
 
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
 _KEYS = {"source", "target", "read_only"}
@@ -88,7 +88,7 @@ def _parse_mount(item: object) -> MountSetting:
 
 def _text(item: dict[str, object], key: str) -> str:
     value = item.get(key)
-    if not isinstance(value, str) or not value or not printable(value):
+    if not isinstance(value, str) or not value or not is_printable(value):
         raise Invalid(f"needs a string for {key}, not {'nothing' if value is None else show_value(value)}")
     return value
 

@@ -24,10 +24,10 @@ from orchestrator.config.kinds import (
     is_inside,
     keyring_service,
     line,
-    masked_paths,
     memory,
     optional,
     packages,
+    paths_to_mask,
     processors,
     seconds,
     steers_programs,
@@ -362,7 +362,7 @@ class Environment:
 class Masked:
     files: tuple[str, ...] = setting(
         [],
-        masked_paths(),
+        paths_to_mask(),
         "Files or folders of the code folder that look empty to the agent and that it cannot write.",
         free("it only hides files from the agent"),
     )

@@ -76,13 +76,13 @@ class Unmet(Exception):
 CASES: list[Case] = []
 
 
-def known_failure(engine: str, case: Case) -> str | None:
+def find_known_failure(engine: str, case: Case) -> str | None:
     return KNOWN_FAILURES.get(engine, {}).get(case.name)
 
 
 async def judge(case: Case, probe: Probe) -> Verdict:
     """Run one case. A known failure that is kept nevertheless counts as broken: the list is wrong then."""
-    known = known_failure((await probe.engine.info()).name, case)
+    known = find_known_failure((await probe.engine.info()).name, case)
     try:
         async with asyncio.timeout(CASE_SECONDS):
             await case.run(probe)
@@ -104,7 +104,7 @@ def _case(promise: str) -> Callable[[Callable[[Probe], Awaitable[None]]], Callab
 
 
 @_case("the folder is mounted, and what is written there belongs to its owner")
-async def mounted_folder(probe: Probe) -> None:
+async def folder_on_the_host(probe: Probe) -> None:
     (probe.folder / "from-outside").write_text("seen\n")
     seen = await _shell(probe, "cat from-outside && echo written > from-inside")
     _expect(seen == "seen\n", f"inside, the file held {seen!r}")
@@ -126,10 +126,10 @@ async def odd_folder_name(probe: Probe) -> None:
 
 
 @_case("a folder that is missing is an error, and is not made")
-async def missing_folder(probe: Probe) -> None:
+async def folder_that_does_not_exist(probe: Probe) -> None:
     folder = probe.folder / "not-there"
     try:
-        async with _running(replace(probe, folder=folder), "true"):
+        async with _run_container(replace(probe, folder=folder), "true"):
             pass
     except CodingAgentError:
         _expect(not folder.exists(), "the engine made the folder")
@@ -172,14 +172,14 @@ async def process_limit(probe: Probe) -> None:
 
 @_case("too much memory ends the container, and the engine says that this is why")
 async def memory_limit(probe: Probe) -> None:
-    async with _running(probe, "head -c 200000000 /dev/zero | tail", memory=32 * MEGABYTE) as container:
+    async with _run_container(probe, "head -c 200000000 /dev/zero | tail", memory=32 * MEGABYTE) as container:
         state = await probe.engine.wait(container)
     _expect(state.oom_killed, f"it ended with {state.exit_code}, and nothing was said of memory")
 
 
 @_case("a container without a network has none")
 async def no_network(probe: Probe) -> None:
-    async with _running(probe, "ls /sys/class/net", network=False) as container:
+    async with _run_container(probe, "ls /sys/class/net", network=False) as container:
         await probe.engine.wait(container)
         seen = await _read_output(probe, container, "stdout")
     _expect(seen == b"lo\n", f"its interfaces are {seen!r}")
@@ -193,14 +193,16 @@ async def host_alias(probe: Probe) -> None:
 
 @_case("the main process's exit code is the container's")
 async def exit_code(probe: Probe) -> None:
-    async with _running(probe, "exit 7") as container:
+    async with _run_container(probe, "exit 7") as container:
         state = await probe.engine.wait(container)
     _expect(state.exit_code == 7, f"it is {state.exit_code}")
 
 
 @_case("a signal reaches the main process, and one that comes too late is not an error")
 async def signals(probe: Probe) -> None:
-    async with _running(probe, "trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done") as container:
+    async with _run_container(
+        probe, "trap 'exit 9' INT; echo ready; while :; do sleep 0.1; done"
+    ) as container:
         await _wait_for_output(probe, container, b"ready\n")
         await probe.engine.signal(container, "SIGINT")
         state = await probe.engine.wait(container)
@@ -210,7 +212,7 @@ async def signals(probe: Probe) -> None:
 
 @_case("an init is the first process: it reaps orphans, and SIGTERM ends what has no handler for it")
 async def init(probe: Probe) -> None:
-    async with _running(probe, "(sleep 0 & exec true); echo ready; exec sleep 60") as container:
+    async with _run_container(probe, "(sleep 0 & exec true); echo ready; exec sleep 60") as container:
         await _wait_for_output(probe, container, b"ready\n")
         zombies = ("sh", "-c", "sleep 0.2; grep -l '^State:.Z' /proc/[0-9]*/status")
         left = await probe.engine.exec(container, zombies, timeout=EXEC_SECONDS)
@@ -223,7 +225,7 @@ async def init(probe: Probe) -> None:
 @_case("stdout and stderr are apart, and a line of 2 MB is one line")
 async def output(probe: Probe) -> None:
     script = "head -c 2000000 /dev/zero | tr '\\0' x; echo; echo problem >&2; printf rest"
-    async with _running(probe, script) as container:
+    async with _run_container(probe, script) as container:
         await probe.engine.wait(container)
         stdout = await _read_output(probe, container, "stdout")
         stderr = await _read_output(probe, container, "stderr")
@@ -233,7 +235,7 @@ async def output(probe: Probe) -> None:
 
 @_case("bytes that are not text come back as they were")
 async def bytes_that_are_not_text(probe: Probe) -> None:
-    async with _running(probe, "printf 'a\\377\\000\\376b'") as container:
+    async with _run_container(probe, "printf 'a\\377\\000\\376b'") as container:
         await probe.engine.wait(container)
         stdout = await _read_output(probe, container, "stdout")
     _expect(stdout == b"a\xff\x00\xfeb", f"they came back as {stdout!r}")
@@ -242,7 +244,7 @@ async def bytes_that_are_not_text(probe: Probe) -> None:
 @_case("a command gets its input whole and gives exit code and output")
 async def command(probe: Probe) -> None:
     sent = b"\x00\xff" * 500_000
-    async with _running(probe, "sleep 60") as container:
+    async with _run_container(probe, "sleep 60") as container:
         result = await probe.engine.exec(
             container, ("sh", "-c", "wc -c; echo no >&2; exit 5"), timeout=EXEC_SECONDS, stdin=sent
         )
@@ -253,7 +255,7 @@ async def command(probe: Probe) -> None:
 @_case("a command over its time-out is killed with all that it began")
 async def command_over_time(probe: Probe) -> None:
     stubborn = "trap '' TERM INT HUP; (sleep 4711 & setsid sleep 4711 & wait) & echo begun; wait"
-    async with _running(probe, "sleep 60") as container:
+    async with _run_container(probe, "sleep 60") as container:
         try:
             await probe.engine.exec(container, ("sh", "-c", stubborn), timeout=1)
         except CodingAgentTimeout as error:
@@ -270,7 +272,7 @@ async def command_over_time(probe: Probe) -> None:
 async def archive(probe: Probe) -> None:
     tar = probe.folder / "archive.tar"
     tar.write_bytes(_archive())
-    async with _running(probe, "sleep 60") as container:
+    async with _run_container(probe, "sleep 60") as container:
         await probe.engine.put_archive(container, "/", tar)
         seen = await probe.engine.exec(
             container, ("stat", "-c", "%u:%g %a", "/put-in/script"), timeout=EXEC_SECONDS
@@ -280,7 +282,7 @@ async def archive(probe: Probe) -> None:
 
 @_case("containers are found by their labels, ended ones too, and removing twice is not an error")
 async def labels_and_removal(probe: Probe) -> None:
-    async with _running(probe, "true") as container:
+    async with _run_container(probe, "true") as container:
         await probe.engine.wait(container)
         label = uuid.uuid4().hex
         spec = replace(_spec(probe, "true"), labels={LABEL_KIND: "probe", _OWN_LABEL: label})
@@ -295,7 +297,7 @@ async def labels_and_removal(probe: Probe) -> None:
 @_case("an image made of a container is found by its labels, stays while a container needs it, and goes")
 async def images_and_removal(probe: Probe) -> None:
     label = uuid.uuid4().hex
-    async with _running(probe, "true") as container:
+    async with _run_container(probe, "true") as container:
         await probe.engine.wait(container)
         name = f"ktrdr-conformance:{label}"
         made = await probe.engine.commit(container, name=name, labels={_OWN_LABEL: label}, env={})
@@ -415,7 +417,7 @@ def _spec(
 
 
 @asynccontextmanager
-async def _running(
+async def _run_container(
     probe: Probe, script: str, *, memory: int = 256 * MEGABYTE, pids: int = 128, network: bool = True
 ) -> AsyncIterator[str]:
     container = await probe.engine.create(_spec(probe, script, memory=memory, pids=pids, network=network))
@@ -428,7 +430,7 @@ async def _running(
 
 async def _shell(probe: Probe, script: str, *, pids: int = 128) -> str:
     """What a container's main process prints; Unmet when it fails."""
-    async with _running(probe, script, pids=pids) as container:
+    async with _run_container(probe, script, pids=pids) as container:
         state = await probe.engine.wait(container)
         stdout = await _read_output(probe, container, "stdout")
         stderr = await _read_output(probe, container, "stderr")

@@ -138,7 +138,7 @@ class Transcript:
         except BaseException:
             self._close()
             raise
-        self._line.add(_unfinished_line(self._files[STDOUT_FILE], self._stored[STDOUT_FILE]))
+        self._line.add(_read_unfinished_line(self._files[STDOUT_FILE], self._stored[STDOUT_FILE]))
         return self
 
     def __exit__(
@@ -204,7 +204,7 @@ class _Line:
         self._pending += piece[: LINE_MAX - len(self._pending)]
 
 
-def _unfinished_line(file: int, size: int) -> bytes:
+def _read_unfinished_line(file: int, size: int) -> bytes:
     """What is stored after the last newline."""
     begin = _after_last_newline(file, size)
     return os.pread(file, min(size - begin, LINE_MAX), begin)

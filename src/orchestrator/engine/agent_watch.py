@@ -34,7 +34,7 @@ from orchestrator.supervision.classify import (
     OverTime,
     Removed,
     StopReason,
-    claimed_refusal,
+    refusal_by_agent,
 )
 
 PATIENCE_SECONDS = 10.0
@@ -263,7 +263,7 @@ def _stop_reason(
     if state is None or state.exit_code is None:
         return Removed()
     if reader.report.limit is not None and reader.claims_decide:
-        return claimed_refusal(reader.report.limit)
+        return refusal_by_agent(reader.report.limit)
     if over_output:
         return OverOutput()
     ran = _seconds_between(state.started_at, state.finished_at)

@@ -58,7 +58,7 @@ from orchestrator.supervision.classify import (
     NoOutcome,
     Refused,
     attempt_verdict,
-    seen_refusal,
+    refusal_by_gateway,
 )
 from orchestrator.supervision.decide import WorkItem
 from orchestrator.text import plain
@@ -344,7 +344,7 @@ async def _find_limit(records: RunRecords, task: str, number: int, report: Agent
     await records.journal.refresh()
     attempts = records.journal.state.tasks[task].attempts
     limits = [limit for each in attempts if each.number == number for limit in each.limits]
-    return seen_refusal(limits, report)
+    return refusal_by_gateway(limits, report)
 
 
 def _read_outcome(
@@ -408,7 +408,7 @@ async def _announce_changed_terms(
     before: dict[str, str | None],
 ) -> None:
     copies = {
-        terms.plan.path: records.folder.stored_plan(state.plan_stored),
+        terms.plan.path: records.folder.plan_file(state.plan_stored),
         REPOSITORY_FILE: records.folder.terms(state.terms_stored).configuration,
     }
     after = await asyncio.to_thread(_hash_agreed_files, workspace, terms.plan.path)
@@ -451,7 +451,7 @@ async def _prepare_spec(
         home = attempt_folders(records, task, plan.previous.number).home
         files = services.driver.session_files(plan.session.id)
         await asyncio.to_thread(carry_session, home, folders.home, files, tree.owner)
-    known = await asyncio.to_thread(records.folder.ignored_before)
+    known = await asyncio.to_thread(records.folder.list_paths_ignored_before)
     baseline = await tree.baseline(ignored_before=known)
     owner = SetupOwner(task=task, attempt=plan.number)
     setup = await ensure_setup_image(services, records, terms, workspace, plan.parent, owner)

@@ -45,7 +45,7 @@ async def save_tree(records: RunRecords, workspace: Workspace, task: str, attemp
         ref,
         parent=attempt.start.parent,
         message=f"Tree of attempt {task}/{attempt.number}",
-        ignored_before=await asyncio.to_thread(records.folder.ignored_before),
+        ignored_before=await asyncio.to_thread(records.folder.list_paths_ignored_before),
         base=records.start.base,
     )
     await records.journal.append(TreeSaved(ref=ref, commit=commit), task=task, attempt=attempt.number)

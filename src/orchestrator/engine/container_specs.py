@@ -86,7 +86,7 @@ class ContainerSpecs:
             Bind(source=folders.outbox, target=OUT_FOLDER),
             Bind(source=folders.home, target=HOME_FOLDER),
             *self.machine.mounts,
-            *_configured_mounts(self.settings),
+            *_mounts_of_user(self.settings),
         ]
         if gateway is not None:
             mounts.append(Bind(source=gateway, target=GATEWAY_FOLDER, read_only=True))
@@ -151,7 +151,7 @@ class ContainerSpecs:
             mounts=(
                 Bind(source=self.folder, target=WORKSPACE),
                 *self.machine.mounts,
-                *_configured_mounts(self.settings),
+                *_mounts_of_user(self.settings),
                 *covers,
             ),
             volumes_from=volumes_from,
@@ -177,7 +177,7 @@ class ContainerSpecs:
         )
 
 
-def _configured_mounts(settings: Settings) -> tuple[Mount, ...]:
+def _mounts_of_user(settings: Settings) -> tuple[Mount, ...]:
     return tuple(
         Volume(name=mount.source, target=mount.target, read_only=mount.read_only)
         if mount.is_volume

@@ -70,7 +70,7 @@ async def commit_user_edits(
     if task is not None and previous is not None:
         baseline, _ = await clear_oddities(records, workspace, task, previous.number)
     else:
-        before = await asyncio.to_thread(records.folder.ignored_before)
+        before = await asyncio.to_thread(records.folder.list_paths_ignored_before)
         baseline = await workspace.tree.baseline(ignored_before=before)
     try:
         now = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
@@ -105,19 +105,19 @@ async def refuse_work_of_other_tasks(
     if not others:
         return
     head = await workspace.user.commit_of_checked_out(records.start.branch)
-    before = await asyncio.to_thread(records.folder.ignored_before)
+    before = await asyncio.to_thread(records.folder.list_paths_ignored_before)
     baseline = await workspace.tree.baseline(ignored_before=before)
     try:
         now = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
     except TreeRefused:
         return  # a tree that git refuses cannot land with this task's commit either
-    uncommitted = await _changed_paths(terms, workspace, head, now.tree)
+    uncommitted = await _list_changed_paths(terms, workspace, head, now.tree)
     for other, attempt in others:
         left = await find_tree_left_by(workspace, attempt)
         if left is None:
             continue
-        touched = await _changed_paths(terms, workspace, left.parent, left.tree)
-        as_left = uncommitted & touched - await _changed_paths(terms, workspace, left.tree, now.tree)
+        touched = await _list_changed_paths(terms, workspace, left.parent, left.tree)
+        as_left = uncommitted & touched - await _list_changed_paths(terms, workspace, left.tree, now.tree)
         if as_left:
             shown = plain(", ".join(sorted(as_left)[:3])) + (" and more" if len(as_left) > 3 else "")
             raise WorkspaceError(
@@ -132,14 +132,14 @@ async def _split_edits(
     terms: RunTerms, workspace: Workspace, previous: AttemptState | None, head: str, now: str
 ) -> _SplitEdits | None:
     """None when the tree that the attempt left was not saved: then its changes look like the user's."""
-    uncommitted = await _changed_paths(terms, workspace, head, now)
+    uncommitted = await _list_changed_paths(terms, workspace, head, now)
     if previous is None:
         return _SplitEdits(edited=uncommitted, own=uncommitted, mixed=frozenset())
     left = await find_tree_left_by(workspace, previous)
     if left is None:
         return None
-    edited = await _changed_paths(terms, workspace, left.tree, now)
-    touched = await _changed_paths(terms, workspace, left.parent, left.tree)
+    edited = await _list_changed_paths(terms, workspace, left.tree, now)
+    touched = await _list_changed_paths(terms, workspace, left.parent, left.tree)
     if left.wrote_handoff is not None:
         # A candidate holds the hand-off document that landing would write, not the one in the folder, so a
         # difference there says nothing about the user. Only if the attempt had not written it is a change
@@ -161,7 +161,7 @@ def is_entangled(path: str, touched: frozenset[str]) -> bool:
     return not parents.isdisjoint(touched) or any(other.startswith(f"{path}/") for other in touched)
 
 
-async def _changed_paths(terms: RunTerms, workspace: Workspace, old: str, new: str) -> frozenset[str]:
+async def _list_changed_paths(terms: RunTerms, workspace: Workspace, old: str, new: str) -> frozenset[str]:
     changes = await history.changes(workspace.store, old, new)
     return frozenset(change.path for change in changes) - terms.untracked
 
@@ -209,8 +209,8 @@ async def _set_staged_aside(
     )
     if kept is None:
         return
-    staged = await _changed_paths(terms, workspace, head, kept)
-    only_staged = staged & await _changed_paths(terms, workspace, kept, now)
+    staged = await _list_changed_paths(terms, workspace, head, kept)
+    only_staged = staged & await _list_changed_paths(terms, workspace, kept, now)
     if only_staged:
         why = "what was staged is kept, because the folder holds newer content"
         await _announce_saved_folder(records, workspace, task, kept, only_staged, why)
@@ -221,7 +221,7 @@ async def _save_folder(records: RunRecords, workspace: Workspace, head: str) -> 
         await records.journal.reserve_ref("edits", suffix="-folder"),
         parent=head,
         message="Folder before another attempt\n",
-        ignored_before=await asyncio.to_thread(records.folder.ignored_before),
+        ignored_before=await asyncio.to_thread(records.folder.list_paths_ignored_before),
         base=records.start.base,
     )
 

@@ -26,7 +26,7 @@ async def keep_awake() -> AsyncIterator[None]:
         if await asyncio.to_thread(is_on_mains, POWER_SUPPLIES):
             for argv in INHIBITORS:
                 try:
-                    await stack.enter_async_context(_running(argv))
+                    await stack.enter_async_context(_keep_running(argv))
                     break
                 except FileNotFoundError:
                     continue
@@ -34,7 +34,7 @@ async def keep_awake() -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _running(argv: Sequence[str]) -> AsyncIterator[None]:
+async def _keep_running(argv: Sequence[str]) -> AsyncIterator[None]:
     """Raises FileNotFoundError when the program does not exist. That it fails is not an error."""
     null = asyncio.subprocess.DEVNULL
     async with start_process(

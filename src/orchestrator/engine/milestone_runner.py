@@ -105,12 +105,12 @@ class MilestoneRunner:
         """
         with StopSignals(self._news.set, self._actions.stop_waiting) as stop:
             with in_background(self._listen(stop)), in_background(self._stop_in_time(stop)):
-                end = await stop.when_cancelled(BY_CALLER, self._until_ended(stop))
+                end = await stop.stop_when_cancelled(BY_CALLER, self._until_ended(stop))
                 while (plan := self._plan_wait(end)) is not None:
-                    end = await stop.when_cancelled(BY_CALLER, self._wait_and_continue(end, plan, stop))
+                    end = await stop.stop_when_cancelled(BY_CALLER, self._wait_and_continue(end, plan, stop))
             # Signals are still caught here: the default handler would end the process before the end of the
             # run is stored, and the next command would take the run for one whose owner was killed.
-            await stop.when_cancelled(BY_CALLER, self._store_end(end.fact))
+            await stop.stop_when_cancelled(BY_CALLER, self._store_end(end.fact))
         if end.error is not None and end.fact.exit_code == BUG:
             raise end.error
         if stop.reason == BY_CALLER:

@@ -30,7 +30,7 @@ def list_heeded_signals() -> tuple[signal.Signals, ...]:
 
 
 @contextmanager
-def cancelled_by_signals() -> Iterator[None]:
+def cancel_on_signals() -> Iterator[None]:
     """Inside `with`, a signal cancels the current task, so that it cleans up."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
@@ -129,7 +129,7 @@ class StopSignals:
         self.reason = self.reason or reason
         self._on_stop()
 
-    async def when_cancelled(self, reason: str, work: Coroutine[Any, Any, Result]) -> Result:
+    async def stop_when_cancelled(self, reason: str, work: Coroutine[Any, Any, Result]) -> Result:
         """Do the work. When the caller cancels, ask it to stop, and wait until it has ended in order."""
         working = asyncio.ensure_future(work)
         while not working.done():

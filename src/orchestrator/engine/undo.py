@@ -80,7 +80,7 @@ async def finish_undo(
         ref,
         parent=at,
         message="Folder before an undo was finished\n",
-        ignored_before=folder.ignored_before(),
+        ignored_before=folder.list_paths_ignored_before(),
         base=start.base,
     )
     again = UndoStarted(target=undo.target, expected=undo.expected, saved=saved, ref=ref, tasks=undo.tasks)

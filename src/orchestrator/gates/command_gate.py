@@ -131,7 +131,7 @@ class _Progress:
 async def _run_all(
     engine: ContainerEngine, clock: Clock, request: GateRequest, progress: _Progress
 ) -> AsyncGenerator[GateBegun | GateResult, None]:
-    async with _started_container(engine, request.spec, request.archive) as container:
+    async with _start_container(engine, request.spec, request.archive) as container:
         for gate in request.gates:
             # What has a result runs again only for the files that it leaves behind for those after it.
             if gate not in progress.todo:
@@ -152,7 +152,7 @@ class _ContainerGone(CodingAgentError):
 
 
 @asynccontextmanager
-async def _started_container(
+async def _start_container(
     engine: ContainerEngine, spec: ContainerSpec, archive: Path
 ) -> AsyncIterator[str]:
     container = await engine.create(spec)

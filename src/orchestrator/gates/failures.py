@@ -89,7 +89,7 @@ def fails_as_before(command: str, before: Failure, now: Failure) -> bool:
         return False
     if finds_no_tests(command, now.exit_code):
         return True
-    old, new = _trusted_tests(before), _trusted_tests(now)
+    old, new = _list_trusted_tests(before), _list_trusted_tests(now)
     if old and new:
         return new <= old
     return normalise(before.output) == normalise(now.output)
@@ -101,7 +101,7 @@ _SUMMARY = re.compile(
 _FAILED = re.compile(r"(\d+) (?:failed|errors?)\b")
 
 
-def _trusted_tests(failure: Failure) -> frozenset[str] | None:
+def _list_trusted_tests(failure: Failure) -> frozenset[str] | None:
     """The failed tests of a report that agrees with the output; None without such a report."""
     if failure.tests is None:
         return None

@@ -21,9 +21,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     from orchestrator.clock import SystemClock
     from orchestrator.gateway.process import serve
-    from orchestrator.gateway.running import running_attempts
+    from orchestrator.gateway.running import list_running_attempts
 
-    running = partial(running_attempts, options.state_id)
+    running = partial(list_running_attempts, options.state_id)
     asyncio.run(serve(options.state, running, os.environ.get("NODE_EXTRA_CA_CERTS"), SystemClock()))
 
 

@@ -27,7 +27,7 @@ from orchestrator.gateway.limit_recorder import Answers, AppendFact, LimitRecord
 from orchestrator.gateway.passing import cut_connection, pass_on
 from orchestrator.gateway.script import Answer, Drop, Refusal, Script
 from orchestrator.gateway.scripted import count_turns, next_step
-from orchestrator.gateway.sockets import listening_socket
+from orchestrator.gateway.sockets import open_listening_socket
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Endpoint:
         )
         await runner.setup()
         self._runner = runner
-        await web.SockSite(runner, listening_socket(folder, owner)).start()
+        await web.SockSite(runner, open_listening_socket(folder, owner)).start()
 
     async def close(self) -> None:
         if self._runner is not None:

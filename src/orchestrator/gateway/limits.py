@@ -99,7 +99,7 @@ def _limit_of_429(answer: ProviderAnswer, now: datetime) -> ProviderLimit:
 
 
 def _usage_limit_ends(headers: Mapping[str, str], retry: float | None, now: datetime) -> datetime | None:
-    resets = [window.reset for window in _rejected_windows(headers) if window.reset is not None]
+    resets = [window.reset for window in _list_rejected_windows(headers) if window.reset is not None]
     whole = _number(headers.get(f"{_PREFIX}reset"))
     if resets:
         return _in_reach(max(resets), now)
@@ -113,7 +113,7 @@ class _Window(NamedTuple):
     reset: float | None
 
 
-def _rejected_windows(headers: Mapping[str, str]) -> Iterator[_Window]:
+def _list_rejected_windows(headers: Mapping[str, str]) -> Iterator[_Window]:
     """Of headers like `anthropic-ratelimit-unified-5h-status`; paid overage is not a window."""
     for name in headers:
         window = name.removeprefix(_PREFIX).removesuffix("-status")
@@ -123,7 +123,7 @@ def _rejected_windows(headers: Mapping[str, str]) -> Iterator[_Window]:
 
 
 def _is_of_one_model(headers: Mapping[str, str]) -> bool:
-    rejected = {window.name for window in _rejected_windows(headers)}
+    rejected = {window.name for window in _list_rejected_windows(headers)}
     if rejected:
         return rejected.isdisjoint(_ACCOUNT_WINDOWS)
     return headers.get(f"{_PREFIX}representative-claim", "").strip().lower() not in _ACCOUNT_CLAIMS

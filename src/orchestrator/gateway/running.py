@@ -11,7 +11,7 @@ from orchestrator.gateway.access import AttemptKey
 log = logging.getLogger(__name__)
 
 
-async def running_attempts(state_id: str) -> frozenset[AttemptKey] | None:
+async def list_running_attempts(state_id: str) -> frozenset[AttemptKey] | None:
     """The attempts with a running container; None when the engine does not answer.
 
     It connects again each time: a gateway may outlive a restart of the engine.

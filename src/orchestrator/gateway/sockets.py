@@ -78,7 +78,7 @@ def _describe_fault(status: os.stat_result) -> str | None:
     return None
 
 
-def listening_socket(folder: Path, owner: Owner) -> socket.socket:
+def open_listening_socket(folder: Path, owner: Owner) -> socket.socket:
     """A new socket at the usual path in the attempt's folder, to which only this user can connect.
 
     A folder that exists is kept: a container may have it mounted, and would not see another one.

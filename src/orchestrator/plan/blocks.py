@@ -78,7 +78,7 @@ def read_blocks(text: str, is_task_heading: Callable[[str], bool]) -> Document:
         findings=[],
     )
     _build_parser().parse(text, {"reading": reading})
-    findings = [*reading.findings, *_unterminated_html(reading)]
+    findings = [*reading.findings, *_find_unterminated_html(reading)]
     return Document(lines=tuple(lines), blocks=tuple(reading.blocks), diagnostics=tuple(findings))
 
 
@@ -136,7 +136,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def _unterminated_html(reading: _Reading) -> Iterator[Diagnostic]:
+def _find_unterminated_html(reading: _Reading) -> Iterator[Diagnostic]:
     last = reading.blocks[-1] if reading.blocks else None
     if last is None or last.kind != "html" or last.last < len(reading.lines) - (reading.lines[-1] == ""):
         return

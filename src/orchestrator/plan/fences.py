@@ -103,20 +103,20 @@ class Fences:
     def end_of(self, line: int) -> FenceEnd:
         """`line` is the zero-based line of an opening fence."""
         start = bisect_left(self._starts, line)
-        strict = self._strict_end(start)
+        strict = self._find_strict_end(start)
         if strict is None:
             end = len(self._lines)
             return self._end_if_forgotten(start, end) or FenceEnd(end=end, closed=False)
         inner = self._first_inner(start, strict)
         if inner is None:
-            return self._simple_end(start, strict)
-        nested = self._nested_end(start)
+            return self._find_simple_end(start, strict)
+        nested = self._find_nested_end(start)
         if nested is not None and (self._all_close_from(nested + 1) or not self._all_close_from(strict + 1)):
             return FenceEnd(end=self._starts[nested], closed=True, ambiguous=True)
         forgotten = self._end_if_forgotten(start, self._starts[inner])
         return forgotten or FenceEnd(end=self._starts[strict], closed=True, ambiguous=True)
 
-    def _simple_end(self, start: int, strict: int) -> FenceEnd:
+    def _find_simple_end(self, start: int, strict: int) -> FenceEnd:
         """Where a fence without inner fences ends.
 
         If its author forgot to close it, the next opening fence would close it and every later fence would be
@@ -129,7 +129,7 @@ class Fences:
                 return forgotten
         return FenceEnd(end=self._starts[strict], closed=True)
 
-    def _strict_end(self, start: int) -> int | None:
+    def _find_strict_end(self, start: int) -> int | None:
         opener = self._fences[start]
         kind = (opener.mark, opener.size, opener.depth)
         asked_from, known = self._closing.get(kind, (start + 1, None))
@@ -146,7 +146,7 @@ class Fences:
                 return index
         return None
 
-    def _nested_end(self, start: int) -> int | None:
+    def _find_nested_end(self, start: int) -> int | None:
         """The index of the closing fence if inner fences nest. Results for inner ones are kept."""
         if start in self._nested:
             return self._nested[start]
@@ -171,8 +171,8 @@ class Fences:
             self._work -= 1
             if self._work < 0:
                 return True
-            end = self._nested_end(position)
-            end = self._strict_end(position) if end is None else end
+            end = self._find_nested_end(position)
+            end = self._find_strict_end(position) if end is None else end
             if end is None:
                 return False
             position = end + 1

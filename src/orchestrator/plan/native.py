@@ -213,7 +213,7 @@ def _read_task(
     if draft.left_out:
         return draft, ()
     unclear = [finding("unread-state", line, f"task {id}: {state.unclear}")] if state.unclear else []
-    missing = _missing_findings(draft, fields, line)
+    missing = _find_missing(draft, fields, line)
     return draft, (*missing, *unclear, *unreadable, *verify.diagnostics, *smoke.diagnostics)
 
 
@@ -225,7 +225,7 @@ def _span(section: Section) -> Span:
     return Span(first=section.heading.first, last=blocks[-1].last)
 
 
-def _missing_findings(draft: Draft, fields: Fields, line: int) -> list[Diagnostic]:
+def _find_missing(draft: Draft, fields: Fields, line: int) -> list[Diagnostic]:
     findings = []
     type_text = fields.text("type")
     if type_text and draft.type is None:

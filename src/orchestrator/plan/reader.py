@@ -128,7 +128,7 @@ def _build_plan(milestone: Milestone, text: str, path: str, format: str) -> Plan
         raise PlanError("every task of the plan is left out", where=path, hint=hint)
     gates = no_gate(milestone)
     findings += [entry for entry in milestone.diagnostics if not (gates and entry.code == "no-verify")]
-    about_text = (*_hidden_findings(text), *_placeholder_findings(text))
+    about_text = (*_find_hidden_characters(text), *_placeholder_findings(text))
     all_findings = [*findings, *gates, *_cycle_findings(tasks), *about_text]
     return Plan(
         path=path,
@@ -155,7 +155,7 @@ def _placeholder_findings(text: str) -> Iterator[Diagnostic]:
         yield finding("placeholder", line, f"`{placeholder}` has not been replaced")
 
 
-def _hidden_findings(text: str) -> Iterator[Diagnostic]:
+def _find_hidden_characters(text: str) -> Iterator[Diagnostic]:
     line, at = 1, 0
     for number, match in enumerate(_HIDDEN.finditer(text)):
         if number == _MOST_HIDDEN:

@@ -136,7 +136,7 @@ def file_names(lines: Sequence[Line]) -> tuple[str, ...]:
         if is_row:
             text = text.strip().strip("|").split("|")[0].strip()
         is_item = box is not None or item is not None
-        quoted = _leading_code_spans(text) if is_item or is_row else _code_spans(text)
+        quoted = _list_leading_code_spans(text) if is_item or is_row else _code_spans(text)
         names.update(dict.fromkeys(_without_line_numbers(name) for name in quoted or _bare_names(text)))
     return tuple(name for name in names if name)
 
@@ -147,7 +147,7 @@ def _code_spans(text: str) -> list[str]:
     return [span for span in spans if _LIKE_A_FILE.search(span)] or spans
 
 
-def _leading_code_spans(text: str) -> list[str]:
+def _list_leading_code_spans(text: str) -> list[str]:
     """The first code span, and those that follow it after a comma or an "and"."""
     spans: list[str] = []
     end = 0

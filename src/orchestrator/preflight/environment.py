@@ -98,13 +98,13 @@ async def _run_configured_check(folder: Path, check: CheckSetting) -> None:
         try:
             status = await subprocesses.run_alone(argv, timeout=check.timeout, cwd=folder, output=output)
         except subprocesses.ProcessTimeout:
-            raise _configured_check_failed(check, f"took longer than {check.timeout:g} s", b"") from None
+            raise _error_of_check(check, f"took longer than {check.timeout:g} s", b"") from None
         if status != 0:
             output.seek(max(0, output.seek(0, os.SEEK_END) - 4000))
-            raise _configured_check_failed(check, f"failed (exit {status})", output.read())
+            raise _error_of_check(check, f"failed (exit {status})", output.read())
 
 
-def _configured_check_failed(check: CheckSetting, how: str, output: bytes) -> EnvironmentInvalid:
+def _error_of_check(check: CheckSetting, how: str, output: bytes) -> EnvironmentInvalid:
     lines = plain(output.decode("utf-8", "replace")).strip().splitlines()
     shown = "".join(f"\n  {one_line(line, 200)}" for line in lines[-CHECK_LINES:])
     return EnvironmentInvalid(

@@ -97,7 +97,7 @@ async def _notice_plan_of_attempt(project: Project, read: ReadPlan) -> list[str]
     leaving = [each.run for each in ends if getattr(each.body, "plan_sha256", None) == digest]
     for run in dict.fromkeys(leaving):
         record = records[run]
-        own = project.catalog.folder(run).stored_plan(record.plan_stored)
+        own = project.catalog.folder(run).plan_file(record.plan_stored)
         if own.exists() and own.read_bytes() != read.content:
             return [f"{path} was last changed by an attempt of run {record.run}; that run's plan is {own}"]
     return []

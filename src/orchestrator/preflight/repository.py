@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.preflight.site import Finding, PlannedRun, Site, report_passed, report_warning
-from orchestrator.project.catalog import RunCatalog, finished_commits
+from orchestrator.project.catalog import RunCatalog, list_finished_commits
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import is_unfinished
 from orchestrator.workspace.workspace import Workspace
@@ -110,8 +110,8 @@ async def check_foreign_work(site: Site) -> Finding:
 
 async def find_runs_below_head(workspace: Workspace, records: Sequence[RunState]) -> list[RunState]:
     """Those of these runs with a finished task whose commit HEAD contains."""
-    held = await workspace.filter_landed(frozenset[str]().union(*map(finished_commits, records)))
-    return [record for record in records if held & finished_commits(record)]
+    held = await workspace.filter_landed(frozenset[str]().union(*map(list_finished_commits, records)))
+    return [record for record in records if held & list_finished_commits(record)]
 
 
 async def check_changes(site: Site) -> Finding:

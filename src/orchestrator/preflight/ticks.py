@@ -50,7 +50,7 @@ async def _find_ticks_in_folder(project: Project, read: ReadPlan) -> frozenset[s
     for fact in project.journal.facts_of_kinds(records, [AttemptEnded.kind]):
         if not isinstance(fact.body, AttemptEnded) or fact.body.plan_sha256 != digest:
             continue
-        stored = project.catalog.folder(fact.run).stored_plan(records[fact.run].plan_stored)
+        stored = project.catalog.folder(fact.run).plan_file(records[fact.run].plan_stored)
         if stored.exists() and (content := stored.read_bytes()) != read.content:
             return _list_done(read.plan) - _parse_done(content, read.plan.path)
     return frozenset()

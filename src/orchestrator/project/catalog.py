@@ -155,7 +155,7 @@ class RunCatalog(Struct, frozen=True, kw_only=True):
         ]
 
 
-def finished_commits(record: RunState) -> frozenset[str]:
+def list_finished_commits(record: RunState) -> frozenset[str]:
     """The commits with which a run's tasks were finished."""
     ends = [task.finished for task in record.tasks.values()]
     return frozenset(end.commit for end in ends if end is not None and end.commit is not None)

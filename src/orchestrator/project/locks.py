@@ -108,7 +108,7 @@ class RunLock:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
         except BlockingIOError:
-            return _parse_holder(os.pread(descriptor, 4096, 0)) or _unnamed_holder(descriptor, clock)
+            return _parse_holder(os.pread(descriptor, 4096, 0)) or _holder_without_record(descriptor, clock)
         finally:
             os.close(descriptor)
 
@@ -152,7 +152,7 @@ def _parse_holder(content: bytes) -> Holder | None:
         return None
 
 
-def _unnamed_holder(descriptor: int, clock: Clock) -> Holder:
+def _holder_without_record(descriptor: int, clock: Clock) -> Holder:
     """A holder that has taken the lock and not recorded itself yet."""
     pid = _find_lock_pid(descriptor)
     return Holder(run=None, pid=pid or 0, host=os.uname().nodename, since=utc_text(clock.now()))

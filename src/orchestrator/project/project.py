@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.config import REPOSITORY_FILE
 from orchestrator.errors import FolderBusy, UsageError
 from orchestrator.journal.journal import Journal
-from orchestrator.project.catalog import RunCatalog, finished_commits
+from orchestrator.project.catalog import RunCatalog, list_finished_commits
 from orchestrator.project.host import Host
 from orchestrator.project.locks import FolderLock, RunLock
 from orchestrator.project.records import OpenRecords, open_records
@@ -43,9 +43,11 @@ class Project:
 
     async def commits_on_branch(self, records: list[RunState]) -> frozenset[str]:
         """The commits of these runs that HEAD contains."""
-        return await self.workspace.filter_landed(frozenset[str]().union(*map(finished_commits, records)))
+        return await self.workspace.filter_landed(
+            frozenset[str]().union(*map(list_finished_commits, records))
+        )
 
-    async def untracked_files(self, plan: str, state: RunState | None = None) -> frozenset[str]:
+    async def list_untracked_files(self, plan: str, state: RunState | None = None) -> frozenset[str]:
         """The plan and the configuration where git does not track them: the user's files, never committed.
 
         A configuration that the run (`state`) did not start with or take is not excluded: an attempt may have

@@ -75,7 +75,7 @@ class RunFolder(Struct, frozen=True, kw_only=True):
     gates = _Below("gates")
     """Scratch folders of setup and gate containers; each is removed with its container."""
 
-    def stored_plan(self, name: str) -> Path:
+    def plan_file(self, name: str) -> Path:
         """The run's own copy of its plan; see `RunState.plan_stored`."""
         return self.root / name
 
@@ -86,7 +86,7 @@ class RunFolder(Struct, frozen=True, kw_only=True):
     def attempt(self, escaped_task: str, number: int) -> AttemptFolders:
         return AttemptFolders(root=self.root / "attempts" / escaped_task / str(number))
 
-    def ignored_before(self) -> frozenset[str]:
+    def list_paths_ignored_before(self) -> frozenset[str]:
         """What git ignored before an attempt of the run: the user's, even if an agent edits `.gitignore`."""
         from orchestrator.workspace.tree import Baseline  # slow to import, and `status` does not need it
 

@@ -36,7 +36,7 @@ def rank(exit_code: int) -> int:
     return _WORST_FIRST.index(exit_code)
 
 
-def failed_before_it_began(state: RunState) -> bool:
+def has_failed_before_start(state: RunState) -> bool:
     """Whether setup failed or a guard was red. A resume would keep the settings that need a change."""
     return is_refused(state.end)
 
@@ -48,4 +48,4 @@ def is_refused(end: RunEnded | None) -> bool:
 
 def is_base_run(state: RunState) -> bool:
     """Whether the run is nothing but a base run: it is never resumed, and its plan has another latest run."""
-    return state.start.only_base or failed_before_it_began(state)
+    return state.start.only_base or has_failed_before_start(state)

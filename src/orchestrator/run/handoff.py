@@ -96,10 +96,10 @@ _FENCE = re.compile(r"( {0,3})(`{3,}|~{3,})(.*)")
 def _enclose(text: str) -> str:
     """An agent's text, changed so that it cannot start or end a section, or hide the text after it."""
     lines = [f"    {line}" if _OURS.match(line) else line for line in plain(text).strip().splitlines()]
-    return "\n".join([*lines, *_unclosed_fence(lines)])
+    return "\n".join([*lines, *_close_open_fence(lines)])
 
 
-def _unclosed_fence(lines: list[str]) -> list[str]:
+def _close_open_fence(lines: list[str]) -> list[str]:
     """The line that closes a code block that is still open at the end; empty if none is."""
     indent, fence = "", ""
     for line in lines:

@@ -64,7 +64,7 @@ def _tasks_to_do(state: RunState) -> Iterator[str]:
             yield id
 
 
-def doing_now(state: RunState, facts: Iterable[Fact]) -> tuple[Doing, ...]:
+def list_current_work(state: RunState, facts: Iterable[Fact]) -> tuple[Doing, ...]:
     """What a run that has an owner does, by its facts; one entry for each task at work, oldest first."""
     begun: dict[str, Doing] = {}
     last_at = state.started_at

@@ -89,7 +89,7 @@ def _evidence(task: Task, previous: AttemptState | None) -> str:
         and previous.end.status == "completed"
     ):
         notes.append(_nothing_changed(task))
-    notes += [_failed_gate(gate) for gate in previous.failed_gates]
+    notes += [_describe_failed_gate(gate) for gate in previous.failed_gates]
     if previous.failed_gates:
         notes.append("These commands ran on the committed files only, without ignored files of your folder.")
     return _chapter("How your last attempt ended", "\n\n".join(notes))
@@ -115,7 +115,7 @@ def _nothing_changed(task: Task) -> str:
     )
 
 
-def _failed_gate(gate: GateEnded) -> str:
+def _describe_failed_gate(gate: GateEnded) -> str:
     return (
         f"This command failed with exit code {gate.exit_code}:\n{_fence(gate.command)}"
         f"\nThe end of its output:\n{_fence(gate.tail)}"

@@ -152,7 +152,7 @@ class AttemptVerdict:
     """The limit, if it has parked."""
 
 
-def claimed_refusal(claim: ProviderRefusal) -> Refused | None:
+def refusal_by_agent(claim: ProviderRefusal) -> Refused | None:
     """What an agent says of a limit; it decides only where no gateway sees the provider's answers.
 
     None for a limit that parks nothing.
@@ -162,7 +162,7 @@ def claimed_refusal(claim: ProviderRefusal) -> Refused | None:
     return None if cause is None else Refused(cause=cause, detail=claim.detail, until=until)
 
 
-def seen_refusal(limits: Sequence[LimitSeen], report: AgentReport) -> Refused | None:
+def refusal_by_gateway(limits: Sequence[LimitSeen], report: AgentReport) -> Refused | None:
     """What the gateway saw of the provider's limits, if it ends an attempt without an outcome; else None.
 
     A limit that stops an agent outranks the others, and the first of them counts. Of the others the last one

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
-from orchestrator.run.endings import failed_before_it_began
+from orchestrator.run.endings import has_failed_before_start
 from orchestrator.run.phase import (
     Begun,
     Done,
@@ -41,7 +41,7 @@ def is_leftover(container: FoundContainer, runs: Mapping[str, RunState]) -> bool
     if container.run is None or container.run not in runs:
         return False
     state = runs[container.run]
-    if has_ended_for_good(state) or failed_before_it_began(state):
+    if has_ended_for_good(state) or has_failed_before_start(state):
         return True
     task = state.tasks.get(container.task) if container.task is not None else None
     return task is not None and _is_leftover_of_task(container, state, task)

@@ -221,7 +221,7 @@ async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: froz
         changed = await list_changed_and_untracked(git)
         loose = frozenset(await list_untracked(git))
         left_out = await asyncio.to_thread(_too_large, folder, loose)
-        left_out |= {path for path in loose if _ignored_root(path, ignored_before) is not None}
+        left_out |= {path for path in loose if _find_ignored_root(path, ignored_before) is not None}
         # What a snapshot leaves out must be left out here as well: the two are compared, and a difference
         # counts as the user's edit.
         scratch = await list_scratch(folder, git)
@@ -290,7 +290,7 @@ async def _list_files(git: Git, *which: str) -> tuple[str, ...]:
 async def _choose_left_out(
     folder: Path, git: Git, *, exclude: frozenset[str], baseline: Baseline, scratch: frozenset[str]
 ) -> _LeftOut:
-    roots = {path: _ignored_root(path, baseline.ignored) for path in await list_untracked(git)}
+    roots = {path: _find_ignored_root(path, baseline.ignored) for path in await list_untracked(git)}
     unignored = {root for root in roots.values() if root is not None}
     others = [path for path, root in roots.items() if root is None and not is_below(path, scratch)]
     nested = next((path for path in others if path.endswith("/")), None)
@@ -304,7 +304,7 @@ async def _choose_left_out(
     )
 
 
-def _ignored_root(path: str, ignored: frozenset[str]) -> str | None:
+def _find_ignored_root(path: str, ignored: frozenset[str]) -> str | None:
     """The path that was ignored before the attempt and equals or contains this one."""
     if path in ignored:
         return path
@@ -378,7 +378,7 @@ async def is_ignored(checkout: Checkout, path: str, baseline: Baseline) -> bool:
     with checkout.index_copy() as git:
         if await git.run("ls-files", "-z", "--", f":(top,literal){path}"):
             return False
-        if _ignored_root(path, baseline.ignored) is not None:
+        if _find_ignored_root(path, baseline.ignored) is not None:
             return True
         # Git does not look behind a link, and an agent may have replaced a folder by one.
         if any((checkout.folder / parent).is_symlink() for parent in PurePosixPath(path).parents):

@@ -106,7 +106,7 @@ async def send_objects(user: UserRepository, commit: str, base: str) -> None:
 
 
 async def _check_unmoved(user: UserRepository, commit: str, branch: str, expected: str) -> None:
-    current = await user.checked_out_branch()
+    current = await user.find_checked_out_branch()
     name = shell_word(branch)
     if current != branch:
         where = f"branch {current}" if current else "a detached commit"

@@ -32,7 +32,7 @@ async def undo_to(
     Raises WorkspaceError, and changes nothing, when HEAD is not on `branch`.
     """
     async with hold_index(user.checkout, user.owner):
-        if await user.checked_out_branch() != branch:
+        if await user.find_checked_out_branch() != branch:
             raise WorkspaceError(
                 f"HEAD is no longer on {branch}; nothing was undone",
                 where=str(user.folder),

@@ -73,7 +73,7 @@ class UserRepository:
     async def head(self) -> Head:
         return await read_head(self.store.layout)
 
-    async def checked_out_branch(self) -> str | None:
+    async def find_checked_out_branch(self) -> str | None:
         """The branch that HEAD names, even if it no longer exists; None when HEAD is detached."""
         return await _branch_of_head(self.git)
 
@@ -228,7 +228,7 @@ class UserRepository:
         kept = await self.keep_staged(head=head, ref=ref, base=base)
         if kept is not None:
             async with hold_index(self.checkout, self.owner):
-                if (await self.checked_out_branch(), await self.branch_commit(branch)) != (branch, head):
+                if (await self.find_checked_out_branch(), await self.branch_commit(branch)) != (branch, head):
                     raise WorkspaceError(
                         f"{branch} is no longer checked out at {head}",
                         where=str(self.folder),
