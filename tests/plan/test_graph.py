@@ -86,7 +86,6 @@ UNKNOWN = {
     "plain number of something": ("## Task 1: T\n\n", "2", "9 services", "warning"),
     "plain number where ids have dots": ("## Task 1.1: T\n\n", "1.2", "9", "warning"),
     "letters": ("## Task T01: T\n\n", "T02", "T99", "error"),
-    "struck out": ("## Task 1.1: T\n\n## ~~Task 1.9: Out~~\n\n", "1.2", "1.9", "warning"),
 }
 
 

@@ -219,3 +219,124 @@ def test_more_validation_commands_than_any_plan_has_are_refused() -> None:
     listed = "".join(f"- `make {n}`\n" for n in range(201))
     with pytest.raises(PlanError, match="201 validation commands"):
         read_plan(f"# P\n\n## Validation Commands\n{listed}\n### Task 1: Do\n- [ ] a\n".encode(), path="p.md")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "T002",
+        "`T002`",
+        "**T002**",
+        "**`T002`**",
+        "`T002:`",
+        "[T002]",
+        "[`T002`](issues/2.md)",
+        "[T002](issues/2.md):",
+        "__T002__",
+        "*T002*",
+        "_T002_",
+        "#T002",
+        "**T002 [P]**",
+        "**[T002]**",
+        "`T002 [P]`",
+    ],
+)
+def test_an_id_counts_in_every_emphasis(start: str) -> None:
+    plan = read(f"- [ ] T001 One\n- [x] {start} Two\n- [ ] T003 Three\n")
+    assert [(task.id, task.title, task.done) for task in plan.tasks] == [
+        ("T001", "One", False),
+        ("T002", "Two", True),
+        ("T003", "Three", False),
+    ]
+
+
+@pytest.mark.parametrize("start", ["2.", "`2.`", "**2.**", "**2**.", "2)", "2:", "2 -", "**`2.`**", "2. -"])
+def test_a_number_counts_in_every_emphasis(start: str) -> None:
+    plan = read(f"- [ ] 1. One\n- [x] {start} Two\n- [ ] 3. Three\n")
+    assert [(task.id, task.done) for task in plan.tasks] == [("1", False), ("2", True), ("3", False)]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        "~~T002~~ Old",
+        "~~T002 Old~~",
+        "~~T002 [P]~~ Old",
+        "**~~T002~~** Old",
+        "~~`T002`~~ Old",
+        "T002 [REMOVED] Old",
+    ],
+)
+def test_a_struck_out_id_leaves_the_task_out(item: str) -> None:
+    plan = read(f"- [ ] T001 One\n- [ ] {item}\n- [ ] T003 Three (depends on T002)\n")
+    assert [task.id for task in plan.tasks] == ["T001", "T003"]
+    assert [(entry.code, entry.line) for entry in plan.diagnostics if entry.code != "no-verify"] == [
+        ("left-out-task", 2)
+    ]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        "T002, T003 Both",
+        "T002-T004 Three",
+        "T002–T004: Three",
+        "T002/T003 Both",
+        "T002 & T003 Both",
+        "T002 and T003: Both",
+        "**T002-T004** Three",
+        "T002 to T004 Three",
+        "[T002, T003] Both",
+    ],
+)
+def test_an_item_with_more_than_one_id_is_an_error(item: str) -> None:
+    plan = read(f"- [ ] T001 One\n- [ ] {item}\n")
+    assert [(entry.code, entry.line) for entry in plan.errors] == [("bad-task-id", 2)]
+    assert [task.id for task in plan.tasks] == ["T001", "T002"]
+
+
+@pytest.mark.parametrize(
+    "item", ["2.1-2.3 Three", "2.1, 2.2 Both", "2.1 and 2.2 Both", "2-3. Both", "2.1–2.3: x"]
+)
+def test_an_item_with_more_than_one_number_is_an_error(item: str) -> None:
+    plan = read(f"- [ ] 1. One\n- [ ] {item}\n")
+    assert [(entry.code, entry.line) for entry in plan.errors] == [("bad-task-id", 2)]
+
+
+def test_a_number_in_a_sentence_inside_an_item_is_a_criterion() -> None:
+    plan = read("- [ ] 1. One\n  - [ ] 3 attempts at most\n  - [ ] 2-4 of them fail\n- [ ] 2. Two\n")
+    assert [(task.id, len(task.acceptance)) for task in plan.tasks] == [("1", 2), ("2", 0)]
+
+
+def test_a_phase_that_is_left_out_is_passed_over() -> None:
+    plan = read(
+        "## Phase 1\n- [ ] T001 a\n## Phase 2\n- [ ] T002 b [DEFERRED]\n"
+        "## Phase 3\n- [ ] T003 c\n- [ ] ~~T004~~ d\n- [ ] T005 e\n"
+    )
+    assert depends(plan) == {"T001": "", "T003": "T001", "T005": "T003"}
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("(depends on 1)", "1"),
+        ("(after 1)", "1"),
+        ("(requires 1, 2)", "1 2"),
+        ("(blocked by 2)", "2"),
+        ("\n  - _Depends on: 1_", "1"),
+        ("\n  - _Dependencies: 1_", "1"),
+        ("\n  - **Depends on:** 1", "1"),
+        ("\n  - **Requires:** 1", "1"),
+        ("\n  - Dependencies: 1, 2", "1 2"),
+        ("\n  - Depends on: nothing", ""),
+        ("\n  - **Dependencies:** None", ""),
+        ("\n  - **Requires:** Python 3.12", "2"),
+        ("(requires 2 services)", "2"),
+        ("\n  - Needs: no database", "2"),
+        ("\n  - _Requirements: 1.1, 2.3_", "2"),
+    ],
+)
+def test_dependencies_of_an_item(text: str, ids: str) -> None:
+    plan = read(f"- [ ] 1. One\n- [ ] 2. Two\n- [ ] 3. Three {text}\n")
+    assert depends(plan)["3"] == ids
+    assert not plan.errors

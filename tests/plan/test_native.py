@@ -412,3 +412,34 @@ def test_only_what_is_said_to_run_is_a_command_of_the_scenario() -> None:
     body = "**Location:** `tests/test_it.py`\n**File:** `x.py`\n**Run:** `make demo`\n"
     plan = read(f"## Task 1: A\n\nText.\n\n## E2E Validation\n\n{body}")
     assert plan.end_to_end is not None and plan.end_to_end.commands == ("make demo",)
+
+
+@pytest.mark.parametrize(
+    ("line", "ids"),
+    [
+        ("**Requires:** 1.1", ("1.1",)),
+        ("**Needs:** 1.1 (the parser)", ("1.1",)),
+        ("**Prerequisites:** 1.1, 1.2", ("1.1", "1.2")),
+        ("Requires: Task 1.1", ("1.1",)),
+        ("**Requires:** Python 3.12", ("1.2",)),
+        ("**Requires:** no database", ("1.2",)),
+        ("**Requires:** none", ()),
+        ("**After:** 1.1", ("1.1",)),
+    ],
+)
+def test_what_a_task_requires(line: str, ids: tuple[str, ...]) -> None:
+    plan = read_plan(f"## Task 1.1: A\na\n## Task 1.2: B\nb\n## Task 1.3: C\nc\n\n{line}\n", path="plan.md")
+    assert plan.tasks[2].depends_on == ids
+    assert not plan.errors
+
+
+def test_a_dependency_on_a_task_that_is_left_out_counts_as_met() -> None:
+    text = "## Task 1.1: A\na\n## ~~Task 1.2: B~~\nb\n## Task 1.3: C\n**Depends on:** 1.2\n\nc\n"
+    text += "## Task 1.4: D\n**Depends on:** 1.1–1.2\n\nd\n"
+    plan = read_plan(text, path="plan.md")
+    assert [(task.id, task.depends_on) for task in plan.tasks] == [
+        ("1.1", ()),
+        ("1.3", ()),
+        ("1.4", ("1.1",)),
+    ]
+    assert {entry.code for entry in plan.diagnostics} == {"left-out-task", "no-acceptance", "no-verify"}

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import string
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,7 +23,8 @@ class _OwnIds(NamedTuple):
     """Decides whether an unknown id can only mean a task of this plan, which makes it a mistake."""
 
     series: frozenset[str]
-    left_out: frozenset[str]
+    kept: frozenset[str]
+    """The ids of tasks that the plan does not leave out."""
     are_local: bool
 
     def must_contain(self, name: str, reference: Reference) -> bool:
@@ -32,7 +33,7 @@ class _OwnIds(NamedTuple):
         An id with a dot begins with its milestone's number. An id without a dot may be a number in a
         sentence.
         """
-        if name.lower() in self.left_out or not ("." in name or reference.alone):
+        if not ("." in name or reference.alone):
             return False
         return self.are_local or _series(name) in self.series
 
@@ -45,9 +46,9 @@ def assemble_tasks(milestone: Milestone) -> tuple[tuple[Task, ...], list[Diagnos
     """
     family = read_family(milestone.drafts)
     drafts = family.drafts
-    ids = _own_ids(milestone, family.left_out)
+    ids = _own_ids(milestone, frozenset(draft.id for draft in drafts))
     findings = [*_id_findings(drafts), *family.findings]
-    position = _first_positions(drafts)
+    position = _first_positions(milestone.drafts)
     named: list[tuple[str, ...] | None] = []
     for draft in drafts:
         if draft.depends is None:
@@ -57,7 +58,7 @@ def assemble_tasks(milestone: Milestone) -> tuple[tuple[Task, ...], list[Diagnos
             findings.append(finding("unreadable-dependency", draft.depends[0].line, message))
             named.append(None)
         else:
-            depends, unknown = _resolve_dependencies(draft, drafts, position, ids)
+            depends, unknown = _resolve_dependencies(draft, milestone.drafts, position, ids)
             findings += unknown
             if not depends and draft.after_parent and draft.parent in family.parts:
                 depends = (draft.parent,)
@@ -98,6 +99,7 @@ def _names_no_task(depends: Sequence[Reference], position: dict[str, int]) -> bo
 def _resolve_dependencies(
     draft: Draft, drafts: Sequence[Draft], position: dict[str, int], ids: _OwnIds
 ) -> tuple[tuple[str, ...], list[Diagnostic]]:
+    """The ids that a task depends on. `drafts` has the tasks that are left out, too: they count as met."""
     known: dict[str, None] = {}
     findings = []
     for reference in draft.depends or ():
@@ -122,15 +124,15 @@ def _resolve_dependencies(
                 "only its two ends are used"
             )
             findings.append(finding("unreadable-dependency", reference.line, message))
-    return tuple(known), findings
+    return tuple(name for name in known if name in ids.kept), findings
 
 
-def _own_ids(milestone: Milestone, left_out: Collection[str]) -> _OwnIds:
+def _own_ids(milestone: Milestone, kept: frozenset[str]) -> _OwnIds:
     series = {_series(draft.id) for draft in milestone.drafts}
     if milestone.id is not None:
         number = milestone.id.lower().removeprefix("m")
         series |= {f"{number}.", f"m{number}."}
-    return _OwnIds(frozenset(series), frozenset(map(str.lower, left_out)), milestone.ids_are_local)
+    return _OwnIds(frozenset(series), kept, milestone.ids_are_local)
 
 
 def _series(id: str) -> str:

@@ -26,7 +26,7 @@ class Checkbox:
 # Before a box more is a bullet than elsewhere: `– [ ]`, `a) [ ]`, `(1) [ ]`, `- - [ ]`.
 _BOX_BULLET = rf"(?:{BULLET}|[–—◦‣·∙●○▪⁃]|\(\d{{1,3}}\)|[A-Za-z][.)])"
 _BOX = re.compile(
-    rf"(?P<indent>\s*)(?P<bullet>(?:{_BOX_BULLET}\s+){{0,2}}{_BOX_BULLET}\s*)?(?:<!--[^\n]{{0,200}}?-->\s*)?(?P<around>\*\*|__|~~|\\)?"
+    rf"(?P<indent>\s*)(?P<bullet>(?:(?:~~)?{_BOX_BULLET}\s+){{0,2}}(?:~~)?{_BOX_BULLET}\s*)?(?:<!--[^\n]{{0,200}}?-->\s*)?(?P<around>\*\*|__|~~|\\)?"
     r"(?:[\[［](?P<mark>[^\[\]［］\n]{0,12})[\]］]|(?P<round>\([ xX]\))|(?P<glyph>[☐☑☒⬜🔲]\ufe0f?)(?=\s))"
     r"(?P<star>\*(?!\*))?(?P<text>.*)"
 )
@@ -58,6 +58,7 @@ def read_box(line: int, text: str) -> Checkbox | None:
         return None
     if match["around"] and mark not in ("", "x", "X"):
         return None
+    around = match["around"] or ("~~" if "~~" in (match["bullet"] or "") else "")
     is_link = mark != "" and match["text"][:1] in ("(", "[")
     if len(mark) > 1 and (is_link or not (_WORDS.fullmatch(mark.lower()) or _is_symbol(mark))):
         return None
@@ -69,7 +70,7 @@ def read_box(line: int, text: str) -> Checkbox | None:
         is_known=mark in ("", "x", "X", "-", "~"),
         is_sure=not (is_link or mark.isdigit()),
         optional=match["star"] is not None,
-        text=_with_emphasis(match["around"] or "", match["text"].strip()),
+        text=_with_emphasis(around, match["text"].strip()),
     )
 
 

@@ -17,7 +17,6 @@ class Family:
     drafts: tuple[Draft, ...]
     """Those that are not left out; whether they are done takes their parts into account."""
     groups: frozenset[str]
-    left_out: frozenset[str]
     findings: tuple[Diagnostic, ...]
     parts: dict[str, tuple[str, ...]]
     """All parts of a task, and parts of those, by its id."""
@@ -34,7 +33,7 @@ class Family:
 
 
 def read_family(drafts: Sequence[Draft]) -> Family:
-    kept, left_out, findings = _leave_out(drafts)
+    kept, findings = _leave_out(drafts)
     ancestors = _find_ancestors(kept)
     parts: dict[str, list[str]] = {}
     for draft in kept:
@@ -49,14 +48,13 @@ def read_family(drafts: Sequence[Draft]) -> Family:
     return Family(
         drafts=tuple(kept),
         groups=groups,
-        left_out=left_out,
         findings=tuple(findings),
         parts={name: tuple(found) for name, found in parts.items()},
         ancestors=ancestors,
     )
 
 
-def _leave_out(drafts: Sequence[Draft]) -> tuple[list[Draft], frozenset[str], list[Diagnostic]]:
+def _leave_out(drafts: Sequence[Draft]) -> tuple[list[Draft], list[Diagnostic]]:
     """A task that is left out takes its parts with it; one finding names them all."""
     roots: dict[str, Draft] = {}
     taken: dict[str, list[str]] = {}
@@ -77,7 +75,7 @@ def _leave_out(drafts: Sequence[Draft]) -> tuple[list[Draft], frozenset[str], li
             parts = f", with its subtasks {', '.join(taken[draft.id][:20])}" if taken[draft.id] else ""
             message = f"task {draft.id} is left out: {draft.left_out}{parts}"
             findings.append(finding("left-out-task", draft.lines.first, message))
-    return kept, frozenset(roots), findings
+    return kept, findings
 
 
 def _find_ancestors(drafts: Sequence[Draft]) -> dict[str, tuple[str, ...]]:

@@ -39,6 +39,11 @@ _LABELS: dict[str, Meaning] = {
     "dependency": "depends",
     "depends": "depends",
     "blocked by": "depends",
+    "depends upon": "depends",
+    "requires": "prerequisites",
+    "needs": "prerequisites",
+    "after": "prerequisites",
+    "waits for": "prerequisites",
     "prerequisites": "prerequisites",
     "prerequisite": "prerequisites",
     "builds on": "builds_on",
@@ -81,7 +86,7 @@ _LABELS: dict[str, Meaning] = {
 }
 _STARTS: dict[str, Meaning] = {"files ": "files", "estimated ": "estimate", "acceptance ": "acceptance"}
 _PLAIN = (
-    r"type|depends on|dependencies|files?|file\(s\)|branch|builds on|estimated time|verify"
+    r"type|depends on|dependencies|requires|files?|file\(s\)|branch|builds on|estimated time|verify"
     "|acceptance criteria"
 )
 

@@ -32,14 +32,16 @@ _TASK = re.compile(
     rf"{_LEAD}task(?:\s+|\s*[:#]\s*|[-_]?)[\[(#`*_]*(?P<id>{ID})(?P<close>[\])`*_]*)(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
-_STRUCK = re.compile(rf"\W*~~\W*task\s+(?P<id>{ID})(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_STRUCK = re.compile(
+    rf"\W*(?:~~\W*task\s+|task\s+~~[\s`*_\[(]*)(?P<id>{ID})(?P<rest>.*)", re.IGNORECASE | re.DOTALL
+)
 _STRUCK_TITLE = re.compile(r"\W*~~(?:(?!~~).)+~~\W*", re.DOTALL)
 STRUCK_OUT = Said(state="left-out", text="~~")
 _LIKE_A_TASK = re.compile(r"\W*task\s+(?P<token>[^\s:]+)\s*(?P<separator>:|[-–—]\s)", re.IGNORECASE)
 _ELSEWHERE = re.compile(rf"\b(?:tasks|subtask)\s+{ID}\s*[^\w\s]|\btask\s+{ID}\s*:", re.IGNORECASE)
 # With spaces around it a dash separates a title, unless a second id follows by itself.
 _SEVERAL = re.compile(
-    rf"(?P<joint>[-–—]|\s*(?:[/+&,]|and\b)|\s+[-–—])\s*(?:task\s+)?(?P<second>{ID})"
+    rf"(?P<joint>[-–—~]|\s*(?:[/+&,]|(?:and|to|through)\b)|\s+[-–—~])\s*(?:task\s+)?(?P<second>{ID})"
     r"(?P<alone>\s*(?:[:/+&,]|[-–—]\s|and\b|$))?",
     re.IGNORECASE,
 )
@@ -89,7 +91,7 @@ def task_heading(text: str, level: int) -> TaskHeading | NearMiss | None:
         id=match["id"],
         title=_strip_emphasis(title.strip(), match["lead"]),
         said=lead_state(match["lead"]) or read_title(title),
-        several=_names_several(match["id"], match["rest"]),
+        several=names_several(match["id"], match["rest"]),
     )
 
 
@@ -104,12 +106,19 @@ def _drop_link_target(text: str) -> str:
     return text if linked is None else linked[1] + linked[2] + text[linked.end() :]
 
 
-def _names_several(first: str, rest: str) -> bool:
-    """Whether a second id of the same form follows; after a dash, or without dots, it must stand alone."""
+def names_several(first: str, rest: str) -> bool:
+    """Whether a second id of the same form follows; after a dash, or without dots, it must stand alone.
+
+    An id that begins with a letter stands for itself: `T015-T017 Write them` names more than one task.
+    """
     match = _SEVERAL.match(rest)
     if match is None or match["second"].count(".") != first.count("."):
         return False
-    is_list = match["joint"].strip() not in ("-", "–", "—") and "." in first
+    letters = first.rstrip("0123456789")
+    is_apart = match["joint"].startswith((" ", "\t")) and match["joint"].strip() in ("-", "–", "—", "~")
+    if letters and "." not in first and not is_apart:
+        return match["second"].rstrip("0123456789").upper() == letters.upper() or match["alone"] is not None
+    is_list = match["joint"].strip() not in ("-", "–", "—", "~") and "." in first
     return is_list or match["alone"] is not None
 
 

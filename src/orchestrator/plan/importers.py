@@ -1,9 +1,10 @@
 """Task lists of other tools in Markdown: spec-kit, Kiro, ralphex and the bare checklist."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import NamedTuple
 
 from orchestrator.errors import PlanError
 from orchestrator.plan.blocks import Block, Document
@@ -14,23 +15,50 @@ from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Draft, Milestone
 from orchestrator.plan.fields import Line, read_fields
 from orchestrator.plan.front_matter import FrontMatter
-from orchestrator.plan.headings import read_title
+from orchestrator.plan.headings import STRUCK_OUT, names_several, read_title
 from orchestrator.plan.lists import Item, ListTask, choose_tasks, read_items
 from orchestrator.plan.model import Diagnostic, TaskType
 from orchestrator.plan.native import document_title, read_native
-from orchestrator.plan.states import decide_state
-from orchestrator.plan.values import Reference, minutes, references, task_type
+from orchestrator.plan.states import decide_state, lead_state
+from orchestrator.plan.values import (
+    Reference,
+    are_only_ids,
+    minutes,
+    references,
+    references_of,
+    says_nothing,
+    task_type,
+)
 
 MOST_TASKS = 3000
 
 _SPEC_ID = r"(?:US\d{1,4}-)?T(?:ASK)?-?\d{1,6}[A-Za-z]?(?:[.-]\d{1,4}[A-Za-z]?){0,4}"
 _SPEC_KIT = re.compile(
-    rf"\[?(?P<id>{_SPEC_ID})(?!-?\w)\]?[:.)–—-]?\s*(?P<marks>(?:\[[^\]\s]{{1,20}}\]\s*)*)(?P<title>.*)"
+    rf"\[?(?P<id>{_SPEC_ID})(?!\w|-(?!T(?:ASK)?-?\d)\w)"
+    r"(?P<rest>\]?[:.)–—-]?\s*(?P<marks>(?:\[[^\]\s]{1,20}\]\s*)*)(?P<title>.*))"
 )
-_THREE_DIGITS = re.compile(r"\[?(?:US\d{1,4}-)?T(?:ASK)?-?\d{3}")
-_KIRO = re.compile(r"(?P<id>\d{1,6}(?:\.\d{1,6}){0,5})[.)]?(?P<star>\*?)\s+(?P<title>\S.*)")
-_BOLD = re.compile(r"(\*\*|__)(?P<inner>.{1,300}?)\1(?P<rest>.*)")
-_DEPENDS = re.compile(r"(?<![A-Za-z])depends\s+on[:*_]*\s*(?P<what>[^)_\n]*)", re.IGNORECASE)
+_THREE_DIGITS = re.compile(r"(?:US\d{1,4}-)?T(?:ASK)?-?\d{3}")
+_NUMBER = r"\d{1,6}(?:\.\d{1,6}){0,5}"
+_KIRO = re.compile(
+    rf"(?P<id>{_NUMBER})(?:(?P<joint>\s?(?:[-–—~/&+,]|and|to)\s?)(?P<second>{_NUMBER}))?"
+    r"(?P<end>[.):]?)(?P<star>\*?)\s+(?:[-–—]\s+)?(?P<title>\S.*)"
+)
+# What authors put around the start of an item, or around its id.
+_ANY_ID = rf"(?:{_SPEC_ID}(?![^\W_])|{_NUMBER}[.):]|\d{{1,6}}\.\d[\d.]*(?![^\W_]))"
+_AROUND = (
+    re.compile(r"(?P<mark>\*\*|__)(?P<inner>.{1,300}?)(?P=mark)(?P<rest>.*)"),
+    re.compile(
+        rf"(?P<mark>~~)(?P<inner>[\s*_`\[]{{0,4}}(?:{_ANY_ID}|{_NUMBER}(?=~)).{{0,600}}?)(?P=mark)(?P<rest>.*)"
+    ),
+    re.compile(rf"(?P<mark>[*_`])(?P<inner>{_ANY_ID}[^*_`]{{0,40}})(?P=mark)(?P<rest>.*)"),
+    re.compile(rf"(?P<mark>\[)(?P<inner>`?(?:{_ANY_ID}|{_NUMBER})`?)\]\([^()]{{0,300}}\)(?P<rest>.*)"),
+    re.compile(rf"(?P<mark>#)(?P<inner>{_SPEC_ID}(?!\w))(?P<rest>.*)"),
+)
+_DEPENDS = re.compile(
+    r"(?<![A-Za-z])(?:depends\s+(?:up)?on|(?:depends|dependenc(?:y|ies)|blocked\s+by)\s*:)[:*_]*\s*(?P<what>[^)_\n]*)"
+    r"|\((?:after|requires|needs|blocked\s+by|deps?)[\s:]\s*(?P<ids>[^()\n]*)\)",
+    re.IGNORECASE,
+)
 _METADATA = re.compile(r"\s*(?:[-*+]\s+)?_[^_\n]+_\s*|\s*")
 _ESTIMATE = re.compile(r"\best:\s*(?P<time>[\w.]{1,12})", re.IGNORECASE)
 _FILE = re.compile(
@@ -41,7 +69,7 @@ _FILE = re.compile(
 def has_spec_kit_tasks(document: Document) -> bool:
     """One id with three digits is enough; shorter ids count only where most items of the list have one."""
     found = [box for box in _boxes(document) if _is_spec_kit(box)]
-    return any(_THREE_DIGITS.match(_without_bold(box.text)) for box in found) or _are_most(
+    return any(_THREE_DIGITS.match(_spec_kit(box)["id"]) for box in found) or _are_most(
         document, _is_spec_kit
     )
 
@@ -64,7 +92,7 @@ def read_spec_kit(document: Document, front: FrontMatter, path: str) -> Mileston
     """A phase depends on the whole phase before it.
 
     Inside a phase, a task marked `[P]` depends on no other; a task without the mark depends on the tasks
-    above it.
+    above it. Tasks that are left out are not waited for.
     """
     items = read_items(document)
     tasks = choose_tasks(items, lambda item: _is_spec_kit(item.box))
@@ -72,49 +100,67 @@ def read_spec_kit(document: Document, front: FrontMatter, path: str) -> Mileston
         raise PlanError(f"the list has more than {MOST_TASKS} tasks", where=path, hint="Split the plan.")
     found: list[tuple[Draft, list[Diagnostic]]] = []
     before: tuple[Reference, ...] = ()
+    left_out: set[str | None] = set()
     for _, phase in groupby(tasks, key=lambda task: task.item.group):
-        own = list(phase)
-        found += _read_phase(document, own, before)
-        before = tuple(_reference(task) for task in own)
+        own = list(_read_phase(document, list(phase), before, left_out))
+        kept = [draft for draft, _ in own if draft.id not in left_out]
+        before = tuple(_reference(draft.id, draft.lines.first) for draft in kept) or before
+        found += own
     return _build_milestone(document, front, items, found)
 
 
 def _read_phase(
-    document: Document, tasks: Sequence[ListTask], before: tuple[Reference, ...]
+    document: Document, tasks: Sequence[ListTask], before: tuple[Reference, ...], left_out: set[str | None]
 ) -> Iterator[tuple[Draft, list[Diagnostic]]]:
+    """The tasks of a phase; the ids of those that are left out are added to `left_out`."""
     earlier: list[Reference] = []
     for task in tasks:
         match = _spec_kit(task.box)
         parallel = "[P]" in match["marks"].upper()
-        explicit = _explicit_references([Line(task.box.line, match["title"]), *task.body])
-        waits = before if parallel or explicit or not earlier else tuple(earlier)
+        explicit = _explicit_references(task, match["title"])
+        waits = before if parallel or explicit is not None or not earlier else tuple(earlier)
         parent = None if task.parent is None else _spec_kit(task.parent.box)["id"]
-        depends = (*waits, *explicit)
-        yield _build_draft(document, task, match["id"], match["title"], depends, parent=parent)
-        if not parallel and not explicit:
+        depends = (*waits, *(explicit or ()))
+        draft, findings = _build_draft(
+            document, task, match["id"], match["title"], depends, parent=parent, marks=match["marks"]
+        )
+        if names_several(draft.id, match["rest"].lstrip("]")):
+            findings.append(_several_finding(draft))
+        yield draft, findings
+        if draft.left_out or parent in left_out:
+            left_out.add(draft.id)
+            continue
+        if not parallel and explicit is None:
             earlier.clear()
-        earlier.append(_reference(task))
+        earlier.append(_reference(draft.id, task.box.line))
 
 
 def read_kiro(document: Document, front: FrontMatter) -> Milestone:
     items = read_items(document)
     found: list[tuple[Draft, list[Diagnostic]]] = []
     ids: set[str] = set()
-    for task in choose_tasks(items, lambda item: _is_kiro(item.box)):
+    for task in choose_tasks(items, _is_kiro_task):
         match = _kiro(task.box)
         around = match["id"].rpartition(".")[0]
         if around not in ids:
             around = "" if task.parent is None else _kiro(task.parent.box)["id"]
         ids.add(match["id"])
-        explicit = _explicit_references(task.body) or None
+        explicit = _explicit_references(task, match["title"])
         draft, findings = _build_draft(
             document, task, match["id"], match["title"], explicit, parent=around or None
         )
+        if match["second"]:
+            findings.append(_several_finding(draft))
         if task.box.optional or match["star"]:
             message = f"task {match['id']} is marked as optional"
             findings.append(finding("optional-task", task.box.line, message))
         found.append((draft, findings))
     return _build_milestone(document, front, items, found)
+
+
+def _several_finding(draft: Draft) -> Diagnostic:
+    message = f"the item names more than one task; it is read as task {draft.id}"
+    return finding("bad-task-id", draft.lines.first, message)
 
 
 def read_checklist(document: Document, front: FrontMatter) -> Milestone:
@@ -144,48 +190,80 @@ def _boxes(document: Document) -> Iterator[Checkbox]:
     return (item.box for item in read_items(document))
 
 
-def _without_bold(text: str) -> str:
-    """The text without the bold marks that it begins with: `**T01: Count** now` is `T01: Count now`."""
-    match = _BOLD.fullmatch(text)
-    return text if match is None else match["inner"] + match["rest"]
+class _Start(NamedTuple):
+    """The text of an item without the marks that it begins with: `T01: Count now` of `**T01: Count** now`."""
+
+    text: str
+    is_struck: bool
+    """Whether its id is struck out."""
+
+
+def _plain_start(text: str) -> _Start:
+    is_struck = False
+    for _ in range(4):
+        if text[:1] not in ("*", "_", "~", "`", "[", "#"):
+            break
+        match = next((found for form in _AROUND if (found := form.fullmatch(text)) is not None), None)
+        if match is None:
+            break
+        is_struck = is_struck or match["mark"] == "~~"
+        text = (match["inner"] + match["rest"]).lstrip()
+    return _Start(text, is_struck)
 
 
 def _spec_kit(box: Checkbox) -> re.Match[str]:
-    match = _SPEC_KIT.fullmatch(_without_bold(box.text))
+    match = _SPEC_KIT.fullmatch(_plain_start(box.text).text)
     assert match is not None
     return match
 
 
 def _is_spec_kit(box: Checkbox) -> bool:
-    return _SPEC_KIT.fullmatch(_without_bold(box.text)) is not None
+    return _SPEC_KIT.fullmatch(_plain_start(box.text).text) is not None
 
 
 def _kiro(box: Checkbox) -> re.Match[str]:
-    match = _KIRO.fullmatch(_without_bold(box.text))
+    match = _KIRO.fullmatch(_plain_start(box.text).text)
     assert match is not None
     return match
 
 
 def _is_kiro(box: Checkbox) -> bool:
-    return _KIRO.fullmatch(_without_bold(box.text)) is not None
+    """A number, or a range or list of numbers: `2.1-2.3 Write them`, and not `3-4 times the same`."""
+    match = _KIRO.fullmatch(_plain_start(box.text).text)
+    if match is None or not match["second"]:
+        return match is not None
+    return match["id"].count(".") == match["second"].count(".") and ("." in match["id"] or match["end"] != "")
+
+
+def _is_kiro_task(item: Item) -> bool:
+    """Inside another item, a number alone belongs to the sentence: `3 attempts at most`."""
+    if not _is_kiro(item.box):
+        return False
+    match = _kiro(item.box)
+    return item.parent is None or "." in match["id"] or match["end"] != "" or match["star"] != ""
 
 
 def _can_be_task(box: Checkbox) -> bool:
     return box.is_sure and box.text != ""
 
 
-def _explicit_references(lines: Iterable[Line]) -> tuple[Reference, ...]:
-    said = (
-        Line(number=line.number, text=match["what"])
+def _explicit_references(task: ListTask, title: str) -> tuple[Reference, ...] | None:
+    """The tasks that an item names as its dependencies; None if it says nothing about them."""
+    lines = [Line(task.box.line, title), *task.body]
+    said = [
+        Line(line.number, match["what"] or match["ids"] or "")
         for line in lines
         if (match := _DEPENDS.search(line.text)) is not None
-    )
-    return tuple(references(said, bare=True))
+        and (match["ids"] is None or are_only_ids([Line(line.number, match["ids"])]))
+    ]
+    fields = task.fields
+    found = [*references(said, bare=True), *references_of(fields.of("depends", "prerequisites"))]
+    values = [line.text for line in said] + [field.value for field in fields.of("depends")]
+    return tuple(dict.fromkeys(found)) if found or any(map(says_nothing, values)) else None
 
 
-def _reference(task: ListTask) -> Reference:
-    id = _spec_kit(task.box)["id"]
-    return Reference(first=id, last=None, line=task.box.line, whole=id)
+def _reference(id: str, line: int) -> Reference:
+    return Reference(first=id, last=None, line=line, whole=id)
 
 
 def _build_draft(
@@ -196,6 +274,7 @@ def _build_draft(
     depends: tuple[Reference, ...] | None,
     *,
     parent: str | None,
+    marks: str = "",
 ) -> tuple[Draft, list[Diagnostic]]:
     span, section = task.section(document)
     fields = task.fields
@@ -203,7 +282,8 @@ def _build_draft(
     estimate = _ESTIMATE.search(title)
     files = dict.fromkeys(quoted or bare for quoted, bare in _FILE.findall(section))
     status = fields.text("status")
-    state = decide_state(read_title(title), status, where="text")
+    struck = STRUCK_OUT if _plain_start(task.box.text).is_struck else None
+    state = decide_state(struck or lead_state(marks) or read_title(title), status, where="text")
     by_status = decide_state(None, status, where="text")
     open_boxes = [entry for entry in task.criteria if not entry.done]
     done, findings = by_status.done if not task.box.done else "", list(verify.diagnostics)
@@ -222,7 +302,7 @@ def _build_draft(
         findings.append(finding("unread-state", task.box.line, f"task {id}: {state.unclear}"))
     draft = Draft(
         id=id,
-        title=_without_bold(title.strip()),
+        title=_plain_start(title.strip()).text,
         lines=span,
         section=section,
         depends=depends,

@@ -28,7 +28,7 @@ from orchestrator.plan.values import (
     criteria,
     file_names,
     minutes,
-    references,
+    references_of,
     says_nothing,
     task_type,
 )
@@ -254,9 +254,10 @@ def _read_dependencies(
     said = [field for field in fields.of("depends", "prerequisites", "builds_on") if field.value]
     if not said:
         return None, ()
-    found = [r for field in said for r in references(field.lines, bare=field.meaning != "prerequisites")]
-    plainly = [field for field in said if field.meaning == "depends"] or said
-    if found or all(says_nothing(field.value) for field in plainly):
+    found = references_of(said)
+    plainly = [field for field in said if field.meaning == "depends"]
+    alone = plainly or [field for field in said if len(field.value.split()) == 1]
+    if found or (alone and all(says_nothing(field.value) for field in alone)):
         return tuple(found), ()
     if any(field.meaning == "depends" and "milestone" not in field.value.lower() for field in said):
         message = f"task {id} has a dependency field that names no task"

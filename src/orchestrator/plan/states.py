@@ -23,21 +23,24 @@ class Said:
 
 _DONE = r"(?:done|completed?|finished|closed|shipped|merged)"
 _OUT = (
-    r"(?:cancell?ed|deferred|postponed|skipped|skip|obsolete|dropped|abandoned|superseded|rejected|descoped"
+    r"(?:cancell?ed|deferred|postponed|skipped|skip(?!\s+(?:in|on|if|when|the|all|an?|to)\b)|obsolete|dropped|abandoned|superseded|rejected|descoped"
     r"|wontfix|won['’]?t[ -]?(?:do|fix|implement)|will not (?:do|fix|implement)|not doing|not needed"
-    r"|no longer needed|out of scope)"
-)
-_OUT_STATUS = (
-    rf"(?:{_OUT}|removed|withdrawn|discarded|duplicate|on hold|parked|not applicable"
-    r"|do not (?:do|run|start|implement)|don['’]?t (?:do|run|start|implement))"
+    r"|no longer needed|out of scope|removed|deleted|withdrawn|discarded|duplicate|on hold|parked"
+    r"|not applicable|replaced by|do not (?:do|run|start|implement)|don['’]?t (?:do|run|start|implement))"
 )
 _DONE_MARK = r"(?:[✅✔☑✓🗹]|\[[xX]\]|:(?:white_check_mark|heavy_check_mark|ballot_box_with_check):)"
 _DONE_TOKEN = rf"(?:{_DONE_MARK}|[(\[]\W{{0,3}}{_DONE}\W{{0,3}}[)\]])"
-_OUT_TOKEN = rf"(?:🚫|[(\[]\W{{0,3}}{_OUT}(?:\s[^()\[\]\n]{{0,60}})?\W{{0,3}}[)\]])"
+_OUT_TOKEN = rf"(?:🚫|[(\[]\W{{0,3}}{_OUT}(?:[\s:,;][^()\[\]\n]{{0,60}})?\W{{0,3}}[)\]])"
 _OPEN_MARK = r"(?:[❌✗✘☐⬜🔲]|\[ ?\])"
 _DATE = r"(?:(?:on|at)\s+)?(?:\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4})"
 _PROOF = r"(?:(?:in|by|with)\s+)?(?:(?:PR|MR|commit)\s*)?(?:[#!]\d{1,7}|`?[0-9a-f]{7,40}\b`?|@[\w-]{1,39})"
 _REST = rf"(?:[\s*_.,:;!()\[\]–—-]|{_DONE_MARK}|{_DATE}|{_PROOF}|100\s?%)"
+
+# Why a task is left out, as against a sentence that begins with the word: `— Dropped columns are shown`.
+_WHY = (
+    r"(?:[\s*_.]*|\s*[.:;(–—-][^,\n]{0,60}|\s+(?:to|until|till|for|by|see|in|on|at|from|because|due|per|pending"
+    r"|after|as|since|with|now|[#\d])[^,\n]{0,60})"
+)
 
 _FLAGS = re.IGNORECASE | re.DOTALL
 _TOKEN = re.compile(rf"{_DONE_TOKEN}|{_OUT_TOKEN}|{_OPEN_MARK}", _FLAGS)
@@ -55,13 +58,14 @@ _END = re.compile(
 )
 # A word without brackets counts after a dash only, and with a capital: `Write it — DONE`.
 _END_WORD = re.compile(
-    rf".*\S(?:\s[–—-]+\s*|[–—]\s?)[*_]*(?P<said>(?P<done>{_DONE}){_REST}{{0,20}}|{_OUT}\b[^,\n]{{0,60}})",
+    rf".*\S(?:\s[–—-]+\s*|[–—]\s?)[*_]*(?P<said>(?P<done>{_DONE}){_REST}{{0,20}}|{_OUT}\b{_WHY})",
     _FLAGS,
 )
 # At the beginning a word counts before a colon or a dash, or alone: `Task 3.1 Complete: Write it`.
 _START_WORD = re.compile(
     r"[\s*_]*(?:status:\s*)?(?P<said>(?P<done>done|completed?|finished)"
-    r"|cancell?ed|deferred|postponed|skipped|obsolete|superseded|wontfix|won['’]?t do)[*_]*"
+    r"|cancell?ed|deferred|postponed|skipped|obsolete|superseded|dropped|removed|withdrawn|on hold|wontfix"
+    r"|won['’]?t do)[*_]*"
     r"(?::|\s[–—-]+(?:\s|$)|\s*$).*",
     _FLAGS,
 )
@@ -126,7 +130,7 @@ def _is_phrase(match: re.Match[str]) -> bool:
 
 
 _STATUS_DONE = re.compile(rf"(?:{_DONE}\b|{_DONE_MARK})(?P<rest>.*)", _FLAGS)
-_STATUS_OUT = re.compile(rf"{_OUT_STATUS}\b(?P<rest>.*)", _FLAGS)
+_STATUS_OUT = re.compile(rf"{_OUT}\b(?P<rest>.*)", _FLAGS)
 _ONLY_REST = re.compile(rf"(?:{_REST}|\b{_DONE}\b){{0,20}}", _FLAGS)
 _ADDS_MORE = re.compile(
     r"\b(?:(?<!for )now|again|but|resumed|re-?opened|re-?done|partly|except"
@@ -142,7 +146,7 @@ _STATUS_OPEN = re.compile(
     r"|undone|accepted|final|needs?)\b",
     re.IGNORECASE,
 )
-_STATUS_WORD = re.compile(rf"(?:{_DONE}|{_OUT_STATUS}|blocked|paused|waiting)\b", re.IGNORECASE)
+_STATUS_WORD = re.compile(rf"(?:{_DONE}|{_OUT}|blocked|paused|waiting)\b", re.IGNORECASE)
 
 
 def status_state(value: str) -> Said | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from orchestrator.plan.boxes import BULLET, Checkbox, read_box
-from orchestrator.plan.fields import Line
+from orchestrator.plan.fields import Field, Line
 from orchestrator.plan.model import Criterion, TaskType
 
 ID = (
@@ -80,7 +80,7 @@ def references(lines: Iterable[Line], *, bare: bool) -> list[Reference]:
     """Tasks named in a value; with `bare`, an id that leads its piece of the list needs no word "Task"."""
     found: list[Reference] = []
     for line in _paragraphs(lines):
-        text = _PARENTHESES.sub(" ", _LINK.sub("]", _BULLET.sub("", line.text, count=1)))
+        text = _plain_value(line.text)
         listed = False
         for piece in _SEPARATOR.split(text):
             match = _REFERENCE.match(piece.strip())
@@ -103,6 +103,34 @@ def references(lines: Iterable[Line], *, bare: bool) -> list[Reference]:
                     for name in _DOTTED.findall(rest)
                 ]
     return found
+
+
+def references_of(fields: Iterable[Field]) -> list[Reference]:
+    """Tasks named under labels for dependencies. Prerequisites may be anything, such as `Python 3.12`."""
+    return [
+        reference
+        for field in fields
+        for reference in references(
+            field.lines, bare=field.meaning != "prerequisites" or are_only_ids(field.lines)
+        )
+    ]
+
+
+def are_only_ids(lines: Iterable[Line]) -> bool:
+    """Whether a value is a list of ids and nothing else, except for remarks in parentheses."""
+    pieces = [
+        piece.strip(" \t.*_")
+        for line in _paragraphs(lines)
+        for piece in _SEPARATOR.split(
+            _PARENTHESES.sub(" ", _LINK.sub("]", _BULLET.sub("", line.text, count=1)))
+        )
+    ]
+    return any(pieces) and all(_REFERENCE.fullmatch(piece) for piece in pieces if piece)
+
+
+def _plain_value(text: str) -> str:
+    """The text without its bullet, targets of links and remarks in parentheses."""
+    return _PARENTHESES.sub(" ", _LINK.sub("]", _BULLET.sub("", text, count=1)))
 
 
 def _paragraphs(lines: Iterable[Line]) -> Iterator[Line]:
