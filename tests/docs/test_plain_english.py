@@ -124,6 +124,7 @@ SESSIONS = "tests/cli/sessions/"
 
 _ANY = re.compile("|".join(rf"\b(?:{turn.pattern})\b".replace(" ", r"\s") for turn in TURNS))
 """A turn is also found where a line ends within it."""
+_EACH = [(turn, re.compile(rf"\b(?:{turn.pattern})\b".replace(" ", r"\s"))) for turn in TURNS]
 
 
 def _words(line: str) -> str:
@@ -146,7 +147,7 @@ def found_in(name: str, text: str) -> Iterator[str]:
     words = "\n".join(lines)
     for found in _ANY.finditer(words):
         number, said = words.count("\n", 0, found.start()) + 1, found[0].replace("\n", " ")
-        turn = next(turn for turn in TURNS if re.search(rf"\b(?:{turn.pattern})\b", said))
+        turn = next(turn for turn, pattern in _EACH if pattern.match(words, found.start()))
         yield f"{name}:{number}: {said!r}: say {turn.say} ({turn.reason})"
 
 

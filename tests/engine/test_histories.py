@@ -190,7 +190,8 @@ def test_a_gate_whose_container_is_removed_from_outside_runs_once_more(
     report = project.run()
     assert (report.status, len(removed)) == (status, times)
     assert len(project.agent.attempts) == 1
-    notices = [body.text for body in bodies(project, report, Notice) if "once more" in body.text]
+    texts = [fact.body.text for fact in project.facts(report.run) if isinstance(fact.body, Notice)]
+    notices = [text for text in texts if "once more" in text]
     assert notices == [
         "verify-1: its container was removed or stopped by another process; "
         "the commands run once more in a new one"

@@ -17,6 +17,7 @@ from orchestrator.cli.times import parse_moment
 from orchestrator.cli.words import RUN_HELP
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.project.catalog import open_catalog
+from orchestrator.project.run_folder import RunFolder
 from orchestrator.run.endings import is_refused
 from orchestrator.run.facts import Listener
 from orchestrator.run.report import RunReport, base_json
@@ -50,14 +51,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="only set the project up and show what each command says before any work; no agent, no branch",
     )
     _add_options(parser)
-    parser.set_defaults(handler=run_plan)
+    parser.set_defaults(handler=_detachable(run_plan), detached=None)
 
 
 def add_task(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="PLAN", help="the plan's path")
     parser.add_argument("task", metavar="ID", help="the task's id in the plan")
     _add_options(parser)
-    parser.set_defaults(handler=run_task)
+    parser.set_defaults(handler=_detachable(run_task), detached=None)
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
@@ -86,11 +87,16 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
         help="count a task as done although it changed no file, if its checks pass; repeatable",
     )
     _add_options(parser)
-    parser.set_defaults(handler=resume_run)
+    parser.set_defaults(handler=_detachable(resume_run), detached=None)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_start_options(parser)
+    parser.add_argument(
+        "--detach",
+        action="store_true",
+        help="print the run's id once the base run has passed, and continue without this terminal",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON event a line on standard output")
 
 
@@ -139,6 +145,26 @@ def add_start_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+Handler = Callable[[argparse.Namespace], int]
+
+
+def _detachable(handler: Handler) -> Handler:
+    """With `--detach`, `handler` runs in another process, which has its end of the conversation."""
+
+    def handle(arguments: argparse.Namespace) -> int:
+        if not arguments.detach:
+            return handler(arguments)
+        from orchestrator.cli.detach import Detached, detach
+
+        def carry_out(detached: Detached) -> int:
+            arguments.detached = detached
+            return handler(arguments)
+
+        return detach(carry_out, as_json=arguments.json)
+
+    return handle
+
+
 def run_plan(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.request import RunRequest
     from orchestrator.commands.run import run
@@ -154,6 +180,8 @@ def run_plan(arguments: argparse.Namespace) -> int:
     if arguments.base:
         if arguments.new:
             raise UsageError("--base cannot be combined with --new", hint="--base changes no earlier run.")
+        if arguments.detach:
+            raise UsageError("--base cannot be combined with --detach", hint="Both end after the base run.")
         options = replace(request.options, listeners=(BaseProgress(_print_progress),))
         report = _wait_for(run(this_host(), replace(request, options=options)))
         return _print_base(report, as_json=arguments.json)
@@ -193,7 +221,7 @@ def _options(arguments: argparse.Namespace) -> "StartOptions":
         read_start_options(arguments),
         progress=_show_progress,
         warn=_show_warning,
-        listeners=(_listener(as_json=arguments.json),),
+        listeners=(_listener(arguments),),
     )
 
 
@@ -284,12 +312,20 @@ async def _cancel_on_signal(run: Coroutine[Any, Any, RunReport]) -> RunReport:
         return await run
 
 
-def _listener(*, as_json: bool) -> Listener:
-    write = _Output()
-    show: Listener = (lambda fact: write(event_line(fact))) if as_json else _console(write)
-    # At a terminal both streams are on the same screen: what was shown as progress is not printed again.
-    is_one_screen = not as_json and sys.stdout.isatty() and sys.stderr.isatty()
+def _listener(arguments: argparse.Namespace) -> Listener:
+    write, detached = _Output(), arguments.detached
+    show: Listener = (lambda fact: write(event_line(fact))) if arguments.json else _console(write)
+    # Where both streams are on one screen or in one file, what was shown as progress is not printed again.
+    is_one_screen = detached is not None or (sys.stdout.isatty() and sys.stderr.isatty())
+    is_one_screen = is_one_screen and not arguments.json
+    if detached is not None:
+        show = detached.listen_and_announce(show, _folder_of)
     return HeldEvents(show, BaseProgress(_print_progress), repeats=not is_one_screen)
+
+
+def _folder_of(run: str) -> RunFolder:
+    with open_catalog(this_host()) as runs:
+        return runs.folder(run)
 
 
 def _console(write: Callable[[str], object]) -> Console:

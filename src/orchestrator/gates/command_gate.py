@@ -152,9 +152,7 @@ class _ContainerGone(CodingAgentError):
 
 
 @asynccontextmanager
-async def _start_container(
-    engine: ContainerEngine, spec: ContainerSpec, archive: Path
-) -> AsyncIterator[str]:
+async def _start_container(engine: ContainerEngine, spec: ContainerSpec, archive: Path) -> AsyncIterator[str]:
     container = await engine.create(spec)
     try:
         try:

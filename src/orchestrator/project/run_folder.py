@@ -69,6 +69,8 @@ class RunFolder(Struct, frozen=True, kw_only=True):
     lock = _Below("lock")
     starting = _Below("starting")
     """Holds the path of the code folder; exists until the first fact of the run is stored."""
+    output = _Below("output")
+    """What a run that was started with `--detach` prints."""
     evidence = _Below("evidence")
     handoff = _Below("handoff.md")
     """The hand-off document of a project that does not commit it."""
