@@ -111,7 +111,7 @@ class StorageError(OrchestratorError):
 
 
 @contextmanager
-def storage_errors() -> Iterator[None]:
+def convert_storage_errors() -> Iterator[None]:
     """Turns an OSError that the disk caused into a StorageError; other errors are raised unchanged."""
     try:
         yield

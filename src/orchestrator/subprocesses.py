@@ -104,7 +104,7 @@ def own_environment() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _deadline(argv: Sequence[str], seconds: float) -> AsyncIterator[None]:
+async def _limit_time(argv: Sequence[str], seconds: float) -> AsyncIterator[None]:
     """Raises ProcessTimeout after these seconds; `started` around it then kills the process."""
     try:
         async with asyncio.timeout(seconds):
@@ -127,7 +127,7 @@ async def run(
     Raises ProcessTimeout after `timeout` seconds, and FileNotFoundError when the program does not exist.
     """
     async with start_process(argv, env=env, cwd=cwd, identity=identity, stdin=stdin is not None) as process:
-        async with _deadline(argv, timeout):
+        async with _limit_time(argv, timeout):
             stdout, stderr = await process.communicate(stdin)
         assert process.returncode is not None
         return Completed(argv=tuple(argv), exit_code=process.returncode, stdout=stdout, stderr=stderr)
@@ -142,7 +142,7 @@ async def run_alone(argv: Sequence[str], *, timeout: float, cwd: Path, output: I
         start_process(
             argv, env=None, cwd=cwd, identity=None, stdout=output.fileno(), stderr=asyncio.subprocess.STDOUT
         ) as process,
-        _deadline(argv, timeout),
+        _limit_time(argv, timeout),
     ):
         return await process.wait()
 
@@ -163,7 +163,7 @@ async def run_bounded(
 
     async with start_process(argv, env=None, cwd=None, identity=None, stdin=stdin is not None) as process:
         assert process.stdout is not None and process.stderr is not None
-        async with _deadline(argv, timeout):
+        async with _limit_time(argv, timeout):
             if process.stdin is not None:
                 process.stdin.write(stdin or b"")
                 process.stdin.close()
@@ -186,7 +186,7 @@ async def run_lines(
     """
     async with (
         start_process(argv, env=env, cwd=cwd, identity=None, stderr=asyncio.subprocess.STDOUT) as process,
-        _deadline(argv, timeout),
+        _limit_time(argv, timeout),
     ):
         assert process.stdout is not None
         rest = b""
@@ -229,7 +229,7 @@ async def pipe(
             ) as second:
                 os.close(read_end)
                 read_end = -1
-                async with _deadline([*producer, "|", *consumer], timeout):
+                async with _limit_time([*producer, "|", *consumer], timeout):
                     (_, error), (out, second_error) = await asyncio.gather(
                         first.communicate(producer_stdin), second.communicate()
                     )

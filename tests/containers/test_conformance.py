@@ -10,7 +10,7 @@ from orchestrator.containers.base import ContainerEngine
 from orchestrator.containers.conformance import CASES, KNOWN_FAILURES, Case, Kept, KnownToBreak, Probe, judge
 from orchestrator.containers.engine import connect_engine
 from orchestrator.testing.engine import FakeEngine
-from orchestrator.testing.sandbox import run_on_host, why_not
+from orchestrator.testing.sandbox import find_obstacle, run_on_host
 
 
 @pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.docker), "fake"])
@@ -20,7 +20,7 @@ async def any_engine(
     if request.param == "docker":
         async with await connect_engine() as client:
             yield client
-    elif reason := why_not():
+    elif reason := find_obstacle():
         pytest.skip(reason)
     else:
         yield FakeEngine(

@@ -17,7 +17,7 @@ def due_seconds(clock: FakeClock, heartbeat: Heartbeat, until: int) -> list[int]
     found = []
     clock.advance(0.5)
     for second in range(until):
-        if heartbeat.due() is not None:
+        if heartbeat.take_due() is not None:
             found.append(second)
         clock.advance(1)
     return found
@@ -44,12 +44,12 @@ def test_the_last_line_of_output_is_shown(clock: FakeClock) -> None:
     heartbeat.note_output(b"first\n" + b"x" * 5000)
     heartbeat.note_output(b"\n 10 %\r 20 %\r\n\x1b[1mlast\xff\x1b[0m\n\n")
     clock.advance(5.5)
-    sign = heartbeat.due()
+    sign = heartbeat.take_due()
     assert sign is not None
     assert (sign.what, sign.text) == ("verify-1", "last\ufffd")
     heartbeat.begin("verify-2")
     clock.advance(5.5)
-    sign = heartbeat.due()
+    sign = heartbeat.take_due()
     assert sign is not None
     assert (sign.what, sign.text) == ("verify-2", "")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engine import sessions
-from orchestrator.engine.sessions import MAX_DEPTH, carry_session, session_exists
+from orchestrator.engine.sessions import MAX_DEPTH, carry_session, has_session
 from orchestrator.subprocesses import Identity
 
 SESSION = ".agent/projects/s.jsonl"
@@ -122,7 +122,7 @@ def test_a_trap_at_any_place_copies_nothing_from_outside(
         write(home / SESSION, b"turns")
     carry_session(home, new, FILES, ME)
     assert carried(new) == ({SESSION: b"turns"} if beside_the_session else {})
-    assert session_exists(home, FILES) == beside_the_session
+    assert has_session(home, FILES) == beside_the_session
 
 
 EXISTS = {
@@ -138,11 +138,11 @@ def test_a_session_exists_as_a_file_with_something_in_it(
     tmp_path: Path, make: Callable[[Path], object], expected: bool
 ) -> None:
     make(tmp_path / "home" / SESSION)
-    assert session_exists(tmp_path / "home", FILES) == expected
+    assert has_session(tmp_path / "home", FILES) == expected
 
 
 def test_an_agent_without_session_files_has_no_session(old: Path, new: Path) -> None:
-    assert not session_exists(old, ())
+    assert not has_session(old, ())
     carry_session(old, new, (), ME)
     assert carried(new) == {}
 

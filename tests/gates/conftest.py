@@ -94,7 +94,7 @@ class Gates:
             ),
             timeout=timeout,
             evidence=self.evidence,
-            printed=self.when_printed,
+            on_output=self.when_printed,
         )
         results = []
         async with aclosing(run_gates(self.engine, SystemClock(), request)) as events:

@@ -4,9 +4,9 @@ import pytest
 
 from orchestrator.gates.failures import (
     Failure,
-    before_the_work,
     fails_as_before,
     find_missing,
+    judge_before_the_work,
     read_failed_tests,
 )
 from orchestrator.supervision.failure_signatures import normalise
@@ -48,7 +48,7 @@ GUARDS = {
 
 @pytest.mark.parametrize(("command", "exit_code", "expected"), GUARDS.values(), ids=GUARDS)
 def test_what_an_exit_code_of_a_guard_means(command: str, exit_code: int, expected: str) -> None:
-    assert before_the_work(command, exit_code, is_guard=True) == expected
+    assert judge_before_the_work(command, exit_code, is_guard=True) == expected
 
 
 def failed(*tests: str, summary: str | None = None, exit_code: int = 1, more: str = "") -> Failure:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from e2e_kit import AGENT, REPORT, Done, Scene, plan, task
 
-from orchestrator.testing.sandbox import why_not
+from orchestrator.testing.sandbox import find_obstacle
 
-IN_SANDBOX = [pytest.mark.docker] if why_not() else []
+IN_SANDBOX = [pytest.mark.docker] if find_obstacle() else []
 """For tests about the repository: Docker is needed only where the fake engine cannot run commands."""
 ONCE = ("-c", "limits.attempts=1")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.gates.failures import before_the_work
+from orchestrator.gates.failures import judge_before_the_work
 from orchestrator.project.run_folder import AttemptFolders, RunFolder
 from orchestrator.subprocesses import Identity
 
@@ -71,4 +71,4 @@ BEFORE = {
 
 @pytest.mark.parametrize(("command", "exit_code", "expected"), BEFORE.values(), ids=BEFORE)
 def test_what_an_exit_code_means_on_the_base(command: str, exit_code: int, expected: str) -> None:
-    assert before_the_work(command, exit_code) == expected
+    assert judge_before_the_work(command, exit_code) == expected

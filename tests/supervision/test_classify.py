@@ -106,7 +106,7 @@ TABLE: dict[str, tuple[AgentReport, Ending, Claimed, AttemptStatus]] = {
     "too late": (FINE, LATE, SILENT, "timed_out"),
     "too late, but after its claim": (FINE, LATE, COMPLETED, "completed"),
     "too late, but after its claim by file": (NOTHING, LATE, COMPLETED, "completed"),
-    "too late in a turn after its claim": (FINE.after(Text(text="more")), LATE, COMPLETED, "timed_out"),
+    "too late in a turn after its claim": (FINE.with_event(Text(text="more")), LATE, COMPLETED, "timed_out"),
     "too late with an invalid claim": (FINE, LATE, INVALID, "timed_out"),
     "stayed after its claim": (FINE, STAYED, COMPLETED, "completed"),
     "stayed after its claim by file": (NOTHING, STAYED, COMPLETED, "completed"),
@@ -225,16 +225,16 @@ def test_an_error_without_detail_takes_the_fault() -> None:
     assert "overloaded" in (verdict(report, BAD, SILENT).reason or "")
 
 
-def after(*events: AgentEvent) -> AgentReport:
+def report_after(*events: AgentEvent) -> AgentReport:
     report = AgentReport()
     for event in events:
-        report = report.after(event)
+        report = report.with_event(event)
     return report
 
 
 def test_a_report_counts_calls_and_usage_and_keeps_the_last_result() -> None:
     last = Finished(is_error=False, detail="second")
-    report = after(
+    report = report_after(
         SessionStarted(session="s"),
         Text(text="hello"),
         ToolCall(id="1", name="Bash", summary="ls"),
@@ -267,7 +267,7 @@ def test_a_report_counts_calls_and_usage_and_keeps_the_last_result() -> None:
     ],
 )
 def test_only_limits_that_last_are_kept(kind: str, parks: bool) -> None:
-    assert (after(ProviderRefusal(kind=kind, detail="x")).limit is not None) == parks  # type: ignore[arg-type]
+    assert (report_after(ProviderRefusal(kind=kind, detail="x")).limit is not None) == parks  # type: ignore[arg-type]
 
 
 ANY_OUTCOME = st.sampled_from([SILENT, INVALID, COMPLETED, FAILED, ASKS])

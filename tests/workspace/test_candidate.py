@@ -323,6 +323,6 @@ async def test_a_folder_that_the_agent_made_unreadable_is_reported_by_path(proje
         with pytest.raises(TreeRefused, match="cannot be read"):
             await snapshot_of(workspace, baseline)
         with pytest.raises(WorkspaceError, match="cannot be entered"):
-            await workspace.user.dirty_paths()
+            await workspace.user.list_dirty_paths()
     finally:
         project.folder.chmod(0o755)

@@ -142,7 +142,7 @@ async def test_flags_of_the_users_index_survive_and_hidden_edits_are_not_committ
     project.write("hidden.cfg", "secret\n")
     project.write("assumed.cfg", "secret\n")
     workspace = await project.open()
-    assert await workspace.user.dirty_paths() == ()
+    assert await workspace.user.list_dirty_paths() == ()
     project.write("a.py", "print(2)\n")
     candidate = await candidate_of(project, workspace)
     assert [change.path for change in await history.changes(workspace.store, base, candidate.commit)] == [

@@ -173,7 +173,7 @@ async def test_a_task_lands_in_every_kind_of_repository(project, kind):
 async def a_whole_task(project):
     base = await project.git("rev-parse", "HEAD")
     workspace = await project.open()
-    assert await workspace.user.dirty_paths() == ()
+    assert await workspace.user.list_dirty_paths() == ()
     await workspace.user.pin_base("r1", base)
     assert await workspace.user.check_branch("milestone/x")
     await workspace.user.make_branch("milestone/x", base)

@@ -91,9 +91,9 @@ async def test_scratch_is_in_no_commit_and_no_saved_tree_and_not_dirty(own_proje
     own_project.write(".venv/.gitattributes", "* filter=evil\n")
     own_project.write(".venv/lib/a.py")
     own_project.write("core.7")
-    assert await workspace.user.dirty_paths() == ()
+    assert await workspace.user.list_dirty_paths() == ()
     own_project.write("new.py")
-    assert await workspace.user.dirty_paths() == ("new.py",)
+    assert await workspace.user.list_dirty_paths() == ("new.py",)
     baseline = await workspace.tree.baseline()
     snapshot = await workspace.tree.snapshot(exclude=frozenset(), baseline=baseline)
     assert snapshot.scratch == (".venv/", "core.7")
@@ -136,5 +136,5 @@ async def test_scratch_of_many_files_is_listed_as_one_folder(own_project):
     workspace = await own_project.open()
     for number in range(50):
         own_project.write(f"node_modules/p{number}/index.js")
-    with workspace.user.checkout.index_copy() as git:
+    with workspace.user.checkout.copy_index() as git:
         assert await candidates.list_scratch(own_project.folder, git) == {"node_modules/"}

@@ -90,7 +90,7 @@ async def test_no_program_that_an_agent_planted_runs(project, program, marker, t
 async def everything(project, base):
     """A whole task, from opening to landing, with a branch, a saved tree and what containers get."""
     workspace = await project.open()
-    await workspace.user.dirty_paths()
+    await workspace.user.list_dirty_paths()
     await workspace.user.pin_base("r1", base)
     await workspace.user.check_branch("work")
     await workspace.user.make_branch("work", base)

@@ -12,15 +12,19 @@ async def name_ref() -> str:
 
 async def test_dirty_paths_equal_those_of_git_status(project):
     workspace = await project.open()
-    assert await workspace.user.dirty_paths() == ()
+    assert await workspace.user.list_dirty_paths() == ()
     project.write("ignored.log")
     project.write("plan.md")
-    assert await workspace.user.dirty_paths(frozenset({"plan.md"})) == ()
-    assert await workspace.user.dirty_paths() == ("plan.md",)
+    assert await workspace.user.list_dirty_paths(frozenset({"plan.md"})) == ()
+    assert await workspace.user.list_dirty_paths() == ("plan.md",)
     await project.git("add", "plan.md")
     project.write("a.py", "print(2)\n")
     (project.folder / "src/deep/b.py").unlink()
-    assert await workspace.user.dirty_paths(frozenset({"plan.md"})) == ("a.py", "plan.md", "src/deep/b.py")
+    assert await workspace.user.list_dirty_paths(frozenset({"plan.md"})) == (
+        "a.py",
+        "plan.md",
+        "src/deep/b.py",
+    )
     assert await workspace.user.is_tracked("plan.md")
     assert not await workspace.user.is_tracked("*.log")
 
@@ -30,7 +34,7 @@ async def test_a_staged_change_that_was_undone_in_the_file_is_dirty(project):
     project.write("a.py", "print(2)\n")
     await project.git("add", "a.py")
     project.write("a.py", "print(1)\n")
-    assert await workspace.user.dirty_paths() == ("a.py",)
+    assert await workspace.user.list_dirty_paths() == ("a.py",)
 
 
 async def test_a_branch_is_created_reused_or_refused(project):
@@ -42,7 +46,7 @@ async def test_a_branch_is_created_reused_or_refused(project):
     await workspace.user.make_branch("milestone/a/b", base)
     await workspace.user.make_branch("milestone/a/b", base)
     assert (await workspace.user.head()).branch == "milestone/a/b"
-    assert await workspace.user.commit_of_checked_out("milestone/a/b") == base
+    assert await workspace.user.find_checked_out_commit("milestone/a/b") == base
     with pytest.raises(EnvironmentInvalid, match="git switch main"):
         await workspace.user.check_branch("main")
     for name in ("milestone/a", "milestone/a/b/c"):

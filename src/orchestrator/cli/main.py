@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import __version__
-from orchestrator.errors import OrchestratorError, storage_errors
+from orchestrator.errors import OrchestratorError, convert_storage_errors
 from orchestrator.text import plain
 
 PROGRAM = "orchestrator"
@@ -57,14 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 # Escapes for characters that the terminal cannot show, so that no run fails because of one.
                 stream.reconfigure(errors="backslashreplace")
         words = sys.argv[1:] if argv is None else argv
-        with _collection_paused():
+        with _pause_collection():
             command = next((word for word in words if word != "--"), None)
             if command in COMMANDS:
                 _import_msgspec()
             arguments = parser(command).parse_args(words)
         if getattr(arguments, "json", False) and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
-        with storage_errors():
+        with convert_storage_errors():
             code: int = arguments.handler(arguments)
         if sys.stdout is not None:  # closed by the caller: >&-
             sys.stdout.flush()
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _collection_paused() -> Iterator[None]:
+def _pause_collection() -> Iterator[None]:
     """Imported modules do not become garbage: searching them takes a tenth of the time of `status`."""
     gc.disable()
     try:

@@ -58,7 +58,7 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
                 before=(f"To merge it, switch to the branch that should have it, then: git merge {branch}",),
             )
         case "waiting":
-            return _after_question(state, resume)
+            return _step_after_question(state, resume)
         case "parked":
             cause = None if state.end is None else state.end.cause
             waits = (WAITS_FOR[cause],) if cause in WAITS_FOR else ()
@@ -71,8 +71,8 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
             )
         case "failed":
             if has_failed_before_start(state):
-                return _after_failed_start(state, there)
-            return _after_failure(state, resume)
+                return _step_after_failed_start(state, there)
+            return _step_after_failure(state, resume)
         case _ as never:
             assert_never(never)
 
@@ -84,7 +84,7 @@ def _ways_out(state: RunState) -> tuple[str, ...]:
     return tuple(one_line(line, 2000) for line in state.end.reason.splitlines()[1:])
 
 
-def _after_question(state: RunState, resume: str) -> NextStep:
+def _step_after_question(state: RunState, resume: str) -> NextStep:
     questions = state.open_questions
     if len(questions) > 1:  # `-g` would not say which one it answers
         ids = ", ".join(question.asked.question for question in questions)
@@ -109,7 +109,7 @@ def _run_again(state: RunState, there: str) -> str:
     return f"{there}orchestrator run {shell_word(f'./{path}' if path.startswith('-') else path)}"
 
 
-def _after_failed_start(state: RunState, there: str) -> NextStep:
+def _step_after_failed_start(state: RunState, there: str) -> NextStep:
     again = _run_again(state, there)
     red = list_red_guards(state)
     if red:
@@ -120,7 +120,7 @@ def _after_failed_start(state: RunState, there: str) -> NextStep:
     return NextStep(command=again, before=("Nothing was changed. Fix the cause, then start it again:",))
 
 
-def _after_failure(state: RunState, resume: str) -> NextStep:
+def _step_after_failure(state: RunState, resume: str) -> NextStep:
     idle = next((id for id, attempt in _list_failed_attempts(state) if is_idle(attempt)), None)
     if idle is not None:
         or_else = f"If it is not done, give a hint: {resume} -g TEXT"

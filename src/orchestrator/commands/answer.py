@@ -80,12 +80,12 @@ def choose_question(state: RunState, wanted: str | None) -> QuestionState:
             ids = ", ".join(each.asked.question for each in state.questions) or "none"
             raise UsageError(f"run {state.run} has no question {wanted}", hint=f"Its questions: {ids}")
         if named.answer is not None:
-            raise _already_answered(named)
+            raise _second_answer_error(named)
         return named
     questions = state.open_questions
     if not questions:
         if state.questions:
-            raise _already_answered(state.questions[-1])
+            raise _second_answer_error(state.questions[-1])
         raise UsageError(f"run {state.run} has no question")
     if len(questions) > 1:
         listed = "".join(
@@ -123,7 +123,7 @@ def word_answer(question: QuestionState, choice: Choice) -> str:
             return text.strip()
 
 
-def _already_answered(question: QuestionState) -> UsageError:
+def _second_answer_error(question: QuestionState) -> UsageError:
     assert question.answer is not None
     return UsageError(
         f"question {question.asked.question} was answered at {question.answered_at} "

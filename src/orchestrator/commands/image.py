@@ -208,7 +208,8 @@ async def _list_changes(
     if kept.stored is not None:
         now = await engine.image(settings.image.name)
         if now is not None and now.id != kept.stored.base:
-            found.append(f"image {settings.image.name}: {_short(kept.stored.base)} -> {_short(now.id)}")
+            before, after = _shorten_id(kept.stored.base), _shorten_id(now.id)
+            found.append(f"image {settings.image.name}: {before} -> {after}")
     if settings.image.dockerfile is not None and kept.context:
         dockerfile = project.folder / settings.image.dockerfile
         if await asyncio.to_thread(context_hash, dockerfile) != kept.context:
@@ -228,7 +229,7 @@ def _describe_settings(settings: Settings) -> tuple[str, ...]:
     return (image.name, str(image.dockerfile or ""), *image.packages)
 
 
-def _short(id: str) -> str:
+def _shorten_id(id: str) -> str:
     return id.removeprefix("sha256:")[:12]
 
 

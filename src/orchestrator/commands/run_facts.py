@@ -172,7 +172,9 @@ async def run_started_fact(
 ) -> RunStarted:
     """The first fact of a new run. Raises EnvironmentInvalid when the user's changes cannot be committed."""
     base = head = (await project.workspace.user.head()).commit
-    if settled.planned.allow_dirty and await project.workspace.user.dirty_paths(settled.planned.untracked):
+    if settled.planned.allow_dirty and await project.workspace.user.list_dirty_paths(
+        settled.planned.untracked
+    ):
         base = await _commit_users_changes(project, head, settled)
     return RunStarted(
         plan=plan.path,

@@ -15,7 +15,12 @@ from importlib import resources
 from msgspec import structs
 
 from orchestrator.agents.base import AgentDriver
-from orchestrator.commands.checks import describe_unchecked, diagnostics_of, refuse_unchecked, tasks_at_hand
+from orchestrator.commands.checks import (
+    describe_unchecked,
+    diagnostics_of,
+    list_tasks_at_hand,
+    refuse_unchecked,
+)
 from orchestrator.commands.earlier_results import find_earlier_results
 from orchestrator.commands.image import choose_image, container_specs
 from orchestrator.commands.request import StartOptions, merge_options
@@ -36,7 +41,7 @@ from orchestrator.plan.names import plan_name
 from orchestrator.preflight import leftovers
 from orchestrator.preflight.checks import Stage, require
 from orchestrator.preflight.notices import collect_notices
-from orchestrator.preflight.site import PlannedRun, Site, already_open, open_model, open_once
+from orchestrator.preflight.site import PlannedRun, Site, open_model, open_once, reuse_open
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
@@ -70,7 +75,7 @@ async def prepare_run(
     loaded, settings = found.loaded, found.loaded.settings
     _check_plan(choice, read, settings, given)
     async with AsyncExitStack() as stack:
-        site = dataclasses.replace(_site(project, loaded, stack), only_base=_only_checks_base(choice))
+        site = dataclasses.replace(_site(project, loaded, stack), only_base=_checks_only_base(choice))
         await require(site, Stage.SETTLED)
         driver = project.host.agent_driver(settings.agent.name)
         planned = await _plan_run(project, read.plan, earlier, given)
@@ -85,15 +90,15 @@ async def prepare_run(
         specs = container_specs(project, settings, run=planned.run)
         # The name can be that of the folder: only the holder of the folder's lock starts this container.
         probe = specs.probe(name=f"ktrdr-probe-{project.workspace.store.name}", image=chosen.image.id)
-        await require(dataclasses.replace(site, probe=already_open(probe)), Stage.BUILT)
+        await require(dataclasses.replace(site, probe=reuse_open(probe)), Stage.BUILT)
         stack.enter_context(project.run_lock(planned.run))
         await leftovers.remove_unrecorded(project, besides=planned.run)
         folder = project.catalog.folder(planned.run)
         leftovers.remove_scratch(folder)
         if earlier is None:
             folder.starting.write_bytes(os.fsencode(project.folder))
-        model = None if _only_checks_base(choice) else await _model_access(stack, project, driver, site)
-        notices = await _notices(project, choice, read, settings, planned.untracked)
+        model = None if _checks_only_base(choice) else await _model_access(stack, project, driver, site)
+        notices = await _list_notices(project, choice, read, settings, planned.untracked)
         settled = SettledRun(
             planned=planned,
             options=options,
@@ -161,17 +166,17 @@ def _check_plan(choice: NewRun | ResumeRun, read: ReadPlan, settings: Settings, 
         for entry in diagnostics_of(read.plan, settings):
             if entry.severity == "warning":
                 given.warn(describe(entry, path=read.plan.path))
-    refuse_unchecked(read.plan, tasks_at_hand(choice, read.plan), settings)
+    refuse_unchecked(read.plan, list_tasks_at_hand(choice, read.plan), settings)
 
 
-async def _notices(
+async def _list_notices(
     project: Project,
     choice: NewRun | ResumeRun,
     read: ReadPlan,
     settings: Settings,
     untracked: frozenset[str],
 ) -> tuple[str, ...]:
-    unchecked = describe_unchecked(tasks_at_hand(choice, read.plan), settings)
+    unchecked = describe_unchecked(list_tasks_at_hand(choice, read.plan), settings)
     found = await collect_notices(project, choice, read, settings, untracked)
     return found if unchecked is None else (*found, unchecked)
 
@@ -187,7 +192,7 @@ def _open_run_records(project: Project, journal: RunJournal) -> RunRecords:
     )
 
 
-def _only_checks_base(choice: NewRun | ResumeRun) -> bool:
+def _checks_only_base(choice: NewRun | ResumeRun) -> bool:
     return isinstance(choice, NewRun) and choice.only_base
 
 

@@ -74,7 +74,7 @@ def show_value(value: object) -> str:
             return type(value).__name__
 
 
-def _must_be(text: str, value: object) -> Invalid:
+def _invalid(text: str, value: object) -> Invalid:
     return Invalid(f"must be {text}, not {show_value(value)}")
 
 
@@ -83,7 +83,7 @@ def _plain_kind(text: str, accepts: Callable[[Any], bool], *, bare: bool = False
 
     def parse(value: object) -> Any:
         if not accepts(value):
-            raise _must_be(text, value)
+            raise _invalid(text, value)
         return value
 
     return Kind(text=text, parse=parse, bare=bare)
@@ -100,7 +100,7 @@ def whole(minimum: int, maximum: int) -> Kind[int]:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
-            raise _must_be(text, value)
+            raise _invalid(text, value)
         return value
 
     return Kind(text=text, parse=parse)
@@ -111,7 +111,7 @@ def seconds() -> Kind[float]:
 
     def parse(value: Any) -> float:
         if not _is_number(value) or not 0 < value <= YEAR_SECONDS:
-            raise _must_be(text, value)
+            raise _invalid(text, value)
         return float(value)
 
     return Kind(text=text, parse=parse)
@@ -128,7 +128,7 @@ def processors() -> Kind[float | None]:
         if value == "all":
             return None
         if not _is_number(value) or not 0.01 <= value <= 4096:
-            raise _must_be(text, value)
+            raise _invalid(text, value)
         return float(value)
 
     return Kind(text=text, parse=parse)
@@ -156,7 +156,7 @@ def choice(*names: str) -> Kind[Any]:
     return _plain_kind(text, lambda value: isinstance(value, str) and value in names, bare=True)
 
 
-def _each(text: str, fault: Callable[[str], str | None]) -> Kind[tuple[str, ...]]:
+def _list_of(text: str, fault: Callable[[str], str | None]) -> Kind[tuple[str, ...]]:
     """A list of strings. `fault` returns why an item is refused, or None."""
 
     def parse(value: object) -> tuple[str, ...]:
@@ -185,12 +185,12 @@ def words() -> Kind[tuple[str, ...]]:
 def blocks() -> Kind[tuple[str, ...]]:
     """Shell commands, each of one or more lines."""
     empty = "must not contain an empty command"
-    return _each("a list of shell commands (strings)", lambda item: None if item.strip() else empty)
+    return _list_of("a list of shell commands (strings)", lambda item: None if item.strip() else empty)
 
 
 def inner_paths() -> Kind[tuple[str, ...]]:
     text = "a list of paths relative to the code folder"
-    return _each(
+    return _list_of(
         text, lambda item: None if is_inside(item) else f"must be {text}, but contains {show_value(item)}"
     )
 
@@ -218,7 +218,7 @@ def packages() -> Kind[tuple[str, ...]]:
     def fault(item: str) -> str | None:
         return None if _PACKAGE.fullmatch(item) else f"must be {text}, but contains {show_value(item)}"
 
-    return _each(text, fault)
+    return _list_of(text, fault)
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
@@ -235,7 +235,7 @@ def variables() -> Kind[tuple[tuple[str, str], ...]]:
 
     def parse(value: object) -> tuple[tuple[str, str], ...]:
         if not isinstance(value, dict):
-            raise _must_be(text, value)
+            raise _invalid(text, value)
         return tuple((_variable_name(name), _variable_value(name, item)) for name, item in value.items())
 
     return Kind(text=text, parse=parse)
@@ -312,7 +312,7 @@ def memory() -> Kind[int]:
     def parse(value: object) -> int:
         size = _bytes(value)
         if size is None or not _SMALLEST_MEMORY <= size <= _LARGEST_MEMORY:
-            raise _must_be(text, value)
+            raise _invalid(text, value)
         return size
 
     return Kind(text=text, parse=parse)
@@ -332,7 +332,7 @@ def file() -> Kind[Path]:
     text = "the path of a file: absolute, below ~, or relative to the code folder"
 
     def locate(path: Path, host: Host) -> Path:
-        return Path(at_home(str(path), host))
+        return Path(expand_home(str(path), host))
 
     return Kind(text=text, parse=lambda value: Path(_line(value)), locate=locate, bare=True)
 
@@ -348,7 +348,7 @@ def web_address() -> Kind[str]:
         except ValueError:
             usable = False
         if not usable or re.search(r"\s", address):
-            raise _must_be(text, value)
+            raise _invalid(text, value)
         if parts.username is not None or parts.query or parts.fragment:
             raise Invalid("must be an address without user name, password, query or fragment")
         return address.rstrip("/")
@@ -362,13 +362,13 @@ def keyring_service() -> Kind[str]:
     def parse(value: object) -> str:
         source = _line(value)
         if not source.removeprefix("keyring:").strip() or not source.startswith("keyring:"):
-            raise _must_be(text, value)
+            raise _invalid(text, value)
         return source
 
     return Kind(text=text, parse=parse, bare=True)
 
 
-def at_home(path: str, host: Host) -> str:
+def expand_home(path: str, host: Host) -> str:
     """The path with a leading `~` or `${HOME}` replaced."""
     for mark in ("~", "${HOME}", "$HOME"):
         if path == mark or path.startswith(f"{mark}/"):
@@ -390,7 +390,7 @@ def is_printable(value: str, *, also: str = "") -> bool:
 
 def _line(value: object) -> str:
     if not isinstance(value, str):
-        raise _must_be("a string", value)
+        raise _invalid("a string", value)
     if not value.strip():
         raise Invalid("must not be empty")
     if not is_printable(value):
@@ -400,7 +400,7 @@ def _line(value: object) -> str:
 
 def _strings(value: object) -> tuple[str, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise _must_be('a list of strings, such as ["a", "b"]', value)
+        raise _invalid('a list of strings, such as ["a", "b"]', value)
     for index, item in enumerate(value):
         if not isinstance(item, str):
             raise Invalid(f"must be a list of strings, but contains {show_value(item)}", item=index)

@@ -47,7 +47,7 @@ def from_file(content: bytes, *, origin: Origin, name: str) -> tuple[Given, ...]
 
     lines = key_lines(text)
 
-    def where(*path: str | int) -> str:
+    def describe_line(*path: str | int) -> str:
         while path and path not in lines:
             path = path[:-1]
         return f"{name}:{lines[path]}" if path else name
@@ -58,8 +58,8 @@ def from_file(content: bytes, *, origin: Origin, name: str) -> tuple[Given, ...]
             value=value,
             origin=origin,
             # an array of tables has no line of its own: take that of its first table
-            where=where(*key, 0) if key not in lines else where(*key),
-            item_where=tuple(where(*key, index) for index in range(len(value)))
+            where=describe_line(*key, 0) if key not in lines else describe_line(*key),
+            item_where=tuple(describe_line(*key, index) for index in range(len(value)))
             if isinstance(value, list)
             else (),
         )
@@ -76,7 +76,7 @@ def from_environment(environ: Mapping[str, str]) -> tuple[Given, ...]:
             key = names[name]
             given.append(_from_text(key, environ[name], origin="environment", where=name))
         elif name not in names and _looks_like_setting(name):
-            meant = nearest(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names])
+            meant = find_nearest(name.removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names])
             raise ConfigurationError(
                 "unknown setting",
                 where=name,
@@ -97,7 +97,7 @@ def from_flags(overrides: Iterable[str | Override]) -> tuple[Given, ...]:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def find_nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
     from difflib import get_close_matches
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.config.approval import Approval, read_approval
-from orchestrator.config.kinds import Host, at_home
+from orchestrator.config.kinds import Host, expand_home
 from orchestrator.config.layers import Given, Override, from_environment, from_file, from_flags
 from orchestrator.config.mounts import ENGINE_SOCKETS
 from orchestrator.config.resolve import LoadedSettings, refuse_unapproved, resolve
@@ -90,7 +90,7 @@ def _contents(givens: Iterable[Given], folder: Path, host: Host) -> dict[str, tu
     named = [each.value for each in givens if each.key == DOCKERFILE and each.origin == "repository"]
     if not named or not isinstance(named[0], str):
         return {}
-    path = Path(os.path.realpath(folder / at_home(named[0], host)))
+    path = Path(os.path.realpath(folder / expand_home(named[0], host)))
     if not path.is_file():
         return {}  # reported when the image is built
     lines = _read(path, named[0]).decode("utf-8", "replace").split("\n")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from orchestrator.config.kinds import Host, Invalid, Kind, at_home, is_printable, show_value
+from orchestrator.config.kinds import Host, Invalid, Kind, expand_home, is_printable, show_value
 
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]+")
 _KEYS = {"source", "target", "read_only"}
@@ -94,7 +94,7 @@ def _text(item: dict[str, object], key: str) -> str:
 
 
 def _locate_source(written: str, host: Host) -> str:
-    source = at_home(written, host)
+    source = expand_home(written, host)
     if not source.startswith("/"):
         if _VOLUME.fullmatch(source) is None:
             raise Invalid(

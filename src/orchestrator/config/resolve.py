@@ -9,7 +9,7 @@ from typing import Any, Literal, NoReturn
 
 from orchestrator.config.approval import Approval, ApprovalItem, canonical
 from orchestrator.config.kinds import Host, Invalid
-from orchestrator.config.layers import Given, Origin, nearest
+from orchestrator.config.layers import Given, Origin, find_nearest
 from orchestrator.config.settings import SECTIONS, TABLE, Setting, Settings, is_approval_needed
 from orchestrator.errors import ConfigurationError
 
@@ -104,7 +104,7 @@ def _find_setting(given: Given) -> Setting | None:
 
 def _refuse_unknown(given: Given) -> NoReturn:
     key = ".".join(given.key)
-    meant = nearest(key, TABLE if len(given.key) > 1 else [*SECTIONS, *TABLE])
+    meant = find_nearest(key, TABLE if len(given.key) > 1 else [*SECTIONS, *TABLE])
     if meant is not None:
         hint = f"Did you mean `{meant}`?"
     elif given.key[0] in SECTIONS:

@@ -178,11 +178,11 @@ class ContainerEngine(Protocol):
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         output_limit: int = 100_000_000,
-        printed: Callable[[bytes], object] | None = None,
+        on_output: Callable[[bytes], object] | None = None,
     ) -> ExecResult:
         """Run a command to its end. After `timeout` seconds, kill its processes and raise CodingAgentTimeout.
 
-        `printed` gets the output of both streams as it arrives, up to the output limit.
+        `on_output` gets the output of both streams as it arrives, up to the output limit.
         """
         ...
 

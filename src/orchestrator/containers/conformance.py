@@ -148,7 +148,7 @@ async def walls(probe: Probe) -> None:
 
 
 @_case("no socket of an engine and no device of the host inside")
-async def nothing_of_the_host(probe: Probe) -> None:
+async def host_is_hidden(probe: Probe) -> None:
     sockets = await _shell(probe, "find /run /var/run/ -type s 2>/dev/null || true")
     _expect(sockets == "", f"sockets: {sockets!r}")
     devices = await _shell(probe, "find /dev -type b")

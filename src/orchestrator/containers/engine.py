@@ -27,7 +27,7 @@ from orchestrator.containers.base import (
 )
 from orchestrator.containers.engine_sockets import refuse_sockets
 from orchestrator.containers.exec_command import run_in_container
-from orchestrator.containers.execution import Execution, short
+from orchestrator.containers.execution import Execution, shorten_id
 from orchestrator.containers.profile import create_body
 from orchestrator.containers.streams import Demultiplexer, StreamBroken
 from orchestrator.containers.user_names import (
@@ -181,11 +181,11 @@ class EngineClient:
         return read_file(bytes(archive)) or b""
 
     async def start(self, container: str) -> None:
-        async with self._request(f"start the container {short(container)}"):
+        async with self._request(f"start the container {shorten_id(container)}"):
             await self._container(container).start()
 
     async def inspect(self, container: str) -> ContainerState | None:
-        async with self._request(f"inspect the container {short(container)}"):
+        async with self._request(f"inspect the container {shorten_id(container)}"):
             found = await _none_if_missing(self._container(container).show())
             return None if found is None else _state(found)
 
@@ -197,15 +197,17 @@ class EngineClient:
         return tuple(state for state in states if state is not None)
 
     async def wait(self, container: str) -> ContainerState:
-        with _translate_errors(f"wait for the container {short(container)}"):
+        with _translate_errors(f"wait for the container {shorten_id(container)}"):
             await self._container(container).wait()
         state = await self.inspect(container)
         if state is None:
-            raise CodingAgentError(f"the container {short(container)} was removed while it was waited for")
+            raise CodingAgentError(
+                f"the container {shorten_id(container)} was removed while it was waited for"
+            )
         return state
 
     async def signal(self, container: str, name: str) -> None:
-        async with self._request(f"send {name} to the container {short(container)}"):
+        async with self._request(f"send {name} to the container {shorten_id(container)}"):
             try:
                 await self._container(container).kill(signal=name)
             except aiodocker.DockerError as error:
@@ -213,7 +215,7 @@ class EngineClient:
                     raise
 
     async def remove(self, container: str) -> None:
-        async with self._request(f"remove the container {short(container)}"):
+        async with self._request(f"remove the container {shorten_id(container)}"):
             try:
                 await self._container(container).delete(force=True, v=True)
             except aiodocker.DockerError as error:
@@ -227,7 +229,7 @@ class EngineClient:
         frames = Demultiplexer()
         # aiodocker's own reader decodes text; a transcript is bytes.
         path, params = f"containers/{container}/logs", {"stdout": True, "stderr": True, "follow": follow}
-        with _translate_errors(f"read the output of the container {short(container)}"):
+        with _translate_errors(f"read the output of the container {shorten_id(container)}"):
             async with self._docker._query(path, params=params) as response:
                 try:
                     async for piece in response.content.iter_any():
@@ -246,7 +248,7 @@ class EngineClient:
         env: Mapping[str, str] | None = None,
         user: str | None = None,
         output_limit: int = 100_000_000,
-        printed: Callable[[bytes], object] | None = None,
+        on_output: Callable[[bytes], object] | None = None,
     ) -> ExecResult:
         """A program that cannot be started is exit code 126 or 127, with the engine's words as its output.
 
@@ -260,13 +262,13 @@ class EngineClient:
             env=dict(env or {}),
             user=user or "",
             output_limit=output_limit,
-            printed=printed,
+            on_output=on_output,
         )
-        with _translate_errors(f"run {argv[0]} in the container {short(container)}"):
+        with _translate_errors(f"run {argv[0]} in the container {shorten_id(container)}"):
             return await run_in_container(self._docker, execution, timeout)
 
     async def put_archive(self, container: str, path: str, tar: Path) -> None:
-        with tar.open("rb") as stream, _translate_errors(f"copy into the container {short(container)}"):
+        with tar.open("rb") as stream, _translate_errors(f"copy into the container {shorten_id(container)}"):
             await self._put(container, path, stream)
 
     async def _put(self, container: str, path: str, tar: BinaryIO | bytes) -> None:
@@ -281,7 +283,7 @@ class EngineClient:
 
     async def is_folder(self, container: str, path: str) -> bool:
         url, params = f"containers/{container}/archive", {"path": path}
-        async with self._request(f"look up {path} in the container {short(container)}"):
+        async with self._request(f"look up {path} in the container {shorten_id(container)}"):
             try:
                 async with self._docker._query(url, "HEAD", params=params) as response:
                     about = response.headers.get("X-Docker-Container-Path-Stat", "")
@@ -295,7 +297,7 @@ class EngineClient:
     ) -> str:
         repository, _, tag = name.partition(":")
         config = {"Labels": dict(labels), "Env": [f"{key}={value}" for key, value in env.items()]}
-        with _translate_errors(f"make an image of the container {short(container)}"):
+        with _translate_errors(f"make an image of the container {shorten_id(container)}"):
             made = await self._container(container).commit(
                 repository=repository, tag=tag or None, config=config
             )

@@ -13,7 +13,7 @@ from aiodocker.stream import Stream
 from aiohttp import ClientError
 
 from orchestrator.containers.base import ExecResult
-from orchestrator.containers.execution import Execution, Output, describe_command, short, timeout_error
+from orchestrator.containers.execution import Execution, Output, describe_command, shorten_id, timeout_error
 from orchestrator.errors import CodingAgentError
 
 MARK = "KTRDR_EXEC"
@@ -60,7 +60,7 @@ exit 1
 async def run_in_container(docker: Docker, execution: Execution, timeout: float) -> ExecResult:
     """After `timeout` seconds, kills the command's processes and raises CodingAgentTimeout."""
     mark = f"{MARK}={uuid.uuid4().hex}"
-    output = Output(execution.output_limit, execution.printed)
+    output = Output(execution.output_limit, execution.on_output)
     deadline = asyncio.timeout(timeout)
     try:
         async with deadline:
@@ -89,7 +89,7 @@ async def _run(docker: Docker, execution: Execution, mark: str, output: Output) 
     if state["Running"] or state["ExitCode"] is None:
         raise CodingAgentError(
             f"the engine closed the connection while {describe_command(execution)} was still running",
-            where=short(execution.container),
+            where=shorten_id(execution.container),
         )
     return int(state["ExitCode"])
 

@@ -20,16 +20,16 @@ class Execution:
     """Empty: the container's own."""
     output_limit: int
     """Bytes, over both streams."""
-    printed: Callable[[bytes], object] | None = None
+    on_output: Callable[[bytes], object] | None = None
     """Gets each piece of output that is within the limit when it comes."""
 
 
 class Output:
     """The output of a command, up to a limit; the rest is read and dropped, so that the command continues."""
 
-    def __init__(self, limit: int, printed: Callable[[bytes], object] | None = None) -> None:
+    def __init__(self, limit: int, on_output: Callable[[bytes], object] | None = None) -> None:
         self._room = limit
-        self._printed = printed
+        self._on_output = on_output
         self._stdout = bytearray()
         self._stderr = bytearray()
         self.truncated = False
@@ -39,8 +39,8 @@ class Output:
         self._room -= len(kept)
         self.truncated = self.truncated or len(kept) < len(data)
         (self._stderr if stream == "stderr" else self._stdout).extend(kept)
-        if kept and self._printed is not None:
-            self._printed(kept)
+        if kept and self._on_output is not None:
+            self._on_output(kept)
 
     @property
     def stdout(self) -> str:
@@ -55,13 +55,13 @@ def timeout_error(execution: Execution, timeout: float, output: Output, killed: 
     end = "and was killed" if killed else "and could not be killed: it ends when the container is removed"
     error = CodingAgentTimeout(
         f"{describe_command(execution)} took longer than {timeout:g} s {end}",
-        where=short(execution.container),
+        where=shorten_id(execution.container),
     )
     error.stdout, error.stderr = output.stdout, output.stderr
     return error
 
 
-def short(container: str) -> str:
+def shorten_id(container: str) -> str:
     """A container for messages: a name in full, an id as `docker ps` shows it."""
     return container[:12] if _ID.fullmatch(container) else container
 

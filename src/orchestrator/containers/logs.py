@@ -206,11 +206,11 @@ class _Line:
 
 def _read_unfinished_line(file: int, size: int) -> bytes:
     """What is stored after the last newline."""
-    begin = _after_last_newline(file, size)
+    begin = _find_last_line(file, size)
     return os.pread(file, min(size - begin, LINE_MAX), begin)
 
 
-def _after_last_newline(file: int, size: int) -> int:
+def _find_last_line(file: int, size: int) -> int:
     end = size
     while end > 0:
         start = max(end - _BLOCK, 0)

@@ -123,10 +123,10 @@ class RunActions:
 
     async def _make_branch(self, state: RunState) -> None:
         workspace, start = self._workspace, state.start
-        if await workspace.user.branch_commit(start.branch) is None:
+        if await workspace.user.find_branch_commit(start.branch) is None:
             await self._check_head_unmoved(start)
             await workspace.user.make_branch(start.branch, start.head)
-        at = await workspace.user.commit_of_checked_out(start.branch)
+        at = await workspace.user.find_checked_out_commit(start.branch)
         if start.base != start.head and at == start.head:
             # The base was made of the user's uncommitted changes (`--allow-dirty`): it is the branch's first
             # commit.

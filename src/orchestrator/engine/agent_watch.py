@@ -199,13 +199,13 @@ class _OutputReader:
     def replay(self, transcript: Path) -> None:
         for line in logs.read_stored_lines(transcript):
             for event in self._parser.feed(line):
-                self.report = self.report.after(event)
+                self.report = self.report.with_event(event)
         if self.report.limit is not None:
             self.refused.set()
 
     async def take(self, line: bytes) -> None:
         for event in self._parser.feed(line):
-            self.report = self.report.after(event)
+            self.report = self.report.with_event(event)
             if self._recorder is not None:
                 await self._recorder.record(event)
             if isinstance(event, ProviderRefusal) and event.kind in PARKING_LIMITS:

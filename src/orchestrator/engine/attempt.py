@@ -34,7 +34,7 @@ from orchestrator.engine.attempt_tree import attempt_folders, has_changed_files,
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.heartbeat import heartbeat
 from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
-from orchestrator.engine.sessions import carry_session, session_exists
+from orchestrator.engine.sessions import carry_session, has_session
 from orchestrator.engine.setup import SetupCover, SetupOwner, cover_with_setup, ensure_setup_image
 from orchestrator.engine.timetable import UNTIL
 from orchestrator.errors import CodingAgentError, ConfigurationError, UsageError
@@ -92,7 +92,7 @@ def choose_session(
     can_resume = services.driver.capabilities.resume != "ignored"
     if previous is not None and same_agent and not text_is_new and can_resume:
         home = attempt_folders(records, task.entry.id, previous.number).home
-        if session_exists(home, services.driver.session_files(previous.start.session)):
+        if has_session(home, services.driver.session_files(previous.start.session)):
             return Session(id=previous.start.session, resumed=True)
     return Session(id=str(uuid.uuid4()), resumed=False)
 
@@ -125,7 +125,7 @@ async def run_attempt(
         # announced, and whether its end was recorded, before the cancellation arrived.
         last = records.journal.state.tasks[task].last
         if last is not None and last.number == plan.number and last.end is None:
-            await interrupt(services, records, workspace, task, last, _why_stopped(services))
+            await interrupt(services, records, workspace, task, last, _explain_cancellation(services))
         raise
     finally:
         last = records.journal.state.tasks[task].last
@@ -135,7 +135,7 @@ async def run_attempt(
             await _clean_up(services, records, workspace, task, plan.number, live.container)
 
 
-def _why_stopped(services: Services) -> Cancelled:
+def _explain_cancellation(services: Services) -> Cancelled:
     if services.time_has_ended.is_set():
         return Cancelled(reason=UNTIL, is_parked=True)
     return Cancelled(reason="the run was stopped")
@@ -308,7 +308,7 @@ async def _append_end(
             exit_code=ended.exit_code,
             claim=verdict.claim,
             tool_calls=ended.report.tool_calls,
-            session_kept=await asyncio.to_thread(session_exists, live.folders.home, session_files),
+            session_kept=await asyncio.to_thread(has_session, live.folders.home, session_files),
             usage=ended.report.usage,
             until=verdict.until,
             cause=verdict.cause,

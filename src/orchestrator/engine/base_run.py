@@ -102,7 +102,7 @@ class _BaseContainer:
         needed = [step for step in steps if not step.has_result or step.check in self.builds]
         if len(needed) < len(steps):
             results = await self._run(needed, ids)
-            if not await self._fail_in_another_way(to_run, results):
+            if not await self._fails_in_another_way(to_run, results):
                 for step, result in zip(to_run, results, strict=True):
                     await self._record(step, result)
                 return
@@ -167,7 +167,7 @@ class _BaseContainer:
         fact = base_checked(result, step.check.gate, step.key)
         await self.bench.records.journal.append(fact, task=step.check.task)
 
-    async def _fail_in_another_way(self, steps: Sequence[_Step], results: Sequence[GateResult]) -> bool:
+    async def _fails_in_another_way(self, steps: Sequence[_Step], results: Sequence[GateResult]) -> bool:
         """Whether a command fails that another run has not seen fail in this way."""
         for step, result in zip(steps, results, strict=True):
             evidence = result.evidence

@@ -66,7 +66,7 @@ async def commit_user_edits(
     end-to-end scenario comes next. Raises WorkspaceError when the branch is not checked out or has moved
     meanwhile.
     """
-    head = await workspace.user.commit_of_checked_out(records.start.branch)
+    head = await workspace.user.find_checked_out_commit(records.start.branch)
     if task is not None and previous is not None:
         baseline, _ = await clear_oddities(records, workspace, task, previous.number)
     else:
@@ -104,7 +104,7 @@ async def refuse_work_of_other_tasks(
     ]
     if not others:
         return
-    head = await workspace.user.commit_of_checked_out(records.start.branch)
+    head = await workspace.user.find_checked_out_commit(records.start.branch)
     before = await asyncio.to_thread(records.folder.list_paths_ignored_before)
     baseline = await workspace.tree.baseline(ignored_before=before)
     try:
@@ -238,7 +238,7 @@ async def _save_mixed_edits(
     kept = await workspace.tree.build_candidate(
         now,
         parent=head,
-        message=f"Folder by hand before {_next(task)}\n",
+        message=f"Folder by hand before {_name_next_work(task)}\n",
         overlay={},
         ref=await records.journal.reserve_ref("edits", suffix="-folder", task=task),
         base=records.start.base,
@@ -263,7 +263,7 @@ async def _commit_paths(
         tree=tree,
         paths=paths,
         parent=head,
-        message=f"Changes by hand before {_next(task)}\n",
+        message=f"Changes by hand before {_name_next_work(task)}\n",
         ref=await records.journal.reserve_ref("edits", task=task),
         base=records.start.base,
     )
@@ -274,5 +274,5 @@ async def _commit_paths(
     return commit
 
 
-def _next(task: str | None) -> str:
+def _name_next_work(task: str | None) -> str:
     return "the end-to-end scenario" if task is None else f"task {plain(task)}"

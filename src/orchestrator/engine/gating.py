@@ -35,10 +35,10 @@ from orchestrator.gates.command_gate import (
 from orchestrator.gates.evidence import load, store, tail
 from orchestrator.gates.failures import (
     Failure,
-    before_the_work,
     fails_as_before,
     find_missing,
     finds_no_tests,
+    judge_before_the_work,
 )
 from orchestrator.run.facts import BaseChecked, EndToEndEnded, GateEnded, GateStarted, Notice
 from orchestrator.run.state import AttemptState, KnownResult
@@ -131,7 +131,7 @@ def _is_named_in(name: str, text: str) -> bool:
 
 async def check_end_to_end(bench: Bench) -> None:
     """Run the scenario on the branch's commit, all commands in one container, in order."""
-    commit = await bench.workspace.user.branch_commit(bench.records.start.branch)
+    commit = await bench.workspace.user.find_branch_commit(bench.records.start.branch)
     assert commit is not None
     gates = await number_gates(bench.records, bench.terms.work.scenario)
     ended = await _judge(bench, Subject(commit=commit, kind="e2e"), gates, None)
@@ -304,7 +304,7 @@ async def _weigh_failure(bench: Bench, numbered: NumberedGate, fact: GateEnded, 
         return fact
     known = bench.records.journal.state.find_result(parent, fact.command)
     known = known or await _check_parent(bench, numbered, parent)
-    before = before_the_work(fact.command, known.exit_code, is_guard=True)
+    before = judge_before_the_work(fact.command, known.exit_code, is_guard=True)
     is_same = await _is_same_failure(bench, known, fact)
     is_excused = is_same and (rule == "no_worse" or before == "absent")
     verdict = "pass" if is_excused else fact.verdict
@@ -348,7 +348,7 @@ def base_checked(result: GateResult, gate: Gate, key: str, *, commit: str | None
     if evidence.exit_code is None:
         command = gate.command.strip().splitlines()[0]
         raise CodingAgentError(f"`{command}` could not be run before the work: {evidence.detail}")
-    before = before_the_work(evidence.command, evidence.exit_code, is_guard=check.is_guard)
+    before = judge_before_the_work(evidence.command, evidence.exit_code, is_guard=check.is_guard)
     is_red_guard = check.is_guard and before == "red"
     detail = f"\n[{evidence.detail}]" if evidence.detail else ""
     return BaseChecked(
@@ -393,7 +393,7 @@ async def run_commands(
             gates=gates,
             timeout=terms.settings.verify.timeout,
             evidence=records.folder.evidence,
-            printed=beat.note_output,
+            on_output=beat.note_output,
             pytest_options=terms.specs.variables.get(ADDOPTS, ""),
         )
         async with aclosing(run_gates(bench.services.engine, bench.services.clock, request)) as events:

@@ -36,7 +36,7 @@ class Heartbeat:
     def end(self) -> None:
         self._what = None
 
-    def due(self) -> StillRunning | None:
+    def take_due(self) -> StillRunning | None:
         """The sign of life that is due now; None before its time, or when nothing runs."""
         now = self._clock.monotonic()
         if self._what is None or now < self._due:
@@ -56,7 +56,7 @@ async def pass_on_signs(
     """Pass on a sign of life whenever one is due, until this is cancelled."""
     while True:
         await clock.sleep(_POLL_SECONDS)
-        due = beat.due()
+        due = beat.take_due()
         if due is not None:
             await pass_on(due)
 

@@ -119,7 +119,7 @@ async def _was_built_upon(records: RunRecords, workspace: Workspace, candidate: 
     top before the resume. Delivering again would be refused because the branch has moved, and a task that is
     on the branch would never finish.
     """
-    at = await workspace.user.branch_commit(records.start.branch)
+    at = await workspace.user.find_branch_commit(records.start.branch)
     if at in (None, candidate, expected):
         return False
     return await history.is_ancestor(workspace.store, candidate, at)

@@ -17,7 +17,7 @@ from orchestrator.errors import (
     OrchestratorError,
     SetupFailed,
     StorageError,
-    storage_errors,
+    convert_storage_errors,
 )
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import BUG, NOT_BEGUN, rank, run_ended_fact
@@ -105,7 +105,7 @@ class MilestoneRunner:
         """
         with StopSignals(self._news.set, self._actions.stop_waiting) as stop:
             with in_background(self._listen(stop)), in_background(self._stop_in_time(stop)):
-                end = await stop.stop_when_cancelled(BY_CALLER, self._until_ended(stop))
+                end = await stop.stop_when_cancelled(BY_CALLER, self._run_until_ended(stop))
                 while (plan := self._plan_wait(end)) is not None:
                     end = await stop.stop_when_cancelled(BY_CALLER, self._wait_and_continue(end, plan, stop))
             # Signals are still caught here: the default handler would end the process before the end of the
@@ -124,9 +124,9 @@ class MilestoneRunner:
             if fact.status == "parked":
                 await self._announce_working_agents()
         finally:
-            await self._journal.append(lambda state, _n: _unless_cancelled(fact, state))
+            await self._journal.append(lambda state, _n: _prefer_cancellation(fact, state))
 
-    async def _until_ended(self, stop: StopSignals) -> _End:
+    async def _run_until_ended(self, stop: StopSignals) -> _End:
         try:
             async with asyncio.TaskGroup() as group:
                 state = self._journal.state
@@ -178,7 +178,7 @@ class MilestoneRunner:
         assert end.fact.cause is not None
         waiting = RunWaiting(cause=end.fact.cause, reason=end.fact.reason, until=until)
         try:
-            with storage_errors():
+            with convert_storage_errors():
                 with suppress(StorageError):  # a full disk is waited for, too
                     await self._journal.append(waiting)
                 await self._wait(plan.until, stop)
@@ -189,7 +189,7 @@ class MilestoneRunner:
         except (Stopped, OrchestratorError) as error:
             return _End(self._end_after(error), error)
         self._busy = frozenset()
-        return await self._until_ended(stop)
+        return await self._run_until_ended(stop)
 
     async def _wait(self, until: datetime | None, stop: StopSignals) -> None:
         """Wait until this moment, or until a question has an answer. Raises Stopped."""
@@ -225,7 +225,7 @@ class MilestoneRunner:
         work: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
         async def in_lanes() -> None:
-            with storage_errors():
+            with convert_storage_errors():
                 await work()
 
         def free(_done: object) -> None:
@@ -315,7 +315,7 @@ def _cause_of(error: OrchestratorError) -> RunCause | None:
             return None
 
 
-def _unless_cancelled(fact: RunEnded, state: RunState) -> RunEnded:
+def _prefer_cancellation(fact: RunEnded, state: RunState) -> RunEnded:
     """The end to store after this state: a request to cancel also counts when it came with the last facts.
 
     A run that was forgotten stays failed, because it cannot be resumed.

@@ -28,7 +28,7 @@ class _Allowance:
         self.bytes = MAX_BYTES
 
 
-def session_exists(home: Path, session_files: tuple[str, ...]) -> bool:
+def has_session(home: Path, session_files: tuple[str, ...]) -> bool:
     """Whether the first of the session's files is a regular file that is not empty."""
     if not session_files:
         return False

@@ -72,7 +72,7 @@ async def lay_back(
         await _return_to_branch(records, terms, workspace, task, attempt)
     else:
         await commit_user_edits(records, terms, workspace, task, None)
-    head = await workspace.user.commit_of_checked_out(records.start.branch)
+    head = await workspace.user.find_checked_out_commit(records.start.branch)
     document = {handoff_path(terms.plan.path)}  # each landing changes it; the next one writes ours again
     touched = await _list_changed(terms, workspace, aside.parent, aside.commit) - document
     since = await _list_changed(terms, workspace, aside.parent, head) - document
@@ -120,7 +120,7 @@ async def _save(
     ref: str,
 ) -> tuple[str, str]:
     """The branch's commit, and a commit on it with the files of the folder, kept under `ref`."""
-    head = await workspace.user.commit_of_checked_out(records.start.branch)
+    head = await workspace.user.find_checked_out_commit(records.start.branch)
     baseline, _ = await clear_oddities(records, workspace, task, attempt.number)
     try:
         snapshot = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)

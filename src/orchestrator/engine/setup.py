@@ -268,8 +268,8 @@ async def _run_setup(
             plan=plan,
             env=terms.specs.variables,
             log=records.folder.setup_log(name),
-            begun=heartbeat.begin,
-            printed=heartbeat.note_output,
+            on_step=heartbeat.begin,
+            on_output=heartbeat.note_output,
         )
         return await run_setup(services.engine, services.clock, request)
 

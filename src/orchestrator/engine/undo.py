@@ -64,7 +64,7 @@ async def finish_undo(
     undo, start = journal.state.undo, journal.state.start
     if undo is None:
         return None
-    at = await workspace.user.branch_commit(start.branch)
+    at = await workspace.user.find_branch_commit(start.branch)
     if at not in (undo.expected, undo.target):
         await _cancel_undo(workspace, journal, undo, at)
         return FinishedUndo(undo=undo, saved=(undo.saved,), is_cancelled=True)
@@ -116,7 +116,7 @@ async def reopen_lost_tasks(workspace: Workspace, journal: RunJournal) -> None:
     and the task. Without that, a rebase would have everything done a second time.
     """
     state, branch = journal.state, journal.state.start.branch
-    tip = await workspace.user.branch_commit(branch)
+    tip = await workspace.user.find_branch_commit(branch)
     if not state.branch_ready or tip is None:
         return
     finished = [(id, task.finished.commit) for id, task in state.tasks.items() if task.finished is not None]

@@ -64,7 +64,7 @@ class GateRequest:
     """Seconds for each command."""
     evidence: Path
     """The folder in which evidence is stored."""
-    printed: Callable[[bytes], object]
+    on_output: Callable[[bytes], object]
     """Is called with the output of the commands, while they run."""
     pytest_options: str = ""
     """The configured PYTEST_ADDOPTS, to which ours are added."""
@@ -204,7 +204,7 @@ async def _run_once(
             container,
             ("bash", "-c", _SCRIPT, "gate", *limits, let_readers_stop(gate.command), gate.command),
             timeout=request.timeout + ENGINE_GRACE_SECONDS,
-            printed=request.printed,
+            on_output=request.on_output,
             env=env,
         )
     except CodingAgentTimeout as error:

@@ -35,7 +35,7 @@ class Failure(NamedTuple):
     """The failed tests by a report of pytest; None without one."""
 
 
-def before_the_work(command: str, exit_code: int, *, is_guard: bool = False) -> Before:
+def judge_before_the_work(command: str, exit_code: int, *, is_guard: bool = False) -> Before:
     """What the exit code of a command says about the base.
 
     A command of a task may need what the task makes. A guard may not: of its failures only pytest's "no

@@ -60,7 +60,7 @@ class _Scanner:
 
     def read_list(self, ends: frozenset[str]) -> str:
         """Read commands up to one of these words or operators, and past it; "" is the end of the text."""
-        with self._deeper():
+        with self._enter_nesting():
             while True:
                 self._skip_separators()
                 end = self._peek_end()
@@ -142,7 +142,7 @@ class _Scanner:
     # Commands
 
     def _read_command(self) -> None:
-        with self._deeper():
+        with self._enter_nesting():
             if self.text.startswith("((", self.at):
                 self._skip_arithmetic()
             elif self.text.startswith("(", self.at):
@@ -337,7 +337,7 @@ class _Scanner:
             self._skip_arithmetic()
         elif self.text.startswith("$(", self.at):
             self.at += 2
-            with self._outside_backquotes():
+            with self._leave_backquotes():
                 self.read_list(frozenset({")"}))
         elif self.text.startswith("${", self.at):
             self.at += 1
@@ -395,7 +395,7 @@ class _Scanner:
         return found
 
     @contextmanager
-    def _deeper(self) -> Iterator[None]:
+    def _enter_nesting(self) -> Iterator[None]:
         self._depth += 1
         if self._depth > _DEEPEST:
             raise _NotUnderstoodError
@@ -403,7 +403,7 @@ class _Scanner:
         self._depth -= 1
 
     @contextmanager
-    def _outside_backquotes(self) -> Iterator[None]:
+    def _leave_backquotes(self) -> Iterator[None]:
         before, self._backquoted = self._backquoted, False
         yield
         self._backquoted = before

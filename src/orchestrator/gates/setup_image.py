@@ -92,9 +92,9 @@ class SetupRequest:
     env: Mapping[str, str]
     log: Path
     """The file to which the whole output is appended."""
-    begun: Callable[[str], object]
+    on_step: Callable[[str], object]
     """Is called with what lasts from now on."""
-    printed: Callable[[bytes], object]
+    on_output: Callable[[bytes], object]
     """Is called with the output, while the commands run."""
 
 
@@ -181,7 +181,7 @@ async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest
 
     Raises SetupFailed with the end of the output, or when setup installs a copy of the project.
     """
-    request.begun("setup")
+    request.on_step("setup")
     container = await engine.create(request.spec)
     try:
         await engine.put_archive(container, "/", request.archive)
@@ -192,7 +192,7 @@ async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest
         path = await setup.read_path()
         for command in request.plan.commands:
             await setup.run(command, path)
-        request.begun("storing what setup made")
+        request.on_step("storing what setup made")
         about = json.loads(await setup.run_setup_tree("conclude", before))
         installed = about["installed"]
         if installed:
@@ -239,13 +239,17 @@ class _Setup:
         with self._request.log.open("ab", buffering=0) as log:
             log.write(f"$ {command}\n".encode("utf-8", "replace"))
 
-            def printed(data: bytes) -> None:
+            def write_output(data: bytes) -> None:
                 log.write(data)
-                self._request.printed(data)
+                self._request.on_output(data)
 
             try:
                 done = await self._engine.exec(
-                    self._container, argv, timeout=SECONDS, env={**self._env, "PATH": path}, printed=printed
+                    self._container,
+                    argv,
+                    timeout=SECONDS,
+                    env={**self._env, "PATH": path},
+                    on_output=write_output,
                 )
             except CodingAgentTimeout as error:
                 raise self._failure(command, f"took longer than {SECONDS:g} s", error.stdout) from None

@@ -73,7 +73,7 @@ async def find_credential(
     """
     sources = list_sources(settings, environ, kinds)
     if len(sources) > 1:
-        raise _several(sources)
+        raise _ambiguity_error(sources)
     return None if not sources else await _ask(sources[0], settings, kinds)
 
 
@@ -98,7 +98,7 @@ def list_sources(
     return found
 
 
-def _several(sources: list[CredentialSource]) -> EnvironmentInvalid:
+def _ambiguity_error(sources: list[CredentialSource]) -> EnvironmentInvalid:
     names = ", ".join(source.name for source in sources)
     hint = "Remove all but one."
     if len({source.kind for source in sources}) > 1:

@@ -94,7 +94,7 @@ def _limit_of_429(answer: ProviderAnswer, now: datetime) -> ProviderLimit:
         until = _usage_limit_ends(headers, retry, now)
         return ProviderLimit(cause="usage_limit", effect="stop", until=until, model=model)
     if retry is not None and retry > LONG_RETRY_SECONDS:
-        return ProviderLimit(cause="rate_limit", effect="stop", until=_after(now, retry))
+        return ProviderLimit(cause="rate_limit", effect="stop", until=_time_after(now, retry))
     return ProviderLimit(cause="model_away", effect="outage", model=answer.model)
 
 
@@ -102,10 +102,10 @@ def _usage_limit_ends(headers: Mapping[str, str], retry: float | None, now: date
     resets = [window.reset for window in _list_rejected_windows(headers) if window.reset is not None]
     whole = _number(headers.get(f"{_PREFIX}reset"))
     if resets:
-        return _in_reach(max(resets), now)
+        return _time_in_reach(max(resets), now)
     if whole is not None:
-        return _in_reach(whole, now)
-    return None if retry is None else _after(now, retry)
+        return _time_in_reach(whole, now)
+    return None if retry is None else _time_after(now, retry)
 
 
 class _Window(NamedTuple):
@@ -154,11 +154,11 @@ def _number(text: str | None) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _after(now: datetime, seconds: float) -> datetime | None:
-    return _in_reach(now.timestamp() + seconds, now)
+def _time_after(now: datetime, seconds: float) -> datetime | None:
+    return _time_in_reach(now.timestamp() + seconds, now)
 
 
-def _in_reach(moment: float, now: datetime) -> datetime | None:
+def _time_in_reach(moment: float, now: datetime) -> datetime | None:
     """The moment as a time, unless it is in the past or too far away to be a limit's end."""
     if not 0 < moment - now.timestamp() <= LONGEST_WAIT.total_seconds():
         return None

@@ -51,14 +51,14 @@ def next_step(
     if turns.reminded:
         return REMINDED
     if subagent:
-        return _at(found.subagents, turns.total) or Answer(text="Done.")
+        return _step_at(found.subagents, turns.total) or Answer(text="Done.")
     if found.attempts:
         steps = found.attempts[min(attempt, len(found.attempts)) - 1]
-        return _at(steps, turns.since_prompt) or _last_outcome(found)
-    return _at(found.steps, turns.total) or _last_outcome(found)
+        return _step_at(steps, turns.since_prompt) or _last_outcome(found)
+    return _step_at(found.steps, turns.total) or _last_outcome(found)
 
 
-def _at(steps: Steps, number: int) -> Step | None:
+def _step_at(steps: Steps, number: int) -> Step | None:
     return steps[number] if number < len(steps) else None
 
 

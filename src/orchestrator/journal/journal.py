@@ -34,10 +34,10 @@ from orchestrator.journal.reader import (
     VERSION,
     JournalReader,
     connect,
+    convert_sqlite_errors,
+    explain_unusable_journal,
     facts_by,
     query,
-    sqlite_errors,
-    unusable_journals,
     version_of,
 )
 from orchestrator.run.facts import Body, Fact
@@ -99,7 +99,7 @@ class Journal(JournalReader):
     @classmethod
     def open(cls, path: Path, clock: Clock) -> "Journal":
         """Open the journal or create it. Raises EnvironmentInvalid if it is damaged or of a newer version."""
-        with unusable_journals(path):
+        with explain_unusable_journal(path):
             writing = _open_for_writing(path)
             return cls(connect(path), writing, clock)
 
@@ -138,7 +138,7 @@ class Journal(JournalReader):
         """
 
         def write() -> T:
-            with sqlite_errors("written"), _transaction(self._writing):
+            with convert_sqlite_errors("written"), _transaction(self._writing):
                 return work(self._facts)
 
         def report(result: T) -> None:
@@ -152,7 +152,7 @@ class Journal(JournalReader):
         """As `transact`, in one order with it. `work` only reads, so it does not wait for other processes."""
 
         def read() -> T:
-            with sqlite_errors("read"):
+            with convert_sqlite_errors("read"):
                 return work(self._facts)
 
         return await self._in_thread(read, seen)
@@ -218,7 +218,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     migrations = _migrations()
     if version_of(connection, path) == len(migrations):
         return
-    with _without_gateway(connection, path):
+    with _hold_gateway_lock(connection, path):
         connection.execute("BEGIN IMMEDIATE")
         # Read the version again inside the transaction: another process may have migrated in the meantime.
         for number in range(version_of(connection, path) + 1, len(migrations) + 1):
@@ -229,7 +229,7 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def _without_gateway(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+def _hold_gateway_lock(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
     """Inside, no gateway of this state folder is running.
 
     A gateway serves attempts of a run that a program of its own version carries out. If a newer program

@@ -41,7 +41,7 @@ class JournalReader:
         """The journal, never migrated; None if there is none yet. Raises EnvironmentInvalid."""
         if not path.exists():
             return None
-        with unusable_journals(path):
+        with explain_unusable_journal(path):
             connection = connect(path)
             try:
                 if version_of(connection, path) > 0:
@@ -73,7 +73,7 @@ class JournalReader:
         Raises StorageError when the journal cannot be read.
         """
         while True:
-            with sqlite_errors("read"):
+            with convert_sqlite_errors("read"):
                 # The version is read first: a fact that is stored between the two reads is found now, and the
                 # changed version leads to one more read. In the other order it would be missed.
                 version, facts = self.data_version(), self.facts(run, after=after)
@@ -84,7 +84,7 @@ class JournalReader:
                 await self.pause()
 
     def _has_changed_since(self, version: int) -> bool:
-        with sqlite_errors("read"):
+        with convert_sqlite_errors("read"):
             return self.data_version() != version
 
     async def pause(self) -> None:
@@ -115,7 +115,7 @@ def _json_list(words: Iterable[str]) -> str:
 
 
 @contextmanager
-def unusable_journals(path: Path) -> Iterator[None]:
+def explain_unusable_journal(path: Path) -> Iterator[None]:
     """Inside, an error of SQLite about the file becomes an EnvironmentInvalid with a next step."""
     try:
         yield
@@ -128,7 +128,7 @@ def unusable_journals(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def sqlite_errors(done: str) -> Iterator[None]:
+def convert_sqlite_errors(done: str) -> Iterator[None]:
     """Inside, an OperationalError of SQLite becomes a StorageError: the journal cannot be `done`."""
     try:
         yield

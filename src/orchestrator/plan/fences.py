@@ -36,12 +36,12 @@ class FenceLine:
     """Whether it follows the mark of a list item on the same line; such a line can only open a fence."""
 
     def closes(self, opener: "FenceLine") -> bool:
-        return self.info == "" and not self.in_item and self._within(opener)
+        return self.info == "" and not self.in_item and self._fits(opener)
 
     def nests_in(self, opener: "FenceLine") -> bool:
-        return self.info != "" and self._within(opener)
+        return self.info != "" and self._fits(opener)
 
-    def _within(self, opener: "FenceLine") -> bool:
+    def _fits(self, opener: "FenceLine") -> bool:
         return self.mark == opener.mark and self.size >= opener.size and self.depth <= opener.depth + 3
 
     @property
@@ -111,7 +111,9 @@ class Fences:
         if inner is None:
             return self._find_simple_end(start, strict)
         nested = self._find_nested_end(start)
-        if nested is not None and (self._all_close_from(nested + 1) or not self._all_close_from(strict + 1)):
+        if nested is not None and (
+            self._closes_all_from(nested + 1) or not self._closes_all_from(strict + 1)
+        ):
             return FenceEnd(end=self._starts[nested], closed=True, ambiguous=True)
         forgotten = self._end_if_forgotten(start, self._starts[inner])
         return forgotten or FenceEnd(end=self._starts[strict], closed=True, ambiguous=True)
@@ -123,9 +125,9 @@ class Fences:
         read inside out. So the forgotten end is assumed where the rest of the document then closes properly.
         """
         forgotten = self._end_if_forgotten(start, self._starts[strict])
-        if forgotten is not None and not self._all_close_from(strict + 1):
+        if forgotten is not None and not self._closes_all_from(strict + 1):
             following = bisect_left(self._starts, forgotten.end)
-            if self._all_close_from(following):
+            if self._closes_all_from(following):
                 return forgotten
         return FenceEnd(end=self._starts[strict], closed=True)
 
@@ -165,7 +167,7 @@ class Fences:
         self._nested.update(dict.fromkeys(open_fences))
         return None
 
-    def _all_close_from(self, position: int) -> bool:
+    def _closes_all_from(self, position: int) -> bool:
         """Whether all fences from this position on are closed, each read as `end_of` would read it."""
         while position < len(self._fences):
             self._work -= 1

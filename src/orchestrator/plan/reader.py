@@ -29,9 +29,9 @@ from orchestrator.plan.task_master import looks_like_json, read_task_master
 from orchestrator.plan.text import decode_plan
 from orchestrator.plan.validation import (
     add_validation,
+    find_missing_gate,
     find_unread_boxes,
     find_unread_commands,
-    no_gate,
     split_validation,
 )
 
@@ -126,7 +126,7 @@ def _build_plan(milestone: Milestone, text: str, path: str, format: str) -> Plan
     if not tasks:
         hint = "`orchestrator plan new TITLE` writes a plan to start from."
         raise PlanError("every task of the plan is left out", where=path, hint=hint)
-    gates = no_gate(milestone)
+    gates = find_missing_gate(milestone)
     findings += [entry for entry in milestone.diagnostics if not (gates and entry.code == "no-verify")]
     about_text = (*_find_hidden_characters(text), *_placeholder_findings(text))
     all_findings = [*findings, *gates, *_cycle_findings(tasks), *about_text]

@@ -95,7 +95,7 @@ def title_state(title: str) -> Said | None:
     if any(re.fullmatch(_OPEN_MARK, token) is None for token in tokens):
         match = _START.fullmatch(text) or _END.fullmatch(text[-_LONGEST:])
         is_topic = match is not None and _MAY_BE_A_TOPIC.fullmatch(match["said"]) is not None
-        if match is None or is_topic or _is_phrase(match) or _TOKEN.search(_around(match)) is not None:
+        if match is None or is_topic or _is_phrase(match) or _TOKEN.search(_text_around(match)) is not None:
             return Said(state="unclear", text=next(t for t in tokens if re.fullmatch(_OPEN_MARK, t) is None))
         return Said(state="done" if match["done"] else "left-out", text=match["said"].strip())
     match = _START_WORD.match(text[:_LONGEST]) or _END_WORD.fullmatch(text[-_LONGEST:])
@@ -110,7 +110,7 @@ def lead_state(lead: str) -> Said | None:
     return None if match is None else Said(state="done" if match["done"] else "left-out", text=match[0])
 
 
-def _around(match: re.Match[str]) -> str:
+def _text_around(match: re.Match[str]) -> str:
     groups = match.groupdict()
     return groups.get("before") or groups.get("rest") or ""
 

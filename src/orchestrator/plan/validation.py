@@ -139,7 +139,7 @@ def _has_command(document: Document, block: Block) -> bool:
     return bool(taken)
 
 
-def no_gate(milestone: Milestone) -> Sequence[Diagnostic]:
+def find_missing_gate(milestone: Milestone) -> Sequence[Diagnostic]:
     """One finding if no command of the plan checks any task that is open."""
     needing = [d for d in milestone.drafts if not (d.done or d.left_out or d.type == "RESEARCH")]
     if not needing or any(draft.verify for draft in milestone.drafts):

@@ -156,7 +156,7 @@ async def check_credential(site: Site) -> Finding:
 async def check_state(site: Site) -> Finding:
     path = state_folder(site.host.environ)
     check_state_folder(path, outside=site.code_folder)
-    made = _nearest_existing(path)
+    made = _find_nearest_existing(path)
     if made == path:
         return report_passed(str(path))
     if not (made.is_dir() and os.access(made, os.W_OK | os.X_OK)):
@@ -168,13 +168,13 @@ async def check_state(site: Site) -> Finding:
 
 async def check_disk_space(site: Site) -> Finding:
     """There is room for transcripts, evidence and candidates, and in the code folder."""
-    state = _nearest_existing(state_folder(site.host.environ))
+    state = _find_nearest_existing(state_folder(site.host.environ))
     for folder in (state, site.host.folder or state):
         refuse_full_disk(shutil.disk_usage(folder).free, folder)
     return disk_finding(shutil.disk_usage(state).free, str(state))
 
 
-def _nearest_existing(path: Path) -> Path:
+def _find_nearest_existing(path: Path) -> Path:
     return next(each for each in (path, *path.parents) if each.exists())
 
 

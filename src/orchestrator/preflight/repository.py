@@ -69,7 +69,7 @@ async def _check_branch_is_own(workspace: Workspace, catalog: RunCatalog, planne
     A plan may have been moved to another folder, so only a plan that is still there counts. A plan that says
     the name of its branch shares it because the user says so; the run's notices name what is on it.
     """
-    if planned.names_branch or await workspace.user.branch_commit(planned.branch) is None:
+    if planned.names_branch or await workspace.user.find_branch_commit(planned.branch) is None:
         return
     folder = workspace.tree.folder
     for record in catalog.outlines(folder, besides=planned.plan, tasks=()):
@@ -126,7 +126,7 @@ async def check_changes(site: Site) -> Finding:
     await workspace.user.check_files()
     if site.allow_dirty or (planned is not None and commits_changes_first(planned)):
         return report_passed("uncommitted changes will be committed first, in your name")
-    dirty = await workspace.user.dirty_paths(planned.untracked if planned is not None else frozenset())
+    dirty = await workspace.user.list_dirty_paths(planned.untracked if planned is not None else frozenset())
     if dirty:
         more = f" and {len(dirty) - 3} more" if len(dirty) > 3 else ""
         raise EnvironmentInvalid(

@@ -96,7 +96,7 @@ def open_model(host: Host, settings: Settings, folder: Path) -> Opener[ModelSour
     return open_once(choose)
 
 
-def already_open(thing: T) -> Opener[T]:
+def reuse_open(thing: T) -> Opener[T]:
     async def give() -> T:
         return thing
 

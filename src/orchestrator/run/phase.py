@@ -138,10 +138,10 @@ def phase(state: RunState, task: TaskState) -> Phase:
         return (Failed if task.finished.status == "failed" else Done)(task.finished)
     if task.parent is None:
         return NotStarted()
-    return Started() if task.last is None else _of_attempt(state, task, task.last)
+    return Started() if task.last is None else _phase_of_attempt(state, task, task.last)
 
 
-def _of_attempt(state: RunState, task: TaskState, attempt: AttemptState) -> PhaseOfAttempt:
+def _phase_of_attempt(state: RunState, task: TaskState, attempt: AttemptState) -> PhaseOfAttempt:
     if attempt.end is None:
         return Working(attempt)
     # A landing and an open question count in every epoch: the repository knows whether the branch has moved,
@@ -153,24 +153,24 @@ def _of_attempt(state: RunState, task: TaskState, attempt: AttemptState) -> Phas
     if question is not None and question.answer is None:
         return Asked(attempt, question)
     if attempt.epoch < state.epoch:
-        return _of_resumed(state, attempt)
-    return _of_ended(attempt, attempt.end, is_answered=question is not None)
+        return _phase_of_resumed(state, attempt)
+    return _phase_of_ended(attempt, attempt.end, is_answered=question is not None)
 
 
-def _of_resumed(state: RunState, attempt: AttemptState) -> Uncompared | Compared | PhaseOfCandidate:
+def _phase_of_resumed(state: RunState, attempt: AttemptState) -> Uncompared | Compared | PhaseOfCandidate:
     """The phase of an attempt of an earlier epoch. Its end does not count: the folder may have changed
     since."""
     if attempt.looked is None or attempt.looked_epoch < state.epoch:
         return Uncompared(attempt)
     if attempt.candidate_epoch == state.epoch or attempt.refused is not None:
-        return _of_candidate(attempt)
+        return _phase_of_candidate(attempt)
     return Compared(attempt)
 
 
-def _of_ended(attempt: AttemptState, end: AttemptEnded, *, is_answered: bool) -> PhaseOfAttempt:
+def _phase_of_ended(attempt: AttemptState, end: AttemptEnded, *, is_answered: bool) -> PhaseOfAttempt:
     match end.status:
         case "completed" | "failed" | "unclear":
-            return _of_candidate(attempt)
+            return _phase_of_candidate(attempt)
         case "needs_human":
             return (Answered if is_answered else Doubtful)(attempt)
         case "parked":
@@ -181,7 +181,7 @@ def _of_ended(attempt: AttemptState, end: AttemptEnded, *, is_answered: bool) ->
             assert_never(never)
 
 
-def _of_candidate(attempt: AttemptState) -> PhaseOfCandidate:
+def _phase_of_candidate(attempt: AttemptState) -> PhaseOfCandidate:
     if attempt.refused is not None:
         return Refused(attempt, attempt.refused)
     if attempt.candidate is None:

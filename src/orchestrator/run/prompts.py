@@ -88,7 +88,7 @@ def _evidence(task: Task, previous: AttemptState | None) -> str:
         and not previous.candidate.changed
         and previous.end.status == "completed"
     ):
-        notes.append(_nothing_changed(task))
+        notes.append(_explain_no_change(task))
     notes += [_describe_failed_gate(gate) for gate in previous.failed_gates]
     if previous.failed_gates:
         notes.append("These commands ran on the committed files only, without ignored files of your folder.")
@@ -106,7 +106,7 @@ def _changes_set_aside(diff: str) -> str:
     )
 
 
-def _nothing_changed(task: Task) -> str:
+def _explain_no_change(task: Task) -> str:
     if task.type is not None:
         return "Nothing in the folder was changed."
     return (

@@ -47,7 +47,7 @@ class AgentReport:
     tool_calls: int = 0
     usage: Usage = field(default_factory=Usage)
 
-    def after(self, event: AgentEvent) -> "AgentReport":
+    def with_event(self, event: AgentEvent) -> "AgentReport":
         match event:
             case Finished():
                 return replace(self, finished=event, is_at_rest=True)
@@ -214,10 +214,10 @@ def attempt_verdict(
                 status="failed", reason="the container ran out of memory (container.memory)"
             )
         case Lingered() | OverTime():
-            return _by_outcome(ended.report, 0, outcome, calls_in_session, min_tool_calls)
+            return _judge_outcome(ended.report, 0, outcome, calls_in_session, min_tool_calls)
         case None | Refused():
             assert ended.exit_code is not None
-            return _by_outcome(ended.report, ended.exit_code, outcome, calls_in_session, min_tool_calls)
+            return _judge_outcome(ended.report, ended.exit_code, outcome, calls_in_session, min_tool_calls)
         case _ as never:
             assert_never(never)
 
@@ -235,7 +235,7 @@ def _time_text(seconds: float) -> str | None:
         return None
 
 
-def _by_outcome(
+def _judge_outcome(
     report: AgentReport,
     exit_code: int,
     outcome: Outcome | InvalidOutcome | NoOutcome,

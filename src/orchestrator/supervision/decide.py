@@ -119,7 +119,7 @@ class Work(Struct, frozen=True, kw_only=True):
     """The checks of every task that say what must not break."""
 
     def gates_of(self, item: WorkItem) -> tuple[Gate, ...]:
-        return self._after_build("verify", item.checks)
+        return self._list_gates_after_build("verify", item.checks)
 
     @property
     def builds(self) -> tuple[Gate, ...]:
@@ -127,9 +127,9 @@ class Work(Struct, frozen=True, kw_only=True):
 
     @property
     def scenario(self) -> tuple[Gate, ...]:
-        return self._after_build("e2e", self.end_to_end)
+        return self._list_gates_after_build("e2e", self.end_to_end)
 
-    def _after_build(self, name: str, checks: tuple[Check, ...]) -> tuple[Gate, ...]:
+    def _list_gates_after_build(self, name: str, checks: tuple[Check, ...]) -> tuple[Gate, ...]:
         build = self.build if checks else ()
         return (*_number_gates(BUILD, build), *_number_gates(name, checks))
 
@@ -280,7 +280,7 @@ def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> 
     end = _end_of_base_run(state, work)
     if end is not None:
         return Wait() if busy else end
-    first = _before_the_tasks(state, work, busy)
+    first = _next_before_tasks(state, work, busy)
     if first is not None:
         return Wait() if busy else Steps(actions=(first,))
     blocked = [end for item in work.items if (end := _end_of_blocked(state, item)) is not None]
@@ -290,12 +290,12 @@ def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> 
     ends = [each for each in nexts if isinstance(each, EndRun)]
     if not nexts and not busy:
         if not blocked:
-            after = _after_the_tasks(state, work)
+            after = _next_after_tasks(state, work)
             return after if isinstance(after, EndRun) else Steps(actions=(after,))
         ends = blocked
     if ends:
         return Wait() if busy else _combine_ends([*ends, *(end for end in blocked if end not in ends)])
-    actions = _in_free_lanes([each for each in nexts if not isinstance(each, EndRun)], busy)
+    actions = _choose_for_free_lanes([each for each in nexts if not isinstance(each, EndRun)], busy)
     return Steps(actions=actions) if actions else Wait()
 
 
@@ -351,7 +351,7 @@ def _end_of_base_run(state: RunState, work: Work) -> EndRun | None:
     return EndRun(status="completed") if work.only_base else None
 
 
-def _before_the_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Action | None:
+def _next_before_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Action | None:
     if not state.base_checked:
         return CheckBase()
     if not state.branch_ready:
@@ -416,7 +416,7 @@ def _rank_of_work(task: TaskState, state: RunState) -> int:
     return 1 if last.is_in_folder else 2
 
 
-def _in_free_lanes(actions: Sequence[Action], busy: frozenset[Lane]) -> tuple[Action, ...]:
+def _choose_for_free_lanes(actions: Sequence[Action], busy: frozenset[Lane]) -> tuple[Action, ...]:
     """The actions that can start at the same time; of two that need the branch, the first gets it."""
     found, taken = [], busy
     for action in actions:
@@ -498,13 +498,13 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
         case Working(attempt=attempt):
             return RecoverAttempt(task=item.id, attempt=attempt)
         case Uncompared(attempt=attempt) if attempt.starts_over:
-            return _another_attempt(state, task, "resumed", work)
+            return _try_again(state, task, "resumed", work)
         case Uncompared(attempt=attempt):
             return CompareFolder(task=item.id, attempt=attempt)
         case Compared(attempt=attempt):
             return _next_of_compared(state, task, item, attempt, work)
         case Stopped(reason=reason) | Refused(reason=reason):
-            return _another_attempt(state, task, reason, work)
+            return _try_again(state, task, reason, work)
         case Limited(end=end):
             return EndRun(
                 status="parked", reason=f"task {item.id}: {end.reason}", until=end.until, cause=end.cause
@@ -553,7 +553,7 @@ def _next_of_compared(
     had_passed = attempt.candidate is not None and reason_not_to_land(attempt, item) is None
     if had_passed or _is_unjudged(attempt):
         return MakeCandidate(task=item.id, attempt=attempt, by_hand=False)
-    return _another_attempt(state, task, "resumed", work)
+    return _try_again(state, task, "resumed", work)
 
 
 def _next_of_gated(
@@ -571,7 +571,7 @@ def _next_of_gated(
     attempts = [each for each in task.current_attempts if each.epoch == state.epoch and each.gates]
     idle = sum(is_idle(each) for each in attempts)
     if item.change == "optional" or idle < min(MAX_IDLE_ATTEMPTS, work.attempts):
-        return _another_attempt(state, task, against, work)
+        return _try_again(state, task, against, work)
     return FailTask(
         task=item.id,
         reason="seems to be done already: no file was changed, and all its checks pass; "
@@ -606,7 +606,7 @@ def _is_unjudged(attempt: AttemptState) -> bool:
     return attempt.candidate is None or bool(attempt.owed_evidence)
 
 
-def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) -> Action | EndRun:
+def _try_again(state: RunState, task: TaskState, reason: str, work: Work) -> Action | EndRun:
     if task.accepted is not None:
         # The user's word was that nothing is left to do, so no agent is paid to work on it.
         return FailTask(task=task.entry.id, reason=f"accepted by the user, but {reason}")
@@ -623,7 +623,7 @@ def _another_attempt(state: RunState, task: TaskState, reason: str, work: Work) 
     return StartAttempt(task=task.entry.id, number=previous.number + 1, previous=previous)
 
 
-def _after_the_tasks(state: RunState, work: Work) -> Action | EndRun:
+def _next_after_tasks(state: RunState, work: Work) -> Action | EndRun:
     if not work.end_to_end:
         return EndRun(status="completed")
     ended = scenario_that_counts(state)

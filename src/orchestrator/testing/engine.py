@@ -27,7 +27,7 @@ from orchestrator.containers.base import (
     StoredImage,
 )
 from orchestrator.containers.engine_sockets import refuse_sockets
-from orchestrator.containers.execution import Execution, Output, short, timeout_error
+from orchestrator.containers.execution import Execution, Output, shorten_id, timeout_error
 from orchestrator.containers.user_names import user_variables
 from orchestrator.errors import CodingAgentError
 from orchestrator.files import give_to
@@ -212,7 +212,7 @@ class FakeEngine:
             return number
 
     async def start(self, container: str) -> None:
-        with self._request(f"start the container {short(container)}"):
+        with self._request(f"start the container {shorten_id(container)}"):
             found = self._require_container(container)
             found.status, found.started_at = "running", self._time()
             found.main = self._begin(found, found.spec.command or KEEP_ALIVE, _Log(found).write, is_main=True)
@@ -221,7 +221,7 @@ class FakeEngine:
             found.notify()
 
     async def inspect(self, container: str) -> ContainerState | None:
-        with self._request(f"inspect the container {short(container)}"):
+        with self._request(f"inspect the container {shorten_id(container)}"):
             found = self._find(container)
             return None if found is None else found.state()
 
@@ -231,7 +231,7 @@ class FakeEngine:
         return tuple(state for state in reversed(states) if _has(state.labels, labels))
 
     async def wait(self, container: str) -> ContainerState:
-        doing = f"wait for the container {short(container)}"
+        doing = f"wait for the container {shorten_id(container)}"
         with self._request(doing):
             found = self._require_container(container)
             while found.status == "running":
@@ -240,20 +240,20 @@ class FakeEngine:
             return found.state()
 
     async def signal(self, container: str, name: str) -> None:
-        with self._request(f"send {name} to the container {short(container)}"):
+        with self._request(f"send {name} to the container {shorten_id(container)}"):
             found = self._find(container)
             if found is not None and found.status == "running" and found.main is not None:
                 found.main.signal(name)
 
     async def remove(self, container: str) -> None:
-        with self._request(f"remove the container {short(container)}"):
+        with self._request(f"remove the container {shorten_id(container)}"):
             found = self._find(container)
             if found is not None:
                 await self._remove(found)
 
     async def logs(self, container: str, *, follow: bool) -> AsyncGenerator[LogChunk, None]:
         given = 0
-        with self._request(f"read the output of the container {short(container)}"):
+        with self._request(f"read the output of the container {shorten_id(container)}"):
             found = self._require_container(container)
             while True:
                 for chunk in found.log[given:]:
@@ -275,11 +275,11 @@ class FakeEngine:
         env: Mapping[str, str] | None = None,
         user: str | None = None,  # noqa: ARG002 - the protocol has it
         output_limit: int = 100_000_000,
-        printed: Callable[[bytes], object] | None = None,
+        on_output: Callable[[bytes], object] | None = None,
     ) -> ExecResult:
         execution = Execution(container=container, argv=tuple(argv), output_limit=output_limit)
-        output = Output(output_limit, printed)
-        with self._request(f"run {argv[0]} in the container {short(container)}"):
+        output = Output(output_limit, on_output)
+        with self._request(f"run {argv[0]} in the container {shorten_id(container)}"):
             found = self._require_container(container)
             if found.status != "running":
                 raise _Refused(f"container {found.id} is not running")
@@ -298,11 +298,11 @@ class FakeEngine:
         )
 
     async def put_archive(self, container: str, path: str, tar: Path) -> None:
-        with self._request(f"copy into the container {short(container)}"):
+        with self._request(f"copy into the container {shorten_id(container)}"):
             await asyncio.to_thread(_unpack, tar, self._require_container(container).path(path))
 
     async def is_folder(self, container: str, path: str) -> bool:
-        with self._request(f"look up {path} in the container {short(container)}"):
+        with self._request(f"look up {path} in the container {shorten_id(container)}"):
             place = self._require_container(container).path(path)
             try:
                 return stat.S_ISDIR(place.lstat().st_mode)
@@ -312,7 +312,7 @@ class FakeEngine:
     async def commit(
         self, container: str, *, name: str, labels: Mapping[str, str], env: Mapping[str, str]
     ) -> str:
-        with self._request(f"make an image of the container {short(container)}"):
+        with self._request(f"make an image of the container {shorten_id(container)}"):
             found = self._require_container(container)
             image = self._new_image(name, found.image)
             _copy(found.base / "layer", image.files)
@@ -343,7 +343,7 @@ class FakeEngine:
         if self.is_away:
             raise _Refused("Cannot connect to the engine: it is away")
         if container is not None and container.is_removed:
-            raise _Refused(f"the container {short(container.id)} was removed meanwhile")
+            raise _Refused(f"the container {shorten_id(container.id)} was removed meanwhile")
 
     def _find(self, wanted: str) -> _Container | None:
         known = self._containers.values()

@@ -24,7 +24,7 @@ _OWN_PROCESSES = 3
 _LAST_OUTPUT_SECONDS = 0.2
 
 
-def why_not() -> str | None:
+def find_obstacle() -> str | None:
     """The reason why commands cannot run here, or None."""
     if not sys.platform.startswith("linux"):
         return "namespaces need Linux"
@@ -33,7 +33,7 @@ def why_not() -> str | None:
 
 async def run_on_host(process: Process) -> int:
     """A Program that runs the real command in the container's namespaces."""
-    async with _groups(process) as groups:
+    async with _open_groups(process) as groups:
         code = await (_run_main if process.is_main else _run_exec)(process, groups)
         if process.is_main and groups.out_of_memory:
             raise OutOfMemory
@@ -85,7 +85,7 @@ class _Groups:
 
 
 @asynccontextmanager
-async def _groups(process: Process) -> AsyncIterator[_Groups]:
+async def _open_groups(process: Process) -> AsyncIterator[_Groups]:
     groups, limits = _Groups.of(process), process.box.spec.limits
     if not process.is_main:
         yield groups

@@ -80,7 +80,7 @@ class _LeftOut(NamedTuple):
 
 async def take_baseline(checkout: Checkout) -> Baseline:
     found = await asyncio.to_thread(survey, checkout.folder)
-    with checkout.index_copy() as git:
+    with checkout.copy_index() as git:
         ignored = await list_ignored(git)
     return Baseline(ignored=ignored, specials=found.specials, repositories=found.repositories)
 
@@ -124,7 +124,7 @@ async def clear_oddities(checkout: Checkout, baseline: Baseline, into: Path) -> 
     specials = sorted(found.specials - baseline.specials)
     moved = await asyncio.to_thread(_move_all, folder, specials, into)
     nested = sorted(found.repositories - baseline.repositories)
-    with checkout.index_copy() as git:
+    with checkout.copy_index() as git:
         kept = await filter_in_unused_folders(checkout.folder, git, nested)
     repositories = [path for path in nested if path not in kept]
     return (*moved, *await asyncio.to_thread(_move_all, folder, repositories, into))
@@ -135,7 +135,7 @@ async def take_snapshot(checkout: Checkout, *, exclude: frozenset[str], baseline
     found = await asyncio.to_thread(survey, checkout.folder)
     if found.unreadable:
         raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(checkout.folder))
-    with checkout.index_copy() as git:
+    with checkout.copy_index() as git:
         # Before git reads any file, because an encoding changes how it reads them.
         scratch = await list_scratch(checkout.folder, git)
         await refuse_conversions(git, found, scratch)
@@ -217,7 +217,7 @@ async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: froz
     added to the tree of `parent` instead. So there is always a commit that holds the work.
     """
     folder = checkout.folder
-    with checkout.index_copy() as git:
+    with checkout.copy_index() as git:
         changed = await list_changed_and_untracked(git)
         loose = frozenset(await list_untracked(git))
         left_out = await asyncio.to_thread(_too_large, folder, loose)
@@ -244,7 +244,7 @@ async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: froz
 
 async def write_staged_tree(checkout: Checkout) -> str | None:
     """The user's index as a tree; None while it has conflicts of a merge, which no tree can hold."""
-    with checkout.index_copy() as git:
+    with checkout.copy_index() as git:
         done = await git.try_run("write-tree")
     return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
 
@@ -375,7 +375,7 @@ async def filter_ignored(git: Git, paths: Iterable[str]) -> frozenset[str]:
 
 async def is_ignored(checkout: Checkout, path: str, baseline: Baseline) -> bool:
     """See `Worktree.is_ignored`. A tracked file is never ignored."""
-    with checkout.index_copy() as git:
+    with checkout.copy_index() as git:
         if await git.run("ls-files", "-z", "--", f":(top,literal){path}"):
             return False
         if _find_ignored_root(path, baseline.ignored) is not None:

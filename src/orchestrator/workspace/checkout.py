@@ -30,7 +30,7 @@ class Checkout:
         return replace(self.store.git, work_tree=self.folder)
 
     @contextmanager
-    def index_copy(self) -> Iterator[Git]:
+    def copy_index(self) -> Iterator[Git]:
         """Git with a private copy of the index, with flags and stat data.
 
         The copy keeps the original's time. Git compares that time with the times of files: an entry whose

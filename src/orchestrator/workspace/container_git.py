@@ -37,7 +37,7 @@ async def make_agent_git_dir(checkout: Checkout, into: Path, *, branch: str) -> 
     store = checkout.store
     target = APART_GIT_TARGET if store.layout.git_is_a_file else GIT_TARGET
     await _create(store, into, branch=branch, commit=None, target=target)
-    with checkout.index_copy() as git:
+    with checkout.copy_index() as git:
         assert git.index is not None
         if git.index.exists():
             if any(checkout.git_dir.glob("sharedindex.*")):

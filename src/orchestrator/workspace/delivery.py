@@ -45,7 +45,7 @@ async def deliver(user: UserRepository, commit: str, *, branch: str, expected: s
     """
     # Before the index is held: a large commit takes minutes, and the user's git would fail all that time. If
     # the branch is elsewhere, either the objects arrived before a kill, or `_check_unmoved` refuses.
-    if await user.branch_commit(branch) == expected:
+    if await user.find_branch_commit(branch) == expected:
         await send_objects(user, commit, expected)
     async with hold_index(user.checkout, user.owner):
         await _check_unmoved(user, commit, branch, expected)
@@ -113,7 +113,7 @@ async def _check_unmoved(user: UserRepository, commit: str, branch: str, expecte
         raise _delivery_error(
             commit, f"the folder is on {where}, not on {branch}", f"Switch back: git switch {name}"
         )
-    at = await user.branch_commit(branch)
+    at = await user.find_branch_commit(branch)
     if at not in (commit, expected):
         if at is None:
             what, hint = "is gone", f"Create it again: git branch {name} {expected}"
@@ -124,7 +124,7 @@ async def _check_unmoved(user: UserRepository, commit: str, branch: str, expecte
 
 
 async def _check_nothing_staged(user: UserRepository, commit: str, expected: str) -> None:
-    with user.checkout.index_copy() as git:
+    with user.checkout.copy_index() as git:
         staged = await git.try_run("write-tree")
     tree = os.fsdecode(staged.stdout).strip()
     if tree not in [await tree_of(user.store, entry) for entry in {commit, expected}]:

@@ -68,7 +68,7 @@ class GitSettings:
     def get(self, name: str) -> str | None:
         return next((value for _, key, value in reversed(self.entries) if key == name.lower()), None)
 
-    def true(self, name: str) -> bool:
+    def is_true(self, name: str) -> bool:
         return (self.get(name) or "").lower() in ("true", "yes", "on", "1")
 
 
@@ -171,12 +171,12 @@ def read_repository_patterns(layout: Layout, name: str) -> bytes:
 
 def check_settings(layout: Layout, settings: GitSettings) -> None:
     where = str(layout.folder)
-    if settings.true("core.bare"):
+    if settings.is_true("core.bare"):
         raise EnvironmentInvalid("the repository is bare", where=where, hint="Run from a checkout of it.")
     worktree = settings.get("core.worktree")
     if worktree is not None and (layout.git_dir / worktree).resolve() != layout.folder:
         raise EnvironmentInvalid(f"the repository's files are elsewhere ({worktree})", where=where)
-    if settings.true("core.sparsecheckout"):
+    if settings.is_true("core.sparsecheckout"):
         raise EnvironmentInvalid(
             "sparse checkouts are not supported yet", where=where, hint="Undo it: git sparse-checkout disable"
         )
@@ -239,7 +239,7 @@ def _find_git_dir(folder: Path) -> Path:
     try:
         mode = entry.lstat().st_mode
     except FileNotFoundError:
-        raise _no_repository(folder) from None
+        raise _repository_error(folder) from None
     except OSError as error:
         raise EnvironmentInvalid(f".git cannot be read: {error.strerror}", where=str(folder)) from error
     if stat.S_ISDIR(mode):
@@ -257,7 +257,7 @@ def _find_git_dir(folder: Path) -> Path:
     return git_dir
 
 
-def _no_repository(folder: Path) -> EnvironmentInvalid:
+def _repository_error(folder: Path) -> EnvironmentInvalid:
     for parent in folder.parents:
         if (parent / ".git").exists():
             return EnvironmentInvalid(

@@ -57,7 +57,7 @@ async def lay_over(
     `branch` or the branch is not at `onto`.
     """
     async with hold_index(user.checkout, user.owner):
-        if await user.commit_of_checked_out(branch) != onto:
+        if await user.find_checked_out_commit(branch) != onto:
             raise WorkspaceError(
                 f"{branch} has moved; no file was written",
                 where=str(user.folder),

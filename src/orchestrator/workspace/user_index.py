@@ -33,7 +33,7 @@ _OUR_LOCK = "orchestrator-index"
 async def replace_index(checkout: Checkout, commit: str) -> None:
     """Replace the index by that of a commit; files stay as they are. The caller holds the index."""
     git_dir = checkout.git_dir
-    with checkout.index_copy() as git:
+    with checkout.copy_index() as git:
         # One tree, merged over the index: entries that do not change keep their flags (assume-unchanged,
         # skip-worktree) and their stat data, so that the user's next `git status` reads no file again.
         await git.run("read-tree", "-i", "-m", commit, timeout=TREE_SECONDS)

@@ -77,11 +77,11 @@ class UserRepository:
         """The branch that HEAD names, even if it no longer exists; None when HEAD is detached."""
         return await _branch_of_head(self.git)
 
-    async def branch_commit(self, branch: str) -> str | None:
+    async def find_branch_commit(self, branch: str) -> str | None:
         done = await self.git.try_run("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}")
         return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
 
-    async def commit_of_checked_out(self, branch: str) -> str:
+    async def find_checked_out_commit(self, branch: str) -> str:
         """The branch's commit. WorkspaceError when HEAD is not on this branch."""
         head = await self.head()
         if head.branch != branch:
@@ -104,7 +104,7 @@ class UserRepository:
         if head.branch == branch:
             self._check_not_elsewhere(branch)
             return False
-        if await self.branch_commit(branch) is not None:
+        if await self.find_branch_commit(branch) is not None:
             raise EnvironmentInvalid(
                 f"the branch {branch} exists, and HEAD is on {head.branch or 'a detached commit'}",
                 where=str(self.folder),
@@ -115,7 +115,7 @@ class UserRepository:
 
     async def make_branch(self, branch: str, at: str) -> None:
         """Create the branch at a commit and put HEAD on it. No file changes. May be repeated."""
-        if await self.branch_commit(branch) != at:
+        if await self.find_branch_commit(branch) != at:
             await self._update_ref("begin", f"refs/heads/{branch}", at, "0" * len(at))
         if (await self.head()).branch != branch:
             git = replace(self.git, env=self.store.author.env())
@@ -123,7 +123,7 @@ class UserRepository:
 
     async def move_branch(self, branch: str, *, to: str, expected: str) -> None:
         """Move the branch from `expected`; nothing if it is at `to` already. Else WorkspaceError."""
-        if await self.branch_commit(branch) != to:
+        if await self.find_branch_commit(branch) != to:
             await self._update_ref("land", f"refs/heads/{branch}", to, expected)
 
     async def _update_ref(self, why: str, *args: str) -> None:
@@ -143,22 +143,22 @@ class UserRepository:
 
     async def is_tracked(self, path: str) -> bool:
         """Whether the path is in the user's index."""
-        with self.checkout.index_copy() as git:
+        with self.checkout.copy_index() as git:
             literal = replace(git, env={**git.env, "GIT_LITERAL_PATHSPECS": "1"})
             return bool(await literal.run("ls-files", "-z", "--", path))
 
     async def filter_ignored(self, paths: Iterable[str]) -> frozenset[str]:
         """Those of these paths that git ignores here, whether they exist or not. Folders end with `/`."""
-        with self.checkout.index_copy() as git:
+        with self.checkout.copy_index() as git:
             return await candidates.filter_ignored(git, paths)
 
-    async def dirty_paths(self, apart_from: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    async def list_dirty_paths(self, apart_from: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Paths where HEAD, index and files differ, and untracked paths that are not ignored; sorted.
 
         Untracked scratch is left out (see `scratch.py`), and a path of `apart_from` while it is untracked.
         """
         head = await self.head()
-        with self.checkout.index_copy() as git:
+        with self.checkout.copy_index() as git:
             differing = ("diff-index", "--cached", "-z", "--name-only", "--no-renames", head.commit)
             staged = await git.run(*differing, timeout=TREE_SECONDS)
             changed = await candidates.list_changed_and_untracked(git)
@@ -187,7 +187,7 @@ class UserRepository:
             # Git reads these on every command, and reading a pipe never returns.
             if path.rpartition("/")[2] in (".gitignore", ".gitattributes"):
                 raise EnvironmentInvalid("this is not a regular file", where=str(self.folder / path))
-        with self.checkout.index_copy() as git:
+        with self.checkout.copy_index() as git:
             unused = await candidates.filter_in_unused_folders(self.folder, git, found.repositories)
             named = await candidates.find_conversion(
                 git, found, await candidates.list_scratch(self.folder, git)
@@ -228,7 +228,10 @@ class UserRepository:
         kept = await self.keep_staged(head=head, ref=ref, base=base)
         if kept is not None:
             async with hold_index(self.checkout, self.owner):
-                if (await self.find_checked_out_branch(), await self.branch_commit(branch)) != (branch, head):
+                if (await self.find_checked_out_branch(), await self.find_branch_commit(branch)) != (
+                    branch,
+                    head,
+                ):
                     raise WorkspaceError(
                         f"{branch} is no longer checked out at {head}",
                         where=str(self.folder),

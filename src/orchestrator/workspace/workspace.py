@@ -59,7 +59,7 @@ class Workspace:
         hooks = find_hooks_folder(layout, settings)
         user = UserRepository(store=store, notices=settings.notices, hooks=hooks)
         try:
-            with user.checkout.index_copy() as git:
+            with user.checkout.copy_index() as git:
                 _check_index(layout, await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
         except BaseException:
             if not existed:
@@ -73,7 +73,7 @@ class Workspace:
         layout, settings = await _check(folder, repositories, environ)
         _check_index(layout, await layout.users_git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS))
         return Findings(
-            notices=settings.notices, signs_commits=settings.true("commit.gpgsign"), owner=layout.owner
+            notices=settings.notices, signs_commits=settings.is_true("commit.gpgsign"), owner=layout.owner
         )
 
     async def forget(self, run: str) -> None:
