@@ -72,7 +72,7 @@ class ToolCall(Struct, frozen=True, kw_only=True):
 
 
 class ToolResult(Struct, frozen=True, kw_only=True):
-    """What a tool answered. `text` is its first line, without control codes, and the number of its lines."""
+    """The answer of a tool. `text` is its first line, without control codes, and the number of its lines."""
 
     id: str
     is_error: bool

@@ -1,5 +1,6 @@
 """The worst turns of phrase stay out of code, messages, documents and names (docs/adr/0013)."""
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -190,3 +191,28 @@ def test_turns_are_found_in_names_and_in_text(line: str) -> None:
 )
 def test_other_text_is_not_found(line: str) -> None:
     assert not list(found_in("x", line))
+
+
+def hidden_subjects(text: str) -> Iterator[tuple[int, str]]:
+    """Docstrings, also those of fields and constants, whose first word hides what the sentence is about."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            said = node.value.value
+            if isinstance(said, str) and re.match(r"\s*(What|Which|Whoever|Whatever)\b", said):
+                yield node.lineno, said.split("\n", 1)[0]
+
+
+@pytest.mark.parametrize("text", ['"""What is sent."""', 'class A:\n    b: int\n    """Which of them."""'])
+def test_a_hidden_subject_is_found(text: str) -> None:
+    assert len(list(hidden_subjects(text))) == 1
+    assert not list(hidden_subjects('"""The message that is sent. What comes back is ignored."""'))
+
+
+def test_docstrings_begin_with_their_subject() -> None:
+    sources = [path for path in _searched() if name_of(path).startswith("src/") and path.suffix == ".py"]
+    found = [
+        f"{name_of(path)}:{line}: {said}"
+        for path in sources
+        for line, said in hidden_subjects(path.read_text())
+    ]
+    assert not found, "\n".join(["name the thing, or start with a verb:", *found])

@@ -1,4 +1,4 @@
-"""What an agent printed, as lines for a reader: what it says, what it does, and what its tools answer.
+"""Shows the output of an agent as lines for a reader: its text, its tool calls, and the answers of its tools.
 
 An agent with output for humans is shown as it printed it. One with a stream of JSON is shown through the
 events of its driver, with the words of a run's own lines; what the driver does not know is shown verbatim.

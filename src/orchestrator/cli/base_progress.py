@@ -1,4 +1,4 @@
-"""What is shown while a run sets the project up and checks its base."""
+"""Progress lines while a run sets the project up and checks its base."""
 
 from collections.abc import Callable
 

@@ -110,7 +110,7 @@ _SilentFact = (
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """What a line says in addition to its fact."""
+    """Facts about the run and its reader that a line needs in addition to its own fact."""
 
     state: RunState | None = None
     """The run after this fact; None where it is not known."""

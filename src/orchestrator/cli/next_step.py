@@ -35,7 +35,7 @@ WAITS_FOR: dict[RunCause, str] = {
     "gate_unavailable": "It waits until the gate can be run.",
     "landing_refused": "It waits until the finished work can be added to the branch.",
 }
-"""What a parked run waits for, by its cause. Its reason stands in the line before."""
+"""A sentence for each cause: the event that a parked run waits for. The line above it has the reason."""
 
 
 class NextStep(Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class NextStep(Struct, frozen=True, kw_only=True):
 
 
 def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep:
-    """What the user does next. `here` is the folder in which the command would be typed."""
+    """The next command for the user, with its explanation. `here` is the folder where it would be typed."""
     there = "" if str(here) == state.start.folder else f"cd {shell_word(state.start.folder)} && "
     run, branch = state.run, shell_word(state.start.branch)
     resume = f"{there}orchestrator resume {run}"

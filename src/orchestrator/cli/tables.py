@@ -51,7 +51,7 @@ def _shorten_path(path: str, size: int = 60) -> str:
 
 
 class View(Struct, frozen=True, kw_only=True):
-    """What a table shows in addition to the stored facts of a run."""
+    """Everything that a table shows and that the stored facts of a run do not contain."""
 
     owner: Owner | None = None
     """The process that carries it out now."""
@@ -100,7 +100,7 @@ _BEFORE_WORDS = {"already_green": "passes", "red": "fails", "absent": "cannot ru
 
 
 def base_table(state: RunState) -> str:
-    """What each command says before any work, and the run that holds the evidence."""
+    """A row for each command that ran on the base, with its verdict and the run that holds the evidence."""
     shown = [each for each in state.base if each.check.commit is None]
     rows = [
         (

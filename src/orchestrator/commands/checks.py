@@ -49,5 +49,5 @@ def refuse_unchecked(plan: Plan, tasks: Collection[Task], settings: Settings) ->
 
 
 def diagnostics_of(plan: Plan, settings: Settings) -> tuple[Diagnostic, ...]:
-    """What the reader found, under these settings: a task with a configured check is not one without."""
+    """The findings about a plan under these settings: a task that a configured check covers has a check."""
     return tuple(each for each in plan.diagnostics if each.code != "no-verify" or not settings.verify.task)

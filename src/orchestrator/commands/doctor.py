@@ -54,7 +54,7 @@ async def doctor(host: Host, request: DoctorRequest) -> Diagnosis:
 
 
 def _open_site(host: Host, loaded: LoadedSettings, stack: AsyncExitStack, *, allow_dirty: bool) -> Site:
-    """What the checks are given, opened for reading only. Git compares with a repository of our own."""
+    """Opens everything that the checks need, for reading only. Git compares with a repository of our own."""
 
     async def inspect() -> Findings:
         return await Workspace.inspect(

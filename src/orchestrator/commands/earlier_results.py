@@ -1,4 +1,4 @@
-"""What other runs on the same folder have found out about their base within the last day."""
+"""Finds results that other runs on the same folder got for their base within the last day."""
 
 from datetime import datetime, timedelta
 

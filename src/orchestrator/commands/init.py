@@ -37,7 +37,7 @@ _MOST_FILES = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What `init` would write: the user may change it first."""
+    """The settings that `init` would write; the user may change them first."""
 
     path: Path
     project: Project

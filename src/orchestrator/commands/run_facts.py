@@ -38,7 +38,7 @@ from orchestrator.workspace.tree import TreeRefused
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettledRun:
-    """What has been decided about a run when its first or next facts are written."""
+    """All decisions about a run that are made before its first or next facts are written."""
 
     planned: PlannedRun
     options: RunOptions

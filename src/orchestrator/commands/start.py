@@ -204,7 +204,7 @@ def _run_options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:
 
 
 def _site(project: Project, loaded: LoadedSettings, stack: AsyncExitStack) -> Site:
-    """What the checks are given: the opened project, and the engine once a check asks for it."""
+    """The things that checks work on. The first check that asks for the engine connects it."""
     host = project.host
 
     async def inspect() -> Findings:

@@ -22,7 +22,7 @@ from orchestrator.workspace.workspace import Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoResult:
-    """What an undo or abandon did, and the commits from which everything can be restored."""
+    """The effect of an undo or abandon, and the commits from which everything can be restored."""
 
     run: str
     branch: str

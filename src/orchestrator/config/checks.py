@@ -15,7 +15,7 @@ class CheckSetting:
     run: str
     """Run by `bash -c` in the code folder."""
     hint: str | None = None
-    """What the user should do when it fails."""
+    """A next step for the user, shown when the check fails."""
     timeout: float = DEFAULT_SECONDS
     """Seconds."""
 

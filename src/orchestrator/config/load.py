@@ -109,7 +109,7 @@ def _host(environ: Mapping[str, str], users: Path) -> Host:
 
 
 def read_values(content: bytes) -> dict[str, object]:
-    """What a configuration file sets, by key and unchecked; nothing when it is not TOML."""
+    """The values of a configuration file by key, unchecked; empty when it is not TOML."""
     try:
         return {".".join(each.key): each.value for each in from_file(content, origin="stored", name="")}
     except ConfigurationError:

@@ -29,7 +29,7 @@ class StoredSetting:
 
 
 def settings_to_store(rows: Iterable[Row]) -> tuple[StoredSetting, ...]:
-    """What a run stores of these settings; flags are among the options of the run and come on top of them."""
+    """The settings that a run stores. Flags are stored as options of the run instead, and override these."""
     return tuple(
         StoredSetting(key=row.key, value=row.value, source=row.source)
         for row in rows

@@ -1,4 +1,4 @@
-"""What every container engine must do for us, as cases that can be run against any of them.
+"""The promises that the orchestrator relies on, as cases that can be run against any container engine.
 
 The image of a Probe needs a shell, coreutils, findutils and grep; its folder is written to.
 """
@@ -429,7 +429,7 @@ async def _run_container(
 
 
 async def _shell(probe: Probe, script: str, *, pids: int = 128) -> str:
-    """What a container's main process prints; Unmet when it fails."""
+    """Runs the command as a container's main process and returns its output. Raises Unmet when it fails."""
     async with _run_container(probe, script, pids=pids) as container:
         state = await probe.engine.wait(container)
         stdout = await _read_output(probe, container, "stdout")

@@ -205,7 +205,7 @@ class _Line:
 
 
 def _read_unfinished_line(file: int, size: int) -> bytes:
-    """What is stored after the last newline."""
+    """The bytes after the last newline of a transcript, at most LINE_MAX of them."""
     begin = _find_last_line(file, size)
     return os.pread(file, min(size - begin, LINE_MAX), begin)
 

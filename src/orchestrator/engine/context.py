@@ -49,7 +49,7 @@ class ModelAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What the run talks to outside of this process."""
+    """Everything outside of this process that a run uses."""
 
     engine: ContainerEngine
     driver: AgentDriver

@@ -106,7 +106,7 @@ async def check_candidate(bench: Bench, item: WorkItem, attempt: AttemptState, p
 
 
 def describe_missing_files(failed: Sequence[GateEnded], ignored: Iterable[str]) -> str | None:
-    """Which ignored files of the folder a gate that failed did not have; None if there are none.
+    """Names the ignored files of the folder that a failed gate did not have; None if there are none.
 
     Those that its command or the end of its output names come first. What tools leave behind does not count:
     gates have their own.

@@ -1,4 +1,4 @@
-"""What the result of a command depends on, as a key: a result is used again only for the same key."""
+"""A key of everything that the result of a command depends on: equal keys allow to use a result again."""
 
 import json
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""What an attempt left in the folder makes room for another task, and comes back at `resume`.
+"""Saves the files of an unfinished attempt, clears them for another task, and restores them at `resume`.
 
 All tasks work in the user's one folder. Before a task begins that does not depend on one that failed or
 asked, the files of that one are saved as a commit in our own repository, and the folder returns to the state

@@ -105,7 +105,7 @@ class SetupCover:
 
     mounts: tuple[Mount, ...]
     folders: tuple[str, ...]
-    """What setup made and git does not track; each ends with `/`. It never belongs to a candidate."""
+    """The folders that setup made and git does not track; each ends with `/`. No candidate contains them."""
     holder: str | None
     """The container whose volumes the attempt's container must hold; remove it once that one is created."""
     copied: tuple[str, ...]

@@ -40,7 +40,7 @@ PROBE_COMMAND = ("sh", "-c", f'test -n "$(ls -A "$1")" && mkdir "$1/{_MARK}"', "
 
 @dataclass(slots=True, kw_only=True)
 class OverlaySupport:
-    """What this process has found out about the engine."""
+    """Whether the engine supports overlays, as far as this process has tried it."""
 
     is_probed: bool = False
     reason_against: str | None = None

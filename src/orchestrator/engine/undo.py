@@ -43,7 +43,7 @@ async def carry_out_undo(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedUndo:
-    """What became of an undo that was killed."""
+    """The result of an undo that was killed and is now carried to its end."""
 
     undo: UndoStarted
     saved: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What a first run of a project needs, by the manifests at its root and in folders below. Pure.
+"""Proposes settings for the first run of a project, by the manifests at its root and in folders below. Pure.
 
 Where a lock file leads to a setup command, `discovery` finds it at the start of each run. This module finds
 everything else: the command that runs the tests, the commands that install dependencies which no lock file
@@ -42,7 +42,7 @@ class Project:
     """For `setup.folders`; empty where `setup` has commands."""
     packages: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """What the user has to solve."""
+    """Problems that only the user can solve, one sentence each."""
 
 
 def detect_project(root: Manifests, below: Mapping[str, Manifests]) -> Project:

@@ -1,4 +1,4 @@
-"""What a failed command says: a missing prerequisite, and whether it fails as it did before.
+"""Reads a failed command: whether a prerequisite is missing, and whether it fails as it did before.
 
 **Why the comparison is careful.** With `verify.base = "no_worse"` a guard that fails as before counts as
 passed. A new failure that is taken for the old one would land unseen, while an old failure that is taken for
@@ -36,7 +36,7 @@ class Failure(NamedTuple):
 
 
 def judge_before_the_work(command: str, exit_code: int, *, is_guard: bool = False) -> Before:
-    """What the exit code of a command says about the base.
+    """Whether the base passes a command, fails it, or lacks what the command needs, by its exit code.
 
     A command of a task may need what the task makes. A guard may not: of its failures only pytest's "no
     tests" is not one.

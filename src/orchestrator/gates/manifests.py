@@ -43,7 +43,7 @@ def inner_table(above: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What a folder holds of one language."""
+    """The part of a project that one folder holds in one language."""
 
     language: str
     test: str | None = None
@@ -53,4 +53,4 @@ class Part:
     packages: tuple[str, ...] = ()
     """Debian packages that the image lacks."""
     note: str | None = None
-    """What the user has to solve, because neither setup nor Debian can."""
+    """A problem that only the user can solve: neither a setup command nor a Debian package does."""

@@ -46,7 +46,7 @@ VENV = ".venv/"
 _FORMAT = 3
 
 _NOT_FOUND = re.compile(r"([\w./+-]+): (?:command )?not found$", re.MULTILINE)
-"""What bash and sh print of a program that does not exist."""
+"""The message of bash and sh about a program that does not exist."""
 # As in a gate: the unchanged command runs where this bash cannot read what was made of it.
 _SCRIPT = (
     'exec 2>&1; test "$1" = "$2" || bash -nc "$1" 2>/dev/null || set -- "$2"; exec bash -eo pipefail -c "$1"'

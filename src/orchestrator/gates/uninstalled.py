@@ -1,4 +1,4 @@
-"""What a run will not install, because no lock file announces it: pure.
+"""Finds dependencies that a run will not install, because they have no lock file. Pure.
 
 A run without its dependencies costs money before anybody sees why it fails, so the user reads this first.
 """

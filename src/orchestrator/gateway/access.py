@@ -1,4 +1,4 @@
-"""What an attempt may reach: a scripted model, or a provider with the credential that stays on the host."""
+"""The model of an attempt: a scripted one, or a provider with the credential that stays on the host."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -36,7 +36,7 @@ class _Outage(NamedTuple):
 
 
 class LimitRecorder:
-    """What one attempt's requests have met. A success ends only the failures of its own model."""
+    """Records the limits that an attempt's requests meet. A success ends failures of its own model only."""
 
     def __init__(self, append: AppendFact, clock: Clock) -> None:
         self._append = append

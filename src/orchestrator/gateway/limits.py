@@ -1,4 +1,4 @@
-"""What an answer of the provider says about its limits: one table, from status, headers and body. Pure.
+"""Reads the provider's limits from its answers: one table, from status, headers and body. Pure.
 
 | the provider answers | cause | effect | until |
 |---|---|---|---|

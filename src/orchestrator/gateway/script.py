@@ -102,7 +102,7 @@ class _Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class _Fault(Exception):
-    """What is wrong in the file, and where."""
+    """A mistake in the file, and its place."""
 
     def __init__(self, what: str, place: str) -> None:
         super().__init__(what)

@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 
 
 class Start(NamedTuple):
-    """What distinguishes a run from others."""
+    """Enough about a run to find those of a folder or a plan without reading all their facts."""
 
     run: str
     at: str

@@ -1,4 +1,4 @@
-"""Which fenced blocks are commands, and which commands check nothing."""
+"""Decides which fenced blocks are commands, and finds commands that check nothing."""
 
 import re
 from collections.abc import Iterable

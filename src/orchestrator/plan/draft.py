@@ -1,4 +1,4 @@
-"""What a reader finds: tasks whose dependencies are not resolved yet."""
+"""The tasks that a reader finds, before their dependencies are resolved."""
 
 from dataclasses import dataclass
 

@@ -60,7 +60,7 @@ class TaskHeading:
     id: str
     title: str
     said: Said | None
-    """What its marks say about the task's state."""
+    """The state of the task by its marks; None if it has no marks."""
     several: bool
     """It names more than one task, and `id` is the first."""
 
@@ -96,7 +96,7 @@ def task_heading(text: str, level: int) -> TaskHeading | NearMiss | None:
 
 
 def read_title(title: str) -> Said | None:
-    """What a title says about the state of its task: by its marks, or because it is struck out."""
+    """The state of a task by its title: by marks in it, or because it is struck out."""
     return STRUCK_OUT if _STRUCK_TITLE.fullmatch(title) else title_state(title)
 
 

@@ -269,7 +269,7 @@ _NO_CRITERIA: tuple[Meaning, ...] = ("verify", "smoke", "categories")
 
 
 def _read_acceptance(fields: Fields) -> tuple[Criterion, ...]:
-    """What is under acceptance criteria; if there is no such label, every box that is not a command."""
+    """The items under acceptance criteria; if there is no such label, every box that is not a command."""
     labelled = fields.of("acceptance")
     if labelled:
         return tuple(entry for field in labelled for entry in criteria(field.lines))

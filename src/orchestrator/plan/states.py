@@ -89,7 +89,7 @@ _CODE = re.compile(r"`[^`\n]*`")
 
 @lru_cache(maxsize=4096)
 def title_state(title: str) -> Said | None:
-    """What the marks of a title say; None if it has none. Marks in code are text."""
+    """The state that the marks of a title give; None if it has none. Marks in code are text."""
     text = _CODE.sub("code", title.replace("\ufe0f", "")).strip()
     tokens = [match[0] for match in _TOKEN.finditer(text[:2000])]
     if any(re.fullmatch(_OPEN_MARK, token) is None for token in tokens):
@@ -105,7 +105,7 @@ def title_state(title: str) -> Said | None:
 
 
 def lead_state(lead: str) -> Said | None:
-    """What a mark before the word "Task" says."""
+    """The state that a mark before the word "Task" gives."""
     match = re.search(rf"(?P<done>{_DONE_TOKEN})|{_OUT_TOKEN}", lead.replace("\ufe0f", ""), _FLAGS)
     return None if match is None else Said(state="done" if match["done"] else "left-out", text=match[0])
 
@@ -150,7 +150,7 @@ _STATUS_WORD = re.compile(rf"(?:{_DONE}|{_OUT}|blocked|paused|waiting)\b", re.IG
 
 
 def status_state(value: str) -> Said | None:
-    """What the value under the label Status says; None if it says that the task is open, or nothing known.
+    """The state by the value of the label Status; None if the task is open or the value is unknown.
 
     `Done` with a date, a commit or a mark is done; with any other addition it is unclear.
     """

@@ -17,7 +17,7 @@ from orchestrator.plan.values import only_code
 MOST_VALIDATION = 200
 _VALIDATION = re.compile(r"\W*validation commands\W*", re.IGNORECASE)
 _QUOTE = re.compile(r"^(?:\s{0,3}>\s?)+|^\s*\|\s*(?=(?:[-*+]\s+)?\[[ xX]?\]\s)")
-"""What is before a box in a quote, or in the first cell of a table row."""
+"""The marks before a box in a quote, or in the first cell of a table row."""
 
 
 def split_validation(document: Document) -> tuple[Document, EndToEnd | None, list[Diagnostic]]:

@@ -1,4 +1,4 @@
-"""Which attempt wrote a file that decides about a run: the configuration, and what an image is built from.
+"""Finds the attempt that wrote a file which decides about a run: the configuration, or a file of its image.
 
 An agent that fails its gates would only have to rewrite `verify.task` if a resumed run took the file as it
 finds it. So a file that an attempt has changed is used only after the user has committed it themselves. Three

@@ -53,7 +53,7 @@ async def find_project_image(
 
 
 async def check_setup(site: Site) -> Finding:
-    """What a run installs before its first task, by the files that git tracks."""
+    """Reports the commands that a run installs with before its first task, by the files that git tracks."""
     folder, settings = site.host.current_folder(), site.loaded.settings
     tracked = await list_tracked(folder, site.host.environ, ())
     managers = discover(tracked, settings.setup.folders)

@@ -1,4 +1,4 @@
-"""What earlier runs left behind: containers, scratch folders, and the data of old runs."""
+"""Finds and removes leftovers of earlier runs: containers, scratch folders, and the data of old runs."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What the user should know when a run starts or is resumed. No notice stops the run."""
+"""Notices for the user when a run starts or is resumed. No notice stops the run."""
 
 import asyncio
 import os
@@ -64,7 +64,7 @@ async def collect_notices(
 
 
 async def _list_uninstalled(project: Project, settings: Settings) -> tuple[str, ...]:
-    """What the run will not install; nothing when the user has decided about it."""
+    """Dependencies that the run will not install; empty when the user has decided about them."""
     if settings.setup.commands or not settings.setup.discover:
         return ()
     head = await project.workspace.user.head()
@@ -74,7 +74,7 @@ async def _list_uninstalled(project: Project, settings: Settings) -> tuple[str, 
 
 
 def _describe_marks(choice: NewRun, plan: Plan) -> list[str]:
-    """Which tasks the run does not carry out because of marks in the plan, and which marks it ignores."""
+    """Lists tasks that the run does not carry out because of marks in the plan, and marks that it ignores."""
     done = [id for id, commit in choice.imported.items() if commit is None]
     found = []
     if done:

@@ -1,4 +1,4 @@
-"""What the checks are given, and what they find."""
+"""The things that the checks work on, and the findings that they return."""
 
 import asyncio
 import os
@@ -61,7 +61,7 @@ class Site:
     host: Host
     loaded: LoadedSettings
     inspected: Opener[Findings]
-    """What an inspection of the code folder shows; it creates nothing."""
+    """Inspects the code folder without creating anything."""
     workspace: Opener[Workspace]
     catalog: Opener[RunCatalog]
     engine: Opener[ContainerEngine]

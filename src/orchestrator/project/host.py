@@ -1,4 +1,4 @@
-"""What a command knows about its caller.
+"""Everything that a command knows about its caller.
 
 The command line creates it; no code below the command line looks any of this up by itself.
 """

@@ -26,7 +26,7 @@ _SIGNS = SIGNS | {
 
 
 def find_project(folder: Path) -> Project:
-    """What the manifests of a folder say, and those of folders up to two levels below it."""
+    """The project that the manifests of a folder describe, and those of folders up to two levels below."""
     below = {str(path.relative_to(folder)): _read_manifests(path) for path in _list_parts(folder)}
     return detect_project(_read_manifests(folder), below)
 

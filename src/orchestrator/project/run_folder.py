@@ -89,7 +89,7 @@ class RunFolder(Struct, frozen=True, kw_only=True):
         return AttemptFolders(root=self.root / "attempts" / escaped_task / str(number))
 
     def list_paths_ignored_before(self) -> frozenset[str]:
-        """What git ignored before an attempt of the run: the user's, even if an agent edits `.gitignore`."""
+        """Every path that git ignored before an attempt: the user's, even if an agent edits `.gitignore`."""
         from orchestrator.workspace.tree import Baseline  # slow to import, and `status` does not need it
 
         baselines = (self.root / "attempts").glob("*/*/baseline.json")

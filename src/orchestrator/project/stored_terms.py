@@ -1,4 +1,4 @@
-"""What a run stores about the settings and the image that it uses, in files of its own folder."""
+"""The settings and the image that a run uses, stored in files of its own folder."""
 
 from pathlib import Path
 

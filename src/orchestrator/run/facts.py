@@ -33,7 +33,7 @@ Verdict = Literal["pass", "fail", "unavailable"]
 Before = Literal["red", "already_green", "absent"]
 Verification = Literal["verified", "unverified"]
 Billing = Literal["api", "subscription", "scripted", "none"]
-"""What pays for the model: an API key, a subscription, nothing because a script answers, or no model."""
+"""How the model is paid for: by an API key or a subscription; a script and no model cost nothing."""
 CheckSource = Literal["task", "smoke", "configured", "scenario", "build"]
 """Who asks for a check: the task, its smoke tests, verify.task or verify.milestone, the plan's scenario, or
 verify.build."""
@@ -60,7 +60,7 @@ RunCause = Literal[
 ]
 """Why a run ended without being completed, as one word for programs."""
 LimitEffect = Literal["stop", "outage", "end", "end_if_claimed"]
-"""What a limit of the provider does to an attempt.
+"""The effect of a provider's limit on an attempt.
 
     stop            a living agent is stopped at once
     outage          it is left to the agent's retries, until there was no success for limits.outage_seconds
@@ -152,7 +152,7 @@ class SettingsTaken(Struct, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "settings_taken"
     changes: tuple[str, ...]
-    """What has changed, a line for each setting."""
+    """A line for each setting that has changed."""
     stored: str
     """The folder in the run's folder that holds the settings."""
 

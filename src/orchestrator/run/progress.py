@@ -65,7 +65,7 @@ def _tasks_to_do(state: RunState) -> Iterator[str]:
 
 
 def list_current_work(state: RunState, facts: Iterable[Fact]) -> tuple[Doing, ...]:
-    """What a run that has an owner does, by its facts; one entry for each task at work, oldest first."""
+    """The current work of a run that has an owner, by its facts: an entry for each task, oldest first."""
     begun: dict[str, Doing] = {}
     last_at = state.started_at
     for fact in facts:

@@ -94,7 +94,7 @@ def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
 
 
 def base_json(state: RunState) -> dict[str, Any]:
-    """What `run --base --json` says: a row for each command that ran on the base."""
+    """The output of `run --base --json`: a row for each command that ran on the base."""
     return {
         "run": state.run,
         "plan": state.start.plan,

@@ -87,7 +87,7 @@ class AttemptState(Struct, frozen=True, kw_only=True):
     """Why the candidate could not land."""
     gates: tuple[GateEnded, ...] = ()
     limits: tuple[LimitSeen, ...] = ()
-    """What the gateway saw of the provider's limits, without what has passed."""
+    """Limits of the provider that the gateway has seen and that still hold."""
     aside: SetAsideStarted | None = None
     """Its files were set aside, or began to be."""
     is_out: bool = False
@@ -117,7 +117,7 @@ class AttemptState(Struct, frozen=True, kw_only=True):
 
     @property
     def claim(self) -> Claim | None:
-        """What the agent said it has done; None before its end, and when it said nothing."""
+        """The agent's own account of its work; None before its end, and when it gave none."""
         return None if self.end is None else self.end.claim
 
     def agent(self, state: "RunState") -> str:
@@ -261,7 +261,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     waiting: RunWaiting | None = None
     """Why the run waits with its owner, and until when."""
     billing: Billing | None = None
-    """What pays for the model since the start or the last resume; None where an earlier version ran it."""
+    """How the model is paid for since the start or the last resume; None in older journals."""
 
     @property
     def open_questions(self) -> tuple[QuestionState, ...]:
@@ -457,7 +457,7 @@ def _take_plan(state: RunState, body: PlanTaken) -> RunState:
 
 
 def _take_settings(state: RunState, body: SettingsTaken) -> RunState:
-    """What the new commands, or those of the plan in another image, say of the base is not known."""
+    """Takes new settings and drops results on the base: other commands or images may give others."""
     return replace(state, base=(), results={}, terms_stored=body.stored, base_checked=False)
 
 

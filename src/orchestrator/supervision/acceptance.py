@@ -1,4 +1,4 @@
-"""What `resume --accept` may take as done: decided by what the task's last attempt left."""
+"""Decides whether `resume --accept` may count a task as done, by the state of its last attempt."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which commands run before any agent, and which of them share a container. Pure."""
+"""Plans the commands that run before any agent, and which of them share a container. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence

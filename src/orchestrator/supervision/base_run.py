@@ -1,4 +1,4 @@
-"""What the checks on the base mean: which guards are red, and what the user can do about them."""
+"""Reads the checks on the base: finds red guards, and words what the user can do about them."""
 
 from orchestrator.programs import suggest_provision
 from orchestrator.run.facts import BaseChecked

@@ -1,4 +1,4 @@
-"""What `run` does about a plan: start a new run, resume one, or nothing because it is done."""
+"""Chooses for `run` and a plan: start a new run, resume one, or nothing because it is done."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -72,7 +72,7 @@ def choose_run(
     on_branch: frozenset[str],
     unconfirmed: frozenset[str] = frozenset(),
 ) -> Choice:
-    """What `run` (or, with `only`, `task`) does about a plan.
+    """Chooses what `run` (or, with `only`, `task`) does about a plan.
 
     `records` are the runs of this plan in this repository, newest first; `on_branch` are those of their
     commits that are ancestors of HEAD. Only these count as done: the user may have reset or changed the
@@ -110,7 +110,7 @@ def choose_base_run(
     on_branch: frozenset[str],
     unconfirmed: frozenset[str] = frozenset(),
 ) -> NewRun:
-    """What `run --base` does about a plan: a run of its own, with the tasks that `run` would carry out.
+    """Plans a run of its own for `run --base`, with the tasks that `run` would carry out.
 
     It neither continues an unfinished run nor replaces it. Raises UsageError as `choose_run` does.
     """

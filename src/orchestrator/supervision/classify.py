@@ -153,7 +153,7 @@ class AttemptVerdict:
 
 
 def refusal_by_agent(claim: ProviderRefusal) -> Refused | None:
-    """What an agent says of a limit; it decides only where no gateway sees the provider's answers.
+    """The limit that an agent reports; it decides only where no gateway sees the provider's answers.
 
     None for a limit that parks nothing.
     """
@@ -163,7 +163,7 @@ def refusal_by_agent(claim: ProviderRefusal) -> Refused | None:
 
 
 def refusal_by_gateway(limits: Sequence[LimitSeen], report: AgentReport) -> Refused | None:
-    """What the gateway saw of the provider's limits, if it ends an attempt without an outcome; else None.
+    """The provider's limit that ends an attempt without an outcome, as the gateway saw it; None without one.
 
     A limit that stops an agent outranks the others, and the first of them counts. Of the others the last one
     counts; one that needs the agent's own word counts only with it.

@@ -1,4 +1,4 @@
-"""Which containers are leftovers: decided by the journal, never by a container's age or silence.
+"""Decides which containers are leftovers: by the journal, never by a container's age or silence.
 
 An agent can think for an hour without a line of output, and a machine can sleep for a week. So a container is
 a leftover only if facts say that nothing needs it. A run whose owner was killed keeps its containers: its

@@ -112,7 +112,7 @@ class Work(Struct, frozen=True, kw_only=True):
     workers: int = 1
     """How many tasks may be worked on at the same time."""
     base: BaseRule = "green"
-    """What the guards must say before the work."""
+    """The result that the guards must have before the work."""
     only_base: bool = False
     """Whether the run ends after its checks on the base."""
     guards: tuple[Check, ...] = ()
@@ -271,7 +271,7 @@ Decision = Steps | Wait | EndRun
 
 
 def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> Decision:
-    """What to start in addition to the work in the busy lanes; the run ends only when no lane is busy.
+    """The actions to start beside the work in the busy lanes; the run ends only when no lane is busy.
 
     A task that has failed or asks blocks only the tasks that depend on it. The others are carried out before
     the run ends, unless two tasks in a row have failed in the same way. If several tasks want to end the run,
@@ -473,7 +473,7 @@ class Verified(NamedTuple):
 
 
 def verify_candidate(task: TaskState, item: WorkItem, attempt: AttemptState) -> Verified:
-    """What the gates of a candidate that may land have shown.
+    """Whether the gates of a candidate that may land have verified it, and why not.
 
     Gates that pass on a candidate without changes passed before as well. So they do not show that an untyped
     task, or one that the user accepts as it is, is done.
@@ -539,7 +539,7 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
 def _next_of_compared(
     state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
 ) -> Action | EndRun:
-    """What to do after a resume, once the folder was compared with what the attempt left.
+    """The next action after a resume, once the folder was compared with the tree that the attempt left.
 
     Gates run before another agent does, because the user may have fixed the folder. A verdict from before the
     resume is never used to land: the branch may have moved since, and the user may have changed files. Work

@@ -33,7 +33,7 @@ def normalise(output: str) -> tuple[str, ...]:
 
 
 def sign_failure(attempt: AttemptState) -> Signature | None:
-    """What has failed and how, in a form that can be compared; None when nothing can be compared.
+    """The failure in a form that can be compared with others; None when there is nothing to compare.
 
     It is the first failed gate of a finished work, else the error with which the agent ended.
     """

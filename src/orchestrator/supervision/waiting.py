@@ -10,9 +10,9 @@ from orchestrator.run.facts import RunCause, RunEnded
 RESETS: frozenset[RunCause | None] = frozenset(
     {"usage_limit", "rate_limit", "model_away", "engine_away", "scheduled"}
 )
-"""What passes by itself, however long it takes."""
+"""Causes that end without the user, however long it takes."""
 SHORT: frozenset[RunCause | None] = frozenset({"disk_full", "gate_unavailable"})
-"""What may pass by itself, and is waited for during SHORT_SECONDS in all."""
+"""Causes that may end without the user; a run waits for them for SHORT_SECONDS in all."""
 SHORT_SECONDS = 3600.0
 FIRST_SECONDS = 60.0
 LONGEST_SECONDS = 1800.0

@@ -65,7 +65,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What was in the folder before an attempt, so that the attempt cannot have made it."""
+    """A list of everything in the folder before an attempt: the attempt cannot have made it."""
 
     ignored: frozenset[str]
     """Ignored paths that existed; a folder ends with `/` and stands for all that is in it."""
