@@ -120,7 +120,17 @@ class ClaudeCodeParser:
                 detail = one_line(_string(info, "rateLimitType") or "usage limit", _DETAIL_WIDTH)
                 return [ProviderRefusal(kind="usage_limit", detail=detail, until=_resets_at(entry))]
             case "result":
-                usage = _usage(_mapping(entry, "model_usage_since_last_result"))
+                by_model = _mapping(entry, "model_usage_since_last_result")
+                usage = Usage()
+                for model in by_model:
+                    used = _mapping(by_model, model)
+                    usage += Usage(
+                        input_tokens=_count(used.get("inputTokens")),
+                        output_tokens=_count(used.get("outputTokens")),
+                        cache_write_tokens=_count(used.get("cacheCreationInputTokens")),
+                        cache_read_tokens=_count(used.get("cacheReadInputTokens")),
+                        cost_usd=_number(used.get("costUSD")) or 0.0,
+                    )
                 finished = _read_finish(entry)
                 return [finished] if usage == Usage() else [UsageReported(usage=usage), finished]
         return None
@@ -230,20 +240,6 @@ def _result_detail(entry: _Entry) -> str:
     reason = _string(entry, "terminal_reason") or _string(entry, "subtype")
     words = [reason, *messages, _string(entry, "result")]
     return one_line(": ".join(word for word in words if word), _DETAIL_WIDTH)
-
-
-def _usage(by_model: _Entry) -> Usage:
-    total = Usage()
-    for model in by_model:
-        used = _mapping(by_model, model)
-        total += Usage(
-            input_tokens=_count(used.get("inputTokens")),
-            output_tokens=_count(used.get("outputTokens")),
-            cache_write_tokens=_count(used.get("cacheCreationInputTokens")),
-            cache_read_tokens=_count(used.get("cacheReadInputTokens")),
-            cost_usd=_number(used.get("costUSD")) or 0.0,
-        )
-    return total
 
 
 def _limit_kind(entry: _Entry) -> LimitKind | None:

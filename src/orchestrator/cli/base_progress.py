@@ -62,7 +62,7 @@ class HeldEvents:
             self._show(fact)
         elif isinstance(fact.body, RunEnded) and is_refused(fact.body):
             self._held.clear()
-        elif _is_before_the_work(fact):
+        elif is_progress(fact) or isinstance(fact.body, _BEFORE_THE_WORK):
             self._progress(fact)
             self._held.append(fact)
         else:
@@ -82,7 +82,3 @@ def is_progress(fact: Fact) -> bool:
     if isinstance(fact.body, BaseChecked):
         return True
     return isinstance(fact.body, _PROGRESS) and fact.attempt is None and fact.task is None
-
-
-def _is_before_the_work(fact: Fact) -> bool:
-    return is_progress(fact) or isinstance(fact.body, _BEFORE_THE_WORK)

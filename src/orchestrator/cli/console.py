@@ -1,6 +1,6 @@
 """Facts as lines for the user. Text of an agent is printed as text, never as markup or control codes."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
 from msgspec import Struct
@@ -202,7 +202,7 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
             return [f"branch  {body.branch} at {body.commit[:12]}"]
         case Notice():
             first, *more = plain(body.text).splitlines() or [""]
-            return [f"note    {one_line(first, 400)}", *_indent(more)]
+            return [f"note    {one_line(first, 400)}", *[f"        {one_line(text, 400)}" for text in more]]
         case StillRunning():
             last = f": {one_line(body.text, 160)}" if body.text else ""
             return [f"  runs  {body.what}, {body.seconds:.0f} s{last}"]
@@ -216,10 +216,6 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
 
 def _billing_lines(billing: Billing | None) -> list[str]:
     return [] if billing is None else [f"billing {_BILLING_WORDS[billing]}"]
-
-
-def _indent(texts: Iterable[str]) -> list[str]:
-    return [f"        {one_line(text, 400)}" for text in texts]
 
 
 def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:
@@ -280,7 +276,12 @@ def _limit_line(body: LimitSeen, about: Context) -> str:
 def _candidate_lines(body: _CandidateFact) -> list[str]:
     match body:
         case CandidateMade():
-            return _describe_candidate(body)
+            found = [f"candidate {body.commit[:12]}" + ("" if body.changed else ", nothing changed")]
+            found += [f"  left out: {one_line(path)}" for path in body.left_out]
+            if body.scratch:
+                found.append(f"  left out as scratch, stays in the folder: {_shorten(body.scratch)}")
+            found += [f"  moved away: {one_line(path)}" for path in body.moved_away]
+            return found
         case CandidateRefused():
             return [f"refused {one_line(body.reason, 300)}"]
         case GateStarted():
@@ -348,15 +349,6 @@ def _quote(text: str) -> list[str]:
 def _shorten(paths: tuple[str, ...]) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     return one_line(", ".join(paths[:3]), 200) + more
-
-
-def _describe_candidate(body: CandidateMade) -> list[str]:
-    found = [f"candidate {body.commit[:12]}" + ("" if body.changed else ", nothing changed")]
-    found += [f"  left out: {one_line(path)}" for path in body.left_out]
-    if body.scratch:
-        found.append(f"  left out as scratch, stays in the folder: {_shorten(body.scratch)}")
-    found += [f"  moved away: {one_line(path)}" for path in body.moved_away]
-    return found
 
 
 def _gate_lines(body: GateEnded) -> list[str]:

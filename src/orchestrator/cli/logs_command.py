@@ -65,7 +65,13 @@ def logs(arguments: argparse.Namespace) -> int:
             hint=f"List its attempts: orchestrator status {state.run}",
         )
     if arguments.raw:
-        _print_raw(found)
+        if len(found) != 1:
+            raise UsageError(
+                f"--raw prints one attempt, and {len(found)} match", hint="Add --task ID and --attempt N."
+            )
+        sys.stdout.flush()
+        for piece in read_stored(found[0].folder / "stdout"):
+            sys.stdout.buffer.write(piece)
         return 0
     for transcript in found:
         _AttemptLog(host, state.run, transcript, as_json=arguments.json).print_new(ended=True)
@@ -147,13 +153,3 @@ def _parser_of(host: Host, agent: str) -> Parser | None:
         return event_parser(host.agent_driver(agent))
     except UsageError:  # an agent of a newer version
         return None
-
-
-def _print_raw(found: list[Transcript]) -> None:
-    if len(found) != 1:
-        raise UsageError(
-            f"--raw prints one attempt, and {len(found)} match", hint="Add --task ID and --attempt N."
-        )
-    sys.stdout.flush()
-    for piece in read_stored(found[0].folder / "stdout"):
-        sys.stdout.buffer.write(piece)

@@ -58,7 +58,14 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
                 before=(f"To merge it, switch to the branch that should have it, then: git merge {branch}",),
             )
         case "waiting":
-            return _step_after_question(state, resume)
+            questions = state.open_questions
+            if len(questions) > 1:  # `-g` would not say which one it answers
+                ids = ", ".join(question.asked.question for question in questions)
+                return NextStep(
+                    command=f"orchestrator answer {state.run} TEXT --question {questions[0].asked.question}",
+                    before=(f"Open questions: {ids}. Replace TEXT by your answer to each; then: {resume}",),
+                )
+            return NextStep(command=f"{resume} -g TEXT", before=("Replace TEXT by your answer:",))
         case "parked":
             cause = None if state.end is None else state.end.cause
             waits = (WAITS_FOR[cause],) if cause in WAITS_FOR else ()
@@ -71,7 +78,16 @@ def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep
             )
         case "failed":
             if has_failed_before_start(state):
-                return _step_after_failed_start(state, there)
+                again = _run_again(state, there)
+                red = list_red_guards(state)
+                if red:
+                    return NextStep(
+                        command=_show_evidence(state, red[0].evidence),
+                        before=(f"Nothing was changed. Fix the cause, then start it again: {again}",),
+                    )
+                return NextStep(
+                    command=again, before=("Nothing was changed. Fix the cause, then start it again:",)
+                )
             return _step_after_failure(state, resume)
         case _ as never:
             assert_never(never)
@@ -82,17 +98,6 @@ def _ways_out(state: RunState) -> tuple[str, ...]:
     if state.end is None or state.end.reason is None or state.end.cause != "landing_refused":
         return ()
     return tuple(one_line(line, 2000) for line in state.end.reason.splitlines()[1:])
-
-
-def _step_after_question(state: RunState, resume: str) -> NextStep:
-    questions = state.open_questions
-    if len(questions) > 1:  # `-g` would not say which one it answers
-        ids = ", ".join(question.asked.question for question in questions)
-        return NextStep(
-            command=f"orchestrator answer {state.run} TEXT --question {questions[0].asked.question}",
-            before=(f"Open questions: {ids}. Replace TEXT by your answer to each; then: {resume}",),
-        )
-    return NextStep(command=f"{resume} -g TEXT", before=("Replace TEXT by your answer:",))
 
 
 def _point_to_red_guard(state: RunState) -> tuple[str, ...]:
@@ -107,17 +112,6 @@ def _point_to_red_guard(state: RunState) -> tuple[str, ...]:
 def _run_again(state: RunState, there: str) -> str:
     path = state.start.plan
     return f"{there}orchestrator run {shell_word(f'./{path}' if path.startswith('-') else path)}"
-
-
-def _step_after_failed_start(state: RunState, there: str) -> NextStep:
-    again = _run_again(state, there)
-    red = list_red_guards(state)
-    if red:
-        return NextStep(
-            command=_show_evidence(state, red[0].evidence),
-            before=(f"Nothing was changed. Fix the cause, then start it again: {again}",),
-        )
-    return NextStep(command=again, before=("Nothing was changed. Fix the cause, then start it again:",))
 
 
 def _step_after_failure(state: RunState, resume: str) -> NextStep:

@@ -206,7 +206,7 @@ def _table(tasks: Sequence[Task], settings: "Settings") -> str:
             one_line(task.id, 24),
             task.type or "-",
             "-" if task.estimate_minutes is None else _duration(task.estimate_minutes),
-            _criteria(task),
+            "done" if task.done else str(len(task.acceptance)),
             _gates(task, settings),
             f"{task.lines.first}-{task.lines.last}",
             one_line(task.title, _WIDEST_TITLE),
@@ -214,10 +214,6 @@ def _table(tasks: Sequence[Task], settings: "Settings") -> str:
         for task in tasks
     ]
     return table(("task", "type", "time", "criteria", "verify", "lines", "title"), rows)
-
-
-def _criteria(task: Task) -> str:
-    return "done" if task.done else str(len(task.acceptance))
 
 
 def _gates(task: Task, settings: "Settings") -> str:

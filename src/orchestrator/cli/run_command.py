@@ -184,7 +184,15 @@ def run_plan(arguments: argparse.Namespace) -> int:
             raise UsageError("--base cannot be combined with --detach", hint="Both end after the base run.")
         options = replace(request.options, listeners=(BaseProgress(_print_progress),))
         report = _wait_for(run(this_host(), replace(request, options=options)))
-        return _print_base(report, as_json=arguments.json)
+        if arguments.json:
+            import msgspec
+
+            print(msgspec.json.encode({"schema": SCHEMA, **base_json(report.state)}).decode())
+        else:
+            print(base_table(report.state))
+        if report.exit_code != 0:
+            print(f"error: {report.reason}", file=sys.stderr)
+        return report.exit_code
     return _carry_out(arguments, run(this_host(), request))
 
 
@@ -276,19 +284,6 @@ def _wait_for(run: Coroutine[Any, Any, RunReport]) -> RunReport:
         return asyncio.run(_cancel_on_signal(run))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
-
-
-def _print_base(report: RunReport, *, as_json: bool) -> int:
-    """Print what each command says before any work, and return the exit code of the base run."""
-    if as_json:
-        import msgspec
-
-        print(msgspec.json.encode({"schema": SCHEMA, **base_json(report.state)}).decode())
-    else:
-        print(base_table(report.state))
-    if report.exit_code != 0:
-        print(f"error: {report.reason}", file=sys.stderr)
-    return report.exit_code
 
 
 def print_outcome(report: RunReport, arguments: argparse.Namespace) -> int:

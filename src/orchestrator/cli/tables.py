@@ -21,7 +21,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns with a line under the header."""
     widths = [max(width(row[column]) for row in [header, *rows]) for column in range(len(header))]
     lines = [
-        "  ".join(_pad(cell, size) for cell, size in zip(row, widths, strict=True)).rstrip()
+        "  ".join(cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
     return "\n".join([lines[0], "  ".join("─" * size for size in widths), *lines[1:]])
@@ -38,10 +38,6 @@ def _columns(character: str) -> int:
     if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def _pad(text: str, size: int) -> str:
-    return text + " " * (size - width(text))
 
 
 def _shorten_path(path: str, size: int = 60) -> str:
@@ -104,7 +100,7 @@ def base_table(state: RunState) -> str:
     shown = [each for each in state.base if each.check.commit is None]
     rows = [
         (
-            one_line(each.task or _describe_owner(each.check), 20),
+            one_line(each.task or ("end to end" if each.check.gate.startswith("e2e-") else "all"), 20),
             one_line(each.check.command.strip().splitlines()[0], 60),
             _describe_result(each.check),
             str(each.check.exit_code),
@@ -115,11 +111,6 @@ def base_table(state: RunState) -> str:
     ]
     header = ("task", "command", "before the work", "exit", "time", "evidence")
     return "\n".join([*([table(header, rows)] if rows else ["no commands to check"]), f"run {state.run}"])
-
-
-def _describe_owner(check: BaseChecked) -> str:
-    """Who asks for a command that belongs to no task."""
-    return "end to end" if check.gate.startswith("e2e-") else "all"
 
 
 def _describe_result(check: BaseChecked) -> str:

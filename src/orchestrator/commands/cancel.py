@@ -45,7 +45,16 @@ async def _end_without_owner(host: Host, records: OpenRecords, run: str) -> None
     state = records.catalog.run(run)
     if state.end is not None and state.end.status == "cancelled":
         return
-    await _stop_work(host, records, state)
+    # The killed owner may have left a lock on the user's index, with which every git command of the user
+    # would fail. It is removed, too. Changes of the attempt are saved if no other process uses the folder.
+    journal = RunJournal(records.journal, state)
+    try:
+        async with open_project(replace(host, folder=Path(state.start.folder))) as project:
+            with project.folder_lock(state.run):
+                project.remove_stale_index_lock()
+                await stop_work(host, records, journal, project.workspace)
+    except OrchestratorError:
+        await stop_work(host, records, journal, None)
     await records.journal.append(run, run_ended_fact("cancelled", "cancelled"))
 
 
@@ -62,19 +71,3 @@ async def _wait_for_lock(host: Host, catalog: RunCatalog, run: str) -> RunLock:
         f"{who} has not stopped within {OWNER_STOPS_SECONDS:g} s",
         hint="The request is stored. Try again, or kill the process.",
     )
-
-
-async def _stop_work(host: Host, records: OpenRecords, state: RunState) -> None:
-    """Remove the run's containers, and save its attempt's changes if no other process uses the code folder.
-
-    The killed owner may have left a lock on the user's index, with which every git command of the user fails.
-    It is removed, too.
-    """
-    journal = RunJournal(records.journal, state)
-    try:
-        async with open_project(replace(host, folder=Path(state.start.folder))) as project:
-            with project.folder_lock(state.run):
-                project.remove_stale_index_lock()
-                await stop_work(host, records, journal, project.workspace)
-    except OrchestratorError:
-        await stop_work(host, records, journal, None)

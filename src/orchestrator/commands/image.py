@@ -182,7 +182,8 @@ async def run_image(
     image. An agent may have written to the Dockerfile's folder since the run started, so nothing is built
     from a changed folder then. Raises EnvironmentInvalid when an image is missing or cannot be built.
     """
-    made_of = _describe_settings(settings)
+    image = settings.image
+    made_of = (image.name, str(image.dockerfile or ""), *image.packages)
     if kept is not None and await _is_usable(engine, kept, made_of):
         assert kept.stored is not None
         return RunImage(stored=kept.stored, context=kept.context)
@@ -222,11 +223,6 @@ async def _is_usable(engine: ContainerEngine, kept: KeptImage, made_of: tuple[st
     if kept.stored is None or kept.stored.made_of != made_of:
         return False
     return await engine.image(kept.stored.id) is not None
-
-
-def _describe_settings(settings: Settings) -> tuple[str, ...]:
-    image = settings.image
-    return (image.name, str(image.dockerfile or ""), *image.packages)
 
 
 def _shorten_id(id: str) -> str:

@@ -90,7 +90,9 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "MemorySwap": spec.limits.memory_bytes,
         "NanoCpus": 0 if spec.limits.cpus is None else round(spec.limits.cpus * 1e9),
         "PidsLimit": spec.limits.pids,
-        "Tmpfs": {"/tmp": _tmp_options(spec.limits)},  # noqa: S108 - in the container, not on the host
+        # Pages of /tmp count as the container's memory. With half of it, a full /tmp says "no space" before
+        # the kernel kills a process for the memory.
+        "Tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={spec.limits.memory_bytes // 2}"},  # noqa: S108 - in the container, not on the host
         "Mounts": [_mount(mount) for mount in spec.mounts],
         "VolumesFrom": [] if spec.volumes_from is None else [f"{spec.volumes_from}:ro"],
         "NetworkMode": "none" if spec.network == "none" else "bridge",
@@ -99,11 +101,6 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "AutoRemove": False,
         "RestartPolicy": {"Name": "no"},
     }
-
-
-def _tmp_options(limits: ContainerLimits) -> str:
-    # Its pages count as the container's memory: a full /tmp says "no space" before anything is killed.
-    return f"rw,exec,nosuid,nodev,mode=1777,size={limits.memory_bytes // 2}"
 
 
 def _mount(mount: Mount) -> dict[str, Any]:

@@ -61,7 +61,11 @@ def detect_project(root: Manifests, below: Mapping[str, Manifests]) -> Project:
     ]
     managers = _discover_managers(root, below, parts)
     setup = _list_setup(parts, managers)
-    tests = [_run_test_in(folder, part.test) for folder, part in parts if part.test is not None]
+    tests = [
+        f"cd {shlex.quote(folder)} && {part.test}" if folder else part.test
+        for folder, part in parts
+        if part.test is not None
+    ]
     if any(part.test and not folder for folder, part in parts):
         tests = tests[:1]
     return Project(
@@ -104,10 +108,6 @@ _MANAGERS: Mapping[str, tuple[str, ...]] = {
 """Package managers whose discovered command the setup of a language replaces."""
 
 
-def _run_test_in(folder: str, command: str) -> str:
-    return f"cd {shlex.quote(folder)} && {command}" if folder else command
-
-
 def _find_make_target(root: Manifests) -> tuple[str, ...]:
     found = re.search(r"^(test|check)\s*:(?!=)", root.text("Makefile"), re.MULTILINE)
     return (f"make {found[1]}",) if found else ()
@@ -121,7 +121,10 @@ def _detect_node(found: Manifests) -> Part | None:
     if "package.json" not in found.names:
         return None
     package = found.table("package.json")
-    manager = _choose_node_manager(found, package)
+    locks = {"pnpm-lock.yaml": "pnpm", "yarn.lock": "yarn", "bun.lock": "bun", "bun.lockb": "bun"}
+    named = str(package.get("packageManager", "")).partition("@")[0]
+    by_lock = next((name for lock, name in locks.items() if lock in found.names), None)
+    manager = by_lock or (named if named in ("pnpm", "yarn", "bun") else "npm")
     script = inner_table(package, "scripts").get("test")
     # `npm init` writes a script that fails.
     has_script = isinstance(script, str) and "no test specified" not in script
@@ -132,13 +135,6 @@ def _detect_node(found: Manifests) -> Part | None:
         test=f"{manager} {'run ' if manager == 'bun' else ''}test" if has_script else None,
         setup=() if is_locked else _list_node_setup(found, manager, needs=needs),
     )
-
-
-def _choose_node_manager(found: Manifests, package: Mapping[str, Any]) -> str:
-    locks = {"pnpm-lock.yaml": "pnpm", "yarn.lock": "yarn", "bun.lock": "bun", "bun.lockb": "bun"}
-    named = str(package.get("packageManager", "")).partition("@")[0]
-    by_lock = next((name for lock, name in locks.items() if lock in found.names), None)
-    return by_lock or (named if named in ("pnpm", "yarn", "bun") else "npm")
 
 
 def _list_node_setup(found: Manifests, manager: str, *, needs: bool) -> tuple[str, ...]:

@@ -123,7 +123,9 @@ async def _ask(
     kind = source.kind or ("oauth_token" if value.startswith(TOKEN_PREFIX) else "api_key")
     if kind not in kinds:
         raise EnvironmentInvalid(
-            f"the agent cannot use a credential of the kind {kind}", where=source.name, hint=_choose(kinds)
+            f"the agent cannot use a credential of the kind {kind}",
+            where=source.name,
+            hint=f"Use a credential of the kind {' or '.join(kinds)}.",
         )
     try:
         return Credential(kind=kind, value=value, source=source.name)
@@ -133,10 +135,6 @@ async def _ask(
             where=source.name,
             hint="Use the value that the provider shows, without quotes or line breaks.",
         ) from None
-
-
-def _choose(kinds: tuple[CredentialKind, ...]) -> str:
-    return f"Use a credential of the kind {' or '.join(kinds)}."
 
 
 def _read_key_file(source: CredentialSource) -> str:

@@ -158,7 +158,18 @@ class Endpoint:
                 whole = anthropic.build_message(answer, model=str(asked.get("model")), seed=seed)
                 if not asked.get("stream"):
                     return web.json_response(whole)
-                return await _stream(request, anthropic.stream_events(whole), answer.cut_after)
+                events = anthropic.stream_events(whole)
+                response = web.StreamResponse(
+                    headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
+                )
+                await response.prepare(request)
+                for event in events[: answer.cut_after]:
+                    await response.write(event)
+                if answer.cut_after is not None and answer.cut_after < len(events):
+                    cut_connection(request)
+                else:
+                    await response.write_eof()
+                return response
         assert_never(step)
 
 
@@ -185,19 +196,3 @@ def _parse_conversation(body: bytes) -> dict[str, Any] | None:
         return None
     valid = isinstance(asked, dict) and isinstance(asked.get("messages"), list)
     return asked if valid else None
-
-
-async def _stream(
-    request: web.Request, events: tuple[bytes, ...], cut_after: int | None
-) -> web.StreamResponse:
-    response = web.StreamResponse(
-        headers={"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-cache"}
-    )
-    await response.prepare(request)
-    for event in events[:cut_after]:
-        await response.write(event)
-    if cut_after is not None and cut_after < len(events):
-        cut_connection(request)
-    else:
-        await response.write_eof()
-    return response

@@ -69,7 +69,15 @@ def limit_of(answer: ProviderAnswer, now: datetime) -> ProviderLimit | None:
         case _ if answer.error_type == "billing_error" and answer.status != 200:
             return ProviderLimit(cause="billing", effect="end")
         case 429:
-            return _limit_of_429(answer, now)
+            headers = answer.headers
+            retry = _retry_seconds(headers, now)
+            if _is_rejected(headers, f"{_PREFIX}status"):
+                model = answer.model if _is_of_one_model(headers) else None
+                until = _usage_limit_ends(headers, retry, now)
+                return ProviderLimit(cause="usage_limit", effect="stop", until=until, model=model)
+            if retry is not None and retry > LONG_RETRY_SECONDS:
+                return ProviderLimit(cause="rate_limit", effect="stop", until=_time_after(now, retry))
+            return ProviderLimit(cause="model_away", effect="outage", model=answer.model)
         case None:
             return ProviderLimit(cause="model_away", effect="outage", model=answer.model)
         case 401 | 403:
@@ -84,18 +92,6 @@ def limit_of(answer: ProviderAnswer, now: datetime) -> ProviderLimit | None:
             return ProviderLimit(cause="model_away", effect="outage", model=answer.model)
         case _:
             return None
-
-
-def _limit_of_429(answer: ProviderAnswer, now: datetime) -> ProviderLimit:
-    headers = answer.headers
-    retry = _retry_seconds(headers, now)
-    if _is_rejected(headers, f"{_PREFIX}status"):
-        model = answer.model if _is_of_one_model(headers) else None
-        until = _usage_limit_ends(headers, retry, now)
-        return ProviderLimit(cause="usage_limit", effect="stop", until=until, model=model)
-    if retry is not None and retry > LONG_RETRY_SECONDS:
-        return ProviderLimit(cause="rate_limit", effect="stop", until=_time_after(now, retry))
-    return ProviderLimit(cause="model_away", effect="outage", model=answer.model)
 
 
 def _usage_limit_ends(headers: Mapping[str, str], retry: float | None, now: datetime) -> datetime | None:

@@ -100,7 +100,15 @@ class Journal(JournalReader):
     def open(cls, path: Path, clock: Clock) -> "Journal":
         """Open the journal or create it. Raises EnvironmentInvalid if it is damaged or of a newer version."""
         with explain_unusable_journal(path):
-            writing = _open_for_writing(path)
+            writing = connect(path)
+            try:
+                path.chmod(0o600)
+                writing.execute("PRAGMA journal_mode = WAL")
+                _migrate(writing, path)
+            except BaseException:
+                # A connection that stays open would keep its locks on the file.
+                writing.close()
+                raise
             return cls(connect(path), writing, clock)
 
     def close(self) -> None:
@@ -199,19 +207,6 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         # When the disk is full, SQLite has rolled back already.
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-
-
-def _open_for_writing(path: Path) -> sqlite3.Connection:
-    connection = connect(path)
-    try:
-        path.chmod(0o600)
-        connection.execute("PRAGMA journal_mode = WAL")
-        _migrate(connection, path)
-    except BaseException:
-        # A connection that stays open would keep its locks on the file.
-        connection.close()
-        raise
-    return connection
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

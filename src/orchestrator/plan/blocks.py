@@ -169,18 +169,15 @@ def _read_fence(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         return True
     found = reading.fences.end_of(start)
     reading.findings.extend(_fence_findings(start + 1, found))
-    content = _dedent(reading.lines[start + 1 : found.end], opener.indent)
+    # Remove the fence's own indentation; the library's method fails on short last lines.
+    lines = reading.lines[start + 1 : found.end]
+    if opener.indent:
+        lines = [_cut_columns(line, opener.indent) for line in lines]
+    content = "".join(f"{line}\n" for line in lines)
     state.line = min(found.end + (1 if found.closed else 0), end)
     info = opener.info.split(" ")[0].strip("{}.").lower()
     reading.blocks.append(Block("fence", start + 1, state.line, text=content, info=info))
     return True
-
-
-def _dedent(lines: list[str], columns: int) -> str:
-    """Remove the fence's own indentation from its content; the library's method fails on short last lines."""
-    if columns:
-        lines = [_cut_columns(line, columns) for line in lines]
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _cut_columns(line: str, columns: int) -> str:

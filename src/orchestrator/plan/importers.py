@@ -17,7 +17,7 @@ from orchestrator.plan.fields import Line, read_fields
 from orchestrator.plan.front_matter import FrontMatter
 from orchestrator.plan.headings import STRUCK_OUT, names_several, read_title
 from orchestrator.plan.lists import Item, ListTask, choose_tasks, read_items
-from orchestrator.plan.model import Diagnostic, TaskType
+from orchestrator.plan.model import Diagnostic
 from orchestrator.plan.native import document_title, read_native
 from orchestrator.plan.states import decide_state, lead_state
 from orchestrator.plan.values import (
@@ -300,13 +300,15 @@ def _build_draft(
         findings.append(finding("unread-state", task.box.line, message))
     if state.unclear and not task.box.done:
         findings.append(finding("unread-state", task.box.line, f"task {id}: {state.unclear}"))
+    # `Type: validation of input` is about something else.
+    value = fields.text("type")
     draft = Draft(
         id=id,
         title=_plain_start(title.strip()).text,
         lines=span,
         section=section,
         depends=depends,
-        type=_plain_type(fields.text("type")),
+        type=task_type(value) if value.strip(" *_`.").isalpha() else None,
         files=tuple(files),
         acceptance=task.criteria,
         verify=tuple(dict.fromkeys(verify.commands)),
@@ -323,11 +325,6 @@ def _build_draft(
 def _says_nothing(part: Line | Block) -> bool:
     """Whether a line under a task is empty, or names requirements or dependencies: `_Requirements: 1.1_`."""
     return isinstance(part, Line) and _METADATA.fullmatch(part.text) is not None
-
-
-def _plain_type(value: str) -> TaskType | None:
-    """The type, if the label says nothing else: `Type: validation of input` is about something else."""
-    return task_type(value) if value.strip(" *_`.").isalpha() else None
 
 
 def _build_milestone(

@@ -21,11 +21,7 @@ def plan_name(path: str) -> str:
     parent = folder.rpartition("/")[2]
     if stem.lower() in _GENERIC_STEMS and parent.lower() not in _GENERIC_FOLDERS:
         stem = parent
-    return _make_valid(stem)
-
-
-def _make_valid(name: str) -> str:
-    """The name with a hyphen for everything that git refuses in a branch."""
-    name = _NOT_IN_A_NAME.sub("-", name).encode("utf-8", "replace")[:_LONGEST_BYTES].decode("utf-8", "ignore")
+    # Git refuses some characters and endings in the name of a branch.
+    name = _NOT_IN_A_NAME.sub("-", stem).encode("utf-8", "replace")[:_LONGEST_BYTES].decode("utf-8", "ignore")
     name = re.sub(r"(?:\.lock)+$", "", name.strip("-."), flags=re.IGNORECASE).strip("-.")
     return name if name and branch_problem(f"milestone/{name}") is None else "plan"
