@@ -19,10 +19,15 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Protocol
 
+# O_NOFOLLOW: a link with the name of a folder is refused, or an agent could lead us out of its folder.
+# O_CLOEXEC: a program that we start, such as git, inherits none of our descriptors.
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO would wait for a writer. O_NOCTTY: a terminal could become our controlling terminal.
 _ENTRY = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# O_EXCL: the file must not exist. An existing name could be a link, and our data would go to its target.
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_TRUNC: a process that waits for a lock opens the file in which the holder has recorded itself, and
+# must not empty it.
 _OWN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Place = Path | str
@@ -123,6 +128,8 @@ def _step_into(folder: int, part: str, make_as: Owner | None) -> int:
             raise
     except OSError as error:
         raise NotFolder(part) from error
+    # `mkdir` follows no link. If an agent replaces the new folder by a link before it is opened, the open
+    # fails.
     os.mkdir(part, 0o777, dir_fd=folder)
     made = open_folder(part, dir_fd=folder)
     give_to(made, make_as)
@@ -155,10 +162,14 @@ def write_atomically(
         os.fdopen(os.open(draft, _NEW, mode, dir_fd=dir_fd), "wb") as file,
     ):
         if owner is not None:
+            # Before the draft gets its final name: a kill cannot leave a file under that name that belongs to
+            # root and that the user cannot change.
             give_to(file.fileno(), owner)
         file.write(data)
         file.flush()
         if sync:
+            # Only the content is synced, not the folder: after a power failure the name may still refer to
+            # the old content, and that is whole, too.
             os.fsync(file.fileno())
 
 
@@ -172,12 +183,15 @@ def link_atomically(path: Place, target: bytes, *, dir_fd: int | None = None, ow
 @contextmanager
 def _prepare_draft(path: Place, dir_fd: int | None, replace: bool) -> Iterator[str]:
     """The name of a draft in the folder of `path`, which is renamed to `path` at the end, or removed."""
+    # A random name: an agent cannot prepare a link or a folder under it.
     draft = os.path.join(os.path.dirname(path), f".orchestrator-{os.urandom(8).hex()}.new")  # noqa: PTH118, PTH120 - relative to dir_fd
     try:
         yield draft
         if replace:
             os.rename(draft, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
         else:
+            # Unlike `rename`, `link` fails if the name exists. So of two processes only one can create the
+            # file.
             os.link(draft, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
             os.unlink(draft, dir_fd=dir_fd)
     except BaseException:

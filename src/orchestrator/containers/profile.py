@@ -34,6 +34,7 @@ def create_body(spec: ContainerSpec) -> dict[str, Any]:
         "WorkingDir": spec.working_dir,
         "Env": [f"{name}={value}" for name, value in _environment(spec).items()],
         "Labels": dict(spec.labels),
+        # A terminal would merge both output streams into one and change line ends, and the output is parsed.
         "Tty": False,
         "OpenStdin": False,
         "HostConfig": _host_config(spec),
@@ -82,13 +83,21 @@ def _environment(spec: ContainerSpec) -> dict[str, str]:
 
 def _host_config(spec: ContainerSpec) -> dict[str, Any]:
     return {
+        # A main process that collects the processes of an agent that have ended: agents start programs in the
+        # background, and zombies would use up PidsLimit. It also passes signals on to the agent.
         "Init": True,
         "Privileged": False,
+        # A program of the image with the setuid bit gains nothing: no capability exists in the container, and
+        # no process can get one. This also holds where the agent runs as root, because root owns the folder.
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "Memory": spec.limits.memory_bytes,
+        # Equal to Memory, so without swap: a process that leaks memory is killed in its own container,
+        # instead of making the whole host swap.
         "MemorySwap": spec.limits.memory_bytes,
         "NanoCpus": 0 if spec.limits.cpus is None else round(spec.limits.cpus * 1e9),
+        # A loop that starts processes is stopped at this number, before the host can start no process any
+        # more.
         "PidsLimit": spec.limits.pids,
         # Pages of /tmp count as the container's memory. With half of it, a full /tmp says "no space" before
         # the kernel kills a process for the memory.
@@ -98,7 +107,11 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "NetworkMode": "none" if spec.network == "none" else "bridge",
         "ExtraHosts": ["host.docker.internal:host-gateway"],
         "LogConfig": _LOGGING,
+        # The container stays after its end. If the owner of the run was killed, the next one still reads the
+        # exit code and the last output from it.
         "AutoRemove": False,
+        # After a restart of the engine an agent must not begin again by itself: it would work, and cost
+        # money, while no run follows it.
         "RestartPolicy": {"Name": "no"},
     }
 

@@ -84,6 +84,8 @@ async def follow(
     """
     engine, container, transcript = services.engine, live.container, live.folders.transcript
     reader = _OutputReader(services.driver, recorder)
+    # In a thread, because a transcript may be as large as limits.output_bytes, and the loop carries other
+    # tasks.
     await asyncio.to_thread(reader.replay, transcript)
     reading = asyncio.create_task(
         logs.follow(
@@ -104,6 +106,8 @@ async def follow(
     try:
         await asyncio.wait({reading, refusal, lingering}, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
+            # The report is taken before the signals: some agents add an error to their output when they are
+            # stopped, and a finished task would then count as failed.
             lingered = None if refusal.done() else reader.report
             await stop_in_order(engine, services.clock, container, services.hurry)
         over_output = isinstance(await reading, logs.OverLimit)
@@ -149,6 +153,8 @@ def _choose_check(driver: AgentDriver, reader: "_OutputReader", live: LiveAttemp
 
     async def read_file() -> Outcome | None:
         found = await asyncio.to_thread(read_outcome, driver, live.folders, reader.report)
+        # A file that is not a valid outcome may be half written. It counts as no result yet, so the agent is
+        # not stopped while it writes.
         return found if isinstance(found, Outcome) else None
 
     return read_file if driver.capabilities.structured_outcome == "translated" else read_stream
@@ -260,6 +266,7 @@ async def _ends_in_time(engine: ContainerEngine, clock: Clock, container: str, h
 def _stop_reason(
     reader: _OutputReader, state: ContainerState | None, limit_seconds: float, *, over_output: bool
 ) -> StopReason | None:
+    # Removed from outside: the exit code is unknown, and the last lines of the output may be missing.
     if state is None or state.exit_code is None:
         return Removed()
     if reader.report.limit is not None and reader.claims_decide:
@@ -271,6 +278,8 @@ def _stop_reason(
     at_limit = ran is not None and ran >= limit_seconds - CLOCK_SLACK_SECONDS
     if state.exit_code in TIMEOUT_EXITS and at_limit:
         return OverTime()
+    # The engine also reports this when a child of the agent was killed for its memory and the agent itself
+    # ended well.
     if state.oom_killed and state.exit_code != 0:
         return OutOfMemory()
     return None

@@ -268,12 +268,14 @@ async def _clean_up(
         if container is not None:
             await remove_container(services.engine, container)
         else:
+            # A start that failed, or was cancelled, may have left the container that holds the overlays.
             await remove_container(services.engine, overlay_name(records.run, task, number))
     finally:
         if workspace is not None:
             folders = attempt_folders(records, task, number)
             await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, folders)
         if services.model is not None:
+            # Also if the engine does not answer: the token must not be valid for longer than the attempt.
             await services.model.gateway.close_attempt(records.run, task, number)
 
 

@@ -35,6 +35,8 @@ async def land(
     """
     assert attempt.candidate is not None
     candidate, expected = attempt.candidate.commit, attempt.candidate.parent
+    # Asked once only. After `landing_started` the branch may have moved already, and a refusal would then say
+    # that work did not land which did.
     if state.tasks[item.id].landing is None:
         held = await _list_held(terms, workspace, item, candidate, expected)
         if held:
@@ -99,6 +101,7 @@ def describe_held(run: str, held: Sequence[HeldPath], allowed: Sequence[str]) ->
     """Why these paths do not land, and the command that allows them."""
     shown = ", ".join(f"{plain(each.path)} ({_HELD_WORDS[each.kind]})" for each in held[:3])
     more = f" and {len(held) - 3} more" if len(held) > 3 else ""
+    # Settings as they are now are part of the list, because `-c` replaces the whole value.
     paths = json.dumps(
         [*allowed, *(plain(each.path) for each in held)], ensure_ascii=False, separators=(",", ":")
     )

@@ -28,6 +28,8 @@ async def remove_leftovers(services: Services, records: RunRecords, state: RunSt
         # The labels were set by us when the container was created; no process inside can change them.
         is_open = (about.get(LABEL_TASK, ""), about.get(LABEL_ATTEMPT, "")) in open_attempts
         if about[LABEL_KIND] == "attempt" and is_open:
+            # Killed without asking first: its agent has worked while no process followed it, and the resumed
+            # run is about to start another agent in the same folder.
             await kill(services.engine, container.id)
         else:
             await remove_container(services.engine, container.id)

@@ -81,6 +81,7 @@ class GatewayClient:
                 return
             await self._disconnect()
             self._connection = await self._connect()
+            # A new gateway knows no attempt, and would refuse the tokens of agents that are at work.
             for access in self._attempts.values():
                 await self._connection.ask(wire.open_request(access))
 
@@ -92,6 +93,8 @@ class GatewayClient:
         """
         reply = await self._ask(wire.open_request(access))
         assert isinstance(reply, wire.Done) and reply.folder is not None
+        # Only after the gateway has accepted it: a script or address that it refuses would make every later
+        # restart of the gateway fail.
         self._attempts[access.key] = access
         return Path(reply.folder)
 

@@ -79,6 +79,8 @@ async def pass_on(
     learns of the answer before the agent does.
     """
     body = await request.read()
+    # Encoded already: the path is passed on as the agent wrote it, and cannot change the host that receives
+    # the credential.
     target = URL(provider.upstream.rstrip("/") + request.rel_url.raw_path_qs, encoded=True)
     try:
         upstream = await session.request(
@@ -89,6 +91,7 @@ async def pass_on(
             allow_redirects=False,
         )
     except (aiohttp.ClientError, OSError) as error:
+        # Only the host and the kind of error are logged: the text of an error may contain a proxy's password.
         log.warning("gateway.unreachable host=%s error=%s", target.host, type(error).__name__)
         if answers is not None:
             await answers.take(None, {})
@@ -105,6 +108,8 @@ async def _stream_answer(
     if answers is not None:
         if upstream.status >= 400:
             first = await _first_piece(upstream)
+        # Before the agent sees the answer: its next request, or its end, may come at once, and the journal
+        # must have the limit by then.
         await answers.take(upstream.status, upstream.headers, first)
     response = web.StreamResponse(
         status=upstream.status,

@@ -92,6 +92,8 @@ async def _take_lock(lock: int, control: Path, clock: Clock) -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
+            # A gateway closes its socket before it exits. So one that holds the lock and accepts no
+            # connection is on its way out: waiting for it avoids a run without a gateway.
             if _accepts_connections(control) or clock.monotonic() > deadline:
                 return False
         await clock.sleep(0.05)
@@ -134,6 +136,7 @@ class _Gateway:
         # A gateway that was killed leaves its socket. It cannot be a living one's: we hold the lock.
         path.unlink(missing_ok=True)
         self._control = await asyncio.start_unix_server(self._converse, path, limit=wire.LINE_BYTES)
+        # The folder has mode 0700, so nobody else can connect before this line either.
         path.chmod(0o600)
         try:
             yield self
@@ -145,6 +148,8 @@ class _Gateway:
         if self._control is not None:
             self._control.close()
             self._control = None
+        # The name goes before the lock does. The next gateway unlinks it as well, but only once it holds the
+        # lock.
         (self._folder / "control.sock").unlink(missing_ok=True)
         for writer in tuple(self._connections):
             writer.close()
@@ -172,6 +177,7 @@ class _Gateway:
             return True
         if self._clock.monotonic() - self._needed_at < GRACE_SECONDS:
             return True
+        # The engine was asked in between, which takes time: an orchestrator may have connected meanwhile.
         return await self._has_running_container() or bool(self._connections)
 
     async def _has_running_container(self) -> bool:
@@ -181,6 +187,8 @@ class _Gateway:
         if running is not None:
             self._seen_at = self._clock.monotonic()
             return not running.isdisjoint(self._endpoints)
+        # The engine does not answer. Its containers may still run, and without the gateway their agents would
+        # fail after some retries; so the gateway stays for a while.
         return self._clock.monotonic() - self._seen_at < BLIND_SECONDS
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

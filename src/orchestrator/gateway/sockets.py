@@ -57,6 +57,8 @@ def prepare_folder(folder: Path) -> None:
     """
     above = folder.parent
     try:
+        # Not `exist_ok`: a folder that exists may have been created by another user, and its mode must not be
+        # changed before it is checked.
         above.mkdir(mode=0o700)
         above.chmod(0o700)  # the umask may have removed bits
     except FileExistsError:
@@ -90,6 +92,8 @@ def open_listening_socket(folder: Path, owner: Owner) -> socket.socket:
     try:
         listener.bind(str(path))
         path.chmod(0o600)
+        # Socket first, folder last: until the folder changes hands, its mode lets only us in, and no other
+        # user can replace the socket.
         _give_to_agent(path, owner)
         _give_to_agent(folder, owner)
         listener.listen(BACKLOG)

@@ -113,6 +113,7 @@ class Journal(JournalReader):
 
     def close(self) -> None:
         """Finish all transactions that were asked for, then close."""
+        # Waits for what was asked for: a fact that a caller believes stored must not be lost on the way out.
         self._thread.shutdown()
         self._writing.close()
         super().close()
@@ -151,6 +152,7 @@ class Journal(JournalReader):
 
         def report(result: T) -> None:
             stored(result)
+            # Those who follow the journal in this process need not wait for the next poll.
             for pause in self._pauses:
                 pause.cancel()
 

@@ -160,6 +160,7 @@ def _holder_without_record(descriptor: int, clock: Clock) -> Holder:
 
 def _find_lock_pid(descriptor: int) -> int | None:
     """The process that took the lock, from /proc/locks; None where the kernel does not list it."""
+    # By device and inode, not by name: another state folder may have a lock file of the same name.
     status = os.fstat(descriptor)
     wanted = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     try:

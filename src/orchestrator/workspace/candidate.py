@@ -147,6 +147,8 @@ async def take_snapshot(checkout: Checkout, *, exclude: frozenset[str], baseline
             raise TreeRefused(f"git refuses the tree: {refused}", where=str(checkout.folder))
         listing = await git.run("ls-files", "-s", "-z", timeout=TREE_SECONDS)
         for entry in os.fsdecode(listing).split("\0"):
+            # An agent that clones a repository into the folder would have its files left out of the commit
+            # without a word, and gates would miss them.
             if entry.startswith("160000"):  # the mode of a submodule
                 path = entry.partition("\t")[2]
                 raise TreeRefused(
@@ -204,6 +206,8 @@ async def _add_overlay(checkout: Checkout, tree: str, overlay: Mapping[str, byte
         git = checkout.git.with_index(index)
         await git.run("read-tree", tree, timeout=TREE_SECONDS)
         for path, content in overlay.items():
+            # The document lands at this path in the user's folder. A link on the way would lead that write
+            # elsewhere, so the candidate is refused now, while nothing has moved.
             await asyncio.to_thread(check_free_of_links, checkout.folder, path)
             blob = await git.text("hash-object", "-w", "--stdin", f"--path={path}", stdin=content)
             await git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")

@@ -85,6 +85,7 @@ async def write_gate_archive(store: Store, commit: str, into: Path, *, uid: int,
 
 def exclude_in(repository: Path, paths: Iterable[str]) -> None:
     """Let git ignore these folders in a repository made here, which no container uses yet."""
+    # A name with a line break would become two patterns, and the second one could hide any file of the tree.
     lines = ["/" + _PATTERN_SIGNS.sub(r"\\\g<0>", path) for path in paths if path.isprintable()]
     with (repository / "info" / "exclude").open("a", encoding="utf-8") as file:
         file.write("".join(f"\n{line}" for line in lines) + "\n")
@@ -129,6 +130,7 @@ def _finish_git_dir(store: Store, into: Path, target: str) -> tuple[Bind, ...]:
     if os.geteuid() != layout.owner.uid:
         give_tree_to(into, layout.owner)
     binds += [
+        # Read-only: with write access an agent could replace or delete objects of the user's own repository.
         Bind(source=objects, target=f"{OBJECTS_TARGET}/{number}", read_only=True)
         for number, objects in enumerate(layout.object_stores)
     ]

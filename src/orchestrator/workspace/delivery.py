@@ -48,6 +48,8 @@ async def deliver(user: UserRepository, commit: str, *, branch: str, expected: s
     if await user.find_branch_commit(branch) == expected:
         await send_objects(user, commit, expected)
     async with hold_index(user.checkout, user.owner):
+        # Not before the index is held: until then the user may have switched branches, committed, or staged a
+        # file.
         await _check_unmoved(user, commit, branch, expected)
         await _check_nothing_staged(user, commit, expected)
         # A document that cannot be written must be found now, while nothing has changed yet.
@@ -87,6 +89,8 @@ async def send_objects(user: UserRepository, commit: str, base: str) -> None:
             objects=layout.object_stores[0],
             alternates=layout.object_stores[1:],
             config=(
+                # The objects are on disk before the branch names them. After a power failure, a branch whose
+                # commit is missing would make the user's repository unusable.
                 "core.fsync=committed,loose-object",
                 *([f"core.sharedRepository={shared}"] if shared else []),
             ),
@@ -114,6 +118,8 @@ async def _check_unmoved(user: UserRepository, commit: str, branch: str, expecte
             commit, f"the folder is on {where}, not on {branch}", f"Switch back: git switch {name}"
         )
     at = await user.find_branch_commit(branch)
+    # `commit` counts as unmoved, too: then an earlier delivery moved the branch and was killed, and this one
+    # completes it.
     if at not in (commit, expected):
         if at is None:
             what, hint = "is gone", f"Create it again: git branch {name} {expected}"
@@ -127,6 +133,8 @@ async def _check_nothing_staged(user: UserRepository, commit: str, expected: str
     with user.checkout.copy_index() as git:
         staged = await git.try_run("write-tree")
     tree = os.fsdecode(staged.stdout).strip()
+    # The index of `commit` is that of a delivery that was killed after its last step. Every other tree
+    # contains something that the user has staged, and replacing the index would lose it.
     if tree not in [await tree_of(user.store, entry) for entry in {commit, expected}]:
         raise _delivery_error(
             commit,

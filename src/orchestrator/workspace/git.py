@@ -37,12 +37,17 @@ _ENVIRONMENT = {
     "SSH_ASKPASS": "false",
     "GIT_EDITOR": "false",
     "GIT_PAGER": "cat",
+    # A replacement ref could show another tree for a commit than the one that its id stands for, and so to a
+    # gate another candidate than the one that lands.
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_NO_LAZY_FETCH": "1",
     # An empty list allows no transport at all, and no `protocol.*` in a file overrides it; older versions of
     # git do not know GIT_NO_LAZY_FETCH.
     "GIT_ALLOW_PROTOCOL": "",
 }
+# `safe.directory` lets root work in the folders of other users; `folder.py` has checked who owns them. A
+# background `gc` would outlive our command, hold locks in the repository, and run while an agent works. The
+# other settings name a program, or let git start one.
 _OVERRIDES = (
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",

@@ -92,6 +92,8 @@ class Store:
             git_dir=self.git_dir,
             folder=self.layout.folder,
             work_tree=self.layout.folder,
+            # No file is there, and none is made: every operation works on an index of its own, so a kill
+            # leaves no lock behind.
             index=self.git_dir / "index",
             alternates=self.layout.object_stores,
             env=self.author.env(),
@@ -117,6 +119,7 @@ class Store:
             await git.run("update-index", "--force-remove", "-z", "--stdin", stdin=names)
             tree = await git.text("write-tree")
         _, _, rest = (await self.git.run("cat-file", "commit", commit)).partition(b"\n")
+        # The rest of the commit is taken byte for byte: author, time and message stay those of the user.
         content = f"tree {tree}\n".encode() + rest
         return await self.git.text("hash-object", "-t", "commit", "-w", "--stdin", stdin=content)
 
@@ -165,12 +168,14 @@ class Store:
     async def keep_replaced(self, content: bytes) -> None:
         """Keep the content of a file before we overwrite it: it may be the user's work."""
         blob = await self.git.text("hash-object", "-w", "--stdin", stdin=content)
+        # Without a ref, a later `gc` in this repository would delete the object.
         await self.git.run("update-ref", f"refs/replaced/{blob}", blob)
 
     async def forget(self, run: str) -> None:
         """Remove every ref of a run."""
         listing = await self.git.text("for-each-ref", "--format=%(refname)", "refs/ktrdr/")
         for ref in listing.split("\n"):
+            # Compared as a whole part: the name of one run may be the beginning of another's.
             if ref.split("/")[3:4] == [run]:
                 await self.git.run("update-ref", "-d", ref)
 

@@ -127,6 +127,7 @@ def move_out(folder: Path, path: str, target: Path) -> Oddity:
         kind = _kind(mode)
         kept: Path | None = target
         try:
+            # The entry itself is renamed, and never opened: opening a pipe would wait for a writer.
             os.rename(name, target, src_dir_fd=parent)  # noqa: TID251 - moves an entry, writes none
         except OSError:
             # Another file system: only a copy can get there, and a pipe or device has nothing to copy.
@@ -198,6 +199,8 @@ def write_file(folder: Path, path: str, content: bytes, owner: Owner, *, mode: s
                 link_atomically(name, content, dir_fd=parent, owner=owner)
             else:
                 bits = 0o777 if mode == "100755" else 0o666
+                # Without sync, which takes long for many files: git has the content as an object, and a
+                # delivery or an undo that is repeated writes the file again.
                 write_atomically(name, content, mode=bits, sync=False, dir_fd=parent, owner=owner)
         except IsADirectoryError:
             raise LinkInPath("there is a folder of this name", where=path) from None
