@@ -84,8 +84,6 @@ async def follow(
     """
     engine, container, transcript = services.engine, live.container, live.folders.transcript
     reader = _OutputReader(services.driver, recorder)
-    # In a thread, because a transcript may be as large as limits.output_bytes, and the loop carries other
-    # tasks.
     await asyncio.to_thread(reader.replay, transcript)
     reading = asyncio.create_task(
         logs.follow(
@@ -106,8 +104,6 @@ async def follow(
     try:
         await asyncio.wait({reading, refusal, lingering}, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
-            # The report is taken before the signals: some agents add an error to their output when they are
-            # stopped, and a finished task would then count as failed.
             lingered = None if refusal.done() else reader.report
             await stop_in_order(engine, services.clock, container, services.hurry)
         over_output = isinstance(await reading, logs.OverLimit)

@@ -136,7 +136,7 @@ class _Gateway:
         # A gateway that was killed leaves its socket. It cannot be a living one's: we hold the lock.
         path.unlink(missing_ok=True)
         self._control = await asyncio.start_unix_server(self._converse, path, limit=wire.LINE_BYTES)
-        # The folder has mode 0700, so nobody else can connect before this line either.
+        # The folder has mode 0700, so no other user can connect before this line either.
         path.chmod(0o600)
         try:
             yield self

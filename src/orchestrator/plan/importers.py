@@ -125,7 +125,7 @@ def _read_phase(
             document, task, match["id"], match["title"], depends, parent=parent, marks=match["marks"]
         )
         if names_several(draft.id, match["rest"].lstrip("]")):
-            findings.append(_several_finding(draft))
+            findings.append(_find_several(draft))
         yield draft, findings
         if draft.left_out or parent in left_out:
             left_out.add(draft.id)
@@ -150,7 +150,7 @@ def read_kiro(document: Document, front: FrontMatter) -> Milestone:
             document, task, match["id"], match["title"], explicit, parent=around or None
         )
         if match["second"]:
-            findings.append(_several_finding(draft))
+            findings.append(_find_several(draft))
         if task.box.optional or match["star"]:
             message = f"task {match['id']} is marked as optional"
             findings.append(finding("optional-task", task.box.line, message))
@@ -158,7 +158,7 @@ def read_kiro(document: Document, front: FrontMatter) -> Milestone:
     return _build_milestone(document, front, items, found)
 
 
-def _several_finding(draft: Draft) -> Diagnostic:
+def _find_several(draft: Draft) -> Diagnostic:
     message = f"the item names more than one task; it is read as task {draft.id}"
     return finding("bad-task-id", draft.lines.first, message)
 

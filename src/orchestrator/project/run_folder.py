@@ -70,7 +70,7 @@ class RunFolder(Struct, frozen=True, kw_only=True):
     starting = _Below("starting")
     """Holds the path of the code folder; exists until the first fact of the run is stored."""
     output = _Below("output")
-    """What a run that was started with `--detach` prints."""
+    """The output of a run that was started with `--detach`."""
     evidence = _Below("evidence")
     handoff = _Below("handoff.md")
     """The hand-off document of a project that does not commit it."""
