@@ -340,3 +340,33 @@ def test_dependencies_of_an_item(text: str, ids: str) -> None:
     plan = read(f"- [ ] 1. One\n- [ ] 2. Two\n- [ ] 3. Three {text}\n")
     assert depends(plan)["3"] == ids
     assert not plan.errors
+
+
+def test_numbers_that_begin_again_under_another_heading() -> None:
+    plan = read(
+        "## Server\n- [x] 1. a\n  - [x] 1.1 b\n- [ ] 2. c\n## Page\n- [ ] 1. d\n- [ ] 1.1 e\n"
+        "- [ ] 2. f (depends on 1)\n- [ ] 3. g (depends on 1-2)\n## More\n- [ ] 1. h\n"
+    )
+    assert depends(plan) == {
+        "1": "", "1.1": "1", "2": "1.1", "B.1": "2", "B.1.1": "B.1", "B.2": "B.1 B.1.1",
+        "B.3": "B.1 B.1.1 B.2", "C.1": "B.3",
+    }  # fmt: skip
+    assert [task.parent for task in plan.tasks if task.parent] == ["1", "B.1"]
+    assert [entry.line for entry in plan.diagnostics if entry.code == "numbers-begin-again"] == [6, 11]
+    assert not plan.errors
+
+
+def test_a_number_twice_in_one_list_is_an_error_and_no_cycle() -> None:
+    plan = read("## A\n- [ ] 1. a\n- [ ] 2. b\n- [ ] 2. c\n- [ ] 1. d\n")
+    assert [(entry.code, entry.line) for entry in plan.errors] == [("duplicate-id", 4), ("duplicate-id", 5)]
+
+
+def test_a_number_with_a_letter_is_a_task() -> None:
+    plan = read("- [ ] 3.6 a\n- [ ] 3.6a b\n- [ ] 4b. c\n  - [ ] 3D view\n")
+    assert [task.id for task in plan.tasks] == ["3.6", "3.6a", "4b"]
+    assert [len(task.acceptance) for task in plan.tasks] == [0, 0, 1]
+
+
+def test_the_legend_of_a_list_is_not_reported() -> None:
+    plan = read("- [ ] T001 a\n\n## Notes\n\n- [P] tasks = different files\n- [P] something\n")
+    assert [entry.line for entry in plan.diagnostics if entry.code == "unread-checkbox"] == [6]

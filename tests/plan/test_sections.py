@@ -188,3 +188,58 @@ def test_boxes_after_an_unknown_label_are_criteria() -> None:
 def test_ticked_criteria_of_a_milestone_plan_do_not_finish_a_task() -> None:
     plan = read("## Task 1: A\n\nText.\n\n**Acceptance Criteria:**\n- [x] b\n\n## Task 2: B\n\n- [x] c\n")
     assert [task.done for task in plan.tasks] == [False, False]
+
+
+@pytest.mark.parametrize("word", ["Step ", "Iteration ", "Story ", "US-00", "T00"])
+@pytest.mark.parametrize(
+    "heading",
+    ["~~{}2: B~~", "~~{}2~~: B", "[REMOVED] {}2: B", "{}2: B [on hold]", "{}2: ~~B~~", "{}~~2~~: B"],
+)
+def test_a_section_that_is_struck_out_or_removed_is_left_out(word: str, heading: str) -> None:
+    if "~~2" in heading and word[-1] == "0":
+        heading = "~~{}2~~: B"
+    text = f"### {word}1: A\n- [x] a\n### {heading.format(word)}\n- [ ] b\n### {word}3: C\n- [ ] c\n"
+    plan = read_plan(text, path="plan.md")
+    assert [task.title for task in plan.tasks] == ["A", "C"]
+    assert [(entry.code, entry.line) for entry in plan.diagnostics if entry.code != "no-verify"] == [
+        ("counts-as-done", 1),
+        ("left-out-task", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "**Test:** `make test`",
+        "**Tests:**\n```bash\nmake test\n```",
+        "- **Test:** `make test`",
+        "- Test: `make test`",
+        "**Unit Tests:**\n- `make test`",
+        "**Commands:**\n```sh\nmake test\n```",
+        "**Validation:** `make test`",
+        "**How to test:** `make test`",
+    ],
+)
+@pytest.mark.parametrize(
+    "start", ["## Task 1.1: A\na\n\n{}", "### Step 1: A\n- [ ] a\n\n{}", "- [ ] 1. A\n{}"]
+)
+def test_a_command_under_another_label_is_reported(start: str, lines: str) -> None:
+    if start.startswith("- "):
+        lines = "\n".join(f"  {line}" for line in lines.split("\n"))
+    plan = read_plan(start.format(lines), path="plan.md")
+    line = start.count("\n") + 1
+    assert [entry.line for entry in plan.diagnostics if entry.code == "unread-command"] == [line]
+    assert plan.tasks[0].verify == ()
+
+
+@pytest.mark.parametrize("heading", ["Validation", "Validation Loop", "Tests", "E2E Test", "Verification"])
+def test_a_section_of_commands_that_is_not_read_is_reported(heading: str) -> None:
+    text = f"- [ ] 1. A\n\n## {heading}\n\n### Level 1\n\n```bash\nmake\n```\n"
+    plan = read_plan(text, path="plan.md")
+    assert [entry.line for entry in plan.diagnostics if entry.code == "unread-command"] == [3]
+
+
+def test_a_label_without_a_command_is_text() -> None:
+    text = "## Task 1.1: A\n\nRun: `make`\n\n**Test:** look at the page\n\n**Tests:** in `a.py` and `b.py`\n"
+    plan = read_plan(text, path="plan.md")
+    assert "unread-command" not in {entry.code for entry in plan.diagnostics}

@@ -1,12 +1,12 @@
 """Decides which fenced blocks are commands, and finds commands that check nothing."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from orchestrator.plan.blocks import Block
 from orchestrator.plan.boxes import BULLET, read_box
-from orchestrator.plan.diagnostics import finding
+from orchestrator.plan.diagnostics import NOT_VERIFY, finding
 from orchestrator.plan.fields import Field, Line
 from orchestrator.plan.model import Diagnostic
 from orchestrator.plan.values import SHELLS, only_code, says_nothing
@@ -78,6 +78,38 @@ def _read_inline(field: Field, whose: str) -> tuple[list[str], list[Diagnostic]]
             findings.append(finding("unread-command", line.number, message))
         continues = command is None and line.text.strip() != ""
     return commands, findings
+
+
+_LABELLED = re.compile(
+    rf"\s*(?:{BULLET}\s+)?[*_]{{0,2}}([A-Za-z][A-Za-z ]{{2,40}}):[*_]{{0,2}}\s*`[^`\n]+`\.?\s*"
+)
+_CHECKS = re.compile(
+    r"\W*(?:(?:unit|integration|acceptance|automated|final|quick)\s+)?(?:tests?|testing|checks?|validat(?:e|ion)"
+    r"(?:\s+(?:loop|gates?|steps?))?|(?:test)?\s*commands?|how to (?:test|run))\W*",
+    re.IGNORECASE,
+)
+
+
+def speaks_of_checks(label: str) -> bool:
+    """Whether a label or heading is about commands that check the work, and is not one that is read."""
+    return _CHECKS.fullmatch(label) is not None
+
+
+def find_unused_commands(fields: Iterable[Field], *, whose: str) -> Iterator[Diagnostic]:
+    """A finding for each label such as `**Test:**` with a command under it: it is not run."""
+    for field in fields:
+        if field.meaning not in ("verify", "smoke", "acceptance"):
+            for line in field.lines:
+                label = _LABELLED.fullmatch(line.text) if "`" in line.text else None
+                if label is not None and speaks_of_checks(label[1]):
+                    message = f"{whose}: the command under `{label[1]}` is not run"
+                    yield finding("unread-command", line.number, message, rule=NOT_VERIFY)
+        if field.meaning != "other" or not speaks_of_checks(field.label):
+            continue
+        has_block = any(block.info in SHELLS and is_command(block) for block in field.fences)
+        if has_block or any(only_code(strip_bullet(line)) for line in field.lines):
+            message = f"{whose}: the commands under `{field.label[:40]}` are not run"
+            yield finding("unread-command", field.line, message, rule=NOT_VERIFY)
 
 
 def _should_run(text: str) -> bool:

@@ -61,6 +61,7 @@ RULES: dict[str, Rule] = {
         hint="Replace it with text of your own: it is a placeholder that `orchestrator plan new` wrote.",
     ),
     "empty-description": Rule(severity="warning", hint="Say under **Description:** what the task must do."),
+    "numbers-begin-again": Rule(severity="warning", hint="Give each task of the plan a number of its own."),
     "unknown-type": Rule(severity="warning", hint="Use CODING, RESEARCH, MIXED, VALIDATION or VERIFICATION."),
     "not-a-task": Rule(severity="warning", hint="A task is a heading such as ## Task 3.1: What to do"),
     "other-tags": Rule(severity="warning", hint="Keep the tasks of this plan under one tag."),
@@ -91,6 +92,13 @@ NO_GATE = Rule(
     hint='Add `task = ["make test"]` under [verify] in orchestrator.toml, or **Verify:** to the tasks.',
 )
 """Replaces the rule of no-verify if no task has a command."""
+
+
+NOT_VERIFY = Rule(
+    severity="warning",
+    hint="Write **Verify:** above a command that checks a task, or `## Validation Commands`.",
+)
+"""Replaces the rule of unread-command if the command stands where none is read."""
 
 
 def finding(code: str, line: int, message: str, *, rule: Rule | None = None) -> Diagnostic:

@@ -190,24 +190,25 @@ _ITEM_LABEL = re.compile(
 def read_item_fields(parts: Iterable[Line | Block]) -> Fields:
     """The labels in the lines under a list item: `- **Verify:** ...`, `- Verify: ...`.
 
-    A label holds up to the next one, and up to the next item that is not indented more than its own.
+    A label holds up to the next one, and up to the next item that is not indented more than its own. A label
+    that is no item itself has the items in its column.
     """
     found: list[Field] = []
-    indent = -1
+    indent = -2  # no label is open
     for part in parts:
         if isinstance(part, Block):
-            if indent >= 0:
+            if indent > -2:
                 found[-1].fences.append(part)
             continue
         label = _ITEM_LABEL.fullmatch(part.text) if ":" in part.text else None
         if label is not None:
-            indent = len(label["indent"].expandtabs(4))
+            indent = len(label["indent"].expandtabs(4)) - (label["bullet"] is None)
             found.append(_build_field(label, part.number, meaning_of(label["label"]) or "other"))
             continue
         bullet = _BULLET.match(part.text)
         if bullet is not None and len(bullet[0].expandtabs(4)) - len(bullet[0].lstrip()) <= indent:
-            indent = -1
-        if indent >= 0:
+            indent = -2
+        if indent > -2:
             found[-1].lines.append(part)
     return Fields(found)
 

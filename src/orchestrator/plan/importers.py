@@ -1,7 +1,8 @@
 """Task lists of other tools in Markdown: spec-kit, Kiro, ralphex and the bare checklist."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+import string
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from orchestrator.errors import PlanError
 from orchestrator.plan.blocks import Block, Document
 from orchestrator.plan.boxes import Checkbox
 from orchestrator.plan.branches import read_branch
-from orchestrator.plan.commands import read_commands
+from orchestrator.plan.commands import find_unused_commands, read_commands
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Draft, Milestone
 from orchestrator.plan.fields import Line, read_fields
@@ -38,7 +39,7 @@ _SPEC_KIT = re.compile(
     r"(?P<rest>\]?[:.)–—-]?\s*(?P<marks>(?:\[[^\]\s]{1,20}\]\s*)*)(?P<title>.*))"
 )
 _THREE_DIGITS = re.compile(r"(?:US\d{1,4}-)?T(?:ASK)?-?\d{3}")
-_NUMBER = r"\d{1,6}(?:\.\d{1,6}){0,5}"
+_NUMBER = r"\d{1,6}(?:\.\d{1,6}){0,5}(?:[A-Za-z](?![^\W_]))?"
 _KIRO = re.compile(
     rf"(?P<id>{_NUMBER})(?:(?P<joint>\s?(?:[-–—~/&+,]|and|to)\s?)(?P<second>{_NUMBER}))?"
     r"(?P<end>[.):]?)(?P<star>\*?)\s+(?:[-–—]\s+)?(?P<title>\S.*)"
@@ -138,24 +139,61 @@ def _read_phase(
 def read_kiro(document: Document, front: FrontMatter) -> Milestone:
     items = read_items(document)
     found: list[tuple[Draft, list[Diagnostic]]] = []
-    ids: set[str] = set()
-    for task in choose_tasks(items, _is_kiro_task):
-        match = _kiro(task.box)
-        around = match["id"].rpartition(".")[0]
-        if around not in ids:
-            around = "" if task.parent is None else _kiro(task.parent.box)["id"]
-        ids.add(match["id"])
-        explicit = _explicit_references(task, match["title"])
-        draft, findings = _build_draft(
-            document, task, match["id"], match["title"], explicit, parent=around or None
-        )
-        if match["second"]:
-            findings.append(_find_several(draft))
-        if task.box.optional or match["star"]:
-            message = f"task {match['id']} is marked as optional"
-            findings.append(finding("optional-task", task.box.line, message))
-        found.append((draft, findings))
+    for prefix, tasks in _split_lists(choose_tasks(items, _is_kiro_task)):
+        own = {_kiro(task.box)["id"] for task in tasks}
+        ids: set[str] = set()
+        for task in tasks:
+            match = _kiro(task.box)
+            id, around = match["id"], match["id"].rpartition(".")[0]
+            if around not in ids:
+                around = "" if task.parent is None else _kiro(task.parent.box)["id"]
+            ids.add(id)
+            explicit = _explicit_references(task, match["title"])
+            if explicit is not None and prefix:
+                explicit = tuple(_with_prefix(reference, prefix, own) for reference in explicit)
+            parent = f"{prefix}{around}" if around else None
+            draft, findings = _build_draft(
+                document, task, f"{prefix}{id}", match["title"], explicit, parent=parent
+            )
+            findings += _find_about_kiro(task, match, draft)
+            if prefix and task is tasks[0]:
+                message = f"the numbers of tasks begin again here: {id} is read as {draft.id}"
+                findings.append(finding("numbers-begin-again", task.box.line, message))
+            found.append((draft, findings))
     return _build_milestone(document, front, items, found)
+
+
+def _split_lists(tasks: Sequence[ListTask]) -> Iterator[tuple[str, list[ListTask]]]:
+    """Lists under different headings whose numbers begin again; ids of the second list get `B.` in front."""
+    lists: list[list[ListTask]] = [[]]
+    sections: dict[str, int] = {}
+    before = -1
+    for task in tasks:
+        id, section = _kiro(task.box)["id"], task.item.section
+        if sections.get(id, section) != section != before and len(lists) < len(string.ascii_uppercase):
+            lists.append([])
+            sections = {}
+        sections.setdefault(id, section)
+        before = section
+        lists[-1].append(task)
+    for letter, found in zip(string.ascii_uppercase, lists, strict=False):
+        yield "" if letter == "A" else f"{letter}.", found
+
+
+def _with_prefix(reference: Reference, prefix: str, own: Container[str | None]) -> Reference:
+    """The reference, if it names a task of the same list."""
+    if reference.first not in own:
+        return reference
+    last = f"{prefix}{reference.last}" if reference.last in own else reference.last
+    whole = f"{prefix}{reference.whole}" if reference.whole in own else reference.whole
+    return replace(reference, first=f"{prefix}{reference.first}", last=last, whole=whole)
+
+
+def _find_about_kiro(task: ListTask, match: re.Match[str], draft: Draft) -> Iterator[Diagnostic]:
+    if match["second"]:
+        yield _find_several(draft)
+    if task.box.optional or match["star"]:
+        yield finding("optional-task", task.box.line, f"task {draft.id} is marked as optional")
 
 
 def _find_several(draft: Draft) -> Diagnostic:
@@ -228,11 +266,15 @@ def _kiro(box: Checkbox) -> re.Match[str]:
 
 
 def _is_kiro(box: Checkbox) -> bool:
-    """A number, or a range or list of numbers: `2.1-2.3 Write them`, and not `3-4 times the same`."""
+    """A number, or a range or list of numbers: `2.1-2.3 Write them`, and not `3-4 times` or `3D view`."""
     match = _KIRO.fullmatch(_plain_start(box.text).text)
-    if match is None or not match["second"]:
-        return match is not None
-    return match["id"].count(".") == match["second"].count(".") and ("." in match["id"] or match["end"] != "")
+    if match is None:
+        return False
+    is_plain = match["id"].isdigit() and not match["second"]
+    return is_plain or (
+        ("." in match["id"] or match["end"] != "")
+        and match["id"].count(".") == (match["second"] or match["id"]).count(".")
+    )
 
 
 def _is_kiro_task(item: Item) -> bool:
@@ -286,7 +328,8 @@ def _build_draft(
     state = decide_state(struck or lead_state(marks) or read_title(title), status, where="text")
     by_status = decide_state(None, status, where="text")
     open_boxes = [entry for entry in task.criteria if not entry.done]
-    done, findings = by_status.done if not task.box.done else "", list(verify.diagnostics)
+    unused = find_unused_commands(fields.all, whose=f"task {id}")
+    done, findings = by_status.done if not task.box.done else "", [*verify.diagnostics, *unused]
     if task.box.done and status and not by_status.done:
         message = f"task {id} is ticked and its Status is `{status.strip()[:60]}`; it counts as open"
         findings.append(finding("unread-state", task.box.line, message))

@@ -23,6 +23,8 @@ class Item:
     """The index of the item with a box that contains it."""
     group: int
     """How many headings of level 1 or 2 come before it."""
+    section: int
+    """How many headings of any level come before it."""
     ranges: list[tuple[int, int]]
     """First and last line of each piece, in order."""
     parts: list[Line | Block] = field(default_factory=list)
@@ -87,6 +89,7 @@ def read_items(document: Document) -> list[Item]:
         else:
             reading.close()
             reading.group += block.kind == "heading" and block.level <= 2
+            reading.section += block.kind == "heading"
     return reading.items
 
 
@@ -111,6 +114,7 @@ class _Reading:
 
     items: list[Item] = field(default_factory=list)
     group: int = 0
+    section: int = 0
     _open: list[tuple[int, int | None]] = field(default_factory=list)
     """The indent of each open list item, and the index of the item with a box that it is or is in."""
 
@@ -121,7 +125,9 @@ class _Reading:
         if box is not None:
             self._close_to(box.indent)
             piece = (line.number, line.number)
-            item = Item(box=box, parent=self._innermost, group=self.group, ranges=[piece])
+            item = Item(
+                box=box, parent=self._innermost, group=self.group, section=self.section, ranges=[piece]
+            )
             self._open.append((box.indent, len(self.items)))
             self.items.append(item)
             return

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from orchestrator.plan.blocks import Block, Document
 from orchestrator.plan.boxes import may_have_box, read_box
 from orchestrator.plan.branches import read_branch
-from orchestrator.plan.commands import read_commands
+from orchestrator.plan.commands import find_unused_commands, read_commands
 from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Draft, Milestone
 from orchestrator.plan.fields import Fields, Meaning, meaning_of, read_fields
@@ -214,7 +214,8 @@ def _read_task(
         return draft, ()
     unclear = [finding("unread-state", line, f"task {id}: {state.unclear}")] if state.unclear else []
     missing = _find_missing(draft, fields, line)
-    return draft, (*missing, *unclear, *unreadable, *verify.diagnostics, *smoke.diagnostics)
+    unused = find_unused_commands(fields.all, whose=f"task {id}")
+    return draft, (*missing, *unclear, *unreadable, *verify.diagnostics, *smoke.diagnostics, *unused)
 
 
 def _span(section: Section) -> Span:

@@ -8,16 +8,20 @@ from orchestrator.plan.blocks import Block, Document
 from orchestrator.plan.boxes import may_have_box, read_box
 from orchestrator.plan.values import ID
 
-_BEFORE = r"(?P<before>(?:[^\w~]|\[[xX]\]|[\[(](?:done|cancell?ed|skipped|deferred)[\])]|_)*+)"
-_AFTER = r"(?P<rest>\s*[\])`*_]*\s*(?:[:：.|)–—→-].*)?)"
+_BEFORE = (
+    r"(?P<before>(?:~~|\[[xX]\]|[\[(](?:done|completed?|cancell?ed|skipped|deferred|removed|on hold)[\])]"
+    r"|[^\w~]|_)*+)"
+)
+_AFTER = r"(?P<rest>\s*[\])`*_~]*\s*(?:[:：.|)–—→-].*)?)"
+_MARK = r"(?:~~)?[#\[(`]?"
 _FORMS = tuple(
     re.compile(_BEFORE + form + _AFTER, re.IGNORECASE | re.DOTALL)
     for form in (
         r"(?P<id>US-?\d{1,6}(?:\.\d{1,4})?)",
         r"(?P<id>T(?:ASK)?-?\d{1,6}[a-z]?(?:\.\d{1,4})?)",
-        rf"(?:user\s+)?story\s+[#\[(`]?(?P<id>{ID})",
-        rf"iteration\s+[#\[(`]?(?P<id>{ID})",
-        rf"step\s+[#\[(`]?(?P<id>{ID})",
+        rf"(?:user\s+)?story\s+{_MARK}(?P<id>{ID})",
+        rf"iteration\s+{_MARK}(?P<id>{ID})",
+        rf"step\s+{_MARK}(?P<id>{ID})",
     )
 )
 """From the narrowest to the widest: steps may be parts of a story, and not the other way round."""
@@ -72,7 +76,8 @@ def _rename(document: Document, found: dict[int, re.Match[str]]) -> Document:
         if at in found:
             match = found[at]
             id = f"{group}.{match['id']}" if repeats else match["id"]
-            blocks[at] = block._replace(text=f"{match['before']}Task {id}{match['rest']}")
+            strike = "~~" if match["rest"].startswith("~~") and "~~" not in match["before"] else ""
+            blocks[at] = block._replace(text=f"{strike}{match['before']}Task {id}{match['rest']}")
         elif block.kind == "heading" and block.level < top:
             group += 1
     return replace(document, blocks=tuple(blocks))

@@ -25,7 +25,7 @@ _DONE = r"(?:done|completed?|finished|closed|shipped|merged)"
 _OUT = (
     r"(?:cancell?ed|deferred|postponed|skipped|skip(?!\s+(?:in|on|if|when|the|all|an?|to)\b)|obsolete|dropped|abandoned|superseded|rejected|descoped"
     r"|wontfix|won['’]?t[ -]?(?:do|fix|implement)|will not (?:do|fix|implement)|not doing|not needed"
-    r"|no longer needed|out of scope|removed|deleted|withdrawn|discarded|duplicate|on hold|parked"
+    r"|no longer needed|out of scope|removed|withdrawn|discarded|duplicate|on hold|parked"
     r"|not applicable|replaced by|do not (?:do|run|start|implement)|don['’]?t (?:do|run|start|implement))"
 )
 _DONE_MARK = r"(?:[✅✔☑✓🗹]|\[[xX]\]|:(?:white_check_mark|heavy_check_mark|ballot_box_with_check):)"

@@ -7,10 +7,11 @@ from dataclasses import replace
 from orchestrator.errors import PlanError
 from orchestrator.plan.blocks import Block, Document
 from orchestrator.plan.boxes import Checkbox, may_have_box, read_box
-from orchestrator.plan.commands import is_command, strip_bullet
-from orchestrator.plan.diagnostics import NO_GATE, finding
+from orchestrator.plan.commands import is_command, speaks_of_checks, strip_bullet
+from orchestrator.plan.diagnostics import NO_GATE, NOT_VERIFY, finding
 from orchestrator.plan.draft import Milestone
 from orchestrator.plan.fields import Line, meaning_of
+from orchestrator.plan.headings import opens_end_to_end
 from orchestrator.plan.model import Diagnostic, EndToEnd, Span
 from orchestrator.plan.values import only_code
 
@@ -94,6 +95,8 @@ def find_unread_boxes(document: Document, milestone: Milestone, *, is_kiro: bool
     """A finding for each box that is neither a task nor a criterion, and for each mark that is not known."""
     read = frozenset[int]().union(*(draft.boxes for draft in milestone.drafts))
     for box in _all_boxes(document):
+        if box.mark == "P" and box.text.startswith("tasks"):
+            continue  # the legend of spec-kit: `[P] tasks = different files`
         if box.line not in read:
             message = f"`[{box.mark or ' '}] {box.text[:40]}` is neither a task nor a criterion"
             yield finding("unread-checkbox", box.line, message)
@@ -125,13 +128,19 @@ def find_unread_commands(document: Document, milestone: Milestone) -> Iterator[D
             last = max(last, starts[at][1])
             at += 1
         if block.kind == "heading":
-            section = (
-                block if meaning_of(block.text.strip(" :*_")) == "verify" and block.first > last else None
-            )
+            if section is None or block.level <= section.level:
+                is_unread = block.level > 1 and block.first > last and _is_for_commands(block.text, milestone)
+                section = block if is_unread else None
         elif section is not None and _has_command(document, block):
             message = f"the section `{section.text[:40]}` belongs to no task; its commands are not run"
-            yield finding("unread-command", section.first, message)
+            yield finding("unread-command", section.first, message, rule=NOT_VERIFY)
             section = None
+
+
+def _is_for_commands(heading: str, milestone: Milestone) -> bool:
+    if milestone.end_to_end is None and opens_end_to_end(heading, 2):
+        return True
+    return meaning_of(heading.strip(" :*_")) == "verify" or speaks_of_checks(heading)
 
 
 def _has_command(document: Document, block: Block) -> bool:
