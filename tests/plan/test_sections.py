@@ -240,6 +240,6 @@ def test_a_section_of_commands_that_is_not_read_is_reported(heading: str) -> Non
 
 
 def test_a_label_without_a_command_is_text() -> None:
-    text = "## Task 1.1: A\n\nRun: `make`\n\n**Test:** look at the page\n\n**Tests:** in `a.py` and `b.py`\n"
+    text = "## Task 1.1: A\n\nRun: `make`\n\n**Test:** read the page\n\n**Tests:** in `a.py` and `b.py`\n"
     plan = read_plan(text, path="plan.md")
     assert "unread-command" not in {entry.code for entry in plan.diagnostics}

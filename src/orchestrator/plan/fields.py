@@ -191,7 +191,7 @@ def read_item_fields(parts: Iterable[Line | Block]) -> Fields:
     """The labels in the lines under a list item: `- **Verify:** ...`, `- Verify: ...`.
 
     A label holds up to the next one, and up to the next item that is not indented more than its own. A label
-    that is no item itself has the items in its column.
+    that is not an item itself has the items in its column.
     """
     found: list[Field] = []
     indent = -2  # no label is open

@@ -129,7 +129,7 @@ def _build_plan(milestone: Milestone, text: str, path: str, format: str) -> Plan
     gates = find_missing_gate(milestone)
     findings += [entry for entry in milestone.diagnostics if not (gates and entry.code == "no-verify")]
     about_text = (*_find_hidden_characters(text), *_placeholder_findings(text))
-    # Two tasks of one id can make a cycle that nobody wrote.
+    # Two tasks of one id can make a cycle that is not in the plan.
     cycles = () if any(entry.code == "duplicate-id" for entry in findings) else _cycle_findings(tasks)
     all_findings = [*findings, *gates, *cycles, *about_text]
     return Plan(
