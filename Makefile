@@ -1,6 +1,6 @@
 WORKERS ?= 3
 
-.PHONY: help setup demo test projects soak lint clean
+.PHONY: help setup demo test projects soak contract lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -24,6 +24,10 @@ soak: ## The tests that find more the longer they run: HISTORIES=200 random hist
 	@ENGINE_OPTIONAL=1 scripts/setup.sh
 	@HISTORIES=$${HISTORIES:-200} MANY_FILES=$${MANY_FILES:-100000} .venv/bin/python -m pytest \
 		tests/mount_mode/test_histories.py tests/hostile/test_trees.py -k "lost or many" $(ARGS)
+
+contract: ## The driver against the real CLI and a scripted provider; CLI=VERSION for a published one, CAPTURE=1 to store
+	@scripts/setup.sh
+	@scripts/contract.sh $(CLI)
 
 lint: ## Style, types, import contract, shell scripts
 	@scripts/venv.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # build-image.sh [NAME [BASE]]: builds the agent image. All ways to build it end here: the init script,
 # `make setup` and `orchestrator image build`. Compose reads the same recipe.
+# CLAUDE_CODE_VERSION in the environment replaces the version in the recipe.
 # Status 3: no container engine to build with.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
@@ -26,6 +27,7 @@ chmod -R u=rwX,go=rX "$context"
 
 # Proxies are passed even if they are not set, as Compose does it, so that both share the cache of the engine.
 arguments=(--build-arg "BASE=$base" --tag "$name")
+[ -z "${CLAUDE_CODE_VERSION-}" ] || arguments+=(--build-arg "CLAUDE_CODE_VERSION=$CLAUDE_CODE_VERSION")
 for variable in HTTP_PROXY http_proxy HTTPS_PROXY https_proxy NO_PROXY no_proxy; do
     case ${!variable-} in
         *@*)

@@ -85,7 +85,9 @@ class UsageReported(Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
-LimitKind = Literal["usage_limit", "rate_limit", "overloaded", "billing", "credential_refused"]
+LimitKind = Literal[
+    "usage_limit", "rate_limit", "overloaded", "billing", "credential_refused", "model_unknown"
+]
 
 
 class ProviderRefusal(Struct, frozen=True, kw_only=True):
@@ -113,10 +115,44 @@ class AgentFault(Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class TurnBegan(Struct, frozen=True, kw_only=True):
+    """The agent works again: a result that came before is not its last word."""
+
+
+class SessionLost(Struct, frozen=True, kw_only=True):
+    """The agent's session cannot be continued: a part of it was not stored, or it takes no more text.
+
+    The agent's work and its result stand.
+    """
+
+    detail: str
+
+
+StartFailureKind = Literal["credential", "provider", "installation"]
+"""The thing to repair before the agent can start.
+
+    credential     the user's login or its organisation
+    provider       nothing: the provider did not answer, so a later start can succeed
+    installation   the image, the container, or the configuration in it
+"""
+
+
+class StartFailure(Struct, frozen=True, kw_only=True):
+    """The agent refused to start, before its first request to the model.
+
+    A driver reports it only where no process of the agent's can have written it.
+    """
+
+    kind: StartFailureKind
+    detail: str
+
+
 class Unknown(Struct, frozen=True, kw_only=True):
     """A line that the driver does not recognise, verbatim except that invalid UTF-8 is replaced."""
 
     line: str
+    kind: str = ""
+    """The name of what is new in a well-formed line, such as `system/of_tomorrow`; empty for other lines."""
 
 
 AgentEvent = (
@@ -128,6 +164,9 @@ AgentEvent = (
     | ProviderRefusal
     | Finished
     | AgentFault
+    | TurnBegan
+    | SessionLost
+    | StartFailure
     | Unknown
 )
 

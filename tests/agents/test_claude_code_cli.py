@@ -6,17 +6,15 @@ from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
+from claude_code_cli import IMAGE, SESSION, VERSION
 
 from orchestrator.agents.base import LaunchRequest, Session
 from orchestrator.agents.claude_code import ClaudeCode
 from orchestrator.agents.conformance import parse_lines
-from orchestrator.events import AgentEvent, AgentFault, Finished, SessionStarted
+from orchestrator.events import AgentEvent, AgentFault, Finished, SessionStarted, TurnBegan
 from orchestrator.subprocesses import run
 
 pytestmark = pytest.mark.docker
-
-IMAGE = "ktrdr-coding-agent:latest"
-SESSION = "5e5510e0-0000-4000-8000-000000000001"
 
 
 class Ended(NamedTuple):
@@ -61,7 +59,8 @@ async def start() -> AsyncIterator[Start]:
 async def test_the_cli_starts_our_session_and_reports_a_gateway_that_is_away(start: Start) -> None:
     ended = await start(False)
     assert ended.exit_code == 1
-    first, *faults, last = ended.events
+    turn, first, *faults, last = ended.events
+    assert isinstance(turn, TurnBegan)
     assert isinstance(first, SessionStarted)
     assert first.session == SESSION
     assert faults
@@ -80,8 +79,9 @@ async def test_a_session_that_is_gone_ends_at_once(start: Start) -> None:
 
 
 async def test_the_version_and_its_tools_are_those_the_parser_was_written_for(start: Start) -> None:
-    first = json.loads((await start(False)).lines[0])
-    assert first["claude_code_version"] == "2.1.330"
+    lines = map(json.loads, (await start(False)).lines)
+    first = next(line for line in lines if line.get("subtype") == "init")
+    assert first["claude_code_version"] == VERSION
     assert sorted(first["tools"]) == ["Bash", "Edit", "Read", "StructuredOutput", "Task", "Write"]
     assert first["mcp_servers"] == []
     assert first["permissionMode"] == "bypassPermissions"

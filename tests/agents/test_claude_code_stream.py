@@ -1,250 +1,30 @@
 """Claude Code's stream: what the real CLI printed, and what it must never be able to do to us."""
 
 import json
-from pathlib import Path
 
 import msgspec
 import pytest
+from claude_code_streams import CAPTURED, EXPECTED, LONG_TEXTS, in_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.agents.claude_code_stream import ClaudeCodeParser
+from orchestrator.agents.claude_code_stream import _REASONS, _START_FAILURES, ClaudeCodeParser
 from orchestrator.agents.json_object import MAX_DEPTH
 from orchestrator.events import (
     AgentEvent,
     AgentFault,
     Finished,
-    InvalidOutcome,
-    Outcome,
     ProviderRefusal,
-    SessionStarted,
+    SessionLost,
+    StartFailure,
     Text,
     ToolCall,
     ToolResult,
+    TurnBegan,
     Unknown,
     Usage,
     UsageReported,
 )
-
-CAPTURED = Path(__file__).parent / "fixtures" / "claude-code-2.1.330"
-SESSION = "5e5510e0-0000-4000-8000-000000000001"
-
-
-def in_short(event: AgentEvent) -> str:
-    """An event as one line of the tables below; ids, which the CLI makes up, are left out."""
-    match event:
-        case SessionStarted():
-            assert event.session == SESSION
-            return f"session on {event.model}"
-        case Text():
-            return f"text {event.text}"
-        case ToolCall():
-            return f"call {event.name}: {event.summary}"
-        case ToolResult():
-            return "result error" if event.is_error else "result"
-        case UsageReported():
-            used = event.usage
-            tokens = (
-                f"{used.input_tokens} {used.output_tokens} {used.cache_write_tokens} {used.cache_read_tokens}"
-            )
-            return f"used {tokens} ${used.cost_usd:.6f}"
-        case ProviderRefusal():
-            return f"limit {event.kind} {event.until}: {event.detail}"
-        case AgentFault():
-            return f"fault {event.detail}"
-        case Unknown():
-            return f"unknown {event.line}"
-        case Finished(outcome=None):
-            return f"finished {'badly' if event.is_error else 'without outcome'}: {event.detail}"
-        case Finished(outcome=InvalidOutcome(reason=reason)):
-            return f"finished invalid: {reason}"
-        case Finished(is_error=False, detail="", outcome=Outcome() as outcome):
-            return f"finished {outcome.status}: {outcome.summary}"
-    raise AssertionError(event)
-
-
-ONE, TWO = "used 1000 50 20 300 $0.001305", "used 2000 100 40 600 $0.002610"
-STARTED = "session on claude-haiku-4-5"
-DONE = "finished completed: did it"
-BAD_OUTPUT = (
-    "finished badly: structured_output_retry_exhausted: Failed to provide valid structured output after 5 "
-    "attempts — last StructuredOutput error: Output does not match required schema: root: must have required "
-    "property 'handoff', /status: must be equal to one of the allowed values: "
-    '["completed","failed","needs_human"],…'
-)
-REFUSED = "limit credential_refused None: the model answered 401 (authentication_failed), attempt 1 of 10"
-BAD_KEY = "Invalid API key · Fix external API key"
-LOOP = "call Bash: run for i in $(seq 600); do read -t 0.1 < <(:) || :; sleep 0.1; done"
-BUSY = "limit overloaded None: the model answered 529 (overloaded), attempt"
-REPEATED = (
-    "API Error: Repeated 529 Overloaded errors. The API is at capacity — this is usually temporary. "
-    "Try again in a moment. If it persists, check your inference gateway (gateway)."
-)
-HIT = "You've hit your 5-hour limit · resets Jan 1, 2030, 12am (UTC)"
-NO_MODEL = (
-    "There's an issue with the selected model (claude-haiku-4-5). It may not exist or you may not have "
-    "access to it. Run --model to pick a different model."
-)
-TOO_LONG = "Prompt is too long · the request is ~300000 tokens (limit 200000)"
-
-EXPECTED: dict[str, list[str]] = {
-    "normal": [
-        STARTED,
-        "text I look first.",
-        "call Bash: run echo hello; printf '\\033[31mred\\033[0m\\n' >&2",
-        "result",
-        "call Write: write src/a.py",
-        "call Read: read src/a.py",
-        "result",
-        "result",
-        "call Edit: edit src/a.py",
-        "result",
-        "call Bash: run false",
-        "result error",
-        "text Done.",
-        "used 5000 250 100 1500 $0.006525",
-        DONE,
-    ],
-    "sub-agent": [
-        STARTED,
-        "call Task: hand to a sub-agent: Look around",
-        "call Bash: run echo sub",
-        "result",
-        "result",
-        "used 4000 200 80 1200 $0.005220",
-        DONE,
-    ],
-    "thinking": [STARTED, ONE, DONE],
-    "unknown-tool": [
-        STARTED,
-        'call Nope: use Nope {"a": {"b": "\\u001b[31m[/workspace/a.py]"}}',
-        "result error",
-        TWO,
-        DONE,
-    ],
-    "background-two-results": [
-        STARTED,
-        "call Bash: run for i in 1 2 3; do sleep 0.5; done; echo done",
-        "result",
-        TWO,
-        DONE,
-        ONE,
-        "finished failed: second",
-    ],
-    "session-first": [STARTED, ONE, DONE],
-    "session-resumed": [STARTED, ONE, DONE],
-    "session-resumed-after-sigint": [STARTED, ONE, DONE],
-    "session-unknown": [
-        f"finished badly: error_during_execution: No conversation found with session ID: {SESSION}"
-    ],
-    "needs-human": [STARTED, ONE, "finished needs_human: s"],
-    "needs-human-without-question": [STARTED, ONE, "finished invalid: needs_human without a question"],
-    "invalid-output-mended": [STARTED, TWO, DONE],  # plain-english: allowed, the name of a captured file
-    "invalid-output-always": [STARTED, "used 5000 250 100 1500 $0.006525", BAD_OUTPUT],
-    "no-structured-output": [
-        STARTED,
-        'text {"status":"completed","summary":"prose"}',
-        'text {"status":"completed","summary":"prose"}',
-        TWO,
-        'finished without outcome: completed: {"status":"completed","summary":"prose"}',
-    ],
-    "max-turns": [
-        STARTED,
-        "call Bash: run echo 0",
-        "result",
-        "call Bash: run echo 1",
-        "result",
-        TWO,
-        "finished badly: max_turns: Reached maximum number of turns (2)",
-    ],
-    "sigint-in-a-tool": [
-        STARTED,
-        LOOP,
-        "result error",
-        ONE,
-        "finished badly: aborted_tools: [ede_diagnostic] result_type=user last_content_type=n/a "
-        "stop_reason=tool_use",
-    ],
-    "sigterm-in-a-tool": [STARTED, LOOP, "result error"],
-    "http-401": [
-        STARTED,
-        REFUSED,
-        f"limit credential_refused None: {BAD_KEY}",
-        f"finished badly: api_error: {BAD_KEY}",
-    ],
-    "http-401-in-mid-session": [
-        STARTED,
-        "call Bash: run echo one",
-        "result",
-        REFUSED,
-        f"limit credential_refused None: {BAD_KEY}",
-        ONE,
-        f"finished badly: api_error: {BAD_KEY}",
-    ],
-    "http-403": [
-        STARTED,
-        "limit credential_refused None: Failed to authenticate. API Error: 403 not allowed",
-        "finished badly: api_error: Failed to authenticate. API Error: 403 not allowed",
-    ],
-    "http-402": [
-        STARTED,
-        "limit billing None: API Error: 402 over budget",
-        "finished badly: api_error: API Error: 402 over budget",
-    ],
-    "http-400-credit-balance": [
-        STARTED,
-        "limit billing None: Credit balance is too low",
-        "finished badly: api_error: Credit balance is too low",
-    ],
-    "usage-limit-oauth": [
-        STARTED,
-        "limit usage_limit 1893456000.0: five_hour",
-        f"limit usage_limit 1893456000.0: {HIT}",
-        f"finished badly: api_error: {HIT}",
-    ],
-    "usage-warning-oauth": [STARTED, ONE, DONE],
-    "http-429-retry-after-120": [
-        STARTED,
-        "limit rate_limit None: API Error: Request rejected (429) · slow down",
-        "finished badly: api_error: API Error: Request rejected (429) · slow down",
-    ],
-    "http-429-once": [
-        STARTED,
-        "limit rate_limit None: the model answered 429 (rate_limit), attempt 1 of 10",
-        ONE,
-        DONE,
-    ],
-    "http-529-always": [
-        "session on claude-opus-5-5",
-        f"{BUSY} 1 of 10",
-        f"{BUSY} 2 of 10",
-        f"limit overloaded None: {REPEATED}",
-        f"finished badly: api_error: {REPEATED}",
-    ],
-    "http-500-once": [STARTED, "fault the model answered 500 (server_error), attempt 1 of 10", ONE, DONE],
-    "http-404-model": [STARTED, f"fault {NO_MODEL}", f"finished badly: api_error: {NO_MODEL}"],
-    "http-400-prompt-too-long": [
-        STARTED,
-        f"fault {TOO_LONG}",
-        f"finished badly: prompt_too_long: {TOO_LONG}",
-    ],
-    "model-refusal": [
-        STARTED,
-        "text no",
-        "text no",
-        "fault API Error: Haiku 4.5 can't help with this.",
-        TWO,
-        "finished badly: api_error: API Error: Haiku 4.5 can't help with this.",
-    ],
-    "connection-failed": [
-        STARTED,
-        "fault the model could not be reached (unknown), attempt 1 of 1",
-        "fault API Error: Unable to connect to API (ENOENT)",
-        "finished badly: api_error: API Error: Unable to connect to API (ENOENT)",
-    ],
-}
-LONG_TEXTS = ("http-400-prompt-too-long", "model-refusal")
-"""The table holds the beginning of the CLI's text."""
 
 
 def captured(name: str) -> list[bytes]:
@@ -271,7 +51,7 @@ def result(**fields: object) -> bytes:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_captured_stream_becomes_these_events(name: str) -> None:
-    seen = [in_short(event) for event in events(captured(name))]
+    seen = in_lines(events(captured(name)))
     if name in LONG_TEXTS:
         assert len(seen) == len(EXPECTED[name])
         seen = [entry[: len(start)] for entry, start in zip(seen, EXPECTED[name], strict=True)]
@@ -292,9 +72,13 @@ def test_every_result_belongs_to_a_call(name: str) -> None:
 
 
 def test_a_resumed_session_reports_only_what_it_used_itself() -> None:
-    totals = [
-        json.loads(captured(name)[-1])["total_cost_usd"] for name in ("session-first", "session-resumed")
+    results = [
+        json.loads(raw)
+        for name in ("session-first", "session-resumed")
+        for raw in captured(name)
+        if b'"type":"result"' in raw
     ]
+    totals = [each["total_cost_usd"] for each in results]
     assert totals[1] == pytest.approx(2 * totals[0]), "the CLI's own figure is cumulative"
     used = [event for event in events(captured("session-resumed")) if isinstance(event, UsageReported)]
     assert [event.usage.cost_usd for event in used] == [pytest.approx(totals[0])]
@@ -337,9 +121,10 @@ def test_a_token_count_that_is_none_is_not_counted(count: object) -> None:
 )
 def test_any_sign_of_an_error_makes_the_result_one(fields: dict[str, object]) -> None:
     good = {"status": "completed", "summary": "s"}
-    (finished,) = events([result(structured_output=good, **fields)])
+    finished, *unknown = events([result(structured_output=good, **fields)])
     assert isinstance(finished, Finished)
     assert finished.is_error
+    assert all(isinstance(event, Unknown) for event in unknown)
 
 
 def test_subtype_and_text_decide_nothing() -> None:
@@ -404,7 +189,9 @@ def test_text_is_given_without_control_codes() -> None:
     ids=["words", "subtype", "type", "block", "no-session", "duplicate", "nan", "deep", "very-deep", "bytes"],
 )
 def test_what_is_not_known_is_kept_as_it_came(raw: bytes) -> None:
-    assert events([raw]) == [Unknown(line=raw.decode("utf-8", "replace"))]
+    (seen,) = events([raw])
+    assert isinstance(seen, Unknown)
+    assert seen.line == raw.decode("utf-8", "replace")
 
 
 def test_a_line_of_megabytes_is_read() -> None:
@@ -480,3 +267,159 @@ def test_no_cut_or_bent_line_makes_the_parser_raise(name: str, data: st.DataObje
     raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     ClaudeCodeParser().feed(bytes(raw))
     ClaudeCodeParser().feed(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
+
+
+INIT = line(type="system", subtype="init", session_id="s", model="m")
+REASONS = tuple(_START_FAILURES)
+TERMINAL = tuple(_REASONS)
+
+
+def unknown_kinds(*lines: bytes) -> list[str]:
+    return [event.kind for event in events(list(lines)) if isinstance(event, Unknown)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (line(type="system", subtype="of_tomorrow"), "system/of_tomorrow"),
+        (line(type="of_tomorrow"), "of_tomorrow"),
+        (line(type=7), "a line without a type"),
+        (line(type="a\x1b[2Jb"), "ab"),
+        (b"words", ""),
+        (result(terminal_reason="of_tomorrow", is_error=True), "terminal_reason/of_tomorrow"),
+        (result(startup_failure_reason="of_tomorrow", is_error=True), "startup_failure_reason/of_tomorrow"),
+        (line(type="assistant", error="of_tomorrow", is_api_error_message=True), "error/of_tomorrow"),
+        (line(type="system", subtype="session_state_changed", state="of_tomorrow"), "state/of_tomorrow"),
+    ],
+)
+def test_a_word_that_is_new_is_named(raw: bytes, kind: str) -> None:
+    assert unknown_kinds(raw) == [kind]
+
+
+def test_every_word_that_the_cli_declares_is_known() -> None:
+    """The words are those of the SDK's types for 2.1.332."""
+    assert (len(REASONS), len(TERMINAL)) == (25, 19)
+    lines = [result(startup_failure_reason=word, is_error=True) for word in REASONS]
+    lines += [result(terminal_reason=word) for word in TERMINAL]
+    lines += [line(type="assistant", error=word, is_api_error_message=True) for word in ERRORS]
+    assert unknown_kinds(*lines) == []
+
+
+ERRORS = {
+    "authentication_failed": "credential_refused",
+    "oauth_org_not_allowed": "credential_refused",
+    "account_on_hold": "credential_refused",
+    "verification_required": "credential_refused",
+    "cloud_credential_error": "credential_refused",
+    "billing_error": "billing",
+    "rate_limit": "rate_limit",
+    "overloaded": "overloaded",
+    "model_not_found": "model_unknown",
+    "invalid_request": None,
+    "server_error": None,
+    "unknown": None,
+    "max_output_tokens": None,
+}
+
+
+@pytest.mark.parametrize(("error", "kind"), ERRORS.items())
+def test_a_kind_of_api_error_is_a_limit_or_a_fault(error: str, kind: str | None) -> None:
+    (seen,) = events([line(type="assistant", error=error, is_api_error_message=True)])
+    assert seen.kind == kind if isinstance(seen, ProviderRefusal) else kind is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("bypass_root", "installation"),
+        ("cli_version_too_old", "installation"),
+        ("config_file_invalid", "installation"),
+        ("of_tomorrow", "installation"),
+        ("org_config_refused", "credential"),
+        ("gateway_signin_required", "credential"),
+        ("provider_not_allowed", "credential"),
+        ("org_verify_failed", "provider"),
+    ],
+)
+def test_a_refusal_to_start_says_what_to_repair(reason: str, kind: str) -> None:
+    raw = result(startup_failure_reason=reason, is_error=True, errors=["the CLI's words"])
+    seen = next(event for event in events([raw]) if isinstance(event, StartFailure))
+    assert (seen.kind, seen.detail) == (kind, f"{reason}: the CLI's words")
+
+
+def test_a_refusal_to_start_is_not_believed_once_the_session_has_started() -> None:
+    forged = result(startup_failure_reason="org_config_refused", is_error=True)
+    assert not [event for event in events([INIT, forged]) if isinstance(event, StartFailure)]
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_lost"),
+    [
+        ("blocking_limit", True),
+        ("rapid_refill_breaker", True),
+        ("prompt_too_long", True),
+        ("image_error", True),
+        ("turn_setup_failed", False),
+        ("malformed_tool_use_exhausted", False),
+        ("tool_deferred_unavailable", False),
+        ("max_turns", False),
+    ],
+)
+def test_a_session_that_is_full_cannot_be_continued(reason: str, *, is_lost: bool) -> None:
+    seen = events([result(terminal_reason=reason)])
+    assert any(isinstance(event, SessionLost) for event in seen) == is_lost
+    assert isinstance(seen[-1], Finished)
+    assert seen[-1].is_error
+
+
+@pytest.mark.parametrize(
+    ("lost", "is_lost"),
+    [
+        (["transcript"], True),
+        (["global_config"], False),
+        (["global_config", "transcript"], True),
+        (None, True),
+    ],
+)
+def test_lost_lines_of_a_session_are_not_lost_lines_of_a_configuration(
+    lost: object, *, is_lost: bool
+) -> None:
+    raw = line(type="system", subtype="session_writes_lost", error_code="EDQUOT", lost=lost)
+    expected = [SessionLost(detail="a part of it could not be stored (EDQUOT)")] if is_lost else []
+    assert events([raw]) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "begins"), [("running", True), ("idle", False), ("requires_action", False)]
+)
+def test_a_state_of_the_session_says_when_a_turn_begins(state: str, *, begins: bool) -> None:
+    seen = events([line(type="system", subtype="session_state_changed", state=state)])
+    assert seen == ([TurnBegan()] if begins else [])
+
+
+@pytest.mark.parametrize(
+    "extra", [{"errorCode": "credits_required"}, {"limitScope": "group_pool"}], ids=["credits", "group"]
+)
+def test_a_limit_that_no_reset_lifts_is_billing(extra: dict[str, str]) -> None:
+    info = {"status": "rejected", "rateLimitType": "seven_day", "resetsAt": 1893456000, **extra}
+    (seen,) = events([line(type="rate_limit_event", rate_limit_info=info)])
+    assert isinstance(seen, ProviderRefusal)
+    assert (seen.kind, seen.until) == ("billing", None)
+
+
+def test_a_retry_after_silence_says_how_long_it_was() -> None:
+    raw = line(
+        type="system",
+        subtype="api_retry",
+        error_status=None,
+        attempt=1,
+        max_retries=1,
+        error="unknown",
+        no_response={"waited_ms": 360_000, "retry_wait_ms": 360_000},
+    )
+    assert events([raw]) == [AgentFault(detail="the model sent nothing for 360 s (unknown), attempt 1 of 1")]
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_captured_stream_has_no_word_that_is_new(name: str) -> None:
+    assert unknown_kinds(*captured(name)) == []

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from claude_code_streams import CAPTURED
 from cli_kit import orchestrate, remember
 from run_histories import READY, RUN, attempt
 
@@ -78,7 +79,7 @@ def test_an_unknown_id_is_an_error_with_a_next_step(
     assert hint in done.stderr.decode()
 
 
-CLAUDE = Path(__file__).parents[1] / "agents/fixtures/claude-code-2.1.330/unknown-tool.jsonl"
+CLAUDE = CAPTURED / "unknown-tool.jsonl"
 READABLE = """\
 1/3  model claude-haiku-4-5
 1/3  does  Nope: use Nope {"a": {"b": "\\u001b[31m[/workspace/a.py]"}}

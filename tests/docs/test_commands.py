@@ -99,7 +99,7 @@ def test_the_demo(area: Path) -> None:
     assert len(log.stdout.splitlines()) == 3
 
 
-@pytest.mark.parametrize("target", ["help", "setup", "demo", "test", "projects", "lint"])
+@pytest.mark.parametrize("target", ["help", "setup", "demo", "test", "projects", "contract", "lint"])
 def test_what_make_would_do_names_scripts_that_can_be_run(target: str) -> None:
     done = subprocess.run(
         ["make", "--dry-run", target],

@@ -22,6 +22,7 @@ PUBLIC_HOSTS = frozenset(
         "deb.debian.org",
         "example.org",
         "proxy.example",
+        "proxy.example.com",
         "proxy.invalid",
         "snapshot.debian.org",
         "toml.io",

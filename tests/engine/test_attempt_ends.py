@@ -24,6 +24,8 @@ from orchestrator.testing.agent import (
     exits,
     hits_limit,
     ignores,
+    loses_session,
+    prints_unknown,
     reports,
     says,
     waits,
@@ -251,3 +253,33 @@ def test_the_end_of_standard_error_is_kept_where_an_attempt_left_no_outcome(
     with TemporaryProject(tmp_path, agent=ScriptedAgent({("1", 1): (complain, last)})) as project:
         (first, _) = project.run().state.tasks["1"].attempts
         assert first.end is not None and first.end.stderr_tail == shown
+
+
+@pytest.mark.parametrize("is_lost", [False, True], ids=["kept", "lost"])
+def test_a_session_that_lost_a_part_of_itself_is_not_continued(tmp_path: Path, *, is_lost: bool) -> None:
+    loss = (loses_session(),) if is_lost else ()
+    agent = ScriptedAgent({("1", 1): (writes("half.txt", "half"), reports("failed"), *loss)})
+    with TemporaryProject(tmp_path, agent=agent) as project:
+        report = project.run()
+        assert report.status == "completed"
+        second = agent.attempts[1]
+        assert (second.task, second.number, second.resumed) == ("1", 2, not is_lost)
+        ends = [fact.body for fact in project.facts(report.run) if isinstance(fact.body, AttemptEnded)]
+        assert (ends[0].session_kept, ends[0].session_lost is not None) == (not is_lost, is_lost)
+        notices = [fact.body.text for fact in project.facts(report.run) if isinstance(fact.body, Notice)]
+        text = "the agent's session cannot be continued: the disk is full; the next attempt starts a new one"
+        assert (text in notices) == is_lost
+
+
+def test_lines_that_the_driver_does_not_know_are_counted_by_kind_and_decide_nothing(tmp_path: Path) -> None:
+    new = [prints_unknown(kind) for kind in ("system/a", "system/b", "system/a")]
+    agent = ScriptedAgent({("1", 1): (*new, writes("task-1.txt", "work"), reports())})
+    with TemporaryProject(tmp_path, agent=agent) as project:
+        report = project.run()
+        assert report.status == "completed"
+        facts = project.facts(report.run)
+        end = next(fact.body for fact in facts if isinstance(fact.body, AttemptEnded))
+        assert end.unknown == {"system/a": 2, "system/b": 1}
+        notices = [fact.body.text for fact in facts if isinstance(fact.body, Notice)]
+        assert [text for text in notices if "(2 x system/a, 1 x system/b)" in text]
+        assert not [fact for fact in facts if fact.body.kind == "agent_text" and "system/" in str(fact.body)]

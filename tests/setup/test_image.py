@@ -5,6 +5,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from claude_code_cli import VERSION
 
 from orchestrator.subprocesses import Completed, run
 
@@ -33,7 +34,7 @@ async def inside(script: str, *options: str, user: str | None = None) -> Complet
 @pytest.mark.parametrize("user", USERS)
 async def test_the_agent_runs_as_any_user(user: str | None) -> None:
     ran = await inside("claude --version", user=user)
-    assert ran.stdout.decode().strip() == "2.1.330 (Claude Code)", ran.stderr.decode()
+    assert ran.stdout.decode().strip() == f"{VERSION} (Claude Code)", ran.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,14 @@ from orchestrator.events import (
     InvalidOutcome,
     Outcome,
     ProviderRefusal,
+    SessionLost,
     SessionStarted,
+    StartFailure,
+    StartFailureKind,
     Text,
     ToolCall,
     ToolResult,
+    TurnBegan,
     Unknown,
     Usage,
     UsageReported,
@@ -24,6 +28,8 @@ from orchestrator.events import (
 from orchestrator.run.facts import AttemptStatus, LimitSeen, RunCause
 from orchestrator.supervision.classify import (
     MAX_CLAIM_TEXT,
+    MAX_UNKNOWN_KINDS,
+    OTHER_KINDS,
     AgentReport,
     AttemptVerdict,
     Ended,
@@ -288,3 +294,35 @@ def test_success_needs_a_clean_end_and_a_claim(
         stopped_by_us = isinstance(ending.stopped, OverTime | Lingered)
         assert stopped_by_us or (ending.exit_code == 0 and ending.stopped is None)
         assert report.finished is None or not report.finished.is_error
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "cause"),
+    [
+        ("credential", "parked", "credential_refused"),
+        ("provider", "parked", "model_away"),
+        ("installation", "failed", None),
+    ],
+)
+def test_an_agent_that_does_not_start(kind: StartFailureKind, status: str, cause: str | None) -> None:
+    report = AgentReport(finished=Finished(is_error=True)).with_event(StartFailure(kind=kind, detail="why"))
+    found = verdict(report, BAD, SILENT, calls=0)
+    assert (found.status, found.cause) == (status, cause)
+    assert found.reason == "the agent did not start: why"
+
+
+def test_kinds_of_unknown_lines_are_counted_up_to_a_number_of_names() -> None:
+    report = AgentReport()
+    for number in range(MAX_UNKNOWN_KINDS + 5):
+        report = report.with_event(Unknown(line="{}", kind=f"system/{number}"))
+    report = report.with_event(Unknown(line="{}", kind="system/0")).with_event(Unknown(line="words"))
+    assert report.unknown["system/0"] == 2
+    assert report.unknown[OTHER_KINDS] == 5
+    assert len(report.unknown) == MAX_UNKNOWN_KINDS + 1
+
+
+def test_a_turn_that_begins_after_the_result_keeps_the_agent_alive() -> None:
+    finished = AgentReport().with_event(Finished(is_error=False))
+    assert finished.is_at_rest
+    assert not finished.with_event(TurnBegan()).is_at_rest
+    assert finished.with_event(SessionLost(detail="d")).is_at_rest

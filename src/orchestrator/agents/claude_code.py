@@ -35,12 +35,16 @@ _ENV: Final = {
     # Sub-agents and long commands end before the result does: one result, one end.
     "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS": "1",
     "CLAUDE_CODE_DISABLE_CRON": "1",
+    # A refusal to start is reported on standard output, with its reason as a word.
+    "CLAUDE_CODE_STARTUP_FAILURE_RESULTS": "1",
+    # Says when a turn begins and ends.
+    "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1",
     "CLAUDE_CODE_ADDITIONAL_DIRECTORIES_CLAUDE_MD": "1",
     # Notes in HOME are thrown away with it; asking for them costs 13 KB of prompt in every request.
     "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
 }
 
-# In the order in which the CLI itself prefers them when both are set (2.1.330). A subscriber's token may be
+# In the order in which the CLI itself prefers them when both are set (2.1.332). A subscriber's token may be
 # used by this CLI only.
 _CREDENTIALS: Final[tuple[CredentialKind, ...]] = ("api_key", "oauth_token")
 
@@ -53,7 +57,7 @@ _TOKEN_VARIABLE: Final[Mapping[CredentialKind, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ClaudeCode:
-    """Written and tested against Claude Code 2.1.330."""
+    """Written and tested against Claude Code 2.1.332."""
 
     name = "claude-code"
     needs_model = True

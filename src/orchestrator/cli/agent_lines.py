@@ -14,10 +14,13 @@ from orchestrator.events import (
     Finished,
     InvalidOutcome,
     ProviderRefusal,
+    SessionLost,
     SessionStarted,
+    StartFailure,
     Text,
     ToolCall,
     ToolResult,
+    TurnBegan,
     Unknown,
     UsageReported,
 )
@@ -47,7 +50,7 @@ def shorten(line: str) -> str:
     return line if more <= 0 else f"{line[:SHOWN_CHARACTERS]}… and {more} more characters"
 
 
-def _lines_of(event: AgentEvent) -> Iterator[str]:
+def _lines_of(event: AgentEvent) -> Iterator[str]:  # noqa: C901 - a flat table, one case for each event
     match event:
         case Text(text=text):
             first, *others = text.strip().splitlines() or [""]
@@ -69,7 +72,11 @@ def _lines_of(event: AgentEvent) -> Iterator[str]:
             yield f"error {one_line(event.detail, 300)}"
         case Finished():
             yield f"ends  {_describe_end(event)}"
-        case UsageReported():
+        case SessionLost(detail=detail):
+            yield f"error the session cannot be continued: {one_line(detail, 300)}"
+        case StartFailure(detail=detail):
+            yield f"error the agent did not start: {one_line(detail, 300)}"
+        case UsageReported() | TurnBegan():
             return
         case _ as never:
             assert_never(never)

@@ -30,7 +30,8 @@ class AgentOutputRecorder:
             case ToolCall():
                 await self.flush()
                 await self._append(AgentTool(name=one_line(event.name), summary=one_line(event.summary, 300)))
-            case Text(text=text) | Unknown(line=text) if text.strip():
+            # A kind of line that the driver does not know yet is counted when the attempt ends.
+            case Text(text=text) | Unknown(line=text, kind="") if text.strip():
                 joined = f"{self._text}\n{text}" if self._text else text
                 self._text = joined[:MAX_CHARACTERS]
                 self._left_out += len(joined) - len(self._text)

@@ -18,6 +18,7 @@ import asyncio
 import dataclasses
 import secrets
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -85,12 +86,14 @@ def choose_session(
     """The previous attempt's session if it can be continued, else a new one.
 
     A session remembers the text of the task, so a task that the user has edited starts a new one. A session
-    of another agent cannot be continued.
+    of another agent cannot be continued, nor one of which the agent says that a part of it is missing or that
+    it is full.
     """
     text_is_new = previous is not None and previous.number <= task.attempts_before_edit
     same_agent = previous is not None and previous.agent(records.journal.state) == agent
     can_resume = services.driver.capabilities.resume != "ignored"
-    if previous is not None and same_agent and not text_is_new and can_resume:
+    is_lost = previous is not None and previous.end is not None and previous.end.session_lost is not None
+    if previous is not None and same_agent and not text_is_new and can_resume and not is_lost:
         home = attempt_folders(records, task.entry.id, previous.number).home
         if has_session(home, services.driver.session_files(previous.start.session)):
             return Session(id=previous.start.session, resumed=True)
@@ -200,14 +203,8 @@ async def record(
     counts_calls = services.driver.capabilities.tool_events != "ignored" and item.change == "required"
     session, earlier = live.state.start.session, state.tasks[live.task].attempts
     calls = sum(a.end.tool_calls for a in earlier if a.end is not None and a.start.session == session)
-    if isinstance(ended.stopped, Lingered):
-        seconds = f"{terms.settings.limits.after_result_seconds:g} s"
-        why = f"the agent reported its outcome and did not end within {seconds} (limits.after_result_seconds)"
-        await records.journal.append(
-            Notice(text=f"{why}, so it was stopped; its outcome counts"),
-            task=live.task,
-            attempt=live.state.number,
-        )
+    for text in _list_notices(ended, terms.settings.limits.after_result_seconds):
+        await records.journal.append(Notice(text=text), task=live.task, attempt=live.state.number)
     if ended.stopped is None:
         limit = await _find_limit(records, live.task, live.state.number, ended.report)
         ended = replace(ended, stopped=limit)
@@ -222,6 +219,24 @@ async def record(
         min_tool_calls=terms.settings.agent.min_tool_calls if counts_calls else 0,
     )
     await _append_end(services.driver, records, workspace, live, ended, verdict)
+
+
+def _list_notices(ended: Ended, after_result_seconds: float) -> Iterator[str]:
+    """Notes for the user on how an attempt ended, beside its status and its reason."""
+    if isinstance(ended.stopped, Lingered):
+        seconds = f"{after_result_seconds:g} s"
+        why = f"the agent reported its outcome and did not end within {seconds} (limits.after_result_seconds)"
+        yield f"{why}, so it was stopped; its outcome counts"
+    if ended.report.session_lost is not None:
+        why = f"the agent's session cannot be continued: {ended.report.session_lost}"
+        yield f"{why}; the next attempt starts a new one"
+    unknown = ended.report.unknown
+    if unknown:
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in unknown.items())
+        yield (
+            f"the agent printed what this version of the orchestrator does not know ({kinds}); "
+            "it decides nothing, and the transcript has it"
+        )
 
 
 async def interrupt(
@@ -303,6 +318,9 @@ async def _append_end(
     plan, session = records.start.plan, live.state.start.session
     hashes = {} if workspace is None else await asyncio.to_thread(_hash_agreed_files, workspace, plan)
     session_files = driver.session_files(session)
+    is_kept = ended.report.session_lost is None and await asyncio.to_thread(
+        has_session, live.folders.home, session_files
+    )
     await records.journal.append(
         AttemptEnded(
             status=verdict.status,
@@ -310,7 +328,9 @@ async def _append_end(
             exit_code=ended.exit_code,
             claim=verdict.claim,
             tool_calls=ended.report.tool_calls,
-            session_kept=await asyncio.to_thread(has_session, live.folders.home, session_files),
+            session_kept=is_kept,
+            session_lost=ended.report.session_lost,
+            unknown=ended.report.unknown,
             usage=ended.report.usage,
             until=verdict.until,
             cause=verdict.cause,

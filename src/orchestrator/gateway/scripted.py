@@ -16,7 +16,7 @@ from orchestrator.gateway.script import Answer, Script, Step, Steps, TaskScript
 
 CLOSED_TURN = "No response requested."
 REMINDER = "[structured-output-enforce]"
-# The CLI (2.1.330) puts texts of its own into the user's messages; these are their beginnings, with which no
+# The CLI (2.1.332) puts texts of its own into the user's messages; these are their beginnings, with which no
 # prompt begins. After an attempt that ended in an error, the next prompt and the result of the last tool
 # share one message, so each text of a message has to be compared.
 NOT_A_PROMPT = (

@@ -19,7 +19,7 @@ believes neither "it happened" nor "it did not": it asks the engine or the repos
     run_ended         the run has no owner any more            reopened by run_resumed, work_undone
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 from msgspec import Struct, field
@@ -310,6 +310,10 @@ class AttemptEnded(Struct, frozen=True, kw_only=True):
     with this hash does not count as the user's edit."""
     stderr_tail: str = ""
     """The end of the agent's standard error, without control codes; only where it left no outcome."""
+    session_lost: str | None = None
+    """Why no attempt may continue the agent's session; None where it can be continued."""
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    """How many lines of each kind the agent's driver did not know."""
 
 
 class TreeSaved(Struct, frozen=True, kw_only=True):

@@ -12,10 +12,14 @@ from orchestrator.events import (
     InvalidOutcome,
     Outcome,
     ProviderRefusal,
+    SessionLost,
     SessionStarted,
+    StartFailure,
+    StartFailureKind,
     Text,
     ToolCall,
     ToolResult,
+    TurnBegan,
     Unknown,
     Usage,
     UsageReported,
@@ -27,11 +31,20 @@ _CAUSES: Mapping[str, RunCause] = {
     "usage_limit": "usage_limit",
     "billing": "billing",
     "credential_refused": "credential_refused",
+    "model_unknown": "model_unknown",
 }
+_START_CAUSES: Mapping[StartFailureKind, RunCause] = {
+    "credential": "credential_refused",
+    "provider": "model_away",
+}
+"""Failures to start that no further attempt repairs; the others fail the attempt."""
 PARKING_LIMITS = frozenset(_CAUSES)
 STOPPING: frozenset[LimitEffect] = frozenset({"stop", "outage"})
 """Effects of limits for which a living agent is stopped, once the gateway has recorded them."""
 MAX_CLAIM_TEXT = 20_000
+MAX_UNKNOWN_KINDS = 20
+"""Of unknown lines, that are counted by name: an agent's processes can make up names without end."""
+OTHER_KINDS = "other kinds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +59,11 @@ class AgentReport:
     fault: str | None = None
     tool_calls: int = 0
     usage: Usage = field(default_factory=Usage)
+    start_failure: StartFailure | None = None
+    session_lost: str | None = None
+    """Why no attempt may continue the agent's session; None where it can be continued."""
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    """How many well-formed lines of each kind the driver did not know."""
 
     def with_event(self, event: AgentEvent) -> "AgentReport":
         match event:
@@ -57,12 +75,23 @@ class AgentReport:
                 return replace(self, fault=event.detail)
             case ToolCall():
                 return replace(self, tool_calls=self.tool_calls + 1, is_at_rest=False)
-            case SessionStarted() | Text() | ToolResult():
+            case SessionStarted() | Text() | ToolResult() | TurnBegan():
                 return replace(self, is_at_rest=False)
+            case SessionLost():
+                return replace(self, session_lost=event.detail)
+            case StartFailure():
+                return replace(self, start_failure=event)
             case UsageReported():
                 return replace(self, usage=self.usage + event.usage)
+            case Unknown(kind=kind) if kind:
+                return replace(self, unknown=_count_kind(self.unknown, kind))
             case Unknown() | ProviderRefusal():
                 return self
+
+
+def _count_kind(counts: Mapping[str, int], kind: str) -> Mapping[str, int]:
+    name = kind if kind in counts or len(counts) < MAX_UNKNOWN_KINDS else OTHER_KINDS
+    return {**counts, name: counts.get(name, 0) + 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +275,8 @@ def _judge_outcome(
     # First of all, even if the agent exits with an error afterwards: only the user can answer its question.
     if isinstance(outcome, Outcome) and outcome.status == "needs_human":
         return AttemptVerdict(status="needs_human", reason=outcome.question, claim=_claim(outcome))
+    if report.start_failure is not None:
+        return _by_start_failure(report.start_failure)
     if report.finished is not None and report.finished.is_error:
         detail = one_line(report.finished.detail or report.fault or "no detail", 300)
         return AttemptVerdict(status="failed", reason=f"the agent ended with an error: {detail}")
@@ -268,6 +299,12 @@ def _judge_outcome(
         reason = f"the agent reported success after {calls_in_session} tool calls (agent.min_tool_calls)"
         return AttemptVerdict(status="unclear", reason=reason, claim=claim)
     return AttemptVerdict(status="completed", claim=claim)
+
+
+def _by_start_failure(failure: StartFailure) -> AttemptVerdict:
+    cause = _START_CAUSES.get(failure.kind)
+    reason = f"the agent did not start: {one_line(failure.detail, 300)}"
+    return AttemptVerdict(status="failed" if cause is None else "parked", reason=reason, cause=cause)
 
 
 def _claim(outcome: Outcome) -> Claim:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from orchestrator.agents.base import Capabilities, Launch, LaunchRequest
 from orchestrator.agents.command import attempt_env
 from orchestrator.agents.json_object import decode_object
-from orchestrator.events import AgentEvent, LimitKind, ProviderRefusal, Text, ToolCall
+from orchestrator.events import AgentEvent, LimitKind, ProviderRefusal, SessionLost, Text, ToolCall, Unknown
 from orchestrator.testing.processes import OutOfMemory, Process
 from orchestrator.text import one_line, plain
 
@@ -83,6 +83,16 @@ def hits_limit(kind: LimitKind, until: float | None = None) -> Step:
         await process.clock.sleep(86_400)
 
     return step
+
+
+def loses_session(detail: str = "the disk is full") -> Step:
+    """Print that the agent's session was not stored completely."""
+    return lambda process: _print_event(process, lost=detail)
+
+
+def prints_unknown(kind: str) -> Step:
+    """Print a line of a kind that the driver does not know."""
+    return lambda process: _print_event(process, unknown=kind)
 
 
 def exits(code: int) -> Step:
@@ -179,6 +189,10 @@ class ScriptedParser:
                 "until": int() | float() | None as until,
             }:
                 return (ProviderRefusal(kind=kind, detail=f"the provider says {kind}", until=until),)
+            case {"lost": str(detail)}:
+                return (SessionLost(detail=detail),)
+            case {"unknown": str(kind)}:
+                return (Unknown(line=line.decode("utf-8", "replace"), kind=kind),)
             case _:
                 return (Text(text=plain(line.decode("utf-8", "replace"))),)
 
