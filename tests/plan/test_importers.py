@@ -370,3 +370,44 @@ def test_a_number_with_a_letter_is_a_task() -> None:
 def test_the_legend_of_a_list_is_not_reported() -> None:
     plan = read("- [ ] T001 a\n\n## Notes\n\n- [P] tasks = different files\n- [P] something\n")
     assert [entry.line for entry in plan.diagnostics if entry.code == "unread-checkbox"] == [6]
+
+
+CRITERIA = [
+    "Acceptance Criteria",
+    "Success Criteria",
+    "Definition of Done",
+    "Final Validation Checklist",
+    "QA Checklist",
+]
+
+
+@pytest.mark.parametrize("heading", CRITERIA)
+def test_boxes_for_the_whole_plan_are_not_tasks_of_a_checklist(heading: str) -> None:
+    plan = read(f"# P\n\n## Work\n\n- [ ] a\n- [x] b\n\n## {heading}\n\n- [ ] c\n  - [ ] d\n")
+    assert [task.title for task in plan.tasks] == ["a", "b"]
+    assert [entry.line for entry in plan.diagnostics if entry.code == "unread-checkbox"] == [10, 11]
+
+
+def test_boxes_for_the_whole_plan_are_tasks_if_there_are_no_others() -> None:
+    assert len(read("# P\n\n## Acceptance Criteria\n\n- [ ] a\n- [ ] b\n").tasks) == 2
+
+
+def test_the_tasks_of_a_story_are_in_their_section() -> None:
+    plan = read(
+        "# Story 1.1\n\nStatus: ready-for-dev\n\n## Acceptance Criteria\n\n1. It greets\n\n"
+        "## Tasks / Subtasks\n\n"
+        "- [ ] **Task 1: Greet** (AC: 1)\n  - [x] `greet.py`\n- [ ] Task 2: Test (AC: 1)\n\n"
+        "## QA Results\n\n### Improvements\n\n- [ ] later\n"
+    )
+    assert [(task.title, len(task.acceptance)) for task in plan.tasks] == [
+        ("Task 1: Greet (AC: 1)", 1),
+        ("Task 2: Test (AC: 1)", 0),
+    ]
+    assert [entry.line for entry in plan.diagnostics if entry.code == "unread-checkbox"] == [19]
+
+
+def test_a_list_of_tasks_in_a_fence_is_a_warning() -> None:
+    plan = read("## Task 1: A\n\na\n\n```yaml\nTask 1: b\nCREATE b.py\n\nTask 2: c\n```\n")
+    assert [(entry.severity, entry.line) for entry in plan.diagnostics if entry.code == "task-in-fence"] == [
+        ("warning", 5)
+    ]

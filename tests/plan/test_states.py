@@ -385,3 +385,55 @@ def test_a_word_between_the_id_and_the_title(heading: str, state: str) -> None:
 def test_a_box_and_a_mark_that_contradict_each_other(item: str) -> None:
     plan = read(item + "\n- [ ] two\n")
     assert (states_of(plan), found(plan, "unread-state")) == (([], []), [1])
+
+
+OUT_HEADINGS = [
+    "Out of scope",
+    "Out-of-scope",
+    "Won't do",
+    "Deferred",
+    "Deferred tasks",
+    "Cancelled",
+    "Phase 2: Export (deferred)",
+    "Phase 2: Export [DEFERRED]",
+    "Phase 2 — On hold",
+    "~~Phase 2~~ (removed)",
+    "Skipped for now",
+    "3. Not needed",
+    "🚫 Obsolete",
+    "Deferred (milestone 5)",
+]
+
+
+@pytest.mark.parametrize("heading", OUT_HEADINGS)
+@pytest.mark.parametrize(
+    ("task", "ids"),
+    [
+        ("- [ ] T00{} x", ["T001", "T004"]),
+        ("- [ ] {}. x", ["1", "4"]),
+        ("- [ ] x{}", ["1", "4"]),
+        ("### Task {}: x\n\nText.", ["1", "4"]),
+        ("### Step {}: x\n\n- [ ] a", ["1", "4"]),
+    ],
+)
+def test_a_heading_leaves_out_all_tasks_under_it(heading: str, task: str, ids: list[str]) -> None:
+    parts = ["# Plan (on hold)", "## Phase 1", task.format(1), f"## {heading}", task.format(2)]
+    parts += [task.format(3).replace("###", "####"), "## Phase 3", task.format(4)]
+    plan = read("\n\n".join(parts))
+    assert [task.id for task in plan.tasks] == ids
+    assert len(found(plan, "left-out-task")) == 2
+    assert found(plan, "unread-checkbox") == []
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["Later", "Backlog", "Future", "Skipped rows", "Show cancelled orders", "Removed users", "Phase 2"],
+)
+def test_other_headings_leave_nothing_out(heading: str) -> None:
+    plan = read(f"## {heading}\n\n- [ ] a\n\n## More\n\n- [ ] b\n")
+    assert len(plan.tasks) == 2
+
+
+def test_a_task_that_is_done_stays_done_under_such_a_heading() -> None:
+    plan = read("## Deferred\n\n### Task 1: Write it ✅\n\na\n\n## Now\n\n### Task 2: B\n\nb\n")
+    assert states_of(plan) == (["1"], [])

@@ -94,6 +94,12 @@ NO_GATE = Rule(
 """Replaces the rule of no-verify if no task has a command."""
 
 
+LIST_IN_FENCE = Rule(
+    severity="warning",
+    hint="If these are tasks of this plan, write a heading for each: ### Task 1: What to do",
+)
+"""Replaces the rule of task-in-fence if a fenced block has a list of tasks."""
+
 NOT_VERIFY = Rule(
     severity="warning",
     hint="Write **Verify:** above a command that checks a task, or `## Validation Commands`.",

@@ -20,7 +20,7 @@ from orchestrator.plan.headings import STRUCK_OUT, names_several, read_title
 from orchestrator.plan.lists import Item, ListTask, choose_tasks, read_items
 from orchestrator.plan.model import Diagnostic
 from orchestrator.plan.native import document_title, read_native
-from orchestrator.plan.states import decide_state, lead_state
+from orchestrator.plan.states import decide_state, lead_state, section_left_out
 from orchestrator.plan.values import (
     Reference,
     are_only_ids,
@@ -204,12 +204,33 @@ def _find_several(draft: Draft) -> Diagnostic:
 def read_checklist(document: Document, front: FrontMatter) -> Milestone:
     """Every box that is in no other is a task; the boxes inside it are its criteria."""
     items = read_items(document)
-    tasks = choose_tasks(items, lambda item: item.parent is None and _can_be_task(item.box))
+    tasks = _choose_sections(choose_tasks(items, lambda item: item.parent is None and _can_be_task(item.box)))
     found = [
         _build_draft(document, task, str(n), task.box.text, None, parent=None)
         for n, task in enumerate(tasks, 1)
     ]
     return _build_milestone(document, front, items, found)
+
+
+_TASKS_HEADING = re.compile(r"\W*tasks\s*/\s*sub-?tasks\W*", re.IGNORECASE)
+_CRITERIA_HEADING = re.compile(
+    r"\W*(?:\d+[.)]?\s*)?(?:(?:overall|project|story|feature|milestone)\s+)?"
+    r"(?:acceptance(?: criteria| tests?)?|success (?:criteria|metrics)|definition of (?:done|ready)"
+    r"|(?:final\s+)?(?:completion|acceptance|validation|review|qa|quality|requirements)\s+checklist)\W*",
+    re.IGNORECASE,
+)
+
+
+def _choose_sections(tasks: list[ListTask]) -> list[ListTask]:
+    """The tasks that are not criteria of the whole plan by their headings; all, if none would be left.
+
+    In a story of BMAD the tasks are under `Tasks / Subtasks`.
+    """
+    listed = [task for task in tasks if any(map(_TASKS_HEADING.fullmatch, task.item.headings))]
+    if listed:
+        return listed
+    others = [task for task in tasks if not any(map(_CRITERIA_HEADING.fullmatch, task.item.headings))]
+    return others or tasks
 
 
 def read_ralphex(document: Document, front: FrontMatter) -> Milestone:
@@ -357,7 +378,7 @@ def _build_draft(
         verify=tuple(dict.fromkeys(verify.commands)),
         estimate_minutes=minutes(estimate["time"] if estimate else fields.text("estimate")),
         done=done,
-        left_out=state.left_out,
+        left_out=state.left_out or next(filter(None, map(section_left_out, task.item.headings)), ""),
         parent=parent,
         only_title=not task.inner and all(_says_nothing(part) for part in task.item.parts),
         boxes=task.boxes,

@@ -25,6 +25,8 @@ class Item:
     """How many headings of level 1 or 2 come before it."""
     section: int
     """How many headings of any level come before it."""
+    headings: tuple[str, ...]
+    """The texts of the headings that it is under, the highest first; without the title of the document."""
     ranges: list[tuple[int, int]]
     """First and last line of each piece, in order."""
     parts: list[Line | Block] = field(default_factory=list)
@@ -88,8 +90,8 @@ def read_items(document: Document) -> list[Item]:
             reading.add_block(block, _indent_of(document.lines[block.first - 1]))
         else:
             reading.close()
-            reading.group += block.kind == "heading" and block.level <= 2
-            reading.section += block.kind == "heading"
+            if block.kind == "heading":
+                reading.add_heading(block)
     return reading.items
 
 
@@ -115,8 +117,18 @@ class _Reading:
     items: list[Item] = field(default_factory=list)
     group: int = 0
     section: int = 0
+    _headings: list[Block] = field(default_factory=list)
     _open: list[tuple[int, int | None]] = field(default_factory=list)
     """The indent of each open list item, and the index of the item with a box that it is or is in."""
+
+    def add_heading(self, block: Block) -> None:
+        is_title = self.section == 0 and block.level == 1
+        self.group += block.level <= 2
+        self.section += 1
+        while self._headings and self._headings[-1].level >= block.level:
+            self._headings.pop()
+        if not is_title:
+            self._headings.append(block)
 
     def add_line(self, line: Line, *, opens: bool) -> None:
         """`opens` says whether the line begins a paragraph; any other line may continue an item as it is."""
@@ -126,7 +138,12 @@ class _Reading:
             self._close_to(box.indent)
             piece = (line.number, line.number)
             item = Item(
-                box=box, parent=self._innermost, group=self.group, section=self.section, ranges=[piece]
+                box=box,
+                parent=self._innermost,
+                group=self.group,
+                section=self.section,
+                headings=tuple(heading.text for heading in self._headings),
+                ranges=[piece],
             )
             self._open.append((box.indent, len(self.items)))
             self.items.append(item)

@@ -8,7 +8,7 @@ from orchestrator.plan.blocks import Block, Document
 from orchestrator.plan.boxes import may_have_box, read_box
 from orchestrator.plan.branches import read_branch
 from orchestrator.plan.commands import find_unused_commands, read_commands
-from orchestrator.plan.diagnostics import finding
+from orchestrator.plan.diagnostics import LIST_IN_FENCE, finding
 from orchestrator.plan.draft import Draft, Milestone
 from orchestrator.plan.fields import Fields, Meaning, meaning_of, read_fields
 from orchestrator.plan.front_matter import FrontMatter
@@ -21,7 +21,7 @@ from orchestrator.plan.headings import (
     task_heading,
 )
 from orchestrator.plan.model import Criterion, Diagnostic, EndToEnd, Span, TaskType
-from orchestrator.plan.states import decide_state
+from orchestrator.plan.states import decide_state, section_left_out
 from orchestrator.plan.values import (
     Reference,
     checkboxes,
@@ -39,6 +39,7 @@ _MILESTONE_LABEL = re.compile(
     r"|estimated time|description)\W{0,3}(?::|$)",
     re.IGNORECASE | re.MULTILINE,
 )
+_TASK_LINE = re.compile(r"^(?:- )?task\s+\d{1,4}(?:\.\d{1,4})?:.*", re.IGNORECASE | re.MULTILINE)
 _CRITERIA = re.compile(r"^\W{0,9}acceptance criteria\b", re.IGNORECASE | re.MULTILINE)
 
 
@@ -49,6 +50,8 @@ class Section:
     heading: Block
     task: TaskHeading | None
     blocks: tuple[Block, ...]
+    left_out: str = ""
+    """Why a heading around it leaves it out; empty: none does."""
 
 
 def read_native(document: Document, front: FrontMatter) -> Milestone:
@@ -117,7 +120,10 @@ def _read_drafts(document: Document, sections: Sequence[Section]) -> tuple[list[
         assert section.task is not None
         around = section.task.id.rpartition(".")[0]
         is_part = levels.get(around, section.heading.level) < section.heading.level
-        about.append(_read_task(document, section, parent=around if is_part else None))
+        draft, about_task = _read_task(document, section, parent=around if is_part else None)
+        if section.left_out and not (draft.done or draft.left_out):
+            draft = replace(draft, left_out=section.left_out)
+        about.append((draft, about_task))
         levels[section.task.id] = section.heading.level
     parents = {draft.parent for draft, _ in about}
     left_out: set[str | None] = set()
@@ -138,8 +144,11 @@ def _split_sections(document: Document) -> list[Section]:
     ends = [*starts[1:], len(document.blocks)]
     sections: list[Section] = []
     at = 0
+    outside: Block | None = None
     while at < len(starts):
         heading = document.blocks[starts[at]]
+        if outside is not None and heading.level <= outside.level:
+            outside = None
         found = task_heading(heading.text, heading.level)
         task = found if isinstance(found, TaskHeading) else None
         last = at
@@ -147,7 +156,11 @@ def _split_sections(document: Document) -> list[Section]:
             while last + 1 < len(starts) and _belongs(document.blocks[starts[last + 1]], heading, task):
                 last += 1
         blocks = document.blocks[starts[at] + 1 : ends[last]]
-        sections.append(Section(heading=heading, task=task, blocks=blocks))
+        is_title = at == 0 and heading.level == 1
+        if outside is None and task is None and not is_title and section_left_out(heading.text):
+            outside = heading
+        left_out = "" if outside is None else section_left_out(outside.text)
+        sections.append(Section(heading=heading, task=task, blocks=blocks, left_out=left_out))
         at = last + 1
     return sections
 
@@ -313,6 +326,9 @@ def _heading_findings(document: Document) -> Iterator[Diagnostic]:
             elif found is not None and found.several:
                 message = f"the heading names more than one task; it is read as task {found.id}"
                 yield finding("bad-task-id", block.first, message)
+        elif block.kind == "fence" and len(lines := _TASK_LINE.findall(block.text)) > 1:
+            message = f"a fenced block has {len(lines)} lines like `{lines[0].strip()[:40]}`; none is a task"
+            yield finding("task-in-fence", block.first, message, rule=LIST_IN_FENCE)
         elif block.kind == "fence" and "## " in block.text:
             for number, line in enumerate(block.text.split("\n"), block.first + 1):
                 if is_task_line(line):

@@ -104,6 +104,22 @@ def title_state(title: str) -> Said | None:
     return Said(state="done" if match["done"] else "left-out", text=match["said"].strip())
 
 
+_OUT_HEADING = re.compile(
+    rf"\W*(?:\d+[.)]?\s*)?(?:(?:tasks?|items?)\s+)?(?:{_OUT}|not in scope|out-of-scope|non-goals?|icebox)"
+    r"(?:\s+(?:tasks?|items?|work|stories|features?|for now|for later|\([^()\n]*\)))*\W*",
+    _FLAGS,
+)
+
+
+@lru_cache(maxsize=4096)
+def section_left_out(heading: str) -> str:
+    """Why all that is under a heading is left out: `Out of scope`, `Phase 4 (deferred)`; else empty."""
+    said = title_state(heading)
+    shown = heading.strip()[:60]
+    is_out = _OUT_HEADING.fullmatch(heading[:_LONGEST]) or (said is not None and said.state == "left-out")
+    return f"its section is called `{shown}`" if is_out else ""
+
+
 def lead_state(lead: str) -> Said | None:
     """The state that a mark before the word "Task" gives."""
     match = re.search(rf"(?P<done>{_DONE_TOKEN})|{_OUT_TOKEN}", lead.replace("\ufe0f", ""), _FLAGS)

@@ -113,8 +113,21 @@ def _all_boxes(document: Document) -> Iterator[Checkbox]:
         if not any(map(may_have_box, lines)) or lines[0].lstrip().startswith("<!--"):
             continue
         for number, text in enumerate(lines, block.first):
-            if (box := read_box(number, _QUOTE.sub("", text))) is not None:
+            line = _QUOTE.sub("", text)
+            box = _read_row(number, line) if line.lstrip().startswith("|") else read_box(number, line)
+            if box is not None:
                 yield box
+
+
+def _read_row(number: int, text: str) -> Checkbox | None:
+    """The box of a table row: at the beginning of its first cell, or a plain box in any other."""
+    first, *others = text.strip().removeprefix("|").split("|")
+    box = read_box(number, first.strip())
+    if box is not None:
+        return box
+    boxes = (read_box(number, f"- {cell.strip()} ") for cell in (first, *others))
+    plain = (found for found in boxes if found is not None and found.is_sure)
+    return next((found for found in plain if found.is_known or found.mark in ("☑", "☒")), None)
 
 
 def find_unread_commands(document: Document, milestone: Milestone) -> Iterator[Diagnostic]:
