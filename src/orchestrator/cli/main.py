@@ -31,6 +31,7 @@ COMMANDS = {
     "status": ("status_command", "show the runs of this repository, or one run with its tasks"),
     "history": ("history_command", "list the runs of this repository, newest first"),
     "watch": ("watch_command", "show what happens in a run, until it has ended"),
+    "report": ("report_command", "say what a run has done, and what shows it"),
     "logs": ("logs_command", "print the agent's output, or the whole output of a gate"),
     "shell": ("shell_command", "open a shell, or run a command, in a container like an attempt's"),
     "undo": ("undo_command", "undo the commit of a task and all later ones of its run"),
