@@ -93,7 +93,7 @@ def _markdown_of_check(check: CheckLine) -> Iterator[str]:
 
 
 def _escape(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", text).replace("@", "&#64;")  # so that nobody of that name is notified
+    return _MARKUP.sub(r"\\\1", text).replace("@", "&#64;")  # a mention would notify a stranger
 
 
 def _code(text: str) -> str:

@@ -6,7 +6,7 @@ from orchestrator.cli.next_step import NextStep, next_step
 from orchestrator.cli.tables import View
 from orchestrator.cli.times import Zone, duration, moment, seconds_between
 from orchestrator.events import Usage
-from orchestrator.run.proof import CheckProof, list_checks, list_final_checks, did_all_pass_before
+from orchestrator.run.proof import CheckProof, has_passed_before, list_checks, list_final_checks
 from orchestrator.run.report import attempt_reason, run_status, task_status
 from orchestrator.run.state import QuestionState, RunState, TaskState
 from orchestrator.text import one_line, plain
@@ -117,7 +117,7 @@ def _list_weak_proofs(state: RunState) -> list[str]:
             )
         elif task.finished.verification == "unverified":
             found.append(f"task {id} is unverified: {one_line(task.finished.reason or 'no check', 300)}")
-        elif did_all_pass_before(checks):
+        elif has_passed_before(checks):
             found.append(f"task {id} is shown by guards only: all its checks passed before the work, too")
         red = [check.gate for check in checks if check.fails_as_before]
         if red:

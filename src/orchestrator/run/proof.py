@@ -54,7 +54,7 @@ def _describe(state: RunState, gate: GateEnded) -> CheckProof:
     )
 
 
-def did_all_pass_before(checks: tuple[CheckProof, ...]) -> bool:
+def has_passed_before(checks: tuple[CheckProof, ...]) -> bool:
     """Whether there are checks and each of them passed before the work, so that none shows what was done."""
     return bool(checks) and all(check.before == "already_green" for check in checks)
 
