@@ -93,7 +93,7 @@ def _markdown_of_check(check: CheckLine) -> Iterator[str]:
 
 
 def _escape(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", text).replace("@", "&#64;")  # a mention would notify a stranger
+    return _MARKUP.sub(r"\\\1", text).replace("@", "&#64;")  # else it would notify the user with that name
 
 
 def _code(text: str) -> str:
