@@ -4,6 +4,8 @@ from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 from run_histories import (
     READY,
@@ -166,10 +168,29 @@ def test_runs_show_their_start_in_local_time() -> None:
     assert "2025-01-01 01:00 CET" in text and "interrupted" in text
 
 
-def test_a_long_path_keeps_its_end() -> None:
+def test_a_long_path_keeps_its_end_on_a_screen_and_is_whole_elsewhere() -> None:
     state = state_after(*READY)
     far = structs.replace(state, start=structs.replace(state.start, folder="/x" * 50 + "/code"))
-    assert runs_table([(far, None)], HERE.zone).splitlines()[-1].endswith("  …" + "/x" * 27 + "/code")
+    assert runs_table([(far, None)], HERE.zone).splitlines()[-1].endswith("  " + "/x" * 50 + "/code")
+    line = runs_table([(far, None)], HERE.zone, screen=100).splitlines()[-1]
+    assert width(line) == 100 and line.endswith("/x/x/code") and "  …" in line
+
+
+@given(st.text(min_size=1, max_size=200), st.integers(70, 300))
+def test_on_a_screen_titles_give_way_and_ids_do_not(title: str, screen: int) -> None:
+    state = state_after(*DONE)
+    titled = structs.replace(state, start=structs.replace(state.start, plan_title=title))
+    task = structs.replace(state.tasks["1"], entry=structs.replace(state.tasks["1"].entry, title=title))
+    view = structs.replace(HERE, screen=screen)
+    rows = run_table(structs.replace(state, tasks={"1": task}), view).strip("\n").splitlines()[:3]
+    assert max(map(width, rows)) <= screen and "candidate1.1" in rows[2]
+    lines = runs_table([(titled, None)], HERE.zone, screen=screen).splitlines()
+    assert max(map(width, lines)) <= max(screen, 74) and lines[2].startswith("trial-1  ")
+
+
+def test_a_screen_that_is_too_narrow_keeps_ids_and_a_part_of_each_title() -> None:
+    rows = run_table(state_after(*DONE), structs.replace(HERE, screen=20)).splitlines()
+    assert rows[3].startswith("1     Title o…  completed") and "candidate1.1" in rows[3]
 
 
 def test_later_a_run_says_when_it_ended() -> None:

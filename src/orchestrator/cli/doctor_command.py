@@ -69,14 +69,16 @@ def summarize_checks(checks: "Mapping[str, Finding]") -> str:
 
 def settings_table(rows: "Sequence[Row]") -> str:
     """Settings with their sources; changed settings come before the defaults."""
-    from orchestrator.cli.tables import table
+    from orchestrator.cli.host import find_terminal_columns
+    from orchestrator.cli.tables import WHOLE, Flexible, shorten_end, table
 
     ordered = sorted(rows, key=lambda row: row.source == "default")
     cells = []
     for row in ordered:
         value = "-" if row.value is None else json.dumps(row.value, ensure_ascii=False, default=str)
-        cells.append((row.key, one_line(value, 60), one_line(row.source, 200)))
-    return table(("setting", "value", "from"), cells)
+        cells.append((row.key, one_line(value, WHOLE), one_line(row.source, 200)))
+    flexible = (Flexible(1, shorten_end), Flexible(2, shorten_end))
+    return table(("setting", "value", "from"), cells, screen=find_terminal_columns(), flexible=flexible)
 
 
 def as_json(checks: "Mapping[str, Finding]", rows: "Sequence[Row]", *, ok: bool) -> str:

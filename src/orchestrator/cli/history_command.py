@@ -2,7 +2,7 @@
 
 import argparse
 
-from orchestrator.cli.host import this_host
+from orchestrator.cli.host import find_terminal_columns, this_host
 from orchestrator.cli.tables import runs_table
 from orchestrator.project.catalog import open_catalog
 from orchestrator.run.report import run_json
@@ -35,7 +35,7 @@ def history(arguments: argparse.Namespace) -> int:
     elif not shown:
         print("no runs" if arguments.name is None else f"no runs with {arguments.name}")
     else:
-        print(runs_table(shown))
+        print(runs_table(shown, screen=find_terminal_columns()))
     return 0
 
 

@@ -1,6 +1,7 @@
 """The only module that looks up environment, current folder, engine and clock of this process."""
 
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -39,6 +40,19 @@ def this_host() -> Host:
         clock=SystemClock(),
         keep_awake=_keep_awake,
     )
+
+
+def find_terminal_columns() -> int | None:
+    """The columns of the terminal that standard output goes to; None if it goes elsewhere."""
+    if not sys.stdout.isatty():
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    try:
+        return (
+            int(columns) if columns.isdecimal() else os.get_terminal_size(sys.stdout.fileno()).columns or None
+        )
+    except OSError:
+        return None
 
 
 def _current_folder() -> Path | None:

@@ -20,8 +20,6 @@ from orchestrator.text import one_line, plain
 if TYPE_CHECKING:
     from orchestrator.config import Settings
 
-_WIDEST_TITLE = 60
-
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="plan_command", required=True, metavar="COMMAND")
@@ -199,21 +197,23 @@ def _describe_end_to_end(plan: Plan, settings: "Settings") -> str:
 
 
 def _table(tasks: Sequence[Task], settings: "Settings") -> str:
-    from orchestrator.cli.tables import table
+    from orchestrator.cli.host import find_terminal_columns
+    from orchestrator.cli.tables import WHOLE, Flexible, shorten_end, table
 
     rows = [
         (
-            one_line(task.id, 24),
+            one_line(task.id, WHOLE),
             task.type or "-",
             "-" if task.estimate_minutes is None else _duration(task.estimate_minutes),
             "done" if task.done else str(len(task.acceptance)),
             _gates(task, settings),
             f"{task.lines.first}-{task.lines.last}",
-            one_line(task.title, _WIDEST_TITLE),
+            one_line(task.title, WHOLE),
         )
         for task in tasks
     ]
-    return table(("task", "type", "time", "criteria", "verify", "lines", "title"), rows)
+    header = ("task", "type", "time", "criteria", "verify", "lines", "title")
+    return table(header, rows, screen=find_terminal_columns(), flexible=(Flexible(6, shorten_end),))
 
 
 def _gates(task: Task, settings: "Settings") -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.base_progress import BaseProgress, HeldEvents
 from orchestrator.cli.console import Console
-from orchestrator.cli.host import this_host
+from orchestrator.cli.host import find_terminal_columns, this_host
 from orchestrator.cli.json_events import SCHEMA, event_line
 from orchestrator.cli.tables import View, base_table, run_table
 from orchestrator.cli.times import parse_moment
@@ -189,7 +189,7 @@ def run_plan(arguments: argparse.Namespace) -> int:
 
             print(msgspec.json.encode({"schema": SCHEMA, **base_json(report.state)}).decode())
         else:
-            print(base_table(report.state))
+            print(base_table(report.state, find_terminal_columns()))
         if report.exit_code != 0:
             print(f"error: {report.reason}", file=sys.stderr)
         return report.exit_code
@@ -292,7 +292,7 @@ def print_outcome(report: RunReport, arguments: argparse.Namespace) -> int:
         print(f"run {report.run} failed before its first task", file=sys.stderr)
         print(f"error: {report.reason}", file=sys.stderr)
         return report.exit_code
-    text = run_table(report.state, View(here=this_host().folder))
+    text = run_table(report.state, View(here=this_host().folder, screen=find_terminal_columns()))
     print(text, file=sys.stderr if arguments.json else sys.stdout)
     if report.status == "waiting" and not arguments.no_input and sys.stdin.isatty():
         print(f"To answer: orchestrator resume {report.run} -g TEXT", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from orchestrator.cli.host import this_host
+from orchestrator.cli.host import find_terminal_columns, this_host
 from orchestrator.cli.tables import View, run_table, runs_table
 from orchestrator.cli.words import RUN_HELP
 from orchestrator.project.catalog import RunCatalog, open_catalog
@@ -37,7 +37,11 @@ def status(arguments: argparse.Namespace) -> int:
         elif not states:
             print("no runs yet")
         else:
-            print(runs_table([(state, runs.owner(state.run)) for state in states]))
+            print(
+                runs_table(
+                    [(state, runs.owner(state.run)) for state in states], screen=find_terminal_columns()
+                )
+            )
     return 0
 
 
@@ -46,6 +50,7 @@ def _view(host: Host, runs: RunCatalog, state: RunState) -> View:
     return View(
         owner=owner,
         here=host.folder,
+        screen=find_terminal_columns(),
         now=utc_text(host.clock.now()),
         doing=() if owner is None else list_current_work(state, runs.facts(state.run)),
     )

@@ -1,7 +1,8 @@
 """Tables for the user: columns as wide as their cells, no markup."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -15,11 +16,43 @@ from orchestrator.text import first_line, one_line, plain
 
 _STATUS_WORDS = {"imported": "done before", "skipped": "left out"}
 """Where the stored word is not one that the user would say."""
+WHOLE = 4096
+"""Characters of a cell that is not shortened: no plan has a longer title, and no system a longer path."""
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Left-aligned columns with a line under the header."""
+LEAST_COLUMNS = 8
+"""A cell that is shortened keeps at least so much, also where the screen is too narrow for the table."""
+
+
+class Flexible(NamedTuple):
+    """A column whose cells may be shortened, so that the table fits the screen."""
+
+    column: int
+    shorten: Callable[[str, int], str]
+
+
+def table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    screen: int | None = None,
+    flexible: Sequence[Flexible] = (),
+) -> str:
+    """Left-aligned columns with a line under the header.
+
+    On a screen of `screen` columns the flexible ones are shortened, the first one first, as far as needed.
+    """
     widths = [max(width(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    excess = 0 if screen is None else sum(widths) + 2 * (len(widths) - 1) - screen
+    for column, shorten in flexible if excess > 0 else ():
+        least = max(LEAST_COLUMNS, width(header[column]))
+        size = min(widths[column], max(least, widths[column] - max(excess, 0)))
+        excess -= widths[column] - size
+        widths[column] = size
+        rows = [
+            [shorten(cell, size) if number == column else cell for number, cell in enumerate(row)]
+            for row in rows
+        ]
     lines = [
         "  ".join(cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
@@ -40,10 +73,22 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _shorten_path(path: str, size: int = 60) -> str:
+def shorten_end(text: str, size: int) -> str:
+    """The text in at most `size` columns, with "…" for its end."""
+    if width(text) <= size:
+        return text
+    while width(text) > size - 1:
+        text = text[:-1]
+    return f"{text}…"
+
+
+def _shorten_path(path: str, size: int) -> str:
     """Its end says which project it is, so a long path loses its beginning."""
-    whole = one_line(path, 4096)
-    return whole if len(whole) <= size else f"…{whole[1 - size :]}"
+    if width(path) <= size:
+        return path
+    while width(path) > size - 1:
+        path = path[1:]
+    return f"…{path}"
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -57,28 +102,34 @@ class View(Struct, frozen=True, kw_only=True):
     """The present time, for a run that is carried out."""
     doing: tuple[Doing, ...] = ()
     zone: Zone = None
+    screen: int | None = None
+    """The columns of the terminal; None: nothing is shortened, because the output goes elsewhere."""
 
 
-def runs_table(runs: Sequence[tuple[RunState, Owner | None]], zone: Zone = None) -> str:
+def runs_table(
+    runs: Sequence[tuple[RunState, Owner | None]], zone: Zone = None, screen: int | None = None
+) -> str:
     """A line for each run."""
     rows = [
         (
             state.run,
             run_status(state, owner) + (f", {state.unverified} unverified" if state.unverified else ""),
             moment(state.started_at, zone),
-            one_line(state.start.plan_title, 50),
-            _shorten_path(state.start.folder),
+            one_line(state.start.plan_title, WHOLE),
+            one_line(state.start.folder, WHOLE),
         )
         for state, owner in runs
     ]
-    return table(("run", "status", "started", "plan", "folder"), rows)
+    flexible = (Flexible(3, shorten_end), Flexible(4, _shorten_path))
+    return table(("run", "status", "started", "plan", "folder"), rows, screen=screen, flexible=flexible)
 
 
 def run_table(state: RunState, view: View) -> str:
     """A run at a glance: its tasks with commits and evidence, how it ended or what it does, the next step."""
     status = run_status(state, view.owner)
     rows = [_task_row(state, task, status, view.now) for task in state.tasks.values()]
-    parts = [table(("task", "title", "status", "commit", "attempts", "time", "evidence"), rows)]
+    header = ("task", "title", "status", "commit", "attempts", "time", "evidence")
+    parts = [table(header, rows, screen=view.screen, flexible=(Flexible(1, shorten_end),))]
     if state.end_to_end is not None:
         parts.append(f"end to end: {state.end_to_end.status} ({', '.join(state.end_to_end.evidence)})")
     for question in state.open_questions:
@@ -95,13 +146,13 @@ def run_table(state: RunState, view: View) -> str:
 _BEFORE_WORDS = {"already_green": "passes", "red": "fails", "absent": "cannot run yet"}
 
 
-def base_table(state: RunState) -> str:
+def base_table(state: RunState, screen: int | None = None) -> str:
     """A row for each command that ran on the base, with its verdict and the run that holds the evidence."""
     shown = [each for each in state.base if each.check.commit is None]
     rows = [
         (
-            one_line(each.task or ("end to end" if each.check.gate.startswith("e2e-") else "all"), 20),
-            one_line(each.check.command.strip().splitlines()[0], 60),
+            one_line(each.task or ("end to end" if each.check.gate.startswith("e2e-") else "all"), WHOLE),
+            first_line(each.check.command, WHOLE),
             _describe_result(each.check),
             str(each.check.exit_code),
             duration(each.check.seconds),
@@ -110,7 +161,9 @@ def base_table(state: RunState) -> str:
         for each in shown
     ]
     header = ("task", "command", "before the work", "exit", "time", "evidence")
-    return "\n".join([*([table(header, rows)] if rows else ["no commands to check"]), f"run {state.run}"])
+    flexible = (Flexible(1, shorten_end),)
+    shown_rows = table(header, rows, screen=screen, flexible=flexible) if rows else "no commands to check"
+    return f"{shown_rows}\nrun {state.run}"
 
 
 def _describe_result(check: BaseChecked) -> str:
@@ -133,8 +186,8 @@ def _task_row(state: RunState, task: TaskState, run: RunStatus, now: str | None)
         if id not in skipped
     )
     return (
-        one_line(task.entry.id, 20),
-        one_line(task.entry.title, 40),
+        one_line(task.entry.id, WHOLE),
+        one_line(task.entry.title, WHOLE),
         _STATUS_WORDS.get(status, status) + (", unverified" if is_unverified else ""),
         commit,
         str(len(task.attempts)),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from orchestrator.cli.console import Console
-from orchestrator.cli.host import this_host
+from orchestrator.cli.host import find_terminal_columns, this_host
 from orchestrator.cli.json_events import event_line
 from orchestrator.cli.tables import View, run_table
 from orchestrator.cli.words import RUN_HELP
@@ -142,7 +142,8 @@ def _print_end(host: Host, state: RunState, arguments: argparse.Namespace) -> in
     """How the run ended and what comes next; a run whose process disappeared has no end."""
     if state.end is None:
         print(f"run {state.run} is interrupted: its process has disappeared", file=sys.stderr)
-    print(run_table(state, View(here=host.folder)), file=sys.stderr if arguments.json else sys.stdout)
+    view = View(here=host.folder, screen=find_terminal_columns())
+    print(run_table(state, view), file=sys.stderr if arguments.json else sys.stdout)
     if state.end is None:
         return INTERRUPTED
     return state.end.exit_code if arguments.exit_status else 0
