@@ -98,9 +98,9 @@ def test_the_table_of_the_base() -> None:
         checked("make check", "red", "1", gate="verify-1", evidence="e2", is_guard=False),
     )
     assert base_table(state) == (
-        "task  command           before the work                    exit  time   evidence\n"
-        "────  ────────────────  ─────────────────────────────────  ────  ─────  ────────\n"
-        "all   uv run pytest -q  passes, as it did 12 min 34 s ago  0     1.2 s  e1\n"
-        "1     make check        fails                              1     1.2 s  e2\n"
+        "task  command                       before the work                    exit  time   evidence\n"
+        "────  ────────────────────────────  ─────────────────────────────────  ────  ─────  ────────\n"
+        "all   uv run pytest -q … (2 lines)  passes, as it did 12 min 34 s ago  0     1.2 s  e1\n"
+        "1     make check                    fails                              1     1.2 s  e2\n"
         f"run {RUN}"
     )
