@@ -243,3 +243,28 @@ def test_a_label_without_a_command_is_text() -> None:
     text = "## Task 1.1: A\n\nRun: `make`\n\n**Test:** read the page\n\n**Tests:** in `a.py` and `b.py`\n"
     plan = read_plan(text, path="plan.md")
     assert "unread-command" not in {entry.code for entry in plan.diagnostics}
+
+
+def test_a_box_that_is_struck_out_keeps_no_section_open() -> None:
+    text = "### Step 1: A\n- [x] a\n- [ ] ~~b~~\n\n### Step 2: B\n- [ ] ~~c~~\n- [ ] d\n"
+    assert [task.done for task in read_plan(text, path="plan.md").tasks] == [True, False]
+
+
+def test_the_title_of_a_plan_is_not_a_phase() -> None:
+    text = "# P\n\n## One\n### Step 1: A\n- [ ] a\n## Two\n### Step 1: B\n- [ ] b\n"
+    assert [task.id for task in read_plan(text, path="plan.md").tasks] == ["1.1", "2.1"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["- _Verify: `make`_", "- **Verify** — `make`", "**Verify:**\n  - `make`", "- **Verify:**\n    - `make`"],
+)
+def test_more_forms_of_verify_in_an_item(line: str) -> None:
+    plan = read_plan(f"- [ ] 1. A\n  {line}\n- [ ] 2. B\n", path="plan.md")
+    assert [task.verify for task in plan.tasks] == [("make",), ()]
+
+
+@pytest.mark.parametrize("value", ["feature/x, based on main", "feature/x, from `main`"])
+def test_the_origin_of_a_branch_may_follow_a_comma(value: str) -> None:
+    plan = read_plan(f"# P\n\n**Branch:** {value}\n\n- [ ] 1. A\n", path="plan.md")
+    assert plan.branch == "feature/x"

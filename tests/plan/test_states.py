@@ -46,6 +46,9 @@ def found(plan: Plan, code: str) -> list[int]:
         ":white_check_mark: Write it",
         "Write the report ✅",
         "Write the status page ✅",
+        "Write it (✅)",
+        "Write it (Done 2026-01-01)",
+        "Write it ✅ merged",
     ],
 )
 def test_a_mark_that_stands_alone_is_done(title: str) -> None:
@@ -160,6 +163,7 @@ def test_a_status_that_is_done(status: str) -> None:
         "Not needed",
         "**Deferred**",
         "Rejected",
+        "~~Open~~ Cancelled",
     ],
 )
 def test_a_status_that_leaves_the_task_out(status: str) -> None:
@@ -202,6 +206,7 @@ def test_a_status_that_is_open(status: str) -> None:
         "Done but untested",
         "Deferred, now active",
         "Skipped before, but needed again",
+        "Cancelled? no",
     ],
 )
 def test_a_status_with_an_addition_is_open_and_reported(status: str) -> None:

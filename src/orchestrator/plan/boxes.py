@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 BULLET = r"(?:[-*+•]|\d{1,9}[.)])"
 
@@ -42,9 +43,13 @@ def may_have_box(text: str) -> bool:
     return _MAY_BE_BOX.search(text) is not None
 
 
+@lru_cache(maxsize=2048)  # a line is asked about several times: as a value, as a criterion, as an item
 def read_box(line: int, text: str) -> Checkbox | None:
     """The box at the beginning of a line of Markdown. Without a bullet only `[ ] ` and `[x] ` are one."""
-    match = _BOX.fullmatch(text) if may_have_box(text) else None
+    start = text.lstrip()[:2]
+    if start[:1].isalpha() and start[1:] not in (".", ")"):  # most lines are prose, and this is quick
+        return None
+    match = _BOX.fullmatch(text) if _MAY_BE_BOX.search(text) is not None else None
     if match is None:
         return None
     glyph = (match["glyph"] or "").replace("\ufe0f", "")

@@ -13,7 +13,7 @@ _PLACEHOLDER = re.compile(r"[<>{}\[\]…]|\.\.\.|^(?:tbd|tba|todo|xxx+)$", re.IG
 _EMPHASIS = re.compile(r"^(\*\*|__|[*_\"'])(.+)\1$")
 # What authors add to the name: `feature/x` from `main`, feature/x (from main).
 _EXPLANATION = re.compile(
-    r"(?<=\S)\s+(?:\([^()]*\)|(?:from|off|based on)\s+[`*_]*[\w./-]+[`*_]*)\.?\s*$", re.IGNORECASE
+    r"(?<=\S)(?:,\s*|\s+)(?:\([^()]*\)|(?:from|off|based on)\s+[`*_]*[\w./-]+[`*_]*)\.?\s*$", re.IGNORECASE
 )
 
 

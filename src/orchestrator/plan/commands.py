@@ -100,7 +100,7 @@ def find_unused_commands(fields: Iterable[Field], *, whose: str) -> Iterator[Dia
     for field in fields:
         if field.meaning not in ("verify", "smoke", "acceptance"):
             for line in field.lines:
-                label = _LABELLED.fullmatch(line.text) if "`" in line.text else None
+                label = _LABELLED.fullmatch(line.text) if line.text.rstrip(" .").endswith("`") else None
                 if label is not None and speaks_of_checks(label[1]):
                     message = f"{whose}: the command under `{label[1]}` is not run"
                     yield finding("unread-command", line.number, message, rule=NOT_VERIFY)

@@ -183,8 +183,10 @@ def read_fields(document: Document, blocks: Iterable[Block]) -> Fields:
 _ITEM_LABEL = re.compile(
     rf"(?P<indent>\s*)(?P<bullet>{BULLET}\s+)?(?P<mark>\*\*|__|\*|_|)"
     r"(?P<label>[A-Za-z][A-Za-z ()/-]{0,40}?)\s*"
-    r"(?:(?P<inside>:)\s*(?P=mark)|(?P=mark)\s*(?P<outside>:))(?P<value>.*)"
+    r"(?:(?P<inside>:)\s*(?P=mark)|(?P=mark)\s*(?P<outside>:|(?<=\*\*)\s[–—-]\s))(?P<value>.*)"
 )
+_ALL_ITALIC = re.compile(rf"(?P<before>\s*(?:{BULLET}\s+)?)_(?P<text>[A-Z][^_:\n]{{2,40}}:[^\n]*)_\s*")
+"""`_Verify: make test_`, as Kiro writes requirements."""
 
 
 def read_item_fields(parts: Iterable[Line | Block]) -> Fields:
@@ -200,7 +202,10 @@ def read_item_fields(parts: Iterable[Line | Block]) -> Fields:
             if indent > -2:
                 found[-1].fences.append(part)
             continue
-        label = _ITEM_LABEL.fullmatch(part.text) if ":" in part.text else None
+        text = part.text
+        if text.endswith("_") and (italic := _ALL_ITALIC.fullmatch(text)) is not None:
+            text = italic["before"] + italic["text"]
+        label = _ITEM_LABEL.fullmatch(text) if ":" in text or "** " in text else None
         if label is not None:
             indent = len(label["indent"].expandtabs(4)) - (label["bullet"] is None)
             found.append(_build_field(label, part.number, meaning_of(label["label"]) or "other"))

@@ -97,7 +97,11 @@ def task_heading(text: str, level: int) -> TaskHeading | NearMiss | None:
 
 def read_title(title: str) -> Said | None:
     """The state of a task by its title: by marks in it, or because it is struck out."""
-    return STRUCK_OUT if _STRUCK_TITLE.fullmatch(title) else title_state(title)
+    return STRUCK_OUT if is_struck_out(title) else title_state(title)
+
+
+def is_struck_out(text: str) -> bool:
+    return _STRUCK_TITLE.fullmatch(text) is not None
 
 
 def _drop_link_target(text: str) -> str:

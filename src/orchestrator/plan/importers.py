@@ -4,6 +4,7 @@ import re
 import string
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -16,11 +17,11 @@ from orchestrator.plan.diagnostics import finding
 from orchestrator.plan.draft import Draft, Milestone
 from orchestrator.plan.fields import Line, read_fields
 from orchestrator.plan.front_matter import FrontMatter
-from orchestrator.plan.headings import STRUCK_OUT, names_several, read_title
-from orchestrator.plan.lists import Item, ListTask, choose_tasks, read_items
-from orchestrator.plan.model import Diagnostic
+from orchestrator.plan.headings import STRUCK_OUT, is_struck_out, names_several, read_title
+from orchestrator.plan.lists import Item, ListTask, choose_tasks
+from orchestrator.plan.model import Criterion, Diagnostic
 from orchestrator.plan.native import document_title, read_native
-from orchestrator.plan.states import decide_state, lead_state, section_left_out
+from orchestrator.plan.states import Decision, decide_state, lead_state, section_left_out
 from orchestrator.plan.values import (
     Reference,
     are_only_ids,
@@ -67,35 +68,33 @@ _FILE = re.compile(
 )
 
 
-def has_spec_kit_tasks(document: Document) -> bool:
+def has_spec_kit_tasks(items: Sequence[Item]) -> bool:
     """One id with three digits is enough; shorter ids count only where most items of the list have one."""
-    found = [box for box in _boxes(document) if _is_spec_kit(box)]
-    return any(_THREE_DIGITS.match(_spec_kit(box)["id"]) for box in found) or _are_most(
-        document, _is_spec_kit
-    )
+    found = [item.box for item in items if _is_spec_kit(item.box)]
+    has_long_id = any(_THREE_DIGITS.match(_spec_kit(box)["id"]) for box in found)
+    return has_long_id or _are_most(items, _is_spec_kit)
 
 
-def has_kiro_tasks(document: Document) -> bool:
+def has_kiro_tasks(items: Sequence[Item]) -> bool:
     """Where most items begin with a number; one such line in a list is only a line."""
-    return _are_most(document, _is_kiro)
+    return _are_most(items, _is_kiro)
 
 
-def _are_most(document: Document, is_of_format: Callable[[Checkbox], bool]) -> bool:
-    top = [item.box for item in read_items(document) if item.parent is None and _can_be_task(item.box)]
+def _are_most(items: Sequence[Item], is_of_format: Callable[[Checkbox], bool]) -> bool:
+    top = [item.box for item in items if item.parent is None and _can_be_task(item.box)]
     return 2 * sum(is_of_format(box) for box in top) > len(top)
 
 
-def has_checkboxes(document: Document) -> bool:
-    return any(_can_be_task(box) for box in _boxes(document))
+def has_checkboxes(items: Sequence[Item]) -> bool:
+    return any(_can_be_task(item.box) for item in items)
 
 
-def read_spec_kit(document: Document, front: FrontMatter, path: str) -> Milestone:
+def read_spec_kit(document: Document, items: Sequence[Item], front: FrontMatter, path: str) -> Milestone:
     """A phase depends on the whole phase before it.
 
     Inside a phase, a task marked `[P]` depends on no other; a task without the mark depends on the tasks
     above it. Tasks that are left out are not waited for.
     """
-    items = read_items(document)
     tasks = choose_tasks(items, lambda item: _is_spec_kit(item.box))
     if len(tasks) > MOST_TASKS:
         raise PlanError(f"the list has more than {MOST_TASKS} tasks", where=path, hint="Split the plan.")
@@ -136,8 +135,7 @@ def _read_phase(
         earlier.append(_reference(draft.id, task.box.line))
 
 
-def read_kiro(document: Document, front: FrontMatter) -> Milestone:
-    items = read_items(document)
+def read_kiro(document: Document, items: Sequence[Item], front: FrontMatter) -> Milestone:
     found: list[tuple[Draft, list[Diagnostic]]] = []
     for prefix, tasks in _split_lists(choose_tasks(items, _is_kiro_task)):
         own = {_kiro(task.box)["id"] for task in tasks}
@@ -201,9 +199,8 @@ def _find_several(draft: Draft) -> Diagnostic:
     return finding("bad-task-id", draft.lines.first, message)
 
 
-def read_checklist(document: Document, front: FrontMatter) -> Milestone:
+def read_checklist(document: Document, items: Sequence[Item], front: FrontMatter) -> Milestone:
     """Every box that is in no other is a task; the boxes inside it are its criteria."""
-    items = read_items(document)
     tasks = _choose_sections(choose_tasks(items, lambda item: item.parent is None and _can_be_task(item.box)))
     found = [
         _build_draft(document, task, str(n), task.box.text, None, parent=None)
@@ -238,15 +235,16 @@ def read_ralphex(document: Document, front: FrontMatter) -> Milestone:
     milestone = read_native(document, front)
     drafts = [
         replace(draft, done=draft.done or "all of its boxes are ticked")
-        if draft.acceptance and all(entry.done for entry in draft.acceptance)
+        if any(entry.done for entry in draft.acceptance) and not _open_boxes(draft.acceptance)
         else draft
         for draft in milestone.drafts
     ]
     return replace(milestone, drafts=tuple(drafts), ids_are_local=True)
 
 
-def _boxes(document: Document) -> Iterator[Checkbox]:
-    return (item.box for item in read_items(document))
+def _open_boxes(criteria: Sequence[Criterion]) -> list[Criterion]:
+    """Those that are not ticked. One that is struck out asks for nothing."""
+    return [entry for entry in criteria if not entry.done and not is_struck_out(entry.text)]
 
 
 class _Start(NamedTuple):
@@ -270,25 +268,36 @@ def _plain_start(text: str) -> _Start:
     return _Start(text, is_struck)
 
 
+# An item is asked several times for its form: to recognise the format, and to find parents and lists.
+@lru_cache(maxsize=20_000)
+def _match_spec_kit(text: str) -> re.Match[str] | None:
+    return _SPEC_KIT.fullmatch(_plain_start(text).text)
+
+
+@lru_cache(maxsize=20_000)
+def _match_kiro(text: str) -> re.Match[str] | None:
+    return _KIRO.fullmatch(_plain_start(text).text)
+
+
 def _spec_kit(box: Checkbox) -> re.Match[str]:
-    match = _SPEC_KIT.fullmatch(_plain_start(box.text).text)
+    match = _match_spec_kit(box.text)
     assert match is not None
     return match
 
 
 def _is_spec_kit(box: Checkbox) -> bool:
-    return _SPEC_KIT.fullmatch(_plain_start(box.text).text) is not None
+    return _match_spec_kit(box.text) is not None
 
 
 def _kiro(box: Checkbox) -> re.Match[str]:
-    match = _KIRO.fullmatch(_plain_start(box.text).text)
+    match = _match_kiro(box.text)
     assert match is not None
     return match
 
 
 def _is_kiro(box: Checkbox) -> bool:
     """A number, or a range or list of numbers: `2.1-2.3 Write them`, and not `3-4 times` or `3D view`."""
-    match = _KIRO.fullmatch(_plain_start(box.text).text)
+    match = _match_kiro(box.text)
     if match is None:
         return False
     is_plain = match["id"].isdigit() and not match["second"]
@@ -347,8 +356,8 @@ def _build_draft(
     status = fields.text("status")
     struck = STRUCK_OUT if _plain_start(task.box.text).is_struck else None
     state = decide_state(struck or lead_state(marks) or read_title(title), status, where="text")
-    by_status = decide_state(None, status, where="text")
-    open_boxes = [entry for entry in task.criteria if not entry.done]
+    by_status = decide_state(None, status, where="text") if status else Decision()
+    open_boxes = _open_boxes(task.criteria)
     unused = find_unused_commands(fields.all, whose=f"task {id}")
     done, findings = by_status.done if not task.box.done else "", [*verify.diagnostics, *unused]
     if task.box.done and status and not by_status.done:

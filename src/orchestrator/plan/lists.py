@@ -40,6 +40,7 @@ class ListTask:
     item: Item
     parent: "ListTask | None"
     inner: list[Item] = field(default_factory=list)
+    _fields: Fields | None = None
 
     @property
     def box(self) -> Checkbox:
@@ -65,7 +66,10 @@ class ListTask:
 
     @property
     def fields(self) -> Fields:
-        return read_item_fields([part for item in (self.item, *self.inner) for part in item.parts])
+        if self._fields is None:
+            parts = [part for item in (self.item, *self.inner) for part in item.parts]
+            self._fields = read_item_fields(parts)
+        return self._fields
 
     def section(self, document: Document) -> tuple[Span, str]:
         """Its lines and their text. Where tasks of its own are in between, these are left out."""

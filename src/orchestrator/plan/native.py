@@ -326,7 +326,11 @@ def _heading_findings(document: Document) -> Iterator[Diagnostic]:
             elif found is not None and found.several:
                 message = f"the heading names more than one task; it is read as task {found.id}"
                 yield finding("bad-task-id", block.first, message)
-        elif block.kind == "fence" and len(lines := _TASK_LINE.findall(block.text)) > 1:
+        elif (
+            block.kind == "fence"
+            and "ask " in block.text
+            and len(lines := _TASK_LINE.findall(block.text)) > 1
+        ):
             message = f"a fenced block has {len(lines)} lines like `{lines[0].strip()[:40]}`; none is a task"
             yield finding("task-in-fence", block.first, message, rule=LIST_IN_FENCE)
         elif block.kind == "fence" and "## " in block.text:

@@ -21,6 +21,7 @@ from orchestrator.plan.importers import (
     read_ralphex,
     read_spec_kit,
 )
+from orchestrator.plan.lists import Item, read_items
 from orchestrator.plan.model import FORMATS, Diagnostic, Plan, Task
 from orchestrator.plan.native import has_native_tasks, lists_steps, read_native
 from orchestrator.plan.sections import name_tasks
@@ -75,20 +76,22 @@ def _read_markdown(text: str, path: str, format: str | None) -> tuple[str, Miles
     front = read_front_matter(lines)
     whole = read_blocks("\n" * front.length + "\n".join(lines[front.length :]), is_task_line)
     document, validation, dropped = split_validation(whole)
-    name = format or _recognise_format(document, has_validation=validation is not None)
+    is_milestone = format is None and has_native_tasks(document)
+    items = [] if is_milestone or format in ("native", "ralphex") else read_items(document)
+    name = format or _recognise_format(document, items, has_validation=validation is not None)
     if name in ("native", "ralphex") and not has_native_tasks(document):
         document = name_tasks(document) or document
     match name:
         case "native":
             milestone = read_native(document, front)
         case "spec-kit":
-            milestone = read_spec_kit(document, front, path)
+            milestone = read_spec_kit(document, items, front, path)
         case "kiro":
-            milestone = read_kiro(document, front)
+            milestone = read_kiro(document, items, front)
         case "ralphex":
             milestone = read_ralphex(document, front)
         case "checklist":
-            milestone = read_checklist(document, front)
+            milestone = read_checklist(document, items, front)
         case _:
             raise _no_task_error(path, [*_MISSING])
     unread = [
@@ -99,16 +102,16 @@ def _read_markdown(text: str, path: str, format: str | None) -> tuple[str, Miles
     return name, replace(milestone, diagnostics=(*milestone.diagnostics, *dropped, *unread))
 
 
-def _recognise_format(document: Document, *, has_validation: bool) -> str | None:
+def _recognise_format(document: Document, items: Sequence[Item], *, has_validation: bool) -> str | None:
     if has_native_tasks(document):
         return "ralphex" if has_validation or lists_steps(document) else "native"
-    if has_spec_kit_tasks(document):
+    if has_spec_kit_tasks(items):
         return "spec-kit"
     if name_tasks(document) is not None:
         return "ralphex"
-    if has_kiro_tasks(document):
+    if has_kiro_tasks(items):
         return "kiro"
-    return "checklist" if has_checkboxes(document) else None
+    return "checklist" if has_checkboxes(items) else None
 
 
 def _no_task_error(path: str, tried: list[str], diagnostics: Sequence[Diagnostic] = ()) -> PlanError:

@@ -72,12 +72,13 @@ def _rename(document: Document, found: dict[int, re.Match[str]]) -> Document:
     group = 0
     blocks = list(document.blocks)
     top = min(blocks[at].level for at in found)
+    first = next(at for at, block in enumerate(blocks) if block.kind == "heading")
     for at, block in enumerate(blocks):
         if at in found:
             match = found[at]
             id = f"{group}.{match['id']}" if repeats else match["id"]
             strike = "~~" if match["rest"].startswith("~~") and "~~" not in match["before"] else ""
             blocks[at] = block._replace(text=f"{strike}{match['before']}Task {id}{match['rest']}")
-        elif block.kind == "heading" and block.level < top:
+        elif block.kind == "heading" and block.level < top and (block.level > 1 or at > first):
             group += 1
     return replace(document, blocks=tuple(blocks))

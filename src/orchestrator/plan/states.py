@@ -29,11 +29,14 @@ _OUT = (
     r"|not applicable|replaced by|do not (?:do|run|start|implement)|don['’]?t (?:do|run|start|implement))"
 )
 _DONE_MARK = r"(?:[✅✔☑✓🗹]|\[[xX]\]|:(?:white_check_mark|heavy_check_mark|ballot_box_with_check):)"
-_DONE_TOKEN = rf"(?:{_DONE_MARK}|[(\[]\W{{0,3}}{_DONE}\W{{0,3}}[)\]])"
 _OUT_TOKEN = rf"(?:🚫|[(\[]\W{{0,3}}{_OUT}(?:[\s:,;][^()\[\]\n]{{0,60}})?\W{{0,3}}[)\]])"
 _OPEN_MARK = r"(?:[❌✗✘☐⬜🔲]|\[ ?\])"
 _DATE = r"(?:(?:on|at)\s+)?(?:\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|\d{4})"
 _PROOF = r"(?:(?:in|by|with)\s+)?(?:(?:PR|MR|commit)\s*)?(?:[#!]\d{1,7}|`?[0-9a-f]{7,40}\b`?|@[\w-]{1,39})"
+_DONE_TOKEN = (
+    rf"(?:[(\[]\s?{_DONE_MARK}\s?[)\]]|{_DONE_MARK}"
+    rf"|[(\[]\W{{0,3}}{_DONE}(?:\s+(?:{_DATE}|{_PROOF}))?\W{{0,3}}[)\]])"
+)
 _REST = rf"(?:[\s*_.,:;!()\[\]–—-]|{_DONE_MARK}|{_DATE}|{_PROOF}|100\s?%)"
 
 # Why a task is left out, as against a sentence that begins with the word: `— Dropped columns are shown`.
@@ -70,7 +73,7 @@ _START_WORD = re.compile(
     _FLAGS,
 )
 _VERB_ALONE = re.compile(r"(?:prefix|prepend|append|escape|strip|detect)\s*", re.IGNORECASE)
-_MAY_BE_A_TOPIC = re.compile(r"\W*(?:closed|merged|shipped)\W*")
+_MAY_BE_A_TOPIC = re.compile(r"[\s(\[]*(?:closed|merged|shipped)[\s)\]]*")
 _IN_A_PHRASE = re.compile(
     r"(?:^|.*[\s(])(?:an?|the|as|to|with|and|or|of|by|for|in|on|is|are|be|into|from|like|than|vs|via|per|that|if|when"
     r"|not|no|each|every|any|all|both|only|shows?|showing|prints?|renders?|draws?|emits?|inserts?|accepts?|toggles?"
@@ -90,7 +93,8 @@ _CODE = re.compile(r"`[^`\n]*`")
 @lru_cache(maxsize=4096)
 def title_state(title: str) -> Said | None:
     """The state that the marks of a title give; None if it has none. Marks in code are text."""
-    text = _CODE.sub("code", title.replace("\ufe0f", "")).strip()
+    text = title.replace("\ufe0f", "").strip()
+    text = _CODE.sub("code", text) if "`" in text else text
     tokens = [match[0] for match in _TOKEN.finditer(text[:2000])]
     if any(re.fullmatch(_OPEN_MARK, token) is None for token in tokens):
         match = _START.fullmatch(text) or _END.fullmatch(text[-_LONGEST:])
@@ -171,6 +175,7 @@ def status_state(value: str) -> Said | None:
     `Done` with a date, a commit or a mark is done; with any other addition it is unclear.
     """
     text = value.replace("\ufe0f", "").partition("\n")[0][:_LONGEST]
+    text = re.sub(r"~~[^~]*~~\s*(?=\S)", "", text)  # the state before: `~~Open~~ Done`
     # Decoration before the word, such as a coloured circle; a mark is kept.
     plain = text.strip().strip("*_`")
     text = re.sub(rf"^(?:(?!{_DONE_MARK})[\W_])+", "", plain)
@@ -180,7 +185,7 @@ def status_state(value: str) -> Said | None:
         is_plain = not is_denied and _ONLY_REST.fullmatch(match["rest"].strip("*_`. ")) is not None
         return Said(state="done" if is_plain else "unclear", text=shown)
     if (match := _STATUS_OUT.match(text)) is not None:
-        is_plain = _ADDS_MORE.search(match["rest"]) is None
+        is_plain = _ADDS_MORE.search(match["rest"]) is None and not match["rest"].startswith("?")
         return Said(state="left-out" if is_plain else "unclear", text=shown)
     return None if _STATUS_OPEN.match(text) or not text else Said(state="unclear", text=shown)
 

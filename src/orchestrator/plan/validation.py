@@ -110,11 +110,13 @@ def _all_boxes(document: Document) -> Iterator[Checkbox]:
         if block.kind in ("fence", "heading", "rule"):
             continue
         lines = document.lines[block.first - 1 : block.last]
-        if not any(map(may_have_box, lines)) or lines[0].lstrip().startswith("<!--"):
+        if lines[0].lstrip().startswith("<!--"):
             continue
         for number, text in enumerate(lines, block.first):
-            line = _QUOTE.sub("", text)
-            box = _read_row(number, line) if line.lstrip().startswith("|") else read_box(number, line)
+            if not may_have_box(text):
+                continue
+            line = _QUOTE.sub("", text) if text.lstrip()[:1] == ">" else text
+            box = _read_row(number, line) if line.lstrip()[:1] == "|" else read_box(number, line)
             if box is not None:
                 yield box
 
