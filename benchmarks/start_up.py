@@ -68,7 +68,11 @@ def main() -> None:
         }
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
         asyncio.run(fill(environ, folder, runs))
-        commands = {"--help": (*COMMAND, "--help"), f"status, {runs} runs": (*COMMAND, "status")}
+        commands = {
+            "--help": (*COMMAND, "--help"),
+            f"status, {runs} runs": (*COMMAND, "status"),
+            "completion of a run id": (*COMMAND, "_complete", "runs", "status"),
+        }
         print("containers started: 0")
         for name, argv in commands.items():
             seconds(argv, environ, folder)  # compiles

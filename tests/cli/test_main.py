@@ -100,12 +100,38 @@ def test_an_error_is_text_for_every_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("nonsense",), ("run",), ("status", "--nonsense"), ("task", "plan.md")], ids=" ".join
+    ("words", "said"),
+    [
+        (("run",), "usage: orchestrator run "),
+        (("plan",), "usage: orchestrator plan "),
+        (("task", "plan.md"), "the following arguments are required: ID"),
+        (("nonsense",), "'nonsense' is not a command of orchestrator"),
+        (("statsu",), "Did you mean 'status'?"),
+        (("plan", "chekc"), "Did you mean 'check'?"),
+        (("status", "--nonsense"), "orchestrator status: '--nonsense' is not an option"),
+        (("logs", "r", "--taks", "1"), "Did you mean '--task'?"),
+        (("logs", "--flolow=1"), "Did you mean '--follow'?"),
+        (("run", "--bse"), "Did you mean '--base'?"),
+        (("--helpp",), "Did you mean '--help'?"),
+        (("status", "a", "b"), "orchestrator status: 'b' is one argument too many"),
+        (("help", "statsu"), "Did you mean 'status'?"),
+        (("help", "plan", "chek"), "Did you mean 'check'?"),
+        (("stat\x1b[31mus",), "Did you mean 'status'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_wrong_command_line_is_2_with_nothing_on_stdout(words: tuple[str, ...], tmp_path: Path) -> None:
-    done = orchestrate(*words, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert b"usage:" in done.stderr
+def test_a_wrong_command_line_is_2_and_names_the_nearest_word(
+    words: tuple[str, ...], said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code: object = main(words)
+    except SystemExit as error:
+        code = error.code
+    printed = capfd.readouterr()
+    assert (code, printed.out) == (2, "")
+    assert said in printed.err
+    assert "\x1b" not in printed.err
+    assert len(printed.err.splitlines()) <= 8
 
 
 def test_an_error_gives_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ PUBLIC_HOSTS = frozenset(
         "api.anthropic.com",
         "code.claude.com",
         "deb.debian.org",
+        "example.com",
         "example.org",
         "proxy.example",
         "proxy.example.com",

@@ -5,17 +5,19 @@ import gc
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from orchestrator import __version__
-from orchestrator.errors import OrchestratorError, convert_storage_errors
+from orchestrator.errors import OrchestratorError, UsageError, convert_storage_errors
 from orchestrator.text import plain
 
 PROGRAM = "orchestrator"
+COMPLETE = "_complete"
+"""A command for completion scripts only, so it is in no help."""
 BUG = 70
 INTERRUPTED = 130
 COMMANDS = {
@@ -38,8 +40,13 @@ COMMANDS = {
     "abandon": ("undo_command", "undo all commits of a run and cancel it"),
     "cancel": ("undo_command", "stop a run for good and keep its commits"),
     "clean": ("clean_command", "remove leftover containers, and on request the data of old runs"),
+    "completion": ("completion_command", "print the completion script of a shell"),
+    "help": ("help_command", "print the help of a command"),
 }
-"""Every command in the order of the help: its module, where `add_NAME` adds its options, and what it does."""
+"""Every command in the order of the help: its module, where `add_NAME` adds its options, and what it does.
+
+`cli/descriptions.py` has a paragraph, examples and exit codes of each.
+"""
 
 
 def console() -> int:
@@ -60,8 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = sys.argv[1:] if argv is None else argv
         with _pause_collection():
             command = next((word for word in words if word != "--"), None)
-            if command in COMMANDS:
+            if command in COMMANDS or command == COMPLETE:
                 _import_msgspec()
+            if command == COMPLETE:
+                from orchestrator.cli.ids import print_ids
+
+                return print_ids(words[1:], [*COMMANDS])
             arguments = parser(command).parse_args(words)
         if getattr(arguments, "json", False) and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
@@ -121,21 +132,24 @@ def _is_reader_gone() -> bool:
     return bool(output.poll(0))
 
 
-def parser(command: str | None = None) -> argparse.ArgumentParser:
+def parser(command: str | None = None, *, whole: bool = False) -> argparse.ArgumentParser:
     """The command line of one command, or without its name the list of all, which is what `--help` shows.
 
-    Only the module of that command is imported: `status` does not pay for `run`, and `--help` for none.
+    Only the module of that command is imported: `status` does not pay for `run`, and `--help` for none. With
+    `whole`, every command has its arguments.
     """
     top = _Parser(
         prog=PROGRAM,
         description="Carry out a Markdown plan, unattended, with a coding agent in a disposable container.",
+        epilog=f"`{PROGRAM} help COMMAND` explains a command, with examples and exit codes.",
     )
-    top.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, prog=PROGRAM)
+    top.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", prog=PROGRAM)
+    top.set_defaults(handler=lambda _: print(top.format_help(), end="") or 0)
     for name in [command] if command in COMMANDS else COMMANDS:
         module, summary = COMMANDS[name]
         part = commands.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.")
-        if name == command:
+        if whole or name == command:
             getattr(import_module(f"orchestrator.cli.{module}"), f"add_{name}")(part)
     return top
 
@@ -145,8 +159,69 @@ argparse._ = lambda text: text  # type: ignore[attr-defined]
 
 
 class _Parser(argparse.ArgumentParser):
+    """A wrong command or option is named with the nearest one that exists, not with all of them."""
+
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=_Formatter, **options)
+        self._words: list[str] = []
+
+    def format_help(self) -> str:
+        from orchestrator.cli.descriptions import describe
+
+        described = describe(self.prog.removeprefix(f"{PROGRAM} "))
+        if described is not None:
+            text, self.epilog = described
+            summary = (self.description or "").partition(PARAGRAPH)[0]
+            self.description = f"{summary}{PARAGRAPH}{text}" if summary else text
+        return super().format_help()
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self._words = [*(args or ())]
+        found, unknown = super().parse_known_args(args, namespace)
+        for word in unknown:
+            if word != "--":
+                self._refuse(word)
+        return found, []
+
+    def error(self, message: str) -> NoReturn:
+        """A mistyped option is the reason, also where argparse first sees that an argument is missing."""
+        for word in self._words:
+            option = word.partition("=")[0]
+            if option in ("-", "--"):
+                break
+            if option.startswith("--") and not self._get_option_tuples(option):
+                self._refuse(word)
+        super().error(message)
+
+    def _refuse(self, word: str) -> NoReturn:
+        option = word.partition("=")[0]
+        if not option.startswith("-"):
+            raise UsageError(f"{self.prog}: '{word}' is one argument too many", hint=self._suggest_help())
+        hint = name_nearest(option, self._option_string_actions) or self._suggest_help()
+        raise UsageError(f"{self.prog}: '{option}' is not an option", hint=hint)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            hint = name_nearest(value, action.choices) or self._suggest_help()
+            raise UsageError(f"'{value}' is not a command of {self.prog}", hint=hint)
+        super()._check_value(action, value)
+
+    def _suggest_help(self) -> str:
+        words = self.prog.split()
+        return f"'{' '.join([PROGRAM, 'help', *words[1:]])}' shows what there is."
+
+
+def name_nearest(word: str, known: Iterable[str]) -> str | None:
+    """A question with the known word that is nearest to this one; None if none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, [*known], n=1, cutoff=0.6)
+    return f"Did you mean '{near[0]}'?" if near else None
+
+
+PARAGRAPH = "\n\n"
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -157,7 +232,15 @@ class _Formatter(argparse.HelpFormatter):
             columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
         except (OSError, ValueError):
             columns = 80
-        super().__init__(prog, width=columns - 2)
+        super().__init__(prog, width=max(columns, 20) - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Paragraphs are filled; a block with indented lines is kept as it is."""
+        blocks = text.split(PARAGRAPH)
+        return PARAGRAPH.join(
+            block if "\n " in block else super(_Formatter, self)._fill_text(block, width, indent)
+            for block in blocks
+        )
 
 
 def print_error(error: OrchestratorError) -> None:

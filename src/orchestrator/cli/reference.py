@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 
+from orchestrator.cli.descriptions import DESCRIPTIONS, exits_of
 from orchestrator.cli.main import COMMANDS, parser
 
 _INTRODUCTION = """\
@@ -10,8 +11,9 @@ _INTRODUCTION = """\
 
 This page is written by `python -m orchestrator.cli.reference > docs/commands.md`; a test keeps it in step.
 
-RUN is a run's id, an unambiguous prefix of it, or a plan's path (its latest run). Exit codes are in the
-[README](../README.md#exit-codes), settings in [configuration.md](configuration.md).
+RUN is a run's id, an unambiguous prefix of it, or a plan's path (its latest run). Settings are in
+[configuration.md](configuration.md). `orchestrator help COMMAND` prints the same text. A command or an
+option that does not exist is an error (exit code 2), which names the nearest one.
 """
 
 
@@ -24,10 +26,10 @@ def render() -> str:
 def commands() -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
     """Name, help and parser of every command and subcommand, in the order of `--help`."""
     for name in COMMANDS:
-        yield from _commands_of(parser(name))
+        yield from commands_of(parser(name))
 
 
-def _commands_of(
+def commands_of(
     group: argparse.ArgumentParser, prefix: str = ""
 ) -> Iterator[tuple[str, str, argparse.ArgumentParser]]:
     for action in group._actions:
@@ -35,7 +37,7 @@ def _commands_of(
             continue
         help_of = {choice.dest: choice.help or "" for choice in action._choices_actions}
         for name, command in action.choices.items():
-            inner = list(_commands_of(command, f"{prefix}{name} "))
+            inner = list(commands_of(command, f"{prefix}{name} "))
             yield from inner or [(f"{prefix}{name}", help_of[name], command)]
 
 
@@ -44,10 +46,13 @@ def _describe(name: str, text: str, command: argparse.ArgumentParser) -> str:
     positional = [_name(action) for action in given if not action.option_strings]
     rows = [_row(action) for action in given if action.option_strings]
     head = " ".join(["orchestrator", name, *(["[OPTION]…"] if rows else []), *positional])
-    lines = [f"## {name}", "", f"`{head}`", "", f"{text[:1].upper()}{text[1:]}.", ""]
+    described = DESCRIPTIONS[name]
+    lines = [f"## {name}", "", f"`{head}`", "", f"{text[:1].upper()}{text[1:]}.", "", described.text, ""]
     if rows:
         lines += ["| option | |", "|---|---|", *rows, ""]
-    return "\n".join(lines)
+    lines += [f"- `{example.command}` {example.does}" for example in described.examples]
+    exits = "; ".join(f"{code} {meaning}" for code, meaning in exits_of(described).items())
+    return "\n".join([*lines, "", f"Exit codes: {exits}.", ""])
 
 
 def _name(action: argparse.Action) -> str:
@@ -68,6 +73,7 @@ def _row(action: argparse.Action) -> str:
         value = " " + "/".join(map(str, action.choices))
     else:
         value = f" {action.metavar or action.dest}"
+    value = value.replace("|", "\\|")
     spelled = ", ".join(f"`{option}{value}`" for option in action.option_strings)
     return f"| {spelled} | {(action.help or '').replace('|', '&#124;')} |"
 
