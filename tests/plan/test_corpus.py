@@ -88,3 +88,25 @@ def test_dependencies_are_ids() -> None:
     wanted = [[], [], [], ["3.1", "3.2", "3.3"]]
     assert [list(task.depends_on) for task in read("trap-5-dependencies.md").tasks] == wanted
     assert dependencies_by_regex(text("trap-5-dependencies.md")) != wanted
+
+
+# Structures of plans that other authors have published, in our words: what a plain list does not have.
+STRUCTURES = {
+    # a second numbered list, under a heading of its own; an id with a letter; optional parts
+    "kiro-two-lists.md": (["1", "1.1", "1.2", "2", "2a", "3", "B.1", "B.2"], ["numbers-begin-again"]),
+    # ids in code, bold and links; struck-out and removed items; a phase that is deferred; a legend
+    "spec-kit-decorated.md": (["T001", "T002", "T005", "T007", "T008"], ["left-out-task", "unread-checkbox"]),
+    # tasks in one section of several with boxes
+    "story.md": (["1", "2", "3"], ["unread-checkbox", "unread-command"]),
+    # the list of tasks is in a fenced block
+    "tasks-in-a-fence.md": (["1"], ["task-in-fence", "unread-checkbox", "unread-command"]),
+    # steps whose numbers begin again in each phase; sections and phases that are left out; a table with boxes
+    "sections-left-out.md": (["1.2", "1.3"], ["left-out-task", "unread-checkbox"]),
+}
+
+
+@pytest.mark.parametrize(("name", "found"), STRUCTURES.items(), ids=STRUCTURES)
+def test_structures_of_published_plans(name: str, found: tuple[list[str], list[str]]) -> None:
+    wanted, codes = found
+    assert ids(name) == wanted
+    assert set(codes) <= {entry.code for entry in read(name).diagnostics}
