@@ -25,6 +25,21 @@ certificates=$(machine_certificates)
 [ -z "$certificates" ] || cp -L "$certificates" "$context/certificates/machine.crt"
 chmod -R u=rwX,go=rX "$context"
 
+# is_loopback ADDRESS: whether a proxy listens on this machine only; in a container its address is the container's own.
+is_loopback() {
+    local host
+    host=$(printf '%s' "${1#*://}" | tr '[:upper:]' '[:lower:]')
+    host=${host%%/*}
+    case $host in
+        "["*) host=${host#"["} host=${host%%"]"*} ;;
+        *) host=${host%%:*} ;;
+    esac
+    case $host in
+        localhost | *.localhost | localhost. | 127.*.*.* | 0.0.0.0 | ::1 | :: | ::ffff:127.*) true ;;
+        *) false ;;
+    esac
+}
+
 # Proxies are passed even if they are not set, as Compose does it, so that both share the cache of the engine.
 arguments=(--build-arg "BASE=$base" --tag "$name")
 [ -z "${CLAUDE_CODE_VERSION-}" ] || arguments+=(--build-arg "CLAUDE_CODE_VERSION=$CLAUDE_CODE_VERSION")
@@ -33,6 +48,12 @@ for variable in HTTP_PROXY http_proxy HTTPS_PROXY https_proxy NO_PROXY no_proxy;
         *@*)
             say "$variable holds a password; it is not passed into the build, whose images could keep it."
             unset "$variable"
+            ;;
+        *)
+            if [[ $variable != [Nn][Oo]_* ]] && is_loopback "${!variable-}"; then
+                say "$variable is a loopback address, which in a container is the container itself; it is not passed into the build."
+                unset "$variable"
+            fi
             ;;
     esac
     arguments+=(--build-arg "$variable=${!variable-}")

@@ -103,6 +103,14 @@ def test_odd_names_are_quoted_for_the_shell() -> None:
     )
 
 
+def test_with_a_tag_of_the_branchs_name_the_full_name_is_shown() -> None:
+    state = state_after(*DONE)
+    step = next_step(replace(state, start=replace(state.start, branch_has_namesake=True)), "completed", HERE)
+    full = f"refs/heads/{state.start.branch}"
+    assert step.command.endswith(f"...{full}")
+    assert step.before[-1].endswith(f"git merge {full}")
+
+
 def test_a_parked_run_says_what_it_waits_for() -> None:
     end = RunEnded(status="parked", exit_code=4, reason="r", cause="disk_full")
     step = next_step(state_after(*READY, Entry(end)), "parked", HERE)

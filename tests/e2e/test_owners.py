@@ -1,5 +1,6 @@
 """Files belong to the folder's owner, whichever user types the command."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -59,7 +60,8 @@ def test_files_of_roots_run_belong_to_the_folders_owner_who_has_a_name(new_scene
     model = CLAUDE.replace("echo y > made.txt", "whoami > made.txt")
     scene.commit(plan__md=text, model__json=model)
     before = scene.owners()
-    done = scene.run("-c", "gateway.scripted=model.json")
+    setup = f"setup.commands={json.dumps([NAMES])}"
+    done = scene.run("-c", "gateway.scripted=model.json", "-c", setup)
     assert done.exit_code == 0, done
     check(scene, before, done)
     assert (scene.folder / "made.txt").read_text() == "agent\n"

@@ -57,6 +57,26 @@ def test_scratch_stays_in_the_folder_and_out_of_the_commit(make_project: MakePro
     assert project.run(new=True).status == "completed", "what is left there does not count as an edit"
 
 
+def test_scratch_that_a_task_names_lands(tmp_path: Path) -> None:
+    plan = PLAN.replace("`one.py`", "`./one.py`, `core.12`")
+    agent = ScriptedAgent({("1.1", 1): (writes("one.py", "x = 1\n"), *SCRATCH, reports())})
+    with TemporaryProject(tmp_path, agent=agent, plan=plan) as project:
+        report = project.run()
+        assert report.status == "completed", report.reason
+        assert landed(project) == {"one.py", "core.12", "HANDOFF_plan.md"}
+        assert [made.scratch for made in bodies(project, report, CandidateMade)] == [(".venv/",)]
+
+
+def test_the_agent_of_the_next_task_is_told_about_scratch(tmp_path: Path) -> None:
+    plan = f"{PLAN}\n## Task 1.2: Go on\n\n**File(s):** `two.py`\n"
+    first, second = (writes("one.py", "x = 1\n"), *SCRATCH, reports()), (writes("two.py", "y\n"), reports())
+    agent = ScriptedAgent({("1.1", 1): first, ("1.2", 1): second})
+    with TemporaryProject(tmp_path, agent=agent, plan=plan) as project:
+        assert project.run().status == "completed"
+        prompts = [attempt.prompt for attempt in project.agent.attempts]
+    assert ["- .venv/\n- core.12" in prompt for prompt in prompts] == [False, True]
+
+
 def test_a_credential_and_settings_of_a_tool_wait_for_the_users_word(make_project: MakeProject) -> None:
     project = make_project(CREDENTIAL, SETTINGS)
     report = project.run()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import subprocess  # noqa: TID251 - mounts a small file system for a test
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.next_step import next_step
 from orchestrator.commands.cancel import cancel
 from orchestrator.commands.request import RunRequest
 from orchestrator.commands.run import run
@@ -190,15 +192,24 @@ def test_a_gate_whose_container_is_removed_from_outside_runs_once_more(
     report = project.run()
     assert (report.status, len(removed)) == (status, times)
     assert len(project.agent.attempts) == 1
-    texts = [fact.body.text for fact in project.facts(report.run) if isinstance(fact.body, Notice)]
-    notices = [text for text in texts if "once more" in text]
-    assert notices == [
-        "verify-1: its container was removed or stopped by another process; "
-        "the commands run once more in a new one"
-    ]
+    why = "verify-1: its container was removed or stopped by another process"
+    assert Notice(text=f"{why}; the commands run once more in a new one") in bodies(project, report, Notice)
     if status == "parked":
         assert project.resume().status == "completed"
     check_nothing_left(project)
+
+
+def test_the_printed_commands_work_with_a_tag_of_the_branchs_name(make_project: MakeProject) -> None:
+    project = make_project()
+    project.git("tag", "work")
+    report = project.run()
+    assert report.status == "completed"
+    step = next_step(report.state, "completed", project.folder)
+    shown = project.git(*shlex.split(step.command)[1:])
+    assert "+++ b/task-1.txt" in shown
+    project.git("switch", "-q", "-c", "mine", "work^")
+    project.git(*shlex.split(step.before[-1].rpartition("then: ")[2])[1:])
+    assert "task-1.txt" in project.git("ls-files")
 
 
 def test_losing_the_engine_during_an_attempt_parks_the_run(make_project: MakeProject) -> None:

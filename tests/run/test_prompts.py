@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from msgspec.structs import replace
 from run_histories import (
     READY,
     Entry,
@@ -67,6 +68,7 @@ def parts(**changes: object) -> PromptParts:
         "base": (),
         "previous": None,
         "set_aside": "",
+        "uncommitted": (),
         "questions": (),
         "guidance": None,
         "session_resumed": False,
@@ -213,3 +215,19 @@ def test_the_prompt_ends_with_how_to_report() -> None:
 def test_a_resumed_runs_guidance_reaches_the_prompt() -> None:
     state = state_after(*READY, resumed(guidance="think"))
     assert "think" in text(guidance=state.options.guidance)
+
+
+def test_an_agent_is_told_which_files_of_the_folder_are_not_committed() -> None:
+    found = text(uncommitted=("core.12", *(f"cache{number}/" for number in range(14))))
+    assert "- core.12\n- cache0/\n" in found
+    assert "- cache8/\n- and 5 more\n" in found and "cache9/" not in found
+    assert "not committed" not in text()
+    assert "- core.12" in text(uncommitted=("core.12",), session_resumed=True, previous=last_of(FAILED_GATE))
+
+
+def test_the_last_candidate_says_which_files_are_not_committed() -> None:
+    made = history(ended("completed"), candidate())
+    body = made.tasks["1"].attempts[-1].candidate
+    assert made.uncommitted == () and body is not None
+    left = replace(body, scratch=("core.12",), left_out=("data.bin",))
+    assert history(ended("completed"), Entry(left, "1", 1)).uncommitted == ("core.12", "data.bin")

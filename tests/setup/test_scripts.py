@@ -179,3 +179,38 @@ async def test_the_machines_certificates_are_those_the_caller_names(scripts: Pat
     assert await certificates(scripts, both) == str(first)
     assert await certificates(scripts, {**both, "SSL_CERT_FILE": str(missing)}) == str(second)
     assert await certificates(scripts, {}) not in (str(first), str(second))
+
+
+STUB = """#!/bin/sh
+test "$1" = build || exit 0
+for word; do echo "[$word]"; done
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "passed"),
+    [
+        ("http://proxy.example:3128", True),
+        ("192.0.2.7:3128", True),
+        ("http://127.example.org:3128", True),
+        ("http://127.0.0.1:3128", False),
+        ("LOCALHOST.:3128", False),
+        ("http://[::1]:3128/", False),
+        ("socks5://0.0.0.0:1080", False),
+        ("http://ada:canary@127.0.0.1:3128", False),
+    ],
+)
+async def test_a_build_gets_the_proxies_that_a_container_can_reach(
+    scripts: Path, tmp_path: Path, address: str, passed: bool
+) -> None:
+    stub = tmp_path / "docker"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "HTTP_PROXY": address, "NO_PROXY": "localhost"}
+    exit_code, said = await outcome(scripts / "build-image.sh", env=env)
+    assert exit_code == 0, said
+    assert (f"[HTTP_PROXY={address}]" in said) is passed
+    assert ("HTTP_PROXY " in said) is not passed and "canary" not in said
+    assert passed or "[HTTP_PROXY=]" in said
+    assert "[NO_PROXY=localhost]" in said

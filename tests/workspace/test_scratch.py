@@ -73,6 +73,21 @@ def test_a_folder_with_a_tracked_file_belongs_to_the_project(tmp_path):
     assert find_scratch(tmp_path, paths, tracked) == ("node_modules/",)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "scratch"),
+    [
+        ({"core.12"}, ("node_modules/", "web/a.py~")),
+        ({"core.12", "web/a.py~", "node_modules"}, ()),
+        ({"node_modules/a.js"}, ("core.12", "node_modules/b.js", "web/a.py~")),
+        ({"web/"}, ("core.12", "node_modules/")),
+        ({"core"}, ("core.12", "node_modules/", "web/a.py~")),
+    ],
+)
+def test_what_a_task_names_is_work(tmp_path, wanted, scratch):
+    files = {"core.12": "", "web/a.py~": "", "node_modules/a.js": "", "node_modules/b.js": ""}
+    assert find_scratch(tmp_path, write_all(tmp_path, files), [], wanted) == scratch
+
+
 def test_marks_are_read_without_following_links_or_waiting(tmp_path):
     (tmp_path / "real.cfg").write_text("home = /usr\n")
     (tmp_path / "env").mkdir()
@@ -137,4 +152,4 @@ async def test_scratch_of_many_files_is_listed_as_one_folder(own_project):
     for number in range(50):
         own_project.write(f"node_modules/p{number}/index.js")
     with workspace.user.checkout.copy_index() as git:
-        assert await candidates.list_scratch(own_project.folder, git) == {"node_modules/"}
+        assert await candidates.list_scratch(workspace.tree.checkout, git) == {"node_modules/"}

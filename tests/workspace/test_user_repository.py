@@ -138,3 +138,12 @@ async def test_a_broken_branch_of_head_is_named(project):
     (project.folder / ".git/refs/heads/main").write_text(f"{'1234567890' * 4}\n")
     with pytest.raises(EnvironmentInvalid, match="refs/heads/main points to 1234567890"):
         await workspace.user.head()
+
+
+@pytest.mark.parametrize("content", ["", "nonsense\n"], ids=["empty", "no commit's name"])
+async def test_a_damaged_branch_of_head_is_named(project, content):
+    workspace = await project.open()
+    (project.folder / ".git/refs/heads/main").write_text(content)
+    with pytest.raises(EnvironmentInvalid, match="refs/heads/main points to nothing") as refused:
+        await workspace.user.head()
+    assert refused.value.where == str(project.folder / ".git/refs/heads/main")

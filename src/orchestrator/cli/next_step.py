@@ -47,7 +47,8 @@ class NextStep(Struct, frozen=True, kw_only=True):
 def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep:
     """The next command for the user, with its explanation. `here` is the folder where it would be typed."""
     there = "" if str(here) == state.start.folder else f"cd {shell_word(state.start.folder)} && "
-    run, branch = state.run, shell_word(state.start.branch)
+    full = "refs/heads/" if state.start.branch_has_namesake else ""
+    run, branch = state.run, shell_word(f"{full}{state.start.branch}")
     resume = f"{there}orchestrator resume {run}"
     match status:
         case "running":

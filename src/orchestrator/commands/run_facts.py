@@ -188,6 +188,7 @@ async def run_started_fact(
         options=replace(settled.options, agent=settled.loaded.settings.agent.name),
         only_base=only_base,
         billing=settled.billing,
+        branch_has_namesake=await project.workspace.user.has_namesake(settled.planned.branch),
     )
 
 

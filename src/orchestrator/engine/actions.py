@@ -173,6 +173,7 @@ class RunActions:
                 base=state.find_base_checks(check.command for check in item.checks),
                 previous=previous,
                 set_aside=await describe_set_aside(workspace, previous),
+                uncommitted=state.uncommitted,
                 questions=tuple(q for q in state.questions if q.task == item.id),
                 guidance=state.options.guidance,
                 session_resumed=session.resumed,

@@ -109,6 +109,8 @@ class RunStarted(Struct, frozen=True, kw_only=True):
     """Whether the run ends after its checks on the base (`run --base`)."""
     billing: Billing | None = None
     """None in facts of earlier versions."""
+    branch_has_namesake: bool = False
+    """Whether a tag has the branch's name, so that git commands need the branch's full name."""
 
 
 class RunResumed(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,9 @@ from string import Template
 from orchestrator.plan.model import Plan, Task
 from orchestrator.run.facts import BaseChecked, GateEnded
 from orchestrator.run.state import AttemptState, QuestionState
+from orchestrator.text import one_line
 
+SHOWN_PATHS = 10
 TEXTS = ("task", "again", "outcome_in_stream", "outcome_by_file")
 
 
@@ -25,6 +27,8 @@ class PromptParts:
     previous: AttemptState | None
     set_aside: str
     """The diff of the last attempt's changes, if they are not in the folder any more; else empty."""
+    uncommitted: tuple[str, ...]
+    """Paths of the folder that no commit of the run contains, as the last candidate found them."""
     questions: tuple[QuestionState, ...]
     guidance: str | None
     session_resumed: bool
@@ -47,7 +51,9 @@ def prompt(parts: PromptParts, texts: Mapping[str, str]) -> str:
         handoff=_chapter("What earlier tasks left for you", parts.handoff),
         guidance=_chapter("Guidance from the user who started the run", parts.guidance or ""),
         answers=_answers(parts.questions),
-        evidence=_evidence(parts.task, parts.previous) + _changes_set_aside(parts.set_aside),
+        evidence=_evidence(parts.task, parts.previous)
+        + _changes_set_aside(parts.set_aside)
+        + _list_uncommitted(parts.uncommitted),
         reporting=reporting.strip(),
     )
 
@@ -103,6 +109,19 @@ def _changes_set_aside(diff: str) -> str:
         "They were set aside for another task, and since then files of them were changed on the branch. Work "
         "from the folder as it is now. Make these changes again where they still make sense:\n"
         f"{_fence(diff)}",
+    )
+
+
+def _list_uncommitted(paths: tuple[str, ...]) -> str:
+    if not paths:
+        return ""
+    shown = [f"- {one_line(path, 200)}" for path in paths[:SHOWN_PATHS]]
+    if len(paths) > SHOWN_PATHS:
+        shown.append(f"- and {len(paths) - SHOWN_PATHS} more")
+    return _chapter(
+        "Files in the folder that are not committed",
+        "They are scratch of tools, or too large. They stay in the folder, no commit contains them, and the "
+        "commands that check the work do not have them:\n\n" + "\n".join(shown),
     )
 
 

@@ -267,6 +267,17 @@ class RunState(Struct, frozen=True, kw_only=True):
     def open_questions(self) -> tuple[QuestionState, ...]:
         return tuple(question for question in self.questions if question.answer is None)
 
+    @property
+    def uncommitted(self) -> tuple[str, ...]:
+        """What the last candidate left out, which the folder still has: scratch, large files."""
+        attempts = [
+            each for task in self.tasks.values() for each in task.attempts if each.candidate is not None
+        ]
+        last = max(attempts, key=lambda each: each.started, default=None)
+        if last is None or last.candidate is None:
+            return ()
+        return (*last.candidate.scratch, *last.candidate.left_out)
+
     def find_base_checks(self, commands: Iterable[str]) -> tuple[BaseChecked, ...]:
         """How these commands ended on the run's base, as far as they were run there."""
         known = [each.check for each in self.base if each.check.commit is None]

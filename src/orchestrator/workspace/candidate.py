@@ -110,11 +110,12 @@ async def list_untracked(git: Git) -> tuple[str, ...]:
     return await _list_files(git, "-o", "--exclude-standard")
 
 
-async def list_scratch(folder: Path, git: Git) -> frozenset[str]:
+async def list_scratch(checkout: Checkout, git: Git) -> frozenset[str]:
     """Untracked scratch (see `scratch.py`); a folder ends with `/`."""
     loose = await list_untracked(git)
     tracked = await _list_files(git, "-c") if loose else ()
-    return frozenset(await asyncio.to_thread(find_scratch, folder, loose, tracked))
+    found = await asyncio.to_thread(find_scratch, checkout.folder, loose, tracked, checkout.wanted)
+    return frozenset(found)
 
 
 async def clear_oddities(checkout: Checkout, baseline: Baseline, into: Path) -> tuple[Oddity, ...]:
@@ -125,7 +126,7 @@ async def clear_oddities(checkout: Checkout, baseline: Baseline, into: Path) -> 
     moved = await asyncio.to_thread(_move_all, folder, specials, into)
     nested = sorted(found.repositories - baseline.repositories)
     with checkout.copy_index() as git:
-        kept = await filter_in_unused_folders(checkout.folder, git, nested)
+        kept = await filter_in_unused_folders(checkout, git, nested)
     repositories = [path for path in nested if path not in kept]
     return (*moved, *await asyncio.to_thread(_move_all, folder, repositories, into))
 
@@ -137,7 +138,7 @@ async def take_snapshot(checkout: Checkout, *, exclude: frozenset[str], baseline
         raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(checkout.folder))
     with checkout.copy_index() as git:
         # Before git reads any file, because an encoding changes how it reads them.
-        scratch = await list_scratch(checkout.folder, git)
+        scratch = await list_scratch(checkout, git)
         await refuse_conversions(git, found, scratch)
         left_out = await _choose_left_out(
             checkout.folder, git, exclude=exclude, baseline=baseline, scratch=scratch
@@ -228,7 +229,7 @@ async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: froz
         left_out |= {path for path in loose if _find_ignored_root(path, ignored_before) is not None}
         # What a snapshot leaves out must be left out here as well: the two are compared, and a difference
         # counts as the user's edit.
-        scratch = await list_scratch(folder, git)
+        scratch = await list_scratch(checkout, git)
         kept = [path for path in changed if path not in left_out and not is_below(path, scratch)]
         taken = [path for path in kept if not path.endswith("/")]
         others = (path for path in changed if path.endswith("/") and path not in left_out)
@@ -355,12 +356,12 @@ async def _add_tar(git: Git, folder: Path, paths: Iterable[str]) -> None:
     await git.run("update-index", "--add", "--cacheinfo", f"100644,{blob},{SALVAGED_TAR}")
 
 
-async def filter_in_unused_folders(folder: Path, git: Git, nested: Iterable[str]) -> frozenset[str]:
+async def filter_in_unused_folders(checkout: Checkout, git: Git, nested: Iterable[str]) -> frozenset[str]:
     """Those of these `.git` paths whose folder is ignored or scratch, so that nothing of it is committed."""
     holders = {path.rpartition("/")[0]: path for path in nested}
     if not holders:
         return frozenset()
-    scratch = await list_scratch(folder, git)
+    scratch = await list_scratch(checkout, git)
     unused = {path for path in holders if is_below(path, scratch)}
     unused |= await filter_ignored(git, holders.keys() - unused)
     return frozenset(holders[path] for path in unused)

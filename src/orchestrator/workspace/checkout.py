@@ -24,6 +24,8 @@ class Checkout:
     folder: Path
     git_dir: Path
     """Where the index is; nothing else in it is read."""
+    wanted: frozenset[str] = frozenset()
+    """Paths that are work also where they are named like scratch (see `scratch.py`)."""
 
     @property
     def git(self) -> Git:

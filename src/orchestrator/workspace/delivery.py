@@ -125,7 +125,7 @@ async def _check_unmoved(user: UserRepository, commit: str, branch: str, expecte
             what, hint = "is gone", f"Create it again: git branch {name} {expected}"
         else:
             what = f"is at {at[:12]}, not at {expected[:12]}"
-            hint = f"See what is new: git log {expected[:12]}..{name}"
+            hint = f"See what is new: git log {expected[:12]}..refs/heads/{name}"
         raise _delivery_error(commit, f"branch {branch} {what}", hint)
 
 

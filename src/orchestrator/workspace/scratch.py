@@ -6,11 +6,12 @@ So scratch that is neither tracked nor ignored stays in the folder and out of ev
 The opposite mistake costs more: a file of the work that does not land. So only what is certain counts. The
 name of a folder counts if one tool owns that name. Any other folder has to hold a file by which its tool
 marks it, and that file must say so. A folder in which git tracks a file is part of the project under any
-name: this is how a project keeps such a folder in its history.
+name: this is how a project keeps such a folder in its history. And what a task of the plan names in its
+`File(s)` is work.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from orchestrator.files import open_regular
@@ -70,23 +71,34 @@ def is_named_like_scratch(path: str) -> bool:
     return known or _FILES.fullmatch(names[-1]) is not None
 
 
-def find_scratch(folder: Path, untracked: Iterable[str], tracked: Iterable[str]) -> tuple[str, ...]:
+def find_scratch(
+    folder: Path, untracked: Iterable[str], tracked: Iterable[str], wanted: Collection[str] = ()
+) -> tuple[str, ...]:
     """The scratch among untracked paths, sorted; a folder ends with `/` and stands for all that is in it.
 
+    Paths of `wanted`, and those below them, are not scratch; of a folder that holds one, the other files are.
     Opens marks and files called `core`, up to a few bytes of each, and follows no link.
     """
     paths = tuple(untracked)
+    kept = {path for path in paths if is_below(path, _as_roots(wanted))} if wanted else set()
+    holders = {parent for path in kept for parent in _parents(path)}
     marked = {path.rpartition("/")[0] for path in paths if _is_valid_mark(folder, path)}
     used = {parent for path in tracked for parent in _parents(path)} if paths else set()
     found = set()
     for path in paths:
+        if path in kept:
+            continue
         roots = (each for each in _parents(path) if each in marked or each.rpartition("/")[2] in _FOLDERS)
         root = next((each for each in roots if each not in used), None)
         if root is not None:
-            found.add(f"{root}/")
+            found.add(path if root in holders else f"{root}/")
         elif _is_scratch_file(folder, path):
             found.add(path)
     return tuple(sorted(found))
+
+
+def _as_roots(paths: Iterable[str]) -> frozenset[str]:
+    return frozenset(f"{path.rstrip('/')}{end}" for path in paths for end in ("", "/"))
 
 
 def is_below(path: str, roots: frozenset[str]) -> bool:

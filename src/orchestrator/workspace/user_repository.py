@@ -48,6 +48,8 @@ class UserRepository:
     """Settings of the user's that point into the code folder; to be shown before a run starts."""
     hooks: str | None = None
     """The folder of the user's git hooks, relative to the code folder; None when it is not in there."""
+    wanted: frozenset[str] = frozenset()
+    """Paths that are work also where they are named like scratch."""
 
     @property
     def folder(self) -> Path:
@@ -68,7 +70,7 @@ class UserRepository:
 
     @property
     def checkout(self) -> Checkout:
-        return Checkout(store=self.store, folder=self.folder, git_dir=self.git_dir)
+        return Checkout(store=self.store, folder=self.folder, git_dir=self.git_dir, wanted=self.wanted)
 
     async def head(self) -> Head:
         return await read_head(self.store.layout)
@@ -80,6 +82,13 @@ class UserRepository:
     async def find_branch_commit(self, branch: str) -> str | None:
         done = await self.git.try_run("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}^{{commit}}")
         return os.fsdecode(done.stdout).strip() if done.exit_code == 0 else None
+
+    async def has_namesake(self, branch: str) -> bool:
+        """Whether git takes the branch's short name for another ref, such as a tag of that name."""
+        for ref in (f"refs/{branch}", f"refs/tags/{branch}"):
+            if (await self.git.try_run("rev-parse", "--verify", "--quiet", ref)).exit_code == 0:
+                return True
+        return False
 
     async def find_checked_out_commit(self, branch: str) -> str:
         """The branch's commit. WorkspaceError when HEAD is not on this branch."""
@@ -163,7 +172,7 @@ class UserRepository:
             staged = await git.run(*differing, timeout=TREE_SECONDS)
             changed = await candidates.list_changed_and_untracked(git)
             loose = frozenset(await candidates.list_untracked(git))
-            scratch = await candidates.list_scratch(self.folder, git)
+            scratch = await candidates.list_scratch(self.checkout, git)
         found = {path for path in os.fsdecode(staged).split("\0") if path} | set(changed)
         unused = {path for path in loose if path in apart_from or is_below(path, scratch)}
         return tuple(sorted(found - unused))
@@ -188,9 +197,9 @@ class UserRepository:
             if path.rpartition("/")[2] in (".gitignore", ".gitattributes"):
                 raise EnvironmentInvalid("this is not a regular file", where=str(self.folder / path))
         with self.checkout.copy_index() as git:
-            unused = await candidates.filter_in_unused_folders(self.folder, git, found.repositories)
+            unused = await candidates.filter_in_unused_folders(self.checkout, git, found.repositories)
             named = await candidates.find_conversion(
-                git, found, await candidates.list_scratch(self.folder, git)
+                git, found, await candidates.list_scratch(self.checkout, git)
             )
         nested = sorted(found.repositories - unused)
         if nested:
@@ -235,7 +244,7 @@ class UserRepository:
                     raise WorkspaceError(
                         f"{branch} is no longer checked out at {head}",
                         where=str(self.folder),
-                        hint=f"See: git log {head}..{branch}",
+                        hint=f"See: git log {head}..{BRANCHES}/{branch}",
                     )
                 await replace_index(self.checkout, head)
         return kept
@@ -273,12 +282,30 @@ async def read_head(layout: Layout) -> Head:
             raise EnvironmentInvalid(
                 f"{name} points to {os.fsdecode(target.stdout).strip()}, a commit that does not exist",
                 where=str(layout.folder),
-                hint=f"See: git fsck; git reflog {branch or 'HEAD'}",
+                hint=f"See: git fsck; git reflog {name}",
             )
-        raise EnvironmentInvalid(
+        raise _explain_no_commit(layout)
+    return Head(commit=os.fsdecode(commit.stdout).strip(), branch=await _branch_of_head(git))
+
+
+def _explain_no_commit(layout: Layout) -> EnvironmentInvalid:
+    """HEAD, or the branch that it names, gives no commit at all."""
+    damaged, name = layout.git_dir / "HEAD", "HEAD"
+    # Git does not name the branch of HEAD when that branch's file is damaged.
+    target = os.fsdecode(damaged.read_bytes()).strip()
+    if target.startswith("ref: "):
+        name = target.removeprefix("ref: ").strip()
+        damaged = layout.common_dir / name
+    # A branch without a commit has no file, as after `git init`.
+    if not damaged.is_file() and not damaged.is_symlink():
+        return EnvironmentInvalid(
             "the repository has no commit yet", where=str(layout.folder), hint="Make a first commit."
         )
-    return Head(commit=os.fsdecode(commit.stdout).strip(), branch=await _branch_of_head(git))
+    return EnvironmentInvalid(
+        f"{name} points to nothing: its file is empty or damaged",
+        where=str(damaged),
+        hint=f"Write a commit into it; its last ones: tail {layout.common_dir / 'logs' / name}",
+    )
 
 
 async def _branch_of_head(git: Git) -> str | None:

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import posixpath
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.clock import Clock
@@ -75,6 +76,12 @@ class Workspace:
         return Findings(
             notices=settings.notices, signs_commits=settings.is_true("commit.gpgsign"), owner=layout.owner
         )
+
+    def treat_as_work(self, paths: Iterable[str]) -> "Workspace":
+        """The same workspace, in which these paths are work also where they are named like scratch."""
+        normal = frozenset(posixpath.normpath(path) for path in paths if path)
+        user = replace(self.user, wanted=normal - {"."})
+        return replace(self, user=user, tree=MountedFolder(user=user))
 
     async def forget(self, run: str) -> None:
         """Remove every ref of a run, in both repositories."""
