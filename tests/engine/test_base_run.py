@@ -245,6 +245,19 @@ def test_the_milestones_commands_run_on_the_base_and_may_be_red(
     assert "end to end" in base_table(report.state)
 
 
+def test_a_scenario_says_how_its_commands_ended_before_the_work(
+    make_project: MakeProject, commands: Commands
+) -> None:
+    settings = '[verify]\nmilestone = ["journey", "suite"]\n'
+    gates = {"suite": commands.ending("suite", 0), "journey": commands.passing_with("journey", "task-1.txt")}
+    project = make_project(settings=settings, gates=gates)
+    report = project.run()
+    assert report.status == "completed"
+    ended = [fact.body for fact in project.facts(report.run) if isinstance(fact.body, GateEnded)]
+    found = {gate.gate: (gate.verdict, gate.before) for gate in ended if gate.gate.startswith("e2e-")}
+    assert found == {"e2e-1": ("pass", "red"), "e2e-2": ("pass", "already_green")}
+
+
 def test_the_base_alone_is_refused_as_a_run_is(make_project: MakeProject, commands: Commands) -> None:
     project = make_project(settings=SUITE, gates={"suite": commands.ending("suite", 3)})
     report = project.run(only_base=True)

@@ -67,8 +67,8 @@ def test_scratch_that_a_task_names_lands(tmp_path: Path) -> None:
         assert [made.scratch for made in bodies(project, report, CandidateMade)] == [(".venv/",)]
 
 
-def test_the_agent_of_the_next_task_is_told_about_scratch(tmp_path: Path) -> None:
-    plan = f"{PLAN}\n## Task 1.2: Go on\n\n**File(s):** `two.py`\n"
+def test_the_prompt_of_the_next_task_lists_scratch(tmp_path: Path) -> None:
+    plan = f"{PLAN}\n## Task 1.2: Write another\n\n**File(s):** `two.py`\n"
     first, second = (writes("one.py", "x = 1\n"), *SCRATCH, reports()), (writes("two.py", "y\n"), reports())
     agent = ScriptedAgent({("1.1", 1): first, ("1.2", 1): second})
     with TemporaryProject(tmp_path, agent=agent, plan=plan) as project:

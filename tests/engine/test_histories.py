@@ -207,7 +207,7 @@ def test_the_printed_commands_work_with_a_tag_of_the_branchs_name(make_project: 
     step = next_step(report.state, "completed", project.folder)
     shown = project.git(*shlex.split(step.command)[1:])
     assert "+++ b/task-1.txt" in shown
-    project.git("switch", "-q", "-c", "mine", "work^")
+    project.git("switch", "-q", "-c", "mine", "refs/heads/work^")
     project.git(*shlex.split(step.before[-1].rpartition("then: ")[2])[1:])
     assert "task-1.txt" in project.git("ls-files")
 

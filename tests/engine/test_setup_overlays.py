@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.containers.base import ContainerSpec
 from orchestrator.engine.setup_overlays import PROBE_COMMAND
-from orchestrator.errors import CodingAgentError
+from orchestrator.errors import CodingAgentError, SetupFailed
 from orchestrator.mounts import AnonymousVolume, Overlay
 from orchestrator.run.facts import CandidateMade, Notice, SetupStarted, StillRunning
 from orchestrator.testing.agent import ScriptedAgent, Step, exits, reports, writes
@@ -313,3 +313,37 @@ def test_the_setup_of_a_landed_candidate_is_reused_and_that_of_a_rejected_one_is
         assert [(fact.task, fact.attempt) for fact in started] == [(None, None), ("1", 1), ("1", 2)]
     # The base twice, then the rejected, the landed and the next candidate.
     assert seen == ["tool", "tool", "tool planted", "tool", "tool"]
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("no such package: shapes", "Fix setup.commands or the lock files. The whole output: "),
+        ("bash: line 1: poetry: command not found", "setup.commands"),
+        ("sh: 1: libpq-config: not found", "setup.commands"),
+    ],
+)
+def test_a_failed_setup_names_the_setting(tmp_path: Path, output: str, words: str) -> None:
+    def fail(process: Process) -> int:
+        process.print(output)
+        return 127
+
+    agent = ScriptedAgent({})
+    with new_project(tmp_path, agent, gates={"install": fail}) as project:
+        with pytest.raises(SetupFailed) as failed:
+            project.run()
+        assert words in str(failed.value) and output in failed.value.what
+        assert agent.attempts == []
+
+
+def test_single_files_that_setup_makes_are_named(tmp_path: Path) -> None:
+    def install_files(process: Process) -> None:
+        install(process)
+        for name in (".pnp.cjs", "a.txt", "b.txt", "c.txt"):
+            process.path(f"/workspace/{name}").write_text("made")
+
+    with new_project(tmp_path, ScriptedAgent({}), gates={"install": install_files}) as project:
+        report = project.run()
+        notices = [fact.body.text for fact in project.facts(report.run) if isinstance(fact.body, Notice)]
+    shown = ".pnp.cjs, a.txt, b.txt and 1 more: made by setup outside of folders of its own"
+    assert f"{shown}, so only gates have it" in notices

@@ -217,7 +217,7 @@ def test_a_resumed_runs_guidance_reaches_the_prompt() -> None:
     assert "think" in text(guidance=state.options.guidance)
 
 
-def test_an_agent_is_told_which_files_of_the_folder_are_not_committed() -> None:
+def test_a_prompt_lists_the_files_of_the_folder_that_are_not_committed() -> None:
     found = text(uncommitted=("core.12", *(f"cache{number}/" for number in range(14))))
     assert "- core.12\n- cache0/\n" in found
     assert "- cache8/\n- and 5 more\n" in found and "cache9/" not in found

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from importlib import resources
 
@@ -123,14 +123,13 @@ async def prepare_run(
         records = _open_run_records(project, journal)
         terms = _run_terms(read.plan, work, settled, specs)
         timetable = _timetable(services, site, given)
-        actions = RunActions(
-            services, records, terms, project.workspace.treat_as_work(_list_named_files(read.plan))
-        )
+        actions = RunActions(services, records, terms, _prepare_workspace(project, read.plan))
         yield MilestoneRunner(journal, work, actions, timetable)
 
 
-def _list_named_files(plan: Plan) -> Iterator[str]:
-    return (path for task in plan.tasks for path in task.files)
+def _prepare_workspace(project: Project, plan: Plan) -> Workspace:
+    """What a task names in its `File(s)` is work, even where it is named like scratch."""
+    return project.workspace.treat_as_work(path for task in plan.tasks for path in task.files)
 
 
 def _keep_awake(

@@ -40,7 +40,7 @@ from orchestrator.gates.failures import (
     finds_no_tests,
     judge_before_the_work,
 )
-from orchestrator.run.facts import BaseChecked, EndToEndEnded, GateEnded, GateStarted, Notice
+from orchestrator.run.facts import BaseChecked, Before, EndToEndEnded, GateEnded, GateStarted, Notice
 from orchestrator.run.state import AttemptState, KnownResult
 from orchestrator.supervision.decide import Check, Gate, WorkItem
 from orchestrator.text import one_line
@@ -169,7 +169,9 @@ async def _judge(
     async with aclosing(_find_or_run(bench, subject, gates)) as facts:
         async for fact in facts:
             if isinstance(fact, GateEnded):
-                if parent is not None:
+                if parent is None:
+                    fact = replace(fact, before=_find_before(bench, fact.command))
+                else:
                     fact = await _weigh_failure(bench, by_evidence[fact.evidence], fact, parent)
                 stops = bench.terms.settings.verify.fail_fast and fact.verdict == "fail"
                 fact = replace(fact, skips_rest=stops and fact.evidence != gates[-1].evidence)
@@ -309,6 +311,12 @@ async def _weigh_failure(bench: Bench, numbered: NumberedGate, fact: GateEnded, 
     is_excused = is_same and (rule == "no_worse" or before == "absent")
     verdict = "pass" if is_excused else fact.verdict
     return replace(fact, before=before, fails_as_before=is_same, verdict=verdict)
+
+
+def _find_before(bench: Bench, command: str) -> Before | None:
+    """How a command of the scenario ended on the run's base; None if it did not run there."""
+    found = bench.records.journal.state.find_base_checks((command,))
+    return found[0].before if found else None
 
 
 async def _is_same_failure(bench: Bench, known: KnownResult, fact: GateEnded) -> bool:

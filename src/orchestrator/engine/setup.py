@@ -30,9 +30,11 @@ from orchestrator.mounts import AnonymousVolume, Bind, Mount
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.run.facts import Notice, SetupEnded, SetupStarted
 from orchestrator.run.handoff import HANDOFF_LIMIT_BYTES, is_handoff, may_be_handoff
-from orchestrator.text import plain
+from orchestrator.text import one_line, plain
 from orchestrator.workspace import container_git, history
 from orchestrator.workspace.workspace import Workspace
+
+SHOWN_FILES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,7 @@ async def cover_with_setup(
 async def set_up_base(services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace) -> None:
     """Make sure that the base's setup image exists before an agent costs anything. Raises SetupFailed.
 
-    A reused image is recorded too, and a notice lists folders that agents will not see.
+    A reused image is recorded too, and notices list the folders and files that agents will not see.
     """
     base = records.start.base
     plan = _plan_setup(terms, workspace, await history.files(workspace.store, base))
@@ -165,6 +167,12 @@ async def set_up_base(services: Services, records: RunRecords, terms: RunTerms, 
     for path in find_blocked(workspace.tree.folder, made.folders):
         text = f"{path} is a link or a file in your folder, so agents do not see what setup installed there"
         await records.journal.append(Notice(text=plain(text)))
+    files = [path for path in made.produced if not path.endswith("/")]
+    if files:
+        more = f" and {len(files) - SHOWN_FILES} more" if len(files) > SHOWN_FILES else ""
+        shown = ", ".join(one_line(path, 100) for path in files[:SHOWN_FILES])
+        text = f"{shown}{more}: made by setup outside of folders of its own, so only gates have it"
+        await records.journal.append(Notice(text=text))
 
 
 async def check_setup(

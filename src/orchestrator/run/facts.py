@@ -431,7 +431,8 @@ class GateEnded(Struct, frozen=True, kw_only=True):
     source: CheckSource | None = None
     """None in journals of earlier versions."""
     before: Before | None = None
-    """How a guard that failed had ended on the commit on which the task began; None if that is not known.
+    """How a guard that failed had ended on the commit on which the task began, or a command of the scenario
+    on the run's base; None if that is not known.
 
     With `verify.base = "no_worse"` a guard that fails as it did then has the verdict `pass`.
     """

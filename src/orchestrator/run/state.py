@@ -269,7 +269,7 @@ class RunState(Struct, frozen=True, kw_only=True):
 
     @property
     def uncommitted(self) -> tuple[str, ...]:
-        """What the last candidate left out, which the folder still has: scratch, large files."""
+        """Paths that the last candidate left out and the folder still has: scratch, and large files."""
         attempts = [
             each for task in self.tasks.values() for each in task.attempts if each.candidate is not None
         ]
