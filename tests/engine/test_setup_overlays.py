@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.containers.base import ContainerSpec
 from orchestrator.engine.setup_overlays import PROBE_COMMAND
-from orchestrator.errors import CodingAgentError, SetupFailed
+from orchestrator.errors import CodingAgentError
 from orchestrator.mounts import AnonymousVolume, Overlay
 from orchestrator.run.facts import CandidateMade, Notice, SetupStarted, StillRunning
 from orchestrator.testing.agent import ScriptedAgent, Step, exits, reports, writes
@@ -330,9 +330,9 @@ def test_a_failed_setup_names_the_setting(tmp_path: Path, output: str, words: st
 
     agent = ScriptedAgent({})
     with new_project(tmp_path, agent, gates={"install": fail}) as project:
-        with pytest.raises(SetupFailed) as failed:
-            project.run()
-        assert words in str(failed.value) and output in failed.value.what
+        report = project.run()
+        assert (report.status, report.exit_code) == ("failed", 2)
+        assert report.reason is not None and words in report.reason and output in report.reason
         assert agent.attempts == []
 
 

@@ -71,6 +71,15 @@ def test_what_is_found_is_in_force_and_the_rest_can_be_uncommented(
     assert settings.masked.files == proposal.secrets
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"), [("poetry.lock", "poetry.lock (by setup.commands)"), ("uv.lock", "uv.lock (uv)")]
+)
+def test_every_lock_file_is_named(tmp_path: Path, name: str, shown: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(PYPROJECT)
+    (tmp_path / name).touch()
+    assert f"lock files: {shown}." in render_configuration(propose(tmp_path))
+
+
 def test_secrets_are_found_in_subfolders_but_not_in_dependencies(tmp_path: Path) -> None:
     shown = ["api/.env.example", "tests/server.key", "node_modules/x/.env", "a/b/c/d/e/.env"]
     for path in ["api/.env", "infra/prod/main.tfvars", ".env", *shown]:

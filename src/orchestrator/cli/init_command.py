@@ -41,7 +41,7 @@ def describe_found(proposal: "Proposal") -> list[str]:
     project = proposal.project
     setup = [*project.setup, *(f"from the lock files in {folder}" for folder in project.folders)]
     rows = [
-        ("Found", [*project.languages, *project.lock_files], "no known language or lock file"),
+        ("Found", [*project.languages, *project.all_locks], "no known language or lock file"),
         ("Tests", proposal.tests, "no test command found: set verify.task"),
         ("Setup", [_last_line(command) for command in setup], None),
         ("Packages", proposal.packages, None),

@@ -131,7 +131,7 @@ def render_configuration(proposal: Proposal) -> str:
     languages = ", ".join(project.languages) or "no known language"
     lines = [
         "# Settings of the orchestrator for this repository. `orchestrator doctor` shows all of them.",
-        f"# Detected: {languages}; lock files: {', '.join(project.lock_files) or 'none'}.",
+        f"# Detected: {languages}; lock files: {', '.join(project.all_locks) or 'none'}.",
         *(f"# {note}." for note in project.notes),
         "",
         "[verify]",

@@ -128,7 +128,7 @@ async def prepare_run(
 
 
 def _prepare_workspace(project: Project, plan: Plan) -> Workspace:
-    """What a task names in its `File(s)` is work, even where it is named like scratch."""
+    """Paths in the `File(s)` of a task are work, even if they are named like scratch."""
     return project.workspace.treat_as_work(path for task in plan.tasks for path in task.files)
 
 

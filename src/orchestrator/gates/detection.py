@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.gates.discovery import SETUP_FOLDER, PackageManager, discover, run_in_folder
+from orchestrator.gates.discovery import SETUP_FOLDER, UNKNOWN_LOCKS, PackageManager, discover, run_in_folder
 from orchestrator.gates.manifests import Manifests, Part, inner_table
 from orchestrator.gates.python_manifests import detect_python
 from orchestrator.programs import (
@@ -33,7 +33,9 @@ class Project:
 
     languages: tuple[str, ...] = ()
     lock_files: tuple[str, ...] = ()
-    """Each with its package manager, as in `uv.lock (uv)`."""
+    """Those that setup installs from, each with its package manager, as in `uv.lock (uv)`."""
+    unknown_locks: tuple[str, ...] = ()
+    """Those at the root that setup does not know: `setup.commands` has to install from them."""
     tests: tuple[str, ...] = ()
     """Commands to run at the root of the repository."""
     setup: tuple[str, ...] = ()
@@ -43,6 +45,11 @@ class Project:
     packages: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """Problems that only the user can solve, one sentence each."""
+
+    @property
+    def all_locks(self) -> tuple[str, ...]:
+        """All lock files, each with its package manager or the setting that has to install from it."""
+        return (*self.lock_files, *(f"{name} (by setup.commands)" for name in self.unknown_locks))
 
 
 def detect_project(root: Manifests, below: Mapping[str, Manifests]) -> Project:
@@ -71,6 +78,7 @@ def detect_project(root: Manifests, below: Mapping[str, Manifests]) -> Project:
     return Project(
         languages=tuple(dict.fromkeys(part.language for _, part in parts)),
         lock_files=tuple(f"{each.lock} ({each.name})" for each in managers),
+        unknown_locks=tuple(sorted(root.names & UNKNOWN_LOCKS)),
         tests=tuple(tests) or _find_make_target(root),
         setup=setup,
         folders=() if setup else tuple(dict.fromkeys(each.folder for each in managers if each.folder)),

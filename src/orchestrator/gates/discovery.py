@@ -110,6 +110,14 @@ LOCK_FILES = (
     *("pnpm-workspace.yaml", ".npmrc", ".yarnrc", ".yarnrc.yml", "uv.toml", "pip.conf"),
 )
 """Besides those of GROUPS: patterns of file names whose content decides about dependencies."""
+UNKNOWN_LOCKS = frozenset(
+    {
+        *("poetry.lock", "Pipfile.lock", "pdm.lock", "pylock.toml", "conda-lock.yml", "environment.yml"),
+        *("bun.lock", "bun.lockb", "npm-shrinkwrap.json", "deno.lock"),
+        *("Gemfile.lock", "composer.lock", "gradle.lockfile", "mix.lock", "Package.resolved"),
+    }
+)
+"""Lock files that setup does not know."""
 MANIFESTS = (
     "pyproject.toml",
     "setup.py",

@@ -7,15 +7,8 @@ import json
 from collections.abc import Iterable
 
 from orchestrator.gates.detection import Project
+from orchestrator.gates.discovery import UNKNOWN_LOCKS
 
-UNKNOWN_LOCKS = frozenset(
-    {
-        *("poetry.lock", "Pipfile.lock", "pdm.lock", "pylock.toml", "conda-lock.yml", "environment.yml"),
-        *("bun.lock", "bun.lockb", "npm-shrinkwrap.json", "deno.lock"),
-        *("Gemfile.lock", "composer.lock", "gradle.lockfile", "mix.lock", "Package.resolved"),
-    }
-)
-"""Lock files for which `discovery` has no command."""
 _DEEPEST = 2
 
 
