@@ -371,6 +371,8 @@ def test_a_status_that_is_not_known_is_reported_and_open(status: str) -> None:
         ("Task 3.1: Run the fuzzer (skip in short mode)", "open"),
         ("Task 3.1: ~~Old~~ New title", "open"),
         ("Task 3.1: Filter orders — Completed", "done"),
+        ("Task 3.1: Write it ✅ (in progress)", "open"),
+        ("Task 3.1: Write it ✅ (not yet finished)", "open"),
     ],
 )
 def test_a_word_between_the_id_and_the_title(heading: str, state: str) -> None:
@@ -385,6 +387,10 @@ def test_a_word_between_the_id_and_the_title(heading: str, state: str) -> None:
         "- [ ] Write it - DONE",
         "- [ ] **[x]** Write it",
         "- [x] Write it\n  - **Status:** not done",
+        "- [x] Write it (not done)",
+        "- [x] Write it [in progress]",
+        "- [x] Write it — TODO",
+        "- [x] Write it (partially done)",
     ],
 )
 def test_a_box_and_a_mark_that_contradict_each_other(item: str) -> None:

@@ -21,7 +21,7 @@ from orchestrator.plan.headings import STRUCK_OUT, is_struck_out, names_several,
 from orchestrator.plan.lists import Item, ListTask, choose_tasks
 from orchestrator.plan.model import Criterion, Diagnostic
 from orchestrator.plan.native import document_title, read_native
-from orchestrator.plan.states import Decision, decide_state, lead_state, section_left_out
+from orchestrator.plan.states import Decision, decide_state, lead_state, says_open, section_left_out
 from orchestrator.plan.values import (
     Reference,
     are_only_ids,
@@ -365,6 +365,9 @@ def _build_draft(
         findings.append(finding("unread-state", task.box.line, message))
     elif not task.box.done and state.done and not done:
         message = f"task {id}: {state.done}, and its box is not ticked; it counts as open"
+        findings.append(finding("unread-state", task.box.line, message))
+    elif task.box.done and says_open(title):
+        message = f"task {id} is ticked and its text says that it is not finished; it counts as open"
         findings.append(finding("unread-state", task.box.line, message))
     elif task.box.done and not open_boxes:
         done = "its box is ticked"

@@ -90,6 +90,20 @@ _LONGEST = 160
 _CODE = re.compile(r"`[^`\n]*`")
 
 
+_OPEN_WORD = (
+    r"(?:not\s+(?:yet\s+)?(?:done|started|finished|completed?|implemented)|to-?do|wip|in[ -]progress"
+    r"|incomplete|unfinished|partly\s+done|partially\s+(?:done|complete)|pending|re-?opened)"
+)
+_SAYS_OPEN = re.compile(
+    rf"[(\[]\W{{0,3}}{_OPEN_WORD}\W{{0,3}}[)\]]\W*$|\s[–—-]+\s+[*_]*{_OPEN_WORD}\W*$", re.IGNORECASE
+)
+
+
+def says_open(title: str) -> bool:
+    """Whether a title ends in words that say that the task is not finished: `Write it (in progress)`."""
+    return _SAYS_OPEN.search(title[-_LONGEST:]) is not None
+
+
 @lru_cache(maxsize=4096)
 def title_state(title: str) -> Said | None:
     """The state that the marks of a title give; None if it has none. Marks in code are text."""
@@ -98,6 +112,8 @@ def title_state(title: str) -> Said | None:
     tokens = [match[0] for match in _TOKEN.finditer(text[:2000])]
     if any(re.fullmatch(_OPEN_MARK, token) is None for token in tokens):
         match = _START.fullmatch(text) or _END.fullmatch(text[-_LONGEST:])
+        if match is not None and match["done"] and says_open(text):
+            match = None
         is_topic = match is not None and _MAY_BE_A_TOPIC.fullmatch(match["said"]) is not None
         if match is None or is_topic or _is_phrase(match) or _TOKEN.search(_text_around(match)) is not None:
             return Said(state="unclear", text=next(t for t in tokens if re.fullmatch(_OPEN_MARK, t) is None))
