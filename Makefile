@@ -1,5 +1,8 @@
 WORKERS ?= 3
 
+# Without byte code on disk, each worker of the tests compiles all of them again.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: help setup demo test projects soak contract lint clean
 
 help: ## List the targets

@@ -48,3 +48,16 @@ async def test_a_blob_over_the_limit_is_not_read(own_project):
     assert await history.read_blob(store, tip, "a.py", limit=9) == b"print(1)\n"
     with pytest.raises(WorkspaceError, match="larger than 8 bytes"):
         await history.read_blob(store, tip, "a.py", limit=8)
+
+
+async def test_only_answers_about_objects_are_remembered(own_project):
+    store = (await own_project.open()).store
+    first = await own_project.git("rev-parse", "HEAD")
+    await store.git.run("update-ref", "refs/moving", first)
+    before = await history.tree_of(store, "refs/moving"), await history.files(store, "refs/moving")
+    own_project.write("new.py")
+    tip = await own_project.commit("work")
+    await store.git.run("update-ref", "refs/moving", tip)
+    assert await history.tree_of(store, "refs/moving") != before[0] == await history.tree_of(store, first)
+    assert (await history.files(store, "refs/moving")).keys() - before[1].keys() == {"new.py"}
+    assert await history.files(store, tip) is await history.files(store, tip)

@@ -84,11 +84,11 @@ async def _build_candidate(
     folders = attempt_folders(records, item.id, attempt.number)
     baseline, moved_away = await clear_oddities(records, workspace, item.id, attempt.number)
     parent = attempt.parent
-    document = handoff_path(terms.plan.path)
+    start, document = known.parent or parent, handoff_path(terms.plan.path)
     snapshot = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)
     everything = await _list_changes(workspace, parent, snapshot.tree)
     changes = tuple(change for change in everything if change.path != document)
-    since_start = await _list_changes(workspace, known.parent or parent, snapshot.tree)
+    since_start = everything if start == parent else await _list_changes(workspace, start, snapshot.tree)
     changed = any(change.path != document for change in since_start)
     no_change = None if changed else _explain_no_change(known, attempt)
     summary = attempt.claim.summary if attempt.claim is not None else ""

@@ -16,7 +16,7 @@ folder as far as git takes it, and puts all changed files into a tar inside the 
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -112,7 +112,11 @@ async def list_untracked(git: Git) -> tuple[str, ...]:
 
 async def list_scratch(checkout: Checkout, git: Git) -> frozenset[str]:
     """Untracked scratch (see `scratch.py`); a folder ends with `/`."""
-    loose = await list_untracked(git)
+    return await find_scratch_among(checkout, git, await list_untracked(git))
+
+
+async def find_scratch_among(checkout: Checkout, git: Git, loose: Collection[str]) -> frozenset[str]:
+    """The scratch among these untracked paths."""
     tracked = await _list_files(git, "-c") if loose else ()
     found = await asyncio.to_thread(find_scratch, checkout.folder, loose, tracked, checkout.wanted)
     return frozenset(found)
@@ -138,10 +142,11 @@ async def take_snapshot(checkout: Checkout, *, exclude: frozenset[str], baseline
         raise TreeRefused("the folder cannot be read", where=found.unreadable[0] or str(checkout.folder))
     with checkout.copy_index() as git:
         # Before git reads any file, because an encoding changes how it reads them.
-        scratch = await list_scratch(checkout, git)
+        loose = await list_untracked(git)
+        scratch = await find_scratch_among(checkout, git, loose)
         await refuse_conversions(git, found, scratch)
         left_out = await _choose_left_out(
-            checkout.folder, git, exclude=exclude, baseline=baseline, scratch=scratch
+            checkout.folder, loose, exclude=exclude, baseline=baseline, scratch=scratch
         )
         refused = await _add_all(git, left_out.paths)
         if refused is not None:
@@ -229,7 +234,7 @@ async def _salvage_tree(checkout: Checkout, parent: str, *, ignored_before: froz
         left_out |= {path for path in loose if _find_ignored_root(path, ignored_before) is not None}
         # What a snapshot leaves out must be left out here as well: the two are compared, and a difference
         # counts as the user's edit.
-        scratch = await list_scratch(checkout, git)
+        scratch = await find_scratch_among(checkout, git, loose)
         kept = [path for path in changed if path not in left_out and not is_below(path, scratch)]
         taken = [path for path in kept if not path.endswith("/")]
         others = (path for path in changed if path.endswith("/") and path not in left_out)
@@ -293,9 +298,14 @@ async def _list_files(git: Git, *which: str) -> tuple[str, ...]:
 
 
 async def _choose_left_out(
-    folder: Path, git: Git, *, exclude: frozenset[str], baseline: Baseline, scratch: frozenset[str]
+    folder: Path,
+    loose: Iterable[str],
+    *,
+    exclude: frozenset[str],
+    baseline: Baseline,
+    scratch: frozenset[str],
 ) -> _LeftOut:
-    roots = {path: _find_ignored_root(path, baseline.ignored) for path in await list_untracked(git)}
+    roots = {path: _find_ignored_root(path, baseline.ignored) for path in loose}
     unignored = {root for root in roots.values() if root is not None}
     others = [path for path, root in roots.items() if root is None and not is_below(path, scratch)]
     nested = next((path for path in others if path.endswith("/")), None)

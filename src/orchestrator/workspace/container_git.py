@@ -100,7 +100,7 @@ async def _create(
     """
     layout = store.layout
     into.parent.mkdir(parents=True, exist_ok=True)
-    await init_repository(into, layout)
+    init_repository(into, layout.object_format)
     core = {"bare": "false", "logAllRefUpdates": "true"}
     core |= {name.removeprefix("core."): value for name, value in store.taken_over}
     core["attributesFile"] = f"{target}/{USER_ATTRIBUTES}"

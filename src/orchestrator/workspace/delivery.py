@@ -78,7 +78,7 @@ async def send_objects(user: UserRepository, commit: str, base: str) -> None:
     parent = None if layout.owner_identity is None else _OPEN_TO_ALL
     with tempfile.TemporaryDirectory(prefix="ktrdr-delivery-", dir=parent) as scratch:
         empty = Path(scratch) / "empty.git"
-        await init_repository(empty, layout)
+        init_repository(empty, layout.object_format)
         if layout.owner_identity is not None:
             give_tree_to(Path(scratch), layout.owner)
         receiver = Git(

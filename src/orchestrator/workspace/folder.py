@@ -131,7 +131,8 @@ async def read_settings(layout: Layout) -> GitSettings:
 
     plain = await list_settings(includes=False)
     into_folder = [entry for entry in plain if _is_include(entry[1]) and _points_into(layout, home, entry)]
-    entries = plain if into_folder else await list_settings(includes=True)
+    includes = any(_is_include(name) for _, name, _ in plain)
+    entries = await list_settings(includes=True) if includes and not into_folder else plain
     outside = tuple(entry for entry in entries if not _is_within_reach(layout, layout.git_dir / entry[0]))
     pointing = ("core.hookspath", "core.attributesfile", "core.excludesfile")
     into_folder += [entry for entry in outside if entry[1] in pointing and _points_into(layout, home, entry)]

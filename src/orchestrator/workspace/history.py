@@ -17,7 +17,12 @@ _STATUS = {"A": "added", "M": "modified", "D": "deleted", "T": "type changed"}
 
 
 async def tree_of(store: Store, commit: str) -> str:
-    return await store.git.text("rev-parse", "--verify", f"{commit}^{{tree}}")
+    known = store.known.trees.get(commit)
+    if known is not None:
+        return known
+    tree = await store.git.text("rev-parse", "--verify", f"{commit}^{{tree}}")
+    store.known.remember_tree(commit, tree)
+    return tree
 
 
 async def parent_of(store: Store, commit: str) -> str:
@@ -27,6 +32,8 @@ async def parent_of(store: Store, commit: str) -> str:
 
 async def filter_existing(store: Store, commits: frozenset[str]) -> frozenset[str]:
     """Those of these commits that exist, by one call of git."""
+    if not commits:
+        return commits
     asked = "".join(f"{commit}^{{commit}}\n" for commit in sorted(commits))
     answer = await store.git.text("cat-file", "--batch-check=%(objectname)", stdin=asked.encode())
     return commits.intersection(answer.split("\n"))
@@ -39,6 +46,8 @@ async def ancestors(store: Store, commits: frozenset[str], *, of: str) -> frozen
     ancestor of `of`.
     """
     known = await filter_existing(store, commits)
+    if not known:
+        return known
     asked = "".join([f"^{of}\n", *(f"{commit}\n" for commit in sorted(known))])
     others = await store.git.text("rev-list", "--stdin", stdin=asked.encode(), timeout=TREE_SECONDS)
     return known.difference(others.split("\n"))
@@ -56,19 +65,28 @@ async def commits_between(store: Store, base: str, tip: str) -> tuple[str, ...]:
 
 async def files(store: Store, commit: str) -> Mapping[str, str]:
     """Every path that a commit tracks, with its blob."""
+    known = store.known.files.get(commit)
+    if known is not None:
+        return known
     listing = await store.git.run("ls-tree", "-r", "-z", "--full-tree", commit, timeout=TREE_SECONDS)
     entries = [entry.split("\t", 1) for entry in os.fsdecode(listing).split("\0") if entry]
-    return {path: about.split(" ")[2] for about, path in entries}
+    found = {path: about.split(" ")[2] for about, path in entries}
+    store.known.remember_files(commit, found)
+    return found
 
 
 async def changes(store: Store, old: str, new: str) -> tuple[ChangedFile, ...]:
     """How two commits or trees differ, by path. A rename is a deletion and an addition."""
     plain = ("-r", "-z", "--no-renames", "--no-ext-diff", "--no-textconv")
-    names = await store.git.run("diff-tree", *plain, "--name-status", old, new, timeout=TREE_SECONDS)
-    counts = await store.git.run("diff-tree", *plain, "--numstat", old, new, timeout=TREE_SECONDS)
-    fields = os.fsdecode(names).split("\0")
-    status = dict(zip(fields[1::2], fields[::2], strict=False))
-    rows = [row.split("\t", 2) for row in os.fsdecode(counts).split("\0") if row]
+    listing = await store.git.run("diff-tree", *plain, "--raw", "--numstat", old, new, timeout=TREE_SECONDS)
+    # First a pair of fields for each path, `:MODES IDS STATUS` and the path; then a row of counts for each.
+    fields = os.fsdecode(listing).split("\0")
+    status = {}
+    at = 0
+    while fields[at].startswith(":"):
+        status[fields[at + 1]] = fields[at][-1]
+        at += 2
+    rows = [row.split("\t", 2) for row in fields[at:] if row]
     return tuple(
         ChangedFile(path=path, status=_STATUS[status[path]], added=_lines(added), deleted=_lines(deleted))
         for added, deleted, path in rows

@@ -7,7 +7,7 @@ import os
 
 from orchestrator.errors import WorkspaceError
 from orchestrator.workspace.git import Git
-from orchestrator.workspace.store import Store
+from orchestrator.workspace.store import Store, is_object_id
 
 BRANCHES = "refs/heads"
 TAGS = "refs/tags"
@@ -21,7 +21,15 @@ async def list_ref_names(git: Git, *folders: str) -> tuple[str, ...]:
     (see `user_repository`). Its option `--symbolic-full-name` leaves out names with two meanings.
     """
     listing = await git.run("rev-parse", "--symbolic", *(f"--glob={folder}" for folder in folders))
-    return tuple(os.fsdecode(listing).splitlines())
+    return tuple(line for line in os.fsdecode(listing).split("\n") if line)
+
+
+async def _list_names_and_ids(git: Git) -> tuple[list[str], list[str]]:
+    """Branches and tags, and the id of each, by one call: `--symbolic` counts for what comes after it."""
+    folders = (f"--glob={BRANCHES}", f"--glob={TAGS}")
+    listing = (await git.text("rev-parse", *folders, "--symbolic", *folders)).split("\n")
+    ids = [line for line in listing if is_object_id(line)]
+    return listing[len(ids) :], ids
 
 
 async def list_branches_and_tags(store: Store) -> dict[str, str]:
@@ -31,9 +39,7 @@ async def list_branches_and_tags(store: Store) -> dict[str, str]:
     refuse to copy this repository, and print an id only.
     """
     git = store.layout.users_git
-    names = await list_ref_names(git, BRANCHES, TAGS)
-    listing = await git.text("rev-parse", f"--glob={BRANCHES}", f"--glob={TAGS}")
-    ids = listing.splitlines()
+    names, ids = await _list_names_and_ids(git)
     if len(ids) != len(names):
         raise WorkspaceError(
             "branches or tags changed while they were read",

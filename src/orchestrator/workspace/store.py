@@ -13,11 +13,12 @@ repository to keep its base, which one of our refs there pins: see `Store.keep`.
 import asyncio
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -69,6 +70,39 @@ class Author:
         }
 
 
+KNOWN_LISTINGS = 4
+"""How many commits' files are remembered: a task reads those of its base, its parent and its candidate."""
+_OBJECT_ID = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownObjects:
+    """Answers of git about objects, which never change: an id is a hash of the content.
+
+    Nothing else may be remembered. Refs, index and files change at any time, by the user and by agents.
+    """
+
+    trees: dict[str, str] = field(default_factory=dict)
+    """The tree of each commit."""
+    files: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """Every path that a commit tracks, with its blob; of the last KNOWN_LISTINGS commits that were read."""
+
+    def remember_tree(self, commit: str, tree: str) -> None:
+        if is_object_id(commit):
+            self.trees[commit] = tree
+
+    def remember_files(self, commit: str, listing: Mapping[str, str]) -> None:
+        if is_object_id(commit):
+            self.files[commit] = listing
+            for earlier in list(self.files)[:-KNOWN_LISTINGS]:
+                del self.files[earlier]
+
+
+def is_object_id(name: str) -> bool:
+    """Whether a name is an object's whole id: git prefers that meaning to a ref of the same name."""
+    return _OBJECT_ID.fullmatch(name) is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
     layout: Layout
@@ -79,6 +113,7 @@ class Store:
     clock: Clock
     shared: str | None
     """The user's core.sharedRepository: who may write the objects that we store in their repository."""
+    known: KnownObjects = field(default_factory=KnownObjects, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -108,7 +143,9 @@ class Store:
     async def commit_tree(self, tree: str, *, parent: str, message: str) -> str:
         """Make a commit in the user's name. No ref points to it yet."""
         content = message.encode("utf-8", "surrogateescape")  # independent of the locale
-        return await self.git.text("commit-tree", tree, "-p", parent, "-F", "-", stdin=content)
+        commit = await self.git.text("commit-tree", tree, "-p", parent, "-F", "-", stdin=content)
+        self.known.remember_tree(commit, tree)
+        return commit
 
     async def commit_without(self, commit: str, paths: tuple[str, ...]) -> str:
         """The same commit, its parents, author and message, without these paths. No ref points to it."""
@@ -230,7 +267,7 @@ async def _create(store: Store) -> None:
     store.git_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(prefix="new-", dir=store.git_dir.parent) as scratch:
         fresh = Path(scratch) / "repository"
-        await init_repository(fresh, store.layout)
+        await asyncio.to_thread(init_repository, fresh, store.layout.object_format)
         try:
             fresh.replace(store.git_dir)
         except OSError:
@@ -239,10 +276,12 @@ async def _create(store: Store) -> None:
                 raise
 
 
-async def init_repository(git_dir: Path, layout: Layout) -> None:
-    git = Git(git_dir=git_dir, folder=layout.folder, cwd=git_dir.parent)
-    await git.run("init", "--quiet", "--bare", "--template=", f"--object-format={layout.object_format}")
-    (git_dir / "info").mkdir()
+def init_repository(git_dir: Path, object_format: str) -> None:
+    """Make an empty bare repository, as `git init` does without a template, with refs as files."""
+    for name in ("info", "objects/info", "objects/pack", "refs/heads", "refs/tags"):
+        (git_dir / name).mkdir(parents=True)
+    (git_dir / "HEAD").write_text("ref: refs/heads/main\n")
+    write_config(git_dir / "config", object_format, {"core": {"bare": "true"}})
 
 
 def _remove_stale_scratch(git_dir: Path, before: float) -> None:

@@ -132,8 +132,11 @@ class UserRepository:
 
     async def move_branch(self, branch: str, *, to: str, expected: str) -> None:
         """Move the branch from `expected`; nothing if it is at `to` already. Else WorkspaceError."""
-        if await self.find_branch_commit(branch) != to:
+        try:
             await self._update_ref("land", f"refs/heads/{branch}", to, expected)
+        except WorkspaceError:
+            if await self.find_branch_commit(branch) != to:
+                raise
 
     async def _update_ref(self, why: str, *args: str) -> None:
         git = replace(self.git, env=self.store.author.env())
@@ -172,7 +175,7 @@ class UserRepository:
             staged = await git.run(*differing, timeout=TREE_SECONDS)
             changed = await candidates.list_changed_and_untracked(git)
             loose = frozenset(await candidates.list_untracked(git))
-            scratch = await candidates.list_scratch(self.checkout, git)
+            scratch = await candidates.find_scratch_among(self.checkout, git, loose)
         found = {path for path in os.fsdecode(staged).split("\0") if path} | set(changed)
         unused = {path for path in loose if path in apart_from or is_below(path, scratch)}
         return tuple(sorted(found - unused))
@@ -273,6 +276,11 @@ class UserRepository:
 
 async def read_head(layout: Layout) -> Head:
     git = layout.users_git
+    # By one call, unless HEAD is detached or `HEAD` is also the name of a tag or branch.
+    both = await git.try_run("rev-parse", "HEAD^{commit}", "--symbolic-full-name", "HEAD")
+    lines = os.fsdecode(both.stdout).rstrip("\n").split("\n")
+    if both.exit_code == 0 and len(lines) == 2 and lines[1].startswith(f"{BRANCHES}/"):
+        return Head(commit=lines[0], branch=lines[1].removeprefix(f"{BRANCHES}/"))
     commit = await git.try_run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if commit.exit_code != 0:
         target = await git.try_run("rev-parse", "--verify", "--quiet", "HEAD")

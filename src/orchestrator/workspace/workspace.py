@@ -90,6 +90,8 @@ class Workspace:
 
     async def filter_landed(self, commits: frozenset[str]) -> frozenset[str]:
         """Those of these commits that are HEAD or ancestors of it."""
+        if not commits:
+            return commits
         return await history.ancestors(self.store, commits, of=(await self.user.head()).commit)
 
 
