@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from forked import READ_BY_PYTHON, start_forked
 from run_histories import RUN, Entry
 
 import orchestrator
+from orchestrator.cli.main import main
 from orchestrator.clock import SystemClock
 from orchestrator.journal.journal import Journal
 from orchestrator.state_folder import open_state_folder
@@ -24,6 +26,10 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def orchestrate(*words: str, cwd: Path, **extra: str) -> Done:
+    if READ_BY_PYTHON.isdisjoint(extra):
+        with start_forked(main, words, cwd, environment(**extra)) as command:
+            stdout, stderr = command.communicate(timeout=60)
+        return Done(command.args, command.returncode, stdout, stderr)
     argv = [sys.executable, "-m", "orchestrator.cli.main", *words]
     return subprocess.run(argv, cwd=cwd, env=environment(**extra), capture_output=True, timeout=60)
 

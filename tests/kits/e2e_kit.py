@@ -21,7 +21,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from forked import READ_BY_PYTHON, start_forked
+from sandboxed import main_in_sandbox
+
 import orchestrator
+from orchestrator.cli.main import main
 from orchestrator.gateway.sockets import gateway_folder
 
 IMAGE = "ktrdr-coding-agent:latest"
@@ -89,6 +93,8 @@ class Caller:
     uid: int
     gid: int
     groups: tuple[int, ...] = ()
+    main: Callable[[], int] | None = None
+    """What the program calls, where a fork of the tests' process can stand for it."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -102,12 +108,13 @@ def myself() -> Caller:
     installed = Path(sys.executable).with_name("orchestrator")
     program = (str(installed),) if installed.exists() else (sys.executable, "-m", "orchestrator.cli.main")
     path = "" if installed.exists() else str(PACKAGE.parent)
-    return Caller(program=program, pythonpath=path, uid=os.geteuid(), gid=os.getegid())
+    return Caller(program=program, pythonpath=path, uid=os.geteuid(), gid=os.getegid(), main=main)
 
 
 def sandboxed() -> Caller:
     """As `myself`, but containers are namespaces of this machine: for what is not about the container."""
-    return replace(myself(), program=(sys.executable, str(Path(__file__).with_name("sandboxed.py"))))
+    program = (sys.executable, str(Path(__file__).with_name("sandboxed.py")))
+    return replace(myself(), program=program, main=main_in_sandbox)
 
 
 class Living:
@@ -254,7 +261,12 @@ class Scene:
         return Living(process)
 
     def orchestrator(self, *words: str, cwd: Path | None = None, **extra: str) -> Done:
-        with self.start(*words, cwd=cwd, **extra) as command:
+        environment = self.environment(extra)
+        if self.caller.main is None or not READ_BY_PYTHON.isdisjoint({*self.settings, *extra}):
+            command = self.start(*words, cwd=cwd, **extra)
+        else:
+            command = Living(start_forked(self.caller.main, words, cwd or self.folder, environment))
+        with command:
             return command.finish()
 
     def run(self, *words: str, plan: str = "plan.md", **extra: str) -> Done:

@@ -8,16 +8,18 @@ import os
 import re
 import signal
 import subprocess  # noqa: TID251 - reads our repository with the plain git of a user
-import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from e2e_kit import Scene, docker, plan, task
+from forked import be_the_command
 from mount_kit import check_sound
+
+from orchestrator.cli.main import main
 
 PATHS = ("a.txt", "b.txt", "made.txt", "deep/c.txt", "HANDOFF_plan.md")
 """Where user and agent both write."""
@@ -257,26 +259,13 @@ def switched(history: History, branch: str) -> None:
     history.git("switch", "-q", branch)
 
 
-def _be_the_command(scene: Scene, out: Path, words: tuple[str, ...]) -> None:
+def _be_the_command(scene: Scene, out: Path, words: tuple[str, ...]) -> NoReturn:
     """In the fork: never returns."""
-    code = 70
-    try:
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        sys.stdout = os.fdopen(1, "w", closefd=False)
-        sys.stderr = os.fdopen(2, "w", closefd=False)
-        os.environ.update(scene.environment({}))
-        os.chdir(scene.folder)
-        from orchestrator.cli.main import main
-
-        code = main(words)
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+    descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.chdir(scene.folder)
+    be_the_command(main, words, scene.environment({}))
 
 
 def _kill_after(child: int, out: Path, number: int, *, counts_lines: bool) -> None:

@@ -28,6 +28,10 @@ async def fake_engine() -> AsyncIterator[ContainerEngine]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-if __name__ == "__main__":
+def main_in_sandbox() -> int:
     with use_host(replace(this_host(), connect_engine=fake_engine)):
-        sys.exit(main())
+        return main()
+
+
+if __name__ == "__main__":
+    sys.exit(main_in_sandbox())

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(3 * 3600)]
 
-HISTORIES = int(os.environ.get("HISTORIES", "10"))
+HISTORIES = int(os.environ.get("HISTORIES", "6"))
 SOAK = "HISTORIES" in os.environ
 RUN = ("--json", "--agent-command", "./agent.sh", "-c", "limits.attempts=1")
 
