@@ -66,9 +66,10 @@ def test_the_folder_from_before_can_be_restored_as_the_command_says(done: Scene)
     done.write("notes.txt", "loose\n")
     taken = done.orchestrator("undo", "plan.md", "2")
     assert taken.exit_code == 0, taken
-    assert (subjects(done, "main"), status(done)) == (["1: Do it"], [])
+    assert (subjects(done, "main"), status(done)) == (["1: Do it"], [" M user.txt", "?? notes.txt"])
     assert (done.folder / "all.txt").read_text() == "1\n"
     commit = saved_by(taken.out)
+    done.git("checkout", "-q", "user.txt")
     done.git("gc", "-q", "--prune=now")
     assert done.git("show", f"{commit}:user.txt") == "edited and not committed"
     assert done.git("show", f"{commit}:notes.txt") == "loose"

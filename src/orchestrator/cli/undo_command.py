@@ -31,7 +31,8 @@ def undo_task(arguments: argparse.Namespace) -> int:
 
     from orchestrator.commands.undo import UndoRequest, undo
 
-    _print_result(asyncio.run(undo(this_host(), UndoRequest(run=arguments.run, task=arguments.task))))
+    request = UndoRequest(run=arguments.run, task=arguments.task)
+    _print_result(asyncio.run(undo(this_host(), request, say=print)))
     return 0
 
 
@@ -40,7 +41,7 @@ def abandon_run(arguments: argparse.Namespace) -> int:
 
     from orchestrator.commands.undo import abandon
 
-    taken = asyncio.run(abandon(this_host(), arguments.run))
+    taken = asyncio.run(abandon(this_host(), arguments.run, say=print))
     if taken is not None:
         _print_result(taken)
     print("The run is cancelled.")
@@ -67,3 +68,5 @@ def _print_result(taken: "UndoResult") -> None:
         print(f"What was staged: git show {taken.staged}")
     for entry in taken.undone:
         print(f"task {entry.task} was {entry.commit}: git cherry-pick {entry.commit[:12]}")
+    for commit in taken.edits:
+        print(f"your changes by hand were {commit}: git cherry-pick {commit[:12]}")

@@ -1,12 +1,15 @@
 """`undo` and `abandon`: undo commits of a run. Everything undone is kept and can be restored."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 from orchestrator.engine.context import RunRecords, Services
+from orchestrator.engine.edits import find_tree_left_by, is_entangled
 from orchestrator.engine.recovery import stop_all
 from orchestrator.engine.undo import carry_out_undo, finish_undo
 from orchestrator.errors import EnvironmentInvalid, UsageError
+from orchestrator.preflight.authors import list_edits
 from orchestrator.preflight.leftovers import refuse_living_containers
 from orchestrator.project.host import Host
 from orchestrator.project.project import Project, open_project
@@ -15,9 +18,17 @@ from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended_fact
 from orchestrator.run.facts import UndoneTask, UndoStarted
 from orchestrator.run.state import RunState
+from orchestrator.text import plain
 from orchestrator.workspace import history
 from orchestrator.workspace.delivery import export_to_user_repository
+from orchestrator.workspace.differences import ABSENT, list_differences
 from orchestrator.workspace.workspace import Workspace
+
+Say = Callable[[str], None]
+
+
+def _say_nothing(_line: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +42,8 @@ class UndoResult:
     """Commits with the folder's earlier content: several if an earlier undo was killed."""
     undone: tuple[UndoneTask, ...]
     """The undone tasks, newest first."""
+    edits: tuple[str, ...] = ()
+    """The commits between them in which the orchestrator had committed the user's changes, newest first."""
     staged: str | None = None
     """The commit with the staged content, where that differed from the folder."""
 
@@ -42,8 +55,11 @@ class UndoRequest:
     task: str
 
 
-async def undo(host: Host, request: UndoRequest) -> UndoResult:
-    """Undo a task's commit and all later ones of the run; these tasks are pending again."""
+async def undo(host: Host, request: UndoRequest, *, say: Say = _say_nothing) -> UndoResult:
+    """Undo a task's commit and all later ones of the run; these tasks are pending again.
+
+    Each file that will change, and each that is spared, is reported by `say` before the first one changes.
+    """
     async with open_project(host) as project:
         state, task = project.find_run_of_folder(request.run), request.task
         if task not in state.tasks:
@@ -52,18 +68,21 @@ async def undo(host: Host, request: UndoRequest) -> UndoResult:
             )
         with project.folder_lock(state.run), project.run_lock(state.run):
             project.remove_stale_index_lock()
-            return await _undo_commits(project, state.run, task)
+            return await _undo_commits(project, state.run, task, say)
 
 
-async def abandon(host: Host, wanted: str) -> UndoResult | None:
-    """Undo all commits of the run and cancel it. None when the run had not reached its branch."""
+async def abandon(host: Host, wanted: str, *, say: Say = _say_nothing) -> UndoResult | None:
+    """Undo all commits of the run and cancel it. None when the run had not reached its branch.
+
+    `say` as in `undo`.
+    """
     async with open_project(host) as project:
         state = project.find_run_of_folder(wanted)
         with project.folder_lock(state.run), project.run_lock(state.run):
             project.remove_stale_index_lock()
             state = project.catalog.run(state.run)
             if state.branch_ready:
-                taken = await _undo_commits(project, state.run, None)
+                taken = await _undo_commits(project, state.run, None, say)
             else:
                 taken = None
                 journal = RunJournal.open(project.journal, state.run)
@@ -72,7 +91,7 @@ async def abandon(host: Host, wanted: str) -> UndoResult | None:
             return taken
 
 
-async def _undo_commits(project: Project, run: str, task: str | None) -> UndoResult:
+async def _undo_commits(project: Project, run: str, task: str | None, say: Say) -> UndoResult:
     """Undo the commits of `task` and later ones, or of all tasks; requires both locks.
 
     The undo is recorded before the branch moves: after a kill the next command finds it and finishes it.
@@ -103,7 +122,7 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
             where=str(project.folder),
             hint=f"There is nothing to undo. To stop the run for good: orchestrator cancel {run}",
         )
-    await _refuse_foreign(project, target, head, undone)
+    edits = await _list_edits_between(project, target, head, undone)
     await stop_work(project.host, project.records, journal, project.workspace)
     ref = await journal.reserve_ref("undo")
     saved = await project.workspace.tree.salvage(
@@ -114,11 +133,54 @@ async def _undo_commits(project: Project, run: str, task: str | None) -> UndoRes
         base=state.start.base,
     )
     staged = await _keep_staged(project, journal, head, saved)
-    undo = UndoStarted(target=target, expected=head, saved=saved, ref=ref, tasks=undone)
+    spared = await _find_spared(project.workspace, journal.state, target, head, saved)
+    undo = UndoStarted(
+        target=target, expected=head, saved=saved, ref=ref, tasks=undone, spared=tuple(sorted(spared))
+    )
+    await _list_changes(project.workspace, undo, untouched, say)
     await journal.append(undo)
     await carry_out_undo(project.workspace, journal, undo, untouched)
     earlier = finished.saved if finished is not None else ()
-    return replace(_undo_result(state, undo, (saved, *earlier)), staged=staged)
+    return replace(_undo_result(state, undo, (saved, *earlier)), staged=staged, edits=edits)
+
+
+async def _find_spared(
+    workspace: Workspace, state: RunState, target: str, head: str, saved: str
+) -> frozenset[str]:
+    """Files with changes that the user made after the run's own work, and that this work did not touch.
+
+    The run's work is what its commits changed, and what the last attempt at an unfinished task left. Where
+    that was not stored before a kill, every change may be an attempt's.
+    """
+    git = workspace.store.git
+    touched = {each.path for each in await list_differences(git, target, head)}
+    for task in state.tasks.values():
+        if task.last is None or task.is_done:
+            continue
+        left = await find_tree_left_by(workspace, task.last)
+        if left is None:
+            return frozenset()
+        touched |= {each.path for each in await list_differences(git, left.parent, left.tree)}
+    work = frozenset(touched)
+    changed = [each.path for each in await list_differences(git, head, saved)]
+    # A path that is not UTF-8 cannot be written into the journal.
+    return frozenset(
+        path for path in changed if path not in work and not is_entangled(path, work) and path.isprintable()
+    )
+
+
+async def _list_changes(workspace: Workspace, undo: UndoStarted, untouched: frozenset[str], say: Say) -> None:
+    found = await list_differences(workspace.store.git, undo.saved, undo.target)
+    changed = [each for each in found if each.path not in untouched and each.path not in undo.spared]
+    if changed:
+        say(f"Files that go back to {undo.target[:12]}:")
+    for each in changed:
+        verb = "remove" if each.mode == ABSENT else "restore" if each.before == ABSENT else "change"
+        say(f"  {verb} {plain(each.path)}")
+    if undo.spared:
+        say("Files that stay as you left them:")
+    for path in undo.spared:
+        say(f"  {plain(path)}")
 
 
 async def _keep_staged(project: Project, journal: RunJournal, head: str, saved: str) -> str | None:
@@ -195,10 +257,16 @@ async def _explain_nothing_to_undo(
     )
 
 
-async def _refuse_foreign(project: Project, target: str, head: str, undone: tuple[UndoneTask, ...]) -> None:
-    ours = {entry.commit for entry in undone}
+async def _list_edits_between(
+    project: Project, target: str, head: str, undone: tuple[UndoneTask, ...]
+) -> tuple[str, ...]:
+    """The commits from `target` to `head` in which the orchestrator committed the user's changes.
+
+    Raises UsageError when there are commits that are neither these nor the run's.
+    """
+    edits, ours = list_edits(project), {entry.commit for entry in undone}
     between = await history.commits_between(project.workspace.store, target, head)
-    foreign = [commit for commit in between if commit not in ours]
+    foreign = [commit for commit in between if commit not in ours | edits]
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise UsageError(
@@ -206,6 +274,7 @@ async def _refuse_foreign(project: Project, target: str, head: str, undone: tupl
             where=str(project.folder),
             hint=f"Move them to another branch first. They are listed by: git log {target[:12]}..",
         )
+    return tuple(commit for commit in between if commit in edits - ours)
 
 
 async def stop_work(

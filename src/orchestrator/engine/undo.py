@@ -8,6 +8,8 @@ command finishes the undo before it does anything else.
 
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.run_journal import RunJournal
@@ -23,11 +25,12 @@ async def carry_out_undo(
 ) -> None:
     """Move branch, index and files to the target, and append that it is done; `undo_started` is stored.
 
-    `undo.saved` holds the folder from before. It is exported first: the user must be able to reach it with
-    their own git as soon as a file has changed.
+    Files of `undo.spared`, and those of `untouched`, stay. `undo.saved` holds the folder from before. It is
+    exported first: the user must be able to reach it with their own git as soon as a file has changed.
     """
     start = journal.state.start
     await export_to_user_repository(workspace.user, undo.saved, run=journal.state.run, base=start.base)
+    spared = frozenset(undo.spared)
     # Not `undone` until everything has moved: a kill in between leaves `undo_started` as the last word, and
     # the next command repeats the whole undo.
     await undo_to(
@@ -36,7 +39,7 @@ async def carry_out_undo(
         branch=start.branch,
         expected=undo.expected,
         saved=undo.saved,
-        untouched=untouched,
+        untouched=untouched | spared,
     )
     await journal.append(WorkUndone(tasks=undo.tasks))
 
@@ -83,7 +86,7 @@ async def finish_undo(
         ignored_before=folder.list_paths_ignored_before(),
         base=start.base,
     )
-    again = UndoStarted(target=undo.target, expected=undo.expected, saved=saved, ref=ref, tasks=undo.tasks)
+    again = structs.replace(undo, saved=saved, ref=ref)
     await journal.append(again)
     await journal.append(
         Notice(text=f"finishing an undo that was interrupted; the folder from before: git show {saved}")

@@ -519,6 +519,8 @@ class UndoStarted(Struct, frozen=True, kw_only=True):
     ref: str
     tasks: tuple[UndoneTask, ...]
     """The tasks whose commits are removed from the branch, newest first."""
+    spared: tuple[str, ...] = ()
+    """Files that the user changed after the run's own work, and that stay as they are."""
 
 
 class WorkUndone(Struct, frozen=True, kw_only=True):
