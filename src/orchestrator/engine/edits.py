@@ -32,6 +32,7 @@ from orchestrator.run.state import AttemptState, RunState
 from orchestrator.text import plain
 from orchestrator.workspace import history
 from orchestrator.workspace.candidate import Snapshot
+from orchestrator.workspace.git import stash_command
 from orchestrator.workspace.tree import TreeRefused
 from orchestrator.workspace.workspace import Workspace
 
@@ -124,7 +125,8 @@ async def refuse_work_of_other_tasks(
                 f"{shown}: left by an attempt at task {plain(other)} and not committed, "
                 f"and task {plain(task)} comes first now",
                 where=str(workspace.tree.folder),
-                hint="Commit them yourself or set them aside (git stash -u), then: orchestrator resume",
+                hint=f"Commit them yourself or set them aside ({stash_command(terms.untracked)}), "
+                "then: orchestrator resume",
             )
 
 

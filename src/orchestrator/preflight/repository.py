@@ -3,11 +3,13 @@
 import os
 from collections.abc import Sequence
 
-from orchestrator.errors import EnvironmentInvalid
+from orchestrator.errors import EnvironmentInvalid, WorkspaceError
 from orchestrator.preflight.site import Finding, PlannedRun, Site, report_passed, report_warning
 from orchestrator.project.catalog import RunCatalog, list_finished_commits
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import is_unfinished
+from orchestrator.workspace.differences import list_differences
+from orchestrator.workspace.git import stash_command
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -126,15 +128,44 @@ async def check_changes(site: Site) -> Finding:
     await workspace.user.check_files()
     if site.allow_dirty or (planned is not None and commits_changes_first(planned)):
         return report_passed("uncommitted changes will be committed first, in your name")
-    dirty = await workspace.user.list_dirty_paths(planned.untracked if planned is not None else frozenset())
+    kept = planned.untracked if planned is not None else frozenset[str]()
+    dirty = await workspace.user.list_dirty_paths(kept)
     if dirty:
         more = f" and {len(dirty) - 3} more" if len(dirty) > 3 else ""
+        run = await _find_run_that_left(site, workspace, frozenset(dirty))
+        ways = (
+            f"Commit or stash them ({stash_command(kept)}), or let the run commit them first: --allow-dirty"
+        )
+        if run is not None:
+            ways = (
+                f"A failed attempt of run {run} left files there. Continue it: orchestrator resume {run}, "
+                f"or remove them: orchestrator abandon {run}\n{ways}"
+            )
         raise EnvironmentInvalid(
             f"there are uncommitted changes: {', '.join(dirty[:3])}{more}",
             where=str(workspace.tree.folder),
-            hint="Commit or stash them (git stash -u), or let the run commit them first: --allow-dirty",
+            hint=ways,
         )
     return report_passed("everything is committed")
+
+
+async def _find_run_that_left(site: Site, workspace: Workspace, dirty: frozenset[str]) -> str | None:
+    """The unfinished run with an attempt that changed one of these files, and whose task is not done."""
+    catalog = await site.catalog()
+    for outline in catalog.outlines(workspace.tree.folder, tasks=()):
+        if not is_unfinished(outline):
+            continue
+        for task in catalog.run(outline.run).tasks.values():
+            kept = None if task.last is None or task.is_done else task.last.saved or task.last.candidate
+            if kept is None or task.last is None:
+                continue
+            try:
+                changed = await list_differences(workspace.store.git, task.last.start.parent, kept.commit)
+            except WorkspaceError:  # one of the two commits is gone
+                continue
+            if dirty.intersection(each.path for each in changed):
+                return outline.run
+    return None
 
 
 def commits_changes_first(planned: PlannedRun) -> bool:

@@ -12,12 +12,13 @@ would run on the host, outside of any container, as the user. Three walls stand 
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentInvalid, OrchestratorError, WorkspaceError
 from orchestrator.subprocesses import Completed, Identity, ProcessTimeout, pipe, run, search_path
+from orchestrator.text import shell_word
 
 QUICK_SECONDS = 60.0
 """For commands that touch refs and configuration."""
@@ -165,6 +166,14 @@ class Git:
             where=str(self.work_tree or self.git_dir),
             hint="Something in the folder may block reading (a pipe, a stale network mount).",
         )
+
+
+def stash_command(kept: Collection[str]) -> str:
+    """The command with which the user sets every change aside but these files, which git does not track."""
+    if not kept:
+        return "git stash -u"
+    excluded = [shell_word(f":(exclude){path}") for path in sorted(kept)]
+    return f"git stash push -u -- . {' '.join(excluded)}"
 
 
 def git_error(done: Completed, command: str, where: Path) -> WorkspaceError:
