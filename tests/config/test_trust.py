@@ -32,6 +32,7 @@ FREE = {
     "verify.smoke_tests": "true",
     "environment.required_files": "['Makefile']",
     "handoff.commit": "false",
+    "commit.subject": "'{title} ({task})'",
 }
 NEEDS_TRUST = {
     "image.name": "'other:latest'",

@@ -138,6 +138,23 @@ def line() -> Kind[str]:
     return Kind(text="a string", parse=_line, bare=True)
 
 
+def subject_template() -> Kind[str]:
+    """The first line of commits; `{task}` and `{title}` stand for those of the task."""
+
+    def parse(value: object) -> str:
+        text = _line(value)
+        rest = text.replace("{task}", "").replace("{title}", "")
+        if rest == text:
+            raise Invalid("must contain `{task}` or `{title}`")
+        if "{" in rest or "}" in rest:
+            raise Invalid("may contain no braces but `{task}` and `{title}`")
+        if text.lstrip().startswith("#"):
+            raise Invalid("must not start with #, which makes it a comment for git")
+        return text
+
+    return Kind(text="a line with `{task}` or `{title}`", parse=parse, bare=True)
+
+
 def optional(kind: Kind[T]) -> Kind[T | None]:
     """A kind whose value may be None, which no file, variable or flag can express."""
 

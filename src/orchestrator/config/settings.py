@@ -31,6 +31,7 @@ from orchestrator.config.kinds import (
     processors,
     seconds,
     steers_programs,
+    subject_template,
     variables,
     web_address,
     whole,
@@ -369,6 +370,16 @@ class Masked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    subject: str = setting(
+        "{task}: {title}",
+        subject_template(),
+        "The first line of a task's commit, up to 72 characters, with its id (`{task}`) and its `{title}`.",
+        free("it is text in a commit"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Handoff:
     commit: bool = setting(
         True,
@@ -449,6 +460,7 @@ class Settings:
     verify: Verify = Verify()
     environment: Environment = Environment()
     masked: Masked = Masked()
+    commit: Commit = Commit()
     handoff: Handoff = Handoff()
     landing: Landing = Landing()
     credentials: Credentials = Credentials()

@@ -6,6 +6,7 @@ still change meanwhile. Only the hand-off document, which the orchestrator adds,
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -106,14 +107,14 @@ async def _build_candidate(
     gates = terms.work.gates_of(item)
     earlier = attempt.candidate
     if earlier is not None and earlier.parent == parent and _has_evidence_of(attempt, gates):
-        message = _write_message(records, task, attempt, earlier.evidence, (no_change, edited))
+        message = _write_message(records, terms, task, attempt, earlier.evidence, (no_change, edited))
         if await _is_same(workspace, earlier.commit, snapshot.tree, message, document, overlay):
             return structs.replace(earlier, by_hand=by_hand)
     evidence = await records.journal.reserve_evidence(len(gates), task=item.id)
     candidate = await workspace.tree.build_candidate(
         snapshot,
         parent=parent,
-        message=_write_message(records, task, attempt, evidence, (no_change, edited)),
+        message=_write_message(records, terms, task, attempt, evidence, (no_change, edited)),
         overlay=overlay,
         ref=f"refs/ktrdr/candidates/{records.run}/{component(item.id)}/{attempt.number}",
         base=records.start.base,
@@ -206,8 +207,16 @@ def _read_own_copy(path: Path) -> str:
     return path.read_text("utf-8") if path.exists() else ""
 
 
+def word_subject(template: str, task: str, title: str) -> str:
+    """The first line of a task's commit. A title that starts with `#` would make it a comment for git."""
+    words = {"{task}": task, "{title}": title}
+    line = re.sub(r"\{task\}|\{title\}", lambda found: words[found[0]], template)
+    return one_line(line, SUBJECT_CHARACTERS).lstrip("# ") or one_line(task, SUBJECT_CHARACTERS)
+
+
 def _write_message(
     records: RunRecords,
+    terms: RunTerms,
     task: Task,
     attempt: AttemptState,
     evidence: tuple[str, ...],
@@ -229,5 +238,5 @@ def _write_message(
         f"Orchestrator-Attempt: {attempt.number}",
         *([f"Orchestrator-Evidence: {','.join(evidence)}"] if evidence else []),
     ]
-    subject = one_line(f"{task.id}: {task.title}", SUBJECT_CHARACTERS)
+    subject = word_subject(terms.settings.commit.subject, task.id, task.title)
     return "\n\n".join(part for part in (subject, summary, *notes, "\n".join(trailers)) if part) + "\n"
