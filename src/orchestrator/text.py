@@ -52,6 +52,16 @@ def first_line(text: str, width: int = 120) -> str:
     return one_line(lines[0], width) + (f" … ({len(lines)} lines)" if len(lines) > 1 else "")
 
 
+def describe_size(size: int) -> str:
+    """A number of bytes for people: `0 B`, `12 KB`, `3.4 MB`, `1.2 GB`."""
+    value, unit = float(size), "B"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.0f} {unit}" if unit in ("B", "KB") or value >= 100 else f"{value:.1f} {unit}"
+
+
 def shell_word(text: str) -> str:
     """The text as one word of a shell command that a user can paste; nothing in it controls a terminal.
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from orchestrator.containers.base import LABEL_RUN, ContainerEngine
 from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.files import measure_folder
 from orchestrator.preflight import leftovers
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
 from orchestrator.project.records import ReadRecords, read_records
-from orchestrator.text import utc_text
+from orchestrator.text import describe_size, utc_text
 from orchestrator.workspace.workspace import Workspace
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -76,11 +77,9 @@ async def _clean_containers(
         )
         say(f"kept the container {container.name}: {whose}")
     for container in found.foreign:
-        removal = f"docker rm -f {container.name}"
-        say(
-            f"kept the container {container.name}: it belongs to another state folder "
-            f"(to remove it: {removal})"
-        )
+        # Another user may be at work in it, so no command here would end it.
+        removal = "" if container.status == "running" else f" (to remove it: docker rm {container.name})"
+        say(f"kept the container {container.name}: it belongs to another state folder{removal}")
     if not (found.ended or found.kept or found.foreign):
         say("no containers")
 
@@ -89,7 +88,11 @@ async def _clean_runs(
     host: Host, records: ReadRecords, before: datetime, request: CleanRequest, say: Say
 ) -> None:
     """Remove what could restore a run's work: candidates, saved trees, git directories, the pinned base."""
+    freed = 0
     for run in leftovers.find_old_runs(records.catalog.outlines(tasks=()), utc_text(before)):
+        kept = records.catalog.folder(run.run)
+        if leftovers.is_cleaned(kept, run):
+            continue
         if request.dry_run:
             say(f"would remove candidates, saved trees and private folders of run {run.run}")
             continue
@@ -102,14 +105,21 @@ async def _clean_runs(
         except OrchestratorError as error:
             say(f"kept the data of run {run.run} in {run.start.folder}: {error.what}")
             continue
-        leftovers.remove_private_folders(records.catalog.folder(run.run))
+        size = measure_folder(kept.root)
+        leftovers.remove_private_folders(kept)
+        freed += size - measure_folder(kept.root)
+        leftovers.mark_cleaned(kept, run)
         say(f"removed candidates, saved trees and private folders of run {run.run}")
+    if freed:
+        say(f"freed {describe_size(freed)} in the state folder")
 
 
 async def _clean_images(
     engine: ContainerEngine, records: ReadRecords, before: datetime, request: CleanRequest, say: Say
 ) -> None:
-    for image in await leftovers.find_old_images(engine, records.state.id, records.catalog, before):
+    old = await leftovers.find_old_images(engine, records.state.id, records.catalog, before)
+    size = await engine.disk_bytes() if old and not request.dry_run else 0
+    for image in old:
         name = ", ".join(image.names) or image.id
         if request.dry_run:
             say(f"would remove the image {name}")
@@ -117,3 +127,8 @@ async def _clean_images(
             say(f"removed the image {name}")
         else:
             say(f"kept the image {name}: a container or another image uses it")
+    freed = size - await engine.disk_bytes() if size else 0
+    if freed > 0:
+        say(f"freed {describe_size(freed)} of images")
+    for image in await leftovers.list_unlabelled_images(engine):
+        say(f"kept the image {', '.join(image.names)}: an earlier version made it and did not say for whom")

@@ -187,16 +187,17 @@ async def run_image(
     if kept is not None and await _is_usable(engine, kept, made_of):
         assert kept.stored is not None
         return RunImage(stored=kept.stored, context=kept.context)
-    name, environ = settings.image.name, project.host.environ
+    name, environ, state_id = settings.image.name, project.host.environ, project.state.id
     base = await _require_image(engine, name)
     context = ""
     if settings.image.dockerfile is not None:
         dockerfile = project.folder / settings.image.dockerfile
         context = await _choose_context(engine, base, dockerfile, None if kept is None else kept.context)
-        name = await build_with_dockerfile(engine, base, dockerfile, context, environ, on_line)
+        name = await build_with_dockerfile(engine, base, dockerfile, context, state_id, environ, on_line)
     if settings.image.packages:
         below = await _require_image(engine, name)
-        name = await build_with_packages(engine, name, below, settings.image.packages, environ, on_line)
+        packages = settings.image.packages
+        name = await build_with_packages(engine, name, below, packages, state_id, environ, on_line)
     found = StoredImage(id=(await _require_image(engine, name)).id, base=base.id, made_of=made_of)
     return RunImage(stored=found, context=context)
 

@@ -130,6 +130,10 @@ class ContainerEngine(Protocol):
         """Id, labels and layers of an image, or None when there is no such image."""
         ...
 
+    async def disk_bytes(self) -> int:
+        """The size of all images of the engine, each shared layer counted once."""
+        ...
+
     async def images(self, labels: Mapping[str, str | None]) -> tuple[StoredImage, ...]:
         """All images that carry these labels (None: any value)."""
         ...

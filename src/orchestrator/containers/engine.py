@@ -110,6 +110,12 @@ class EngineClient:
             layer_folder=_layer_folder(found) if self.name == "docker" else None,
         )
 
+    async def disk_bytes(self) -> int:
+        what = "ask how large the images are"
+        async with self._request(what), self._docker._query("system/df") as response:
+            found = await response.json()
+        return int(found.get("LayersSize") or 0)
+
     async def images(self, labels: Mapping[str, str | None]) -> tuple[StoredImage, ...]:
         async with self._request("list images"):
             found = await self._docker.images.list(filters={"label": _label_filter(labels)})

@@ -20,6 +20,8 @@ from orchestrator.errors import EnvironmentInvalid
 from orchestrator.files import open_regular
 
 REPOSITORY = "ktrdr-project"
+LABEL_PROJECT = "ktrdr.project"
+"""Of an image that was built here: the state folder whose run needed it. Images on top of it inherit it."""
 SHOWN_LINES = 5
 
 # Without a policy, a package that brings a server starts it while the image is built.
@@ -88,6 +90,7 @@ async def build_with_dockerfile(
     base: ImageInfo,
     dockerfile: Path,
     context: str,
+    state_id: str,
     environ: Mapping[str, str],
     on_line: OnLine,
 ) -> str:
@@ -98,7 +101,7 @@ async def build_with_dockerfile(
     name = name_with_dockerfile(base, context)
     if await engine.image(name) is None:
         on_line(f"building the image of {dockerfile}")
-        await _build(name, dockerfile, dockerfile.parent, environ, on_line)
+        await _build(name, dockerfile, dockerfile.parent, state_id, environ, on_line)
     made = await engine.image(name)
     if made is None or made.layers[: len(base.layers)] != base.layers:
         raise EnvironmentInvalid(
@@ -112,6 +115,7 @@ async def build_with_packages(
     base_name: str,
     base: ImageInfo,
     packages: tuple[str, ...],
+    state_id: str,
     environ: Mapping[str, str],
     on_line: OnLine,
 ) -> str:
@@ -122,7 +126,7 @@ async def build_with_packages(
         with tempfile.TemporaryDirectory(prefix="ktrdr-build-") as context:
             recipe = Path(context) / "Dockerfile"
             recipe.write_text(_PACKAGES.format(base=base_name, packages=" ".join(packages)))
-            await _build(name, recipe, recipe.parent, environ, on_line)
+            await _build(name, recipe, recipe.parent, state_id, environ, on_line)
     return name
 
 
@@ -139,7 +143,7 @@ def _image_name(*content: str) -> str:
 
 
 async def _build(
-    name: str, dockerfile: Path, context: Path, environ: Mapping[str, str], on_line: OnLine
+    name: str, dockerfile: Path, context: Path, state_id: str, environ: Mapping[str, str], on_line: OnLine
 ) -> None:
     argv = [
         "docker",
@@ -147,6 +151,8 @@ async def _build(
         "--force-rm",
         "--tag",
         name,
+        "--label",
+        f"{LABEL_PROJECT}={state_id}",
         "--file",
         str(dockerfile),
         *_proxies(environ),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.containers import project_image
 from orchestrator.containers.base import (
     LABEL_ATTEMPT,
     LABEL_KIND,
@@ -17,6 +18,7 @@ from orchestrator.containers.base import (
     ContainerState,
     StoredImage,
 )
+from orchestrator.containers.project_image import LABEL_PROJECT
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.gates.setup_image import LABEL_SETUP, REPOSITORY
 from orchestrator.preflight.site import Finding, Site, report_passed
@@ -24,6 +26,7 @@ from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.locks import RunLock
 from orchestrator.project.project import Project
 from orchestrator.project.run_folder import RunFolder
+from orchestrator.project.stored_terms import read_terms
 from orchestrator.run.phase import has_ended_for_good
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import is_unfinished
@@ -136,20 +139,44 @@ def _describe_container(container: ContainerState) -> FoundContainer:
 async def find_old_images(
     engine: ContainerEngine, state_id: str, catalog: RunCatalog, before: datetime
 ) -> tuple[StoredImage, ...]:
-    """Our setup images that were made before a moment and that no unfinished run needs.
+    """Our setup and project images that were made before a moment and that no unfinished run needs.
 
-    An image to which the user gave another name is not among them.
+    The newest come first, because it may be made from an older one. An image to which the user gave another
+    name is not among them.
     """
-    unfinished = (state.run for state in catalog.outlines(tasks=()) if is_unfinished(state))
-    needed = {image for run in unfinished for image in catalog.setup_images(run)}
-    found = await engine.images({LABEL_SETUP: None, LABEL_STATE: state_id})
+    needed: set[str] = set()
+    for outline in catalog.outlines(tasks=()):
+        if is_unfinished(outline):
+            needed |= catalog.setup_images(outline.run) | _list_run_images(catalog, outline.run)
+    setups = await engine.images({LABEL_SETUP: None, LABEL_STATE: state_id})
+    of_projects = await engine.images({LABEL_PROJECT: state_id})
+    found = {
+        *(each for each in setups if _is_named(each, REPOSITORY)),
+        *(each for each in of_projects if each.names and _is_named(each, project_image.REPOSITORY)),
+    }
+    old = [image for image in found if image.made < before and image.id not in needed]
+    return tuple(sorted(old, key=lambda image: image.made, reverse=True))
+
+
+async def list_unlabelled_images(engine: ContainerEngine) -> tuple[StoredImage, ...]:
+    """Project images of earlier versions, which did not say whose they are."""
+    known = {image.id for image in await engine.images({LABEL_PROJECT: None})}
+    found = await engine.images({})
     return tuple(
         image
         for image in found
-        if image.made < before
-        and image.id not in needed
-        and all(name.startswith(f"{REPOSITORY}:") for name in image.names)
+        if image.id not in known and image.names and _is_named(image, project_image.REPOSITORY)
     )
+
+
+def _is_named(image: StoredImage, repository: str) -> bool:
+    return all(name.startswith(f"{repository}:") for name in image.names)
+
+
+def _list_run_images(catalog: RunCatalog, run: str) -> frozenset[str]:
+    """The image that a run's containers start from, and the one below it."""
+    terms = read_terms(catalog.folder(run).terms(catalog.run(run).terms_stored))
+    return frozenset() if terms is None else frozenset((terms.image.id, terms.image.base))
 
 
 async def remove_image(engine: ContainerEngine, image: StoredImage) -> bool:
@@ -164,6 +191,16 @@ def find_old_runs(states: Iterable[RunState], before: str) -> tuple[RunState, ..
         for state in states
         if has_ended_for_good(state) and state.ended_at is not None and state.ended_at < before
     )
+
+
+def is_cleaned(folder: RunFolder, state: RunState) -> bool:
+    """Whether `clean` has removed the run's data, and nothing has happened in the run since."""
+    return folder.cleaned.is_file() and folder.cleaned.read_text("utf-8") == str(state.last_n)
+
+
+def mark_cleaned(folder: RunFolder, state: RunState) -> None:
+    if folder.root.is_dir():
+        folder.cleaned.write_text(str(state.last_n), "utf-8")
 
 
 def remove_private_folders(folder: RunFolder) -> None:

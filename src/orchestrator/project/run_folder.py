@@ -74,6 +74,8 @@ class RunFolder(Struct, frozen=True, kw_only=True):
     evidence = _Below("evidence")
     handoff = _Below("handoff.md")
     """The hand-off document of a project that does not commit it."""
+    cleaned = _Below("cleaned")
+    """The number of the run's last fact when `clean` removed what could restore the run's work."""
     gates = _Below("gates")
     """Scratch folders of setup and gate containers; each is removed with its container."""
 

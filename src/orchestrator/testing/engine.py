@@ -30,7 +30,7 @@ from orchestrator.containers.engine_sockets import refuse_sockets
 from orchestrator.containers.execution import Execution, Output, shorten_id, timeout_error
 from orchestrator.containers.user_names import user_variables
 from orchestrator.errors import CodingAgentError
-from orchestrator.files import give_to
+from orchestrator.files import give_to, measure_folder
 from orchestrator.mounts import AnonymousVolume, Bind, Overlay, Volume
 from orchestrator.subprocesses import Identity
 from orchestrator.testing.processes import Process, Program, Running
@@ -163,6 +163,10 @@ class FakeEngine:
                 layers=found.layers,
                 layer_folder=str(found.files) if self._shows_layers else None,
             )
+
+    async def disk_bytes(self) -> int:
+        with self._request("ask how large the images are"):
+            return sum(measure_folder(image.files) for image in self._images.values())
 
     async def images(self, labels: Mapping[str, str | None]) -> tuple[StoredImage, ...]:
         with self._request("list images"):
