@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from orchestrator.commands.clean import CleanRequest, clean
+from orchestrator.commands.doctor import DoctorRequest, doctor
+from orchestrator.commands.request import StartOptions
 from orchestrator.commands.undo import abandon
 from orchestrator.containers.base import ContainerLimits, ContainerSpec
 from orchestrator.containers.project_image import LABEL_PROJECT
@@ -64,3 +66,13 @@ def test_the_data_of_a_run_is_removed_once(make_project: MakeProject) -> None:
     assert report.run not in " ".join(cleaned(project)), "the run is not finished any more"
     project.abandon()
     assert line in cleaned(project), "undo has kept something since"
+
+
+def test_doctor_says_what_is_held(make_project: MakeProject) -> None:
+    project = make_project()
+    project.run()
+    build_image(project, "ktrdr-project:old")
+    request = DoctorRequest(only="storage", options=StartOptions())
+    found = project.do(doctor(project.host, request)).checks["storage"]
+    assert found.status == "ok"
+    assert f" in {project.state}; " in found.detail and "in 1 image of setup and projects" in found.detail

@@ -115,6 +115,8 @@ class StoredImage:
     names: tuple[str, ...]
     """Empty if a newer image took its name."""
     made: datetime
+    size: int = 0
+    """Bytes, with those of the images below it."""
 
 
 class ContainerEngine(Protocol):

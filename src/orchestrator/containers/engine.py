@@ -124,6 +124,7 @@ class EngineClient:
                 id=each["Id"],
                 names=tuple(name for name in each.get("RepoTags") or () if name != "<none>:<none>"),
                 made=datetime.fromtimestamp(each["Created"], UTC),
+                size=each.get("Size") or 0,
             )
             for each in found
         )

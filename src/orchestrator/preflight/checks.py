@@ -68,6 +68,7 @@ CHECKS: Mapping[str, Check] = {
     "credential": Check(check=environment.check_credential, stage=Stage.SETTLED, after="agent"),
     "state": Check(check=environment.check_state, stage=Stage.BY_USE),
     "disk": Check(check=environment.check_disk_space, stage=Stage.SETTLED, after="state"),
+    "storage": Check(check=leftovers.check_storage, stage=Stage.NEVER, after="engine"),
     "sockets": Check(check=environment.check_sockets, stage=Stage.BY_USE),
     "proxy": Check(check=environment.check_proxy, stage=Stage.NEVER),
     "branch": Check(check=repository.check_branch, stage=Stage.LOCKED, after="repository", passing=True),

@@ -1,5 +1,6 @@
 """Finds and removes leftovers of earlier runs: containers, scratch folders, and the data of old runs."""
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from orchestrator.containers.base import (
 )
 from orchestrator.containers.project_image import LABEL_PROJECT
 from orchestrator.errors import EnvironmentInvalid
+from orchestrator.files import measure_folder
 from orchestrator.gates.setup_image import LABEL_SETUP, REPOSITORY
 from orchestrator.preflight.site import Finding, Site, report_passed
 from orchestrator.project.catalog import RunCatalog
@@ -29,8 +31,10 @@ from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.stored_terms import read_terms
 from orchestrator.run.phase import has_ended_for_good
 from orchestrator.run.state import RunState
+from orchestrator.state_folder import state_folder
 from orchestrator.supervision.choose_run import is_unfinished
 from orchestrator.supervision.cleanup import FoundContainer, is_leftover
+from orchestrator.text import describe_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +170,25 @@ async def list_unlabelled_images(engine: ContainerEngine) -> tuple[StoredImage, 
         image
         for image in found
         if image.id not in known and image.names and _is_named(image, project_image.REPOSITORY)
+    )
+
+
+async def check_storage(site: Site) -> Finding:
+    """What the state folder and the images that runs made hold; `clean` frees it."""
+    state = state_folder(site.host.environ)
+    size = await asyncio.to_thread(measure_folder, state)
+    images = await (await site.engine()).images({})
+    base = next((each.size for each in images if site.loaded.settings.image.name in each.names), 0)
+    ours = [
+        each
+        for each in images
+        if each.names and (_is_named(each, REPOSITORY) or _is_named(each, project_image.REPOSITORY))
+    ]
+    on_top = sum(max(each.size - base, 0) for each in ours)
+    counted = f"{len(ours)} image{'' if len(ours) == 1 else 's'} of setup and projects"
+    return report_passed(
+        f"{describe_size(size)} in {state}; {describe_size(on_top)} in {counted} "
+        "(to free what is old: orchestrator clean --older-than 30d)"
     )
 
 

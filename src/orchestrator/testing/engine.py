@@ -172,7 +172,13 @@ class FakeEngine:
         with self._request("list images"):
             found = [image for image in self._images.values() if _has(image.labels, labels)]
         return tuple(
-            StoredImage(id=each.id, names=tuple(sorted(each.names)), made=each.made) for each in found
+            StoredImage(
+                id=each.id,
+                names=tuple(sorted(each.names)),
+                made=each.made,
+                size=measure_folder(each.files),
+            )
+            for each in found
         )
 
     async def remove_image(self, image: str) -> bool:
