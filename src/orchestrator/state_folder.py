@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.errors import EnvironmentInvalid
-from orchestrator.files import open_regular, write_atomically
+from orchestrator.files import open_folder, open_regular, write_atomically
 from orchestrator.user_folders import user_folder
 
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -76,6 +76,22 @@ def check_state_folder(path: Path, *, outside: Path | None, to_be_made: bool = F
     if path.exists() and not to_be_made:
         _refuse_foreign(path)
         _refuse_open(path)
+
+
+def close_to_others(path: Path) -> None:
+    """Give a state folder of ours the mode that it needs. Raises EnvironmentInvalid if it is not ours.
+
+    The folder is opened first, so that no link is followed to another one.
+    """
+    _refuse_foreign(path)
+    try:
+        descriptor = open_folder(path)
+    except OSError as error:
+        raise EnvironmentInvalid(f"cannot be opened: {error.strerror}", where=str(path)) from None
+    try:
+        os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
 
 
 def file_system_type(mountinfo: str, path: str) -> str | None:

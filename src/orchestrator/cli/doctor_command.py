@@ -2,13 +2,14 @@
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.host import this_host
 from orchestrator.cli.run_command import add_start_options, read_start_options
 from orchestrator.errors import UsageError
-from orchestrator.text import one_line
+from orchestrator.text import one_line, plain
 
 if TYPE_CHECKING:
     from orchestrator.config import Row
@@ -20,6 +21,10 @@ MARKS = {"ok": "✓", "warning": "!", "failed": "✗", "skipped": "-"}
 def add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", metavar="NAME", help="only this check")
     parser.add_argument("--all", action="store_true", help="also list the settings that have their default")
+    parser.add_argument(
+        "--fix", action="store_true", help="build the image, close the state folder, remove ended containers"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --fix: ask nothing")
     add_start_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.set_defaults(handler=doctor)
@@ -36,7 +41,13 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.check is not None and arguments.check not in CHECKS:
         raise UsageError(f"unknown check {arguments.check}", hint=f"Known checks: {', '.join(CHECKS)}")
     request = DoctorRequest(only=arguments.check, options=read_start_options(arguments))
-    found = asyncio.run(diagnose(this_host(), request))
+    if arguments.fix:
+        from orchestrator.commands.fixes import carry_out_fixes
+
+        agrees = _agree if arguments.yes else _choose_asking()
+        found = asyncio.run(carry_out_fixes(this_host(), request, agrees=agrees, say=_print_apart))
+    else:
+        found = asyncio.run(diagnose(this_host(), request))
     if arguments.json:
         print(as_json(found.checks, found.loaded.rows, ok=found.is_healthy))
         return 0 if found.is_healthy else 1
@@ -46,6 +57,32 @@ def doctor(arguments: argparse.Namespace) -> int:
         print(f"\n{settings_table(rows)}")
     print(f"\n{summarize_checks(found.checks)}")
     return 0 if found.is_healthy else 1
+
+
+def _agree(_question: str) -> bool:
+    return True
+
+
+def _choose_asking() -> "Callable[[str], bool]":
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "--fix asks before it changes something, and standard input is not a terminal",
+            hint="To let it change everything that it can: orchestrator doctor --fix --yes",
+        )
+    return _ask
+
+
+def _ask(question: str) -> bool:
+    try:
+        return input(f"{question}? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
+
+
+def _print_apart(line: str) -> None:
+    """On standard error, so that --json stays one object."""
+    print(plain(line), file=sys.stderr, flush=True)
 
 
 def describe_checks(checks: "Mapping[str, Finding]") -> list[str]:
