@@ -79,7 +79,7 @@ def check_state_folder(path: Path, *, outside: Path | None, to_be_made: bool = F
 
 
 def close_to_others(path: Path) -> None:
-    """Give a state folder of ours the mode that it needs. Raises EnvironmentInvalid if it is not ours.
+    """Give the user's state folder the mode that it needs. EnvironmentInvalid if another user owns it.
 
     The folder is opened first, so that no link is followed to another one.
     """

@@ -53,7 +53,7 @@ def first_line(text: str, width: int = 120) -> str:
 
 
 def describe_size(size: int) -> str:
-    """A number of bytes for people: `0 B`, `12 KB`, `3.4 MB`, `1.2 GB`."""
+    """A number of bytes with a unit: `0 B`, `12 KB`, `3.4 MB`, `1.2 GB`."""
     value, unit = float(size), "B"
     for larger in ("KB", "MB", "GB", "TB"):
         if value < 1000:

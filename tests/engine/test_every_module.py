@@ -15,6 +15,7 @@ import orchestrator
 from orchestrator.commands.answer import AnswerRequest, answer
 from orchestrator.commands.clean import CleanRequest, clean
 from orchestrator.commands.doctor import DoctorRequest, doctor
+from orchestrator.commands.fixes import carry_out_fixes
 from orchestrator.commands.init import propose, write
 from orchestrator.commands.plan_new import choose_test_commands
 from orchestrator.commands.request import StartOptions
@@ -182,7 +183,9 @@ def check_awake(project: TemporaryProject, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def check_doctor(project: TemporaryProject) -> None:
-    found = project.do(doctor(project.host, DoctorRequest(options=StartOptions(agent="command"))))
+    request = DoctorRequest(options=StartOptions(agent="command"))
+    project.do(carry_out_fixes(project.host, request, agrees=lambda question: False, say=print))
+    found = project.do(doctor(project.host, request))
     assert found.checks["agent"].detail == "scripted (in the image)"
     assert found.checks["setup"].detail.startswith("setup.commands: ")
     assert not [spec for spec in project.engine.specs if spec.name.startswith("ktrdr-doctor-")]

@@ -44,7 +44,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.fix:
         from orchestrator.commands.fixes import carry_out_fixes
 
-        agrees = _agree if arguments.yes else _choose_asking()
+        agrees = _has_agreed if arguments.yes else _choose_asking()
         found = asyncio.run(carry_out_fixes(this_host(), request, agrees=agrees, say=_print_apart))
     else:
         found = asyncio.run(diagnose(this_host(), request))
@@ -59,7 +59,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 0 if found.is_healthy else 1
 
 
-def _agree(_question: str) -> bool:
+def _has_agreed(_question: str) -> bool:
     return True
 
 

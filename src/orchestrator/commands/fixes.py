@@ -17,7 +17,7 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fix:
     question: str
-    """What is about to be done, for the user to agree to."""
+    """Names the change, for the user to agree to."""
     carry_out: Callable[[], Awaitable[str]]
     """Returns what was done. Raises OrchestratorError when it cannot be done."""
 

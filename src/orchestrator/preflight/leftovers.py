@@ -174,7 +174,7 @@ async def list_unlabelled_images(engine: ContainerEngine) -> tuple[StoredImage, 
 
 
 async def check_storage(site: Site) -> Finding:
-    """What the state folder and the images that runs made hold; `clean` frees it."""
+    """Reports the size of the state folder and of the images that runs made; `clean` frees it."""
     state = state_folder(site.host.environ)
     size = await asyncio.to_thread(measure_folder, state)
     images = await (await site.engine()).images({})
