@@ -248,19 +248,22 @@ async def pipe(
                 os.close(descriptor)
 
 
-async def run_attached(argv: Sequence[str]) -> int:
+async def run_attached(
+    argv: Sequence[str], *, cwd: Path | None = None, patience: float = ENDING_SECONDS
+) -> int:
     """Run a program with our own terminal or standard streams, and return its exit code.
 
-    When the caller is cancelled, the program is asked to exit first, so that it can restore the terminal.
+    When the caller is cancelled, the program is asked to exit first, so that it can restore the terminal, and
+    is killed after `patience` seconds.
     """
-    process = await asyncio.create_subprocess_exec(*argv, env=own_environment())
+    process = await asyncio.create_subprocess_exec(*argv, env=own_environment(), cwd=cwd)
     try:
         return await process.wait()
     except asyncio.CancelledError:
         for end in (process.terminate, process.kill):
             if process.returncode is None:
                 end()
-                await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=ENDING_SECONDS)
+                await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=patience)
         raise
 
 

@@ -2,7 +2,7 @@
 
 import re
 from datetime import timedelta, timezone
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from msgspec.structs import fields, replace
@@ -41,6 +41,8 @@ from orchestrator.run.facts import (
     QuestionAnswered,
     RunOptions,
     RunResumed,
+    RunWaiting,
+    Sleep,
     StillRunning,
     TaskFinished,
 )
@@ -251,3 +253,20 @@ def test_a_fact_is_few_lines_however_much_is_in_it() -> None:
     assert len(said(gate("fail", tail="x\n" * 10_000))) == 6
     assert all(len(line) < 500 for line in said(gate("fail", tail="x" * 100_000)))
     assert len(said(Entry(AgentText(text="x\n" * 10_000), "1", 1))) == 1
+
+
+@pytest.mark.parametrize("sleep", get_args(Sleep))
+def test_a_wait_says_until_when_and_whether_the_machine_is_kept_awake(sleep: Sleep) -> None:
+    waiting = RunWaiting(
+        cause="usage_limit", reason="task 1: a limit", until="2025-01-01T06:00:00.000Z", sleep=sleep
+    )
+    line, about_sleep = said(Entry(waiting))
+    assert line == "waits   until 2025-01-01 07:00 CET: task 1: a limit"
+    assert ("kept awake until then" in about_sleep) == (sleep == "kept_awake")
+    assert ("may sleep" in about_sleep) == (sleep != "kept_awake")
+
+
+def test_a_wait_of_an_earlier_version_does_not_say_whether_the_machine_sleeps() -> None:
+    assert said(Entry(RunWaiting(cause="question", reason=None, until=None))) == [
+        "waits   until its question is answered"
+    ]

@@ -19,10 +19,11 @@ from run_histories import (
     run_ended,
     scenario,
     state_after,
+    task_started,
 )
 
 from orchestrator.cli.next_step import WAITS_FOR, next_step
-from orchestrator.run.facts import GateEnded, RunCause, RunEnded, RunStatus
+from orchestrator.run.facts import GateEnded, QuestionAsked, RunCause, RunEnded, RunStatus
 
 HERE = Path("/code")
 RED = (*READY, attempt(), ended("completed"), candidate(), gate("fail"))
@@ -130,6 +131,50 @@ def test_a_guard_that_fails_as_before_names_its_evidence() -> None:
 def test_a_red_gate_after_an_agent_that_failed_also_names_the_agents_output() -> None:
     step = next_step(state_after(*DIED_RED, finished("failed"), run_ended("failed")), "failed", HERE)
     assert step.before[0] == f"What the agent printed: orchestrator logs {RUN} --task 1 --attempt 1"
+
+
+TWO_FAILED = (
+    *(begun("1", "2", "3"), *READY[1:3]),
+    *(task_started("1"), attempt(), ended("completed"), candidate(), gate("fail"), finished("failed")),
+    *(task_started("2"), attempt(1, "2"), ended("failed", 1, "2"), finished("failed", 1, "2")),
+)
+ASKED = (*TWO_FAILED, task_started("3"), attempt(1, "3"), ended("needs_human", 1, "3"), asked(1, "3"))
+FAILED_LINES = (
+    f"Task 1 has failed; orchestrator resume {RUN} tries it again. "
+    f"What it printed: orchestrator logs {RUN} --evidence e1",
+    f"Task 2 has failed; orchestrator resume {RUN} tries it again. "
+    f"What it printed: orchestrator logs {RUN} --task 2 --attempt 1",
+)
+ASKS_LINE = f"Task 3 asks; to answer it: orchestrator answer {RUN} TEXT --question q1"
+
+
+def test_of_several_failed_tasks_each_names_what_it_printed() -> None:
+    step = next_step(state_after(*TWO_FAILED, run_ended("failed")), "failed", HERE)
+    assert step.command == f"orchestrator logs {RUN} --evidence e1"
+    assert step.before[0] == f"What task 2 printed: orchestrator logs {RUN} --task 2 --attempt 1"
+
+
+def test_however_a_run_ends_each_open_task_has_its_command() -> None:
+    asks = next_step(state_after(*ASKED, run_ended("waiting", 3)), "waiting", HERE)
+    assert asks.before == (*FAILED_LINES, "Replace TEXT by your answer:")
+    assert asks.command == f"orchestrator resume {RUN} -g TEXT"
+    parked = next_step(state_after(*ASKED, run_ended("parked", 4)), "parked", HERE)
+    assert (parked.before, parked.command) == ((*FAILED_LINES, ASKS_LINE), f"orchestrator resume {RUN}")
+    running = next_step(state_after(*ASKED), "running", HERE, has_owner=True)
+    assert running.before == (ASKS_LINE,)
+
+
+def test_a_run_that_waits_needs_nothing_but_its_answer() -> None:
+    limited = next_step(state_after(*READY, attempt(), ended("parked")), "parked", HERE, has_owner=True)
+    assert limited.command == f"orchestrator watch {RUN}"
+    assert limited.before[-1].startswith("It continues by itself")
+    asks = next_step(state_after(*READY, attempt(), asked()), "waiting", HERE, has_owner=True)
+    assert asks.command == f"orchestrator answer {RUN} --recommended"
+    body = asked().body
+    assert isinstance(body, QuestionAsked)
+    open_one = Entry(replace(body, recommendation=None), "1", 1)
+    plain = next_step(state_after(*READY, attempt(), open_one), "waiting", HERE, has_owner=True)
+    assert plain.command == f"orchestrator answer {RUN} TEXT"
 
 
 def test_every_cause_that_can_park_a_run_has_a_sentence() -> None:

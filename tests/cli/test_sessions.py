@@ -4,17 +4,21 @@ The files in `sessions/` are what a user sees: read them as one when they change
 writes them again.
 """
 
+import asyncio
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from sessions import Session
 
+from orchestrator.clock import Clock
 from orchestrator.testing.agent import (
     ScriptedAgent,
     Step,
@@ -29,6 +33,7 @@ from orchestrator.testing.processes import Process, Program
 from orchestrator.testing.project import TemporaryProject
 
 STORED = Path(__file__).parent / "sessions"
+ROOT = Path(__file__).parents[2]
 WRITE = "KTRDR_WRITE_SESSIONS" in os.environ
 
 PLAN = """\
@@ -326,3 +331,84 @@ def test_work_that_cannot_land_says_which_command_helps(open_session: Callable[.
     session.type("git switch -q greeting")
     session.type(resume)
     assert session.exit_code == 0, session.text
+
+
+NIGHT = {
+    "1": ("Define the records", "nothing"),
+    "2": ("Read old files", "1"),
+    "3": ("Write new files", "2"),
+    "4": ("Convert old files", "3"),
+    "5": ("Serve records", "nothing"),
+    "6": ("Log users in", "5"),
+    "7": ("Keep sessions", "6"),
+    "8": ("Show records", "5"),
+    "9": ("Write the manual", "nothing"),
+    "10": ("Build a package", "1"),
+}
+"""Two branches of dependencies, and two tasks beside them."""
+
+
+def night_plan() -> str:
+    tasks = [
+        f"## Task {id}: {title}\n**Type:** CODING\n**Depends on:** {after}\n**Description:**\n{title}.\n"
+        f"**Acceptance Criteria:**\n- [ ] done\n**Verify:**\n```bash\ncheck {id}\n```\n"
+        for id, (title, after) in NIGHT.items()
+    ]
+    return "# Milestone 2: The archive\n\n**Branch:** `archive`\n\n" + "\n".join(tasks)
+
+
+def test_a_night(open_session: Callable[..., Session]) -> None:
+    """One task fails for good, one asks, and a limit parks the run for a while; everything else is done."""
+    reset = datetime(2026, 1, 1, 12, 30, tzinfo=UTC).timestamp()
+
+    looking: list[asyncio.Task[None]] = []
+
+    async def look_from_elsewhere(clock: Clock) -> None:
+        await clock.sleep(600)
+        session.elsewhere("orchestrator status plan.md")
+
+    def look_later(process: Process) -> None:
+        looking.append(asyncio.ensure_future(look_from_elsewhere(process.clock)))
+
+    def has_format(process: Process) -> int:
+        if process.path("format.txt").exists() and process.path("task-3.txt").exists():
+            return 0
+        process.print("FAILED test_writing.py::test_format - the format has no version")
+        return 1
+
+    half = (writes("task-3.txt", "half\n"), writes("notes.txt", "what I tried\n"), reports())
+    asks = reports(
+        "needs_human", question="Which login?", options=["passwords", "keys"], recommendation="keys"
+    )
+    script: Script = {
+        **{("3", number): (half[0], waits(60), *half[1:]) for number in (1, 2)},
+        ("3", 3): (writes("format.txt", "version 1\n"), reports(summary="The format has a version.")),
+        ("6", 1): (writes("login.txt", "?\n"), asks),
+        ("8", 1): (look_later, writes("task-8.txt", "half\n"), hits_limit("usage_limit", reset)),
+    }
+    session = open_session(
+        script,
+        plan=night_plan(),
+        tasks=tuple(NIGHT),
+        gates={"check 3": has_format},
+        settings="[limits]\nattempts = 2\n",
+    )
+    session.type("orchestrator run plan.md --wait --until 07:00")
+    assert session.exit_code == 4
+    session.type("orchestrator status plan.md")
+    session.type("orchestrator answer plan.md --recommended")
+    session.type(session.next_command)
+    assert session.exit_code == 0
+    assert session.in_shell("git show archive:notes.txt")[0] == "what I tried\n"
+    assert session.in_shell("git status --porcelain")[0] == ""
+    check_stored(session, "a-night")
+
+
+def test_the_page_about_nights_shows_what_was_printed() -> None:
+    page = (ROOT / "docs" / "overnight.md").read_text("utf-8")
+    printed = (STORED / "a-night.txt").read_text("utf-8")
+    shown = re.findall(r"```text\n(\$.*?)```", page, re.DOTALL)
+    assert len(shown) >= 4
+    for block in shown:
+        for part in block.split("…\n"):
+            assert part in printed, part

@@ -25,7 +25,7 @@ from run_histories import (
 )
 
 from orchestrator.cli.tables import View, run_table, runs_table, table, width
-from orchestrator.run.facts import RunEnded, StillRunning, TaskFinished
+from orchestrator.run.facts import RunEnded, RunWaiting, StillRunning, TaskFinished
 from orchestrator.run.progress import list_current_work
 from orchestrator.run.report import Owner
 
@@ -139,6 +139,19 @@ def test_a_living_run_says_which_gate_runs_and_what_it_printed_last() -> None:
 )
 def test_a_living_run_between_attempts(history: tuple[Entry, ...], now: str) -> None:
     assert living(*history)[-2] == now
+
+
+def test_a_living_run_that_waits_says_for_what_and_until_when() -> None:
+    waiting = RunWaiting(
+        cause="usage_limit", reason="task 1: a usage limit", until="2025-01-01T06:00:00.000Z"
+    )
+    *_, line, stays, step = living(*READY, attempt(), ended("parked"), Entry(waiting))
+    assert line == (
+        "run trial-1 parked: task 1: a usage limit (until 2025-01-01 07:00 CET), process 7, "
+        "branch milestone/greeting"
+    )
+    assert stays.startswith("It continues by itself")
+    assert step == "next: orchestrator watch trial-1"
 
 
 def test_a_run_without_an_owner_is_interrupted_and_so_is_its_task() -> None:

@@ -3,127 +3,26 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
-from run_histories import (
-    BASE_CHECKED,
-    ON_BRANCH,
-    Entry,
-    attempt,
-    begun,
-    ended,
-    finished,
-    numbered,
-    state_after,
-    task_started,
-)
+from run_histories import Entry
+from runner_kit import Attempt, FakeRun
 
-from orchestrator.engine.milestone_runner import MilestoneRunner
+from orchestrator.clock import SystemClock
+from orchestrator.engine.timetable import Timetable
 from orchestrator.errors import CannotStart, CodingAgentError, SetupFailed, StorageError, WorkspaceError
-from orchestrator.run.facts import Body, CancelRequested, Notice, RunEnded
-from orchestrator.run.state import RunState, advance
-from orchestrator.supervision.decide import (
-    Action,
-    CheckBase,
-    MakeBranch,
-    StartAttempt,
-    StartTask,
-    Work,
-    WorkItem,
-)
+from orchestrator.run.facts import CancelRequested, RunEnded
+from orchestrator.run.state import RunState
+from orchestrator.supervision.decide import Work, WorkItem
 
 ITEM = WorkItem(id="1", depends_on=(), checks=(), change="optional")
 ONE = Work(items=(ITEM,), end_to_end=(), attempts=1)
 TWO = replace(ONE, items=(ITEM, replace(ITEM, id="2")), workers=2)
 
 
-class Run:
-    """A journal, and actions: the attempts do what the test says, and everything else succeeds at once."""
-
-    def __init__(self, work: Work, *, base: Exception | None = None, **attempts: "Attempt") -> None:
-        self.work = work
-        self.state: RunState = state_after(begun(*(item.id for item in work.items)))
-        self.log: list[str] = []
-        self.at_work = 0
-        self._base = base
-        self._attempts = attempts
-        self._news = asyncio.Event()
-
-    async def to_its_end(self) -> RunEnded:
-        state = await MilestoneRunner(self, self.work, self).carry_out()  # type: ignore[arg-type]
-        assert state.end is not None
-        return state.end
-
-    async def append(
-        self,
-        body: Body | Callable[[RunState, int], Body],
-        *,
-        task: str | None = None,
-        attempt: int | None = None,
-    ) -> None:
-        await asyncio.sleep(0)
-        built = body(self.state, self.state.last_n + 1) if callable(body) else body
-        self.store(Entry(built, task, attempt))
-
-    def store(self, *entries: Entry) -> None:
-        for fact in numbered(entries, first=self.state.last_n + 1):
-            self.state = advance(self.state, fact)
-            match fact.body:
-                case Notice(text=text):
-                    self.log.append(text)
-                case RunEnded(status=status):
-                    self.log.append(f"run {status}")
-
-    def store_from_outside(self, body: Body) -> None:
-        self.store(Entry(body))
-        self._news.set()
-
-    async def refresh(self) -> None:
-        pass
-
-    async def wait_for_change(self) -> None:
-        await self._news.wait()
-        self._news.clear()
-
-    async def remove_leftovers(self, state: RunState) -> None:
-        self.log.append("leftovers removed")
-
-    def stop_waiting(self) -> None:
-        self.log.append("hurry")
-
-    async def forget_run(self) -> None:
-        self.log.append("run forgotten")
-
-    async def carry_out(self, action: Action, state: RunState) -> None:
-        await asyncio.sleep(0)
-        match action:
-            case CheckBase() if self._base is not None:
-                raise self._base
-            case CheckBase():
-                self.store(BASE_CHECKED)
-            case MakeBranch():
-                self.store(ON_BRANCH)
-            case StartTask(task=task):
-                self.store(task_started(task))
-            case StartAttempt(task=task):
-                self.store(attempt(1, task))
-                self.at_work += 1
-                await self._attempts.get(f"of_{task}", at_once)(self, task)
-                self.store(ended("completed", 1, task), finished("completed", 1, task))
-            case _:
-                raise AssertionError(action)
-
-
-Attempt = Callable[[Run, str], Awaitable[None]]
-
-
-async def at_once(run: Run, task: str) -> None:
-    pass
-
-
-async def forever(run: Run, task: str) -> None:
+async def forever(run: FakeRun, task: str) -> None:
     try:
         await asyncio.Event().wait()
     finally:
@@ -133,7 +32,7 @@ async def forever(run: Run, task: str) -> None:
 
 
 def failing(error: Exception, *, with_others: int = 1) -> Attempt:
-    async def attempt(run: Run, task: str) -> None:
+    async def attempt(run: FakeRun, task: str) -> None:
         await until(run, at_work=with_others)
         raise error
 
@@ -141,7 +40,7 @@ def failing(error: Exception, *, with_others: int = 1) -> Attempt:
 
 
 def failing_when_stopped(error: Exception) -> Attempt:
-    async def attempt(run: Run, task: str) -> None:
+    async def attempt(run: FakeRun, task: str) -> None:
         try:
             await forever(run, task)
         except asyncio.CancelledError:
@@ -150,12 +49,12 @@ def failing_when_stopped(error: Exception) -> Attempt:
     return attempt
 
 
-async def until(run: Run, *, at_work: int) -> None:
+async def until(run: FakeRun, *, at_work: int) -> None:
     while run.at_work < at_work:
         await asyncio.sleep(0)
 
 
-async def kill_at_work(run: Run, number: signal.Signals, *, at_work: int = 1) -> None:
+async def kill_at_work(run: FakeRun, number: signal.Signals, *, at_work: int = 1) -> None:
     await until(run, at_work=at_work)
     os.kill(os.getpid(), number)
 
@@ -165,16 +64,16 @@ def summary(end: RunEnded) -> tuple[str, int]:
 
 
 async def test_two_attempts_run_at_the_same_time() -> None:
-    async def both(run: Run, task: str) -> None:
+    async def both(run: FakeRun, task: str) -> None:
         await asyncio.wait_for(until(run, at_work=2), 10)
 
-    run = Run(TWO, of_1=both, of_2=both)
+    run = FakeRun(TWO, of_1=both, of_2=both)
     assert summary(await run.to_its_end()) == ("completed", 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
 async def test_a_signal_interrupts_everything_in_order(number: signal.Signals) -> None:
-    run = Run(TWO, of_1=forever, of_2=forever)
+    run = FakeRun(TWO, of_1=forever, of_2=forever)
     killing = asyncio.create_task(kill_at_work(run, number, at_work=2))
     end = await run.to_its_end()
     await killing
@@ -187,8 +86,24 @@ async def test_a_signal_interrupts_everything_in_order(number: signal.Signals) -
     assert run.log[4:] == ["run interrupted"]
 
 
+@pytest.mark.parametrize("shuts_down", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+async def test_a_run_notes_that_the_shutdown_of_its_machine_stopped_it(
+    number: signal.Signals, shuts_down: bool
+) -> None:
+    async def ask() -> bool:
+        return shuts_down
+
+    run = FakeRun(ONE, of_1=forever)
+    killing = asyncio.create_task(kill_at_work(run, number))
+    end = await run.to_its_end(Timetable(clock=SystemClock(), is_shutting_down=ask))
+    await killing
+    assert end.status == "interrupted"
+    assert end.by_shutdown == (shuts_down and number is not signal.SIGINT)
+
+
 async def test_a_second_signal_while_cleaning_up_changes_nothing() -> None:
-    async def stubborn(run: Run, task: str) -> None:
+    async def stubborn(run: FakeRun, task: str) -> None:
         try:
             await asyncio.Event().wait()
         finally:
@@ -197,7 +112,7 @@ async def test_a_second_signal_while_cleaning_up_changes_nothing() -> None:
                 await asyncio.sleep(0)
             run.log.append("cleaned up")
 
-    run = Run(ONE, of_1=stubborn)
+    run = FakeRun(ONE, of_1=stubborn)
     killing = asyncio.create_task(kill_at_work(run, signal.SIGINT))
     end = await run.to_its_end()
     await killing
@@ -206,15 +121,15 @@ async def test_a_second_signal_while_cleaning_up_changes_nothing() -> None:
 
 
 async def test_a_request_to_cancel_stops_like_a_signal() -> None:
-    run = Run(ONE, of_1=forever)
+    run = FakeRun(ONE, of_1=forever)
     running = asyncio.create_task(run.to_its_end())
     await until(run, at_work=1)
-    run.store_from_outside(CancelRequested())
+    run.store_from_outside(Entry(CancelRequested()))
     assert summary(await running) == ("cancelled", 130)
     assert run.log[-2:] == ["1 cleaned up", "run cancelled"]
 
 
-class NoticedByRefresh(Run):
+class NoticedByRefresh(FakeRun):
     """Another process asks to cancel as soon as a task has reached a point; the listener notices nothing."""
 
     def __init__(self, work: Work, *, when: Callable[[RunState], bool]) -> None:
@@ -235,7 +150,7 @@ async def test_a_request_that_a_refresh_folds_counts_before_the_next_action_and_
 
 
 async def test_a_request_that_is_stored_just_before_the_end_counts() -> None:
-    class AtTheEnd(Run):
+    class AtTheEnd(FakeRun):
         async def append(self, body: object, **names: object) -> None:
             self.store(Entry(CancelRequested()))
             await super().append(body, **names)  # type: ignore[arg-type]
@@ -248,7 +163,7 @@ async def test_a_request_that_is_stored_just_before_the_end_counts() -> None:
 
 
 async def test_a_journal_that_cannot_be_followed_stops_nothing() -> None:
-    class Deaf(Run):
+    class Deaf(FakeRun):
         async def wait_for_change(self) -> None:
             raise OSError("disk I/O error")
 
@@ -256,7 +171,7 @@ async def test_a_journal_that_cannot_be_followed_stops_nothing() -> None:
 
 
 async def test_a_cancelling_caller_gets_cancelled_error_after_the_end_is_stored() -> None:
-    run = Run(ONE, of_1=forever)
+    run = FakeRun(ONE, of_1=forever)
     running = asyncio.create_task(run.to_its_end())
     await until(run, at_work=1)
     running.cancel()
@@ -279,7 +194,7 @@ async def test_a_cancelling_caller_gets_cancelled_error_after_the_end_is_stored(
 async def test_an_error_parks_the_run_once_the_others_have_cleaned_up(
     error: Exception, cause: str | None
 ) -> None:
-    run = Run(TWO, of_1=failing(error, with_others=2), of_2=forever)
+    run = FakeRun(TWO, of_1=failing(error, with_others=2), of_2=forever)
     end = await run.to_its_end()
     assert (*summary(end), end.cause) == ("parked", 4, cause)
     where = "the agent may still be at work in the container ktrdr-coding-agent-trial-1"
@@ -291,7 +206,7 @@ async def test_an_error_parks_the_run_once_the_others_have_cleaned_up(
 
 
 async def test_a_bug_interrupts_the_run_and_is_raised() -> None:
-    run = Run(TWO, of_1=failing(LookupError("mine"), with_others=2), of_2=forever)
+    run = FakeRun(TWO, of_1=failing(LookupError("mine"), with_others=2), of_2=forever)
     with pytest.raises(LookupError, match="mine"):
         await run.to_its_end()
     assert run.state.end is not None and summary(run.state.end) == ("interrupted", 70)
@@ -301,32 +216,32 @@ async def test_a_bug_interrupts_the_run_and_is_raised() -> None:
 
 async def test_of_several_errors_the_worst_counts() -> None:
     parks, bug = CodingAgentError("no engine"), LookupError("mine")
-    run = Run(TWO, of_1=failing(parks, with_others=2), of_2=failing_when_stopped(bug))
+    run = FakeRun(TWO, of_1=failing(parks, with_others=2), of_2=failing_when_stopped(bug))
     with pytest.raises(LookupError):
         await run.to_its_end()
 
 
 async def test_of_equally_bad_errors_the_first_counts() -> None:
     first, second = CodingAgentError("no engine"), StorageError("disk full")
-    run = Run(TWO, of_1=failing(first, with_others=2), of_2=failing_when_stopped(second))
+    run = FakeRun(TWO, of_1=failing(first, with_others=2), of_2=failing_when_stopped(second))
     assert (await run.to_its_end()).reason == "no engine"
 
 
 async def test_a_signal_counts_more_than_what_fails_while_cleaning_up() -> None:
-    run = Run(ONE, of_1=failing_when_stopped(CodingAgentError("no engine")))
+    run = FakeRun(ONE, of_1=failing_when_stopped(CodingAgentError("no engine")))
     killing = asyncio.create_task(kill_at_work(run, signal.SIGINT))
     assert summary(await run.to_its_end()) == ("interrupted", 130)
     await killing
 
 
 async def test_a_run_that_cannot_be_set_up_leaves_no_trace() -> None:
-    run = Run(ONE, base=SetupFailed("no such package"))
+    run = FakeRun(ONE, base=SetupFailed("no such package"))
     assert summary(await run.to_its_end()) == ("failed", 2)
     assert run.log[-2:] == ["run forgotten", "run failed"]
 
 
 async def test_the_end_is_stored_when_the_run_cannot_be_forgotten() -> None:
-    class Unforgettable(Run):
+    class Unforgettable(FakeRun):
         async def forget_run(self) -> None:
             raise WorkspaceError("git refused")
 
@@ -337,7 +252,7 @@ async def test_the_end_is_stored_when_the_run_cannot_be_forgotten() -> None:
 
 
 async def test_a_signal_while_the_run_is_forgotten_or_its_end_stored_changes_nothing() -> None:
-    class Signalled(Run):
+    class Signalled(FakeRun):
         async def forget_run(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             await super().forget_run()
@@ -352,7 +267,7 @@ async def test_a_signal_while_the_run_is_forgotten_or_its_end_stored_changes_not
 
 
 async def test_a_caller_that_cancels_while_the_run_is_forgotten_gets_cancelled_error_after_the_end() -> None:
-    class Slow(Run):
+    class Slow(FakeRun):
         async def forget_run(self) -> None:
             running.cancel()
             await asyncio.sleep(0.01)
@@ -366,6 +281,6 @@ async def test_a_caller_that_cancels_while_the_run_is_forgotten_gets_cancelled_e
 
 
 async def test_a_setup_that_fails_after_the_first_commit_parks_the_run() -> None:
-    run = Run(ONE, of_1=failing(SetupFailed("no such package")))
+    run = FakeRun(ONE, of_1=failing(SetupFailed("no such package")))
     assert summary(await run.to_its_end()) == ("parked", 4)
     assert "run forgotten" not in run.log

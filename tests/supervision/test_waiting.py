@@ -25,15 +25,28 @@ def pause(planned: WaitPlan | None) -> float:
     return (planned.until - NOW).total_seconds()
 
 
+def jittered(planned: WaitPlan | None) -> float:
+    assert planned is not None and planned.continues is not None
+    return (planned.continues - NOW).total_seconds()
+
+
 @pytest.mark.parametrize("cause", ["usage_limit", "rate_limit", "model_away", "engine_away", "scheduled"])
 def test_the_known_time_is_waited_for(cause: RunCause) -> None:
     assert pause(plan(cause, 18_000)) == 18_000
     assert pause(plan(cause, -5)) == 0
 
 
-def test_runs_do_not_all_continue_at_once() -> None:
-    assert pause(plan("usage_limit", 18_000, jitter=0.5)) == 18_030
-    assert pause(plan("scheduled", 18_000, jitter=0.5)) == 18_000
+@pytest.mark.parametrize("cause", ["usage_limit", "rate_limit", "model_away", "engine_away"])
+def test_runs_do_not_all_continue_at_once(cause: RunCause) -> None:
+    planned = plan(cause, 18_000, jitter=0.5)
+    assert (pause(planned), jittered(planned)) == (18_000, 18_030)
+    assert jittered(plan(cause, 18_000, jitter=1)) == 18_060
+    assert jittered(plan(cause, 20, jitter=1)) == 40  # never longer than the wait itself
+
+
+def test_what_is_only_this_runs_is_not_delayed_further() -> None:
+    assert jittered(plan("scheduled", 18_000, jitter=1)) == 18_000
+    assert jittered(plan("disk_full", jitter=1)) == 60
 
 
 def test_without_a_time_each_wait_is_twice_as_long_up_to_half_an_hour() -> None:
@@ -63,7 +76,7 @@ def test_what_may_not_pass_by_itself_is_waited_for_an_hour_at_most(cause: RunCau
     waits, total = Waits(), 0.0
     while (planned := plan(cause, waits=waits)) is not None:
         waits, total = planned.waits, total + pause(planned)
-    assert total == 1860 and plan("usage_limit", waits=waits) is not None
+    assert total == 3600 and plan("usage_limit", waits=waits) is not None
     assert plan(cause, waits=replace(waits, short_seconds=0)) is not None
 
 

@@ -44,6 +44,7 @@ from orchestrator.run.facts import (
     SettingsTaken,
     SetupEnded,
     SetupStarted,
+    Sleep,
     StillRunning,
     TaskAccepted,
     TaskFinished,
@@ -70,6 +71,13 @@ _BILLING_WORDS: Mapping[Billing, str] = {
     "subscription": "subscription: the limits of your plan apply",
     "scripted": "scripted: nothing, a script answers instead of a model",
     "none": "none: the agent uses no model",
+}
+_SLEEP_WORDS: Mapping[Sleep, str] = {
+    "kept_awake": "the machine is kept awake until then",
+    "allowed": "the machine may sleep meanwhile, as --allow-sleep or limits.keep_awake says",
+    "far_away": "the machine may sleep meanwhile: only a time within 12 hours keeps it awake",
+    "on_battery": "the machine may sleep meanwhile: it has no mains power",
+    "no_program": "the machine may sleep meanwhile: neither systemd-inhibit nor caffeinate keeps it awake",
 }
 BEFORE_WORDS = {
     "red": "fails before the work, as expected",
@@ -192,7 +200,7 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
         case RunWaiting():
             until = "its question is answered" if body.until is None else moment(body.until, about.zone)
             why = f": {one_line(body.reason, 300)}" if body.reason else ""
-            return [f"waits   until {until}{why}"]
+            return [f"waits   until {until}{why}", *_sleep_lines(body)]
         case PlanTaken():
             again = f", to be done again: {', '.join(body.redo)}" if body.redo else ""
             return [f"plan    the edited version is used, {len(body.tasks)} tasks{again}"]
@@ -212,6 +220,10 @@ def _run_lines(fact: Fact, body: _RunFact, about: Context) -> list[str]:
             return [f"end to end: {body.status}"]
         case RunEnded():
             return [_describe_end_of_run(fact, body, about)]
+
+
+def _sleep_lines(body: RunWaiting) -> list[str]:
+    return [] if body.sleep is None else [f"        {_SLEEP_WORDS[body.sleep]}"]
 
 
 def _billing_lines(billing: Billing | None) -> list[str]:

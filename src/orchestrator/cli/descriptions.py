@@ -191,6 +191,20 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         ),
         {},
     ),
+    "service": Description(
+        "Prints a unit of systemd for your user. When the machine has started, it resumes the runs that were "
+        "at work or waited when the machine stopped. It needs a credential from a command, a file or the "
+        "keyring.",
+        (
+            Example("orchestrator service --write", "writes the unit, and says how to turn it on"),
+            Example("orchestrator service --list", "lists the runs that it would resume now"),
+        ),
+        {
+            1: "with --resume: a task or the end-to-end scenario of a run has failed",
+            3: "with --resume: a question waits for your answer",
+            4: "with --resume: a run is parked",
+        },
+    ),
     "undo": Description(
         "Takes the commit of a task and all later commits of its run off the branch, and prints how "
         "to get them back. The task counts as not done.",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from orchestrator.agents.base import AgentDriver
     from orchestrator.containers.base import ContainerEngine
+    from orchestrator.run.facts import Sleep
 
 
 _instead: ContextVar[Host | None] = ContextVar("instead", default=None)
@@ -39,6 +40,7 @@ def this_host() -> Host:
         agent_driver=_agent_driver,
         clock=SystemClock(),
         keep_awake=_keep_awake,
+        is_shutting_down=_is_shutting_down,
     )
 
 
@@ -70,10 +72,16 @@ async def _connect_engine() -> "AsyncIterator[ContainerEngine]":
         yield engine
 
 
-def _keep_awake() -> "AbstractAsyncContextManager[None]":
+def _keep_awake() -> "AbstractAsyncContextManager[Sleep]":
     from orchestrator.engine.keep_awake import keep_awake
 
     return keep_awake()
+
+
+async def _is_shutting_down() -> bool:
+    from orchestrator.engine.shutdown import is_shutting_down
+
+    return await is_shutting_down()
 
 
 def _agent_driver(name: str) -> "AgentDriver":

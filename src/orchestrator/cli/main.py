@@ -36,6 +36,10 @@ COMMANDS = {
     "report": ("report_command", "say what a run has done, and what shows it"),
     "logs": ("logs_command", "print the agent's output, or the whole output of a gate"),
     "shell": ("shell_command", "open a shell, or run a command, in a container like an attempt's"),
+    "service": (
+        "service_command",
+        "resume runs after a reboot, by a unit of systemd for your user",
+    ),
     "undo": ("undo_command", "undo the commit of a task and all later ones of its run"),
     "abandon": ("undo_command", "undo all commits of a run and cancel it"),
     "cancel": ("undo_command", "stop a run for good and keep its commits"),

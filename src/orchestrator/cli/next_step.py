@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orchestrator.run.endings import has_failed_before_start
 from orchestrator.run.facts import RunCause, RunStatus
@@ -44,33 +45,36 @@ class NextStep(Struct, frozen=True, kw_only=True):
     """Sentences for the lines just before it."""
 
 
-def next_step(state: RunState, status: RunStatus, here: Path | None) -> NextStep:
-    """The next command for the user, with its explanation. `here` is the folder where it would be typed."""
+def next_step(state: RunState, status: RunStatus, here: Path | None, *, has_owner: bool = False) -> NextStep:
+    """The next command for the user, with its explanation. `here` is the folder where it would be typed.
+
+    A run with an owner that waits continues by itself, and no other process may resume it.
+    """
     there = "" if str(here) == state.start.folder else f"cd {shell_word(state.start.folder)} && "
     full = "refs/heads/" if state.start.branch_has_namesake else ""
     run, branch = state.run, shell_word(f"{full}{state.start.branch}")
     resume = f"{there}orchestrator resume {run}"
     match status:
         case "running":
-            return NextStep(command=f"orchestrator watch {run}")
+            return NextStep(command=f"orchestrator watch {run}", before=_describe_questions(state))
         case "completed":
             return NextStep(
                 command=f"{there}git diff {state.start.base[:12]}...{branch}",
                 before=(f"To merge it, switch to the branch that should have it, then: git merge {branch}",),
             )
         case "waiting":
-            questions = state.open_questions
-            if len(questions) > 1:  # `-g` would not say which one it answers
-                ids = ", ".join(question.asked.question for question in questions)
-                return NextStep(
-                    command=f"orchestrator answer {state.run} TEXT --question {questions[0].asked.question}",
-                    before=(f"Open questions: {ids}. Replace TEXT by your answer to each; then: {resume}",),
-                )
-            return NextStep(command=f"{resume} -g TEXT", before=("Replace TEXT by your answer:",))
+            step = _answer_owner(state) if has_owner else _ask_for_answer(state, resume)
+            return replace(step, before=(*_describe_failed(state, resume), *step.before))
+        case "parked" if has_owner:
+            stays = "It continues by itself, also with an answer that you give meanwhile."
+            before = (*_describe_failed(state, resume), *_describe_questions(state), stays)
+            return NextStep(command=f"orchestrator watch {run}", before=before)
         case "parked":
             cause = None if state.end is None else state.end.cause
             waits = (WAITS_FOR[cause],) if cause in WAITS_FOR else ()
-            return NextStep(command=resume, before=(*_ways_out(state), *waits, *_point_to_red_guard(state)))
+            others = (*_describe_failed(state, resume), *_describe_questions(state))
+            before = (*others, *_ways_out(state), *waits, *_point_to_red_guard(state))
+            return NextStep(command=resume, before=before)
         case "interrupted":
             return NextStep(command=resume)
         case "cancelled":
@@ -101,6 +105,52 @@ def _ways_out(state: RunState) -> tuple[str, ...]:
     return tuple(one_line(line, 2000) for line in state.end.reason.splitlines()[1:])
 
 
+def _answer_owner(state: RunState) -> NextStep:
+    """How to answer a run that waits at the moment, and continues with the answer."""
+    *others, last = state.open_questions
+    which = f" --question {last.asked.question}" if others else ""
+    then = "The run continues by itself once it is answered."
+    if last.asked.recommendation:
+        command = f"orchestrator answer {state.run} --recommended{which}"
+        return NextStep(command=command, before=(f"{then} To take the agent's recommendation:",))
+    command = f"orchestrator answer {state.run} TEXT{which}"
+    return NextStep(command=command, before=(f"{then} Replace TEXT by your answer:",))
+
+
+def _describe_questions(state: RunState) -> tuple[str, ...]:
+    return tuple(
+        f"Task {plain(question.task or '')} asks; to answer it: "
+        f"orchestrator answer {state.run} TEXT --question {question.asked.question}"
+        for question in state.open_questions
+    )
+
+
+def _describe_failed(state: RunState, resume: str) -> tuple[str, ...]:
+    """Each failed task, where the next command is not about it: what shows why, and what tries it again."""
+    return tuple(
+        f"Task {plain(id)} has failed; {resume} tries it again. "
+        f"What it printed: {_show_failure(state, id, last)}"
+        for id, last in _list_failed_attempts(state)
+    )
+
+
+def _show_failure(state: RunState, id: str, attempt: AttemptState) -> str:
+    if attempt.failed_gates:
+        return _show_evidence(state, attempt.failed_gates[0].evidence)
+    return f"orchestrator logs {state.run} --task {shell_word(id)} --attempt {attempt.number}"
+
+
+def _ask_for_answer(state: RunState, resume: str) -> NextStep:
+    questions = state.open_questions
+    if len(questions) > 1:  # `-g` would not say which one it answers
+        ids = ", ".join(question.asked.question for question in questions)
+        return NextStep(
+            command=f"orchestrator answer {state.run} TEXT --question {questions[0].asked.question}",
+            before=(f"Open questions: {ids}. Replace TEXT by your answer to each; then: {resume}",),
+        )
+    return NextStep(command=f"{resume} -g TEXT", before=("Replace TEXT by your answer:",))
+
+
 def _point_to_red_guard(state: RunState) -> tuple[str, ...]:
     """How to see the guard that parked the run, because it fails as it did before the work."""
     if state.end is None or state.end.cause != "base_red":
@@ -122,20 +172,20 @@ def _step_after_failure(state: RunState, resume: str) -> NextStep:
         accept = f"If task {plain(idle)} is done already, accept it as it is:"
         return NextStep(command=f"{resume} --accept {shell_word(idle)}", before=(or_else, accept))
     then = f"Fix the cause yourself, or give the agent a hint; then: {resume} -g TEXT"
-    failed = next(_list_failed_attempts(state), None)
-    if failed is None:
+    failed = list(_list_failed_attempts(state))
+    if not failed:
         red = [gate.evidence for gate in state.end_to_end_gates if gate.verdict == "fail"]
         return (
             NextStep(command=_show_evidence(state, red[0]), before=(then,))
             if red
             else NextStep(command=resume)
         )
-    id, attempt = failed
-    output = f"orchestrator logs {state.run} --task {shell_word(id)} --attempt {attempt.number}"
-    if not attempt.failed_gates:
-        return NextStep(command=output, before=(then,))
-    also = (f"What the agent printed: {output}",) if _has_agent_failed(attempt) else ()
-    return NextStep(command=_show_evidence(state, attempt.failed_gates[0].evidence), before=(*also, then))
+    (id, attempt), *others = failed
+    also = tuple(f"What task {plain(other[0])} printed: {_show_failure(state, *other)}" for other in others)
+    if attempt.failed_gates and _has_agent_failed(attempt):
+        output = f"orchestrator logs {state.run} --task {shell_word(id)} --attempt {attempt.number}"
+        also = (*also, f"What the agent printed: {output}")
+    return NextStep(command=_show_failure(state, id, attempt), before=(*also, then))
 
 
 def _show_evidence(state: RunState, evidence: str) -> str:

@@ -138,7 +138,7 @@ def run_table(state: RunState, view: View) -> str:
     if status == "running":
         parts += [_describe_doing(doing, view) for doing in view.doing]
     parts += _describe_unverified(state)
-    step = next_step(state, status, view.here)
+    step = next_step(state, status, view.here, has_owner=view.owner is not None)
     parts += [*step.before, f"next: {step.command}"]
     return "\n" + "\n".join(parts)
 
@@ -220,13 +220,16 @@ def _status_line(state: RunState, status: RunStatus, view: View) -> str:
         at = [place for each in view.doing if (place := position(state, each.task)) is not None]
         where = "".join(f", task {each.number} of {each.total}" for each in at[:1])
         return f"run {state.run} running since {since}{where}, process {view.owner.pid}{about}"
-    text = end.reason if end is not None and end.reason else status
+    waiting = state.waiting if end is None and view.owner is not None else None
+    shown = end or waiting
+    text = shown.reason if shown is not None and shown.reason else status
     # Only the first line: the command that ended the run prints the whole reason as its error.
     reason = f": {one_line(text.splitlines()[0], 300)}" if text != status else ""
-    until = f" (until {moment(end.until, view.zone)})" if end is not None and end.until else ""
+    until = f" (until {moment(shown.until, view.zone)})" if shown is not None and shown.until else ""
+    process = f", process {view.owner.pid}" if waiting is not None and view.owner is not None else ""
     # The command that ended the run has just printed the time.
     ended = f", ended {moment(state.ended_at, view.zone)}" if view.now and state.ended_at else ""
-    return f"run {state.run} {status}{reason}{until}{about}{ended}"
+    return f"run {state.run} {status}{reason}{until}{process}{about}{ended}"
 
 
 def _describe_doing(doing: Doing, view: View) -> str:

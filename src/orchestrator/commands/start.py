@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib import resources
 
 from msgspec import structs
@@ -32,7 +32,7 @@ from orchestrator.engine.actions import RunActions
 from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.milestone_runner import MilestoneRunner
-from orchestrator.engine.timetable import Timetable
+from orchestrator.engine.timetable import Timetable, let_sleep
 from orchestrator.gateway.access import billing_of
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.diagnostics import describe
@@ -47,7 +47,7 @@ from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended_fact
-from orchestrator.run.facts import Listener, RunOptions
+from orchestrator.run.facts import Listener, RunOptions, Sleep
 from orchestrator.run.prompts import TEXTS
 from orchestrator.run.report import RunReport, report_of
 from orchestrator.run.state import RunState
@@ -122,7 +122,7 @@ async def prepare_run(
         )
         records = _open_run_records(project, journal)
         terms = _run_terms(read.plan, work, settled, specs)
-        timetable = _timetable(services, site, given)
+        timetable = _timetable(project, services, site, given)
         actions = RunActions(services, records, terms, _prepare_workspace(project, read.plan))
         yield MilestoneRunner(journal, work, actions, timetable)
 
@@ -134,12 +134,12 @@ def _prepare_workspace(project: Project, plan: Plan) -> Workspace:
 
 def _keep_awake(
     project: Project, settings: Settings, given: StartOptions
-) -> Callable[[], AbstractAsyncContextManager[None]]:
+) -> Callable[[], AbstractAsyncContextManager[Sleep]]:
     may_sleep = given.allow_sleep or not settings.limits.keep_awake
-    return nullcontext if may_sleep else project.host.keep_awake
+    return let_sleep if may_sleep else project.host.keep_awake
 
 
-def _timetable(services: Services, site: Site, given: StartOptions) -> Timetable:
+def _timetable(project: Project, services: Services, site: Site, given: StartOptions) -> Timetable:
     return Timetable(
         clock=services.clock,
         waits=given.wait,
@@ -147,6 +147,7 @@ def _timetable(services: Services, site: Site, given: StartOptions) -> Timetable
         until=given.until,
         check_again=lambda: require(site, Stage.SETTLED),
         keep_awake=services.keep_awake,
+        is_shutting_down=project.host.is_shutting_down,
     )
 
 

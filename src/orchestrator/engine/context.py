@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,13 +14,14 @@ from orchestrator.config import Settings
 from orchestrator.containers.base import ContainerEngine
 from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.setup_overlays import OverlaySupport
+from orchestrator.engine.timetable import let_sleep
 from orchestrator.errors import UsageError
 from orchestrator.gateway.access import ModelSource
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.model import Plan, Task
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.run_journal import RunJournal
-from orchestrator.run.facts import Before, RunStarted
+from orchestrator.run.facts import Before, RunStarted, Sleep
 from orchestrator.supervision.decide import Work
 
 
@@ -61,7 +62,7 @@ class Services:
     clock: Clock
     time_has_ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the run is stopped because its time has ended: its attempts are parked then."""
-    keep_awake: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    keep_awake: Callable[[], AbstractAsyncContextManager[Sleep]] = let_sleep
     """Keeps the machine awake between entering and leaving."""
     overlays: OverlaySupport = field(default_factory=OverlaySupport)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import nullcontext, suppress
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from orchestrator.clock import SystemClock
 from orchestrator.engine.agent_watch import PATIENCE_SECONDS
@@ -21,7 +23,7 @@ from orchestrator.errors import (
 )
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import BUG, NOT_BEGUN, rank, run_ended_fact
-from orchestrator.run.facts import Notice, RunCause, RunEnded, RunWaiting, WaitEnded
+from orchestrator.run.facts import Notice, RunCause, RunEnded, RunWaiting, Sleep, WaitEnded
 from orchestrator.run.phase import Working, phase
 from orchestrator.run.state import RunState
 from orchestrator.supervision.decide import (
@@ -35,7 +37,7 @@ from orchestrator.supervision.decide import (
     decide,
     lanes_of,
 )
-from orchestrator.supervision.waiting import WaitPlan, Waits, plan_wait
+from orchestrator.supervision.waiting import WaitPlan, Waits, count_successes, plan_wait
 from orchestrator.text import utc_text
 
 CANCELLED = "cancelled"
@@ -69,6 +71,12 @@ class _End(NamedTuple):
     fact: RunEnded
     error: Exception | None
     """The cause; None when there was nothing left to do."""
+    waited_for: RunEnded | None = None
+    """The end by which a run decides whether it waits for itself, if not by `fact`."""
+
+    @property
+    def to_wait(self) -> RunEnded:
+        return self.waited_for or self.fact
 
 
 class MilestoneRunner:
@@ -110,19 +118,21 @@ class MilestoneRunner:
                     end = await stop.stop_when_cancelled(BY_CALLER, self._wait_and_continue(end, plan, stop))
             # Signals are still caught here: the default handler would end the process before the end of the
             # run is stored, and the next command would take the run for one whose owner was killed.
-            await stop.stop_when_cancelled(BY_CALLER, self._store_end(end.fact))
+            await stop.stop_when_cancelled(BY_CALLER, self._store_end(end.fact, stop))
         if end.error is not None and end.fact.exit_code == BUG:
             raise end.error
         if stop.reason == BY_CALLER:
             raise asyncio.CancelledError(BY_CALLER)
         return self._journal.state
 
-    async def _store_end(self, fact: RunEnded) -> None:
+    async def _store_end(self, fact: RunEnded, stop: StopSignals) -> None:
         try:
             if fact.exit_code == NOT_BEGUN or self._journal.state.start.only_base:
                 await self._actions.forget_run()
             if fact.status == "parked":
                 await self._announce_working_agents()
+            if stop.may_be_shutdown and fact.status == "interrupted":
+                fact = replace(fact, by_shutdown=await self._timetable.is_shutting_down())
         finally:
             await self._journal.append(lambda state, _n: _prefer_cancellation(fact, state))
 
@@ -149,8 +159,9 @@ class MilestoneRunner:
                             for action in actions:
                                 work = partial(self._actions.carry_out, action, state)
                                 self._begin(group, lanes_of(action), work)
-                        case EndRun(status=status, reason=reason, until=until, cause=cause):
-                            return _End(run_ended_fact(status, reason, until, cause), None)
+                        case EndRun() as end:
+                            waited_for = None if end.to_wait is None else _to_fact(end.to_wait)
+                            return _End(_to_fact(end), None, waited_for)
                         case Wait():
                             pass
                     await self._wait_for_news(stop)
@@ -163,26 +174,31 @@ class MilestoneRunner:
     def _plan_wait(self, end: _End) -> WaitPlan | None:
         """How to wait before the run continues; None: it ends."""
         times = self._timetable
-        if not times.waits and not (end.fact.cause == "scheduled" and self._at is not None):
+        if not times.waits and not (end.to_wait.cause == "scheduled" and self._at is not None):
             return None
-        ended = (each.end for task in self._journal.state.tasks.values() for each in task.attempts)
-        successes = sum(e is not None and e.status in ("completed", "needs_human") for e in ended)
         return plan_wait(
-            end.fact, self._waits, now=times.clock.now(), successes=successes, jitter=times.jitter()
+            end.to_wait,
+            self._waits,
+            now=times.clock.now(),
+            successes=count_successes(self._journal.state),
+            jitter=times.jitter(),
         )
 
     async def _wait_and_continue(self, end: _End, plan: WaitPlan, stop: StopSignals) -> _End:
         """Wait with all locks and without a container, then carry the run out until it ends again."""
         self._waits = plan.waits
         until = None if plan.until is None else utc_text(plan.until)
-        assert end.fact.cause is not None
-        waiting = RunWaiting(cause=end.fact.cause, reason=end.fact.reason, until=until)
+        cause = end.to_wait.cause
+        assert cause is not None
         try:
             with convert_storage_errors():
-                with suppress(StorageError):  # a full disk is waited for, too
-                    await self._journal.append(waiting)
-                await self._wait(plan.until, stop)
-                if end.fact.cause == "scheduled":
+                async with AsyncExitStack() as stack:
+                    sleep = await self._keep_awake(plan.continues, stack)
+                    waiting = RunWaiting(cause=cause, reason=end.to_wait.reason, until=until, sleep=sleep)
+                    with suppress(StorageError):  # a full disk is waited for, too
+                        await self._journal.append(waiting)
+                    await self._wait(plan.continues, stop)
+                if cause == "scheduled":
                     self._at = None
                     await self._timetable.check_again()
                 await self._journal.append(WaitEnded())
@@ -193,23 +209,27 @@ class MilestoneRunner:
 
     async def _wait(self, until: datetime | None, stop: StopSignals) -> None:
         """Wait until this moment, or until a question has an answer. Raises Stopped."""
-        times = self._timetable
         if until is None:
             while _count_answers(self._journal.state) == self._answers:
                 await self._wait_for_news(stop)
             return
-        is_short = (until - times.clock.now()).total_seconds() <= AWAKE_SECONDS
-        async with times.keep_awake() if is_short else nullcontext():
-            reached = asyncio.ensure_future(times.reach(until))
-            try:
-                while not reached.done():
-                    news = asyncio.ensure_future(self._news.wait())
-                    await asyncio.wait({reached, news}, return_when=asyncio.FIRST_COMPLETED)
-                    news.cancel()
-                    if self._news.is_set():
-                        await self._wait_for_news(stop)
-            finally:
-                reached.cancel()
+        reached = asyncio.ensure_future(self._timetable.reach(until))
+        try:
+            while not reached.done():
+                news = asyncio.ensure_future(self._news.wait())
+                await asyncio.wait({reached, news}, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                if self._news.is_set():
+                    await self._wait_for_news(stop)
+        finally:
+            reached.cancel()
+
+    async def _keep_awake(self, until: datetime | None, stack: AsyncExitStack) -> Sleep:
+        """Keep the machine awake until the stack is left, if the moment is known and near enough."""
+        times = self._timetable
+        if until is None or (until - times.clock.now()).total_seconds() > AWAKE_SECONDS:
+            return "far_away"
+        return await stack.enter_async_context(times.keep_awake())
 
     async def _stop_in_time(self, stop: StopSignals) -> None:
         """Stop the run in order when its time has ended."""
@@ -287,6 +307,10 @@ class MilestoneRunner:
             case _:
                 bug = f"a bug in the orchestrator: {type(error).__name__}"
                 return RunEnded(status="interrupted", exit_code=BUG, reason=bug)
+
+
+def _to_fact(end: EndRun) -> RunEnded:
+    return run_ended_fact(end.status, end.reason, end.until, end.cause)
 
 
 def _count_answers(state: RunState) -> int:

@@ -91,6 +91,8 @@ class StopSignals:
         second signal, `end` at the third."""
         self.reason: str | None = None
         """Of the first request to stop; None before."""
+        self.may_be_shutdown = False
+        """Whether the first request was a signal that a machine sends which shuts down; ^C is the user's."""
         self._on_stop, self._on_hurry, self._end = on_stop, on_hurry, end
         self._requests = 0
         self._last_request = 0.0
@@ -118,6 +120,7 @@ class StopSignals:
         if is_repeated or (self._requests > 0 and number is signal.SIGHUP):
             return
         self._requests, self._last_request = self._requests + 1, now
+        self.may_be_shutdown = self.may_be_shutdown or (self.reason is None and number is not signal.SIGINT)
         self.stop(f"stopped by {number.name}")
         if self._requests == 2:
             self._on_hurry()

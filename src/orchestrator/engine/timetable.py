@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.clock import Clock
+from orchestrator.project.host import is_never_shutting_down
+from orchestrator.run.facts import Sleep
 
 LOOK_SECONDS = 5.0
 """Between two readings of the wall clock: a machine that slept continues this long after it woke up."""
@@ -17,6 +19,11 @@ UNTIL = "the time given by --until has come"
 
 async def check_nothing() -> None:
     """There is nothing to check again."""
+
+
+def let_sleep() -> AbstractAsyncContextManager[Sleep]:
+    """Does not keep the machine awake, as the user wants it."""
+    return nullcontext("allowed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +37,10 @@ class Timetable:
     """When the run is stopped in order (`--until`)."""
     check_again: Callable[[], Awaitable[None]] = check_nothing
     """Called when a wait for `at` has ended. Raises OrchestratorError where the run cannot continue."""
-    keep_awake: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    keep_awake: Callable[[], AbstractAsyncContextManager[Sleep]] = let_sleep
+    """Keeps the machine awake between entering and leaving, and says whether it can."""
+    is_shutting_down: Callable[[], Awaitable[bool]] = is_never_shutting_down
+    """Whether the machine shuts down, so that a signal does not come from the user."""
     jitter: Callable[[], float] = random.random
 
     async def reach(self, moment: datetime) -> None:

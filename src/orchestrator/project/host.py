@@ -4,7 +4,7 @@ The command line creates it; no code below the command line looks any of this up
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,12 @@ from orchestrator.errors import EnvironmentInvalid
 if TYPE_CHECKING:  # `status` talks to no engine
     from orchestrator.agents.base import AgentDriver
     from orchestrator.containers.base import ContainerEngine
+    from orchestrator.run.facts import Sleep
+
+
+async def is_never_shutting_down() -> bool:
+    """The machine does not shut down."""
+    return False
 
 
 class Host(Struct, frozen=True, kw_only=True):
@@ -28,8 +34,10 @@ class Host(Struct, frozen=True, kw_only=True):
     agent_driver: "Callable[[str], AgentDriver]"
     """The driver of this name. Raises UsageError."""
     clock: Clock
-    keep_awake: "Callable[[], AbstractAsyncContextManager[None]]" = nullcontext
-    """Keeps the machine awake between entering and leaving; by default it does nothing."""
+    keep_awake: "Callable[[], AbstractAsyncContextManager[Sleep]]" = lambda: nullcontext("no_program")
+    """Keeps the machine awake between entering and leaving, and says whether it can; by default it cannot."""
+    is_shutting_down: "Callable[[], Awaitable[bool]]" = is_never_shutting_down
+    """Whether the machine shuts down; by default it does not."""
 
     def current_folder(self) -> Path:
         """Raises EnvironmentInvalid when it is gone."""

@@ -1,5 +1,7 @@
 """How a run ends: the exit code of each status, and which of several ends counts."""
 
+from collections.abc import Iterable
+
 from orchestrator.run.facts import RunCause, RunEnded, RunStatus
 from orchestrator.run.state import RunState
 
@@ -34,6 +36,11 @@ def run_ended_fact(
 def rank(exit_code: int) -> int:
     """The order of exit codes: if a run could end with several, the one with the lowest rank counts."""
     return _WORST_FIRST.index(exit_code)
+
+
+def worst_exit_code(codes: Iterable[int]) -> int:
+    """The exit code of several runs together; a code that no run ends with counts as a bug."""
+    return min((code if code in _WORST_FIRST else BUG for code in codes), key=rank, default=0)
 
 
 def has_failed_before_start(state: RunState) -> bool:

@@ -59,6 +59,9 @@ RunCause = Literal[
     "e2e_failed",
 ]
 """Why a run ended without being completed, as one word for programs."""
+Sleep = Literal["kept_awake", "allowed", "far_away", "on_battery", "no_program"]
+"""Whether the machine is kept awake while the run waits, or why it may sleep: it was allowed to; the time at
+which the run continues is not known or too far away; it has no mains power; it has no program for that."""
 LimitEffect = Literal["stop", "outage", "end", "end_if_claimed"]
 """The effect of a provider's limit on an attempt.
 
@@ -127,7 +130,9 @@ class RunWaiting(Struct, frozen=True, kw_only=True):
     cause: RunCause
     reason: str | None
     until: str | None
-    """None: until its question is answered."""
+    """None: until its question is answered. The run continues up to a minute later."""
+    sleep: Sleep | None = None
+    """None in facts of earlier versions."""
 
 
 class WaitEnded(Struct, frozen=True, kw_only=True):
@@ -586,6 +591,8 @@ class RunEnded(Struct, frozen=True, kw_only=True):
     until: str | None = None
     cause: RunCause | None = None
     """None for an end that no word describes, and in journals of earlier versions."""
+    by_shutdown: bool = False
+    """Whether the signal that stopped the run came from the machine, which was shutting down."""
 
 
 Body = (

@@ -259,7 +259,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     ended_at: str | None = None
     end: RunEnded | None = None
     waiting: RunWaiting | None = None
-    """Why the run waits with its owner, and until when."""
+    """Why the run waits with its owner, and until when; also after its end, if it waited then."""
     billing: Billing | None = None
     """How the model is paid for since the start or the last resume; None in older journals."""
 
@@ -424,7 +424,7 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
         case CancelRequested():
             return replace(state, cancel_requested=True)
         case RunEnded() as body:
-            return replace(state, end=body, ended_at=fact.at, waiting=None)
+            return replace(state, end=body, ended_at=fact.at)
         case _ as never:
             assert_never(never)
 

@@ -265,6 +265,12 @@ class EndRun(Struct, frozen=True, kw_only=True):
     reason: str | None = None
     until: str | None = None
     cause: RunCause | None = None
+    to_wait: "EndRun | None" = None
+    """The end by which a run decides whether it waits for itself (`--wait`), if not by this one.
+
+    A question has a worse exit code than a limit. But a run that waited for the answer alone would not
+    continue its other tasks when the limit has ended.
+    """
 
 
 Decision = Steps | Wait | EndRun
@@ -285,7 +291,7 @@ def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> 
         return Wait() if busy else Steps(actions=(first,))
     blocked = [end for item in work.items if (end := _end_of_blocked(state, item)) is not None]
     if (pair := find_repeated_failure(state)) is not None:
-        return Wait() if busy else _combine_ends([_end_of_repeated(pair), *blocked])
+        return Wait() if busy else _end_for_repeated(pair, blocked)
     nexts = [_next_with_folder(state, item, work) for item in _items_at_hand(state, work, busy)]
     ends = [each for each in nexts if isinstance(each, EndRun)]
     if not nexts and not busy:
@@ -317,11 +323,19 @@ def _end_of_repeated(pair: tuple[str, str]) -> EndRun:
     return EndRun(status="failed", reason=why, cause="task_failed")
 
 
+def _end_for_repeated(pair: tuple[str, str], blocked: Sequence[EndRun]) -> EndRun:
+    """The run stops for this, so no answer or reset is waited for."""
+    end = _end_of_repeated(pair)
+    return replace(_combine_ends([end, *blocked]), to_wait=end)
+
+
 def _combine_ends(ends: Sequence[EndRun]) -> EndRun:
     """The end with the worst exit code; its reason names the others, too."""
+    parked = next((end for end in ends if end.status == "parked"), None)
     worst = min(ends, key=lambda end: rank(EXIT_CODES[end.status]))
     reasons = [worst.reason, *(end.reason for end in ends if end is not worst)]
-    return replace(worst, reason="; ".join(reason for reason in reasons if reason) or None)
+    reason = "; ".join(reason for reason in reasons if reason) or None
+    return replace(worst, reason=reason, to_wait=None if parked is worst else parked)
 
 
 def _next_with_folder(state: RunState, item: WorkItem, work: Work) -> Action | EndRun:

@@ -6,6 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from orchestrator.run.facts import RunCause, RunEnded
+from orchestrator.run.state import AttemptState, RunState
 
 RESETS: frozenset[RunCause | None] = frozenset(
     {"usage_limit", "rate_limit", "model_away", "engine_away", "scheduled"}
@@ -24,16 +25,18 @@ class Waits(Struct, frozen=True, kw_only=True):
     """The waits of one invocation so far."""
 
     repeated: int = 0
-    """Waits since the last time an attempt ended by itself."""
+    """Waits since the last success."""
     short_seconds: float = 0.0
     """The time waited for what may not pass by itself."""
     successes: int = 0
-    """Attempts that had ended by themselves when the last wait began."""
+    """The successes of the run when the last wait began."""
 
 
 class WaitPlan(Struct, frozen=True, kw_only=True):
     until: datetime | None
-    """When the run continues; None: once its question is answered."""
+    """The end of the limit or the pause; None: the run continues once the question is answered."""
+    continues: datetime | None
+    """When the run continues: at `until`, or up to JITTER_SECONDS later."""
     waits: Waits
 
 
@@ -42,24 +45,37 @@ def plan_wait(
 ) -> WaitPlan | None:
     """How to wait instead of ending like this; None: the run ends.
 
-    `jitter` is between 0 and 1. `successes` are the attempts of the run that have ended by themselves.
+    `jitter` is between 0 and 1. `successes` are those of the run so far, as `count_successes` gives them.
     """
     if successes != waits.successes:
         waits = replace(waits, repeated=0, successes=successes)
     if end.cause == "question":
-        return WaitPlan(until=None, waits=waits)
+        return WaitPlan(until=None, continues=None, waits=waits)
     if end.status != "parked" or end.cause not in RESETS | SHORT:
         return None
     pause = min(FIRST_SECONDS * 2 ** min(waits.repeated, 10), LONGEST_SECONDS)
+    if end.cause in SHORT:
+        pause = min(pause, SHORT_SECONDS - waits.short_seconds)
+        if pause <= 0:
+            return None
+        waits = replace(waits, short_seconds=waits.short_seconds + pause)
     until = now + timedelta(seconds=pause)
     if end.until is not None:
         reset = datetime.fromisoformat(end.until)
         # A limit that is met again at its own reset would otherwise be asked about without a pause.
         until = max(reset, until) if waits.repeated else max(reset, now)
-    if end.cause in SHORT:
-        if waits.short_seconds + pause > SHORT_SECONDS:
-            return None
-        waits = replace(waits, short_seconds=waits.short_seconds + pause)
-    if end.cause != "scheduled":
-        until += timedelta(seconds=jitter * min(JITTER_SECONDS, pause))
-    return WaitPlan(until=until, waits=replace(waits, repeated=waits.repeated + 1))
+    waits = replace(waits, repeated=waits.repeated + 1)
+    # Only what belongs to an account or an engine is met by several runs at the same time.
+    is_shared = end.cause in RESETS and end.cause != "scheduled"
+    longest = min(JITTER_SECONDS, (until - now).total_seconds()) if is_shared else 0.0
+    return WaitPlan(until=until, continues=until + timedelta(seconds=jitter * longest), waits=waits)
+
+
+def count_successes(state: RunState) -> int:
+    """The attempts of a run in which the model or the agent has done something, so that no limit was left."""
+    return sum(_was_successful(each) for task in state.tasks.values() for each in task.attempts)
+
+
+def _was_successful(attempt: AttemptState) -> bool:
+    end = attempt.end
+    return end is not None and (end.status in ("completed", "needs_human") or end.tool_calls > 0)

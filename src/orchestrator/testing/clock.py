@@ -45,6 +45,10 @@ class FakeClock:
             if not woken.done():
                 woken.set_result(None)
 
+    def set_time(self, now: datetime) -> None:
+        """Set the time of day, forwards or backwards. Sleepers wake when they would have anyway."""
+        self._start = now - timedelta(seconds=self._elapsed)
+
     def seconds_to_next(self) -> float | None:
         """The time until the next sleeper wakes; None when there is no sleeper."""
         while self._sleepers and self._sleepers[0][2].done():
