@@ -45,9 +45,9 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         {},
     ),
     "doctor": Description(
-        "Makes the checks that a run makes before it starts, and changes nothing. Each problem comes "
-        "with the command that repairs it. Below are the settings in force and where each of them "
-        "comes from.",
+        "Makes the checks that a run makes before it starts. Each problem comes with the command that "
+        "repairs it; --fix makes the repairs that change nothing of yours. Below are the settings in "
+        "force and where each of them comes from.",
         (
             Example("orchestrator doctor", "makes all checks"),
             Example("orchestrator doctor --check engine --json", "makes one check, for a program"),
@@ -206,8 +206,8 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         },
     ),
     "undo": Description(
-        "Takes the commit of a task and all later commits of its run off the branch, and prints how "
-        "to get them back. The task counts as not done.",
+        "Takes the commit of a task and all later commits of its run off the branch, lists the files "
+        "that change, and prints how to get them back. The task counts as not done.",
         (
             Example("orchestrator undo plan.md 1.2", "undoes task 1.2 and the tasks after it"),
             Example("orchestrator undo greeting-3f2a 2.1", "does so for a run by its id"),
@@ -233,8 +233,8 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         {},
     ),
     "clean": Description(
-        "Removes containers that no run needs any more and, with --older-than, the stored data of old "
-        "runs. Your commits are never touched.",
+        "Removes containers and project images that no run needs any more and, with --older-than, the "
+        "stored data of old runs. Your commits are never touched.",
         (
             Example("orchestrator clean --dry-run", "only prints what would be removed"),
             Example("orchestrator clean --older-than 30d", "also removes runs that ended a month ago"),
