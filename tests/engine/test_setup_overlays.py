@@ -323,7 +323,7 @@ def test_the_setup_of_a_landed_candidate_is_reused_and_that_of_a_rejected_one_is
         ("sh: 1: libpq-config: not found", "Add it to the image, by image.packages"),
     ],
 )
-def test_a_failed_setup_names_the_setting_that_mends_it(tmp_path: Path, output: str, words: str) -> None:
+def test_a_failed_setup_names_the_setting_that_fixes_it(tmp_path: Path, output: str, words: str) -> None:
     def fail(process: Process) -> int:
         process.print(output)
         return 127
