@@ -30,6 +30,7 @@ PUBLIC_HOSTS = frozenset(
         "www.anthropic.com",
         "www.conventionalcommits.org",
         "127.0.0.1",
+        "127.example.org",
         "0.0.0.0",
         "host.docker.internal",
     }

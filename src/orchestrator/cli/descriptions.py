@@ -46,7 +46,7 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
     ),
     "doctor": Description(
         "Makes the checks that a run makes before it starts. Each problem comes with the command that "
-        "repairs it; --fix makes the repairs that change nothing of yours. Below are the settings in "
+        "repairs it; --fix makes the repairs that change none of your files. Below are the settings in "
         "force and where each of them comes from.",
         (
             Example("orchestrator doctor", "makes all checks"),
