@@ -1,13 +1,9 @@
-import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from e2e_kit import ROOT, MakeScene, Scene, scenes
 from greeting_run import GreetingRun
-
-# They take minutes, so they belong to `make soak`.
-collect_ignore = [] if os.environ.get("NIGHT") == "all" else ["test_night.py"]
 
 
 @pytest.fixture

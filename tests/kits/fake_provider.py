@@ -1,17 +1,13 @@
 """A provider of the model on this machine: it plays a script and remembers who asked with what."""
 
 import json
-import math
 import os
-import re
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
-from typing import Any
 
 from orchestrator.gateway import anthropic
 from orchestrator.gateway.script import Answer, parse_script
@@ -27,21 +23,6 @@ class FakeProvider:
     """Of each request, names in lower case."""
     refusal: "Refusal | None" = None
     """What every request gets instead of the script's answer, from now on."""
-    limited: dict[str, float] = field(default_factory=dict)
-    """Tasks whose first request meets a usage limit, and after how many seconds it ends."""
-    resets: dict[str, float] = field(default_factory=dict)
-    """When these limits end, once they were met."""
-
-    def refuse(self, task: str) -> "Refusal | None":
-        if task not in self.limited:
-            return self.refusal
-        reset = self.resets.setdefault(task, math.ceil(time.time() + self.limited[task]))
-        if time.time() >= reset:
-            return self.refusal
-        unified = "anthropic-ratelimit-unified"
-        headers = {f"{unified}-{name}": "rejected" for name in ("status", "5h-status")}
-        headers |= {f"{unified}-{name}": str(reset) for name in ("reset", "5h-reset")}
-        return Refusal(429, headers=headers)
 
 
 @dataclass(frozen=True)
@@ -51,14 +32,9 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def _find_task(messages: list[dict[str, Any]]) -> str:
-    found = re.search(r"\bTask: (\d+)", json.dumps(messages))
-    return "1" if found is None else found[1]
-
-
 @contextmanager
 def provider(text: str, *, refuse: int | None = None) -> Iterator[FakeProvider]:
-    """Serve the script; the agent's prompt names the task. With `refuse`, only that HTTP error."""
+    """Serve the script's task 1; with `refuse`, only that HTTP error."""
     script = parse_script(text, where="the test")
     seen = FakeProvider(refusal=None if refuse is None else Refusal(refuse))
 
@@ -66,12 +42,11 @@ def provider(text: str, *, refuse: int | None = None) -> Iterator[FakeProvider]:
         def do_POST(self) -> None:
             seen.headers.append({name.lower(): value for name, value in self.headers.items()})
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            task = _find_task(asked["messages"])
-            if (no := seen.refuse(task)) is not None:
+            if (no := seen.refusal) is not None:
                 body = anthropic.error_body(no.status, no.message)
                 self._answer(no.status, "application/json", body, no.headers)
                 return
-            step = next_step(script, task=task, attempt=1, messages=asked["messages"], subagent=False)
+            step = next_step(script, task="1", attempt=1, messages=asked["messages"], subagent=False)
             assert isinstance(step, Answer)
             message = anthropic.build_message(step, model="m", seed=str(len(asked["messages"])))
             self._answer(200, "text/event-stream", b"".join(anthropic.stream_events(message)))
