@@ -21,7 +21,7 @@ import aiohttp
 from aiohttp import web
 
 from orchestrator.clock import SystemClock
-from orchestrator.gateway.access import AttemptAccess, Credential, Provider
+from orchestrator.gateway.access import AttemptAccess, Credential, Provider, hash_token
 from orchestrator.gateway.client import GatewayClient
 
 EVENTS = 50
@@ -83,7 +83,13 @@ async def measure(url: str, requests: int) -> None:
             credential = Credential(kind="api_key", value="benchmark")
             model = Provider(upstream=url, credential=credential)
             access = AttemptAccess(
-                run="b", task="1", attempt=1, token=TOKEN, uid=os.geteuid(), gid=os.getegid(), model=model
+                run="b",
+                task="1",
+                attempt=1,
+                token_hash=hash_token(TOKEN),
+                uid=os.geteuid(),
+                gid=os.getegid(),
+                model=model,
             )
             path = await client.open_attempt(access) / "api.sock"
             async with (

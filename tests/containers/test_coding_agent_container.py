@@ -365,7 +365,7 @@ async def test_a_signal_reaches_the_agent_through_its_wrapper(
     container = new()
     await container.start(code_folder, command=command)
 
-    async def interrupt(line: bytes) -> None:
+    async def interrupt(line: bytes, _end: int) -> None:
         if line == b"ready":
             await container.signal("SIGINT")
 
@@ -399,7 +399,7 @@ async def test_a_command_that_is_not_a_list_of_words_is_refused(
 
 
 async def printed(container: CodingAgentContainer, folder: Path) -> bytes:
-    async def ignore(line: bytes) -> None:
+    async def ignore(line: bytes, _end: int) -> None:
         pass
 
     result = await container.follow(folder, on_stdout_line=ignore, limit_bytes=100_000)

@@ -46,7 +46,7 @@ class Lines:
     def __init__(self) -> None:
         self.seen: list[bytes] = []
 
-    async def __call__(self, line: bytes) -> None:
+    async def __call__(self, line: bytes, _end: int) -> None:
         self.seen.append(line)
 
 
@@ -77,7 +77,7 @@ async def test_lines_come_while_the_container_runs(
     container = await containers.run(*script("echo one; read line < /tmp/never || exec sleep infinity"))
     seen = asyncio.Event()
 
-    async def stop_at_first(line: bytes) -> None:
+    async def stop_at_first(line: bytes, _end: int) -> None:
         assert line == b"one"
         seen.set()
 
@@ -141,7 +141,7 @@ async def test_a_removed_container_has_vanished_and_not_ended(
 ) -> None:
     container = await containers.run(*script("echo begun; exec sleep infinity"))
 
-    async def remove_container(line: bytes) -> None:
+    async def remove_container(line: bytes, _end: int) -> None:
         await engine.remove(container)
 
     result = await follow(

@@ -26,7 +26,7 @@ class Lines:
     def __init__(self) -> None:
         self.seen: list[bytes] = []
 
-    async def __call__(self, line: bytes) -> None:
+    async def __call__(self, line: bytes, _end: int) -> None:
         self.seen.append(line)
 
 

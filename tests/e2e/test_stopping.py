@@ -14,6 +14,7 @@ from e2e_kit import (
     MakeScene,
     Scene,
     bash,
+    docker,
     outcome,
     plan,
     script,
@@ -140,32 +141,53 @@ def check_stopped(scene: Scene, stopped: Done) -> None:
     assert scene.status(stopped.run)["status"] == "interrupted"
 
 
-def test_a_killed_run_resumes_with_its_tree_and_its_session(new_scene: MakeScene) -> None:
-    scene = claude_scene(new_scene)
+def kill_while_it_hangs(scene: Scene) -> tuple[Done, str]:
+    """A run that is killed while its agent hangs in a tool, and the agent's session."""
     command, session = start_and_hang(scene)
     with command:
         command.send(signal.SIGKILL)
         killed = command.finish()
     assert killed.exit_code == -signal.SIGKILL
-    assert len(scene.containers()) == 1
+    return killed, session
+
+
+def test_the_agent_of_a_killed_run_is_adopted(new_scene: MakeScene) -> None:
+    """The real CLI, in the same container and session, with a gateway that is killed as well."""
+    scene = claude_scene(new_scene)
+    killed, session = kill_while_it_hangs(scene)
+    (container,) = scene.containers()
     status = scene.status(killed.run)
     assert (status["status"], status["owner"]) == ("interrupted", None)
+    scene.kill_gateway()
+    with scene.start("run", "plan.md", "--json", *SCRIPTED) as command:
+        assert command.until("attempt_adopted")["container"] == container
+        scene.write("go", "")
+        resumed = command.finish()
+    assert resumed.exit_code == 0, resumed
+    assert resumed.of("attempt_started") == []
+    (shown,) = scene.status(resumed.run)["tasks"]
+    assert [(attempt["status"], attempt["session"], attempt["adopted"]) for attempt in shown["attempts"]] == [
+        ("completed", session, 1)
+    ]
+    assert (scene.folder / "made.txt").read_text() == "one\ntwo\n"
+    assert scene.containers() == []
+    tools = [event["summary"] for event in (*killed.of("agent_tool"), *resumed.of("agent_tool"))]
+    assert len(tools) == len(set(tools)) == 3
+
+
+def test_the_result_of_a_killed_run_is_taken(new_scene: MakeScene) -> None:
+    scene = claude_scene(new_scene)
+    killed, session = kill_while_it_hangs(scene)
+    (container,) = scene.containers()
+    scene.write("go", "")
+    docker("wait", container)
     resumed = scene.run()
-    check_resumed(scene, resumed, session)
-    assert saved_tree(scene, resumed.run) == "one"
-
-
-def test_tool_calls_before_a_kill_count_for_the_resumed_session(new_scene: MakeScene) -> None:
-    """The work was all done before; the resumed agent only has to report it."""
-    scene = new_scene()
-    steps = [bash("echo one > made.txt"), bash(HANGS), outcome()]
-    scene.commit(plan__md=plan(task("1", "grep -x one made.txt")), model__json=script(t1=steps))
-    command, _ = start_and_hang(scene)
-    with command:
-        command.send(signal.SIGKILL)
-        command.finish()
-    done = scene.run()
-    assert done.exit_code == 0, done
+    assert resumed.exit_code == 0, resumed
+    (shown,) = scene.status(killed.run)["tasks"]
+    (attempt,) = shown["attempts"]
+    assert (attempt["status"], attempt["session"], attempt["adopted"]) == ("completed", session, 0)
+    assert (scene.folder / "made.txt").read_text() == "one\ntwo\n"
+    assert scene.containers() == []
 
 
 def test_a_living_run_says_who_owns_it(new_scene: MakeScene) -> None:
@@ -272,15 +294,17 @@ def test_a_run_killed_after_a_random_delay_can_be_resumed(new_scene: MakeScene, 
 
 
 def test_an_interrupted_attempt_does_not_count(new_scene: MakeScene) -> None:
-    """Killed in its only attempt, the task still has it."""
+    """Its container is removed while the run has no owner; the task still has its only attempt."""
     scene = new_scene()
     agent = f"{REPORT}\nif test $ORCHESTRATOR_ATTEMPT = 1; then {HANGS}; fi\n"
     agent += "echo x > made.txt; report completed\n"
     scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh=agent)
     once = ("-c", "limits.attempts=1")
     with scene.start("run", "plan.md", "--json", *AGENT, *once) as command:
-        command.until("attempt_started")
+        container = command.until("attempt_started")["container"]
+        wait_until_runs(container, HANGS)
         kill(command, [])
+    docker("rm", "-f", container)
     done = scene.run()
     assert done.exit_code == 0, done
     assert [event["attempt"] for event in done.of("attempt_started")] == [2]

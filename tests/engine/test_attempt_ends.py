@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from orchestrator.testing.agent import (
     reports,
     says,
     waits,
+    works,
     writes,
 )
 from orchestrator.testing.engine import FakeEngine
@@ -90,14 +92,19 @@ def test_an_attempt_whose_end_cannot_be_stored_keeps_its_container(
             refuse_facts(patch, kind)
             report = project.run()
         assert report.status == "parked" and report.reason == FULL
-        check_nothing_lost_on_resume(project)
+        assert len(project.do(project.engine.list({}))) == 1
+        report = project.resume()
+        assert report.status == "completed"
+        assert project.do(project.engine.list({})) == ()
+        ends = [fact.body for fact in project.facts(report.run) if isinstance(fact.body, AttemptEnded)]
+        assert [(end.status, end.tool_calls, end.is_taken) for end in ends] == [("completed", 1, True)]
 
 
 def test_an_agent_continues_when_the_engine_does_not_answer_its_owner(tmp_path: Path) -> None:
     def lose_engine(_process: Process) -> None:
         project.engine.is_away = True
 
-    steps = (writes("task-1.txt", "half"), lose_engine, says("still here"), waits(3600))
+    steps = (writes("task-1.txt", "half"), lose_engine, says("still here"), waits(3600), *works("1"))
     with TemporaryProject(tmp_path, agent=ScriptedAgent({("1", 1): steps})) as project:
         report = project.run()
         assert report.status == "parked"
@@ -106,7 +113,10 @@ def test_an_agent_continues_when_the_engine_does_not_answer_its_owner(tmp_path: 
         project.engine.is_away = False
         (left,) = project.do(project.engine.list({}))
         assert left.status == "running"
-        check_nothing_lost_on_resume(project)
+        report = project.resume()
+        assert report.status == "completed"
+        (attempt,) = report.state.tasks["1"].attempts
+        assert attempt.adoptions == 1 and attempt.end is not None and attempt.end.tool_calls == 2
 
 
 def test_an_agent_whose_owner_cannot_store_its_output_is_stopped_by_cancel(
@@ -128,7 +138,12 @@ def test_an_agent_whose_owner_cannot_store_its_output_is_stopped_by_cancel(
 
 def refuse_facts(patch: pytest.MonkeyPatch, kind: str) -> None:
     """Let the journal refuse all facts of this kind."""
-    append = RunJournal.append
+    append, append_all = RunJournal.append, RunJournal.append_all
+
+    async def refusing_all(journal: RunJournal, bodies: Sequence[Any], **about: Any) -> None:
+        if any(body.kind == kind for body in bodies):
+            raise StorageError(FULL)
+        await append_all(journal, bodies, **about)
 
     async def refusing(journal: RunJournal, body: Any, **about: Any) -> object:
         if getattr(body, "kind", None) == kind:
@@ -136,19 +151,7 @@ def refuse_facts(patch: pytest.MonkeyPatch, kind: str) -> None:
         return await append(journal, body, **about)
 
     patch.setattr(RunJournal, "append", refusing)
-
-
-def check_nothing_lost_on_resume(project: TemporaryProject) -> None:
-    """One container is there, of an attempt that has no end; a resumed run records the end and continues."""
-    assert len(project.do(project.engine.list({}))) == 1
-    report = project.resume()
-    assert report.status == "completed"
-    assert project.do(project.engine.list({})) == ()
-    facts = project.facts(report.run)
-    ends = {fact.attempt: fact.body for fact in facts if isinstance(fact.body, AttemptEnded)}
-    assert sum(isinstance(fact.body, AttemptEnded) for fact in facts) == len(ends) == 2
-    assert (ends[1].status, ends[1].tool_calls) == ("interrupted", 1)
-    assert any(isinstance(fact.body, TreeSaved) and fact.attempt == 1 for fact in facts)
+    patch.setattr(RunJournal, "append_all", refusing_all)
 
 
 def test_a_parked_attempt_keeps_its_tree(tmp_path: Path) -> None:
@@ -163,7 +166,7 @@ def test_a_parked_attempt_keeps_its_tree(tmp_path: Path) -> None:
 def test_only_whole_lines_are_replayed(tmp_path: Path) -> None:
     assert list(read_stored_lines(tmp_path)) == []
     (tmp_path / STDOUT_FILE).write_bytes(b"one\n\ntwo\nunfinished")
-    assert list(read_stored_lines(tmp_path)) == [b"one", b"", b"two"]
+    assert list(read_stored_lines(tmp_path)) == [(b"one", 4), (b"", 5), (b"two", 9)]
 
 
 def test_stopping_a_removed_container_does_nothing(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import signal
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import pytest
 from orchestrator.commands.cancel import cancel
 from orchestrator.commands.request import RunRequest, StartOptions
 from orchestrator.commands.run import run
-from orchestrator.containers.base import KEEP_ALIVE, ContainerSpec
 from orchestrator.run.facts import Fact
 from orchestrator.run.report import RunReport
 from orchestrator.testing.clock import run_in_fake_time
@@ -22,7 +20,8 @@ from orchestrator.testing.project import PLAN, TemporaryProject
 
 OF_THE_RUN = ("run_started", "names_reserved", "base_run_ended", "branch_ready", "run_ended")
 OF_A_TASK = (
-    *("base_checked", "task_started", "attempt_started", "agent_tool", "attempt_ended", "names_reserved"),
+    *("base_checked", "task_started", "attempt_started", "container_created", "container_started"),
+    *("agent_tool", "attempt_ended", "names_reserved"),
     *("candidate_made", "gate_started", "gate_ended", "landing_started", "task_finished"),
 )
 EVERY_KIND = [*((None, kind) for kind in OF_THE_RUN), *(("2", kind) for kind in OF_A_TASK)]
@@ -55,7 +54,7 @@ def test_a_killed_run_is_resumed(
     after = project.facts(report.run)
     assert after[: len(before)] == before
     assert [fact.n for fact in after] == list(range(1, len(after) + 1))
-    check_nothing_twice(after, killed_in_attempt=kind in ("attempt_started", "agent_tool"))
+    check_nothing_twice(after, begins_again=kind == "attempt_started")
     check_nothing_lost(project, report)
 
 
@@ -90,11 +89,12 @@ def the_run(project: TemporaryProject) -> str:
     return run
 
 
-def check_nothing_twice(facts: Sequence[Fact], *, killed_in_attempt: bool) -> None:
+def check_nothing_twice(facts: Sequence[Fact], *, begins_again: bool) -> None:
     times = Counter((fact.task, fact.body.kind) for fact in facts)
     assert {key: number for key, number in times.items() if key[1] in ONCE and number > 1} == {}
     assert times["1", "attempt_started"] == 1
-    assert times["2", "attempt_started"] == 1 + killed_in_attempt
+    assert times["2", "attempt_ended"] == times["1", "attempt_ended"] == 1
+    assert times["2", "attempt_started"] == 1 + begins_again
 
 
 def check_nothing_lost(project: TemporaryProject, report: RunReport) -> None:
@@ -117,13 +117,8 @@ def run_and_kill(
         _run_until_killed(project, containers, task, kind, settings)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-    for spec in pickle.loads(containers.read_bytes()):
-        project.do(_left_running(project, spec))
-
-
-async def _left_running(project: TemporaryProject, spec: ContainerSpec) -> None:
-    """A container whose process hangs: waiting for it would never end, and it must not stay."""
-    await project.engine.start(await project.engine.create(replace(spec, command=KEEP_ALIVE)))
+    for left in pickle.loads(containers.read_bytes()):
+        project.do(project.engine.restore(left))
 
 
 def _run_until_killed(
@@ -133,7 +128,7 @@ def _run_until_killed(
 
     def kill(fact: Fact) -> None:
         if (fact.task, fact.body.kind) == (task, kind):
-            containers.write_bytes(pickle.dumps(project.engine.specs))
+            containers.write_bytes(pickle.dumps(project.engine.list_left()))
             os.kill(os.getpid(), signal.SIGKILL)
 
     try:

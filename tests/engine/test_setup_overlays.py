@@ -145,7 +145,7 @@ def test_a_folder_that_setup_made_does_not_show_in_the_users_status(
 
 def left_in_engine(project: TemporaryProject) -> list[str]:
     """Containers and anonymous volumes that exist."""
-    folder = project.engine._folder / "anonymous"
+    folder = project.engine.folder / "anonymous"
     volumes = [path.name for path in folder.iterdir()] if folder.exists() else []
     return [*(state.name for state in project.do(project.engine.list({}))), *volumes]
 

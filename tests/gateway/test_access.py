@@ -13,7 +13,7 @@ from orchestrator.subprocesses import Identity
 def test_no_repr_shows_a_secret() -> None:
     credential = Credential(kind="api_key", value="sk-canary")
     model = Provider(upstream="https://example.org", credential=credential)
-    access = AttemptAccess(run="r", task="1", attempt=1, token="tok-canary", uid=1, gid=1, model=model)
+    access = AttemptAccess(run="r", task="1", attempt=1, token_hash="00", uid=1, gid=1, model=model)
     assert "canary" not in repr(access)
 
 

@@ -15,7 +15,7 @@ from gateway_kit import ended, gateway_pids, lives, post
 
 from orchestrator.agents.base import GATEWAY_FOLDER, GATEWAY_SOCKET
 from orchestrator.clock import SystemClock
-from orchestrator.gateway.access import AttemptAccess, AttemptKey, Scripted
+from orchestrator.gateway.access import AttemptAccess, AttemptKey, Scripted, hash_token
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.gateway.running import list_running_attempts
 from orchestrator.subprocesses import Completed, run
@@ -107,7 +107,7 @@ def access(tmp_path: Path, task: dict[str, Any], attempt: int) -> AttemptAccess:
         run="r",
         task="1",
         attempt=attempt,
-        token=f"token-{attempt}",
+        token_hash=hash_token(f"token-{attempt}"),
         uid=UID,
         gid=UID,
         model=Scripted(path=path),

@@ -28,7 +28,7 @@ from orchestrator.errors import ConfigurationError, EnvironmentInvalid
 from orchestrator.gateway import process, wire
 from orchestrator.gateway.access import AttemptKey, Scripted
 from orchestrator.gateway.client import GatewayClient
-from orchestrator.gateway.sockets import control_socket, gateway_folder
+from orchestrator.gateway.sockets import attempt_folder, control_socket, gateway_folder
 
 SCRIPT = {"schema": 1, "tasks": {"*": {"steps": [{"text": "Hello"}]}}}
 
@@ -300,3 +300,24 @@ async def test_what_keeps_the_gateway_running(
         os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(30):
         await serving
+
+
+async def test_it_leaves_the_folder_of_an_agent_that_it_does_not_know(state: Path, script: Scripted) -> None:
+    """A gateway that was killed had its attempt. The next one serves another run, and ends before that."""
+    other = AttemptKey("another-run", "1", 1)
+    asked = asyncio.Event()
+
+    async def answer() -> frozenset[AttemptKey]:
+        asked.set()
+        return frozenset({other})
+
+    serving = asyncio.create_task(process.serve(state, answer, None, SystemClock()))
+    async with GatewayClient.connect(state, "state-id", os.environ, SystemClock()) as client:
+        own = await client.open_attempt(access(script))
+        mounted = attempt_folder(gateway_folder(state), other)
+        mounted.mkdir()
+    async with asyncio.timeout(30):
+        await serving
+    assert mounted.exists() and not own.exists()
+    mounted.rmdir()
+    mounted.parent.rmdir()

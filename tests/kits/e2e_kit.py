@@ -355,6 +355,16 @@ class Scene:
         label = f"label=ktrdr.state={self.state_id}"
         return bool(docker("events", "--since", "1h", "--until", "0s", "--filter", label))
 
+    def gateways(self) -> list[int]:
+        """The process ids of all gateways of this state folder so far."""
+        log = self.state / "gateway.log"
+        words = log.read_text().split() if log.exists() else []
+        return [int(word[4:]) for word in words if word.startswith("pid=")]
+
+    def kill_gateway(self) -> None:
+        """Kill the gateway that runs, as by `kill -9`."""
+        os.kill(self.gateways()[-1], signal.SIGKILL)
+
     def picture(self) -> dict[str, tuple[int, int, int, bytes]]:
         """Everything in the code folder, the git directory included: kind and mode, owner, group, content."""
         seen = {}
@@ -382,13 +392,7 @@ class Scene:
         """End what a failed test left: our gateway, our containers, our folders."""
         for name in self.containers():
             docker("rm", "-f", name)
-        log = self.state / "gateway.log"
-        pids = (
-            [int(word[4:]) for word in log.read_text().split() if word.startswith("pid=")]
-            if log.exists()
-            else []
-        )
-        for pid in pids:
+        for pid in self.gateways():
             _end_gateway(pid)
         if self.state.exists():
             sockets = gateway_folder(self.state)  # a gateway that is asked to end leaves them to a successor

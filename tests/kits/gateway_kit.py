@@ -16,7 +16,14 @@ import aiohttp
 from aiohttp import web
 
 from orchestrator.clock import SystemClock
-from orchestrator.gateway.access import AttemptAccess, AttemptKey, Credential, ModelSource, Provider
+from orchestrator.gateway.access import (
+    AttemptAccess,
+    AttemptKey,
+    Credential,
+    ModelSource,
+    Provider,
+    hash_token,
+)
 from orchestrator.gateway.endpoint import Endpoint, Serving
 from orchestrator.gateway.passing import upstream_session
 from orchestrator.gateway.script import Script
@@ -35,7 +42,7 @@ def access(model: ModelSource, *, attempt: int = 1, token: str = TOKEN) -> Attem
         run=KEY.run,
         task=KEY.task,
         attempt=attempt,
-        token=token,
+        token_hash=hash_token(token),
         uid=os.geteuid(),
         gid=os.getegid(),
         model=model,

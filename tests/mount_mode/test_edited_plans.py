@@ -168,7 +168,7 @@ def test_a_plan_that_an_attempt_changed_is_not_used_and_reported(scene: Scene) -
 
 
 def test_an_edit_during_an_interrupted_attempt_waits_for_the_next_resume(scene: Scene) -> None:
-    begin(scene, task("1", "test -e wrong.txt"), t1="echo 1 > 1.txt; test -e go || exec sleep 600")
+    begin(scene, task("1", "test -e wrong.txt"), t1="echo 1 > 1.txt; until test -e go; do sleep 0.1; done")
     with scene.start("run", "plan.md", "--json", *AGENT, "-c", "limits.attempts=1") as command:
         command.until("attempt_started")
         command.send(signal.SIGKILL)
@@ -197,7 +197,11 @@ def test_files_that_a_failed_attempt_left_are_neither_the_next_tasks_nor_the_use
 
 def test_redo_is_refused_while_an_attempt_has_no_end(scene: Scene) -> None:
     begin(
-        scene, task("1"), task("2"), t1="echo 1 >> 1.txt", t2="echo 2 > 2.txt; test -e go || exec sleep 600"
+        scene,
+        task("1"),
+        task("2"),
+        t1="echo 1 >> 1.txt",
+        t2="echo 2 > 2.txt; until test -e go; do sleep 0.1; done",
     )
     with scene.start("run", "plan.md", "--json", *AGENT) as command:
         command.until("attempt_started", task="2")

@@ -56,7 +56,7 @@ def test_two_silent_hours_take_no_time(tmp_path: Path) -> None:
         await engine.start(container)
         lines: list[tuple[float, bytes]] = []
 
-        async def received(line: bytes) -> None:
+        async def received(line: bytes, _end: int) -> None:
             lines.append((clock.monotonic(), line))
 
         followed = await follow(
@@ -202,7 +202,7 @@ def test_waiting_for_a_container_that_is_removed_from_outside_fails(tmp_path: Pa
         helper = await engine.create(_spec("helper", name="helper"))
         await engine.start(helper)
 
-        async def ignore(line: bytes) -> None:
+        async def ignore(line: bytes, _end: int) -> None:
             pass
 
         found = await follow(

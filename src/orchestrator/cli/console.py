@@ -12,6 +12,7 @@ from orchestrator.run.endings import NOT_BEGUN
 from orchestrator.run.facts import (
     AgentText,
     AgentTool,
+    AttemptAdopted,
     AttemptEnded,
     AttemptStarted,
     BaseChecked,
@@ -21,6 +22,8 @@ from orchestrator.run.facts import (
     CancelRequested,
     CandidateMade,
     CandidateRefused,
+    ContainerCreated,
+    ContainerStarted,
     EditsCommitted,
     EndToEndEnded,
     Fact,
@@ -46,6 +49,7 @@ from orchestrator.run.facts import (
     SetupStarted,
     Sleep,
     StillRunning,
+    StopBegun,
     TaskAccepted,
     TaskFinished,
     TaskStarted,
@@ -101,11 +105,13 @@ _RunFact = (
 )
 _BaseFact = SetupStarted | SetupEnded | BaseChecked
 _TaskFact = TaskStarted | TaskAccepted | QuestionAsked | QuestionAnswered | TaskFinished
-_AttemptFact = AttemptStarted | AgentText | AgentTool | LimitSeen | AttemptEnded
+_AttemptFact = AttemptStarted | AttemptAdopted | StopBegun | AgentText | AgentTool | LimitSeen | AttemptEnded
 _CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | LandingRefused
 _FolderFact = TreeSaved | TreeLookedAt | EditsCommitted | UndoStarted | WorkUndone
 _SilentFact = (
     BaseRunEnded
+    | ContainerCreated
+    | ContainerStarted
     | LandingStarted
     | LimitPassed
     | NamesReserved
@@ -261,6 +267,10 @@ def _attempt_lines(fact: Fact, body: _AttemptFact, about: Context) -> list[str]:
         case AttemptStarted():
             session = "session resumed" if body.resumed else "new session"
             return [f"attempt {fact.task}/{fact.attempt} in {body.container} ({session})"]
+        case AttemptAdopted():
+            return [f"attempt {fact.task}/{fact.attempt} adopted: its agent is at work in {body.container}"]
+        case StopBegun():
+            return [f"stop    attempt {fact.task}/{fact.attempt}: {one_line(body.seen, 300)}"]
         case AgentText():
             return [f"  says  {one_line(body.text, 200)}"] if body.text else []
         case AgentTool():

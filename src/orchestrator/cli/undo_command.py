@@ -1,13 +1,17 @@
 """`undo`, `abandon` and `cancel`: undo commits of a run, or stop it for good."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.host import this_host
 from orchestrator.cli.words import RUN_HELP
+from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from orchestrator.commands.undo import UndoResult
+
+DECLINED = 1
 
 
 def add_undo(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +27,10 @@ def add_abandon(parser: argparse.ArgumentParser) -> None:
 
 def add_cancel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    parser.add_argument(
+        "--lost-engine", action="store_true", help="record the end of an agent whose container engine is gone"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --lost-engine: ask nothing")
     parser.set_defaults(handler=cancel_run)
 
 
@@ -51,12 +59,34 @@ def abandon_run(arguments: argparse.Namespace) -> int:
 def cancel_run(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from orchestrator.commands.cancel import cancel
+    from orchestrator.commands.cancel import cancel, list_unreachable
 
-    state = asyncio.run(cancel(this_host(), arguments.run))
+    if arguments.lost_engine:
+        lost = asyncio.run(list_unreachable(this_host(), arguments.run))
+        for container in lost:
+            print(f"{container.name} was made by the engine at {container.endpoint}")
+            print(f"To remove it there: docker -H {container.endpoint} rm -f {container.name}")
+        if lost and not arguments.yes and not _ask_about_lost():
+            print("Nothing was changed.")
+            return DECLINED
+    state = asyncio.run(cancel(this_host(), arguments.run, lost_engine=arguments.lost_engine))
     status = state.end.status if state.end is not None else "finished"
     print(f"run {state.run} is {status}")
     return 0
+
+
+def _ask_about_lost() -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "cannot ask whether the engine is lost: standard input is not a terminal",
+            hint="To record the end without a question: add --yes",
+        )
+    try:
+        answer = input("The agent may still be at work there. Record its end? [y/N] ")
+    except EOFError:
+        print()
+        return False
+    return answer.strip().lower() in ("y", "yes")
 
 
 def _print_result(taken: "UndoResult") -> None:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 from sqlite3 import IntegrityError
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from orchestrator.commands.undo import stop_work
+from orchestrator.commands.undo import list_lost, refuse_lost, stop_work
 from orchestrator.errors import FolderBusy, OrchestratorError
 from orchestrator.project.catalog import RunCatalog
 from orchestrator.project.host import Host
@@ -22,25 +23,48 @@ OWNER_STOPS_SECONDS = 60.0
 POLL_SECONDS = 0.2
 
 
-async def cancel(host: Host, wanted: str) -> RunState:
-    """Stop a run for good: its owner stops as with ^C; without an owner its containers are removed here."""
+class LostContainer(NamedTuple):
+    name: str
+    endpoint: str
+    """Where the engine that made it was reached."""
+
+
+async def list_unreachable(host: Host, wanted: str) -> tuple[LostContainer, ...]:
+    """The containers of a run's agents that the engine which answers now has not made."""
+    with open_records(host) as records:
+        state = records.catalog.find(wanted)
+        return tuple(
+            LostContainer(attempt.start.container, attempt.created.endpoint)
+            for _, attempt in await list_lost(host, state)
+            if attempt.created is not None
+        )
+
+
+async def cancel(host: Host, wanted: str, *, lost_engine: bool = False) -> RunState:
+    """Stop a run for good: its owner stops as with ^C; without an owner its containers are removed here.
+
+    Raises EnvironmentInvalid if another engine than its own answers, unless `lost_engine` is set: then the
+    ends of the agents there are recorded without that engine.
+    """
     with open_records(host) as records:
         state = records.catalog.find(wanted)
         if state.end is not None and not is_unfinished(state):
             return state
+        if not lost_engine and records.catalog.owner(state.run) is None:
+            await refuse_lost(host, state)
         try:
             await records.journal.append(state.run, CancelRequested(), key=f"{state.epoch}")
         except IntegrityError:
             pass  # requested before
         lock = await _wait_for_lock(host, records.catalog, state.run)
         try:
-            await _end_without_owner(host, records, state.run)
+            await _end_without_owner(host, records, state.run, lost_engine=lost_engine)
         finally:
             lock.release()
         return records.catalog.run(state.run)
 
 
-async def _end_without_owner(host: Host, records: OpenRecords, run: str) -> None:
+async def _end_without_owner(host: Host, records: OpenRecords, run: str, *, lost_engine: bool) -> None:
     """Do what the owner would have done, unless it has; requires the run's lock."""
     state = records.catalog.run(run)
     if state.end is not None and state.end.status == "cancelled":
@@ -52,9 +76,9 @@ async def _end_without_owner(host: Host, records: OpenRecords, run: str) -> None
         async with open_project(replace(host, folder=Path(state.start.folder))) as project:
             with project.folder_lock(state.run):
                 project.remove_stale_index_lock()
-                await stop_work(host, records, journal, project.workspace)
+                await stop_work(host, records, journal, project.workspace, lost_engine=lost_engine)
     except OrchestratorError:
-        await stop_work(host, records, journal, None)
+        await stop_work(host, records, journal, None, lost_engine=lost_engine)
     await records.journal.append(run, run_ended_fact("cancelled", "cancelled"))
 
 

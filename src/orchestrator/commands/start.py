@@ -14,7 +14,6 @@ from importlib import resources
 
 from msgspec import structs
 
-from orchestrator.agents.base import AgentDriver
 from orchestrator.commands.checks import (
     describe_unchecked,
     diagnostics_of,
@@ -26,8 +25,10 @@ from orchestrator.commands.image import choose_image, container_specs
 from orchestrator.commands.request import StartOptions, merge_options
 from orchestrator.commands.run_facts import SettledRun, record_start_or_resume
 from orchestrator.commands.run_settings import settle_settings
+from orchestrator.commands.undo import refuse_lost
 from orchestrator.commands.work import build_work
 from orchestrator.config import LoadedSettings, Settings
+from orchestrator.engine import recovery
 from orchestrator.engine.actions import RunActions
 from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
@@ -35,6 +36,7 @@ from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.engine.timetable import Timetable, let_sleep
 from orchestrator.gateway.access import billing_of
 from orchestrator.gateway.client import GatewayClient
+from orchestrator.gateway.source import choose_model
 from orchestrator.plan.diagnostics import describe
 from orchestrator.plan.model import Plan
 from orchestrator.plan.names import plan_name
@@ -84,6 +86,7 @@ async def prepare_run(
         project.remove_stale_index_lock()
         await require(site, Stage.LOCKED)
         engine = await site.engine()
+        await _refuse_lost_engine(project, choice)
         await leftovers.remove_ended(engine, project)
         await require(site, Stage.ALONE)
         chosen = await choose_image(engine, project, settings, earlier, given)
@@ -97,7 +100,7 @@ async def prepare_run(
         leftovers.remove_scratch(folder)
         if earlier is None:
             folder.starting.write_bytes(os.fsencode(project.folder))
-        model = None if _checks_only_base(choice) else await _model_access(stack, project, driver, site)
+        model = None if _checks_only_base(choice) else await _model_access(stack, site, project, earlier)
         notices = await _list_notices(project, choice, read, settings, planned.untracked)
         settled = SettledRun(
             planned=planned,
@@ -107,7 +110,7 @@ async def prepare_run(
             changes=(*found.changes, *chosen.changes),
             take_config=given.take_config,
             notices=(*notices, *chosen.notices),
-            billing="none" if model is None else billing_of(model.source),
+            billing="none" if model is None or not driver.needs_model else billing_of(model.source),
         )
         async with _record_end_when_cancelled(project, planned.run, given.listeners):
             journal = await record_start_or_resume(project, choice, read, settled, given.listeners)
@@ -122,14 +125,21 @@ async def prepare_run(
         )
         records = _open_run_records(project, journal)
         terms = _run_terms(read.plan, work, settled, specs)
-        timetable = _timetable(project, services, site, given)
         actions = RunActions(services, records, terms, _prepare_workspace(project, read.plan))
-        yield MilestoneRunner(journal, work, actions, timetable)
+        yield MilestoneRunner(journal, work, actions, _timetable(project, services, site, given))
 
 
 def _prepare_workspace(project: Project, plan: Plan) -> Workspace:
     """Paths in the `File(s)` of a task are work, even if they are named like scratch."""
     return project.workspace.treat_as_work(path for task in plan.tasks for path in task.files)
+
+
+async def _refuse_lost_engine(project: Project, choice: NewRun | ResumeRun) -> None:
+    """Raises EnvironmentInvalid if an agent of the run that continues or is replaced has another engine."""
+    if isinstance(choice, ResumeRun):
+        await refuse_lost(project.host, choice.state)
+    elif choice.replaces is not None:
+        await refuse_lost(project.host, project.catalog.run(choice.replaces.run))
 
 
 def _keep_awake(
@@ -282,11 +292,19 @@ def _new_run_id(plan: Plan) -> str:
 
 
 async def _model_access(
-    stack: AsyncExitStack, project: Project, driver: AgentDriver, site: Site
+    stack: AsyncExitStack, site: Site, project: Project, earlier: RunState | None
 ) -> ModelAccess | None:
+    """The gateway, if the next attempt's agent needs a model, or one that may be at work still does."""
+    host, settings = project.host, site.loaded.settings
+    driver = host.agent_driver(settings.agent.name)
     if not driver.needs_model:
-        return None
-    source = await site.model()
+        at_work = [] if earlier is None else recovery.list_open_attempts(earlier)
+        names = [attempt.start.agent for _, attempt in at_work if attempt.start.token_hash]
+        if not names:
+            return None
+        source = await choose_model(project.folder, settings, host.environ, host.agent_driver(names[0]))
+    else:
+        source = await site.model()
     gateway = await stack.enter_async_context(
         GatewayClient.connect(project.state.path, project.state.id, project.host.environ, project.host.clock)
     )

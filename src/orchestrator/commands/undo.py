@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from orchestrator.engine.attempt import record_lost
 from orchestrator.engine.context import RunRecords, Services
 from orchestrator.engine.edits import find_tree_left_by, is_entangled
-from orchestrator.engine.recovery import stop_all
+from orchestrator.engine.recovery import list_open_attempts, other_engine_error, stop_all
 from orchestrator.engine.undo import carry_out_undo, finish_undo
-from orchestrator.errors import EnvironmentInvalid, UsageError
+from orchestrator.errors import CannotStart, EnvironmentInvalid, UsageError
 from orchestrator.preflight.authors import list_edits
 from orchestrator.preflight.leftovers import refuse_living_containers
 from orchestrator.project.host import Host
@@ -17,7 +18,8 @@ from orchestrator.project.records import OpenRecords
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended_fact
 from orchestrator.run.facts import UndoneTask, UndoStarted
-from orchestrator.run.state import RunState
+from orchestrator.run.state import AttemptState, RunState
+from orchestrator.supervision.orphans import Engine, find_other_engine
 from orchestrator.text import plain
 from orchestrator.workspace import history
 from orchestrator.workspace.delivery import export_to_user_repository
@@ -96,9 +98,10 @@ async def _undo_commits(project: Project, run: str, task: str | None, say: Say) 
 
     The undo is recorded before the branch moves: after a kill the next command finds it and finishes it.
     """
+    journal = RunJournal.open(project.journal, run)
+    await refuse_lost(project.host, journal.state)
     async with project.host.connect_engine() as engine:
         await refuse_living_containers(engine, project.folder, run=run)
-    journal = RunJournal.open(project.journal, run)
     untouched = await project.list_untracked_files(journal.state.start.plan, journal.state)
     folder = project.catalog.folder(run)
     finished = await finish_undo(project.workspace, journal, folder, untouched)
@@ -278,18 +281,62 @@ async def _list_edits_between(
 
 
 async def stop_work(
-    host: Host, records: OpenRecords, journal: RunJournal, workspace: Workspace | None
+    host: Host,
+    records: OpenRecords,
+    journal: RunJournal,
+    workspace: Workspace | None,
+    *,
+    lost_engine: bool = False,
 ) -> None:
-    """Record attempts that have not ended as cancelled, and remove the run's containers.
+    """Stop the run's agents, record their ends as cancelled, and remove the run's containers.
 
-    Without a workspace the changes of these attempts in the code folder are not saved.
+    Without a workspace the changes of these attempts in the code folder are not saved. With `lost_engine`
+    the ends of agents that another engine has are recorded without it; else this raises EnvironmentInvalid.
     """
     state = journal.state
-    folder = records.catalog.folder(state.run)
-    async with host.connect_engine() as engine:
-        driver = host.agent_driver(state.options.agent)
-        services = Services(
-            engine=engine, driver=driver, agent_driver=host.agent_driver, model=None, clock=host.clock
-        )
-        own = RunRecords(run=state.run, state_id=records.state.id, folder=folder, journal=journal)
-        await stop_all(services, own, workspace, state, "cancelled")
+    own = RunRecords(
+        run=state.run,
+        state_id=records.state.id,
+        folder=records.catalog.folder(state.run),
+        journal=journal,
+    )
+    lost = await list_lost(host, state)
+    if lost and not lost_engine:
+        await refuse_lost(host, state)
+    for task, attempt in lost:
+        driver = host.agent_driver(attempt.agent(state))
+        await record_lost(driver, own, workspace, task, attempt)
+    try:
+        async with host.connect_engine() as engine:
+            driver = host.agent_driver(state.options.agent)
+            services = Services(
+                engine=engine, driver=driver, agent_driver=host.agent_driver, model=None, clock=host.clock
+            )
+            await stop_all(services, own, workspace, journal.state, "cancelled")
+    except CannotStart:
+        if not lost_engine:
+            raise
+
+
+async def list_lost(host: Host, state: RunState) -> list[tuple[str, AttemptState]]:
+    """Attempts without an end whose container another engine has made than the one that answers now.
+
+    If no engine answers, these are all attempts that have a container.
+    """
+    at_work = [each for each in list_open_attempts(state) if each[1].created is not None]
+    if not at_work:
+        return []
+    try:
+        async with host.connect_engine() as connected:
+            info = await connected.info()
+    except CannotStart:
+        return at_work
+    engine = Engine(id=info.id, endpoint=info.endpoint)
+    return [each for each in at_work if find_other_engine(each[1], engine) is not None]
+
+
+async def refuse_lost(host: Host, state: RunState) -> None:
+    """Raises EnvironmentInvalid if another engine than the one that answers now has an agent of the run."""
+    for _, attempt in await list_lost(host, state):
+        assert attempt.created is not None
+        raise other_engine_error(state.run, attempt, attempt.created)

@@ -94,6 +94,8 @@ class EngineInfo:
     """docker or podman."""
     version: str
     endpoint: str
+    id: str = ""
+    """The engine's own, which no other engine has; empty where it has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

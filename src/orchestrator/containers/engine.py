@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +93,11 @@ class EngineClient:
         return self._info.name
 
     async def info(self) -> EngineInfo:
+        # Podman gives another id with each answer.
+        if self.name == "docker" and not self._info.id:
+            async with self._request("report its id"):
+                found = await self._docker.system.info()
+            self._info = replace(self._info, id=str(found.get("ID") or ""))
         return self._info
 
     async def image_digest(self, name: str) -> str | None:

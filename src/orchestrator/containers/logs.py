@@ -14,7 +14,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from orchestrator.clock import Clock
 from orchestrator.containers.base import ContainerEngine, ContainerState, LogChunk
@@ -35,7 +35,8 @@ AGAIN_SECONDS = 0.5
 
 _BLOCK = 65536
 
-OnLine = Callable[[bytes], Awaitable[None]]
+OnLine = Callable[[bytes, int], Awaitable[None]]
+"""Gets a line of stdout without its newline, and where it ends in the transcript, newline included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,14 @@ async def follow(
             return OverLimit(limit_bytes=limit_bytes)
 
 
-def read_stored_lines(folder: Path) -> Iterator[bytes]:
+class StoredLine(NamedTuple):
+    data: bytes
+    """Without its newline."""
+    end: int
+    """Where it ends in the transcript, newline included."""
+
+
+def read_stored_lines(folder: Path) -> Iterator[StoredLine]:
     """The lines of stdout that are stored whole, each as `follow` passes it on; none where nothing is stored.
 
     `follow` starts with the line after these.
@@ -111,7 +119,7 @@ def read_stored_lines(folder: Path) -> Iterator[bytes]:
                 piece = stream.readline(LINE_MAX)
                 if not piece:
                     return
-            yield line.removesuffix(b"\n")
+            yield StoredLine(line.removesuffix(b"\n"), stream.tell())
 
 
 class _LimitReached(Exception):
@@ -127,7 +135,7 @@ class Transcript:
         self._files: dict[str, int] = {}
         self._stored: dict[str, int] = {}
         self._seen: dict[str, int] = {}
-        self._line = _Line()
+        self._line = _Line(0)
 
     def __enter__(self) -> Self:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -138,7 +146,14 @@ class Transcript:
         except BaseException:
             self._close()
             raise
-        self._line.add(_read_unfinished_line(self._files[STDOUT_FILE], self._stored[STDOUT_FILE]))
+        size = self._stored[STDOUT_FILE]
+        begin = _find_last_line(self._files[STDOUT_FILE], size)
+        self._line = _Line(begin)
+        # Fed in pieces: an unfinished line may be longer than what is kept of it.
+        while begin < size:
+            piece = os.pread(self._files[STDOUT_FILE], min(size - begin, LINE_MAX), begin)
+            self._line.add(piece)
+            begin += len(piece)
         return self
 
     def __exit__(
@@ -164,14 +179,14 @@ class Transcript:
             left = left[written:]
         if chunk.stream == STDOUT_FILE:
             for line in self._line.add(kept):
-                await on_stdout_line(line)
+                await on_stdout_line(*line)
         if len(kept) < len(new):
             raise _LimitReached
 
     async def flush_last_line(self, on_stdout_line: OnLine) -> None:
         """Pass on the last line, which has no newline."""
         if (rest := self._line.rest()) is not None:
-            await on_stdout_line(rest)
+            await on_stdout_line(*rest)
 
     def _close(self) -> None:
         for file in self._files.values():
@@ -182,32 +197,30 @@ class Transcript:
 class _Line:
     """Bytes into lines; of a line longer than LINE_MAX only its beginning is kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, begin: int) -> None:
+        """`begin`: where the first line begins in the transcript."""
         self._pending = bytearray()
+        self._end = begin
 
-    def add(self, data: bytes) -> list[bytes]:
+    def add(self, data: bytes) -> list[StoredLine]:
         *ended, begun = data.split(b"\n")
         lines = []
         for piece in ended:
             self._extend(piece)
-            lines.append(bytes(self._pending))
+            self._end += 1
+            lines.append(StoredLine(bytes(self._pending), self._end))
             self._pending.clear()
         self._extend(begun)
         return lines
 
-    def rest(self) -> bytes | None:
+    def rest(self) -> StoredLine | None:
         rest = bytes(self._pending)
         self._pending.clear()
-        return rest or None
+        return StoredLine(rest, self._end) if rest else None
 
     def _extend(self, piece: bytes) -> None:
         self._pending += piece[: LINE_MAX - len(self._pending)]
-
-
-def _read_unfinished_line(file: int, size: int) -> bytes:
-    """The bytes after the last newline of a transcript, at most LINE_MAX of them."""
-    begin = _find_last_line(file, size)
-    return os.pread(file, min(size - begin, LINE_MAX), begin)
+        self._end += len(piece)
 
 
 def _find_last_line(file: int, size: int) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -15,10 +15,20 @@ ALIVE_SECONDS = 30.0
 _LOG_TAIL = 2_000
 
 
-async def start_container(engine: ContainerEngine, spec: ContainerSpec) -> str:
+async def _do_nothing(_container: str) -> None:
+    pass
+
+
+async def start_container(
+    engine: ContainerEngine,
+    spec: ContainerSpec,
+    *,
+    created: Callable[[str], Awaitable[object]] = _do_nothing,
+) -> str:
     """Create and start a container; returns its id. Leaves none behind when it fails or is cancelled.
 
-    Raises CannotStart when the image is missing, CodingAgentError with the engine's own words otherwise.
+    `created` gets the id of the container before that is started. Raises CannotStart when the image is
+    missing, CodingAgentError with the engine's own words otherwise.
     """
     container = None
 
@@ -30,6 +40,7 @@ async def start_container(engine: ContainerEngine, spec: ContainerSpec) -> str:
         # If this were cancelled half-way, the engine could have made a container whose id we never learn.
         await _finish_uncancelled(create())
         assert container is not None
+        await created(container)
         await engine.start(container)
         await _prove_alive(engine, container, spec)
     except BaseException:

@@ -1,8 +1,10 @@
 """Carry out the actions of a run: what each one does to branch, folder, containers and journal."""
 
+from dataclasses import replace
 from functools import partial
 from typing import assert_never
 
+from orchestrator.agents.base import Session
 from orchestrator.engine import gating, recovery
 from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.base_run import check_base
@@ -57,7 +59,7 @@ class RunActions:
         self._items = {item.id: item for item in terms.work.items}
 
     async def remove_leftovers(self, state: RunState) -> None:
-        await recovery.remove_leftovers(self._services, self._records, state)
+        await recovery.remove_leftovers(self._services, self._records, self._workspace, state)
 
     def park_attempts(self) -> None:
         self._services.time_has_ended.set()
@@ -69,7 +71,7 @@ class RunActions:
         await self._workspace.forget(self._records.run)
 
     async def carry_out(self, action: Action, state: RunState) -> None:
-        if isinstance(action, StartAttempt | RunGates | CheckBase | CheckEndToEnd):
+        if isinstance(action, StartAttempt | RecoverAttempt | RunGates | CheckBase | CheckEndToEnd):
             async with self._services.keep_awake():
                 await self._carry_out(action, state)
         else:
@@ -91,7 +93,7 @@ class RunActions:
                 plan = await self._attempt_plan(state, self._items[task], number, previous)
                 await run_attempt(services, records, terms, workspace, state, plan)
             case RecoverAttempt(task=task, attempt=attempt):
-                await recovery.recover_attempt(services, records, workspace, task, attempt)
+                await self._recover(state, self._items[task], attempt)
             case CompareFolder(task=task, attempt=attempt):
                 edits = await commit_user_edits(records, terms, workspace, task, attempt)
                 compared = TreeLookedAt(head=edits.head, edited=edits.paths)
@@ -120,6 +122,22 @@ class RunActions:
                 await gating.check_end_to_end(self._bench)
             case _ as never:
                 assert_never(never)
+
+    async def _recover(self, state: RunState, item: WorkItem, attempt: AttemptState) -> None:
+        services, records, terms, workspace = self._services, self._records, self._terms, self._workspace
+
+        async def begin_again() -> None:
+            before = state.tasks[item.id].current_attempts[:-1]
+            plan = await self._attempt_plan(state, item, attempt.number, before[-1] if before else None)
+            if attempt.agent(state) == terms.settings.agent.name:
+                session = Session(id=attempt.start.session, resumed=attempt.start.resumed)
+                plan = replace(plan, session=session)
+            await run_attempt(services, records, terms, workspace, state, plan)
+
+        recoverer = recovery.Recoverer(
+            services=services, records=records, terms=terms, workspace=workspace, begin_again=begin_again
+        )
+        await recovery.recover_attempt(recoverer, state, item, attempt)
 
     async def _make_branch(self, state: RunState) -> None:
         workspace, start = self._workspace, state.start
@@ -158,13 +176,15 @@ class RunActions:
         session = choose_session(self._services, records, terms.settings.agent.name, task, previous)
         # Nothing of an attempt that starts over is in the folder: what is there now is the user's.
         left = None if previous is not None and previous.starts_over else previous
-        parent = (await commit_user_edits(records, terms, workspace, item.id, left)).head
+        edits = await commit_user_edits(records, terms, workspace, item.id, left)
+        parent = edits.head
         return AttemptPlan(
             item=item,
             number=number,
             session=session,
             previous=previous,
             parent=parent,
+            tree=edits.tree,
             parts=PromptParts(
                 plan=terms.plan,
                 task=terms.task(item.id),

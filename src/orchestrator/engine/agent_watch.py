@@ -5,10 +5,12 @@ resumes. It is also certain: an agent that ignores every request is killed after
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple, assert_never
 
 from orchestrator.agents.base import OUTCOME_FILE, AgentDriver
 from orchestrator.agents.outcomes import read_outcome_file
@@ -18,21 +20,27 @@ from orchestrator.containers import logs
 from orchestrator.containers.base import ContainerEngine, ContainerState
 from orchestrator.engine.agent_output import AgentOutputRecorder
 from orchestrator.engine.context import Services
-from orchestrator.errors import CodingAgentError
-from orchestrator.events import Finished, InvalidOutcome, Outcome, ProviderRefusal
+from orchestrator.engine.timetable import UNTIL
+from orchestrator.errors import CodingAgentError, StorageError
+from orchestrator.events import AgentEvent, Finished, InvalidOutcome, Outcome, ProviderRefusal
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.project.run_journal import RunJournal
+from orchestrator.run.facts import StopBegun, StopWhy
 from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision.classify import (
     PARKING_LIMITS,
     STOPPING,
     AgentReport,
+    Cancelled,
     Ended,
+    Interrupted,
     Lingered,
     OutOfMemory,
     OverOutput,
     OverTime,
     Removed,
+    Starved,
+    StoppedFromOutside,
     StopReason,
     refusal_by_agent,
 )
@@ -45,7 +53,11 @@ CLOCK_SLACK_SECONDS = 1.0
 """`timeout` counts from its own start and the engine from the container's; these may differ by this much."""
 TIMEOUT_EXITS = frozenset({124, 137})
 """Of `timeout` after SIGTERM, and after SIGKILL."""
+SIGNAL_EXITS = frozenset({137, 143})
+"""Of a container whose process got SIGKILL or SIGTERM: from its engine as it shut down, or from a user."""
 
+
+ORPHANED = "the orchestrator was killed, or lost the container engine, before the attempt ended"
 
 _Reported = Outcome | InvalidOutcome | None
 _ReadResult = Callable[[], Awaitable[Finished | Outcome | None]]
@@ -65,66 +77,178 @@ class LiveAttempt:
     """Its name or id."""
 
 
-async def follow(
-    services: Services,
-    live: LiveAttempt,
-    limits: RunLimits,
-    recorder: AgentOutputRecorder | None,
-    journal: RunJournal | None = None,
-) -> Ended:
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """Everything that following an attempt needs besides the attempt itself."""
+
+    services: Services
+    """Its driver is that of the agent with which the attempt was started."""
+    journal: RunJournal
+    limits: RunLimits
+    """Those with which the attempt was started."""
+    starves: Callable[[], Awaitable[None]] | None = None
+    """Returns when the agent cannot reach its model any more; None where that cannot happen."""
+
+
+async def follow(watch: Watch, live: LiveAttempt, *, reports: bool = True) -> Ended:
     """Read the agent's output until the container has ended; the container stays.
+
+    The output is read from its first byte through a new parser, so the report is whole even if another
+    process started the container. Only what no fact covers yet is recorded; without `reports` nothing is.
 
     A limit that the gateway has recorded in the journal stops the agent: it would only try again and again.
     The agent's own word about limits counts only where no gateway serves it, because its tools can write into
     its output. An agent that has reported its result and stays is stopped after
     `limits.after_result_seconds`; the result counts as it was then, because some agents report an error when
-    they are stopped. If another process started the container, its stored output counts for the result but is
-    not recorded a second time, and without a recorder nothing is. When this is cancelled, the agent is
-    stopped in order first.
+    they are stopped. When this is cancelled, the agent is stopped in order first.
     """
-    engine, container, transcript = services.engine, live.container, live.folders.transcript
+    services, recorder = watch.services, _make_recorder(watch, live) if reports else None
     reader = _OutputReader(services.driver, recorder)
-    await asyncio.to_thread(reader.replay, transcript)
+    try:
+        await reader.replay(live.folders.transcript, 0 if recorder is None else recorder.reported)
+        return await _follow(watch, live, reader)
+    finally:
+        if recorder is not None:
+            await recorder.flush()
+
+
+async def _follow(watch: Watch, live: LiveAttempt, reader: "_OutputReader") -> Ended:
+    engine, container = watch.services.engine, live.container
     reading = asyncio.create_task(
         logs.follow(
             engine,
-            services.clock,
+            watch.services.clock,
             container,
-            transcript,
+            live.folders.transcript,
             on_stdout_line=reader.take,
-            limit_bytes=int(limits.output_bytes),
+            limit_bytes=int(watch.limits.output_bytes),
         )
     )
-    refusal = asyncio.create_task(_wait_for_refusal(reader, live, journal))
-    check = _choose_check(services.driver, reader, live)
+    refusal = asyncio.create_task(_wait_for_refusal(reader, live, watch.journal))
+    check = _choose_check(watch.services.driver, reader, live)
     lingering = asyncio.create_task(
-        _wait_until_it_lingers(services.clock, check, limits.after_result_seconds)
+        _wait_until_it_lingers(watch.services.clock, check, watch.limits.after_result_seconds)
     )
-    lingered = None
+    starving = asyncio.create_task(_wait_until_it_starves(watch))
+    waiting: tuple[asyncio.Task[Any], ...] = (reading, refusal, lingering, starving)
+    stopped: StopReason | None = None
+    report = None
     try:
-        await asyncio.wait({reading, refusal, lingering}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not reading.done():
-            lingered = None if refusal.done() else reader.report
-            await stop_in_order(engine, services.clock, container, services.hurry)
-        over_output = isinstance(await reading, logs.OverLimit)
-        if over_output:
-            await stop_in_order(engine, services.clock, container, services.hurry)
+            if starving.done() and (error := starving.exception()) is not None:
+                raise error
+            why = _choose_stop(watch, refused=refusal.done(), starved=starving.done())
+            if await is_at_work(engine, container):
+                await begin_stop(watch, live, why, reader.end)
+                stopped, report = stop_reason_of(why.why), reader.report
+        if isinstance(await reading, logs.OverLimit):
+            stopped = OverOutput()
+            why = Stop("output_limit", "it printed more than limits.output_bytes")
+            await begin_stop(watch, live, why, reader.end)
         state = await engine.inspect(container)
     except asyncio.CancelledError:
-        await stop_in_order(engine, services.clock, container, services.hurry)
+        await begin_stop(watch, live, choose_stop_of_cancelled(watch.services, watch.journal), reader.end)
         raise
     finally:
-        for task in (reading, refusal, lingering):
+        for task in waiting:
             task.cancel()
-        await asyncio.gather(reading, refusal, lingering, return_exceptions=True)
+        await asyncio.gather(*waiting, return_exceptions=True)
     exit_code = None if state is None else state.exit_code
-    if lingered is not None and exit_code is not None:
-        return Ended(report=lingered, exit_code=exit_code, stopped=Lingered())
-    return Ended(
-        report=reader.report,
-        exit_code=exit_code,
-        stopped=_stop_reason(reader, state, limits.attempt_seconds, over_output=over_output),
+    if isinstance(stopped, Lingered) and report is not None and exit_code is not None:
+        return Ended(report=report, exit_code=exit_code, stopped=stopped)
+    was_stopped = has_stop(watch.journal, live)
+    found = _stop_reason(reader, state, live, watch.limits, stopped, was_stopped=was_stopped)
+    return Ended(report=reader.report, exit_code=exit_code, stopped=found)
+
+
+def _make_recorder(watch: Watch, live: LiveAttempt) -> AgentOutputRecorder:
+    journal, task, number = watch.journal, live.task, live.state.number
+    return AgentOutputRecorder(
+        lambda facts: journal.append_all(facts, task=task, attempt=number),
+        watch.services.clock,
+        reported=journal.count_reported_bytes(task, live.state),
     )
+
+
+class Stop(NamedTuple):
+    why: StopWhy
+    seen: str
+
+
+def _choose_stop(watch: Watch, *, refused: bool, starved: bool) -> Stop:
+    if refused:
+        return Stop("limit", "the provider refuses its requests")
+    if starved:
+        return Stop("starved", "it cannot reach its model: the folder of its socket was made again")
+    seconds = f"{watch.limits.after_result_seconds:g} s"
+    return Stop("after_result", f"it has reported its outcome and did not end within {seconds}")
+
+
+def choose_stop_of_cancelled(services: Services, journal: RunJournal) -> Stop:
+    if services.time_has_ended.is_set():
+        return Stop("until", UNTIL)
+    if journal.state.cancel_requested:
+        return Stop("cancelled", "the run is cancelled")
+    return Stop("person", "the run was stopped")  # plain-english: allowed, other programs rely on it
+
+
+async def begin_stop(watch: Watch, live: LiveAttempt, stop: Stop, stdout_bytes: int = 0) -> None:
+    """Record why the agent is stopped, then stop it in order, unless it has ended.
+
+    A full disk does not keep the agent at work.
+    """
+    if not await is_at_work(watch.services.engine, live.container):
+        return
+    if not has_stop(watch.journal, live):
+        fact = StopBegun(why=stop.why, seen=stop.seen, stdout_bytes=stdout_bytes)
+        with suppress(StorageError):
+            await watch.journal.append(fact, task=live.task, attempt=live.state.number)
+    await stop_in_order(watch.services.engine, watch.services.clock, live.container, watch.services.hurry)
+
+
+async def is_at_work(engine: ContainerEngine, container: str) -> bool:
+    """Whether the container may have a living process; true while the engine does not answer."""
+    try:
+        state = await engine.inspect(container)
+    except CodingAgentError:
+        return True
+    return state is not None and state.exit_code is None
+
+
+def has_stop(journal: RunJournal, live: LiveAttempt) -> bool:
+    last = journal.state.tasks[live.task].last
+    return last is not None and last.number == live.state.number and last.stop is not None
+
+
+def stop_reason_of(why: StopWhy) -> StopReason | None:
+    """The reason that a recorded stop stands for; None for a limit, which the gateway's facts name."""
+    match why:
+        case "after_result":
+            return Lingered()
+        case "output_limit":
+            return OverOutput()
+        case "starved":
+            return Starved()
+        case "until":
+            return Cancelled(reason=UNTIL, is_parked=True)
+        case "cancelled":
+            return Cancelled(reason="cancelled")
+        case "person":  # plain-english: allowed, other programs rely on this value
+            return Cancelled(reason="the run was stopped")
+        case "orphaned":
+            return Interrupted(reason=ORPHANED)
+        case "idle" | "limit":
+            return None
+        case _ as never:
+            assert_never(never)
+
+
+async def _wait_until_it_starves(watch: Watch) -> None:
+    if watch.starves is None:
+        await asyncio.Event().wait()
+    else:
+        await watch.starves()
 
 
 def read_outcome(driver: AgentDriver, folders: AttemptFolders, report: AgentReport) -> _Reported:
@@ -166,9 +290,9 @@ async def _wait_until_it_lingers(clock: Clock, read: _ReadResult, limit_seconds:
             known, since = found, clock.monotonic()
 
 
-async def _wait_for_refusal(reader: "_OutputReader", live: LiveAttempt, journal: RunJournal | None) -> None:
+async def _wait_for_refusal(reader: "_OutputReader", live: LiveAttempt, journal: RunJournal) -> None:
     """Return when a limit of the provider stops the agent."""
-    if journal is None or reader.claims_decide:
+    if reader.claims_decide:
         await reader.refused.wait()
         return
 
@@ -180,10 +304,16 @@ async def _wait_for_refusal(reader: "_OutputReader", live: LiveAttempt, journal:
     await journal.wait_until(has_limit)
 
 
-def replay(driver: AgentDriver, transcript: Path) -> AgentReport:
-    """The report of the stored output. Call it in a thread: the output may be large."""
+def replay(driver: AgentDriver, transcript: Path, *, until: int | None = None) -> AgentReport:
+    """The report of the stored output, or of its first `until` bytes.
+
+    Call it in a thread: the output may be large.
+    """
     reader = _OutputReader(driver, None)
-    reader.replay(transcript)
+    for line in logs.read_stored_lines(transcript):
+        if until is not None and line.end > until:
+            break
+        reader.feed(line.data, line.end)
     return reader.report
 
 
@@ -197,21 +327,39 @@ class _OutputReader:
         """Whether no gateway sees what the provider answers, so that only the agent can say it."""
         self.report = AgentReport()
         self.refused = asyncio.Event()
+        self.end = 0
+        """How many bytes have been taken."""
 
-    def replay(self, transcript: Path) -> None:
-        for line in logs.read_stored_lines(transcript):
-            for event in self._parser.feed(line):
-                self.report = self.report.with_event(event)
+    async def replay(self, transcript: Path, reported: int) -> None:
+        """Take all that is stored; what facts cover is read in a thread, because it may be large."""
+        lines = logs.read_stored_lines(transcript)
+        line = await asyncio.to_thread(self._feed_until, lines, reported)
+        while line is not None:
+            await self.take(line.data, line.end)
+            line = next(lines, None)
         if self.report.limit is not None:
             self.refused.set()
 
-    async def take(self, line: bytes) -> None:
-        for event in self._parser.feed(line):
+    def _feed_until(self, lines: Iterator[logs.StoredLine], reported: int) -> logs.StoredLine | None:
+        for line in lines:
+            if line.end > reported:
+                return line
+            self.feed(line.data, line.end)
+        return None
+
+    def feed(self, line: bytes, end: int) -> Sequence[AgentEvent]:
+        self.end = end
+        events = self._parser.feed(line)
+        for event in events:
             self.report = self.report.with_event(event)
-            if self._recorder is not None:
-                await self._recorder.record(event)
-            if isinstance(event, ProviderRefusal) and event.kind in PARKING_LIMITS:
-                self.refused.set()
+        return events
+
+    async def take(self, line: bytes, end: int) -> None:
+        events = self.feed(line, end)
+        if self._recorder is not None:
+            await self._recorder.record(events, end)
+        if any(isinstance(event, ProviderRefusal) and event.kind in PARKING_LIMITS for event in events):
+            self.refused.set()
 
 
 async def stop_in_order(engine: ContainerEngine, clock: Clock, container: str, hurry: asyncio.Event) -> None:
@@ -237,7 +385,7 @@ async def stop_in_order(engine: ContainerEngine, clock: Clock, container: str, h
 async def kill(engine: ContainerEngine, container: str) -> None:
     """Kill every process of a container, which may have ended or been removed; the container itself stays."""
     state = await engine.inspect(container)
-    if state is not None and state.status == "running":
+    if state is not None and state.status in ("running", "paused", "restarting"):
         await engine.signal(container, "SIGKILL")
         await engine.wait(container)
 
@@ -260,24 +408,34 @@ async def _ends_in_time(engine: ContainerEngine, clock: Clock, container: str, h
 
 
 def _stop_reason(
-    reader: _OutputReader, state: ContainerState | None, limit_seconds: float, *, over_output: bool
+    reader: _OutputReader,
+    state: ContainerState | None,
+    live: LiveAttempt,
+    limits: RunLimits,
+    stopped: StopReason | None,
+    *,
+    was_stopped: bool,
 ) -> StopReason | None:
     # Removed from outside: the exit code is unknown, and the last lines of the output may be missing.
     if state is None or state.exit_code is None:
         return Removed()
     if reader.report.limit is not None and reader.claims_decide:
         return refusal_by_agent(reader.report.limit)
-    if over_output:
-        return OverOutput()
+    if stopped is not None:
+        return stopped
     ran = _seconds_between(state.started_at, state.finished_at)
+    limit = live.state.start.limit_seconds
+    limit = limits.attempt_seconds if limit is None else limit
     # Both exit codes can have another cause, so the time decides with them.
-    at_limit = ran is not None and ran >= limit_seconds - CLOCK_SLACK_SECONDS
+    at_limit = ran is not None and ran >= limit - CLOCK_SLACK_SECONDS
     if state.exit_code in TIMEOUT_EXITS and at_limit:
         return OverTime()
     # The engine also reports this when a child of the agent was killed for its memory and the agent itself
     # ended well.
     if state.oom_killed and state.exit_code != 0:
         return OutOfMemory()
+    if state.exit_code in SIGNAL_EXITS and not was_stopped:
+        return StoppedFromOutside(exit_code=state.exit_code)
     return None
 
 

@@ -3,22 +3,23 @@
 The orchestrator can be killed at any moment, and the agent then works on alone. The order of facts and
 effects makes every such moment recognisable afterwards:
 
-    attempt_started -> container created and started -> stop begun -> last reading of the output
-    -> attempt_ended -> container removed -> closed at the gateway
+    attempt_started -> container created -> container_created -> container started -> container_started
+    -> stop_begun -> signals -> last reading of the output -> attempt_ended -> container removed
+    -> closed at the gateway -> mount points removed
 
-The fact comes before the container, so there is never a container that the journal does not know. The end
-comes before the removal, so the output is still there as long as the end is not recorded. A container without
-an end in the journal therefore belongs to an attempt that has to be recorded, and one whose attempt has ended
-only has to be removed. This also holds after a failure: where no end could be recorded, the container stays.
-All that following and recording need is in the journal and in the attempt's folder, so another process can do
-both later.
+Nothing of a container can exist before `attempt_started`, and no agent can have run before
+`container_created`. The end comes before the removal, so the output is still there as long as the end is not
+recorded. What comes after `attempt_ended` can be done any number of times: the next owner repeats it. This
+also holds after a failure: where no end could be recorded, the container stays. All that following and
+recording need is in the journal and in the attempt's folder, so another process can do both later.
 """
 
 import asyncio
 import dataclasses
 import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -29,8 +30,8 @@ from orchestrator.config.settings import RunLimits
 from orchestrator.containers.base import ContainerSpec
 from orchestrator.containers.names import overlay_name
 from orchestrator.containers.start import remove_container, start_container
-from orchestrator.engine.agent_output import AgentOutputRecorder
-from orchestrator.engine.agent_watch import LiveAttempt, follow, kill, read_outcome, replay
+from orchestrator.engine.agent_watch import LiveAttempt, Watch, follow, kill, read_outcome, replay
+from orchestrator.engine.attempt_terms import AttemptTerms, read_attempt_terms, write_attempt_terms
 from orchestrator.engine.attempt_tree import attempt_folders, has_changed_files, save_tree
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.heartbeat import heartbeat
@@ -38,15 +39,24 @@ from orchestrator.engine.overlays import mask_mounts, remove_overlay_folders
 from orchestrator.engine.sessions import carry_session, has_session
 from orchestrator.engine.setup import SetupCover, SetupOwner, cover_with_setup, ensure_setup_image
 from orchestrator.engine.timetable import UNTIL
-from orchestrator.errors import CodingAgentError, ConfigurationError, UsageError
+from orchestrator.errors import CodingAgentError, ConfigurationError, StorageError, UsageError
 from orchestrator.events import InvalidOutcome, Outcome
 from orchestrator.gates.setup_image import SetupImage
-from orchestrator.gateway.access import AttemptAccess, credential_kind
+from orchestrator.gateway.access import AttemptAccess, AttemptKey, credential_kind, hash_token
+from orchestrator.gateway.sockets import remove_attempt_folder
 from orchestrator.mounts import AnonymousVolume
 from orchestrator.project.plan_files import read_plan_bytes
 from orchestrator.project.run_folder import AttemptFolders
 from orchestrator.project.transcripts import read_stderr_tail
-from orchestrator.run.facts import AttemptEnded, AttemptStarted, Notice
+from orchestrator.run.facts import (
+    AttemptEnded,
+    AttemptStarted,
+    ContainerCreated,
+    ContainerStarted,
+    Notice,
+    StopBegun,
+    StopWhy,
+)
 from orchestrator.run.prompts import PromptParts, prompt
 from orchestrator.run.state import AttemptState, RunState, TaskState
 from orchestrator.supervision.classify import (
@@ -77,6 +87,8 @@ class AttemptPlan:
     previous: AttemptState | None
     parent: str
     """The commit that its candidate will stand on."""
+    tree: str | None
+    """The files of the folder before it; None where git cannot store them."""
     parts: PromptParts
 
 
@@ -116,26 +128,51 @@ async def run_attempt(
     run, who recovers the attempt.
     """
     task = plan.item.id
-    before = await asyncio.to_thread(_hash_agreed_files, workspace, terms.plan.path)
-    live = None
     try:
         live = await start(services, records, terms, workspace, plan)
-        ended = await _follow_and_record_output(services, records, terms.settings.limits, live)
-        await record(services, records, terms, workspace, state, plan.item, live, ended)
-        await _announce_changed_terms(records, terms, workspace, state, live, before)
-    except asyncio.CancelledError:
-        # The state of this moment, not the one from before the waits: only it says whether the attempt was
-        # announced, and whether its end was recorded, before the cancellation arrived.
+    except BaseException as error:
         last = records.journal.state.tasks[task].last
-        if last is not None and last.number == plan.number and last.end is None:
+        if isinstance(error, asyncio.CancelledError) and last is not None and last.number == plan.number:
+            await interrupt(services, records, workspace, task, last, _explain_cancellation(services))
+        await clean_up(services, records, workspace, task, plan.number, None)
+        raise
+    watch = Watch(services=services, journal=records.journal, limits=terms.settings.limits)
+    await see_through(watch, records, terms, workspace, state, plan.item, live)
+
+
+async def see_through(
+    watch: Watch,
+    records: RunRecords,
+    terms: RunTerms,
+    workspace: Workspace,
+    state: RunState,
+    item: WorkItem,
+    live: LiveAttempt,
+    *,
+    is_taken: bool = False,
+) -> None:
+    """Follow an attempt whose container was started, record its end, and remove the container.
+
+    `is_taken`: the agent ended while the run had no owner.
+    """
+    services, task, number = watch.services, live.task, live.state.number
+    try:
+        if not is_taken and not live.state.has_begun:
+            await records.journal.append(ContainerStarted(), task=task, attempt=number)
+        ended = await follow(watch, live)
+        await record(services, records, terms, workspace, state, item, live, ended, is_taken=is_taken)
+        await _announce_changed_terms(records, terms, workspace, state, live)
+    except asyncio.CancelledError:
+        # The state of this moment, not the one from before the waits: only it says whether the end was
+        # recorded before the cancellation arrived.
+        last = records.journal.state.tasks[task].last
+        if last is not None and last.number == number and last.end is None:
             await interrupt(services, records, workspace, task, last, _explain_cancellation(services))
         raise
     finally:
         last = records.journal.state.tasks[task].last
-        if live is None:  # it was not started, so there is no container
-            await _clean_up(services, records, workspace, task, plan.number, None)
-        elif last is not None and last.number == plan.number and last.end is not None:
-            await _clean_up(services, records, workspace, task, plan.number, live.container)
+        if last is not None and last.number == number and last.end is not None:
+            await clean_up(services, records, workspace, task, number, live.container)
 
 
 def _explain_cancellation(services: Services) -> Cancelled:
@@ -147,13 +184,16 @@ def _explain_cancellation(services: Services) -> Cancelled:
 async def start(
     services: Services, records: RunRecords, terms: RunTerms, workspace: Workspace, plan: AttemptPlan
 ) -> LiveAttempt:
-    """Prepare the attempt's folders, append `attempt_started`, start the container.
+    """Prepare the attempt's folders, append `attempt_started`, create and start the container.
 
     Raises CodingAgentError and SetupFailed; no container is left then.
     """
     task = plan.item.id
     folders = attempt_folders(records, task, plan.number)
-    spec = await _prepare_spec(services, records, terms, workspace, plan, folders)
+    # There can be a model for an adopted agent only, and a new attempt's agent that uses none.
+    has_model = services.model is not None and services.driver.needs_model
+    token = secrets.token_urlsafe(32) if has_model else None
+    spec = await _prepare_spec(services, records, terms, workspace, plan, folders, token)
     await records.journal.append(
         AttemptStarted(
             container=spec.name,
@@ -162,6 +202,8 @@ async def start(
             parent=plan.parent,
             folder=str(folders.root.relative_to(records.folder.root)),
             agent=terms.settings.agent.name,
+            token_hash="" if token is None else hash_token(token),
+            limit_seconds=terms.settings.limits.attempt_seconds,
         ),
         task=task,
         attempt=plan.number,
@@ -178,12 +220,18 @@ async def _start_container(
 ) -> str:
     """Start the agent's container; while the engine copies setup's folders, show that it does."""
     copies = [each.target for each in spec.mounts if isinstance(each, AnonymousVolume)]
+
+    async def announce(container: str) -> None:
+        engine = await services.engine.info()
+        created = ContainerCreated(id=container, engine=engine.id, endpoint=engine.endpoint)
+        await records.journal.append(created, task=plan.item.id, attempt=plan.number)
+
     try:
         async with heartbeat(services, records, task=plan.item.id, attempt=plan.number) as beat:
             if copies:
                 names = ", ".join(path.removeprefix(f"{WORKSPACE}/") for path in copies)
                 beat.begin(f"copying {plain(names)}")
-            return await start_container(services.engine, spec)
+            return await start_container(services.engine, spec, created=announce)
     finally:
         if spec.volumes_from is not None:
             await remove_container(services.engine, spec.volumes_from)
@@ -198,15 +246,19 @@ async def record(
     item: WorkItem,
     live: LiveAttempt,
     ended: Ended,
+    *,
+    is_taken: bool = False,
 ) -> None:
     """Decide how an attempt that was followed to its end has ended, and append it."""
     counts_calls = services.driver.capabilities.tool_events != "ignored" and item.change == "required"
     session, earlier = live.state.start.session, state.tasks[live.task].attempts
     calls = sum(a.end.tool_calls for a in earlier if a.end is not None and a.start.session == session)
-    for text in _list_notices(ended, terms.settings.limits.after_result_seconds):
+    started = read_attempt_terms(live.folders)
+    limits = terms.settings.limits if started is None else started.limits
+    for text in _list_notices(ended, limits.after_result_seconds):
         await records.journal.append(Notice(text=text), task=live.task, attempt=live.state.number)
     if ended.stopped is None:
-        limit = await _find_limit(records, live.task, live.state.number, ended.report)
+        limit = await find_limit(records, live.task, live.state.number, ended.report)
         ended = replace(ended, stopped=limit)
     outcome = await asyncio.to_thread(_read_outcome, services.driver, live, ended)
     if isinstance(outcome, NoOutcome) and not services.driver.needs_outcome and ended.exit_code == 0:
@@ -216,9 +268,9 @@ async def record(
         ended,
         outcome,
         calls_in_session=ended.report.tool_calls + calls,
-        min_tool_calls=terms.settings.agent.min_tool_calls if counts_calls else 0,
+        min_tool_calls=started.min_tool_calls if counts_calls and started is not None else 0,
     )
-    await _append_end(services.driver, records, workspace, live, ended, verdict)
+    await _append_end(services.driver, records, workspace, live, ended, verdict, is_taken=is_taken)
 
 
 def _list_notices(ended: Ended, after_result_seconds: float) -> Iterator[str]:
@@ -253,24 +305,77 @@ async def interrupt(
     recorded. The output is read as that of the agent with which the attempt was started: the run may have
     another one now. Without a workspace, because the code folder is gone, the tree cannot be saved.
     """
-    services = dataclasses.replace(services, driver=services.driver_of(attempt.agent(records.journal.state)))
-    folders = attempt_folders(records, task, attempt.number)
-    live = LiveAttempt(task=task, state=attempt, folders=folders, container=attempt.start.container)
+    watch = watch_of(services, records, task, attempt)
+    live = live_attempt(records, task, attempt)
+    why = attempt.stop.why if attempt.stop is not None else _WHY[type(reason)]
     try:
-        await kill(services.engine, live.container)
-        report = (await follow(services, live, RunLimits(), None)).report
+        if attempt.stop is None and await _is_at_work(services, live):
+            stop = StopBegun(why=why, seen=reason.reason)
+            with suppress(StorageError):
+                await records.journal.append(stop, task=task, attempt=attempt.number)
+        await _kill_or_remove(services, live)
+        # An older version did not record how much of the output its facts cover.
+        report = (await follow(watch, live, reports=attempt.start.limit_seconds is not None)).report
     except CodingAgentError:
         # Without the engine, the end is recorded from the output that was stored before.
-        report = await asyncio.to_thread(replay, services.driver, folders.transcript)
+        report = await asyncio.to_thread(replay, watch.services.driver, live.folders.transcript)
     if isinstance(reason, Interrupted):
-        reason = replace(reason, limit=await _find_limit(records, task, attempt.number, report))
+        reason = replace(reason, limit=await find_limit(records, task, attempt.number, report))
     ended = Ended(report=report, exit_code=None, stopped=reason)
     verdict = attempt_verdict(ended, NoOutcome(), calls_in_session=0, min_tool_calls=0)
-    await _append_end(services.driver, records, workspace, live, ended, verdict)
-    await _clean_up(services, records, workspace, task, attempt.number, live.container)
+    await _append_end(watch.services.driver, records, workspace, live, ended, verdict)
+    await clean_up(services, records, workspace, task, attempt.number, live.container)
 
 
-async def _clean_up(
+async def record_lost(
+    driver: AgentDriver, records: RunRecords, workspace: Workspace | None, task: str, attempt: AttemptState
+) -> None:
+    """Record the end of an attempt whose container engine is gone, from the output that was stored."""
+    live = live_attempt(records, task, attempt)
+    report = await asyncio.to_thread(replay, driver, live.folders.transcript)
+    reason = Cancelled(reason="cancelled, and the engine that had its container is gone")
+    ended = Ended(report=report, exit_code=None, stopped=reason)
+    verdict = attempt_verdict(ended, NoOutcome(), calls_in_session=0, min_tool_calls=0)
+    await _append_end(driver, records, workspace, live, ended, verdict)
+
+
+_WHY: Mapping[type[Cancelled | Interrupted], StopWhy] = {Cancelled: "cancelled", Interrupted: "orphaned"}
+
+
+def live_attempt(records: RunRecords, task: str, attempt: AttemptState) -> LiveAttempt:
+    """An attempt that another process may have started."""
+    return LiveAttempt(
+        task=task,
+        state=attempt,
+        folders=attempt_folders(records, task, attempt.number),
+        container=attempt.start.container,
+    )
+
+
+def watch_of(services: Services, records: RunRecords, task: str, attempt: AttemptState) -> Watch:
+    """How to follow an attempt that another process has started: with its own agent and limits."""
+    driver = services.driver_of(attempt.agent(records.journal.state))
+    terms = read_attempt_terms(attempt_folders(records, task, attempt.number))
+    limits = RunLimits() if terms is None else terms.limits
+    services = dataclasses.replace(services, driver=driver)
+    return Watch(services=services, journal=records.journal, limits=limits)
+
+
+async def _kill_or_remove(services: Services, live: LiveAttempt) -> None:
+    """Kill the agent; a container that was never started has no output and is removed."""
+    state = await services.engine.inspect(live.container)
+    if state is not None and state.status == "created":
+        await remove_container(services.engine, live.container)
+    else:
+        await kill(services.engine, live.container)
+
+
+async def _is_at_work(services: Services, live: LiveAttempt) -> bool:
+    state = await services.engine.inspect(live.container)
+    return state is not None and state.exit_code is None and state.status != "created"
+
+
+async def clean_up(
     services: Services,
     records: RunRecords,
     workspace: Workspace | None,
@@ -279,19 +384,17 @@ async def _clean_up(
     container: str | None,
 ) -> None:
     """Remove what exists only while an attempt is at work; what is gone already is not an error."""
-    try:
-        if container is not None:
-            await remove_container(services.engine, container)
-        else:
-            # A start that failed, or was cancelled, may have left the container that holds the overlays.
-            await remove_container(services.engine, overlay_name(records.run, task, number))
-    finally:
-        if workspace is not None:
-            folders = attempt_folders(records, task, number)
-            await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, folders)
-        if services.model is not None:
-            # Also if the engine does not answer: the token must not be valid for longer than the attempt.
-            await services.model.gateway.close_attempt(records.run, task, number)
+    name = container if container is not None else overlay_name(records.run, task, number)
+    if not await remove_container(services.engine, name):
+        return  # it may still be at work: it keeps its access to the model
+    if services.model is not None:
+        await services.model.gateway.close_attempt(records.run, task, number)
+    else:
+        key = AttemptKey(records.run, task, number)
+        await asyncio.to_thread(remove_attempt_folder, records.folder.state, key)
+    if workspace is not None:
+        folders = attempt_folders(records, task, number)
+        await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, folders)
 
 
 async def _append_end(
@@ -301,6 +404,8 @@ async def _append_end(
     live: LiveAttempt,
     ended: Ended,
     verdict: AttemptVerdict,
+    *,
+    is_taken: bool = False,
 ) -> None:
     """Append the end of an attempt, and save its tree if no candidate will be made of it.
 
@@ -311,7 +416,6 @@ async def _append_end(
     and the user's changes then count as the task's.
     """
     if workspace is not None:
-        await asyncio.to_thread(remove_overlay_folders, workspace.tree.folder, live.folders)
         if verdict.status == "interrupted":
             await save_tree(records, workspace, live.task, live.state)
         await asyncio.to_thread(_store_changed_configuration, workspace, live.folders)
@@ -336,6 +440,7 @@ async def _append_end(
             cause=verdict.cause,
             plan_sha256=hashes.get(plan),
             stderr_tail=await asyncio.to_thread(_read_stderr, live, verdict),
+            is_taken=is_taken and verdict.status != "interrupted",
         ),
         task=live.task,
         attempt=live.state.number,
@@ -344,20 +449,7 @@ async def _append_end(
         await save_tree(records, workspace, live.task, live.state)
 
 
-async def _follow_and_record_output(
-    services: Services, records: RunRecords, limits: RunLimits, live: LiveAttempt
-) -> Ended:
-    recorder = AgentOutputRecorder(
-        lambda body: records.journal.append(body, task=live.task, attempt=live.state.number),
-        services.clock,
-    )
-    try:
-        return await follow(services, live, limits, recorder, records.journal)
-    finally:
-        await recorder.flush()
-
-
-async def _find_limit(records: RunRecords, task: str, number: int, report: AgentReport) -> Refused | None:
+async def find_limit(records: RunRecords, task: str, number: int, report: AgentReport) -> Refused | None:
     """The limit that ended the attempt, as the gateway saw it.
 
     The gateway records a limit before it passes the provider's answer on, so what led to the agent's end is
@@ -427,15 +519,17 @@ async def _announce_changed_terms(
     workspace: Workspace,
     state: RunState,
     live: LiveAttempt,
-    before: dict[str, str | None],
 ) -> None:
+    started = read_attempt_terms(live.folders)
+    if started is None:
+        return
     copies = {
         terms.plan.path: records.folder.plan_file(state.plan_stored),
         REPOSITORY_FILE: records.folder.terms(state.terms_stored).configuration,
     }
     after = await asyncio.to_thread(_hash_agreed_files, workspace, terms.plan.path)
     for path, digest in after.items():
-        if digest != before[path]:
+        if digest != started.agreed.get(path):
             text = f"the attempt changed {path}; the run continues with its stored copy: {copies[path]}"
             await records.journal.append(Notice(text=plain(text)), task=live.task, attempt=live.state.number)
 
@@ -447,27 +541,20 @@ async def _prepare_spec(
     workspace: Workspace,
     plan: AttemptPlan,
     folders: AttemptFolders,
+    token: str | None,
 ) -> ContainerSpec:
     """Make everything that the container's specification names: folders, inbox, session, setup image, socket.
 
     In the code folder only empty folders for volumes are made, and the end of the attempt removes them.
     """
     task, tree = plan.item.id, workspace.tree
+    # A start of this attempt that was killed may have left some, and its list is in the folder.
+    await asyncio.to_thread(remove_overlay_folders, tree.folder, folders)
     await asyncio.to_thread(folders.make, tree.owner)
     await asyncio.to_thread(folders.configuration_before.write_bytes, _read_configuration(workspace) or b"")
-    token = None if services.model is None else secrets.token_urlsafe(32)
-    request = LaunchRequest(
-        run=records.run,
-        task=task,
-        attempt=plan.number,
-        session=plan.session,
-        model=terms.settings.agent.model,
-        max_turns=terms.settings.agent.max_turns,
-        token=token,
-        credential=credential_kind(None if services.model is None else services.model.source),
-        command=terms.settings.agent.command,
-    )
-    launch = services.driver.launch(request)
+    agreed = await asyncio.to_thread(_hash_agreed_files, workspace, terms.plan.path)
+    _store_terms(folders, terms, agreed, plan.tree)
+    launch = _build_launch(services, records, terms, plan, token)
     await asyncio.to_thread(_fill_inbox, folders, launch, prompt(plan.parts, terms.texts))
     if plan.session.resumed and plan.previous is not None:
         home = attempt_folders(records, task, plan.previous.number).home
@@ -484,6 +571,13 @@ async def _prepare_spec(
     folders.baseline.write_text(dataclasses.replace(baseline, ignored=ignored).to_json(), "utf-8")
     git = await tree.make_git_dir(folders.git, branch=records.start.branch)
     await asyncio.to_thread(exclude_in, folders.git, cover.folders)
+    gateway = None
+    if services.model is not None and token is not None:
+        gateway = await open_at_gateway(
+            *(services.model, records, workspace, task, plan.number),
+            token_hash=hash_token(token),
+            outage_seconds=terms.settings.limits.outage_seconds,
+        )
     return terms.specs.attempt(
         task=task,
         number=plan.number,
@@ -491,12 +585,36 @@ async def _prepare_spec(
         launch=launch,
         folders=folders,
         git=git,
-        gateway=await _open_at_gateway(
-            services.model, records, workspace, plan, token, terms.settings.limits.outage_seconds
-        ),
+        gateway=gateway,
         covers=(*mask_mounts(tree.folder, terms.settings.masked.files, folders), *cover.mounts),
         volumes_from=cover.holder,
     )
+
+
+def _store_terms(
+    folders: AttemptFolders, terms: RunTerms, agreed: dict[str, str | None], tree: str | None
+) -> None:
+    calls = terms.settings.agent.min_tool_calls
+    stored = AttemptTerms(limits=terms.settings.limits, agreed=agreed, min_tool_calls=calls, tree=tree)
+    write_attempt_terms(folders, stored)
+
+
+def _build_launch(
+    services: Services, records: RunRecords, terms: RunTerms, plan: AttemptPlan, token: str | None
+) -> Launch:
+    agent = terms.settings.agent
+    request = LaunchRequest(
+        run=records.run,
+        task=plan.item.id,
+        attempt=plan.number,
+        session=plan.session,
+        model=agent.model,
+        max_turns=agent.max_turns,
+        token=token,
+        credential=credential_kind(None if services.model is None else services.model.source),
+        command=agent.command,
+    )
+    return services.driver.launch(request)
 
 
 async def _cover_with_setup(
@@ -526,23 +644,26 @@ def _fill_inbox(folders: AttemptFolders, launch: Launch, text: str) -> None:
         path.chmod(0o644)
 
 
-async def _open_at_gateway(
-    model: ModelAccess | None,
+async def open_at_gateway(
+    model: ModelAccess,
     records: RunRecords,
     workspace: Workspace,
-    plan: AttemptPlan,
-    token: str | None,
+    task: str,
+    number: int,
+    *,
+    token_hash: str,
     outage_seconds: float,
-) -> Path | None:
-    """The folder of the attempt's socket; None for an agent without a model."""
-    if model is None or token is None:
-        return None
+) -> Path:
+    """Let the attempt's agent reach its model; gives the folder of its socket.
+
+    For an attempt that the gateway knows already, nothing changes.
+    """
     return await model.gateway.open_attempt(
         AttemptAccess(
             run=records.run,
-            task=plan.item.id,
-            attempt=plan.number,
-            token=token,
+            task=task,
+            attempt=number,
+            token_hash=token_hash,
             uid=workspace.tree.owner.uid,
             gid=workspace.tree.owner.gid,
             model=model.source,

@@ -43,6 +43,8 @@ class Edits:
     """The branch's commit, with the user's edits."""
     paths: tuple[str, ...] = ()
     """Everything the user changed since the attempt, safe to show."""
+    tree: str | None = None
+    """The files of the folder; None where git cannot store them."""
 
 
 class _SplitEdits(NamedTuple):
@@ -82,12 +84,13 @@ async def commit_user_edits(
     await _set_staged_aside(records, terms, workspace, task, head, now.tree)
     if split is None:
         await _save_folder(records, workspace, head)
-        return Edits(head=head)
+        return Edits(head=head, tree=now.tree)
     if split.mixed:
         await _save_mixed_edits(records, workspace, task, head, now, split.mixed)
     if split.own:
         head = await _commit_paths(records, workspace, task, head, now.tree, tuple(sorted(split.own)))
-    return Edits(head=head, paths=tuple(plain(path) for path in sorted(split.edited)))
+    paths = tuple(plain(path) for path in sorted(split.edited))
+    return Edits(head=head, paths=paths, tree=now.tree)
 
 
 async def refuse_work_of_other_tasks(

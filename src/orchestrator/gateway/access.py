@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -73,8 +74,11 @@ class AttemptAccess:
     run: str
     task: str
     attempt: int
-    token: str = field(repr=False)
-    """The agent presents it instead of a key. It is valid for this attempt only, through its own socket."""
+    token_hash: str
+    """Of the token that the agent presents instead of a key; see `hash_token`.
+
+    The token is valid for this attempt only, through its own socket.
+    """
     uid: int
     """The user of the container, which must be able to connect."""
     gid: int
@@ -95,6 +99,11 @@ def _is_base_url(text: str) -> bool:
         return False
     bare = url.username is None and url.password is None and not url.query and not url.fragment
     return url.scheme in ("http", "https") and bool(url.hostname) and bare and port != 0
+
+
+def hash_token(token: str) -> str:
+    """The hash that the gateway checks a token by; an agent cannot use it."""
+    return sha256(token.encode()).hexdigest()
 
 
 def credential_kind(model: ModelSource | None) -> CredentialKind:

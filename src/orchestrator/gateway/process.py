@@ -13,7 +13,7 @@ import shutil
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import assert_never
@@ -168,8 +168,23 @@ class _Gateway:
                 if not await self._is_needed():
                     # Before anything else is awaited: an orchestrator must not connect to it any more.
                     self._close_control()
-                    shutil.rmtree(self._folder, ignore_errors=True)
+                    await self._remove_folders()
                     return
+
+    async def _remove_folders(self) -> None:
+        """Remove the folders of attempts, except those that a container may have mounted.
+
+        An agent can outlive the gateway that it began with, and this one may never have been given its
+        attempt. A folder that is made again is another one, which the agent would not see.
+        """
+        running = await self._running()
+        if running is not None:  # else the engine does not answer, and any of them may be in use
+            kept = {attempt_folder(self._folder, key).name for key in running}
+            for folder in self._folder.iterdir():
+                if folder.name not in kept:
+                    shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            self._folder.rmdir()
 
     async def _is_needed(self) -> bool:
         if self._connections:

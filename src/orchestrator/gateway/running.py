@@ -25,7 +25,8 @@ async def list_running_attempts(state_id: str) -> frozenset[AttemptKey] | None:
     except OrchestratorError as error:
         log.warning("gateway.engine %s", error.what)
         return None
-    keys = (_key(container.labels) for container in containers if container.status == "running")
+    # A paused container continues, and one that was only created may be started by the next owner of its run.
+    keys = (_key(container.labels) for container in containers if container.exit_code is None)
     return frozenset(key for key in keys if key is not None)
 
 

@@ -8,8 +8,10 @@ A container reaches only the folder of its own attempt, which is mounted into it
 
 import hashlib
 import os
+import shutil
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.errors import EnvironmentInvalid
@@ -35,6 +37,14 @@ def control_socket(state: Path) -> Path:
 
 def attempt_folder(folder: Path, key: AttemptKey) -> Path:
     return folder / _short_hash("\0".join((key.run, key.task, str(key.attempt))), 16)
+
+
+def remove_attempt_folder(state: Path, key: AttemptKey) -> None:
+    """Remove what a gateway that has been killed left of an attempt that has ended."""
+    folder = gateway_folder(state)
+    shutil.rmtree(attempt_folder(folder, key), ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()  # only if no other attempt and no gateway is left
 
 
 def check_user_folder(above: Path | None = None) -> Path:

@@ -1,6 +1,5 @@
 """The messages of the control socket: one JSON object per line, one reply per request."""
 
-import hashlib
 from pathlib import Path
 
 import msgspec
@@ -85,12 +84,12 @@ def to_error(refused: Refused) -> OrchestratorError:
 
 
 def open_request(access: AttemptAccess) -> OpenAttempt:
-    """The request that opens the attempt. It holds the hash of the token, which is enough to check it."""
+    """The request that opens the attempt."""
     return OpenAttempt(
         run=access.run,
         task=access.task,
         attempt=access.attempt,
-        token_hash=hashlib.sha256(access.token.encode()).hexdigest(),
+        token_hash=access.token_hash,
         uid=access.uid,
         gid=access.gid,
         model=_to_wire(access.model),

@@ -14,7 +14,7 @@ from orchestrator.clock import Clock
 from orchestrator.errors import FREE_SPACE, EnvironmentInvalid, StorageError
 from orchestrator.run.facts import BODIES, Fact
 
-VERSION = 2
+VERSION = 3
 """The newest version of a journal that this program reads, and the one that it writes."""
 NEWER_HINT = "Use the newer orchestrator, or another state folder (XDG_STATE_HOME)."
 BUSY_SECONDS = 10.0
@@ -66,6 +66,12 @@ class JournalReader:
     def state_facts(self, run: str) -> tuple[Fact, ...]:
         """The facts from which a state is folded: without agent output, except for the last fact."""
         return facts_by(self._connection, "of_run_without_agent_output", run=run)
+
+    def count_reported_bytes(self, run: str, task: str, attempt: int, *, after: int) -> int:
+        """How many bytes of an attempt's standard output its facts after this number cover."""
+        named = {"run": run, "task": task, "attempt": attempt, "after": after}
+        row = self._connection.execute(query("count_reported_bytes"), named).fetchone()
+        return 0 if row is None else row[0] or 0
 
     async def follow(self, run: str, after: int) -> AsyncGenerator[Fact, None]:
         """The run's facts after this number, of all processes, as they are appended; never ends by itself.

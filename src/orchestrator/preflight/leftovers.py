@@ -72,12 +72,15 @@ async def check_living_containers(site: Site) -> Finding:
     return report_passed("no other container works in this folder")
 
 
+_AT_WORK = ("running", "paused", "restarting")
+
+
 async def refuse_living_containers(engine: ContainerEngine, folder: Path, *, run: str | None) -> None:
     """Raises EnvironmentInvalid for a container that works in the folder and is not of this run."""
     for container in await engine.list({LABEL_KIND: None}):
         here = str(folder) in container.mount_sources and container.labels[LABEL_KIND]
         other = container.labels.get(LABEL_RUN)
-        if not here or container.status != "running" or (run is not None and other == run):
+        if not here or container.status not in _AT_WORK or (run is not None and other == run):
             continue
         hint = f"To remove the container: docker rm -f {container.name}"
         if other:

@@ -17,6 +17,7 @@ from orchestrator.run.state import RunState
 from orchestrator.state_folder import StateFolder
 from orchestrator.supervision.choose_run import is_unfinished
 from orchestrator.workspace import history
+from orchestrator.workspace.delivery import remove_scratch_folders
 from orchestrator.workspace.user_index import remove_own_stale_lock
 from orchestrator.workspace.workspace import Workspace
 
@@ -101,9 +102,11 @@ class Project:
     def remove_stale_index_lock(self) -> None:
         """Remove the lock on the user's index that a killed orchestrator left; requires the folder's lock.
 
-        Until it is removed, every git command of the user that writes the index fails.
+        Until it is removed, every git command of the user that writes the index fails. The scratch folders of
+        killed deliveries go, too.
         """
         remove_own_stale_lock(self.workspace.user.git_dir)
+        remove_scratch_folders(self.workspace.user)
 
     @contextmanager
     def run_lock(self, run: str) -> Iterator[None]:

@@ -27,6 +27,8 @@ class AttemptFolders(Struct, frozen=True, kw_only=True):
     git = _Below("git")
     transcript = _Below("transcript")
     baseline = _Below("baseline.json")
+    terms = _Below("terms.json")
+    """The limits it was started with, and what the code folder held then; see `engine/attempt_terms.py`."""
     moved_away = _Below("moved-away")
     overlaid = _Below("overlaid.json")
     """The list of folders created in the code folder as mount points of this attempt's volumes."""
@@ -78,6 +80,11 @@ class RunFolder(Struct, frozen=True, kw_only=True):
     """The number of the run's last fact when `clean` removed what could restore the run's work."""
     gates = _Below("gates")
     """Scratch folders of setup and gate containers; each is removed with its container."""
+
+    @property
+    def state(self) -> Path:
+        """The state folder."""
+        return self.root.parents[1]
 
     def plan_file(self, name: str) -> Path:
         """The run's own copy of its plan; see `RunState.plan_stored`."""

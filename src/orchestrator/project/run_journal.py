@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial, reduce
 from types import MappingProxyType
 
 from orchestrator.journal.journal import Facts, Journal
 from orchestrator.run.facts import Body, Fact, Listener, NamesReserved, Notice, RunStarted, TaskFinished
-from orchestrator.run.state import RunState, advance, fold
+from orchestrator.run.state import AttemptState, RunState, advance, fold
 
 _log = logging.getLogger(__name__)
 
@@ -160,6 +160,21 @@ class RunJournal:
             return transaction
 
         return await self._journal.transact(work, stored=self._take_over)
+
+    def count_reported_bytes(self, task: str, attempt: AttemptState) -> int:
+        """How many bytes of the attempt's standard output are in the journal as facts."""
+        return self._journal.count_reported_bytes(
+            self.state.run, task, attempt.number, after=attempt.started_n
+        )
+
+    async def append_all(self, bodies: Sequence[Body], *, task: str, attempt: int) -> None:
+        """Store several facts about an attempt, or none of them. Raises StorageError."""
+
+        def write(run: RunTransaction) -> None:
+            for body in bodies:
+                run.append(body, task=task, attempt=attempt)
+
+        await self.transact(write)
 
     async def reserve_evidence(self, count: int, *, task: str | None = None) -> tuple[str, ...]:
         """So many new evidence ids, which nothing else in the run ever gets."""

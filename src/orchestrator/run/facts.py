@@ -11,6 +11,8 @@ believes neither "it happened" nor "it did not": it asks the engine or the repos
 
     setup_started     a setup container may exist              closed by  setup_ended
     attempt_started   a container of this name may exist       closed by  attempt_ended
+    container_created that container exists, and may have run  closed by  attempt_ended
+    stop_begun        the agent may have been stopped          closed by  attempt_ended
     candidate_made    this commit exists in our repository
     landing_started   the branch may be at this candidate      closed by  task_finished, landing_refused
     set_aside_started the folder may be half cleared           closed by  tree_set_aside
@@ -69,6 +71,27 @@ LimitEffect = Literal["stop", "outage", "end", "end_if_claimed"]
     outage          it is left to the agent's retries, until there was no success for limits.outage_seconds
     end             it decides if the attempt ends without an outcome, and no later request succeeded
     end_if_claimed  the same, but only if the agent reports that cause, too: the status alone does not say it
+"""
+
+
+StopWhy = Literal[
+    "idle",
+    "after_result",
+    "output_limit",
+    "limit",
+    "person",  # plain-english: allowed, other programs rely on this value
+    "cancelled",
+    "until",
+    "starved",
+    "orphaned",
+]
+"""Why an agent is stopped.
+
+    limit       the provider refuses its requests
+    person      a signal, or a failure elsewhere in the run  (plain-english: allowed, a stored value)
+    until       the time given by --until has come
+    starved     it cannot reach the model any more
+    orphaned    its orchestrator was killed, and nothing can adopt it
 """
 
 
@@ -272,17 +295,58 @@ class AttemptStarted(Struct, frozen=True, kw_only=True):
     """The folder of its transcript and other files, relative to the run's folder."""
     agent: str = ""
     """The name of the agent whose output the transcript is; empty in facts of earlier versions."""
+    token_hash: str = ""
+    """The hash of the token with which the agent reaches its model; empty for an agent without a model."""
+    limit_seconds: float | None = None
+    """How long the container lets the agent work; None in facts of earlier versions."""
+
+
+class ContainerCreated(Struct, frozen=True, kw_only=True):
+    """The attempt's container exists and has not been started."""
+
+    kind: ClassVar[str] = "container_created"
+    id: str
+    engine: str
+    """The engine's own id; empty where it has none."""
+    endpoint: str
+    """Where the engine that made it was reached."""
+
+
+class ContainerStarted(Struct, frozen=True, kw_only=True):
+    kind: ClassVar[str] = "container_started"
+
+
+class StopBegun(Struct, frozen=True, kw_only=True):
+    """The agent is about to be stopped; the fact says why it ends, its exit code need not."""
+
+    kind: ClassVar[str] = "stop_begun"
+    why: StopWhy
+    seen: str
+    """The reason in words, for the user."""
+    stdout_bytes: int = 0
+    """How much of its standard output had been read: what follows may be only a reaction to the signals."""
+
+
+class AttemptAdopted(Struct, frozen=True, kw_only=True):
+    """The agent was at work when the run was resumed, and it continues."""
+
+    kind: ClassVar[str] = "attempt_adopted"
+    container: str
 
 
 class AgentText(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "agent_text"
     text: str
+    stdout_bytes: int = 0
+    """How much of the standard output this fact and those before it cover; 0 in facts of earlier versions."""
 
 
 class AgentTool(Struct, frozen=True, kw_only=True):
     kind: ClassVar[str] = "agent_tool"
     name: str
     summary: str
+    stdout_bytes: int = 0
+    """As in `agent_text`."""
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -321,6 +385,8 @@ class AttemptEnded(Struct, frozen=True, kw_only=True):
     """Why no attempt may continue the agent's session; None where it can be continued."""
     unknown: Mapping[str, int] = field(default_factory=dict)
     """How many lines of each kind the agent's driver did not know."""
+    is_taken: bool = False
+    """Whether the agent ended while the run had no owner: its end counts as if the owner had seen it."""
 
 
 class TreeSaved(Struct, frozen=True, kw_only=True):
@@ -612,6 +678,10 @@ Body = (
     | EditsCommitted
     | TaskStarted
     | AttemptStarted
+    | ContainerCreated
+    | ContainerStarted
+    | StopBegun
+    | AttemptAdopted
     | AgentText
     | AgentTool
     | AttemptEnded

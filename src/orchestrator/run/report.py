@@ -143,6 +143,7 @@ def _attempt_json(attempt: AttemptState) -> dict[str, Any]:
         "container": attempt.start.container,
         "session": attempt.start.session,
         "exit_code": None if end is None else end.exit_code,
+        "adopted": attempt.adoptions,
         "started": attempt.started,
         "ended": attempt.ended,
         "usage": asdict(Usage() if end is None else end.usage),

@@ -17,6 +17,7 @@ from orchestrator.events import Usage
 from orchestrator.run.facts import (
     AgentText,
     AgentTool,
+    AttemptAdopted,
     AttemptEnded,
     AttemptStarted,
     BaseChecked,
@@ -27,6 +28,8 @@ from orchestrator.run.facts import (
     CandidateMade,
     CandidateRefused,
     Claim,
+    ContainerCreated,
+    ContainerStarted,
     EditsCommitted,
     EndToEndEnded,
     Fact,
@@ -54,6 +57,7 @@ from orchestrator.run.facts import (
     SetupEnded,
     SetupStarted,
     StillRunning,
+    StopBegun,
     TaskAccepted,
     TaskEntry,
     TaskFinished,
@@ -71,9 +75,21 @@ from orchestrator.run.facts import (
 class AttemptState(Struct, frozen=True, kw_only=True):
     number: int
     epoch: int
-    """How often the run had been resumed when the attempt started; limits count within one epoch."""
+    """How often the run had been resumed when the attempt started, was adopted, or had its result taken.
+
+    Limits count within one epoch.
+    """
     started: str
     start: AttemptStarted
+    started_n: int = 0
+    """The number of the fact that it started with."""
+    created: ContainerCreated | None = None
+    """Its container; None before that exists, and in journals of earlier versions."""
+    has_begun: bool = False
+    """Whether the journal knows that its container was started."""
+    stop: StopBegun | None = None
+    adoptions: int = 0
+    """How often it was found at work after its orchestrator had been killed."""
     ended: str | None = None
     end: AttemptEnded | None = None
     candidate: CandidateMade | None = None
@@ -370,10 +386,20 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             return _with_task(state, fact, parent=body.parent)
         case AttemptStarted() as body:
             return _add_attempt(state, fact, body)
+        case ContainerCreated() as body:
+            return _with_attempt(state, fact, created=body)
+        case ContainerStarted():
+            return _with_attempt(state, fact, has_begun=True, epoch=state.epoch)
+        case StopBegun() as body:
+            return _with_attempt(state, fact, stop=body)
+        case AttemptAdopted():
+            adoptions = state.tasks[fact.task or ""].attempts[-1].adoptions + 1
+            return _with_attempt(state, fact, has_begun=True, adoptions=adoptions, epoch=state.epoch)
         case AgentText() | AgentTool():
             return state
         case AttemptEnded() as body:
-            return _with_attempt(state, fact, end=body, ended=fact.at)
+            epoch = {"epoch": state.epoch} if body.is_taken else {}
+            return _with_attempt(state, fact, end=body, ended=fact.at, **epoch)
         case TreeSaved() as body:
             return _with_attempt(state, fact, saved=body)
         case TreeLookedAt() as body:
@@ -547,8 +573,14 @@ def _add_result(state: RunState, key: str, body: BaseChecked | GateEnded, commit
 
 
 def _add_attempt(state: RunState, fact: Fact, body: AttemptStarted) -> RunState:
-    attempt = AttemptState(number=fact.attempt or 0, epoch=state.epoch, started=fact.at, start=body)
-    attempts = (*state.tasks[fact.task or ""].attempts, attempt)
+    attempt = AttemptState(
+        number=fact.attempt or 0, epoch=state.epoch, started=fact.at, start=body, started_n=fact.n
+    )
+    earlier = state.tasks[fact.task or ""].attempts
+    if earlier and earlier[-1].number == attempt.number and earlier[-1].end is None:
+        # Its start was killed before there was a container, so that nothing of it exists: it begins again.
+        earlier = earlier[:-1]
+    attempts = (*earlier, attempt)
     return _with_task(state, fact, attempts=attempts, accepted=None)
 
 

@@ -129,6 +129,18 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoppedFromOutside:
+    """Another program, or the engine as it shut down, stopped its container."""
+
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Starved:
+    """It could not reach its model any more, because the folder of its socket had been made again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
     """The run was asked to stop, by a signal, a request to cancel, or the time given to it."""
 
@@ -146,7 +158,18 @@ class Interrupted:
     """A limit that the gateway saw while the run had no owner: the attempt is parked instead."""
 
 
-StopReason = OverTime | Lingered | OverOutput | OutOfMemory | Refused | Removed | Cancelled | Interrupted
+StopReason = (
+    OverTime
+    | Lingered
+    | OverOutput
+    | OutOfMemory
+    | Refused
+    | Removed
+    | StoppedFromOutside
+    | Starved
+    | Cancelled
+    | Interrupted
+)
 """Why an attempt was stopped."""
 
 
@@ -228,8 +251,8 @@ def attempt_verdict(
             return AttemptVerdict(status="parked", reason=reason, cause="until")
         case Cancelled(reason=reason) | Interrupted(reason=reason):
             return AttemptVerdict(status="interrupted", reason=reason)
-        case Removed():
-            return AttemptVerdict(status="interrupted", reason="another program removed the container")
+        case Removed() | StoppedFromOutside() | Starved() as interruption:
+            return AttemptVerdict(status="interrupted", reason=_describe_interruption(interruption))
         # An agent that had reported its outcome before the refusal has done its work: the outcome counts.
         case Refused(cause=cause, detail=detail, until=until) if not isinstance(outcome, Outcome):
             reason = f"{cause.replace('_', ' ')}: {one_line(detail, 300)}"
@@ -249,6 +272,16 @@ def attempt_verdict(
             return _judge_outcome(ended.report, ended.exit_code, outcome, calls_in_session, min_tool_calls)
         case _ as never:
             assert_never(never)
+
+
+def _describe_interruption(reason: Removed | StoppedFromOutside | Starved) -> str:
+    match reason:
+        case Removed():
+            return "another program removed the container"
+        case StoppedFromOutside(exit_code=exit_code):
+            return f"another program, or the engine, stopped the container (exit code {exit_code})"
+        case Starved():
+            return "it could not reach its model any more: the folder of its socket had been made again"
 
 
 def _has_reported(report: AgentReport) -> bool:

@@ -366,16 +366,16 @@ def _end_of_base_run(state: RunState, work: Work) -> EndRun | None:
 
 
 def _next_before_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Action | None:
-    if not state.base_checked:
-        return CheckBase()
-    if not state.branch_ready:
-        return MakeBranch()
     # An attempt without an end comes first: its container may still write into the folder, and another task
     # would take these changes for its own or the user's.
     for item in work.items:
         match phase(state, state.tasks[item.id]):
             case Working(attempt=attempt) if item.id not in busy:
                 return RecoverAttempt(task=item.id, attempt=attempt)
+    if not state.base_checked:
+        return CheckBase()
+    if not state.branch_ready:
+        return MakeBranch()
     for item in work.items:
         last = state.tasks[item.id].last
         if last is not None and last.is_half_out and item.id not in busy:

@@ -9,11 +9,11 @@ import tarfile
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from orchestrator.clock import Clock
 from orchestrator.containers.base import (
@@ -108,6 +108,14 @@ class _Container:
         )
 
 
+class LeftContainer(NamedTuple):
+    id: str
+    spec: ContainerSpec
+    status: Status
+    exit_code: int | None
+    log: tuple[LogChunk, ...]
+
+
 class FakeEngine:
     """A ContainerEngine for tests. Every process of its containers calls `run`.
 
@@ -128,12 +136,14 @@ class FakeEngine:
 
         `shows_layers`: whether the engine gives the folder of an image's layer, so that it can be overlaid.
         """
-        self._folder = folder
+        self.folder = folder
         self.run = run
         self._clock = clock
         self._shows_layers = shows_layers
         self._images: dict[str, _Image] = {}
         self._containers: dict[str, _Container] = {}
+        self.id = "fake"
+        """The engine's own id: change it, and another engine answers."""
         self.is_away = False
         """While true, every request fails; containers continue to run."""
         for name in images:
@@ -145,8 +155,32 @@ class FakeEngine:
         """The specification of each container that exists, oldest first."""
         return tuple(container.spec for container in self._containers.values())
 
+    def list_left(self) -> tuple[LeftContainer, ...]:
+        """The containers that a process with this engine leaves to another one when it is killed."""
+        return tuple(
+            LeftContainer(
+                id=each.id,
+                spec=replace(each.spec, volumes_from=None),
+                status=each.status,
+                exit_code=each.exit_code,
+                log=tuple(each.log),
+            )
+            for each in self._containers.values()
+        )
+
+    async def restore(self, left: LeftContainer) -> None:
+        """A container that another process has left; one that runs does its work from the beginning."""
+        container = self._containers.pop(await self.create(left.spec))
+        container.id = left.id
+        self._containers[left.id] = container
+        if left.status == "running":
+            await self.start(left.id)
+        elif left.status == "exited":
+            container.status, container.exit_code = "exited", left.exit_code
+            container.log.extend(left.log)
+
     async def info(self) -> EngineInfo:
-        return EngineInfo(name="docker", version="fake", endpoint=f"fake://{self._folder}")
+        return EngineInfo(name="docker", version="fake", endpoint=f"fake://{self.folder}", id=self.id)
 
     async def image_digest(self, name: str) -> str | None:
         found = await self.image(name)
@@ -210,7 +244,7 @@ class FakeEngine:
             if missing:
                 raise _Refused(f"bind source path does not exist: {missing[0]}")
             number = uuid.uuid4().hex * 2
-            base = self._folder / "containers" / number[:12]
+            base = self.folder / "containers" / number[:12]
             _copy(image.files, base / "layer")
             (base / "tmp").mkdir()
             volumes = self._make_volumes(spec, base)
@@ -374,7 +408,7 @@ class FakeEngine:
         if previous is not None:
             previous.names.discard(name)
         number = f"sha256:{number or uuid.uuid4().hex * 2}"
-        files = self._folder / "images" / number[-12:]
+        files = self.folder / "images" / number[-12:]
         files.mkdir(parents=True, exist_ok=True)
         layers = (*(below.layers if below is not None else ()), number)
         image = _Image(id=number, made=self._clock.now(), names={name}, files=files, layers=layers)
@@ -387,7 +421,7 @@ class FakeEngine:
             volumes.update(self._require_container(spec.volumes_from).volumes)
         for mount in spec.mounts:
             if isinstance(mount, AnonymousVolume):
-                source = self._folder / "anonymous" / uuid.uuid4().hex
+                source = self.folder / "anonymous" / uuid.uuid4().hex
                 filling = base / "layer" / mount.target.lstrip("/")
                 source.mkdir(parents=True)
                 if filling.is_dir():
@@ -403,7 +437,7 @@ class FakeEngine:
                 case Bind(source=source):
                     yield source, mount.target, mount.read_only
                 case Volume(name=name):
-                    folder = self._folder / "volumes" / name
+                    folder = self.folder / "volumes" / name
                     folder.mkdir(parents=True, exist_ok=True)
                     yield folder, mount.target, mount.read_only
                 case Overlay(lower=lower, upper=upper):

@@ -17,6 +17,7 @@ edit is then a change against the new commit, as it should be.
 
 import asyncio
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -74,9 +75,8 @@ async def send_objects(user: UserRepository, commit: str, base: str) -> None:
     repository is made for this call, and the user's object store is given to git as its object folder.
     """
     layout, shared = user.store.layout, user.store.shared
-    # Root's own TMPDIR may be closed to others.
-    parent = None if layout.owner_identity is None else _OPEN_TO_ALL
-    with tempfile.TemporaryDirectory(prefix="ktrdr-delivery-", dir=parent) as scratch:
+    prefix, parent = _scratch_place(user)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as scratch:
         empty = Path(scratch) / "empty.git"
         init_repository(empty, layout.object_format)
         if layout.owner_identity is not None:
@@ -107,6 +107,22 @@ async def send_objects(user: UserRepository, commit: str, base: str) -> None:
             into,
             stdin=f"{commit}\n^{base}\n".encode(),
         )
+
+
+def _scratch_place(user: UserRepository) -> tuple[str, str]:
+    """The beginning of the name of a scratch folder for this code folder, and the folder that it is in."""
+    # Root's own TMPDIR may be closed to others.
+    parent = tempfile.gettempdir() if user.store.layout.owner_identity is None else _OPEN_TO_ALL
+    return f"ktrdr-delivery-{user.store.name}-", parent
+
+
+def remove_scratch_folders(user: UserRepository) -> None:
+    """Remove the scratch folders that killed deliveries to this code folder left; requires its lock."""
+    prefix, parent = _scratch_place(user)
+    for folder in Path(parent).glob(f"{prefix}*"):
+        # Other users can make names in that folder; a link is not followed.
+        if folder.lstat().st_uid in (os.geteuid(), user.store.layout.owner.uid):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _check_unmoved(user: UserRepository, commit: str, branch: str, expected: str) -> None:

@@ -21,3 +21,8 @@ SELECT run, n, at, kind, task, attempt, body FROM facts INDEXED BY facts_by_kind
 WHERE kind IN (SELECT value FROM json_each(:kinds)) AND run IN (SELECT value FROM json_each(:runs))
     AND (task IS NULL OR :tasks IS NULL OR task IN (SELECT value FROM json_each(:tasks)))
 ORDER BY run, n;
+
+-- name: count_reported_bytes
+SELECT json_extract(body, '$.stdout_bytes') FROM facts
+WHERE run = :run AND n > :after AND task = :task AND attempt = :attempt AND kind IN ('agent_text', 'agent_tool')
+ORDER BY n DESC LIMIT 1;

@@ -1,0 +1,2 @@
+-- A program of version 2 cannot read the kinds container_created, container_started, stop_begun and
+-- attempt_adopted. The table stays as it is.
