@@ -265,5 +265,5 @@ def test_cancel_can_do_without_a_lost_engine(tmp_path: Path) -> None:
         assert state.end is not None and state.end.status == "cancelled"
         (attempt,) = state.tasks["1"].attempts
         assert attempt.end is not None and attempt.end.status == "interrupted"
-        assert attempt.end.tool_calls == 2
+        assert attempt.end.tool_calls == 1  # the second one was not stored before the engine was lost
         assert attempt.saved is not None
