@@ -10,8 +10,7 @@ def add_clean(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--older-than",
         metavar="AGE",
-        help="also remove the data of runs that ended longer ago than AGE, and images of setup and projects "
-        "older than AGE; for example 12h, 30d, 2w",
+        help="also remove images and data of runs older than AGE, for example 12h, 30d, 2w",
     )
     parser.set_defaults(handler=clean)
 
