@@ -17,6 +17,8 @@ _STRING = (
 )
 _SHORT = r"\x1b[ -/]*[0-~]"
 _SEQUENCE = re.compile(f"{_CSI}|{_STRING}|{_SHORT}")
+_LONGEST_SEQUENCE = 1_000
+"""Characters. The title of a window can be longer, and loses its end only."""
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-")
 _SAFE_WORD = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 _CONTROLS = frozenset((*range(0x20), *range(0x7F, 0xA0))) - {ord("\n"), ord("\t")}
@@ -38,6 +40,20 @@ _SHOWN = {code: _visible_symbol(code) for code in _CONTROLS | _DIRECTIONS}
 def plain(text: str) -> str:
     """The text without escape sequences, control codes and lone surrogates; newlines and tabs stay."""
     return _SEQUENCE.sub("", text).translate(_REMOVED).encode("utf-8", "replace").decode("utf-8")
+
+
+def plain_end(text: str, characters: int) -> str:
+    """The end of a text, `plain`; only about so many of its characters are read, even if it has gigabytes.
+
+    A cut can be inside an escape sequence. What is left of it has no ESC any more and would stay as text,
+    such as `92m`. So a sequence that began before the cut and reaches over it is left out as a whole.
+    """
+    start = max(len(text) - characters, 0)
+    for found in _SEQUENCE.finditer(text, max(start - _LONGEST_SEQUENCE, 0)):
+        if found.start() >= start:
+            break
+        start = max(start, found.end())
+    return plain(text[start:])
 
 
 def one_line(text: str, width: int = 120) -> str:

@@ -100,6 +100,12 @@ TURNS = (
     ),
     Turn(pattern=r"nothing that (says|shows)", say="no file that", reason="a folder does not speak"),
     Turn(pattern=r"glued|half a word", say="joined", reason="a picture, not a fact"),
+    Turn(
+        pattern=r"tasks? that (is|are|was|were) imported|imported tasks?",
+        say="done before this run",
+        reason="nobody imports a task",
+    ),
+    Turn(pattern=r"export a credential", say="set ANTHROPIC_API_KEY", reason="names no variable to set"),
 )
 
 QUOTING = ("docs/adr/0013-the-words-of-the-code.md", "tests/docs/test_plain_english.py", "LICENSE")
@@ -171,6 +177,8 @@ def test_no_turn_has_to_be_read_twice() -> None:
         "run plan-000001 cancelled: cancelled",
         "The image is already there.",
         "Beside it lie: a.py",
+        "imported tasks",
+        "→ export a credential=",
         "mended  # plain-english: allowed",
         "mended  # plain-english: allowed - ",
     ],

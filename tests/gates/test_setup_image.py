@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.gates.setup_image import SetupImage, SetupPlan, first_conflict, plan_setup
+from orchestrator.gates.setup_image import (
+    SetupImage,
+    SetupPlan,
+    describe_command,
+    first_conflict,
+    plan_setup,
+)
 from orchestrator.subprocesses import Identity
 
 FILES = {"uv.lock": "aaa", "src/a.py": "bbb", "web/package-lock.json": "ccc"}
@@ -38,6 +44,23 @@ def test_configured_commands_replace_discovered_ones() -> None:
 def test_a_project_without_lock_files_needs_no_setup() -> None:
     assert planned(discovering=False) is None
     assert planned({"src/a.py": "bbb"}) is None
+
+
+def test_a_message_names_the_manager_and_its_file_and_joins_no_lines() -> None:
+    found = planned({"pnpm-lock.yaml": "a", "web/package-lock.json": "b"}, folders=("web",))
+    assert found is not None
+    assert [describe_command(found, each) for each in found.commands] == [
+        "pnpm (pnpm-lock.yaml)",
+        "npm (web/package-lock.json)",
+    ]
+    written = ("make deps", "cd 'my web'\nnpm ci", "set -e\nmake a\nmake b")
+    configured = planned(commands=written)
+    assert configured is not None
+    assert [describe_command(configured, each) for each in configured.commands] == [
+        "make deps",
+        "npm ci (in 'my web')",
+        "set -e … (3 lines)",
+    ]
 
 
 CHANGES: dict[str, dict[str, Any]] = {

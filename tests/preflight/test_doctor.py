@@ -309,7 +309,7 @@ def test_nothing_is_suggested_where_nothing_is_wrong(patient: Patient) -> None:
 
 SETUPS: list[tuple[str, dict[str, str], str, str, str | None]] = [
     ("nothing", {}, "ok", "nothing to install was found", None),
-    ("a lock file", {"uv.lock": ""}, "ok", "uv.lock: uv sync --frozen", None),
+    ("a lock file", {"uv.lock": ""}, "ok", "uv.lock (uv)", None),
     (
         "no lock file",
         {"pyproject.toml": '[project]\nname = "x"\n'},
@@ -339,14 +339,14 @@ SETUPS: list[tuple[str, dict[str, str], str, str, str | None]] = [
             "orchestrator.toml": "[setup]\nfolders = ['web']\n",
         },
         "ok",
-        "web/package-lock.json: npm ci --no-fund --no-audit",
+        "web/package-lock.json (npm)",
         None,
     ),
     (
         "configured",
         {"uv.lock": "", "orchestrator.toml": "[setup]\ncommands = ['make deps']\n"},
         "ok",
-        "setup.commands: make deps",
+        "setup.commands: `make deps`",
         None,
     ),
     (

@@ -107,7 +107,7 @@ GOLDEN: dict[type[errors.OrchestratorError], tuple[Callable[[Scene], Done], int,
         engine,
         2,
         r"error: the container engine could not create the container \S+: .*CPU.*\n"
-        r"Change the setting that names it; `orchestrator doctor` lists all settings\.\n",
+        r"Change the setting that names it, in the section container, image or agent\.\n",
     ),
     errors.WorkspaceError: (moved, 4, ""),
     errors.StorageError: (
@@ -137,6 +137,8 @@ def test_message_and_exit_code(scene: Scene, kind: type[errors.OrchestratorError
     if words:
         message = said[said.index("error: ") :].split("\n\n")[0]
         assert re.fullmatch(words, message), said
+        what = message.splitlines()[0].removeprefix("error: ").removeprefix("FOLDER: ")
+        assert f"{done.out}\n{said}".count(what) == 1, f"{said}\nprinted more than once"
         return
     reason = str(done.end["reason"])
     assert "was not delivered" in reason or "not at" in reason, reason

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.text import first_line, one_line, plain, shell_word, visible
+from orchestrator.text import first_line, one_line, plain, plain_end, shell_word, visible
 
 PLAIN = {
     "letters": ("Grüße, 世界 🎉", "Grüße, 世界 🎉"),
@@ -38,6 +38,21 @@ PLAIN = {
 @pytest.mark.parametrize(("text", "expected"), PLAIN.values(), ids=PLAIN)
 def test_plain(text: str, expected: str) -> None:
     assert plain(text) == expected
+
+
+@pytest.mark.parametrize("characters", range(1, 12))
+def test_a_cut_leaves_no_part_of_an_escape_sequence(characters: int) -> None:
+    text = "\x1b[31m" * 200 + "\x1b[1;92mINFO\x1b[0m"
+    assert "INFO".endswith(plain_end(text, characters))
+
+
+def test_the_end_of_a_text_is_cut_without_reading_all_of_it() -> None:
+    assert plain_end("abc\x1b[92mdef", 3) == "def"
+    assert plain_end("abc\x1b[92mdef", 7) == "def"
+    assert plain_end("abc\x1b[92mdef", 8) == "def"
+    assert plain_end("abc\x1b[92mdef", 9) == "cdef"
+    assert plain_end("abc", 100) == "abc"
+    assert len(plain_end("x" * 10_000_000, 10)) == 10
 
 
 def test_many_openings_of_a_sequence_take_linear_time() -> None:

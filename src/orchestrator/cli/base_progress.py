@@ -24,7 +24,7 @@ from orchestrator.run.facts import (
 _PROGRESS = (SetupStarted, SetupEnded, StillRunning, BaseChecked)
 _BEFORE_THE_WORK = (
     *(RunStarted, RunResumed, PlanTaken, Notice, NamesReserved, BaseRunEnded),
-    *(TaskFinished, BaseChecked),  # of tasks that are imported or left out
+    *(TaskFinished, BaseChecked),  # of tasks that were done before the run, or are left out
 )
 
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from orchestrator.cli.tables import question_lines
 from orchestrator.cli.times import Zone, clock_time, duration, moment, seconds_between
-from orchestrator.run.endings import NOT_BEGUN
+from orchestrator.run.endings import NOT_BEGUN, is_reason_of_a_task
 from orchestrator.run.facts import (
     AgentText,
     AgentTool,
@@ -419,17 +419,13 @@ def _describe_finished_task(fact: Fact, body: TaskFinished, state: RunState | No
     return f"task    {fact.task} {body.status}{commit}{took}{done}{unverified}{reason}"
 
 
-def _is_reason_of_a_task(body: RunEnded, state: RunState | None) -> bool:
-    tasks = () if state is None or body.status != "failed" else state.tasks.values()
-    ends = (task.finished for task in tasks if task.finished is not None)
-    return any(bool(end.reason) and (body.reason or "").endswith(f": {end.reason}") for end in ends)
-
-
 def _describe_end_of_run(fact: Fact, body: RunEnded, about: Context) -> str:
     if body.status == "failed" and body.exit_code == NOT_BEGUN:
         return f"run {fact.run} failed before its first task"
     # A reason of one word says no more than the status, and the line of a failed task has just said why.
-    is_said = body.reason in (None, body.status) or _is_reason_of_a_task(body, about.state)
+    is_said = body.reason in (None, body.status) or (
+        about.state is not None and is_reason_of_a_task(body, about.state)
+    )
     reason = "" if is_said else f": {one_line(body.reason or '', 300)}"
     until = f" (until {moment(body.until, about.zone)})" if body.until else ""
     took = "" if about.begun is None else f" after {duration(seconds_between(about.begun, fact.at))}"

@@ -292,7 +292,9 @@ def print_outcome(report: RunReport, arguments: argparse.Namespace) -> int:
         print(f"run {report.run} failed before its first task", file=sys.stderr)
         print(f"error: {report.reason}", file=sys.stderr)
         return report.exit_code
-    text = run_table(report.state, View(here=this_host().folder, screen=find_terminal_columns()))
+    columns = find_terminal_columns()
+    view = View(here=this_host().folder, screen=columns, has_events=not arguments.json)
+    text = run_table(report.state, view)
     print(text, file=sys.stderr if arguments.json else sys.stdout)
     if report.status == "waiting" and not arguments.no_input and sys.stdin.isatty():
         print(f"To answer: orchestrator resume {report.run} -g TEXT", file=sys.stderr)

@@ -142,7 +142,7 @@ def _print_end(host: Host, state: RunState, arguments: argparse.Namespace) -> in
     """How the run ended and what comes next; a run whose process disappeared has no end."""
     if state.end is None:
         print(f"run {state.run} is interrupted: its process has disappeared", file=sys.stderr)
-    view = View(here=host.folder, screen=find_terminal_columns())
+    view = View(here=host.folder, screen=find_terminal_columns(), has_events=not arguments.json)
     print(run_table(state, view), file=sys.stderr if arguments.json else sys.stdout)
     if state.end is None:
         return INTERRUPTED

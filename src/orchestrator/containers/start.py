@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.errors import CannotStart, CodingAgentError
+from orchestrator.text import plain_end
 
 T = TypeVar("T")
 
@@ -106,7 +107,7 @@ async def _tail(engine: ContainerEngine, container: str) -> str:
     async with aclosing(engine.logs(container, follow=False)) as chunks:
         async for chunk in chunks:
             printed = (printed + chunk.data)[-_LOG_TAIL:]
-    return printed.decode("utf-8", "replace").strip()
+    return plain_end(printed.decode("utf-8", "replace"), _LOG_TAIL - 200).strip()
 
 
 async def _finish_uncancelled(work: Coroutine[Any, Any, T]) -> T:

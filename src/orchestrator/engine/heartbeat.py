@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from orchestrator.clock import Clock
 from orchestrator.engine.context import RunRecords, Services
 from orchestrator.run.facts import StillRunning
-from orchestrator.text import plain
+from orchestrator.text import plain_end
 
 FIRST_SECONDS = 5.0
 MOST_SECONDS = 60.0
@@ -44,7 +44,7 @@ class Heartbeat:
         seconds = now - self._begun
         self._due = now + min(seconds, MOST_SECONDS)
         # A progress bar overwrites its line after each `\r`, so every part counts as a line of its own.
-        text = plain(self._output.decode("utf-8", "replace").replace("\r", "\n"))
+        text = plain_end(self._output.decode("utf-8", "replace").replace("\r", "\n"), _KEPT_BYTES - 200)
         shown = [line.strip() for line in text.split("\n") if line.strip()]
         last_line = shown[-1] if shown else ""
         return StillRunning(what=self._what, seconds=round(seconds, 3), text=last_line)

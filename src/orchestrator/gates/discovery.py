@@ -152,6 +152,11 @@ def discover(files: Iterable[str], folders: Iterable[str] = ()) -> tuple[Package
     return tuple(found)
 
 
+def name_manager(lock: str) -> str:
+    """The package manager that reads this lock file, which `discover` has found."""
+    return next(each.name for group in GROUPS for each in group if each.lock == lock.rpartition("/")[2])
+
+
 def is_lock_file(path: str) -> bool:
     name = path.rpartition("/")[2]
     known = {each.lock for group in GROUPS for each in group}

@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.files import write_atomically
 from orchestrator.run.facts import Verdict
-from orchestrator.text import plain
+from orchestrator.text import plain_end
 
 TAIL_CHARACTERS = 4_000
 CLEANED_CHARACTERS = 20 * TAIL_CHARACTERS
@@ -47,8 +47,7 @@ def digest(output: str) -> str:
 
 def tail(output: str) -> str:
     """The end of an output, without control codes, for the journal and for prompts."""
-    # Cleaned first: a cut inside an escape sequence would leave the rest of it as text.
-    return plain(output[-CLEANED_CHARACTERS:])[-TAIL_CHARACTERS:]
+    return plain_end(output, CLEANED_CHARACTERS)[-TAIL_CHARACTERS:]
 
 
 def store(folder: Path, evidence: Evidence, output: str) -> None:

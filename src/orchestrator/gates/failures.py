@@ -16,7 +16,7 @@ from xml.parsers import expat
 
 from orchestrator.run.facts import Before
 from orchestrator.supervision.failure_signatures import normalise
-from orchestrator.text import plain
+from orchestrator.text import plain, plain_end
 
 NOT_FOUND_EXITS = frozenset({126, 127})
 """Of a shell: the program cannot be executed, or does not exist."""
@@ -73,7 +73,7 @@ _SEARCHED_CHARACTERS = 20_000
 
 def find_missing(command: str, exit_code: int, output: str) -> str | None:
     """`program NAME` or `module NAME`, which a failed command needs and does not find; None if unknown."""
-    end = plain(output[-_SEARCHED_CHARACTERS:])
+    end = plain_end(output, _SEARCHED_CHARACTERS)
     for kind, pattern in _MISSING:
         found = pattern.search(end)
         if found is not None:

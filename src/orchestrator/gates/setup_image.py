@@ -28,11 +28,18 @@ from pathlib import Path
 from orchestrator.clock import Clock
 from orchestrator.containers.base import LABEL_STATE, ContainerEngine, ContainerSpec
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
-from orchestrator.gates.discovery import ENVIRONMENT, SETUP_FOLDER, discover, is_lock_file, is_read_by
+from orchestrator.gates.discovery import (
+    ENVIRONMENT,
+    SETUP_FOLDER,
+    discover,
+    is_lock_file,
+    is_read_by,
+    name_manager,
+)
 from orchestrator.gates.pipes import let_readers_stop
 from orchestrator.programs import suggest_provision
 from orchestrator.subprocesses import Identity
-from orchestrator.text import plain
+from orchestrator.text import first_line, plain
 
 REPOSITORY = "ktrdr-setup"
 LABEL_SETUP = "ktrdr.setup"
@@ -270,15 +277,24 @@ class _Setup:
 
     def _failure(self, command: str, what: str, output: str) -> SetupFailed:
         lines = [line for line in plain(output).splitlines() if line.strip()][-SHOWN_LINES:]
-        written = command.strip().splitlines()
-        # The first line of a command for a folder only says where it runs.
-        shown = "; ".join(written[: 2 if written[0].startswith("cd ") else 1])
+        shown = describe_command(self._request.plan, command)
         missing = _NOT_FOUND.search(output)
         fix = "Fix setup.commands or the lock files." if missing is None else suggest_provision(missing[1])
         return SetupFailed(
             "\n".join([f"setup {what}: {shown}", *(f"  {line[:200]}" for line in lines)]),
             hint=f"{fix.rstrip('.')}. The whole output: {self._request.log}",
         )
+
+
+def describe_command(plan: SetupPlan, command: str) -> str:
+    """A setup command on one line: of a package manager its name and file, because its script is long."""
+    if plan.found:
+        lock = plan.found[plan.commands.index(command)]
+        return f"{name_manager(lock)} ({lock})"
+    where, _, rest = command.strip().partition("\n")
+    if where.startswith("cd ") and rest:
+        return f"{first_line(rest, 200)} (in {where.removeprefix('cd ')})"
+    return first_line(command, 200)
 
 
 async def _put_setup_folder(

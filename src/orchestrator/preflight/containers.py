@@ -1,6 +1,7 @@
 """Checks of what containers start from: the image, the setup, and the agent's program."""
 
 import asyncio
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from orchestrator.gates.discovery import PackageManager, discover
 from orchestrator.preflight.site import Finding, Site, report_failed, report_passed, report_warning
 from orchestrator.programs import suggest_packages
 from orchestrator.project.manifest_files import find_project
-from orchestrator.text import one_line
+from orchestrator.text import first_line, one_line
 from orchestrator.workspace.folder import list_tracked
 
 
@@ -62,7 +63,8 @@ async def check_setup(site: Site) -> Finding:
 
 def setup_finding(setup: Setup, managers: Sequence[PackageManager], project: Project) -> Finding:
     if setup.commands:
-        return report_passed(f"setup.commands: {_describe_commands(setup.commands)}")
+        commands = ", ".join(f"`{first_line(each, 80)}`" for each in setup.commands)
+        return report_passed(f"setup.commands: {commands}")
     if not setup.discover:
         return report_passed("nothing is installed (setup.discover is false)")
     unused = [folder for folder in project.folders if folder not in {each.folder for each in managers}]
@@ -76,18 +78,12 @@ def setup_finding(setup: Setup, managers: Sequence[PackageManager], project: Pro
         what = "no lock file found: nothing will be installed"
         if managers:
             what = f"only {', '.join(each.lock for each in managers)} will be installed"
-        return report_warning(
-            what, f"Set setup.commands, as orchestrator init does: {_describe_commands(project.setup)}"
-        )
+        # The strings of JSON are also strings of TOML: a command of several lines can be pasted as it is.
+        commands = json.dumps(list(project.setup), ensure_ascii=False)
+        return report_warning(what, f"Set setup.commands = {one_line(commands, 400)} in orchestrator.toml")
     if not managers:
         return report_passed("nothing to install was found")
-    return report_passed("; ".join(f"{each.lock}: {_describe_commands([each.command])}" for each in managers))
-
-
-def _describe_commands(commands: Sequence[str]) -> str:
-    """The last line of each command: those before it prepare it."""
-    lines = [[line for line in command.splitlines() if line.strip(" }")] for command in commands]
-    return "; ".join(one_line(each[-1], 100) for each in lines if each)
+    return report_passed(", ".join(f"{each.lock} ({each.name})" for each in managers))
 
 
 async def check_agent(site: Site) -> Finding:
@@ -146,7 +142,8 @@ async def _is_in_image(engine: ContainerEngine, spec: ContainerSpec, program: st
         container = await engine.create(spec)
     except CodingAgentError as error:
         raise CannotStart(
-            error.what, hint="Change the setting that names it; `orchestrator doctor` lists all settings."
+            error.what,
+            hint="Change the setting that names it, in the section container, image or agent.",
         ) from error
     try:
         await engine.start(container)

@@ -24,7 +24,7 @@ from orchestrator.preflight.site import (
 )
 from orchestrator.project.host import Host
 from orchestrator.state_folder import check_state_folder, state_folder
-from orchestrator.text import first_line, one_line, plain
+from orchestrator.text import first_line, one_line, plain_end
 
 DISK_BYTES = 500_000_000
 FREE_BYTES_WARNING = 2_000_000_000
@@ -33,6 +33,8 @@ PROXY_ADVICE = (
     "Give containers an address that they can reach, in environment.variables "
     "(docs/project-needs.md, Proxies)."
 )
+_CHECK_OUTPUT = 4_000
+"""Bytes at the end of a failed check's output in which these lines are looked up."""
 CHECK_LINES = 5
 """Lines of a failed check's output that are shown; the whole message stays within ten."""
 
@@ -88,7 +90,7 @@ async def run_configured_checks(site: Site) -> Finding:
         return report_skipped("none are configured" if not own else "there is no repository to run them in")
     for check in own:
         await _run_configured_check(site.code_folder, check)
-    return report_passed("; ".join(first_line(check.run, 60) for check in own))
+    return report_passed(", ".join(f"`{first_line(check.run, 60)}`" for check in own))
 
 
 async def _run_configured_check(folder: Path, check: CheckSetting) -> None:
@@ -100,12 +102,12 @@ async def _run_configured_check(folder: Path, check: CheckSetting) -> None:
         except subprocesses.ProcessTimeout:
             raise _error_of_check(check, f"took longer than {check.timeout:g} s", b"") from None
         if status != 0:
-            output.seek(max(0, output.seek(0, os.SEEK_END) - 4000))
+            output.seek(max(0, output.seek(0, os.SEEK_END) - _CHECK_OUTPUT))
             raise _error_of_check(check, f"failed (exit {status})", output.read())
 
 
 def _error_of_check(check: CheckSetting, how: str, output: bytes) -> EnvironmentInvalid:
-    lines = plain(output.decode("utf-8", "replace")).strip().splitlines()
+    lines = plain_end(output.decode("utf-8", "replace"), _CHECK_OUTPUT - 200).strip().splitlines()
     shown = "".join(f"\n  {one_line(line, 200)}" for line in lines[-CHECK_LINES:])
     return EnvironmentInvalid(
         f"the check `{first_line(check.run, 200)}` {how}{shown}",

@@ -16,7 +16,7 @@ from orchestrator.files import open_regular
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.run.facts import BaseChecked, GateEnded
 from orchestrator.run.state import RunState
-from orchestrator.text import first_line, plain
+from orchestrator.text import first_line, plain_end
 
 STREAMS = ("stdout", "stderr")
 LINE_MAX = 32 * 1024 * 1024
@@ -108,9 +108,8 @@ def read_stderr_tail(folder: Path) -> str:
         with open_regular(folder / "stderr") as file:
             end = file.seek(0, 2)
             file.seek(max(0, end - 8 * STDERR_TAIL_CHARACTERS))
-            return plain(file.read(8 * STDERR_TAIL_CHARACTERS).decode("utf-8", "replace"))[
-                -STDERR_TAIL_CHARACTERS:
-            ]
+            text = file.read(8 * STDERR_TAIL_CHARACTERS).decode("utf-8", "replace")
+            return plain_end(text, 4 * STDERR_TAIL_CHARACTERS)[-STDERR_TAIL_CHARACTERS:]
     except OSError:
         return ""
 

@@ -48,6 +48,13 @@ def has_failed_before_start(state: RunState) -> bool:
     return is_refused(state.end)
 
 
+def is_reason_of_a_task(end: RunEnded, state: RunState) -> bool:
+    """Whether the run failed for the reason of one of its tasks, and says so in the same words."""
+    ends = (task.finished for task in state.tasks.values() if task.finished is not None)
+    repeats = any(bool(each.reason) and (end.reason or "").endswith(f": {each.reason}") for each in ends)
+    return end.status == "failed" and repeats
+
+
 def is_refused(end: RunEnded | None) -> bool:
     """Whether the run ended before its first task because setup failed or a guard is red."""
     return end is not None and (end.status, end.exit_code) == ("failed", NOT_BEGUN)
