@@ -56,6 +56,8 @@ async def cancel(host: Host, wanted: str, *, lost_engine: bool = False) -> RunSt
             await records.journal.append(state.run, CancelRequested(), key=f"{state.epoch}")
         except IntegrityError:
             pass  # requested before
+        # Only the holder of the lock may end the run. While its owner lives, that is the owner, which reads
+        # the request from the journal.
         lock = await _wait_for_lock(host, records.catalog, state.run)
         try:
             await _end_without_owner(host, records, state.run, lost_engine=lost_engine)

@@ -65,6 +65,7 @@ async def record_start_or_resume(
     """
     match choice:
         case NewRun():
+            # It can still be refused. An unfinished run that is replaced is cancelled only after that.
             started = await run_started_fact(project, read.plan, settled, only_base=choice.only_base)
             if choice.replaces is not None:
                 await cancel_superseded_run(project, choice.replaces.run)
@@ -86,6 +87,8 @@ async def record_resume(
         await project.workspace.user.pin_base(settled.planned.run, journal.state.start.head)
     await finish_undo(project.workspace, journal, folder, settled.planned.untracked)
     if choice.taken is not None:
+        # Before the fact: after a kill in between, a copy that no fact names is harmless, and a fact without
+        # its copy would make the run unusable.
         folder.plan_file(choice.taken.stored).write_bytes(read.content)
     unconfirmed = (
         await find_ticks_of_attempts(project, read) if choice.taken is not None else frozenset[str]()
@@ -156,6 +159,7 @@ async def record_new_run(
     journal = await RunJournal.begin(
         project.journal, settled.planned.run, started, notices, {**imported, **skipped}, listeners
     )
+    # From here on the folder belongs to a run that the journal knows, and is never removed as a leftover.
     folder.starting.unlink()
     await project.workspace.user.pin_base(settled.planned.run, started.head)
     return journal

@@ -104,6 +104,8 @@ async def _undo_commits(project: Project, run: str, task: str | None, say: Say) 
         await refuse_living_containers(engine, project.folder, run=run)
     untouched = await project.list_untracked_files(journal.state.start.plan, journal.state)
     folder = project.catalog.folder(run)
+    # An undo that was killed may have moved branch or files. Until it is finished, the folder is neither the
+    # old state nor the new one.
     finished = await finish_undo(project.workspace, journal, folder, untouched)
     if finished is not None and finished.is_cancelled:
         raise UsageError(
@@ -128,6 +130,7 @@ async def _undo_commits(project: Project, run: str, task: str | None, say: Say) 
     edits = await _list_edits_between(project, target, head, undone)
     await stop_work(project.host, project.records, journal, project.workspace)
     ref = await journal.reserve_ref("undo")
+    # Saved before anything moves: an undo must never be the reason why the user's uncommitted work is gone.
     saved = await project.workspace.tree.salvage(
         ref,
         parent=head,

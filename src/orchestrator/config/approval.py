@@ -59,6 +59,8 @@ def read_approval(state: Path, folder: Path) -> Approval:
     try:
         with open_regular(path) as file:
             found = (state.stat(), path.parent.stat(), os.fstat(file.fileno()))
+            # A record that another user could have written approves nothing. The folders count as well: who
+            # can write to one can replace the file in it.
             if all(map(_is_private, found)):
                 return _parse_record(file.read(LARGEST_RECORD), _identity(folder))
     except OSError:

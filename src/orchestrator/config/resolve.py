@@ -69,6 +69,8 @@ def resolve(
         if given.origin == "repository" and is_approval_needed(setting, value):
             item = _approval_item(setting, given, approval, contents.get(setting.key, ()))
             needing_approval.append(item)
+            # Left out here, before any value is used: values of a repository that the user has not approved
+            # decide nothing.
             if not item.approved:
                 continue
         values[setting.key] = value

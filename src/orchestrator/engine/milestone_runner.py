@@ -144,6 +144,8 @@ class MilestoneRunner:
                 while self._busy:
                     await self._wait_for_news(stop)
                 while True:
+                    # Read before every decision: a `cancel` or an answer of another process must be in the
+                    # state that is decided from.
                     await self._journal.refresh()
                     state = self._journal.state
                     self._answers = _count_answers(state)
@@ -169,6 +171,7 @@ class MilestoneRunner:
             # A request to stop also counts when it came while an error was being cleaned up after.
             stopped = [Stopped(stop.reason)] if stop.reason is not None else []
             ends = [_End(self._end_after(error), error) for error in (*failed.exceptions, *stopped)]
+            # Several actions can fail at once: the worst end counts, not the one that came first.
             return min(ends, key=lambda end: rank(end.fact.exit_code))
 
     def _plan_wait(self, end: _End) -> WaitPlan | None:
@@ -200,6 +203,8 @@ class MilestoneRunner:
                     await self._wait(plan.continues, stop)
                 if cause == "scheduled":
                     self._at = None
+                    # Hours may have passed since the checks at the start, and what they found may not hold
+                    # any more.
                     await self._timetable.check_again()
                 await self._journal.append(WaitEnded())
         except (Stopped, OrchestratorError) as error:
@@ -235,6 +240,7 @@ class MilestoneRunner:
         """Stop the run in order when its time has ended."""
         if self._timetable.until is not None:
             await self._timetable.reach(self._timetable.until)
+            # Before the stop: attempts that it ends must count as parked, so that they cost the task nothing.
             self._actions.park_attempts()
             stop.stop(UNTIL)
 
@@ -248,6 +254,8 @@ class MilestoneRunner:
             with convert_storage_errors():
                 await work()
 
+        # A callback runs also if the action fails or is cancelled. A lane that stayed busy would stop its
+        # task forever.
         def free(_done: object) -> None:
             self._busy -= lanes
             self._news.set()

@@ -83,6 +83,7 @@ def mask_mounts(folder: Path, paths: Iterable[str], folders: AttemptFolders) -> 
     for path in paths:
         real = os.path.realpath(folder / path)
         inner = real.removeprefix(f"{root}/")
+        # `realpath` follows every link, also one that leads out: such a path needs no mask.
         if inner == real or inner.partition("/")[0] == ".git":
             continue
         # A link that was put there since is `other`, and is not followed.

@@ -67,6 +67,7 @@ def carry_session(source: Path, target: Path, session_files: tuple[str, ...], ow
 
 
 def _copy(folder: int, name: str, target: Path, owner: Owner, allowance: _Allowance, depth: int) -> None:
+    # One allowance for the whole copy, not one for each folder: otherwise many small folders would add up.
     if allowance.entries == 0:
         return
     try:

@@ -116,6 +116,8 @@ class Endpoint:
             return web.Response()
         if request.method != "POST" or path not in (MESSAGES, COUNT_TOKENS):
             return error_response(404, "The gateway forwards only requests to the model's API.")
+        # Checked before the body is read: a program without the token cannot make the gateway hold large
+        # requests.
         if not presents_token(request, serving.token_hash):
             return error_response(401, "The token is not valid for this attempt.")
         answers = Answers(self._limits, serving.outage_seconds, await request.read())

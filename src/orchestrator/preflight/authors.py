@@ -57,6 +57,7 @@ async def refuse_configuration_of_attempt(
     """
     if present == stored:
         return
+    # The attempt's end is not recorded yet, so what it left in the folder was not compared with anything.
     if is_in_flight(state):
         raise ConfigurationError(
             f"an attempt of run {state.run} was interrupted, and may have changed this file",
@@ -70,6 +71,7 @@ async def refuse_configuration_of_attempt(
     for attempt in attempts:
         folders = project.catalog.folder(attempt.run).attempt(component(attempt.task), attempt.number)
         if await _has_written(project, attempt, content) or _read_left_configuration(folders) == present:
+            # Also if it made a file of this content under another name, because a name can be changed later.
             raise _refuse_to_take(f"this file was written by {attempt}", REPOSITORY_FILE)
         changed = _find_setting_of_attempt(folders, present, stored)
         if changed is not None:

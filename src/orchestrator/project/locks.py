@@ -108,6 +108,7 @@ class RunLock:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
         except BlockingIOError:
+            # The lock is taken before the file is written, so for a moment a living holder has no record.
             return _parse_holder(os.pread(descriptor, 4096, 0)) or _holder_without_record(descriptor, clock)
         finally:
             os.close(descriptor)

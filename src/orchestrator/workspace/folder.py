@@ -90,6 +90,8 @@ async def read_layout(folder: Path, environ: Mapping[str, str]) -> Layout:
         owner=owner,
         object_stores=_find_object_stores(common_dir / "objects"),
         object_format="sha1",
+        # For a folder of another user (we are root), variables of root would name root's configuration, not
+        # that of the owner.
         environ=environ if owner.uid == os.geteuid() else {},
     )
     try:
@@ -104,6 +106,7 @@ async def read_layout(folder: Path, environ: Mapping[str, str]) -> Layout:
 async def list_tracked(folder: Path, environ: Mapping[str, str], paths: Sequence[str]) -> frozenset[str]:
     """Those of these paths that the index holds. Raises EnvironmentInvalid as `read_layout` does."""
     git = (await read_layout(folder, environ)).users_git
+    # A path is a name here, and not a pattern: `*` in it must match nothing else.
     literal = replace(git, env={**git.env, "GIT_LITERAL_PATHSPECS": "1"})
     return frozenset(os.fsdecode(await literal.run("ls-files", "-z", "--", *paths)).split("\0")) - {""}
 
@@ -134,6 +137,8 @@ async def read_settings(layout: Layout) -> GitSettings:
     includes = any(_is_include(name) for _, name, _ in plain)
     entries = await list_settings(includes=True) if includes and not into_folder else plain
     outside = tuple(entry for entry in entries if not _is_within_reach(layout, layout.git_dir / entry[0]))
+    # These settings name files that git reads or runs. Set outside, they may still point into the folder,
+    # where an agent can write what they name.
     pointing = ("core.hookspath", "core.attributesfile", "core.excludesfile")
     into_folder += [entry for entry in outside if entry[1] in pointing and _points_into(layout, home, entry)]
     notices = tuple(f"{name} = {value} (set in {origin})" for origin, name, value in into_folder)

@@ -38,6 +38,8 @@ async def undo_to(
                 where=str(user.folder),
                 hint=f"git switch {branch}",
             )
+        # The branch first: if it has moved in the meantime, nothing was written yet. If we are killed after
+        # this line, a fact in the journal announces the move, and the next command repeats the rest.
         await user.move_branch(branch, to=target, expected=expected)
         found = await list_differences(user.store.git, saved, target)
         changed = [difference for difference in found if difference.path not in untouched]
@@ -74,6 +76,7 @@ async def _apply(user: UserRepository, difference: Difference) -> None:
     if difference.mode == ABSENT:
         await asyncio.to_thread(remove_file, folder, difference.path)
         return
+    # The saved tree has no such file, but the folder may: one that git ignores is in no commit.
     if difference.before == ABSENT:
         await _keep_unsaved(user, difference.path)
     # The content of a link is its target. A file gets the line endings that the user's git would write.
