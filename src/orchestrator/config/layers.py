@@ -88,7 +88,10 @@ def from_environment(environ: Mapping[str, str]) -> tuple[Given, ...]:
 
 
 def from_flags(overrides: Iterable[str | Override]) -> tuple[Given, ...]:
-    """The settings of `-c SECTION.KEY=VALUE` and of flags with their own name. Raises ConfigurationError."""
+    """The values of `-c SECTION.KEY=VALUE` and of flags with a name of their own, in the given order.
+
+    Keys and values are not checked yet. Raises ConfigurationError for a `-c` that is not an assignment.
+    """
     return tuple(
         _parse_assignment(each)
         if isinstance(each, str)
@@ -135,7 +138,7 @@ def _toml_value(text: str) -> object:
 
 
 def _looks_like_setting(name: str) -> bool:
-    """Whether the name has the form of our variables: a section and a key, or a section alone."""
+    """Whether a variable was probably meant as a setting, so that a mistyped name is reported."""
     if not name.startswith(PREFIX) or name in RESERVED:
         return False
     rest = name.removeprefix(PREFIX)

@@ -185,7 +185,11 @@ async def _judge(
 async def _find_or_run(
     bench: Bench, subject: Subject, gates: tuple[NumberedGate, ...]
 ) -> AsyncGenerator[GateStarted | GateEnded, None]:
-    """The facts about the gates: of those whose results are known, then of the others, which are run."""
+    """Yield the facts about the gates in order; the caller appends them.
+
+    Gates at the beginning whose results are known are not run. If others follow, their commands run
+    nevertheless, to leave the same files behind, but their known results count.
+    """
     tree = await history.tree_of(bench.workspace.store, subject.commit)
     image = await find_image(bench, subject)
     commands = tuple(gate.gate.command for gate in gates)

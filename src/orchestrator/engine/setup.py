@@ -184,10 +184,11 @@ async def check_setup(
     commit: str,
     owner: SetupOwner,
 ) -> tuple[Finding, ...]:
-    """The setup gate's findings on the candidate `commit`; empty when it passes.
+    """Findings against the candidate `commit`; empty if setup works with it. Runs setup if necessary.
 
-    A candidate must not track a file that setup makes or rewrites. In a container such a file would have
-    setup's content, so the gates would judge something else than what lands.
+    A setup that fails on the candidate is a finding. So is a file that the candidate tracks and that setup
+    makes or rewrites, on the candidate or on its parent: in a container such a file would have setup's
+    content, and the gates would judge something else than what lands.
     """
     files = await history.files(workspace.store, commit)
     known = await history.files(workspace.store, gate.parent)

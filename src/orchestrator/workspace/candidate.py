@@ -378,7 +378,10 @@ async def filter_in_unused_folders(checkout: Checkout, git: Git, nested: Iterabl
 
 
 async def filter_ignored(git: Git, paths: Iterable[str]) -> frozenset[str]:
-    """Those of these paths that git ignores, whether they exist or not. A folder may end with `/`."""
+    """Those of these paths that git ignores, whether they exist or not; a tracked path is never among them.
+
+    A path of a folder may end with `/`, and is returned as it was given.
+    """
     asked = b"\0".join(map(os.fsencode, paths))
     if not asked:
         return frozenset()

@@ -104,7 +104,10 @@ async def read_layout(folder: Path, environ: Mapping[str, str]) -> Layout:
 
 
 async def list_tracked(folder: Path, environ: Mapping[str, str], paths: Sequence[str]) -> frozenset[str]:
-    """Those of these paths that the index holds. Raises EnvironmentInvalid as `read_layout` does."""
+    """Those of these paths that git tracks; without any path, all tracked files.
+
+    Raises EnvironmentInvalid as `read_layout` does.
+    """
     git = (await read_layout(folder, environ)).users_git
     # A path is a name here, and not a pattern: `*` in it must match nothing else.
     literal = replace(git, env={**git.env, "GIT_LITERAL_PATHSPECS": "1"})

@@ -207,7 +207,10 @@ def write_file(folder: Path, path: str, content: bytes, owner: Owner, *, mode: s
 
 
 def remove_file(folder: Path, path: str) -> None:
-    """Remove a file or link, and then the folders above it that are empty. An absent file is not an error."""
+    """Remove a file or link itself, and then the folders above it that are empty.
+
+    Nothing happens if there is no such file, if it is a folder, or if a folder above it is a link.
+    """
     try:
         with parent_of(folder, path) as (parent, name):
             os.unlink(name, dir_fd=parent)

@@ -104,8 +104,9 @@ class Worktree(Protocol):
     ) -> str:
         """Save the folder, also one that cannot land, as a commit under one of our refs; return the commit.
 
-        Ignored files are left out, and untracked files that were ignored before an attempt. When git refuses
-        a file, the commit holds all changed files as a tar, too.
+        Left out are ignored files and what a snapshot leaves out as well: untracked files that were ignored
+        before an attempt or are too large, and scratch. When git refuses a file, the commit also holds all
+        changed files as a tar.
         """
         return await candidates.salvage(
             self.checkout, ref, parent=parent, message=message, base=base, ignored_before=ignored_before
