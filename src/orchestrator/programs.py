@@ -98,7 +98,7 @@ def suggest_packages(program: str) -> str:
     """How a program that the image lacks is added to it."""
     packages = packages_of_program(program)
     if not packages:
-        return "Add it to the image, by image.packages or image.dockerfile."
+        return "Add it to the image with image.packages or image.dockerfile."
     named = ", ".join(f'"{package}"' for package in packages)
     return f"Add {named} to image.packages in orchestrator.toml, then: orchestrator trust"
 
@@ -107,9 +107,9 @@ def suggest_provision(program: str) -> str:
     """How a program that a command of the project needs is provided; one with a slash is a file of it."""
     if "/" in program:
         return (
-            "It is a file of the project: commit it as an executable file, or make it by setup.commands, "
-            "or by verify.build."
+            "It is a file of the project: commit it as an executable file, or create it in setup.commands "
+            "or verify.build."
         )
     if program in _OF_THE_PROJECT:
-        return "Install it by a lock file that setup finds, or by setup.commands."
+        return "Add it to a lock file that setup reads, or install it in setup.commands."
     return suggest_packages(program)

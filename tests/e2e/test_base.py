@@ -26,7 +26,7 @@ def test_a_red_guard_is_refused_with_nothing_on_standard_output(scene: Scene, wo
     for expected in (
         "echo checked; nosuchprogram --all: exit code 127 (evidence e1)",
         ": nosuchprogram: command not found",
-        "Missing prerequisite: the program nosuchprogram. Add it to the image, by image.packages",
+        "Missing prerequisite: the program nosuchprogram. Add it to the image with image.packages",
         "-c verify.base=no_worse",
     ):
         assert expected in refused.err, refused.err

@@ -203,7 +203,7 @@ def test_a_second_signal_kills_an_agent_that_does_not_listen(tmp_path: Path) -> 
         (Finding(rule="setup_fails", path=None, text="no"), "its dependencies cannot be installed: no"),
         (
             Finding(rule="setup_makes_it", path="b"),
-            "b is tracked by git, and setup writes it, too, so a check could test the wrong one of the two",
+            "b is tracked by git, and setup writes it as well, so a check could test setup's version of it",
         ),
     ],
     ids=lambda value: getattr(value, "rule", ""),

@@ -113,7 +113,9 @@ def test_all_red_guards_are_named(make_project: MakeProject, commands: Commands)
     reason = project.run().reason or ""
     assert reason.startswith("2 commands of verify.task fail before any work")
     assert "suite: exit code 1" in reason and "types: exit code 127" in reason and "lint" not in reason
-    assert "the program mypy. Install it by a lock file that setup finds, or by setup.commands." in reason
+    assert (
+        "the program mypy. Add it to a lock file that setup reads, or install it in setup.commands." in reason
+    )
 
 
 PROVIDED = {

@@ -116,7 +116,7 @@ def test_what_clashes_is_not_laid_back_and_is_shown_to_the_agent(make_project: M
     (back,) = bodies(project, report.run, TreeLaidBack)
     assert isinstance(back, TreeLaidBack)
     assert (back.commit, back.clashes) == (None, ("a.txt",))
-    assert "is not laid back" in notices(project, report.run)
+    assert "stay set aside" in notices(project, report.run)
     prompt = project.agent.attempts[-1].prompt
     assert "were set aside for another task" in prompt and "+mine" in prompt and "+++ b/new.txt" in prompt
     assert project.git("show", "work:a.txt") == "other"

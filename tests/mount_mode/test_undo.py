@@ -35,7 +35,7 @@ def test_staged_content_that_is_nowhere_else_is_saved_by_undo(done: Scene) -> No
     done.write("mine.txt", "newer\n")
     taken = done.orchestrator("undo", "plan.md", "2")
     assert taken.exit_code == 0, taken
-    staged = re.search(r"What was staged: git show ([0-9a-f]{40})", taken.out)
+    staged = re.search(r"Your staged changes: git show ([0-9a-f]{40})", taken.out)
     assert staged is not None, taken
     assert done.git("show", f"{staged[1]}:mine.txt") == "staged"
     assert done.git("show", f"{saved_by(taken.out)}:mine.txt") == "newer"

@@ -141,5 +141,5 @@ def test_message_and_exit_code(scene: Scene, kind: type[errors.OrchestratorError
         assert f"{done.out}\n{said}".count(what) == 1, f"{said}\nprinted more than once"
         return
     reason = str(done.end["reason"])
-    assert "was not delivered" in reason or "not at" in reason, reason
+    assert "was not added to the branch" in reason or "not at" in reason, reason
     assert "git log" in reason

@@ -129,7 +129,7 @@ async def test_nothing_is_delivered_when_the_user_moved_head_branch_or_index(pro
     with pytest.raises(WorkspaceError) as failure:
         await workspace.tree.land(candidate.commit, branch="main", expected=base)
     assert names.format(base=base[:12], main=moved_to[:12]) in str(failure.value)
-    assert f"was not delivered and is kept ({candidate.commit[:12]})" in str(failure.value)
+    assert f"was not added to the branch and is kept ({candidate.commit[:12]})" in str(failure.value)
     assert await project.git("rev-parse", "main") == moved_to
     assert not (project.folder / ".git/index.lock").exists()
 

@@ -240,7 +240,7 @@ def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:
     match body:
         case SetupStarted():
             if body.found:  # the commands of a package manager are long, and not the user's
-                return [f"setup   installs what {', '.join(body.found)} says"]
+                return [f"setup   installs the dependencies of {', '.join(body.found)}"]
             return [f"setup   {first_line(command, 200)}" for command in body.commands]
         case SetupEnded():
             return _setup_lines(fact, body)

@@ -43,12 +43,12 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--keep",
         metavar="ID",
         **REPEATED,
-        help="count a task as done although it was an attempt that marked it so; repeatable",
+        help="count a task as done although an attempt marked it as done; repeatable",
     )
     parser.add_argument(
         "--base",
         action="store_true",
-        help="only set the project up and show what each command says before any work; no agent, no branch",
+        help="set the project up and show the result of each check before any work, without agent and branch",
     )
     _add_options(parser)
     parser.set_defaults(handler=_detachable(run_plan), detached=None)

@@ -95,7 +95,7 @@ def _print_result(taken: "UndoResult") -> None:
     for saved in taken.saved:
         print(f"The folder as it was: git show {saved} (a file: git restore --source={saved[:12]} FILE)")
     if taken.staged is not None:
-        print(f"What was staged: git show {taken.staged}")
+        print(f"Your staged changes: git show {taken.staged}")
     for entry in taken.undone:
         print(f"task {entry.task} was {entry.commit}: git cherry-pick {entry.commit[:12]}")
     for commit in taken.edits:

@@ -34,7 +34,7 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help=f"{RUN_HELP}; default: the living one here, else the latest",
     )
-    parser.add_argument("--after", metavar="N", type=int, default=0, help="only what has a number above N")
+    parser.add_argument("--after", metavar="N", type=int, default=0, help="only events with a number above N")
     parser.add_argument(
         "--exit-status", action="store_true", help="exit with the run's exit code when it has ended"
     )

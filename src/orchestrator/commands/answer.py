@@ -93,7 +93,7 @@ def choose_question(state: RunState, wanted: str | None) -> QuestionState:
             for each in questions
         )
         raise UsageError(
-            f"run {state.run} has {len(questions)} open questions; say which one with --question ID:{listed}"
+            f"run {state.run} has {len(questions)} open questions; choose one with --question ID:{listed}"
         )
     return questions[0]
 

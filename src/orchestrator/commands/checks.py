@@ -33,7 +33,7 @@ def describe_unchecked(tasks: Collection[Task], settings: Settings) -> str | Non
     if not unchecked:
         return None
     count = f"{len(unchecked)} of {len(tasks)} tasks {'has' if len(unchecked) == 1 else 'have'} no check"
-    return f"{count} and will be unverified; verify.task in orchestrator.toml is a check of every task"
+    return f"{count} and will be unverified; commands in verify.task (orchestrator.toml) check every task"
 
 
 def refuse_unchecked(plan: Plan, tasks: Collection[Task], settings: Settings) -> None:

@@ -276,9 +276,9 @@ async def _list_edits_between(
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise UsageError(
-            f"there are commits after {target[:12]} that are not this run's: {foreign[0][:12]}{more}",
+            f"the branch has commits of others after {target[:12]}: {foreign[0][:12]}{more}",
             where=str(project.folder),
-            hint=f"Move them to another branch first. They are listed by: git log {target[:12]}..",
+            hint=f"Move them to another branch first; to list them: git log {target[:12]}..",
         )
     return tuple(commit for commit in between if commit in edits - ours)
 

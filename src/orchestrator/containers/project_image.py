@@ -176,7 +176,7 @@ async def _build(
     if exit_code != 0:
         raise EnvironmentInvalid(
             "the image could not be built (image.packages, image.dockerfile):\n" + "\n".join(last),
-            hint=f"At a terminal the whole output is shown; by hand: {shlex.join(argv)}",
+            hint=f"For the whole output, build it by hand: {shlex.join(argv)}",
         )
 
 

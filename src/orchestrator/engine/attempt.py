@@ -286,8 +286,8 @@ def _list_notices(ended: Ended, after_result_seconds: float) -> Iterator[str]:
     if unknown:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in unknown.items())
         yield (
-            f"the agent printed what this version of the orchestrator does not know ({kinds}); "
-            "it decides nothing, and the transcript has it"
+            f"the agent printed messages of kinds that this version does not know ({kinds}); "
+            "they are only stored in the transcript"
         )
 
 

@@ -63,10 +63,11 @@ async def has_changed_files(
 
     A tree that cannot be committed counts as changed: making its candidate reports what is wrong with it.
     """
+    folders = attempt_folders(records, task, attempt.number)
     baseline, moved_away = await clear_oddities(records, workspace, task, attempt.number)
     for path in moved_away:
         # The candidate, which otherwise lists these paths, is made later and does not find them any more.
-        text = f"{path} cannot be committed and was moved out of the folder, to the attempt's own"
+        text = f"git cannot commit {path}, so it was moved out of the folder, to {folders.moved_away}"
         await records.journal.append(Notice(text=text), task=task, attempt=attempt.number)
     try:
         snapshot = await workspace.tree.snapshot(exclude=terms.untracked, baseline=baseline)

@@ -125,8 +125,8 @@ async def refuse_work_of_other_tasks(
         if as_left:
             shown = plain(", ".join(sorted(as_left)[:3])) + (" and more" if len(as_left) > 3 else "")
             raise WorkspaceError(
-                f"{shown}: left by an attempt at task {plain(other)} and not committed, "
-                f"and task {plain(task)} comes first now",
+                f"{shown}: changed by an attempt at task {plain(other)} and not committed, "
+                f"but task {plain(task)} now runs first",
                 where=str(workspace.tree.folder),
                 hint=f"Commit them yourself or set them aside ({stash_command(terms.untracked)}), "
                 "then: orchestrator resume",
@@ -217,7 +217,7 @@ async def _set_staged_aside(
     staged = await _list_changed_paths(terms, workspace, head, kept)
     only_staged = staged & await _list_changed_paths(terms, workspace, kept, now)
     if only_staged:
-        why = "what was staged is kept, because the folder holds newer content"
+        why = "your staged changes are kept in a commit, because the folder has newer versions of these files"
         await _announce_saved_folder(records, workspace, task, kept, only_staged, why)
 
 

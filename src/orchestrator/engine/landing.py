@@ -106,7 +106,8 @@ def describe_held(run: str, held: Sequence[HeldPath], allowed: Sequence[str]) ->
         [*allowed, *(plain(each.path) for each in held)], ensure_ascii=False, separators=(",", ":")
     )
     command = f"orchestrator resume {run} -c {shlex.quote(f'landing.allow={paths}')}"
-    return f"the commit would contain {shown}{more}\nRemove or ignore that and resume, or allow it: {command}"
+    fix = f"Remove or ignore these files and resume, or allow them: {command}"
+    return f"the commit would contain {shown}{more}\n{fix}"
 
 
 _HELD_WORDS: dict[HeldKind, str] = {

@@ -57,7 +57,8 @@ async def set_aside(
     await export_to_user_repository(workspace.user, saved, run=records.run, base=records.start.base)
     await records.journal.append(TreeSetAside(), task=task, attempt=attempt.number)
     text = (
-        f"what attempt {task}/{attempt.number} left is set aside until `resume`; to see it: git show {saved}"
+        f"the files of attempt {task}/{attempt.number} are set aside until `resume`; "
+        f"to see them: git show {saved}"
     )
     await records.journal.append(Notice(text=text), task=task)
 
@@ -82,9 +83,9 @@ async def lay_back(
         await append(TreeLaidBack(commit=None, parent=head, clashes=tuple(map(plain, clashes))))
         shown = ", ".join(plain(path) for path in clashes[:SHOWN_PATHS])
         text = (
-            f"what attempt {task}/{attempt.number} left is not laid back, because files of it were "
+            f"the files of attempt {task}/{attempt.number} stay set aside, because some of them were "
             f"changed since ({shown}); the next attempt starts from the branch. "
-            f"To see it: git show {aside.commit}"
+            f"To see them: git show {aside.commit}"
         )
         await records.journal.append(Notice(text=text), task=task)
         return
@@ -99,7 +100,7 @@ async def lay_back(
     await append(LayBackStarted(commit=commit, parent=head))
     await lay_over(workspace.user, commit, onto=head, branch=records.start.branch, untouched=terms.untracked)
     await append(TreeLaidBack(commit=commit, parent=head))
-    text = f"what attempt {task}/{attempt.number} left is in the folder again"
+    text = f"the files of attempt {task}/{attempt.number} are in the folder again"
     await records.journal.append(Notice(text=text), task=task)
 
 
@@ -134,7 +135,7 @@ async def _save(
         )
     except TreeRefused as error:
         raise WorkspaceError(
-            f"what attempt {plain(task)}/{attempt.number} left cannot be set aside for the next task: "
+            f"the files of attempt {plain(task)}/{attempt.number} cannot be set aside for the next task: "
             f"{error.what}",
             where=error.where,
             hint="Remove or rename it, then: orchestrator resume",
@@ -162,7 +163,7 @@ async def _return_to_branch(
     await _clear(records, terms, workspace, head, saved)
     if await history.tree_of(workspace.store, head) != await history.tree_of(workspace.store, saved):
         await export_to_user_repository(workspace.user, saved, run=records.run, base=records.start.base)
-        text = f"the folder was half cleared when the run was killed; as it was then: git show {saved}"
+        text = f"the run was killed while it cleared the folder; the folder at that time: git show {saved}"
         await records.journal.append(Notice(text=text), task=task)
 
 

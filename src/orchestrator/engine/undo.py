@@ -89,7 +89,7 @@ async def finish_undo(
     again = structs.replace(undo, saved=saved, ref=ref)
     await journal.append(again)
     await journal.append(
-        Notice(text=f"finishing an undo that was interrupted; the folder from before: git show {saved}")
+        Notice(text=f"an interrupted undo is finished now; the folder before this: git show {saved}")
     )
     await carry_out_undo(workspace, journal, again, untouched)
     return FinishedUndo(undo=again, saved=(saved, undo.saved), is_cancelled=False)
@@ -105,8 +105,9 @@ async def _cancel_undo(workspace: Workspace, journal: RunJournal, undo: UndoStar
     gone = [task for task in undo.tasks if at is None or not await _is_on(workspace, task, at)]
     await journal.append(
         Notice(
-            text=f"an undo that was interrupted is cancelled, because {start.branch} has moved to "
-            f"{at or 'no commit'}; the folder from before: git show {undo.saved}"
+            text=f"an interrupted undo is cancelled, because {start.branch} "
+            f"{'no longer exists' if at is None else f'has moved to {at}'}; "
+            f"the folder before the undo: git show {undo.saved}"
         )
     )
     await journal.append(WorkUndone(tasks=tuple(gone), folder_too=False))

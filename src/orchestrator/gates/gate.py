@@ -43,8 +43,8 @@ def word_finding(finding: Finding) -> str:
             return plain(f"its dependencies cannot be installed: {finding.text}")
         case "setup_makes_it":
             return plain(
-                f"{finding.path} is tracked by git, and setup writes it, too, "
-                "so a check could test the wrong one of the two"
+                f"{finding.path} is tracked by git, and setup writes it as well, "
+                "so a check could test setup's version of it"
             )
         case _ as never:
             assert_never(never)

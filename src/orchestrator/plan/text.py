@@ -34,4 +34,6 @@ def _encode(text: str, *, path: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:
-        raise PlanError("the plan contains half a character", where=path, hint="Save it as UTF-8.") from None
+        raise PlanError(
+            "the plan contains an incomplete character", where=path, hint="Save it as UTF-8."
+        ) from None

@@ -21,7 +21,7 @@ def describe_red_base(run: str, red: tuple[BaseChecked, ...]) -> str:
     fail = "fails" if len(red) == 1 else "fail"
     closing = [
         "Fix this and start the run again.",
-        "To accept the failure as long as it gets no worse, add: -c verify.base=no_worse",
+        "To accept this failure as long as it stays the same, add: -c verify.base=no_worse",
         f"The whole output: orchestrator logs {run} --evidence {red[0].evidence}",
     ]
     return "\n".join([f"{count} of verify.task {fail} before any work", *parts, *closing])
@@ -44,6 +44,6 @@ def describe_missing(missing: str) -> str:
     if kind == "program":
         return f"Missing prerequisite: the program {name}. {suggest_provision(name)}"
     return (
-        f"Missing prerequisite: the module {name}. Install it by a lock file that setup finds, or by "
-        "setup.commands."
+        f"Missing prerequisite: the module {name}. Add it to a lock file that setup reads, or install it "
+        "in setup.commands."
     )

@@ -160,7 +160,9 @@ async def _check_nothing_staged(user: UserRepository, commit: str, expected: str
 
 
 def _delivery_error(commit: str, what: str, hint: str) -> WorkspaceError:
-    return WorkspaceError(f"{what}. The task's work was not delivered and is kept ({commit[:12]})", hint=hint)
+    return WorkspaceError(
+        f"{what}. The commit of the task was not added to the branch and is kept ({commit[:12]})", hint=hint
+    )
 
 
 async def _write_documents(user: UserRepository, commit: str) -> None:

@@ -194,7 +194,7 @@ def check_settings(layout: Layout, settings: GitSettings) -> None:
         raise EnvironmentInvalid(
             f"partial clones are not supported yet ({partial[0]})",
             where=where,
-            hint="Fetch what is missing into a full clone: git clone URL NEW-FOLDER",
+            hint="Work in a full clone: git clone URL NEW-FOLDER",
         )
 
 

@@ -40,7 +40,7 @@ async def check_objects(store: Store, pack: Path, *, parent: str, commit: str) -
         if new.blob in warnings:
             raise TreeRefused(f"git fsck would warn: {plain(warnings[new.blob])}", where=new.path)
         if new.mode == LINK and new.before != LINK and _is_read_by_git(new.path):
-            raise TreeRefused("it is a link, which git does not read and git fsck warns of", where=new.path)
+            raise TreeRefused("it is a link: git does not read it, and git fsck warns of it", where=new.path)
 
 
 def _is_read_by_git(path: str) -> bool:
