@@ -21,13 +21,10 @@ def agent_driver(name: str) -> AgentDriver:
     """The driver called `name`. Raises UsageError with the known names and the nearest one."""
     place = _DRIVERS.get(name)
     if place is None:
-        raise UsageError(f"There is no agent called {name!r}.", hint=_hint(name))
+        nearest = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.5)
+        guess = f"Did you mean {nearest[0]}? " if nearest else ""
+        hint = f"{guess}Known agents: {', '.join(KNOWN)}."
+        raise UsageError(f"There is no agent called {name!r}.", hint=hint)
     module, _, attribute = place.partition(":")
     driver: AgentDriver = getattr(import_module(module), attribute)()
     return driver
-
-
-def _hint(name: str) -> str:
-    nearest = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.5)
-    guess = f"Did you mean {nearest[0]}? " if nearest else ""
-    return f"{guess}Known agents: {', '.join(KNOWN)}."

@@ -416,12 +416,9 @@ async def run_commands(
                     case GateResult():
                         beat.end()
                     case ContainerLost():
-                        notice = Notice(text=_describe_lost(event))
+                        where = "the container" if event.gate is None else f"{event.gate}: its container"
+                        text = f"{where} was removed or stopped by another process; "
+                        notice = Notice(text=f"{text}the commands run once more in a new one")
                         await records.journal.append(notice, task=subject.task, attempt=subject.attempt)
                         continue
                 yield event
-
-
-def _describe_lost(lost: ContainerLost) -> str:
-    where = "the container" if lost.gate is None else f"{lost.gate}: its container"
-    return f"{where} was removed or stopped by another process; the commands run once more in a new one"

@@ -51,9 +51,11 @@ class Host(Struct, frozen=True, kw_only=True):
         """The current folder. Raises EnvironmentInvalid when it is not the root of a repository."""
         folder = self.current_folder()
         if not os.path.lexists(folder / ".git"):
-            raise EnvironmentInvalid(
-                "not the root of a git repository", where=str(folder), hint=_root_hint(folder)
-            )
+            root = _find_root(folder.parents)
+            hint = "Create a repository: git init && git add -A && git commit -m 'start'"
+            if root is not None:
+                hint = f"Change to the root: cd {root}"
+            raise EnvironmentInvalid("not the root of a git repository", where=str(folder), hint=hint)
         return folder
 
     def repository_folder(self) -> Path | None:
@@ -65,10 +67,3 @@ class Host(Struct, frozen=True, kw_only=True):
 
 def _find_root(folders: Iterable[Path]) -> Path | None:
     return next((folder for folder in folders if os.path.lexists(folder / ".git")), None)
-
-
-def _root_hint(folder: Path) -> str:
-    root = _find_root(folder.parents)
-    if root is not None:
-        return f"Change to the root: cd {root}"
-    return "Create a repository: git init && git add -A && git commit -m 'start'"

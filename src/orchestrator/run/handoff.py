@@ -56,7 +56,9 @@ def is_handoff(document: str) -> bool:
 
 def with_section(document: str, plan_title: str, section: HandoffSection) -> str:
     """The document with this task's section; an earlier section of the task is replaced."""
-    begin, end = _marks(section.task)
+    # Two hyphens would end the comment.
+    name = _line(section.task).replace("--", "-\u200b-").replace(">", "›")
+    begin, end = f"<!-- hand-off of task {name} -->", f"<!-- end of task {name} -->"
     parts = [
         f"{begin}\n## Task {_line(section.task)}: {_line(section.title)}\n",
         _chapter("Outcome", _enclose(section.outcome) or "(the agent gave no summary)"),
@@ -71,12 +73,6 @@ def with_section(document: str, plan_title: str, section: HandoffSection) -> str
     if pattern.search(document):
         return pattern.sub(lambda _: text, document, count=1)
     return document.rstrip("\n") + "\n\n" + text
-
-
-def _marks(task: str) -> tuple[str, str]:
-    # Two hyphens would end the comment.
-    name = _line(task).replace("--", "-\u200b-").replace(">", "›")
-    return f"<!-- hand-off of task {name} -->", f"<!-- end of task {name} -->"
 
 
 def _chapter(title: str, text: str) -> str:
@@ -117,11 +113,9 @@ def _close_open_fence(lines: list[str]) -> list[str]:
 def _changes(changes: tuple[ChangedFile, ...]) -> str:
     if not changes:
         return "(none)"
-    listed = [_change(change) for change in changes[:MAX_LISTED_CHANGES]]
+    listed = []
+    for change in changes[:MAX_LISTED_CHANGES]:
+        size = "binary" if change.added is None else f"+{change.added} -{change.deleted}"
+        listed.append(f"- `{_line(change.path)}` ({change.status}, {size})")
     more = len(changes) - len(listed)
     return "\n".join([*listed, *([f"- and {more} more"] if more else [])])
-
-
-def _change(change: ChangedFile) -> str:
-    size = "binary" if change.added is None else f"+{change.added} -{change.deleted}"
-    return f"- `{_line(change.path)}` ({change.status}, {size})"
