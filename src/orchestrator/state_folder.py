@@ -114,6 +114,7 @@ def _refuse_network(path: Path) -> None:
         mountinfo = _MOUNTS.read_text(encoding="latin-1")
     except OSError:
         return
+    # The real path: a link can lead to another file system than its name suggests.
     kind = file_system_type(mountinfo, os.fsencode(os.path.realpath(path)).decode("latin-1"))
     if kind in NETWORK_FILE_SYSTEMS:
         raise EnvironmentInvalid(
@@ -125,6 +126,7 @@ def _refuse_network(path: Path) -> None:
 
 def _refuse_foreign(path: Path) -> None:
     us = os.geteuid()
+    # Of a link and of its target: the owner of either can change where the state is, or what it is.
     for owner in {path.lstat().st_uid, path.stat().st_uid} - {us}:
         raise EnvironmentInvalid(
             f"the state folder belongs to user {owner}, but you are user {us}",

@@ -158,6 +158,7 @@ async def run_bounded(
     async def read_start(stream: asyncio.StreamReader) -> bytes:
         kept = b""
         while chunk := await stream.read(65_536):
+            # Read to the end even when enough is kept: a program whose pipe is full would never exit.
             kept = (kept + chunk)[:limit]
         return kept
 
@@ -309,16 +310,20 @@ async def start_process(
         start_new_session=True,
         user=None if identity is None else identity.uid,
         group=None if identity is None else identity.gid,
+        # Without root's own groups, which would let the process open more than the owner may.
         extra_groups=None if identity is None else [],
     )
     try:
         yield process
     except BaseException:
         try:
+            # The whole group: git starts further programs, and one that survived would write to the folder
+            # after the error was reported.
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
         # A process that has left the group may keep the pipes open: close our ends instead of waiting for it.
         process._transport.close()  # type: ignore[attr-defined]
+        # Shielded, so that no zombie is left when the caller is cancelled a second time.
         await asyncio.shield(process.wait())
         raise

@@ -122,6 +122,8 @@ async def _make(engine: ContainerEngine, request: OverlayRequest, holder: str, l
             upper=f"{held}/{number}/upper",
             work=f"{held}/{number}/work",
         )
+        # The engine mounts by path, as root. A link on the way could make the lower folder any folder of the
+        # host.
         if overlay.is_expressible and await _is_free_of_links(engine, holder, path):
             overlays.append(overlay)
         else:
@@ -168,6 +170,8 @@ def _write_folders(archive: Path, count: int, spec: ContainerSpec, mtime: float)
     with tarfile.open(archive, "w") as tar:
         for number in ("probe", *map(str, range(count))):
             for name, mode, owner in (
+                # Root's, and closed: a process in the container must not replace the folders that the kernel
+                # uses for the mount.
                 (number, 0o700, (0, 0)),
                 (f"{number}/upper", 0o755, user),
                 (f"{number}/work", 0o755, user),

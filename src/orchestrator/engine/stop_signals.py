@@ -129,11 +129,14 @@ class StopSignals:
 
     def stop(self, reason: str) -> None:
         """Ask the run to stop, as a signal does; the reason of the first request stays."""
+        # Later requests often follow from the first: a terminal that closes after ^C, or a caller that
+        # cancels.
         self.reason = self.reason or reason
         self._on_stop()
 
     async def stop_when_cancelled(self, reason: str, work: Coroutine[Any, Any, Result]) -> Result:
         """Do the work. When the caller cancels, ask it to stop, and wait until it has ended in order."""
+        # A task of its own: cancelling the caller must not cut the work short in the middle of its cleanup.
         working = asyncio.ensure_future(work)
         while not working.done():
             try:

@@ -110,6 +110,8 @@ async def run_gates(
                 async for event in events:
                     yield event
     except CodingAgentError as error:
+        # Every command gets a verdict, also those that have not begun: a gate without one would leave the run
+        # waiting for it.
         for gate in progress.todo:
             if gate.name != progress.running:
                 yield GateBegun(gate=gate)
@@ -141,6 +143,8 @@ async def _run_all(
                 progress.running = gate.name
                 yield GateBegun(gate=gate)
             result = await _run_one(engine, clock, container, gate, request)
+            # Stored before the result is yielded: no verdict may be in the journal whose evidence a kill
+            # could lose.
             await asyncio.to_thread(store, request.evidence, result.evidence, result.output)
             progress.todo.remove(gate)
             progress.running = None
@@ -170,6 +174,7 @@ async def _start_container(engine: ContainerEngine, spec: ContainerSpec, archive
 async def _run_one(
     engine: ContainerEngine, clock: Clock, container: str, gate: CommandGate, request: GateRequest
 ) -> GateResult:
+    # The name cannot be guessed: a candidate could otherwise prepare a report that says which tests failed.
     report = f"/tmp/ktrdr-report-{secrets.token_hex(8)}.xml" if gate.asks_for_report else None  # noqa: S108
     # pytest puts these options before those of the command, so a report that the command asks for itself is
     # written as the command says, and the orchestrator gets none.
@@ -217,6 +222,7 @@ async def _run_once(
     seconds = clock.monotonic() - begun
     if await _is_container_gone(engine, container, done.exit_code):
         raise _ContainerGone("the container was removed or stopped")
+    # A program can exit with 124 by itself, so the time decides with it.
     over_time = done.exit_code in (124, KILLED_EXIT) and seconds >= request.timeout
     verdict: Verdict = "pass" if done.exit_code == 0 else "fail"
     detail = too_long if over_time else ""

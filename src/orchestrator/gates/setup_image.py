@@ -195,6 +195,7 @@ async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest
         await _put_setup_folder(engine, clock, container, request)
         await engine.start(container)
         setup = _Setup(engine, clock, container, request)
+        # Recorded inside the container, before any command: what setup has made is what differs afterwards.
         before = await setup.run_setup_tree("record", b"")
         path = await setup.read_path()
         for command in request.plan.commands:
@@ -243,6 +244,7 @@ class _Setup:
     async def run(self, command: str, path: str) -> None:
         begun = self._clock.monotonic()
         argv = ("bash", "-c", _SCRIPT, "setup", let_readers_stop(command), command)
+        # Unbuffered: if the run is killed, the file has all output up to then.
         with self._request.log.open("ab", buffering=0) as log:
             log.write(f"$ {command}\n".encode("utf-8", "replace"))
 
@@ -266,6 +268,8 @@ class _Setup:
 
     async def run_setup_tree(self, what: str, given: bytes) -> bytes:
         source = (resources.files("orchestrator.gates") / "setup_tree.py").read_text("utf-8")
+        # Isolated (-I), and the image's own Python by its full path: a module or a program that setup has
+        # installed must not answer what setup has made.
         argv = ("/usr/bin/python3", "-I", "-c", source, what)
         done = await self._engine.exec(self._container, argv, timeout=INSPECTION_SECONDS, env={}, stdin=given)
         if done.exit_code != 0:

@@ -285,6 +285,7 @@ def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> 
     """
     end = _end_of_base_run(state, work)
     if end is not None:
+        # While an action is at work, its facts can still change how the run ends.
         return Wait() if busy else end
     first = _next_before_tasks(state, work, busy)
     if first is not None:
@@ -301,6 +302,7 @@ def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> 
         ends = blocked
     if ends:
         return Wait() if busy else _combine_ends([*ends, *(end for end in blocked if end not in ends)])
+    # What cannot start now is decided again when a lane becomes free, from the facts of then.
     actions = _choose_for_free_lanes([each for each in nexts if not isinstance(each, EndRun)], busy)
     return Steps(actions=actions) if actions else Wait()
 
@@ -345,6 +347,7 @@ def _next_with_folder(state: RunState, item: WorkItem, work: Work) -> Action | E
     another one would land with this task's commit. With several workers each task has a folder of its own.
     """
     action = _next_of_task(state, item, work)
+    # An end touches no file, so it needs no folder of its own.
     if work.workers > 1 or isinstance(action, EndRun | FailTask):
         return action
     for other in work.items:

@@ -104,6 +104,7 @@ class UserRepository:
     async def check_branch(self, branch: str) -> bool:
         """Whether the branch has to be created. Raises EnvironmentInvalid when a run cannot work on it."""
         done = await self.store.git.try_run("check-ref-format", f"refs/heads/{branch}")
+        # Git accepts some names that its own commands would read as an option or as another ref.
         if done.exit_code != 0 or branch.startswith("-") or branch == "HEAD":
             raise EnvironmentInvalid(
                 f"{branch!r} cannot be the name of a branch",
@@ -125,9 +126,13 @@ class UserRepository:
     async def make_branch(self, branch: str, at: str) -> None:
         """Create the branch at a commit and put HEAD on it. No file changes. May be repeated."""
         if await self.find_branch_commit(branch) != at:
+            # The zeros say that the branch must not exist: one that was created since the check is not
+            # overwritten.
             await self._update_ref("begin", f"refs/heads/{branch}", at, "0" * len(at))
         if (await self.head()).branch != branch:
             git = replace(self.git, env=self.store.author.env())
+            # HEAD last. After a kill before it, the user is still on their own branch, and repeating this is
+            # harmless.
             await git.run("symbolic-ref", "-m", "orchestrator: begin", "HEAD", f"refs/heads/{branch}")
 
     async def move_branch(self, branch: str, *, to: str, expected: str) -> None:
@@ -144,6 +149,8 @@ class UserRepository:
 
     async def pin_base(self, run: str, commit: str) -> None:
         """Protect a commit from the user's `git gc`, by the ref `refs/ktrdr/RUN` in their repository."""
+        # Candidates borrow the objects of the base. If the user rewrote the branch, their `git gc` would
+        # delete them.
         await self.git.run("update-ref", f"refs/ktrdr/{run}", commit)
 
     async def forget(self, run: str) -> None:
@@ -264,6 +271,7 @@ class UserRepository:
 
     def _check_not_elsewhere(self, branch: str) -> None:
         common_dir = self.store.layout.common_dir
+        # Two worktrees on one branch: moving it here would make all files there look changed.
         heads = {common_dir / "HEAD", *common_dir.glob("worktrees/*/HEAD")}
         for head in heads - {self.git_dir / "HEAD"}:
             if head.read_bytes().strip() == os.fsencode(f"ref: refs/heads/{branch}"):
