@@ -59,6 +59,8 @@ exit 1
 
 async def run_in_container(docker: Docker, execution: Execution, timeout: float) -> ExecResult:
     """After `timeout` seconds, kills the command's processes and raises CodingAgentTimeout."""
+    # The engine cannot end a command, only a container. Its processes inherit this variable, so they are
+    # found by it, also after they have left their parent.
     mark = f"{MARK}={uuid.uuid4().hex}"
     output = Output(execution.output_limit, execution.on_output)
     deadline = asyncio.timeout(timeout)
@@ -66,6 +68,7 @@ async def run_in_container(docker: Docker, execution: Execution, timeout: float)
         async with deadline:
             exit_code = await _run(docker, execution, mark, output)
     except BaseException as error:
+        # Shielded: a command of a caller that was cancelled must not continue to write into the folder.
         killed = await asyncio.shield(_kill(docker, execution, mark))
         if isinstance(error, TimeoutError) and deadline.expired():
             raise timeout_error(execution, timeout, output, killed) from None

@@ -88,6 +88,8 @@ async def follow(
                 if state is None:
                     return Vanished()
                 if state.exit_code is not None:
+                    # Once more from the beginning, now that the container has ended: a stream that broke off,
+                    # or ended a moment early, may lack the last lines, and they decide how the attempt ended.
                     await _store(engine.logs(container, follow=False), transcript, on_stdout_line)
                     await transcript.flush_last_line(on_stdout_line)
                     return Followed(state=state)
@@ -167,6 +169,8 @@ class Transcript:
 
     async def add(self, chunk: LogChunk, on_stdout_line: OnLine) -> None:
         """Store the part of a chunk that is new; raises _LimitReached when it exceeds the limit."""
+        # Every reading begins at the container's first byte. The length of the file says how much of it is
+        # stored, also after a kill, so nothing is stored twice.
         already = self._stored[chunk.stream] - self._seen[chunk.stream]
         self._seen[chunk.stream] += len(chunk.data)
         new = chunk.data[max(already, 0) :]
@@ -174,6 +178,8 @@ class Transcript:
         kept = new[: max(room, 0)]
         left = memoryview(kept)
         while left:
+            # Counted as it is written: on a full disk a part may be written, and a later reading continues
+            # after it.
             written = os.write(self._files[chunk.stream], left)
             self._stored[chunk.stream] += written
             left = left[written:]
@@ -219,6 +225,7 @@ class _Line:
         return StoredLine(rest, self._end) if rest else None
 
     def _extend(self, piece: bytes) -> None:
+        # An agent can print gigabytes without a line break.
         self._pending += piece[: LINE_MAX - len(self._pending)]
         self._end += len(piece)
 

@@ -73,6 +73,7 @@ async def _create(engine: ContainerEngine, spec: ContainerSpec) -> str:
     try:
         return await engine.create(spec)
     except CodingAgentError as error:
+        # Asked only after a failure: the engine's own message does not say reliably that an image is missing.
         if await engine.image_digest(spec.image) is not None:
             raise
         raise CannotStart(error.what, hint="Build the image: `orchestrator image build`.") from error

@@ -55,6 +55,8 @@ class LimitRecorder:
 
     async def take(self, answer: ProviderAnswer, outage_seconds: float) -> None:
         """Record what this answer says; returns when it is stored."""
+        # One answer after the other: a success and a failure that arrive at the same time must be stored in
+        # one order.
         async with self._recording:
             if answer.status is not None and 200 <= answer.status < 300:
                 await self._record_success(answer.model)
@@ -77,6 +79,7 @@ class LimitRecorder:
 
     async def _record_limit(self, limit: ProviderLimit, answer: ProviderAnswer) -> None:
         kind = _Kind(limit.cause, limit.effect)
+        # An agent that tries again and again would otherwise fill the journal with one fact for each request.
         if kind in self._open or self._episodes[kind] >= MAX_EPISODES:
             return
         self._open[kind] = answer.model

@@ -186,6 +186,8 @@ def _phase_of_candidate(attempt: AttemptState) -> PhaseOfCandidate:
         return Refused(attempt, attempt.refused)
     if attempt.candidate is None:
         return Claimed(attempt)
+    # A gate that could not be run has no verdict on the work. It must neither land nor count as a failure of
+    # the agent.
     if any(gate.verdict == "unavailable" for gate in attempt.gates):
         return Ungated(attempt)
     if attempt.owed_evidence:

@@ -506,6 +506,7 @@ def _edit_task(state: RunState, entry: TaskEntry, redo: tuple[str, ...]) -> Task
         return TaskState(entry=entry, finished=left_out)
     if entry.id in redo:
         task = replace(_make_pending(task), was_redone=True)
+    # The attempts of the old text do not count for the new one, and what the user accepted was the old text.
     if entry.hash != task.entry.hash and not task.is_done:
         task = replace(task, accepted=None, attempts_before_edit=len(task.attempts))
     return replace(task, entry=entry)
@@ -649,6 +650,7 @@ def _add_question(state: RunState, fact: Fact, body: QuestionAsked) -> RunState:
 def _answer(state: RunState, fact: Fact, body: QuestionAnswered) -> RunState:
     questions = tuple(
         replace(question, answered_at=fact.at, answer=body)
+        # The first answer counts: the agent may work with it already.
         if question.asked.question == body.question and question.answer is None
         else question
         for question in state.questions
