@@ -165,7 +165,7 @@ def test_in_a_folder_that_is_gone_it_completes(bare_folder: Patient) -> None:
 def test_configured_checks_run_in_the_code_folder(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHESTRATOR_ENVIRONMENT_CHECKS", '[{run = "test -e .git"}, {run = "true"}]')
     check = patient.diagnose("--json").check("checks")
-    assert (check["status"], check["detail"]) == ("ok", "test -e .git; true")
+    assert (check["status"], check["detail"]) == ("ok", "`test -e .git`, `true`")
 
 
 @pytest.mark.parametrize(
