@@ -320,7 +320,7 @@ def test_the_setup_of_a_landed_candidate_is_reused_and_that_of_a_rejected_one_is
     [
         ("no such package: shapes", "Fix setup.commands or the lock files. The whole output: "),
         ("bash: line 1: poetry: command not found", "setup.commands"),
-        ("sh: 1: libpq-config: not found", "Add it to the image, by image.packages"),
+        ("sh: 1: libpq-config: not found", "Add it to the image with image.packages"),
     ],
 )
 def test_a_failed_setup_names_the_setting_that_fixes_it(tmp_path: Path, output: str, words: str) -> None:

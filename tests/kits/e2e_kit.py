@@ -94,7 +94,7 @@ class Caller:
     gid: int
     groups: tuple[int, ...] = ()
     main: Callable[[], int] | None = None
-    """What the program calls, where a fork of the tests' process can stand for it."""
+    """The function that the program calls, where a fork of the tests' process can stand for it."""
 
     @property
     def identity(self) -> dict[str, Any]:
