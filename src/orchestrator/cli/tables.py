@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from orchestrator.cli.next_step import next_step
 from orchestrator.cli.times import Zone, clock_time, duration, moment, seconds_between
+from orchestrator.run.endings import is_reason_of_a_task
 from orchestrator.run.facts import BaseChecked, QuestionAsked, RunStatus
 from orchestrator.run.progress import Doing, position
 from orchestrator.run.report import Owner, run_status, task_status
@@ -101,6 +102,8 @@ class View(Struct, frozen=True, kw_only=True):
     now: str | None = None
     """The present time, for a run that is carried out."""
     doing: tuple[Doing, ...] = ()
+    has_events: bool = False
+    """Whether the lines of the run are just above, with the reason for which a task failed."""
     zone: Zone = None
     screen: int | None = None
     """The columns of the terminal; None: nothing is shortened, because the output goes elsewhere."""
@@ -222,7 +225,8 @@ def _status_line(state: RunState, status: RunStatus, view: View) -> str:
         return f"run {state.run} running since {since}{where}, process {view.owner.pid}{about}"
     waiting = state.waiting if end is None and view.owner is not None else None
     shown = end or waiting
-    text = shown.reason if shown is not None and shown.reason else status
+    is_said = view.has_events and end is not None and is_reason_of_a_task(end, state)
+    text = shown.reason if shown is not None and shown.reason and not is_said else status
     # Only the first line: the command that ended the run prints the whole reason as its error.
     reason = f": {one_line(text.splitlines()[0], 300)}" if text != status else ""
     until = f" (until {moment(shown.until, view.zone)})" if shown is not None and shown.until else ""
