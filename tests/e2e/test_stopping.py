@@ -302,7 +302,7 @@ def test_an_interrupted_attempt_does_not_count(new_scene: MakeScene) -> None:
     once = ("-c", "limits.attempts=1")
     with scene.start("run", "plan.md", "--json", *AGENT, *once) as command:
         container = command.until("attempt_started")["container"]
-        wait_until_runs(container, HANGS)
+        wait_until_runs(container, "agent.sh")
         kill(command, [])
     docker("rm", "-f", container)
     done = scene.run()
