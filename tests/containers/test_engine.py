@@ -100,8 +100,10 @@ async def test_the_current_context_is_honoured_and_docker_host_goes_before_it(
         await connect_engine()
     monkeypatch.setenv("DOCKER_HOST", (await engine.info()).endpoint)
     reached = await connect_engine()
-    await reached.close()
-    assert await reached.info() == await engine.info()
+    try:
+        assert await reached.info() == await engine.info()
+    finally:
+        await reached.close()
 
 
 async def test_over_tcp_it_is_the_same_engine(

@@ -55,7 +55,10 @@ RUN = {
     *("ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd", "unverified"),
 }
 TASK = {"task", "title", "type", "status", "commit", "verification", "evidence", "attempts"}
-ATTEMPT = {"attempt", "status", "reason", "container", "session", "exit_code", "started", "ended", "usage"}
+ATTEMPT = {
+    *("attempt", "status", "reason", "container", "session", "exit_code", "started", "ended", "usage"),
+    "adopted",
+}
 QUESTION = {"question", "task", "text", "options", "recommendation", "asked", "deadline", "answer"}
 USAGE = {"input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens", "cost_usd"}
 

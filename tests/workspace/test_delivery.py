@@ -257,12 +257,12 @@ async def test_a_delivery_killed_at_any_step_can_be_completed(project, where):
     assert await project.fsck() == ""
 
 
-async def test_the_scratch_folder_of_a_killed_delivery_is_removed(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(delivery, "_OPEN_TO_ALL", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    workspace = await project.open()
-    left = tmp_path / f"ktrdr-delivery-{workspace.store.name}-abc" / "empty.git"
-    other = tmp_path / "ktrdr-delivery-of-another-folder"
+async def test_the_scratch_folder_of_a_killed_delivery_is_removed(own_project, area, monkeypatch):
+    monkeypatch.setattr(delivery, "_OPEN_TO_ALL", str(area))
+    monkeypatch.setattr(tempfile, "tempdir", str(area))
+    workspace = await own_project.open()
+    left = area / f"ktrdr-delivery-{workspace.store.name}-abc" / "empty.git"
+    other = area / "ktrdr-delivery-of-another-folder"
     for folder in (left, other):
         folder.mkdir(parents=True)
     delivery.remove_scratch_folders(workspace.user)
