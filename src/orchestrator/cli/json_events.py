@@ -29,6 +29,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
         *("source", "reused", "age_seconds"),
     ),
     facts.BaseRunEnded.kind: (),
+    facts.RunEnded.kind: ("status", "exit_code", "reason", "until", "cause"),
     facts.GateEnded.kind: (
         *("gate", "command", "verdict", "exit_code", "evidence", "seconds"),
         *("source", "before", "reused"),
