@@ -90,7 +90,6 @@ def test_breaking_the_git_directory_inside_harms_nothing(odd: tuple[Scene, Done]
 WRONG = {
     "does nothing": ("exit 0", "unclear"),
     "ends in an error without an outcome": ("echo x > made.txt; exit 7", "failed"),
-    "is killed": ("echo x > made.txt; report completed; kill -9 $$", "failed"),
     "claims an empty work": ("report completed", "completed"),
     "claims work that fails its verify": ("echo wrong > other.txt; report completed", "completed"),
     "says failed after right work": ("echo x > made.txt; report failed", "failed"),
@@ -126,6 +125,15 @@ def test_work_lands_only_with_a_valid_outcome(scene: Scene, does: str, status: s
     assert scene.git("rev-parse", "work") == scene.git("rev-parse", "main")
     assert transcript(scene, "1", "stdout").read_bytes() == b"hello\n"
     assert scene.containers() == []
+
+
+def test_an_agent_that_ends_as_if_it_was_killed_is_not_charged_and_parks_the_run(scene: Scene) -> None:
+    does = "echo x > made.txt; report completed; kill -9 $$"
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh=f"{REPORT}\n{does}\n")
+    done = scene.run(*AGENT, *ONCE)
+    assert (done.exit_code, done.end["cause"]) == (4, "interrupted_often"), done
+    assert {event["status"] for event in done.of("attempt_ended")} == {"interrupted"}
+    assert scene.git("log", "--format=%s", "main..work") == ""
 
 
 SILENT = """\
