@@ -191,7 +191,7 @@ def test_a_pipe_of_a_program_that_reports_nothing_is_moved_away_and_named(make_p
     project = make_project({("1", 1): (make_pipe, writes("task-1.txt", "x"))}, needs_outcome=False)
     report = project.run()
     assert report.status == "completed"
-    assert any(text.startswith("trap ") for text in notices(project, report))
+    assert any(text.startswith("git cannot commit trap") for text in notices(project, report))
     check_clean(project)
 
 

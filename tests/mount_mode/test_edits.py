@@ -72,7 +72,8 @@ def test_staged_content_that_was_changed_again_is_saved_and_named(failed: Scene)
     done = resume(failed)
     assert done.exit_code == 0, done
     assert failed.git("show", "work^:user.txt") == "later words"
-    assert any("staged is kept" in each["text"] and "user.txt" in each["text"] for each in done.of("notice"))
+    texts = [each["text"] for each in done.of("notice")]
+    assert any("staged changes are kept" in text and "user.txt" in text for text in texts)
     assert b"staged words\n" in staged_versions(failed)
 
 

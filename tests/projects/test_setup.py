@@ -301,7 +301,7 @@ def test_clean_removes_old_setup_images_that_no_run_needs(scene: Scene) -> None:
 
     failed = scene.run(*setup, "--agent", "nop")
     assert failed.exit_code == 1, failed
-    assert "image" not in scene.orchestrator("clean", "--older-than", "0m").out
+    assert "the image ktrdr-setup:" not in scene.orchestrator("clean", "--older-than", "0m").out
     assert there(made_by(failed))
     done = scene.run("--new", *setup, *AGENT)
     assert done.exit_code == 0, done
