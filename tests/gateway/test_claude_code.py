@@ -215,8 +215,10 @@ def containers() -> Iterator[list[str]]:
         asyncio.run(docker("rm", "-f", *names))
 
 
-async def start_labelled(name: str, state_id: str, *, kind: str = "attempt", running: bool = True) -> None:
-    labels = {"state": state_id, "kind": kind, "run": "r", "task": "1", "attempt": "1"}
+async def start_labelled(
+    name: str, state_id: str, *, kind: str = "attempt", running: bool = True, attempt: int = 1
+) -> None:
+    labels = {"state": state_id, "kind": kind, "run": "r", "task": "1", "attempt": str(attempt)}
     options = [word for key, value in labels.items() for word in ("--label", f"ktrdr.{key}={value}")]
     ran = await docker(
         "run" if running else "create",
@@ -228,14 +230,17 @@ async def start_labelled(name: str, state_id: str, *, kind: str = "attempt", run
 
 async def test_running_attempts_are_those_of_this_state_folder(containers: list[str]) -> None:
     ours, other = uuid.uuid4().hex, uuid.uuid4().hex
-    names = [f"gateway-test-{uuid.uuid4().hex[:8]}" for _ in range(4)]
+    names = [f"gateway-test-{uuid.uuid4().hex[:8]}" for _ in range(5)]
     containers.extend(names)
     await start_labelled(names[0], other)
     await start_labelled(names[1], ours, kind="gate")
-    await start_labelled(names[2], ours, running=False)
+    await start_labelled(names[2], ours, attempt=3)
+    await docker("kill", names[2])
     assert await list_running_attempts(ours) == frozenset()
     await start_labelled(names[3], ours)
-    assert await list_running_attempts(ours) == frozenset({AttemptKey("r", "1", 1)})
+    await start_labelled(names[4], ours, running=False, attempt=2)
+    expected = {AttemptKey("r", "1", 1), AttemptKey("r", "1", 2)}
+    assert await list_running_attempts(ours) == expected
 
 
 async def test_no_engine_is_not_the_same_as_no_container(

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 async def list_running_attempts(state_id: str) -> frozenset[AttemptKey] | None:
-    """The attempts with a running container; None when the engine does not answer.
+    """The attempts with a container that has not ended; None when the engine does not answer.
 
     It connects again each time: a gateway may outlive a restart of the engine.
     """
