@@ -19,9 +19,11 @@ from orchestrator.commands.fixes import carry_out_fixes
 from orchestrator.commands.init import propose, write
 from orchestrator.commands.plan_new import choose_test_commands
 from orchestrator.commands.request import StartOptions
+from orchestrator.commands.service import list_runs_to_resume
 from orchestrator.commands.shell import shell
 from orchestrator.commands.trust import approve, load_for_approval
 from orchestrator.engine import keep_awake
+from orchestrator.engine.shutdown import is_shutting_down
 from orchestrator.gates.setup_image import LABEL_SETUP
 from orchestrator.testing.agent import ScriptedAgent, hits_limit, reports, writes
 from orchestrator.testing.processes import Process
@@ -114,9 +116,15 @@ def test_every_module_is_used(
     check_doctor(project)
     check_init(project)
     check_awake(project, monkeypatch)
+    check_a_reboot(project)
     modules = [path for part in ("engine", "commands") for path in (PACKAGE / part).glob("[!_]*.py")]
     with_functions = [path for path in modules if "def " in path.read_text()]
     assert [path.name for path in with_functions if str(path) not in called] == []
+
+
+def check_a_reboot(project: TemporaryProject) -> None:
+    assert not project.do(is_shutting_down())
+    assert list_runs_to_resume(project.host, ("orchestrator",)) == ()
 
 
 def check_trust(project: TemporaryProject) -> None:

@@ -239,7 +239,7 @@ async def test_running_attempts_are_those_of_this_state_folder(containers: list[
     assert await list_running_attempts(ours) == frozenset()
     await start_labelled(names[3], ours)
     await start_labelled(names[4], ours, running=False, attempt=2)
-    expected = {AttemptKey("r", "1", 1), AttemptKey("r", "1", 2)}
+    expected = frozenset({AttemptKey("r", "1", 1), AttemptKey("r", "1", 2)})
     assert await list_running_attempts(ours) == expected
 
 
