@@ -129,7 +129,7 @@ def test_without_an_id_it_is_the_run_that_is_carried_out_here_else_the_latest(tm
     folder = tmp_path / "code"
     (folder / ".git").mkdir(parents=True)
     none = orchestrate("watch", cwd=folder)
-    assert none.returncode == 2 and b"there is no run in this folder" in none.stderr
+    assert none.returncode == 2 and b"no run has been started in this folder" in none.stderr
     for run in ("older", "newer"):
         started = begun().body
         assert isinstance(started, RunStarted)

@@ -62,7 +62,7 @@ def _choose_run(host: Host, runs: RunCatalog, wanted: str | None) -> str:
         return runs.find(wanted).run
     here = [outline.run for outline in runs.runs_around(host.current_folder(), whole=False)]
     if not here:
-        raise UsageError("there is no run in this folder", hint="Start one: orchestrator run PLAN")
+        raise UsageError("no run has been started in this folder", hint="Start one: orchestrator run PLAN")
     return next((run for run in here if runs.owner(run) is not None), here[0])
 
 
@@ -79,7 +79,7 @@ async def _follow(runs: RunCatalog, run: str, output: _Output) -> None:
     assert runs.journal is not None
     after, is_first = output.after, True
     while True:
-        # Looked for before the facts are read: if there is no owner, this read has all that it stored.
+        # Asked before the facts are read: then this read has everything that an owner who is gone has stored.
         is_owned = runs.owner(run) is not None
         for fact in runs.journal.facts(run, after=after):
             output.show(fact)
