@@ -126,10 +126,11 @@ def _outlives_cleaning(scene: Scene, image: str) -> None:
 
 @by_hand
 def test_a_shell_is_refused_while_an_agent_works(scene: Scene) -> None:
-    agent = f"{REPORT}\n{waiting_for('go')}\necho x > made.txt\nreport completed\n"
+    agent = f"{REPORT}\ntouch started\n{waiting_for('go')}\necho x > made.txt\nreport completed\n"
     scene.commit(plan__md=plan(task("1", "test -s made.txt")), agent__sh=agent)
     with scene.start("run", "plan.md", "--json", *AGENT) as run:
         started = run.until("attempt_started")
+        run.until_exists(scene.folder / "started")  # the fact comes before the container
         refused = scene.orchestrator("shell", "true")
         scene.write("go", "")
         assert run.finish().exit_code == 0
