@@ -1,4 +1,4 @@
-"""What earlier runs cost a start: the same `resume` with no history, and with many tasks of it.
+"""The cost of earlier runs at a start: the same `resume` with no history, and with many tasks of it.
 
 Engine, agent and clock are fakes, so all the time is the orchestrator's and git's. The history is that of the
 plan that is resumed, in the same repository: the worst case, because each of its tasks may have been done

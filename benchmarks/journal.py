@@ -112,7 +112,7 @@ def report(rates: dict[str, list[float]]) -> None:
 
 
 def reading(journal: Journal) -> None:
-    """What a resume or a look costs: everything read and folded."""
+    """Time to read and fold everything, as `resume` and `status` do."""
     begun = time.perf_counter()
     everything = journal.facts("run")
     read = time.perf_counter() - begun

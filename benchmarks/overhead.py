@@ -1,4 +1,4 @@
-"""What a run costs beyond its containers: a plan of trivial tasks against a bare shell loop, in the same run.
+"""The cost of a run without its containers: a plan of trivial tasks against a bare shell loop.
 
 The loop does by hand what a run does for each task: `docker run` of the agent over the folder, a second
 container with the files of the commit for the verify command, `git commit`. A run also checks each verify

@@ -1,4 +1,4 @@
-"""What a large folder of the setup image costs an attempt: a copy against an overlay, in the same run.
+"""The cost of a large folder of the setup image for an attempt: a copy against an overlay, in the same run.
 
 Both sides start and remove one container over a folder of the given size; the first one without any folder is
 the floor. Run: python benchmarks/setup_folders.py [GIGABYTES] [ROUNDS]

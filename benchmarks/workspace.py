@@ -1,4 +1,4 @@
-"""What the workspace adds to a task: its steps, against plain `git add -A && git commit` of the same edit.
+"""Time that the workspace adds to a task: its steps against `git add -A && git commit` of the same edit.
 
 For trees of 10, 1,000 and 10,000 files one file is edited by turns in two copies of a repository: plain git
 commits it in one, the steps of one task (as the engine takes them) land it in the other. Medians of

@@ -1,4 +1,4 @@
-"""What programs import, before anything is started."""
+"""The names that programs import from `orchestrator`, before anything is started."""
 
 import inspect
 from dataclasses import fields

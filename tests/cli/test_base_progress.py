@@ -1,4 +1,4 @@
-"""What is printed before it is clear that a run begins, and the table of `run --base`."""
+"""Lines that are printed before a run is certain to start, and the table of `run --base`."""
 
 import pytest
 from run_histories import (

@@ -225,7 +225,7 @@ class State(NamedTuple):
     then: int = 0
     """The exit code of that command."""
     shows: str = ""
-    """What it prints."""
+    """Its output."""
     settings: str = ""
     plan: str = PLAN
     gates: tuple[tuple[str, Program], ...] = ()

@@ -20,7 +20,7 @@ def test_gates_run_again_on_the_same_candidate_until_something_changes(
         return [(body.commit, body.evidence) for body in bodies if isinstance(body, CandidateMade)]
 
     def resumed() -> list[tuple[str, tuple[str, ...]]]:
-        """What the resumed run made of the attempt before it gave the task another one."""
+        """The attempt's state and candidates in the resumed run, before the task got another attempt."""
         before = len(candidates())
         project.resume()
         return candidates()[before:][:1]

@@ -22,7 +22,7 @@ from orchestrator.testing.project import TemporaryProject
 MakeProject = Callable[..., TemporaryProject]
 GREEN, RED = '[verify]\ntask = ["true"]\n', '[verify]\ntask = ["false"]\n'
 GATES = {"false": lambda process: 1 if process.path("task-1.txt").exists() else 0}
-"""What must not break passes before the work, and is broken by it."""
+"""A guard that passes before the work and fails after it."""
 
 
 @pytest.fixture

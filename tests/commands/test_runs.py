@@ -1,4 +1,4 @@
-"""What `run`, `resume` and `clean` do around the loop, with real git and journal and a scripted agent."""
+"""`run`, `resume` and `clean` around the loop, with real git and journal and a scripted agent."""
 
 import sqlite3
 from collections.abc import Callable

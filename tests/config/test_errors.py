@@ -1,4 +1,4 @@
-"""What is wrong in a source, where, and what to do: one table per source."""
+"""Errors in the sources of settings: the fault, its place, and the fix. One table for each source."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Which files are read as settings, and that none of them can make us wait."""
+"""Files that are read as settings; none of them can make the command wait."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Which source wins, and how the source of a value is reported."""
+"""The order of the sources of a setting, and how the source of a value is reported."""
 
 import sys
 from pathlib import Path

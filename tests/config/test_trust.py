@@ -1,4 +1,4 @@
-"""Which values the repository's file may choose. Every setting is in exactly one of these lists."""
+"""Values that the repository's file may choose. Every setting is in exactly one of these lists."""
 
 import json
 import os

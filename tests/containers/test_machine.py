@@ -1,4 +1,4 @@
-"""What of the caller's surroundings reaches a container."""
+"""The caller's environment and configuration reach a container only as far as they should."""
 
 from pathlib import Path
 

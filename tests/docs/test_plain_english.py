@@ -127,7 +127,7 @@ CAPTURED = ("tests/agents/fixtures", "tests/journal/fixtures", "tests/plan/corpu
 
 SUFFIXES = (".py", ".md", ".sh", ".sql", ".toml", "")
 SESSIONS = "tests/cli/sessions/"
-"""What a terminal shows, as text; other `.txt` files are data."""
+"""Screens of a terminal, as text; other `.txt` files are data."""
 
 _ANY = re.compile("|".join(rf"\b(?:{turn.pattern})\b".replace(" ", r"\s") for turn in TURNS))
 """A turn is also found where a line ends within it."""
@@ -217,7 +217,7 @@ def test_a_hidden_subject_is_found(text: str) -> None:
 
 
 def test_docstrings_begin_with_their_subject() -> None:
-    sources = [path for path in _searched() if name_of(path).startswith("src/") and path.suffix == ".py"]
+    sources = [path for path in _searched() if path.suffix == ".py"]
     found = [
         f"{name_of(path)}:{line}: {said}"
         for path in sources

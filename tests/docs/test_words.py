@@ -40,7 +40,7 @@ STANDARD = frozenset(
     {"bin", "boot", "dev", "etc", "home", "lib", "media", "mnt", "opt", "proc", "root", "run", "sbin"}
     | {"srv", "sys", "tmp", "usr", "var"}
 )
-"""What every machine has at the top."""
+"""Folders that every machine has at the top."""
 
 
 @pytest.mark.parametrize("document", documents(), ids=name_of)

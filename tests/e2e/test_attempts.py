@@ -1,4 +1,4 @@
-"""What becomes of a task that is not right at once, with the real Claude Code CLI."""
+"""A task whose first attempt is not accepted, with the real Claude Code CLI."""
 
 import json
 from typing import Any

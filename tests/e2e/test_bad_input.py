@@ -1,4 +1,4 @@
-"""What cannot be carried out: one error, exit 2, and nothing done."""
+"""Input that cannot be carried out: one error, exit 2, and nothing changed."""
 
 import subprocess  # noqa: TID251 - a command whose folder is removed under its feet
 from collections.abc import Callable

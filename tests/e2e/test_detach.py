@@ -22,7 +22,7 @@ def begin(scene: Scene) -> None:
 
 
 def detach_in_a_shell_that_is_killed(scene: Scene, *words: str) -> str:
-    """What the command has printed on standard output when its process group is killed."""
+    """Kill the command's process group and return its standard output so far."""
     command = shlex.join([*scene.caller.program, *words, *AGENT])
     shell = subprocess.Popen(
         ["bash", "-c", f"trap '' INT; exec 7</dev/null; echo \"[$({command})]\"; sleep 1000"],

@@ -1,4 +1,4 @@
-"""What `--json` prints, as other programs rely on it."""
+"""The output of `--json`, which other programs rely on."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What is imported from `orchestrator`: a container by hand, and a run from Python."""
+"""The Python interface: a container by hand, and a run."""
 
 import inspect as signatures
 import json

@@ -41,7 +41,7 @@ FULL = "the journal cannot be written: the disk is full"
 
 
 class Seen:
-    """What the journal says of the attempts whose container is removed, at that moment."""
+    """The state of each attempt in the journal at the moment when its container is removed."""
 
     def __init__(self, project: TemporaryProject, monkeypatch: pytest.MonkeyPatch, *, fails: bool) -> None:
         self.ended: list[bool] = []

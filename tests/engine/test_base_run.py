@@ -72,7 +72,7 @@ MakeProject = Callable[..., TemporaryProject]
 
 
 def checks(project: TemporaryProject, report: RunReport) -> dict[str, str]:
-    """What each command said before the work."""
+    """Each command with its result before the work."""
     found = [fact.body for fact in project.facts(report.run)]
     return {body.command.strip(): body.before for body in found if isinstance(body, BaseChecked)}
 

@@ -40,7 +40,7 @@ files = [".env"]
 
 
 def install(process: Process) -> None:
-    """What a package manager does: a folder that git ignores."""
+    """Install dependencies as a package manager does: into a folder that git ignores."""
     process.path(".venv").mkdir()
     process.path(".venv/.gitignore").write_text("*\n")
     process.path(".venv/tool").write_text("installed\n")

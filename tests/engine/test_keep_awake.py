@@ -36,7 +36,7 @@ def test_mains_power(tmp_path: Path, supplies: tuple[tuple[str, str, str], ...],
 async def hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, program: str = "echo held", mains: bool = True
 ) -> tuple[Sleep, bool, bool]:
-    """What is said, and whether the program ran inside, and after.
+    """The notes, and whether the program ran while the sleep was held, and afterwards.
 
     The program holds a lock file as long as it reads its input; `nosuchprogram-7` does not exist.
     """

@@ -168,7 +168,7 @@ def test_a_program_that_reports_nothing_is_unverified_without_gates(make_project
 def test_a_program_that_repairs_what_its_first_attempt_wrote_counts_as_having_changed_it(
     make_project: MakeProject,
 ) -> None:
-    """What counts are changes since the task was started, not since the last attempt."""
+    """Changes since the task was started count, not only those since the last attempt."""
 
     def check(process: Process) -> int:
         made = process.path("task-1.txt")

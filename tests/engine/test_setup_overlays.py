@@ -1,4 +1,4 @@
-"""What setup makes reaches every attempt, and what one attempt writes there reaches nothing else."""
+"""Folders made by setup are in every attempt, and an attempt's writes to them reach no other container."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -286,7 +286,7 @@ def test_a_killed_start_is_cleaned_up_by_the_next(
 
 
 def test_the_setup_of_a_landed_candidate_is_reused_and_that_of_a_rejected_one_is_not(tmp_path: Path) -> None:
-    """What a rejected candidate planted while its setup ran must not judge a later one."""
+    """A rejected candidate could plant a file in its setup; that file must not judge later ones."""
     seen: list[str] = []
 
     def plant(process: Process) -> None:

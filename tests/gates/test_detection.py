@@ -1,4 +1,4 @@
-"""What `init` finds in a project's manifests."""
+"""Commands and settings that `init` finds in a project's manifests."""
 
 import json
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Which setup commands a project's lock files call for."""
+"""Setup commands that a project's lock files call for."""
 
 import pytest
 

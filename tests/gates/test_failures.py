@@ -1,4 +1,4 @@
-"""What a failed command says: what is missing, and whether the failure is the one from before."""
+"""Reading a failed command: the program or module that is missing, and whether it failed like this before."""
 
 import pytest
 

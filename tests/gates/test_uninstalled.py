@@ -1,4 +1,4 @@
-"""What a run will not install is announced, and nothing where there is nothing to install."""
+"""Manifests that a run does not install from are announced; without a manifest nothing is."""
 
 import pytest
 

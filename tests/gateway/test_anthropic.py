@@ -21,7 +21,7 @@ ANSWERS = st.builds(
 
 
 def assembled(stream: tuple[bytes, ...]) -> dict[str, Any]:
-    """What a client of the API makes of a stream's events."""
+    """The message that a client of the API assembles from a stream's events."""
     whole: dict[str, Any] = {}
     pieces: dict[int, str] = {}
     for raw in stream:

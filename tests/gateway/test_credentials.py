@@ -1,4 +1,4 @@
-"""Which credential counts, where it comes from, and what no error may show."""
+"""Sources of the credential, their order, and the rule that no error shows it."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an endpoint records of the provider's answers, and when."""
+"""Limits that an endpoint records from the provider's answers, and the moment of each record."""
 
 import asyncio
 import os
@@ -69,7 +69,10 @@ async def test_an_agent_cannot_fill_the_journal() -> None:
 
 
 async def failures(clock: FakeClock, *seconds: float, between: ProviderAnswer = BUSY) -> Bodies:
-    """What is recorded when requests fail after each of these pauses; `between` comes once, in the middle."""
+    """Send requests that fail, each after one of these pauses, and return the recorded facts.
+
+    The answer `between` comes once, in the middle.
+    """
     limits, bodies = recorder(clock)
     for number, pause in enumerate(seconds):
         clock.advance(pause)

@@ -16,7 +16,7 @@ class Trick:
     settings: tuple[tuple[str, str], ...]
     """The user's own configuration, which leads into the tree."""
     script: str
-    """What the agent does; $MARK is a file that the program makes."""
+    """The agent's script; $MARK is a file that the program makes."""
     naive: tuple[tuple[str, ...], ...]
     """Git commands by which a plain orchestrator would do its work."""
     lands: bool = True

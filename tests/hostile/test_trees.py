@@ -24,11 +24,11 @@ class Trick:
     script: str
     lands: bool = True
     names: str = ""
-    """What the reason names where it does not land."""
+    """The path that the reason names if the tree does not land."""
     status: tuple[str, ...] = ()
-    """What git of the user's shows afterwards."""
+    """The lines of the user's own `git status` afterwards."""
     has: tuple[str, ...] = ("made.txt",)
-    """What the landed commit holds."""
+    """The files of the landed commit."""
     has_not: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""What the real Claude Code is put through: the model's answers, and how the CLI is started for each.
+"""Cases for the real Claude Code: the model's answers, and how the CLI is started for each.
 
 Where a case leaves out CLAUDE_CODE_RETRY_WATCHDOG, the CLI would try again for hours with it.
 """

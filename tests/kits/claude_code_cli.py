@@ -82,7 +82,7 @@ class Case:
     signal: str | None = None
     """Sent to the CLI when it has printed its first tool call."""
     earlier: "Case | None" = None
-    """What the same HOME and session have been used for before."""
+    """The case that has used the same HOME and session before."""
     resumes: bool = False
 
 

@@ -1,4 +1,4 @@
-"""What the driver of Claude Code reads from each captured stream, and where these are."""
+"""The captured streams, and what the driver of Claude Code must read from each."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -146,7 +146,7 @@ class Living:
             self._errors.append(stream.read())
 
     def next_line(self, wanted: str = "its next line") -> Event:
-        """What the next line says, when it comes."""
+        """Wait for the next line and return its event."""
         line = self._lines.get(timeout=PATIENCE)
         if line is None:
             raise AssertionError(f"the command ended before {wanted}:\n{self.finish()}")

@@ -22,7 +22,7 @@ class FakeProvider:
     headers: list[dict[str, str]] = field(default_factory=list)
     """Of each request, names in lower case."""
     refusal: "Refusal | None" = None
-    """What every request gets instead of the script's answer, from now on."""
+    """The answer to every request from now on, instead of the script's."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class History:
     scene: Scene
     number: int = 0
     contents: set[bytes] = field(default_factory=set)
-    """What the user wrote and has not thrown away."""
+    """Contents that the user wrote and has not removed."""
     commits: set[str] = field(default_factory=set)
     commands: list[str] = field(default_factory=list)
 
@@ -63,7 +63,7 @@ class History:
     # What the user does
 
     def behave(self, name: str) -> None:
-        """What the agent will do from now on."""
+        """Choose the agent's behaviour from now on."""
         self.number += 1
         self.scene.write(".behaviour", f"N={self.number}-$ORCHESTRATOR_TASK\n{BEHAVIOURS[name]}\n")
 
@@ -171,7 +171,7 @@ class History:
         return code
 
     def _wait_for_containers(self) -> None:
-        """What a killed owner left at work ends by itself; until then the folder is not the user's."""
+        """Wait until the containers of a killed owner have ended; the user may edit the folder then."""
         mine = (
             "--filter",
             f"label=ktrdr.state={self.scene.state_id}",

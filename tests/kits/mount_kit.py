@@ -41,13 +41,13 @@ def subjects(scene: Scene, since: str, branch: str = "work") -> list[str]:
 
 
 def names(scene: Scene, commit: str) -> dict[str, str]:
-    """What a commit changed: path to status letter."""
+    """The changes of a commit: path to status letter."""
     rows = scene.git("show", "--format=", "--name-status", "--no-renames", commit).splitlines()
     return {path: letter for letter, path in (row.split("\t") for row in rows)}
 
 
 def status(scene: Scene) -> list[str]:
-    """What the user's own git says of the folder; empty: everything is committed."""
+    """The lines of the user's own `git status`; empty if everything is committed."""
     return scene.git("status", "--porcelain", "-uall").splitlines()
 
 

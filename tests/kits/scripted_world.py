@@ -152,7 +152,7 @@ class World:
         self.facts: list[Fact] = numbered([begun(*(item.id for item in work.items))])
         self.state: RunState = begin(self.facts[0])
         self.branch: list[str] = []
-        """What really landed, in order: the world's truth."""
+        """The commits that really landed, in order: the world's truth."""
         self.passed: dict[str, set[str]] = {}
         """Evidence that really passed, by candidate."""
         self.evidence_of: dict[str, tuple[str, ...]] = {}
@@ -406,7 +406,7 @@ def put_in_order(items: tuple[WorkItem, ...]) -> tuple[WorkItem, ...]:
 
 
 def check_promises(world: World) -> None:
-    """What holds in every world, at every end."""
+    """Check the promises that hold in every world, at every end."""
     tasks = [commit.partition("@")[0] for commit in world.branch]
     assert len(tasks) == len(set(tasks)), f"a task landed twice: {world.branch}"
     assert world.most_at_once <= world.work.workers

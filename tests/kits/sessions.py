@@ -63,7 +63,7 @@ class Session:
 
     @property
     def next_command(self) -> str:
-        """What the last line on standard output asks the user to type."""
+        """The command that the last line on standard output asks the user to type."""
         last = self.stdout.splitlines()[-1]
         assert last.startswith("next: "), last
         return last.removeprefix("next: ")

@@ -1,4 +1,4 @@
-"""Which branch a run works on, and when it refuses one. Files are never switched under the user."""
+"""The branch that a run works on, and branches that it refuses. Files are never switched under the user."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Which tasks a command carries out: all, some, from one on, one, or everything again."""
+"""Tasks that a command carries out: all, some, from one on, one, or everything again."""
 
 import pytest
 from e2e_kit import AGENT, Done, Scene, task

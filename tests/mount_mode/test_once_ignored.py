@@ -1,4 +1,4 @@
-"""What git ignored before a run stays the user's, when an agent takes it out of `.gitignore`."""
+"""Files that git ignored before a run are not committed if an agent takes them out of `.gitignore`."""
 
 import pytest
 from e2e_kit import Scene, task

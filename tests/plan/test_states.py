@@ -1,4 +1,4 @@
-"""What counts as done or left out: marks and words in titles, and under Status."""
+"""Tasks that count as done or are left out: marks and words in titles and under Status."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What stands behind a label: files, minutes, criteria, labels on one line, dependencies in sentences."""
+"""Values after a label: files, minutes, criteria, several labels on one line, dependencies in sentences."""
 
 import pytest
 

@@ -22,7 +22,7 @@ FAILING = ScriptedAgent({("2", number): (reports("failed"), exits(1)) for number
 
 
 def examine(project: TemporaryProject, name: str) -> Finding:
-    """What `doctor` finds by the one check of this name."""
+    """The finding of the `doctor` check with this name."""
     (found,) = project.do(
         doctor(project.host, DoctorRequest(only=name, options=StartOptions()))
     ).checks.values()

@@ -30,9 +30,9 @@ class Project:
     lock: str | None = None
     """Makes the lock files, which hold addresses."""
     refusal: tuple[str, ...] = ()
-    """What the run says when it refuses to start; empty where it completes."""
+    """Parts of the error with which the run refuses to start; empty if the run completes."""
     settings: dict[str, list[str]] = field(default_factory=dict)
-    """What `init` writes besides the tests."""
+    """The settings that `init` writes in addition to the test command."""
 
 
 def python(body: str, *, more: str) -> dict[str, str]:

@@ -65,7 +65,7 @@ UNITS = {"go.mod": "module example.org/units\n\ngo 1.19\n", "units.go": "package
 
 
 def proxy() -> dict[str, bytes]:
-    """What a module proxy serves of one module, as files (go.dev/ref/mod#goproxy-protocol)."""
+    """The files that a module proxy serves for one module (go.dev/ref/mod#goproxy-protocol)."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as packed:
         for name, content in UNITS.items():

@@ -16,7 +16,7 @@ class Project:
     lock: str
     """The command that makes it."""
     check: str
-    """What the plan checks with: fails while size.txt does not hold 2000."""
+    """The plan's command; it fails until size.txt contains 2000."""
     folder: str
     """Where the manager puts dependencies."""
     files: dict[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Which task of how many, and what a run does at the moment."""
+"""Progress of a run: the task's number, the number of tasks, and the current step."""
 
 import pytest
 from run_histories import (

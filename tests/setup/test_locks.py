@@ -1,4 +1,4 @@
-"""What is installed is what the lock files say: pinned, with hashes, from wherever the caller's index is."""
+"""Installed packages are those of the lock files: pinned, with hashes, from the caller's index."""
 
 import re
 import tomllib

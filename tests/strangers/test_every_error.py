@@ -19,7 +19,7 @@ INTERNAL = {
     errors.CodingAgentError,  # parks a run; its words are the engine's
     errors.CodingAgentTimeout,  # a gate's verdict, never an error of a command
 }
-"""What no command ends with by itself."""
+"""Errors that no command can end with."""
 
 
 def start(scene: Scene, agent: str = WORKS) -> None:

@@ -29,7 +29,7 @@ SHAPES: dict[str, dict[str, str]] = {
 
 
 def propose(folder: Path) -> Proposal:
-    """What `init` would write, without git."""
+    """The settings that `init` would write for a folder without git."""
     project = find_project(folder)
     return Proposal(
         path=folder / "orchestrator.toml",

@@ -1,4 +1,4 @@
-"""What no linter checks: short functions, and what must be passed down instead of being looked up."""
+"""Rules that no linter checks: short functions, and values that must be passed down, not looked up."""
 
 import ast
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Which runs a service resumes after a reboot: those that only the machine has stopped."""
+"""Runs that a service resumes after a reboot: those that only the machine has stopped."""
 
 import pytest
 from msgspec.structs import replace

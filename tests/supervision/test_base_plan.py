@@ -1,4 +1,4 @@
-"""Which commands run on the base, and which of them share a container."""
+"""Commands that run on the base, and those among them that share a container."""
 
 from msgspec.structs import replace
 

@@ -1,4 +1,4 @@
-"""Which run a command means, by the runs that were, the plan, and what stands on the branch."""
+"""The choice of the run that a command means, by earlier runs, the plan, and the branch."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What becomes of an attempt without an end: every row of the table, and what comes between two rows."""
+"""The decision about an attempt without a recorded end: every row of the table, and between rows."""
 
 from itertools import product
 

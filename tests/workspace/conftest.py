@@ -56,7 +56,7 @@ class Project:
         return target
 
     def own(self) -> None:
-        """What root wrote for a test in the name of the owner becomes the owner's."""
+        """Give the files that root wrote for a test to the folder's owner."""
         if self.owner is None:
             return
         for parent, folders, files in os.walk(self.folder):

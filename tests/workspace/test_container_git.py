@@ -1,4 +1,4 @@
-"""What a container gets of git: a repository of its own that works, and for a gate the candidate's files."""
+"""An attempt gets a working repository of its own, and a gate gets the candidate's files."""
 
 import os
 import tarfile

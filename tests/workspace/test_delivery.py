@@ -1,4 +1,4 @@
-"""What lands is what was made a candidate, tree for tree, and the user's repository stays sound."""
+"""A landed commit has exactly its candidate's tree, and the user's repository stays sound."""
 
 import asyncio
 import multiprocessing

@@ -1,4 +1,4 @@
-"""What a run refuses before anything is made, by name; and the odd repositories that it takes."""
+"""Repositories that a run refuses before it changes anything, and unusual ones that it accepts."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What is read from the user's own repository, and branches made in it."""
+"""Reading the user's own repository, and making branches in it."""
 
 import pytest
 
