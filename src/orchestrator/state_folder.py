@@ -144,7 +144,7 @@ def _refuse_open(path: Path) -> None:
         raise EnvironmentInvalid(
             f"the state folder {reach} (mode {mode:04o})",
             where=str(path),
-            hint=f"chmod 700 {shlex.quote(str(path))}",
+            hint=f"To fix its mode: chmod 700 {shlex.quote(str(path))}",
         )
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise EnvironmentInvalid("the state folder cannot be written", where=str(path), hint=_HINT_MOVE)

@@ -77,7 +77,7 @@ def test_open_to_others_is_refused_with_the_command_that_fixes_it(environ, path,
     path.chmod(mode)
     error = refused(environ)
     assert f"mode {mode:04o}" in error.what
-    assert error.hint == f"chmod 700 {path}"
+    assert error.hint == f"To fix its mode: chmod 700 {path}"
     path.chmod(0o700)
     open_state_folder(environ)
 

@@ -107,7 +107,7 @@ GOLDEN: dict[type[errors.OrchestratorError], tuple[Callable[[Scene], Done], int,
         engine,
         2,
         r"error: the container engine could not create the container \S+: .*CPU.*\n"
-        r"Change the setting that names it, in the section container, image or agent\.\n",
+        r"Fix the setting that this is about, in \[container\], \[image\] or \[agent\]\.\n",
     ),
     errors.WorkspaceError: (moved, 4, ""),
     errors.StorageError: (

@@ -101,7 +101,9 @@ async def build_with_dockerfile(
     name = name_with_dockerfile(base, context)
     if await engine.image(name) is None:
         on_line(f"building the image of {dockerfile}")
-        await _build(name, dockerfile, dockerfile.parent, state_id, environ, on_line)
+        by_hand = shlex.join(["docker", "build", "--file", str(dockerfile), str(dockerfile.parent)])
+        hint = f"To see the whole output, build it yourself: {by_hand}"
+        await _build(name, dockerfile, state_id, environ, on_line, setting="image.dockerfile", hint=hint)
     made = await engine.image(name)
     if made is None or made.layers[: len(base.layers)] != base.layers:
         raise EnvironmentInvalid(
@@ -126,7 +128,10 @@ async def build_with_packages(
         with tempfile.TemporaryDirectory(prefix="ktrdr-build-") as context:
             recipe = Path(context) / "Dockerfile"
             recipe.write_text(_PACKAGES.format(base=base_name, packages=" ".join(packages)))
-            await _build(name, recipe, recipe.parent, state_id, environ, on_line)
+            install = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(packages)}"
+            by_hand = shlex.join(["docker", "run", "--rm", "--user", "root", base_name, "sh", "-c", install])
+            hint = f"Check the names of the packages. To see the whole output: {by_hand}"
+            await _build(name, recipe, state_id, environ, on_line, setting="image.packages", hint=hint)
     return name
 
 
@@ -143,7 +148,14 @@ def _image_name(*content: str) -> str:
 
 
 async def _build(
-    name: str, dockerfile: Path, context: Path, state_id: str, environ: Mapping[str, str], on_line: OnLine
+    name: str,
+    dockerfile: Path,
+    state_id: str,
+    environ: Mapping[str, str],
+    on_line: OnLine,
+    *,
+    setting: str,
+    hint: str,
 ) -> None:
     argv = [
         "docker",
@@ -156,7 +168,7 @@ async def _build(
         "--file",
         str(dockerfile),
         *_proxies(environ),
-        str(context),
+        str(dockerfile.parent),
     ]
     last: deque[str] = deque(maxlen=SHOWN_LINES)
 
@@ -174,10 +186,7 @@ async def _build(
     except subprocesses.ProcessTimeout as error:
         raise EnvironmentInvalid(str(error), where=str(dockerfile)) from None
     if exit_code != 0:
-        raise EnvironmentInvalid(
-            "the image could not be built (image.packages, image.dockerfile):\n" + "\n".join(last),
-            hint=f"For the whole output, build it by hand: {shlex.join(argv)}",
-        )
+        raise EnvironmentInvalid(f"the image could not be built ({setting}):\n" + "\n".join(last), hint=hint)
 
 
 def _proxies(environ: Mapping[str, str]) -> list[str]:

@@ -143,7 +143,7 @@ async def _is_in_image(engine: ContainerEngine, spec: ContainerSpec, program: st
     except CodingAgentError as error:
         raise CannotStart(
             error.what,
-            hint="Change the setting that names it, in the section container, image or agent.",
+            hint="Fix the setting that this is about, in [container], [image] or [agent].",
         ) from error
     try:
         await engine.start(container)

@@ -84,7 +84,8 @@ async def refuse_living_containers(engine: ContainerEngine, folder: Path, *, run
             continue
         hint = f"To remove the container: docker rm -f {container.name}"
         if other:
-            hint = f"orchestrator resume {other}, or orchestrator cancel {other}. {hint}"
+            ways = f"orchestrator resume {other}, or orchestrator cancel {other}"
+            hint = f"Continue or stop its run: {ways}. {hint}"
         raise EnvironmentInvalid(
             f"the container {container.name} works in this folder", where=str(folder), hint=hint
         )
