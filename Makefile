@@ -3,7 +3,7 @@ WORKERS ?= 3
 # Without byte code on disk, each worker of the tests compiles all of them again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup demo test projects soak contract lint clean
+.PHONY: help setup install demo test projects soak contract lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -11,8 +11,11 @@ help: ## List the targets
 setup: ## .venv, a container engine and the agent image; YES=1 installs Docker without asking
 	@scripts/setup.sh
 
+install: ## Put the command `orchestrator` on your PATH, in an environment of its own
+	@scripts/install.sh
+
 demo: setup ## The example plan, by the real agent with a scripted model; LIVE=1 with ANTHROPIC_API_KEY: the real one
-	@scripts/demo.sh
+	@.venv/bin/orchestrator demo $(if $(filter 1,$(LIVE)),--live)
 
 test: ## The whole test suite; ARGS="tests/plan -x" for a part of it
 	@ENGINE_OPTIONAL=1 scripts/setup.sh

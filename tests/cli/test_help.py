@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from cli_kit import orchestrate
+from docs_kit import ROOT
 
-from orchestrator import __version__
+from orchestrator import __version__, shipped_files
 from orchestrator.cli.descriptions import ALWAYS, DESCRIPTIONS, Example
 from orchestrator.cli.main import COMMANDS, main, parser
 from orchestrator.cli.reference import commands
@@ -115,7 +116,29 @@ def test_without_a_command_the_help_lists_the_commands(
 def test_the_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main([option])
-    assert (left.value.code, capsys.readouterr().out) == (0, f"orchestrator {__version__}\n")
+    known = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True)
+    commit = f" ({known.stdout.decode().strip()})" if known.returncode == 0 else ""
+    assert (left.value.code, capsys.readouterr().out) == (0, f"orchestrator {__version__}{commit}\n")
+
+
+def test_the_commit_of_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped_files, "PACKAGE", tmp_path / "src" / "orchestrator")
+    assert shipped_files.find_commit() is None
+
+    def git(*words: str) -> str:
+        by = ("-c", "user.name=T", "-c", "user.email=t@localhost")
+        done = subprocess.run(["git", *by, *words], cwd=tmp_path, capture_output=True, check=True)
+        return done.stdout.decode().strip()
+
+    git("init", "--quiet")
+    assert shipped_files.find_commit() is None, "there is no commit yet"
+    git("commit", "--quiet", "--allow-empty", "-m", "x")
+    commit = git("rev-parse", "HEAD")[:12]
+    assert shipped_files.find_commit() == commit
+    git("pack-refs", "--all")
+    assert shipped_files.find_commit() == commit
+    git("checkout", "--quiet", "--detach")
+    assert shipped_files.find_commit() == commit
 
 
 @pytest.mark.parametrize("columns", ["1", "20", "80", "no number"])

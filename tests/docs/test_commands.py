@@ -60,13 +60,8 @@ def test_getting_work_back_as_the_page_has_it(ran: Reader) -> None:
 
 @pytest.mark.docker
 def test_the_demo(area: Path) -> None:
-    """The script that `make demo` ends with, on this tree's scripts and examples and the code under test.
-
-    What its user has configured for other work neither breaks it nor steers it.
-    """
-    for name in ("scripts", "examples"):
-        (area / name).symlink_to(ROOT / name)
-    write_command(area / ".venv" / "bin")
+    """The user's configuration and variables for other work neither break it nor steer it."""
+    write_command(area / "bin")
     users = area / "configuration" / "ktrdr-orchestrator"
     users.mkdir(parents=True)
     (users / "config.toml").write_text("[agent]\nname = 'nop'\n[no-such-section]\nx = 1\n")
@@ -78,10 +73,12 @@ def test_the_demo(area: Path) -> None:
         "ANTHROPIC_API_KEY": "two words",
         "ANTHROPIC_BASE_URL": "http://127.0.0.1:9",
         "CLAUDE_CODE_OAUTH_TOKEN": "two words",
+        "GIT_DIR": str(area / "another"),
+        "XDG_CACHE_HOME": str(area / "cache"),
     }
     environment = {**os.environ, **of_the_user, "XDG_STATE_HOME": str(area / "state")}
     done = subprocess.run(
-        [area / "scripts" / "demo.sh"],
+        [area / "bin" / "orchestrator", "demo"],
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -93,13 +90,17 @@ def test_the_demo(area: Path) -> None:
         assert re.search(rf"^{task} .* completed +[0-9a-f]{{12}} +1 .* e\d", output, re.MULTILINE)
     assert "end to end: passed" in output
     (place,) = re.findall(r"^The result is in (.*)$", output, re.MULTILINE)
+    assert Path(place).parent == area / "cache" / "ktrdr-orchestrator" and not (area / "another").exists()
     log = subprocess.run(
         ["git", "-C", place, "log", "--format=%s", "main.."], capture_output=True, check=True
     )
     assert len(log.stdout.splitlines()) == 3
 
 
-@pytest.mark.parametrize("target", ["help", "setup", "demo", "test", "projects", "contract", "lint"])
+TARGETS = ("help", "setup", "install", "demo", "test", "projects", "contract", "lint")
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_what_make_would_do_names_scripts_that_can_be_run(target: str) -> None:
     done = subprocess.run(
         ["make", "--dry-run", target],

@@ -1,8 +1,6 @@
 """Every way to build gives the one image, and a failing build speaks with Docker's words."""
 
-import sys
 import uuid
-import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -76,38 +74,3 @@ async def test_no_engine_to_build_with(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_checkout_builds_with_its_own_script(scripts: Path) -> None:
     assert build_script() == scripts / "build-image.sh"
-
-
-async def test_an_installed_package_brings_the_recipe(root: Path, tmp_path: Path) -> None:
-    made = await run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        timeout=120,
-        cwd=root,
-    )
-    assert made.exit_code == 0, made.stderr.decode()
-    (wheel,) = tmp_path.glob("*.whl")
-    installed = tmp_path / "installed"
-    zipfile.ZipFile(wheel).extractall(installed)
-    asked = await run(
-        [
-            sys.executable,
-            "-c",
-            "from orchestrator.containers.images import build_script; print(build_script())",
-        ],
-        timeout=60,
-        env={"PYTHONPATH": str(installed)},
-        cwd=tmp_path,
-    )
-    script = Path(asked.stdout.decode().strip())
-    assert script.is_relative_to(installed), asked.stderr.decode()
-    recipe = script.parent.parent / "deploy" / "docker" / "coding-agent"
-    source = root / "deploy" / "docker" / "coding-agent"
-    for name in ("Dockerfile", "fetch.lock", ".dockerignore", "certificates/README.md"):
-        assert (recipe / name).read_bytes() == (source / name).read_bytes()
-    assert {path.name for path in script.parent.iterdir()} == {
-        "lib.sh",
-        "install-packages.sh",
-        "base-image.sh",
-        "build-image.sh",
-    }
-    assert not list(installed.rglob("*.crt")), "certificates of this machine are not for others"

@@ -154,13 +154,6 @@ async def test_an_up_to_date_environment_is_left_alone(root: Path) -> None:
     assert stamp.stat().st_mtime_ns == before
 
 
-async def test_a_live_demo_without_a_key_stops_at_once(scripts: Path) -> None:
-    env = {name: value for name, value in os.environ.items() if name != "ANTHROPIC_API_KEY"}
-    exit_code, said = await outcome(scripts / "demo.sh", env={**env, "LIVE": "1"})
-    assert exit_code == 2
-    assert "Set ANTHROPIC_API_KEY" in said
-
-
 async def certificates(scripts: Path, variables: Mapping[str, str]) -> str:
     unset = {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"}
     env = {name: value for name, value in os.environ.items() if name not in unset}

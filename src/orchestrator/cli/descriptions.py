@@ -73,6 +73,16 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         ),
         {1: "the image could not be built"},
     ),
+    "demo": Description(
+        "Makes a scratch repository in your cache folder, carries out a small plan there with the real agent "
+        "in real containers, and prints where the result is. The model's answers come from a file, so no key "
+        "is needed. Your own settings play no part.",
+        (
+            Example("orchestrator demo", "needs no key"),
+            Example("orchestrator demo --live", "uses the real model and costs a few cents"),
+        ),
+        _RUN_EXITS,
+    ),
     "plan show": Description(
         "Prints the tasks of a plan in the order in which a run carries them out, each with its "
         "checks, and what is wrong with the plan. Nothing is run.",

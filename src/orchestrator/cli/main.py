@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError, UsageError, convert_storage_errors
+from orchestrator.shipped_files import find_commit
 from orchestrator.text import plain
 
 PROGRAM = "orchestrator"
@@ -25,6 +26,7 @@ COMMANDS = {
     "doctor": ("doctor_command", "check whether a run can start here, and show the settings"),
     "trust": ("trust_command", "show and approve the settings that need your approval"),
     "image": ("image_command", "build the image that attempts and gates start from"),
+    "demo": ("demo_command", "carry out an example in a scratch repository"),
     "plan": ("plan_command", "show a plan, check it, or write a new one"),
     "run": ("run_command", "carry out a plan, or continue its unfinished run"),
     "task": ("run_command", "carry out one task of a plan"),
@@ -147,7 +149,8 @@ def parser(command: str | None = None, *, whole: bool = False) -> argparse.Argum
         description="Carry out a Markdown plan, unattended, with a coding agent in a disposable container.",
         epilog=f"`{PROGRAM} help COMMAND` explains a command, with examples and exit codes.",
     )
-    top.add_argument("-V", "--version", action="version", version=f"{PROGRAM} {__version__}")
+    version = "show the program's version, and the commit of a clone"
+    top.add_argument("-V", "--version", action=_ShowVersion, nargs=0, help=version)
     commands = top.add_subparsers(title="commands", metavar="COMMAND", prog=PROGRAM)
     top.set_defaults(handler=lambda _: print(top.format_help(), end="") or 0)
     for name in [command] if command in COMMANDS else COMMANDS:
@@ -160,6 +163,17 @@ def parser(command: str | None = None, *, whole: bool = False) -> argparse.Argum
 
 # argparse translates each of its words, which reads folders for a translation that it does not have.
 argparse._ = lambda text: text  # type: ignore[attr-defined]
+
+
+class _ShowVersion(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(f"{PROGRAM} {describe_version()}")
+        parser.exit()
+
+
+def describe_version() -> str:
+    commit = find_commit()
+    return __version__ if commit is None else f"{__version__} ({commit})"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -259,7 +273,7 @@ def report_bug() -> int:
     """Store a report of the current exception that can be pasted, and print its path."""
     import traceback
 
-    where = f"{PROGRAM} {__version__}, Python {sys.version.split()[0]}, {sys.platform}"
+    where = f"{PROGRAM} {describe_version()}, Python {sys.version.split()[0]}, {sys.platform}"
     text = f"{where}\n\n{traceback.format_exc()}"
     print(f"This is a bug in the orchestrator, not in your plan.\n\n{text}", file=sys.stderr)
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator import subprocesses
 from orchestrator.errors import CodingAgentError, EnvironmentInvalid
+from orchestrator.shipped_files import PACKAGE, find_shipped
 
 BUILD_SECONDS = 3600.0
 _INSPECT_SECONDS = 60.0
@@ -14,18 +15,15 @@ _NO_ENGINE = 3
 
 
 def build_script() -> Path:
-    """The script that builds the image: of the installed package, else of the checkout.
+    """The script that builds the image.
 
-    Raises EnvironmentInvalid where neither is there.
+    Raises EnvironmentInvalid for an installation without it.
     """
-    package = Path(__file__).resolve().parents[1]
-    for root in (package / "_deploy", package.parents[1]):
-        script = root / "scripts" / "build-image.sh"
-        if script.is_file():
-            return script
+    if (script := find_shipped("scripts/build-image.sh")) is not None:
+        return script
     raise EnvironmentInvalid(
         "the recipe of the agent image is not part of this installation",
-        where=str(package),
+        where=str(PACKAGE),
         hint="Reinstall ktrdr-orchestrator, or build the image from a checkout: scripts/coding-agent-init.sh",
     )
 
