@@ -107,6 +107,8 @@ class Finished(Struct, frozen=True, kw_only=True):
     is_error: bool
     detail: str = ""
     outcome: Outcome | InvalidOutcome | None = None
+    credential_expires: str | None = None
+    """When the login of the agent ends, in the form of `utc_text`, if it says so."""
 
 
 class AgentFault(Struct, frozen=True, kw_only=True):

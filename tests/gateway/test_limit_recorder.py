@@ -12,11 +12,11 @@ from gateway_kit import ASK, KEY, post, provider, serving, upstream
 from orchestrator.clock import SystemClock
 from orchestrator.gateway.endpoint import Endpoint
 from orchestrator.gateway.gateway_journal import GatewayJournal
-from orchestrator.gateway.limit_recorder import MAX_EPISODES, LimitRecorder
+from orchestrator.gateway.limit_recorder import MAX_EPISODES, LimitFact, LimitRecorder
 from orchestrator.gateway.limits import ProviderAnswer
 from orchestrator.gateway.passing import upstream_session
 from orchestrator.journal.journal import Journal
-from orchestrator.run.facts import LimitPassed, LimitSeen
+from orchestrator.run.facts import LimitPassed, LimitSeen, LimitWindow, WindowsSeen
 from orchestrator.subprocesses import Identity
 from orchestrator.testing.clock import FakeClock
 
@@ -24,14 +24,14 @@ OK = ProviderAnswer(status=200, headers={}, model="m")
 DENIED = ProviderAnswer(status=403, headers={}, model="m")
 BUSY = ProviderAnswer(status=529, headers={}, model="m")
 LIMITED = ProviderAnswer(status=429, headers={"anthropic-ratelimit-unified-status": "rejected"}, model="m")
-Bodies = list[LimitSeen | LimitPassed]
+Bodies = list[LimitFact]
 
 
 def recorder(clock: FakeClock) -> tuple[LimitRecorder, Bodies]:
     bodies: Bodies = []
     keys: set[tuple[str, str]] = set()
 
-    async def append(body: LimitSeen | LimitPassed, key: str) -> None:
+    async def append(body: LimitFact, key: str) -> None:
         assert (body.kind, key) not in keys
         keys.add((body.kind, key))
         bodies.append(body)
@@ -43,7 +43,7 @@ async def test_the_first_of_each_cause_is_recorded() -> None:
     limits, bodies = recorder(FakeClock())
     for answer in (LIMITED, LIMITED, DENIED, OK, LIMITED):
         await limits.take(answer, 600)
-    assert [(type(body), body.cause) for body in bodies] == [
+    assert [(type(body), body.cause) for body in bodies if not isinstance(body, WindowsSeen)] == [
         (LimitSeen, "usage_limit"),
         (LimitSeen, "credential_refused"),
         (LimitPassed, "credential_refused"),
@@ -80,6 +80,28 @@ async def failures(clock: FakeClock, *seconds: float, between: ProviderAnswer = 
     return bodies
 
 
+async def test_the_use_of_the_windows_is_recorded_when_it_has_moved() -> None:
+    limits, bodies = recorder(FakeClock())
+    for used in ("0.5", "0.5", "0.51", "0.53", "0.53"):
+        headers = {"anthropic-ratelimit-unified-5h-utilization": used}
+        assert limits.is_news(headers) == (used in ("0.5", "0.53") and f"={used}" not in str(bodies[-1:]))
+        await limits.take(ProviderAnswer(status=200, headers=headers, model="m"), 600)
+    await limits.take(OK, 600)
+    assert bodies == [
+        WindowsSeen(windows=(LimitWindow(window="five_hour", utilization=used),)) for used in (0.5, 0.53)
+    ]
+
+
+async def test_answers_without_a_limit_for_an_hour_are_an_outage_however_small_their_pauses() -> None:
+    busy = ProviderAnswer(status=429, headers={}, model="m")
+    clock = FakeClock()
+    limits, bodies = recorder(clock)
+    for _ in range(60):
+        await limits.take(busy, 600)
+        clock.advance(60)
+    assert bodies == [LimitSeen(cause="model_away", effect="outage", status=429, model="m")]
+
+
 async def test_an_outage_is_recorded_once_there_was_no_success_for_so_long() -> None:
     assert await failures(FakeClock(), 0, 300, 299) == []
     (seen,) = await failures(FakeClock(), 0, 300, 300, 300)
@@ -106,7 +128,7 @@ async def test_a_model_that_cannot_be_reached_has_no_status() -> None:
 async def recording_endpoint(folder: Path, url: str) -> AsyncIterator[tuple[Path, Bodies]]:
     bodies: Bodies = []
 
-    async def append(body: LimitSeen | LimitPassed, _key: str) -> None:
+    async def append(body: LimitFact, _key: str) -> None:
         bodies.append(body)
 
     async with upstream_session() as session:

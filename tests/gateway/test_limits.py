@@ -14,8 +14,10 @@ from orchestrator.gateway.limits import (
     error_type_of,
     limit_of,
     model_of,
+    windows_of,
 )
-from orchestrator.run.facts import LimitEffect, RunCause
+from orchestrator.run.facts import LimitEffect, LimitWindow, RunCause
+from orchestrator.text import utc_text
 
 NOW = datetime(2026, 11, 28, 5, 0, tzinfo=UTC)
 SOON = NOW + timedelta(hours=3)
@@ -198,6 +200,38 @@ def test_retry_after_can_be_a_date() -> None:
 def test_a_retry_after_of_weeks_is_a_limit_without_an_end() -> None:
     found = judge(429, {"retry-after": "99999999"})
     assert found is not None and (found.cause, found.effect, found.until) == ("rate_limit", "stop", None)
+
+
+def test_windows_are_read_from_every_answer() -> None:
+    headers = {
+        f"{UNIFIED}-status": "allowed",
+        f"{UNIFIED}-7d-utilization": "0.41",
+        f"{UNIFIED}-7d-reset": epoch(LATER),
+        f"{UNIFIED}-5h-utilization": "0.93",
+        f"{UNIFIED}-5h-reset": epoch(SOON),
+        f"{UNIFIED}-7d_opus-utilization": "1.0",
+    }
+    assert windows_of(headers, NOW) == (
+        LimitWindow(window="five_hour", utilization=0.93, resets=utc_text(SOON)),
+        LimitWindow(window="seven_day", utilization=0.41, resets=utc_text(LATER)),
+        LimitWindow(window="seven_day_opus", utilization=1.0, resets=None),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "much", "nan", "inf", "-0.1", "1e9"])
+def test_a_share_that_cannot_be_is_left_out(text: str) -> None:
+    assert windows_of({f"{UNIFIED}-5h-utilization": text}, NOW) == ()
+
+
+@pytest.mark.parametrize("name", ["overage", "grace-5h", "slow-budget", "1h", "5h-x"])
+def test_what_is_not_a_window_of_the_subscription_is_left_out(name: str) -> None:
+    assert windows_of({f"{UNIFIED}-{name}-utilization": "0.5"}, NOW) == ()
+
+
+@pytest.mark.parametrize("text", NO_TIME.values(), ids=NO_TIME)
+def test_a_window_whose_reset_cannot_be_has_none(text: str) -> None:
+    (window,) = windows_of({f"{UNIFIED}-5h-utilization": "0.5", f"{UNIFIED}-5h-reset": text}, NOW)
+    assert window.resets is None
 
 
 _TEXTS = st.one_of(st.text(max_size=30), st.integers().map(str), st.floats().map(str))

@@ -36,7 +36,7 @@ KINDS = {
         names_reserved settings_taken task_accepted set_aside_started tree_set_aside lay_back_started
         tree_laid_back limit_seen limit_passed run_waiting wait_ended
     """,
-    3: "container_created container_started stop_begun attempt_adopted",
+    3: "container_created container_started stop_begun attempt_adopted windows_seen",
 }
 """By the version that brought them. A new kind needs a new version: older programs cannot read it."""
 
@@ -85,9 +85,8 @@ def test_its_runs_are_what_they_were(old: Path) -> None:
         state = fold(opened.state_facts(RUN))
     for task in (task for run in stored["runs"] for task in run["tasks"]):
         task["attempts"] = [{**attempt, "adopted": 0} for attempt in task["attempts"]]
-    assert [{**run, "cause": None, "unverified": 0, "billing": None} for run in stored["runs"]] == [
-        run_json(state, None)
-    ]
+    added: dict[str, object] = {"cause": None, "unverified": 0, "billing": None, "windows": []}
+    assert [{**run, **added} for run in stored["runs"]] == [run_json(state, None)]
     assert state.evidence_given == 5  # e1 and e2 on the base, then one for each candidate
 
 

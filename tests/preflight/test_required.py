@@ -152,7 +152,7 @@ def test_the_programs_of_built_in_agents_are_looked_up_in_an_image_of_the_users(
 
 class Modelled(ScriptedAgent):
     needs_model = True
-    credentials: tuple[CredentialKind, ...] = ("api_key",)  # type: ignore[assignment]
+    credentials: tuple[CredentialKind, ...] = ("api_key",)
 
 
 def test_only_a_run_with_an_agent_needs_a_credential(make_project: MakeProject) -> None:

@@ -90,7 +90,7 @@ SAYS_NOTHING_OF_AN_END = frozenset(
         "lay_back_started", "limit_passed", "limit_seen", "names_reserved", "notice",
         "question_answered", "question_asked", "setup_ended", "setup_started",
         "set_aside_started", "still_running", "task_accepted", "task_started", "tree_laid_back",
-        "tree_looked_at", "tree_saved", "tree_set_aside",
+        "tree_looked_at", "tree_saved", "tree_set_aside", "windows_seen",
     }
 )  # fmt: skip
 

@@ -32,7 +32,7 @@ USAGE = {"input_tokens", "output_tokens", "cache_write_tokens", "cache_read_toke
 RUN_FIELDS = {
     *("run", "plan", "title", "folder", "branch", "base", "status", "exit_code", "reason", "until"),
     *("cause", "started", "ended", "owner", "tasks", "e2e", "questions", "usage", "budget_usd", "billing"),
-    "unverified",
+    *("unverified", "windows"),
 }
 TASK_FIELDS = {"task", "title", "type", "status", "commit", "verification", "evidence", "attempts"}
 ATTEMPT_FIELDS = {

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.run.facts import AttemptEnded, AttemptStarted, ContainerCreated, StopBegun
+from orchestrator.run.facts import AttemptEnded, AttemptStarted, ContainerCreated, LimitSeen, StopBegun
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.orphans import (
     Adopt,
@@ -19,6 +19,7 @@ from orchestrator.supervision.orphans import (
     Sight,
     StartUntouched,
     StopInOrder,
+    StopLimited,
     TakeResult,
     choose_recovery,
 )
@@ -34,6 +35,9 @@ BEGUN = replace(MADE, has_begun=True)
 STOPPED = replace(BEGUN, stop=StopBegun(why="cancelled", seen=""))
 ENDED = replace(STOPPED, end=AttemptEnded(status="completed", reason=None, exit_code=0))
 OLD = replace(ANNOUNCED, start=replace(START, agent="", limit_seconds=None))
+SPENT = LimitSeen(cause="usage_limit", effect="stop", status=429)
+AWAY = LimitSeen(cause="model_away", effect="outage")
+DENIED = LimitSeen(cause="credential_refused", effect="end", status=401)
 SIGHTS: tuple[Sight, ...] = ("absent", "created", "alive", "ended")
 
 
@@ -48,6 +52,9 @@ SIGHTS: tuple[Sight, ...] = ("absent", "created", "alive", "ended")
         *((state, "created", StartUntouched()) for state in (MADE, BEGUN)),
         *((state, "alive", Adopt()) for state in (MADE, BEGUN)),
         *((state, "ended", TakeResult()) for state in (MADE, BEGUN)),
+        *((replace(BEGUN, limits=(limit,)), "alive", StopLimited()) for limit in (SPENT, AWAY)),
+        *((replace(BEGUN, limits=(limit,)), "ended", TakeResult()) for limit in (SPENT, DENIED)),
+        (replace(BEGUN, limits=(DENIED,)), "alive", Adopt()),
         *((state, "absent", RecordRemoved()) for state in (MADE, BEGUN)),
         *((STOPPED, sight, FinishStop()) for sight in SIGHTS),
         *((ENDED, sight, Remove()) for sight in SIGHTS),

@@ -17,6 +17,7 @@ used, and no line is trusted to mean success by itself.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from orchestrator.agents.json_object import decode_object
@@ -39,7 +40,7 @@ from orchestrator.events import (
     UsageReported,
     parse_outcome,
 )
-from orchestrator.text import first_line, one_line, plain
+from orchestrator.text import first_line, one_line, plain, utc_text
 
 _OUTCOME_TOOL: Final = "StructuredOutput"
 
@@ -357,7 +358,8 @@ def _read_finish(entry: _Entry) -> Finished:
     outcome = parse_outcome(entry["structured_output"]) if "structured_output" in entry else None
     reason = _string(entry, "terminal_reason") or _string(entry, "subtype")
     detail = _result_detail(entry, reason) if is_error or outcome is None else ""
-    return Finished(is_error=is_error, detail=detail, outcome=outcome)
+    expires = _read_time(_string(entry, "credential_expires_at"))
+    return Finished(is_error=is_error, detail=detail, outcome=outcome, credential_expires=expires)
 
 
 def _result_detail(entry: _Entry, reason: str) -> str:
@@ -374,6 +376,15 @@ def _limit_kind(entry: _Entry) -> LimitKind | None:
 
 def _resets_at(entry: _Entry) -> float | None:
     return _number(_mapping(entry, "rate_limit_info").get("resetsAt"))
+
+
+def _read_time(text: str) -> str | None:
+    """None for a text that is not a time with its zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return None if moment.tzinfo is None else utc_text(moment.astimezone(UTC))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _unknown(line: bytes, kind: str = "") -> Unknown:

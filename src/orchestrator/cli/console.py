@@ -59,6 +59,7 @@ from orchestrator.run.facts import (
     TreeSetAside,
     UndoStarted,
     WaitEnded,
+    WindowsSeen,
     WorkUndone,
 )
 from orchestrator.run.progress import count_done, position
@@ -120,6 +121,7 @@ _SilentFact = (
     | TreeSetAside
     | LayBackStarted
     | TreeLaidBack
+    | WindowsSeen
 )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from orchestrator.run import facts
-from orchestrator.run.facts import Fact
+from orchestrator.run.facts import Fact, LimitPassed, LimitSeen
 
 SCHEMA = 1
 
@@ -37,6 +37,16 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     facts.LimitSeen.kind: ("cause", "until", "status", "model"),
     facts.TaskFinished.kind: ("status", "commit", "verification", "reason"),
 }
+
+
+def is_shown(fact: Fact) -> bool:
+    """Whether the fact is an event for other programs.
+
+    A status 400 can have many reasons. The gateway notes it, because the agent may say that its reason is the
+    bill; until then it is not known to be a limit, and the run appends another fact once it is.
+    """
+    body = fact.body
+    return not isinstance(body, LimitSeen | LimitPassed) or body.effect != "end_if_claimed"
 
 
 def event_line(fact: Fact) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli.base_progress import BaseProgress, HeldEvents
 from orchestrator.cli.console import Console
 from orchestrator.cli.host import find_terminal_columns, this_host
-from orchestrator.cli.json_events import SCHEMA, event_line
+from orchestrator.cli.json_events import SCHEMA, event_line, is_shown
 from orchestrator.cli.tables import View, base_table, run_table
 from orchestrator.cli.times import parse_moment
 from orchestrator.cli.words import RUN_HELP
@@ -26,6 +26,7 @@ from orchestrator.text import plain
 
 if TYPE_CHECKING:
     from orchestrator.commands.request import StartOptions
+    from orchestrator.run.facts import Fact
 
 
 REPEATED: Any = {"action": "append", "default": []}
@@ -311,7 +312,12 @@ async def _cancel_on_signal(run: Coroutine[Any, Any, RunReport]) -> RunReport:
 
 def _listener(arguments: argparse.Namespace) -> Listener:
     write, detached = _Output(), arguments.detached
-    show: Listener = (lambda fact: write(event_line(fact))) if arguments.json else _console(write)
+
+    def write_event(fact: "Fact") -> None:
+        if is_shown(fact):
+            write(event_line(fact))
+
+    show: Listener = write_event if arguments.json else _console(write)
     # Where both streams are on one screen or in one file, what was shown as progress is not printed again.
     is_one_screen = detached is not None or (sys.stdout.isatty() and sys.stderr.isatty())
     is_one_screen = is_one_screen and not arguments.json

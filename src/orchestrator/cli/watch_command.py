@@ -9,13 +9,13 @@ from msgspec import Struct
 
 from orchestrator.cli.console import Console
 from orchestrator.cli.host import find_terminal_columns, this_host
-from orchestrator.cli.json_events import event_line
+from orchestrator.cli.json_events import event_line, is_shown
 from orchestrator.cli.tables import View, run_table
 from orchestrator.cli.words import RUN_HELP
 from orchestrator.errors import UsageError
 from orchestrator.project.catalog import RunCatalog, open_catalog
 from orchestrator.project.host import Host
-from orchestrator.run.facts import Listener
+from orchestrator.run.facts import Fact, Listener
 from orchestrator.run.state import RunState, fold
 
 WATCH_SECONDS = 0.2
@@ -93,11 +93,14 @@ async def _follow(runs: RunCatalog, run: str, output: _Output) -> None:
         await runs.clock.sleep(WATCH_SECONDS)
 
 
+def _print_event(fact: Fact) -> None:
+    if is_shown(fact):
+        print(event_line(fact))
+
+
 def _make_output(runs: RunCatalog, run: str, arguments: argparse.Namespace) -> _Output:
     if arguments.json:
-        return _Output(
-            after=arguments.after, show=lambda fact: print(event_line(fact)), caught_up=lambda: None
-        )
+        return _Output(after=arguments.after, show=_print_event, caught_up=lambda: None)
     stored = runs.run(run).last_n
     is_short = sys.stdout.isatty()
     after = max(arguments.after, stored - EARLIER_FACTS) if is_short else arguments.after

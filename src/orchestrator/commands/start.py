@@ -10,10 +10,12 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib import resources
 
 from msgspec import structs
 
+from orchestrator.agents.base import AgentDriver
 from orchestrator.commands.checks import (
     describe_unchecked,
     diagnostics_of,
@@ -22,12 +24,14 @@ from orchestrator.commands.checks import (
 )
 from orchestrator.commands.earlier_results import find_earlier_results
 from orchestrator.commands.image import choose_image, container_specs
+from orchestrator.commands.known_limits import find_known_limit
 from orchestrator.commands.request import StartOptions, merge_options
 from orchestrator.commands.run_facts import SettledRun, record_start_or_resume
 from orchestrator.commands.run_settings import settle_settings
 from orchestrator.commands.undo import refuse_lost
 from orchestrator.commands.work import build_work
 from orchestrator.config import LoadedSettings, Settings
+from orchestrator.containers.base import ContainerEngine
 from orchestrator.engine import recovery
 from orchestrator.engine.actions import RunActions
 from orchestrator.engine.container_specs import ContainerSpecs
@@ -35,6 +39,7 @@ from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Servi
 from orchestrator.engine.milestone_runner import MilestoneRunner
 from orchestrator.engine.timetable import Timetable, let_sleep
 from orchestrator.gateway.access import billing_of
+from orchestrator.gateway.accounts import AccountFiles
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.gateway.source import choose_model
 from orchestrator.plan.diagnostics import describe
@@ -115,18 +120,37 @@ async def prepare_run(
         async with _record_end_when_cancelled(project, planned.run, given.listeners):
             journal = await record_start_or_resume(project, choice, read, settled, given.listeners)
             work = await build_work(project, read.plan, settings, journal.state)
-        services = Services(
-            engine=engine,
-            driver=driver,
-            agent_driver=project.host.agent_driver,
-            model=model,
-            clock=project.host.clock,
-            keep_awake=_keep_awake(project, settings, given),
-        )
+        services = _services(project, engine, driver, model, _keep_awake(project, settings, given))
         records = _open_run_records(project, journal)
         terms = _run_terms(read.plan, work, settled, specs)
         actions = RunActions(services, records, terms, _prepare_workspace(project, read.plan))
-        yield MilestoneRunner(journal, work, actions, _timetable(project, services, site, given))
+        timetable = _timetable(project, services, site, given)
+        known_limit = partial(
+            find_known_limit,
+            model if driver.needs_model else None,
+            settings.agent.model,
+            earlier,
+            waits=given.wait,
+            clock=services.clock,
+        )
+        yield MilestoneRunner(journal, work, actions, timetable, known_limit)
+
+
+def _services(
+    project: Project,
+    engine: ContainerEngine,
+    driver: AgentDriver,
+    model: ModelAccess | None,
+    keep_awake: Callable[[], AbstractAsyncContextManager[Sleep]],
+) -> Services:
+    return Services(
+        engine=engine,
+        driver=driver,
+        agent_driver=project.host.agent_driver,
+        model=model,
+        clock=project.host.clock,
+        keep_awake=keep_awake,
+    )
 
 
 def _prepare_workspace(project: Project, plan: Plan) -> Workspace:
@@ -297,15 +321,21 @@ async def _model_access(
     """The gateway, if the next attempt's agent needs a model, or one that may be at work still does."""
     host, settings = project.host, site.loaded.settings
     driver = host.agent_driver(settings.agent.name)
-    if not driver.needs_model:
+    is_for_next = driver.needs_model
+    if not is_for_next:
         at_work = [] if earlier is None else recovery.list_open_attempts(earlier)
         names = [attempt.start.agent for _, attempt in at_work if attempt.start.token_hash]
         if not names:
             return None
-        source = await choose_model(project.folder, settings, host.environ, host.agent_driver(names[0]))
-    else:
-        source = await site.model()
+        driver = host.agent_driver(names[0])
+    choose = partial(choose_model, project.folder, settings, host.environ, driver)
+    source = await (site.model() if is_for_next else choose())
     gateway = await stack.enter_async_context(
-        GatewayClient.connect(project.state.path, project.state.id, project.host.environ, project.host.clock)
+        GatewayClient.connect(project.state.path, project.state.id, host.environ, host.clock)
     )
-    return ModelAccess(gateway=gateway, source=source)
+    return ModelAccess(
+        gateway=gateway,
+        source=source,
+        accounts=AccountFiles(project.state.path),
+        ask_again=choose,
+    )

@@ -58,6 +58,7 @@ SIGNAL_EXITS = frozenset({137, 143})
 
 
 ORPHANED = "the orchestrator was killed, or lost the container engine, before the attempt ended"
+REFUSED = "the provider refuses its requests"
 
 _Reported = Outcome | InvalidOutcome | None
 _ReadResult = Callable[[], Awaitable[Finished | Outcome | None]]
@@ -178,7 +179,7 @@ class Stop(NamedTuple):
 
 def _choose_stop(watch: Watch, *, refused: bool, starved: bool) -> Stop:
     if refused:
-        return Stop("limit", "the provider refuses its requests")
+        return Stop("limit", REFUSED)
     if starved:
         return Stop("starved", "it cannot reach its model: the folder of its socket was made again")
     seconds = f"{watch.limits.after_result_seconds:g} s"

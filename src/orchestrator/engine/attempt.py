@@ -24,6 +24,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+from msgspec import structs
+
 from orchestrator.agents.base import OUTCOME_FILE, AgentDriver, Launch, LaunchRequest, Session
 from orchestrator.config import REPOSITORY_FILE, read_repository_file
 from orchestrator.config.settings import RunLimits
@@ -259,7 +261,10 @@ async def record(
         await records.journal.append(Notice(text=text), task=live.task, attempt=live.state.number)
     if ended.stopped is None:
         limit = await find_limit(records, live.task, live.state.number, ended.report)
+        if limit is not None and limit.cause == "credential_refused":
+            limit = await _renew_credential(services, records, live, limit)
         ended = replace(ended, stopped=limit)
+    await _store_expiry(services, live, ended.report)
     outcome = await asyncio.to_thread(_read_outcome, services.driver, live, ended)
     if isinstance(outcome, NoOutcome) and not services.driver.needs_outcome and ended.exit_code == 0:
         has_worked = await has_changed_files(records, terms, workspace, state, live.task, live.state)
@@ -440,7 +445,7 @@ async def _append_end(
             cause=verdict.cause,
             plan_sha256=hashes.get(plan),
             stderr_tail=await asyncio.to_thread(_read_stderr, live, verdict),
-            is_taken=is_taken and verdict.status != "interrupted",
+            is_taken=is_taken and verdict.status not in ("interrupted", "parked"),
         ),
         task=live.task,
         attempt=live.state.number,
@@ -458,7 +463,39 @@ async def find_limit(records: RunRecords, task: str, number: int, report: AgentR
     await records.journal.refresh()
     attempts = records.journal.state.tasks[task].attempts
     limits = [limit for each in attempts if each.number == number for limit in each.limits]
-    return refusal_by_gateway(limits, report)
+    refusal = refusal_by_gateway(limits, report)
+    confirmed = [each for each in limits if refusal is not None and each.cause == refusal.cause]
+    if confirmed and all(each.effect == "end_if_claimed" for each in confirmed):
+        # Only now is it known to be a limit, so no event has reported it to other programs.
+        seen = structs.replace(confirmed[-1], effect="end")
+        await records.journal.append(seen, task=task, attempt=number)
+    return refusal
+
+
+async def _renew_credential(
+    services: Services, records: RunRecords, live: LiveAttempt, refusal: Refused
+) -> Refused:
+    """Ask the source of the refused credential once more: it may have been replaced meanwhile."""
+    terms = await asyncio.to_thread(read_attempt_terms, live.folders)
+    if services.model is None or terms is None or not await services.model.ask_for_another(terms.account):
+        return refusal
+    text = (
+        f"the credential was refused; {services.model.named} gives another one now, "
+        "and the next attempt uses that"
+    )
+    await records.journal.append(Notice(text=plain(text)), task=live.task, attempt=live.state.number)
+    return replace(refusal, renewed=True)
+
+
+async def _store_expiry(services: Services, live: LiveAttempt, report: AgentReport) -> None:
+    """Store when the login ends, for `doctor` and the start of the next run.
+
+    It is the agent's word, which any of its tools could have forged, and leads to a warning only.
+    """
+    expires = None if report.finished is None else report.finished.credential_expires
+    terms = await asyncio.to_thread(read_attempt_terms, live.folders)
+    if services.model is not None and terms is not None and expires is not None:
+        await services.model.store_expiry(terms.account, expires)
 
 
 def _read_outcome(
@@ -576,7 +613,6 @@ async def _prepare_spec(
         gateway = await open_at_gateway(
             *(services.model, records, workspace, task, plan.number),
             token_hash=hash_token(token),
-            outage_seconds=terms.settings.limits.outage_seconds,
         )
     return terms.specs.attempt(
         task=task,
@@ -594,8 +630,14 @@ async def _prepare_spec(
 def _store_terms(
     folders: AttemptFolders, terms: RunTerms, agreed: dict[str, str | None], tree: str | None
 ) -> None:
-    calls = terms.settings.agent.min_tool_calls
-    stored = AttemptTerms(limits=terms.settings.limits, agreed=agreed, min_tool_calls=calls, tree=tree)
+    agent = terms.settings.agent
+    stored = AttemptTerms(
+        limits=terms.settings.limits,
+        agreed=agreed,
+        min_tool_calls=agent.min_tool_calls,
+        tree=tree,
+        model=agent.model,
+    )
     write_attempt_terms(folders, stored)
 
 
@@ -652,12 +694,16 @@ async def open_at_gateway(
     number: int,
     *,
     token_hash: str,
-    outage_seconds: float,
 ) -> Path:
-    """Let the attempt's agent reach its model; gives the folder of its socket.
+    """Let the attempt's agent reach its model, on the attempt's own terms; gives the folder of its socket.
 
-    For an attempt that the gateway knows already, nothing changes.
+    An attempt that the gateway serves already keeps its socket and uses the credential of now.
     """
+    folders, source = attempt_folders(records, task, number), model.source
+    terms = await asyncio.to_thread(read_attempt_terms, folders)
+    if terms is not None:
+        terms = structs.replace(terms, account=await model.identify(source))
+        await asyncio.to_thread(write_attempt_terms, folders, terms)
     return await model.gateway.open_attempt(
         AttemptAccess(
             run=records.run,
@@ -666,7 +712,8 @@ async def open_at_gateway(
             token_hash=token_hash,
             uid=workspace.tree.owner.uid,
             gid=workspace.tree.owner.gid,
-            model=model.source,
-            outage_seconds=outage_seconds,
+            model=source,
+            outage_seconds=(RunLimits() if terms is None else terms.limits).outage_seconds,
+            chosen=None if terms is None else terms.model,
         )
     )

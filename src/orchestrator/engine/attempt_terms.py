@@ -19,6 +19,10 @@ class AttemptTerms(Struct, frozen=True, kw_only=True):
     """`agent.min_tool_calls`."""
     tree: str | None
     """The files of the folder, as git stores them; None where git cannot."""
+    model: str | None = None
+    """`agent.model`."""
+    account: str = ""
+    """Its credential, as `AccountFiles.identify` names it; empty without one."""
 
 
 def write_attempt_terms(folders: AttemptFolders, terms: AttemptTerms) -> None:

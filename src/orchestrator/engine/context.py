@@ -1,12 +1,16 @@
 """The values that the actions of a run work with, in groups: an action receives the groups that it uses."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from orchestrator.agents.base import AgentDriver
 from orchestrator.clock import Clock
@@ -15,14 +19,17 @@ from orchestrator.containers.base import ContainerEngine
 from orchestrator.engine.container_specs import ContainerSpecs
 from orchestrator.engine.setup_overlays import OverlaySupport
 from orchestrator.engine.timetable import let_sleep
-from orchestrator.errors import UsageError
-from orchestrator.gateway.access import ModelSource
+from orchestrator.errors import OrchestratorError, UsageError
+from orchestrator.gateway.access import ModelSource, Provider
+from orchestrator.gateway.accounts import AccountFiles
 from orchestrator.gateway.client import GatewayClient
 from orchestrator.plan.model import Plan, Task
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.facts import Before, RunStarted, Sleep
 from orchestrator.supervision.decide import Work
+
+log = logging.getLogger(__name__)
 
 
 class EarlierResult(NamedTuple):
@@ -40,12 +47,48 @@ class EarlierResult(NamedTuple):
 EarlierResults = Mapping[str, EarlierResult]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ModelAccess:
     """The model that agents talk to, and the gateway through which they reach it."""
 
     gateway: GatewayClient
     source: ModelSource
+    """For new attempts."""
+    accounts: AccountFiles
+    ask_again: Callable[[], Awaitable[ModelSource]]
+    """Asks the source of the credential once more. Raises OrchestratorError."""
+
+    async def identify(self, source: ModelSource) -> str:
+        """The name of the source's credential; empty where there is none."""
+        if not isinstance(source, Provider):
+            return ""
+        return await asyncio.to_thread(self.accounts.identify, source.credential)
+
+    async def ask_for_another(self, refused: str) -> bool:
+        """Whether another credential than the one of this name is used from now on.
+
+        A key that was replaced while an attempt lived, or a token that has ended, has a successor at its
+        source; a variable of the environment never has.
+        """
+        if await self.identify(self.source) == refused:
+            try:
+                self.source = await self.ask_again()
+            except OrchestratorError as error:
+                log.warning("credential.not_renewed: %s", error)
+        return bool(refused) and await self.identify(self.source) not in ("", refused)
+
+    async def store_expiry(self, account: str, expires: str) -> None:
+        """Store when the login of this name ends, unless another credential is in use by now."""
+        source = self.source
+        if isinstance(source, Provider) and await self.identify(source) == account:
+            change = partial(replace, expires=expires)
+            await asyncio.to_thread(self.accounts.update, source.credential, change)
+
+    @property
+    def named(self) -> str:
+        """The variable or setting that gives the credential, for messages."""
+        source = self.source.credential.source if isinstance(self.source, Provider) else ""
+        return source or "its source"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

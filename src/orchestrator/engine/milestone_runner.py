@@ -87,14 +87,22 @@ class MilestoneRunner:
     """
 
     def __init__(
-        self, journal: RunJournal, work: Work, actions: Actions, timetable: Timetable | None = None
+        self,
+        journal: RunJournal,
+        work: Work,
+        actions: Actions,
+        timetable: Timetable | None = None,
+        find_known_limit: Callable[[], RunEnded | None] = lambda: None,
     ) -> None:
+        """`find_known_limit` gives the end of a run that would only meet a limit that is known already."""
         self._journal = journal
         self._work = work
         self._actions = actions
         self._timetable = timetable or Timetable(clock=SystemClock())
         self._at = self._timetable.at
         """When work begins; None once it has."""
+        self._find_known_limit: Callable[[], RunEnded | None] | None = find_known_limit
+        """Asked once, when work begins; None after that."""
         self._waits = Waits()
         self._answers = 0
         """Questions that had an answer at the last decision."""
@@ -153,9 +161,8 @@ class MilestoneRunner:
                         # The listener may notice the request later, and an attempt would begin before.
                         stop.stop(CANCELLED)
                         await self._wait_for_news(stop)
-                    if self._at is not None and _is_ready(state):
-                        start = run_ended_fact("parked", SCHEDULED, utc_text(self._at), "scheduled")
-                        return _End(start, None)
+                    if (early := self._end_before_work(state)) is not None:
+                        return _End(early, None)
                     match decide(state, self._work, self._busy):
                         case Steps(actions=actions):
                             for action in actions:
@@ -173,6 +180,20 @@ class MilestoneRunner:
             ends = [_End(self._end_after(error), error) for error in (*failed.exceptions, *stopped)]
             # Several actions can fail at once: the worst end counts, not the one that came first.
             return min(ends, key=lambda end: rank(end.fact.exit_code))
+
+    def _end_before_work(self, state: RunState) -> RunEnded | None:
+        """The end of a run whose work must not begin yet; None: it may begin.
+
+        An agent that an earlier owner left is recorded first. What is known of the provider's limits counts
+        before the first container, or at the time of `--at`; after a wait for it, the provider is asked.
+        """
+        if any(isinstance(phase(state, task), Working) for task in state.tasks.values()):
+            return None
+        if self._at is not None:
+            is_ready = state.base_checked and not state.start.only_base
+            return run_ended_fact("parked", SCHEDULED, utc_text(self._at), "scheduled") if is_ready else None
+        find, self._find_known_limit = self._find_known_limit, None
+        return None if find is None else find()
 
     def _plan_wait(self, end: _End) -> WaitPlan | None:
         """How to wait before the run continues; None: it ends."""
@@ -323,14 +344,6 @@ def _to_fact(end: EndRun) -> RunEnded:
 
 def _count_answers(state: RunState) -> int:
     return len(state.questions) - len(state.open_questions)
-
-
-def _is_ready(state: RunState) -> bool:
-    """Whether work can begin: all has been checked, and no agent of an earlier owner is left."""
-    if state.start.only_base:
-        return False
-    left = any(isinstance(phase(state, task), Working) for task in state.tasks.values())
-    return state.base_checked and not left
 
 
 def _cause_of(error: OrchestratorError) -> RunCause | None:

@@ -24,6 +24,7 @@ from orchestrator.containers.start import remove_container
 from orchestrator.engine.agent_watch import (
     CHECK_SECONDS,
     ORPHANED,
+    REFUSED,
     LiveAttempt,
     Stop,
     Watch,
@@ -63,6 +64,7 @@ from orchestrator.supervision.orphans import (
     Sight,
     StartUntouched,
     StopInOrder,
+    StopLimited,
     TakeResult,
     choose_recovery,
 )
@@ -132,6 +134,9 @@ async def recover_attempt(
             await interrupt(services, records, workspace, item.id, attempt, Interrupted(reason=REMOVED))
         case FinishStop():
             await _finish_stop(recoverer, state, item, live)
+        case StopLimited():
+            await begin_stop(_watch(recoverer, live), live, Stop("limit", REFUSED))
+            await interrupt(services, records, workspace, item.id, attempt, Interrupted(reason=ORPHANED))
         case StopInOrder():
             await begin_stop(_watch(recoverer, live), live, Stop("orphaned", ORPHANED))
             await interrupt(services, records, workspace, item.id, attempt, Interrupted(reason=ORPHANED))
@@ -254,7 +259,6 @@ async def _hand_over(recoverer: Recoverer, live: LiveAttempt) -> None:
         live.task,
         live.state.number,
         token_hash=live.state.start.token_hash,
-        outage_seconds=_watch(recoverer, live).limits.outage_seconds,
     )
 
 

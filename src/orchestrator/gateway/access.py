@@ -85,6 +85,8 @@ class AttemptAccess:
     model: ModelSource
     outage_seconds: float = 600.0
     """How long the model may be away before the gateway records it."""
+    chosen: str | None = None
+    """The setting `agent.model`."""
 
     @property
     def key(self) -> AttemptKey:

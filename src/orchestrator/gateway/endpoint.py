@@ -23,6 +23,7 @@ from orchestrator.clock import Clock
 from orchestrator.files import Owner
 from orchestrator.gateway import anthropic
 from orchestrator.gateway.access import AttemptKey, Provider
+from orchestrator.gateway.accounts import AccountFiles, AccountRecorder
 from orchestrator.gateway.limit_recorder import Answers, AppendFact, LimitRecorder, append_nothing
 from orchestrator.gateway.passing import cut_connection, pass_on
 from orchestrator.gateway.script import Answer, Drop, Refusal, Script
@@ -48,6 +49,8 @@ class Serving:
     model: Script | Provider
     outage_seconds: float = 600.0
     """How long the model may be away before it is recorded."""
+    chosen: str | None = None
+    """The setting `agent.model`."""
 
 
 class Endpoint:
@@ -59,9 +62,11 @@ class Endpoint:
         session: aiohttp.ClientSession,
         clock: Clock,
         append: AppendFact = append_nothing,
+        accounts: AccountFiles | None = None,
     ) -> None:
-        """`append` stores what is seen of the provider's limits."""
+        """`append` stores what is seen of the provider's limits, `accounts` what other runs need of it."""
         self.serving = serving
+        self._accounts = accounts
         self._limits = LimitRecorder(append, clock)
         self._clock = clock
         self._session = session
@@ -120,7 +125,9 @@ class Endpoint:
         # requests.
         if not presents_token(request, serving.token_hash):
             return error_response(401, "The token is not valid for this attempt.")
-        answers = Answers(self._limits, serving.outage_seconds, await request.read())
+        answers = Answers(
+            self._limits, serving.outage_seconds, await request.read(), self._account_of(serving)
+        )
         match serving.model:
             case Provider() as provider:
                 is_counted = path == MESSAGES
@@ -128,6 +135,17 @@ class Endpoint:
             case Script() as script:
                 return await self._answer_from_script(request, script, serving.key, answers)
         assert_never(serving.model)
+
+    def _account_of(self, serving: Serving) -> AccountRecorder | None:
+        if self._accounts is None or isinstance(serving.model, Script):
+            return None
+        return AccountRecorder(
+            self._accounts,
+            serving.model.credential,
+            self._clock,
+            run=serving.key.run,
+            chosen=serving.chosen,
+        )
 
     async def _answer_from_script(
         self, request: web.Request, script: Script, key: AttemptKey, answers: Answers

@@ -14,8 +14,8 @@ from typing import Self
 from orchestrator.clock import Clock
 from orchestrator.errors import OrchestratorError
 from orchestrator.gateway.access import AttemptKey
+from orchestrator.gateway.limit_recorder import LimitFact
 from orchestrator.journal.journal import Journal
-from orchestrator.run.facts import LimitPassed, LimitSeen
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class GatewayJournal:
         if self._journal is not None:
             await asyncio.to_thread(self._journal.close)
 
-    async def append(self, attempt: AttemptKey, body: LimitSeen | LimitPassed, key: str) -> None:
+    async def append(self, attempt: AttemptKey, body: LimitFact, key: str) -> None:
         """Store a fact about an attempt, unless there is one of its kind with this key already.
 
         A journal that cannot be written is logged, and nothing is raised: the agent gets the provider's

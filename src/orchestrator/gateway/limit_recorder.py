@@ -7,11 +7,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from orchestrator.clock import Clock
-from orchestrator.gateway.limits import ProviderAnswer, ProviderLimit, error_type_of, limit_of, model_of
-from orchestrator.run.facts import LimitEffect, LimitPassed, LimitSeen, RunCause
+from orchestrator.gateway.accounts import AccountRecorder
+from orchestrator.gateway.limits import (
+    ProviderAnswer,
+    ProviderLimit,
+    error_type_of,
+    limit_of,
+    model_of,
+    windows_of,
+)
+from orchestrator.run.facts import LimitEffect, LimitPassed, LimitSeen, LimitWindow, RunCause, WindowsSeen
 from orchestrator.text import utc_text
 
-AppendFact = Callable[[LimitSeen | LimitPassed, str], Awaitable[None]]
+LimitFact = LimitSeen | LimitPassed | WindowsSeen
+AppendFact = Callable[[LimitFact, str], Awaitable[None]]
 """Stores a fact once for each key."""
 MAX_EPISODES = 20
 """How often a limit of one kind is recorded in one attempt, after it has passed. An agent that alternates
@@ -21,7 +30,11 @@ PAUSE_SECONDS = 600.0
 """Failures further apart than this are not one outage; the agent's own retries are minutes apart at most."""
 
 
-async def append_nothing(_body: LimitSeen | LimitPassed, _key: str) -> None:
+WINDOW_STEP = 0.02
+"""A window's use is recorded again when it has changed by this share."""
+
+
+async def append_nothing(_body: LimitFact, _key: str) -> None:
     """For an endpoint without a journal."""
 
 
@@ -46,19 +59,22 @@ class LimitRecorder:
         self._episodes: Counter[_Kind] = Counter()
         self._outages: dict[str | None, _Outage] = {}
         """By model: failures that the agent's own retries are to survive."""
+        self._windows: tuple[LimitWindow, ...] = ()
+        """As they were recorded last."""
         self._recording = asyncio.Lock()
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing has failed that a success could end."""
-        return not self._open and not self._outages
+    def is_news(self, headers: Mapping[str, str]) -> bool:
+        """Whether a success with these headers has to be recorded."""
+        has_failed = bool(self._open or self._outages)
+        return has_failed or self._have_moved(windows_of(headers, self._clock.now()))
 
     async def take(self, answer: ProviderAnswer, outage_seconds: float) -> None:
         """Record what this answer says; returns when it is stored."""
         # One answer after the other: a success and a failure that arrive at the same time must be stored in
         # one order.
         async with self._recording:
-            if answer.status is not None and 200 <= answer.status < 300:
+            await self._record_windows(windows_of(answer.headers, self._clock.now()))
+            if answer.is_success:
                 await self._record_success(answer.model)
                 return
             limit = limit_of(answer, self._clock.now())
@@ -92,6 +108,22 @@ class LimitRecorder:
         )
         await self._append(seen, self._key(kind))
 
+    async def _record_windows(self, windows: tuple[LimitWindow, ...]) -> None:
+        if self._have_moved(windows):
+            self._windows = windows
+            # The content is the key: a gateway that was restarted does not know how many there were.
+            await self._append(WindowsSeen(windows=windows), str(windows))
+
+    def _have_moved(self, windows: tuple[LimitWindow, ...]) -> bool:
+        if not windows:
+            return False
+        known = {each.window: each for each in self._windows}
+        return known.keys() != {each.window for each in windows} or any(
+            abs(known[each.window].utilization - each.utilization) >= WINDOW_STEP
+            or known[each.window].resets != each.resets
+            for each in windows
+        )
+
     def _is_outage(self, model: str | None, outage_seconds: float) -> bool:
         """Whether requests for this model have failed for so long, without a success or a long pause.
 
@@ -115,16 +147,26 @@ class Answers:
     outage_seconds: float
     request: bytes
     """The request's body."""
+    account: AccountRecorder | None = None
+    """None where no credential is used."""
 
     async def take(self, status: int | None, headers: Mapping[str, str], body: bytes = b"") -> None:
         """Report the answer's status, headers and beginning; None: there was no connection."""
-        is_success = status is not None and 200 <= status < 300
-        if is_success and self.recorder.is_quiet:
+        lowered = {name.lower(): value for name, value in headers.items()}
+        if status is not None and 200 <= status < 300 and not await self._is_news(lowered):
             return  # the usual case; large requests are not parsed for it
         answer = ProviderAnswer(
             status=status,
-            headers={name.lower(): value for name, value in headers.items()},
+            headers=lowered,
             error_type=error_type_of(body),
             model=await asyncio.to_thread(model_of, self.request),
         )
+        # The account comes first: a run that parks because of the fact has stored what others need to know.
+        if self.account is not None:
+            await self.account.take(answer)
         await self.recorder.take(answer, self.outage_seconds)
+
+    async def _is_news(self, headers: Mapping[str, str]) -> bool:
+        return self.recorder.is_news(headers) or (
+            self.account is not None and await self.account.is_news(headers)
+        )

@@ -18,13 +18,15 @@ one in the past or more than eight days away says nothing, so that no run waits 
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
-from orchestrator.run.facts import LimitEffect, RunCause
+from orchestrator.run.facts import LimitEffect, LimitWindow, RunCause
+from orchestrator.text import utc_text
 
 LONG_RETRY_SECONDS = 60.0
 """The agent's own retries are left alone up to this `retry-after`."""
@@ -34,6 +36,10 @@ _PREFIX = "anthropic-ratelimit-unified-"
 _ACCOUNT_WINDOWS = frozenset({"5h", "7d"})
 """Windows of the whole account; every other window is one model's."""
 _ACCOUNT_CLAIMS = frozenset({"", "five_hour", "seven_day"})
+_UTILIZATION = re.compile(rf"{_PREFIX}((?P<length>5h|7d)(?P<model>_\w{{1,40}})?)-utilization", re.ASCII)
+_LENGTHS = {"5h": "five_hour", "7d": "seven_day"}
+_HIGHEST_UTILIZATION = 100.0
+"""Of paid overage the share can be above one; what is far above is not a share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,10 @@ class ProviderAnswer:
     error_type: str | None = None
     model: str | None = None
     """The model that was asked for."""
+
+    @property
+    def is_success(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +126,26 @@ def _list_rejected_windows(headers: Mapping[str, str]) -> Iterator[_Window]:
         is_window = name == f"{_PREFIX}{window}-status" and window != "overage"
         if is_window and _is_rejected(headers, name):
             yield _Window(window, _number(headers.get(f"{_PREFIX}{window}-reset")))
+
+
+def windows_of(headers: Mapping[str, str], now: datetime) -> tuple[LimitWindow, ...]:
+    """How much of each window of a subscription is used; the provider says it in every answer, also in a
+    success. Sorted by name."""
+    found = []
+    for name, text in headers.items():
+        known, share = _UTILIZATION.fullmatch(name), _number(text)
+        if known is None or share is None or not 0 <= share <= _HIGHEST_UTILIZATION:
+            continue
+        reset = _number(headers.get(f"{_PREFIX}{known[1]}-reset"))
+        resets = None if reset is None else _time_in_reach(reset, now)
+        found.append(
+            LimitWindow(
+                window=_LENGTHS[known["length"]] + (known["model"] or ""),
+                utilization=share,
+                resets=None if resets is None else utc_text(resets),
+            )
+        )
+    return tuple(sorted(found, key=lambda each: each.window))
 
 
 def _is_of_one_model(headers: Mapping[str, str]) -> bool:

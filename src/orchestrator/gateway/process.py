@@ -26,6 +26,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.files import open_own
 from orchestrator.gateway import wire
 from orchestrator.gateway.access import AttemptKey, Provider, Scripted
+from orchestrator.gateway.accounts import AccountFiles
 from orchestrator.gateway.endpoint import Endpoint, Serving
 from orchestrator.gateway.gateway_journal import GatewayJournal
 from orchestrator.gateway.passing import upstream_session
@@ -65,7 +66,7 @@ async def serve(state: Path, running: RunningAttempts, certificates: str | None,
         async with (
             upstream_session(certificates) as session,
             GatewayJournal(state, clock) as journal,
-            _Gateway(folder, running, session, clock, journal).listen() as gateway,
+            _Gateway(folder, running, session, clock, journal, AccountFiles(state)).listen() as gateway,
         ):
             log.info("gateway.ready pid=%d state=%s", os.getpid(), state)
             await gateway.wait_until_unneeded()
@@ -116,8 +117,10 @@ class _Gateway:
         session: aiohttp.ClientSession,
         clock: Clock,
         journal: GatewayJournal,
+        accounts: AccountFiles,
     ) -> None:
         self._journal = journal
+        self._accounts = accounts
         self._clock = clock
         self._folder = folder
         self._running = running
@@ -252,6 +255,7 @@ class _Gateway:
             token_hash=token_hash,
             model=_load_model(request.model),
             outage_seconds=request.outage_seconds,
+            chosen=request.chosen,
         )
         folder = attempt_folder(self._folder, request.key)
         endpoint = self._endpoints.get(request.key)
@@ -261,7 +265,7 @@ class _Gateway:
             endpoint.serving = serving
             return folder
         append = partial(self._journal.append, request.key)
-        endpoint = endpoint or Endpoint(serving, self._session, self._clock, append)
+        endpoint = endpoint or Endpoint(serving, self._session, self._clock, append, self._accounts)
         endpoint.serving = serving
         await endpoint.listen(folder, Identity(uid=request.uid, gid=request.gid))
         self._endpoints[request.key] = endpoint

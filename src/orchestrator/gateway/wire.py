@@ -34,6 +34,7 @@ class OpenAttempt(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     gid: int
     model: ScriptedModel | ProviderModel
     outage_seconds: float
+    chosen: str | None = None
 
     @property
     def key(self) -> AttemptKey:
@@ -94,6 +95,7 @@ def open_request(access: AttemptAccess) -> OpenAttempt:
         gid=access.gid,
         model=_to_wire(access.model),
         outage_seconds=access.outage_seconds,
+        chosen=access.chosen,
     )
 
 

@@ -643,6 +643,27 @@ class LimitPassed(Struct, frozen=True, kw_only=True):
     effect: LimitEffect
 
 
+class LimitWindow(Struct, frozen=True, kw_only=True):
+    """A window of time in which the provider limits a subscription."""
+
+    window: str
+    """five_hour, seven_day, or seven_day and a model."""
+    utilization: float
+    """The share that is used: 1 is all of it."""
+    resets: str | None = None
+    """When it begins again, if the provider says so."""
+
+
+class WindowsSeen(Struct, frozen=True, kw_only=True):
+    """How much of the subscription's windows is used, as the gateway has seen it in an answer.
+
+    The gateway writes it when this has changed by so much that it is worth a fact.
+    """
+
+    kind: ClassVar[str] = "windows_seen"
+    windows: tuple[LimitWindow, ...]
+
+
 class CancelRequested(Struct, frozen=True, kw_only=True):
     """A request to cancel the run, appended by another process; the run's owner sees it and stops."""
 
@@ -707,6 +728,7 @@ Body = (
     | NamesReserved
     | LimitSeen
     | LimitPassed
+    | WindowsSeen
     | CancelRequested
     | RunEnded
 )

@@ -89,6 +89,7 @@ def run_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
         "usage": asdict(state.usage),
         "budget_usd": None,
         "billing": state.billing,
+        "windows": [asdict(window) for window in state.windows],
         "unverified": state.unverified,
     }
 

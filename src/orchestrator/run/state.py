@@ -41,6 +41,7 @@ from orchestrator.run.facts import (
     LimitEffect,
     LimitPassed,
     LimitSeen,
+    LimitWindow,
     NamesReserved,
     Notice,
     PlanTaken,
@@ -68,6 +69,7 @@ from orchestrator.run.facts import (
     TreeSetAside,
     UndoStarted,
     WaitEnded,
+    WindowsSeen,
     WorkUndone,
 )
 
@@ -276,6 +278,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     end: RunEnded | None = None
     waiting: RunWaiting | None = None
     """Why the run waits with its owner, and until when; also after its end, if it waited then."""
+    windows: tuple[LimitWindow, ...] = ()
+    """How much of the subscription's windows was used, as the gateway saw it last."""
     billing: Billing | None = None
     """How the model is paid for since the start or the last resume; None in older journals."""
 
@@ -443,6 +447,8 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             return _with_limits(state, fact, lambda limits: (*limits, seen))
         case LimitPassed(cause=cause, effect=effect):
             return _with_limits(state, fact, partial(_remove_limits, cause=cause, effect=effect))
+        case WindowsSeen(windows=windows):
+            return replace(state, windows=windows)
         case EndToEndEnded() as body:
             return replace(state, end_to_end=body, end_to_end_epoch=state.epoch)
         case WorkUndone() as body:

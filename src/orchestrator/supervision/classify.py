@@ -121,6 +121,8 @@ class Refused:
     cause: RunCause
     detail: str
     until: str | None = None
+    renewed: bool = False
+    """Whether the source of the refused credential gives another one now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,8 @@ def attempt_verdict(
         case Removed() | StoppedFromOutside() | Starved() as interruption:
             return AttemptVerdict(status="interrupted", reason=_describe_interruption(interruption))
         # An agent that had reported its outcome before the refusal has done its work: the outcome counts.
+        case Refused(renewed=True) if not isinstance(outcome, Outcome):
+            return AttemptVerdict(status="interrupted", reason="the credential was replaced by a new one")
         case Refused(cause=cause, detail=detail, until=until) if not isinstance(outcome, Outcome):
             reason = f"{cause.replace('_', ' ')}: {one_line(detail, 300)}"
             return AttemptVerdict(status="parked", reason=reason, until=until, cause=cause)

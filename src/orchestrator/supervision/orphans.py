@@ -10,6 +10,7 @@ together, and no process, clock or file is asked here.
 | no container_created | the container, never started | StartUntouched |
 | container_created | never started | StartUntouched |
 | | running or paused | Adopt |
+| a limit that stops an agent | running or paused | StopLimited |
 | | ended | TakeResult |
 | | no such container | RecordRemoved |
 | | another engine answers | AskOtherEngine |
@@ -26,6 +27,7 @@ from msgspec import Struct
 
 from orchestrator.run.facts import ContainerCreated
 from orchestrator.run.state import AttemptState
+from orchestrator.supervision.classify import STOPPING
 
 Sight = Literal["absent", "created", "alive", "ended"]
 """The state of a container as the engine shows it: alive is running or paused."""
@@ -51,6 +53,10 @@ class StartUntouched(Struct, frozen=True):
 
 class Adopt(Struct, frozen=True):
     """The agent is at work: follow it to its end."""
+
+
+class StopLimited(Struct, frozen=True):
+    """The gateway has seen a limit, and the agent only tries again and again: stop it in order."""
 
 
 class TakeResult(Struct, frozen=True):
@@ -83,6 +89,7 @@ Recovery = (
     BeginAgain
     | StartUntouched
     | Adopt
+    | StopLimited
     | TakeResult
     | RecordRemoved
     | AskOtherEngine
@@ -106,7 +113,7 @@ def choose_recovery(attempt: AttemptState, sight: Sight, engine: Engine) -> Reco
         case "created":
             return StartUntouched()
         case "alive":
-            return Adopt()
+            return StopLimited() if any(each.effect in STOPPING for each in attempt.limits) else Adopt()
         case "ended":
             return TakeResult()
         case "absent":

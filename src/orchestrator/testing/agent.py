@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from orchestrator.agents.base import Capabilities, Launch, LaunchRequest
+from orchestrator.agents.base import Capabilities, CredentialKind, Launch, LaunchRequest
 from orchestrator.agents.command import attempt_env
 from orchestrator.agents.json_object import decode_object
 from orchestrator.events import AgentEvent, LimitKind, ProviderRefusal, SessionLost, Text, ToolCall, Unknown
@@ -127,7 +127,7 @@ class ScriptedAgent:
     )
     needs_model = False
     takes_command = False
-    credentials = ()
+    credentials: tuple[CredentialKind, ...] = ()
 
     def __init__(
         self,
