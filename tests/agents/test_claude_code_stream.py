@@ -96,6 +96,21 @@ def test_usage_of_several_models_is_added_up() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expires"),
+    [
+        ("2026-11-28T05:00:00.000Z", "2026-11-28T05:00:00.000Z"),
+        ("2026-11-28T06:00:00+01:00", "2026-11-28T05:00:00.000Z"),
+        *((text, None) for text in ("2026-11-28T05:00:00", "0001-01-01T00:00:00+01:00", "soon", "", None, 7)),
+    ],
+)
+def test_a_result_says_when_the_login_ends(text: object, expires: str | None) -> None:
+    (finished,) = [
+        each for each in events([result(credential_expires_at=text)]) if isinstance(each, Finished)
+    ]
+    assert finished.credential_expires == expires
+
+
+@pytest.mark.parametrize(
     "count",
     [True, -1, 2**63, 10**400, 1.5, "7", None, [], {}],
     ids=["bool", "negative", "63-bit", "huge", "fraction", "text", "null", "list", "object"],

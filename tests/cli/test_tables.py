@@ -1,6 +1,6 @@
 """Tables align by the width that a terminal gives each letter, also wide and combining ones."""
 
-from datetime import timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ from run_histories import (
 )
 
 from orchestrator.cli.tables import View, run_table, runs_table, table, width
-from orchestrator.run.facts import RunEnded, RunWaiting, StillRunning, TaskFinished
+from orchestrator.run.facts import LimitWindow, RunEnded, RunWaiting, StillRunning, TaskFinished, WindowsSeen
 from orchestrator.run.progress import list_current_work
 from orchestrator.run.report import Owner
 
@@ -152,6 +152,19 @@ def test_a_living_run_that_waits_says_for_what_and_until_when() -> None:
     )
     assert stays.startswith("It continues by itself")
     assert step == "next: orchestrator watch trial-1"
+
+
+def test_a_run_shows_how_much_of_the_subscription_is_used() -> None:
+    windows = (
+        LimitWindow(window="five_hour", utilization=0.93, resets="2026-11-27T12:30:00.000Z"),
+        LimitWindow(window="seven_day", utilization=0.4, resets="2026-11-30T12:00:00.000Z"),
+        LimitWindow(window="seven_day_x", utilization=0.2),
+    )
+    state = state_after(begun(), Entry(WindowsSeen(windows=windows)))
+    shown = run_table(state, View(now="2026-11-27T12:00:00.000Z", zone=UTC))
+    assert "used: 93% of the five hour window, until 2026-11-27 12:30 UTC; 40% of the seven day" in shown
+    later = run_table(state, View(now="2026-11-27T13:00:00.000Z", zone=UTC))
+    assert "five hour" not in later and "seven day" in later
 
 
 def test_a_run_without_an_owner_is_interrupted_and_so_is_its_task() -> None:

@@ -23,10 +23,13 @@ def limited(new_module_scene: MakeScene) -> Scene:
     return scene
 
 
-def run(scene: Scene, fake: FakeProvider, *words: str, command: str = "run") -> Done:
+def run(
+    scene: Scene, fake: FakeProvider, *words: str, command: str = "run", credential: str = CANARY
+) -> Done:
+    """Each row has a credential of its own: what is known about one holds all runs with it."""
     upstream = ("-c", f"gateway.upstream={fake.url}", "-c", "limits.attempts=1", *words)
     head = ("run", "plan.md", "--new") if command == "run" else (command,)
-    return scene.orchestrator(*head, "--json", *upstream, CLAUDE_CODE_OAUTH_TOKEN=CANARY)
+    return scene.orchestrator(*head, "--json", *upstream, CLAUDE_CODE_OAUTH_TOKEN=credential)
 
 
 ROWS = {
@@ -43,7 +46,8 @@ ROWS = {
 def test_a_limit_parks_the_run(limited: Scene, refusal: Refusal, cause: str, requests: int) -> None:
     with provider(SCRIPT) as fake:
         fake.refusal = refusal
-        done = run(limited, fake, "-c", "limits.outage_seconds=2")
+        credential = f"{CANARY}-{refusal.status}"
+        done = run(limited, fake, "-c", "limits.outage_seconds=2", credential=credential)
     assert (done.exit_code, done.end["status"], done.end["cause"]) == (4, "parked", cause), done
     assert [event["status"] for event in done.of("attempt_ended")] == ["parked"]
     assert 1 <= len(fake.headers) <= requests

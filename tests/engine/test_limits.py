@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limit_kit import KEY, LimitedProject, claims_limit, kill_at, known_limit, limited, sees
+from limit_kit import KEY, LimitedProject, ModelAgent, claims_limit, kill_at, known_limit, limited, sees
 
 from orchestrator.cli.json_events import event_line, is_shown
+from orchestrator.events import AgentEvent, Finished
 from orchestrator.gateway.access import Credential
 from orchestrator.gateway.accounts import Account
 from orchestrator.run.facts import (
@@ -27,7 +28,7 @@ from orchestrator.run.facts import (
 )
 from orchestrator.run.report import run_json
 from orchestrator.run.state import fold
-from orchestrator.testing.agent import ScriptedAgent, Step, exits, hits_limit, says, waits, writes
+from orchestrator.testing.agent import ScriptedAgent, Step, exits, hits_limit, says, waits, works, writes
 from orchestrator.testing.clock import START
 from orchestrator.testing.engine import FakeEngine
 from orchestrator.testing.processes import Process
@@ -384,6 +385,26 @@ def test_a_limit_and_a_signal_at_once_end_the_attempt_once(limited: MakeProject,
     assert end.status in ("interrupted", "parked")
     assert len(bodies(made[0], report.run, RunEnded)) == 1
     assert made[0].project.resume().status == "completed", "limits.attempts is 1: it was not charged"
+
+
+class Expiring(ModelAgent):
+    """Says in its last line when its login ends, as Claude Code does."""
+
+    def parser(self) -> Any:
+        return self
+
+    def feed(self, line: bytes) -> tuple[AgentEvent, ...]:
+        return (Finished(is_error=False, credential_expires=UNTIL),) if b"done" in line else ()
+
+
+def test_the_end_of_a_login_is_a_notice_of_the_next_run(limited: MakeProject) -> None:
+    made = limited({("1", 1): (*works("1"), says("done"))}, agent=Expiring)
+    first = made.project.run()
+    assert made.accounts.read(ACCOUNT).expires == UNTIL
+    second = made.project.run(new=True)
+    texts = [[each.text for each in bodies(made, run.run, Notice)] for run in (first, second)]
+    assert not any("before the morning" in text for text in texts[0])
+    assert any("before the morning" in text for text in texts[1])
 
 
 def test_two_runs_on_one_account_know_the_same(limited: MakeProject) -> None:

@@ -129,7 +129,8 @@ def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         folder = tmp_path / str(len(made))
         folder.mkdir()
         settings = options.pop("settings", "[limits]\nattempts = 1\n")
-        project = TemporaryProject(folder, agent=ModelAgent(scripts), settings=settings, **options)
+        agent = options.pop("agent", ModelAgent)(scripts)
+        project = TemporaryProject(folder, agent=agent, settings=settings, **options)
         project.environ["ANTHROPIC_API_KEY"] = KEY
         gateway = PlayedGateway(folder / "gateway")
         monkeypatch.setattr(GatewayClient, "connect", lambda *_: connected(gateway))

@@ -138,12 +138,23 @@ def run_table(state: RunState, view: View) -> str:
     for question in state.open_questions:
         parts += question_lines(question.asked, question.task)
     parts.append(_status_line(state, status, view))
+    parts += _describe_windows(state, view)
     if status == "running":
         parts += [_describe_doing(doing, view) for doing in view.doing]
     parts += _describe_unverified(state)
     step = next_step(state, status, view.here, has_owner=view.owner is not None)
     parts += [*step.before, f"next: {step.command}"]
     return "\n" + "\n".join(parts)
+
+
+def _describe_windows(state: RunState, view: View) -> list[str]:
+    """How much of the subscription's windows is used; a window that has ended since says nothing."""
+    shown = []
+    for each in state.windows:
+        if each.resets is not None and (view.now is None or each.resets > view.now):
+            share = f"{each.utilization:.0%} of the {each.window.replace('_', ' ')} window"
+            shown.append(f"{share}, until {moment(each.resets, view.zone)}")
+    return [f"used: {'; '.join(shown)}"] if shown else []
 
 
 _BEFORE_WORDS = {"already_green": "passes", "red": "fails", "absent": "cannot run yet"}

@@ -47,6 +47,7 @@ from orchestrator.plan.model import Plan
 from orchestrator.plan.names import plan_name
 from orchestrator.preflight import leftovers
 from orchestrator.preflight.checks import Stage, require
+from orchestrator.preflight.limits import list_login_notices
 from orchestrator.preflight.notices import collect_notices
 from orchestrator.preflight.site import PlannedRun, Site, open_model, open_once, reuse_open
 from orchestrator.project.catalog import RunCatalog
@@ -114,7 +115,7 @@ async def prepare_run(
             image=chosen.image,
             changes=(*found.changes, *chosen.changes),
             take_config=given.take_config,
-            notices=(*notices, *chosen.notices),
+            notices=(*notices, *chosen.notices, *_list_login_notices(project, model)),
             billing="none" if model is None or not driver.needs_model else billing_of(model.source),
         )
         async with _record_end_when_cancelled(project, planned.run, given.listeners):
@@ -207,6 +208,11 @@ def _check_plan(choice: NewRun | ResumeRun, read: ReadPlan, settings: Settings, 
             if entry.severity == "warning":
                 given.warn(describe(entry, path=read.plan.path))
     refuse_unchecked(read.plan, list_tasks_at_hand(choice, read.plan), settings)
+
+
+def _list_login_notices(project: Project, model: ModelAccess | None) -> tuple[str, ...]:
+    source = None if model is None else model.source
+    return list_login_notices(source, project.state.path, project.host.clock.now())
 
 
 async def _list_notices(

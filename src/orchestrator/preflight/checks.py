@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.preflight import containers, environment, leftovers, repository
+from orchestrator.preflight import containers, environment, leftovers, limits, repository
 from orchestrator.preflight.site import (
     Finding,
     Site,
@@ -66,6 +66,7 @@ CHECKS: Mapping[str, Check] = {
     "setup": Check(check=containers.check_setup, stage=Stage.NEVER, after="repository"),
     "agent": Check(check=containers.check_agent, stage=Stage.SETTLED, again=Stage.BUILT),
     "credential": Check(check=environment.check_credential, stage=Stage.SETTLED, after="agent"),
+    "limits": Check(check=limits.check_limits, stage=Stage.NEVER, after="credential"),
     "state": Check(check=environment.check_state, stage=Stage.BY_USE),
     "disk": Check(check=environment.check_disk_space, stage=Stage.SETTLED, after="state"),
     "storage": Check(check=leftovers.check_storage, stage=Stage.NEVER, after="engine"),
