@@ -26,10 +26,11 @@ projects: ## The first run of ten kinds of projects, from `init` on (`make test`
 	@PROJECTS=all .venv/bin/python -m pytest -s \
 		tests/projects/test_first_run.py tests/projects/test_go.py tests/projects/test_rust.py $(ARGS)
 
-soak: ## The tests that find more the longer they run: HISTORIES=200 random histories, MANY_FILES=100000
+soak: ## The tests that find more the longer they run (HISTORIES=200, MANY_FILES=100000), and every limit of a provider
 	@ENGINE_OPTIONAL=1 scripts/setup.sh
 	@HISTORIES=$${HISTORIES:-200} MANY_FILES=$${MANY_FILES:-100000} .venv/bin/python -m pytest \
 		tests/mount_mode/test_histories.py tests/hostile/test_trees.py -k "lost or many" $(ARGS)
+	@LIMITS=all .venv/bin/python -m pytest -s tests/e2e/test_limits.py $(ARGS)
 
 contract: ## The driver against the real CLI and a scripted provider; CLI=VERSION for a published one, CAPTURE=1 to store
 	@scripts/setup.sh

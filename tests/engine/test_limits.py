@@ -28,7 +28,17 @@ from orchestrator.run.facts import (
 )
 from orchestrator.run.report import run_json
 from orchestrator.run.state import fold
-from orchestrator.testing.agent import ScriptedAgent, Step, exits, hits_limit, says, waits, works, writes
+from orchestrator.testing.agent import (
+    ScriptedAgent,
+    ScriptedParser,
+    Step,
+    exits,
+    hits_limit,
+    says,
+    waits,
+    works,
+    writes,
+)
 from orchestrator.testing.clock import START
 from orchestrator.testing.engine import FakeEngine
 from orchestrator.testing.processes import Process
@@ -394,7 +404,9 @@ class Expiring(ModelAgent):
         return self
 
     def feed(self, line: bytes) -> tuple[AgentEvent, ...]:
-        return (Finished(is_error=False, credential_expires=UNTIL),) if b"done" in line else ()
+        if line == b"done":
+            return (Finished(is_error=False, credential_expires=UNTIL),)
+        return ScriptedParser().feed(line)
 
 
 def test_the_end_of_a_login_is_a_notice_of_the_next_run(limited: MakeProject) -> None:
