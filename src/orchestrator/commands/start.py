@@ -107,6 +107,8 @@ async def prepare_run(
         if earlier is None:
             folder.starting.write_bytes(os.fsencode(project.folder))
         model = None if _checks_only_base(choice) else await _model_access(stack, site, project, earlier)
+        # An agent that an earlier owner left can have one, too.
+        used = model if driver.needs_model else None
         notices = await _list_notices(project, choice, read, settings, planned.untracked)
         settled = SettledRun(
             planned=planned,
@@ -116,7 +118,7 @@ async def prepare_run(
             changes=(*found.changes, *chosen.changes),
             take_config=given.take_config,
             notices=(*notices, *chosen.notices, *_list_login_notices(project, model)),
-            billing="none" if model is None or not driver.needs_model else billing_of(model.source),
+            billing="none" if used is None else billing_of(used.source),
         )
         async with _record_end_when_cancelled(project, planned.run, given.listeners):
             journal = await record_start_or_resume(project, choice, read, settled, given.listeners)
@@ -127,12 +129,7 @@ async def prepare_run(
         actions = RunActions(services, records, terms, _prepare_workspace(project, read.plan))
         timetable = _timetable(project, services, site, given)
         known_limit = partial(
-            find_known_limit,
-            model if driver.needs_model else None,
-            settings.agent.model,
-            earlier,
-            waits=given.wait,
-            clock=services.clock,
+            find_known_limit, used, settings.agent.model, earlier, waits=given.wait, clock=services.clock
         )
         yield MilestoneRunner(journal, work, actions, timetable, known_limit)
 
