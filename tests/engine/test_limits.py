@@ -1,4 +1,4 @@
-"""What a run does about limits that the gateway has seen, also while it has no owner."""
+"""A run and the limits that the gateway has seen, also while the run has no owner."""
 
 import os
 import signal

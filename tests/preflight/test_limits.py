@@ -1,4 +1,4 @@
-"""What `doctor` and the start of a run say of the limits that are known."""
+"""`doctor` and the start of a run name the limits that are known."""
 
 from datetime import UTC, datetime, timedelta
 
