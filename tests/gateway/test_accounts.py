@@ -1,4 +1,4 @@
-"""What runs share about the limits of a credential, and what a file of it may contain."""
+"""The file that runs share about the limits of a credential, and bad content of such a file."""
 
 import os
 import stat
