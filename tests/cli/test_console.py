@@ -28,7 +28,8 @@ from run_histories import (
     undone,
 )
 
-from orchestrator.cli.console import Console, Context, lines
+from orchestrator.cli.console import Console
+from orchestrator.cli.fact_lines import lines
 from orchestrator.run.facts import (
     AgentText,
     AgentTool,
@@ -53,7 +54,7 @@ CET = timezone(timedelta(hours=1), "CET")
 
 def said(entry: Entry) -> list[str]:
     (fact,) = numbered([entry])
-    return lines(fact, Context(zone=CET))
+    return lines(fact, zone=CET)
 
 
 def red(gate: str) -> Entry:

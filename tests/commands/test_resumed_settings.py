@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.console import lines
+from orchestrator.cli.fact_lines import lines
 from orchestrator.commands.trust import approve, load_for_approval
 from orchestrator.config import REPOSITORY_FILE
 from orchestrator.errors import ConfigurationError

@@ -1,11 +1,14 @@
 """How far a run has come: which task of how many, and what it does at the moment."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from orchestrator.run.facts import (
+    AgentText,
+    AgentTool,
+    AttemptAdopted,
     AttemptEnded,
     AttemptStarted,
     Fact,
@@ -44,6 +47,16 @@ class Doing(Struct, frozen=True, kw_only=True):
     command: str = ""
     last_output: str = ""
     """The last line that its command printed, where it takes long."""
+    limit_seconds: float | None = None
+    """Of an attempt: how long it may take, if that is known."""
+    tool: AgentTool | None = None
+    """Of an attempt: the agent's last tool call, if the agent has printed nothing since."""
+    tool_since: str = ""
+    said: tuple[AgentText | AgentTool, ...] = ()
+    """Of an attempt: the last LAST_SAID texts and tool calls of its agent, oldest first."""
+
+
+LAST_SAID = 2
 
 
 def position(state: RunState, task: str | None) -> Position | None:
@@ -66,37 +79,57 @@ def _tasks_to_do(state: RunState) -> Iterator[str]:
 
 def list_current_work(state: RunState, facts: Iterable[Fact]) -> tuple[Doing, ...]:
     """The current work of a run that has an owner, by its facts: an entry for each task, oldest first."""
-    begun: dict[str, Doing] = {}
+    begun: Mapping[str, Doing] = {}
     last_at = state.started_at
     for fact in facts:
         last_at = fact.at if not isinstance(fact.body, StillRunning) else last_at
-        _follow(begun, fact)
+        begun = follow_work(begun, fact)
     if begun:
         return tuple(begun.values())
     what = "step" if state.base_checked else "base"
     return (Doing(what=what, task=None, attempt=None, since=last_at),)
 
 
-def _follow(begun: dict[str, Doing], fact: Fact) -> None:
+def follow_work(begun: Mapping[str, Doing], fact: Fact) -> Mapping[str, Doing]:
+    """The work that has started and not ended after one more fact, by task (the run's own has the key "")."""
     key = fact.task or ""
 
-    def begin(what: str, name: str = "", command: str = "") -> None:
-        begun[key] = Doing(
-            what=what, task=fact.task, attempt=fact.attempt, since=fact.at, name=name, command=command
+    def begin(what: str, name: str = "", command: str = "", limit: float | None = None) -> Doing:
+        return Doing(
+            what=what,
+            task=fact.task,
+            attempt=fact.attempt,
+            since=fact.at,
+            name=name,
+            command=command,
+            limit_seconds=limit,
         )
 
     match fact.body:
         case RunResumed() | RunWaiting() | RunEnded():
-            begun.clear()
+            return {}
         case SetupStarted():
-            begin("setup")
-        case AttemptStarted():
-            begin("attempt")
+            return {**begun, key: begin("setup")}
+        case AttemptStarted(limit_seconds=limit):
+            return {**begun, key: begin("attempt", limit=limit)}
+        case AttemptAdopted():
+            return {**begun, key: begin("attempt")}
         case GateStarted(gate=gate, command=command):
-            begin("gate", gate, command)
+            return {**begun, key: begin("gate", gate, command)}
         case LandingStarted():
-            begin("landing")
+            return {**begun, key: begin("landing")}
         case StillRunning(text=text) if key in begun:
-            begun[key] = replace(begun[key], last_output=text)
+            return {**begun, key: replace(begun[key], last_output=text)}
+        case AgentText() | AgentTool() as body if key in begun:
+            return {**begun, key: _add_output(begun[key], fact, body)}
         case SetupEnded() | AttemptEnded() | GateEnded() | LandingRefused() | TaskFinished():
-            begun.pop(key, None)
+            return {other: doing for other, doing in begun.items() if other != key}
+    return begun
+
+
+def _add_output(doing: Doing, fact: Fact, body: AgentText | AgentTool) -> Doing:
+    if isinstance(body, AgentText) and not body.text.strip():
+        return doing
+    tool = body if isinstance(body, AgentTool) else None
+    said = (*doing.said, body)[-LAST_SAID:]
+    return replace(doing, tool=tool, tool_since=fact.at if tool is not None else "", said=said)
