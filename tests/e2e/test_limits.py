@@ -4,6 +4,7 @@ One run meets one limit after the other, and is resumed by hand each time. So ea
 session continues and that no attempt is charged: `limits.attempts` is 1. `make soak` has all rows.
 """
 
+import json
 import os
 import time
 from collections.abc import Mapping
@@ -65,6 +66,16 @@ ROWS = {
     "credit": Row(
         refusal=Refusal(400, "Your credit balance is too low to access the API."), cause="billing", requests=1
     ),
+    "no credits": Row(
+        refusal=Refusal(
+            429,
+            headers={f"{UNIFIED}-status": "rejected", "retry-after": "3600"},
+            details={"error_code": "credits_required"},
+        ),
+        cause="billing",
+        requests=1,
+        soak=True,
+    ),
     # The CLI asks once more for a model that does not exist.
     "model": Row(refusal=Refusal(404, "model: m-9"), cause="model_unknown", requests=2, soak=True),
 }
@@ -92,6 +103,11 @@ class Chain:
         self.fake.refusal = refusal
         self.fake.headers.clear()
         return self.command(*words, upstream=NOWHERE if refusal is None else None)
+
+    def list_known(self) -> list[str]:
+        """The causes of the limits that all runs know."""
+        (file,) = (self.scene.state / "accounts").glob("*.json")
+        return [limit["cause"] for limit in json.loads(file.read_text())["limits"]]
 
     def check(self, done: Done, cause: str, requests: int, seconds: float) -> None:
         assert (done.exit_code, done.end["status"], done.end["cause"]) == (4, "parked", cause), done
@@ -126,6 +142,7 @@ def test_each_limit_parks_the_run_and_costs_no_attempt(new_scene: MakeScene) -> 
         assert (other.exit_code, other.end["cause"], other.end["until"]) == (4, "usage_limit", until), other
         assert not other.of("attempt_started") and not other.of("gate_started")
         assert scene.orchestrator("cancel", other.run).exit_code == 0
+        assert chain.list_known() == ["usage_limit"]
 
         for row in ROWS.values():
             if ALL or not row.soak:
@@ -135,6 +152,7 @@ def test_each_limit_parks_the_run_and_costs_no_attempt(new_scene: MakeScene) -> 
         fake.refusal = None
         done = chain.command("resume", chain.run)
         assert done.exit_code == 0, done
+        assert chain.list_known() == [], "the first success clears what was known"
         attempts = scene.status(chain.run)["tasks"][0]["attempts"]
         assert [each["status"] for each in attempts] == ["parked"] * (len(attempts) - 1) + ["completed"]
         assert {each["session"] for each in attempts} == chain.sessions and len(chain.sessions) == 1

@@ -1,5 +1,6 @@
 """A run and the limits that the gateway has seen, also while the run has no owner."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import pytest
 from limit_kit import KEY, LimitedProject, ModelAgent, claims_limit, kill_at, known_limit, limited, sees
 
 from orchestrator.cli.json_events import event_line, is_shown
+from orchestrator.commands.request import RunRequest, StartOptions
+from orchestrator.commands.run import run
 from orchestrator.events import AgentEvent, Finished
 from orchestrator.gateway.access import Credential
 from orchestrator.gateway.accounts import Account
@@ -26,7 +29,7 @@ from orchestrator.run.facts import (
     RunWaiting,
     WindowsSeen,
 )
-from orchestrator.run.report import run_json
+from orchestrator.run.report import RunReport, run_json
 from orchestrator.run.state import fold
 from orchestrator.testing.agent import (
     ScriptedAgent,
@@ -42,7 +45,7 @@ from orchestrator.testing.agent import (
 from orchestrator.testing.clock import START
 from orchestrator.testing.engine import FakeEngine
 from orchestrator.testing.processes import Process
-from orchestrator.testing.project import TemporaryProject
+from orchestrator.testing.project import PLAN, TemporaryProject
 
 __all__ = ["limited"]
 
@@ -50,6 +53,7 @@ MakeProject = Callable[..., LimitedProject]
 UNTIL = "2026-01-01T12:05:00.000Z"
 STOP = LimitSeen(cause="usage_limit", effect="stop", until=UNTIL, status=429)
 DENIED = LimitSeen(cause="credential_refused", effect="end", status=401)
+BUSY = LimitSeen(cause="model_away", effect="outage", status=429)
 ODD = LimitSeen(cause="billing", effect="end_if_claimed", status=400)
 ACCOUNT = Credential(kind="api_key", value=KEY)
 
@@ -427,3 +431,40 @@ def test_two_runs_on_one_account_know_the_same(limited: MakeProject) -> None:
     made[1].project.environ["XDG_STATE_HOME"] = made[0].project.environ["XDG_STATE_HOME"]
     end = made[1].project.run().state.end
     assert end is not None and (end.cause, end.until) == ("usage_limit", UNTIL)
+
+
+def test_an_hour_of_busy_answers_costs_no_attempt(limited: MakeProject) -> None:
+    made: list[LimitedProject] = []
+    busy = (waits(600), sees(the(made), BUSY), waits(86_400))
+    made.append(limited({("1", number): busy for number in range(1, 5)}))
+    begun = made[0].project.clock.now()
+    report = made[0].project.run(wait=True)
+    assert report.status == "completed", report.reason
+    assert (made[0].project.clock.now() - begun).total_seconds() > 3300
+    waited = bodies(made[0], report.run, RunWaiting)
+    assert [each.cause for each in waited] == ["model_away"] * 4
+    attempts = report.state.tasks["1"].attempts
+    assert [each.end.status for each in attempts if each.end] == ["parked"] * 4 + ["completed"]
+    assert {each.start.session for each in attempts} == {attempts[0].start.session}
+
+
+def test_two_living_runs_on_one_account_both_wait_and_both_complete(limited: MakeProject) -> None:
+    made: list[LimitedProject] = []
+    spent = (sees(lambda: made[0], STOP), waits(86_400))
+    made.append(limited({("1", 1): (waits(5), *spent)}))
+    made.append(limited({("1", 1): (waits(20), *spent)}))
+    first, second = (each.project for each in made)
+    second.environ["XDG_STATE_HOME"] = first.environ["XDG_STATE_HOME"]
+    second.clock = second.engine._clock = first.clock
+    requests = [RunRequest(plan=PLAN, options=StartOptions(agent="command", wait=True))] * 2
+
+    async def run_both() -> list[RunReport]:
+        hosts = (first.host, second.host)
+        return await asyncio.gather(*(run(host, each) for host, each in zip(hosts, requests, strict=True)))
+
+    reports = first.do(run_both())
+    assert [report.status for report in reports] == ["completed"] * 2
+    for report in reports:
+        (waiting,) = bodies(made[0], report.run, RunWaiting)
+        assert (waiting.cause, waiting.until) == ("usage_limit", UNTIL)
+        assert starts(made[0], report.run)[1] >= UNTIL

@@ -206,3 +206,11 @@ async def test_other_refusals_are_not_shared(tmp_path: Path, status: int | None)
     recorder = AccountRecorder(files, KEY, FakeClock(), run="r1", chosen=None)
     await recorder.take(ProviderAnswer(status=status, headers={}, model="m"))
     assert files.read(KEY) == Account()
+
+
+async def test_missing_credits_are_not_shared(tmp_path: Path) -> None:
+    files = AccountFiles(tmp_path)
+    recorder = AccountRecorder(files, KEY, FakeClock(), run="r1", chosen=None)
+    spent = ProviderAnswer(status=429, headers=headers(), error_code="credits_required", model="m")
+    await recorder.take(spent)
+    assert files.read(KEY).limits == ()

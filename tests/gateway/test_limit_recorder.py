@@ -157,6 +157,23 @@ async def test_a_refusal_reaches_the_journal_and_then_the_agent_unchanged(socket
     assert len(bodies) == 1 and len(seen.requests) == 3
 
 
+async def test_an_error_is_read_although_it_comes_in_pieces(sockets: Path) -> None:
+    text = b'{"error": {"type": "t", "details": {"error_code": "credits_required"}}}'
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=429)
+        await response.prepare(request)
+        for at in (0, 30):
+            await response.write(text[at : at + 30] if at == 0 else text[at:])
+            await asyncio.sleep(0.05)
+        return response
+
+    async with upstream(answer) as seen, recording_endpoint(sockets / "a", seen.url) as (path, bodies):
+        got = await post(path)
+    assert got.body == text
+    assert bodies == [LimitSeen(cause="billing", effect="end", status=429)]
+
+
 async def test_the_gateway_writes_each_key_once_and_survives_a_bad_journal(tmp_path: Path) -> None:
     body = LimitSeen(cause="billing", effect="end", status=402)
     async with (

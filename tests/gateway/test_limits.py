@@ -11,9 +11,9 @@ from orchestrator.gateway.limits import (
     LONGEST_WAIT,
     ProviderAnswer,
     ProviderLimit,
-    error_type_of,
     limit_of,
     model_of,
+    read_error,
     windows_of,
 )
 from orchestrator.run.facts import LimitEffect, LimitWindow, RunCause
@@ -30,10 +30,11 @@ def judge(
     headers: Mapping[str, str] | None = None,
     *,
     error_type: str | None = None,
+    error_code: str | None = None,
     model: str | None = "m",
 ) -> ProviderLimit | None:
-    answer = ProviderAnswer(status=status, headers=headers or {}, error_type=error_type, model=model)
-    return limit_of(answer, NOW)
+    names = {"error_type": error_type, "error_code": error_code, "model": model}
+    return limit_of(ProviderAnswer(status=status, headers=headers or {}, **names), NOW)
 
 
 def epoch(moment: datetime) -> str:
@@ -85,6 +86,19 @@ def test_each_row(
     found = judge(status, headers, error_type=error_type)
     assert found is not None
     assert (found.cause, found.effect, found.until) == (cause, effect, until)
+
+
+@pytest.mark.parametrize(
+    ("headers", "error_code"),
+    [({}, "credits_required"), ({f"{UNIFIED}-overage-scope": "group_pool"}, None)],
+    ids=["credits", "group"],
+)
+def test_no_reset_is_waited_for_where_credits_are_missing(
+    headers: dict[str, str], error_code: str | None
+) -> None:
+    spent = rejected(reset=epoch(SOON)) | {"retry-after": "3600"} | headers
+    assert judge(429, spent, error_code=error_code) == ProviderLimit(cause="billing", effect="stop")
+    assert judge(429, headers, error_code=error_code) == ProviderLimit(cause="billing", effect="end")
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 302, 405, 413, 422])
@@ -260,19 +274,25 @@ def test_no_header_breaks_the_table(status: int | None, headers: dict[str, str])
 
 
 @pytest.mark.parametrize(
-    ("body", "kind"),
+    ("body", "names"),
     [
-        (b'{"type": "error", "error": {"type": "billing_error", "message": "no"}}', "billing_error"),
-        (b'{"error": "text"}', None),
-        (b'{"error": {"type": 7}}', None),
-        (b"<html>", None),
-        (b"[1]", None),
-        (b"\xff", None),
-        (b"[" * 100_000, None),
+        (b'{"type": "error", "error": {"type": "billing_error", "message": "no"}}', ("billing_error", None)),
+        (
+            b'{"error": {"type": "t", "details": {"error_code": "credits_required"}}}',
+            ("t", "credits_required"),
+        ),
+        (b'{"error": {"details": {"error_code": 7}}}', (None, None)),
+        (b'{"error": {"details": "no"}}', (None, None)),
+        (b'{"error": "text"}', (None, None)),
+        (b'{"error": {"type": 7}}', (None, None)),
+        (b"<html>", (None, None)),
+        (b"[1]", (None, None)),
+        (b"\xff", (None, None)),
+        (b"[" * 100_000, (None, None)),
     ],
 )
-def test_the_type_of_an_error(body: bytes, kind: str | None) -> None:
-    assert error_type_of(body) == kind
+def test_the_names_of_an_error(body: bytes, names: tuple[str | None, str | None]) -> None:
+    assert read_error(body) == names
 
 
 @pytest.mark.parametrize(

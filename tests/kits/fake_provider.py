@@ -30,6 +30,8 @@ class Refusal:
     status: int
     message: str = "No."
     headers: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] | None = None
+    """Of the error."""
 
 
 @contextmanager
@@ -44,6 +46,10 @@ def provider(text: str, *, refuse: int | None = None) -> Iterator[FakeProvider]:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
             if (no := seen.refusal) is not None:
                 body = anthropic.error_body(no.status, no.message)
+                if no.details is not None:
+                    error = json.loads(body)
+                    error["error"]["details"] = dict(no.details)
+                    body = json.dumps(error).encode()
                 self._answer(no.status, "application/json", body, no.headers)
                 return
             step = next_step(script, task="1", attempt=1, messages=asked["messages"], subagent=False)

@@ -3,13 +3,11 @@
 from orchestrator.clock import Clock
 from orchestrator.engine.context import ModelAccess
 from orchestrator.gateway.access import Provider
-from orchestrator.gateway.accounts import end_of
+from orchestrator.gateway.accounts import SHARED, end_of
 from orchestrator.run.endings import run_ended_fact
-from orchestrator.run.facts import RunCause, RunEnded
+from orchestrator.run.facts import RunEnded
 from orchestrator.run.state import RunState
 from orchestrator.text import utc_text
-
-SHARED: frozenset[RunCause | None] = frozenset({"usage_limit", "rate_limit"})
 
 
 def find_known_limit(

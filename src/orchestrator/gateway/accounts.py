@@ -39,6 +39,8 @@ from orchestrator.text import utc_text
 
 log = logging.getLogger(__name__)
 
+SHARED: frozenset[RunCause | None] = frozenset({"usage_limit", "rate_limit"})
+"""Limits that other runs with the same credential would only meet again."""
 UNKNOWN_END = timedelta(hours=1)
 """How long a limit counts whose end the provider did not say."""
 OLD = timedelta(days=30)
@@ -229,7 +231,7 @@ class AccountRecorder:
                 known = replace(known, windows=windows, windows_seen=utc_text(now))
             if answer.is_success:
                 return known.clear_limits(answer.model)
-            if limit is not None and limit.effect == "stop":
+            if limit is not None and limit.cause in SHARED:
                 return known.add_limit(self._describe(limit, answer, now), now)
             return known
 

@@ -11,9 +11,9 @@ from orchestrator.gateway.accounts import AccountRecorder
 from orchestrator.gateway.limits import (
     ProviderAnswer,
     ProviderLimit,
-    error_type_of,
     limit_of,
     model_of,
+    read_error,
     windows_of,
 )
 from orchestrator.run.facts import LimitEffect, LimitPassed, LimitSeen, LimitWindow, RunCause, WindowsSeen
@@ -155,10 +155,12 @@ class Answers:
         lowered = {name.lower(): value for name, value in headers.items()}
         if status is not None and 200 <= status < 300 and not await self._is_news(lowered):
             return  # the usual case; large requests are not parsed for it
+        error = read_error(body)
         answer = ProviderAnswer(
             status=status,
             headers=lowered,
-            error_type=error_type_of(body),
+            error_type=error.type,
+            error_code=error.code,
             model=await asyncio.to_thread(model_of, self.request),
         )
         # The account comes first: a run that parks because of the fact has stored what others need to know.

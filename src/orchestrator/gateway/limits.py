@@ -2,6 +2,7 @@
 
 | the provider answers | cause | effect | until |
 |---|---|---|---|
+| 429 that no reset lifts | billing | stop if `…-status: rejected`, else end | unknown |
 | 429, `anthropic-ratelimit-unified-status: rejected` | usage_limit | stop | the reset, see below |
 | 429, `retry-after` above 60 s | rate_limit | stop | now + retry-after |
 | 429 with a shorter one or none; 5xx; no connection | model_away | outage | unknown |
@@ -14,6 +15,10 @@ A usage limit ends at the latest reset among the windows whose own status is `re
 at the reset of the whole, which follows the window that represents all others, and else after `retry-after`.
 A provider, or a program between it and us, can send anything: a reset that is not a number is like none, and
 one in the past or more than eight days away says nothing, so that no run waits for it.
+
+No reset lifts a 429 that requires credits (`credits_required` in the error's details), or one for a budget
+that a group shares (`anthropic-ratelimit-unified-overage-scope: group_pool`). No run waits for it, even if
+headers name a reset.
 """
 
 import json
@@ -51,6 +56,8 @@ class ProviderAnswer:
     headers: Mapping[str, str]
     """Names in lower case."""
     error_type: str | None = None
+    error_code: str | None = None
+    """Of the error's details."""
     model: str | None = None
     """The model that was asked for."""
 
@@ -81,7 +88,10 @@ def limit_of(answer: ProviderAnswer, now: datetime) -> ProviderLimit | None:
         case 429:
             headers = answer.headers
             retry = _retry_seconds(headers, now)
-            if _is_rejected(headers, f"{_PREFIX}status"):
+            is_rejected = _is_rejected(headers, f"{_PREFIX}status")
+            if _needs_credits(answer):
+                return ProviderLimit(cause="billing", effect="stop" if is_rejected else "end")
+            if is_rejected:
                 model = answer.model if _is_of_one_model(headers) else None
                 until = _usage_limit_ends(headers, retry, now)
                 return ProviderLimit(cause="usage_limit", effect="stop", until=until, model=model)
@@ -102,6 +112,11 @@ def limit_of(answer: ProviderAnswer, now: datetime) -> ProviderLimit | None:
             return ProviderLimit(cause="model_away", effect="outage", model=answer.model)
         case _:
             return None
+
+
+def _needs_credits(answer: ProviderAnswer) -> bool:
+    scope = answer.headers.get(f"{_PREFIX}overage-scope", "").strip().lower()
+    return answer.error_code == "credits_required" or scope == "group_pool"
 
 
 def _usage_limit_ends(headers: Mapping[str, str], retry: float | None, now: datetime) -> datetime | None:
@@ -191,11 +206,19 @@ def _time_in_reach(moment: float, now: datetime) -> datetime | None:
     return datetime.fromtimestamp(moment, UTC)
 
 
-def error_type_of(body: bytes) -> str | None:
-    """The type of an error in the provider's format; None for any other body."""
+class ErrorNames(NamedTuple):
+    type: str | None
+    code: str | None
+
+
+def read_error(body: bytes) -> ErrorNames:
+    """The names that an error in the provider's format has; each is None where the body does not give it."""
     error = _object(body).get("error")
-    kind = error.get("type") if isinstance(error, dict) else None
-    return kind if isinstance(kind, str) else None
+    if not isinstance(error, dict):
+        return ErrorNames(None, None)
+    kind, details = error.get("type"), error.get("details")
+    code = details.get("error_code") if isinstance(details, dict) else None
+    return ErrorNames(kind if isinstance(kind, str) else None, code if isinstance(code, str) else None)
 
 
 def model_of(request: bytes) -> str | None:

@@ -1,8 +1,10 @@
 """Forwards a request to the provider, with the real credential instead of the attempt's token."""
 
+import asyncio
 import io
 import logging
 import ssl
+from contextlib import suppress
 from typing import assert_never
 
 import aiohttp
@@ -17,6 +19,9 @@ from orchestrator.gateway.limit_recorder import Answers
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 30
+ERROR_BYTES = 65_536
+ERROR_SECONDS = 5.0
+"""How much of an error's body is read, and for how long, before the agent gets any of it."""
 BETA = "anthropic-beta"
 OAUTH_BETA = "oauth-2025-04-20"
 
@@ -34,10 +39,13 @@ HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-NOT_UPSTREAM = HOP_BY_HOP | {"host", "content-length", "expect", "authorization", "x-api-key", "cookie"}
+NOT_UPSTREAM = HOP_BY_HOP | {
+    *("host", "content-length", "expect", "authorization", "x-api-key", "cookie"),
+    "accept-encoding",
+}
 NOT_DOWNSTREAM = HOP_BY_HOP | {"set-cookie"}
 # The provider sees the headers that the agent sent; aiohttp must not add its own.
-NO_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+NO_AUTOMATIC = ("Accept", "Content-Type", "User-Agent")
 
 
 def upstream_session(certificates: str | None = None) -> aiohttp.ClientSession:
@@ -107,7 +115,7 @@ async def _stream_answer(
     first = b""
     if answers is not None:
         if upstream.status >= 400:
-            first = await _first_piece(upstream)
+            first = await _read_beginning(upstream)
         # Before the agent sees the answer: its next request, or its end, may come at once, and the journal
         # must have the limit by then.
         await answers.take(upstream.status, upstream.headers, first)
@@ -130,12 +138,14 @@ async def _stream_answer(
     return response
 
 
-async def _first_piece(upstream: aiohttp.ClientResponse) -> bytes:
-    """The beginning of an error's body; empty when it breaks off, which is noticed again when it is read."""
-    try:
-        return await upstream.content.readany()
-    except aiohttp.ClientError:
-        return b""
+async def _read_beginning(upstream: aiohttp.ClientResponse) -> bytes:
+    """The beginning of an error's body. If it breaks off, that is noticed again when the rest is read."""
+    found = b""
+    with suppress(aiohttp.ClientError, TimeoutError):
+        async with asyncio.timeout(ERROR_SECONDS):
+            while len(found) < ERROR_BYTES and (piece := await upstream.content.readany()):
+                found += piece
+    return found
 
 
 def cut_connection(request: web.Request) -> None:
@@ -146,6 +156,8 @@ def cut_connection(request: web.Request) -> None:
 
 def _upstream_headers(headers: CIMultiDictProxy[str], credential: Credential) -> CIMultiDict[str]:
     passed = _remove_headers(headers, NOT_UPSTREAM)
+    # The gateway reads what an error says, and unpacks nothing.
+    passed["Accept-Encoding"] = "identity"
     match credential.kind:
         case "api_key":
             passed["x-api-key"] = credential.value
