@@ -94,7 +94,7 @@ def test_what_proves_little_stands_first(stored: str, tmp_path: Path) -> None:
     first = lines.index("Check this first")
     assert lines[first + 1 : first + 6] == [
         "  because",
-        "  task 2 is shown by guards only: all its checks passed before the work, too",
+        "  task 2 is shown by guards only: all its checks pass without the work, too",
         "  task 3 is unverified: it has no check",
         "  task 4 is red before: verify-1 fails as it did before the work",
         "  task 5 has failed: no more attempts",
@@ -105,7 +105,7 @@ def test_what_proves_little_stands_first(stored: str, tmp_path: Path) -> None:
 def test_each_check_stands_beside_its_result_before_the_work(stored: str, tmp_path: Path) -> None:
     text = orchestrate("report", stored, cwd=tmp_path).stdout.decode()
     assert "pass, 0.5 s; failed before the work\n    $ make proof" in text
-    assert "pass, 0.5 s; passed before the work, too\n    $ make guard" in text
+    assert "pass, 0.5 s; passes without the work, too\n    $ make guard" in text
     assert "red before, 0.5 s; failed before the work\n    $ make red" in text
     assert "    $ make one\n      make two\n    | one\n    | two\n    | the end\n" in text
     assert f"    orchestrator logs {stored} --evidence e3\n" in text
@@ -118,7 +118,7 @@ def test_the_json_is_a_run_of_status_with_gates(stored: str, tmp_path: Path) -> 
     assert [task.pop("findings") for task in shown["tasks"]] == [[]] * 5
     assert shown == {"schema": 1, **run}
     assert gates[0][0] == {
-        **{"gate": "verify-1", "command": "make proof", "source": None, "verdict": "pass", "exit_code": 0},
+        **{"gate": "verify-1", "command": "make proof", "source": "task", "verdict": "pass", "exit_code": 0},
         **{"seconds": 0.5, "evidence": "e3", "before": "red", "with_old_checks": None, "flaky": False},
         "runs": 1,
     }

@@ -63,7 +63,12 @@ def make_project(tmp_path: Path) -> Iterator[Callable[..., TemporaryProject]]:
         def make(
             attempts: dict[tuple[str, int], tuple[Step, ...]] | None = None, **more: Any
         ) -> TemporaryProject:
-            return stack.enter_context(TemporaryProject(tmp_path, agent=ScriptedAgent(attempts), **more))
+            base = more.pop("base", None)
+            project = TemporaryProject(tmp_path, agent=ScriptedAgent(attempts), **more)
+            if base is not None:
+                # A weaker rule than the default counts in the repository's file only with approval.
+                project.environ["ORCHESTRATOR_VERIFY_BASE"] = base
+            return stack.enter_context(project)
 
         yield make
 
@@ -418,11 +423,10 @@ def test_skipped_commands_have_no_evidence(make_project: MakeProject, commands: 
     assert run_json(report.state, None)["tasks"][0]["evidence"] == ran
 
 
-NO_WORSE = '[verify]\ntask = ["suite"]\nbase = "no_worse"\n'
-
-
 def test_a_guard_that_fails_as_before_counts_as_passed(make_project: MakeProject, commands: Commands) -> None:
-    project = make_project(settings=NO_WORSE, gates={"suite": commands.passing_with("suite", "never")})
+    project = make_project(
+        settings=SUITE, base="no_worse", gates={"suite": commands.passing_with("suite", "never")}
+    )
     report = project.run()
     assert report.status == "completed"
     own, guard = gates(project, report)
@@ -435,7 +439,9 @@ def test_a_new_failure_of_a_red_guard_counts(make_project: MakeProject, commands
         return "FAILED test_a" + ("\nFAILED test_b" if process.path("task-1.txt").exists() else "")
 
     suite = commands.passing_with("suite", "never", list_failures)
-    project = make_project(settings=NO_WORSE + "[limits]\nattempts = 1\n", gates={"suite": suite})
+    project = make_project(
+        settings=SUITE + "[limits]\nattempts = 1\n", base="no_worse", gates={"suite": suite}
+    )
     report = project.run()
     assert (report.status, report.exit_code) == ("failed", 1)
     assert gates(project, report)[1].verdict == "fail"
@@ -450,7 +456,7 @@ def test_a_guard_that_a_task_has_made_green_stays_green(
         return 0 if has == [True, False] else 1
 
     project = make_project(
-        tasks=("1", "2"), settings=NO_WORSE + "[limits]\nattempts = 1\n", gates={"suite": suite}
+        tasks=("1", "2"), settings=SUITE + "[limits]\nattempts = 1\n", base="no_worse", gates={"suite": suite}
     )
     report = project.run()
     assert report.status == "failed"
@@ -462,8 +468,9 @@ def test_a_guard_that_a_task_has_made_green_stays_green(
 
 
 def test_with_any_a_failure_from_before_parks_the_run(make_project: MakeProject, commands: Commands) -> None:
-    settings = '[verify]\ntask = ["suite"]\nbase = "any"\n'
-    project = make_project(settings=settings, gates={"suite": commands.passing_with("suite", "never")})
+    project = make_project(
+        settings=SUITE, base="any", gates={"suite": commands.passing_with("suite", "never")}
+    )
     report = project.run()
     assert report.status == "parked" and len(project.agent.attempts) == 1
     assert report.state.end is not None and report.state.end.cause == "base_red"
@@ -483,7 +490,7 @@ def test_the_base_of_a_task_after_the_users_edits_is_checked_when_it_matters(
         process.print("FAILED test_b" if edited else "FAILED test_a")
         return 1
 
-    project = make_project(tasks=("1", "2"), settings=NO_WORSE, gates={"suite": suite})
+    project = make_project(tasks=("1", "2"), settings=SUITE, base="no_worse", gates={"suite": suite})
 
     def edit(fact: Fact) -> None:
         if fact.body.kind == "task_finished" and fact.task == "1":

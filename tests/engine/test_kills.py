@@ -24,7 +24,12 @@ OF_A_TASK = (
     *("agent_tool", "attempt_ended", "names_reserved"),
     *("candidate_made", "gate_started", "gate_ended", "landing_started", "task_finished"),
 )
-EVERY_KIND = [*((None, kind) for kind in OF_THE_RUN), *(("2", kind) for kind in OF_A_TASK)]
+EVERY_KIND = [
+    *((None, kind) for kind in OF_THE_RUN),
+    *(("2", kind) for kind in OF_A_TASK),
+    # The first task starts on the base, of which everything is known.
+    ("2", "corner_checked"),
+]
 ONCE = frozenset({"task_started", "landing_started", "task_finished"})
 """Of a task. A candidate is made and checked again after a kill, because the user may have edited files."""
 

@@ -84,7 +84,7 @@ def test_an_outline_agrees_with_the_state(tmp_path: Path, name: str) -> None:
 SAYS_NOTHING_OF_AN_END = frozenset(
     {
         "agent_text", "agent_tool", "attempt_adopted", "attempt_ended", "attempt_started", "base_checked",
-        "base_run_ended", "container_created", "container_started", "stop_begun",
+        "base_run_ended", "container_created", "container_started", "corner_checked", "stop_begun",
         "branch_ready", "cancel_wished", "candidate_made", "candidate_refused", "edits_committed",
         "end_to_end_ended", "gate_ended", "gate_started", "landing_refused", "landing_started",
         "lay_back_started", "limit_passed", "limit_seen", "names_reserved", "notice",

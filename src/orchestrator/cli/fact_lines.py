@@ -21,6 +21,9 @@ from orchestrator.run.facts import (
     CandidateRefused,
     ContainerCreated,
     ContainerStarted,
+    Corner,
+    CornerChecked,
+    CornerResult,
     EditsCommitted,
     EndToEndEnded,
     Fact,
@@ -105,7 +108,7 @@ _RunFact = (
 _BaseFact = SetupStarted | SetupEnded | BaseChecked
 _TaskFact = TaskStarted | TaskAccepted | QuestionAsked | QuestionAnswered | TaskFinished
 _AttemptFact = AttemptStarted | AttemptAdopted | StopBegun | AgentText | AgentTool | LimitSeen | AttemptEnded
-_CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | LandingRefused
+_CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | CornerChecked | LandingRefused
 _FolderFact = TreeSaved | TreeLookedAt | EditsCommitted | UndoStarted | WorkUndone
 _SilentFact = (
     BaseRunEnded
@@ -268,6 +271,8 @@ def _candidate_lines(body: _CandidateFact) -> list[str]:
             return [f"gate    {body.gate}: {first_line(body.command, 100)}"]
         case GateEnded():
             return _gate_lines(body)
+        case CornerChecked():
+            return [_describe_corner(body)]
         case LandingRefused():
             what, *next_steps = body.reason.splitlines()
             return [
@@ -344,6 +349,25 @@ def _gate_lines(body: GateEnded) -> list[str]:
             return [f"{result}, exit code {body.exit_code}", *_quote(body.tail)[-5:]]
         case "unavailable":
             return [result, *_quote(body.detail or body.tail)[-5:]]
+
+
+_CORNER_WORDS: Mapping[Corner, str] = {
+    "fail_to_pass": "without the work",
+    "unchanged_checks": "with the check files from before the work",
+    "empty_tree": "without any file",
+}
+_RESULT_WORDS: Mapping[CornerResult, str] = {
+    "pass": "passes",
+    "fail": "fails",
+    "absent": "cannot run",
+    "unavailable": "could not be run",
+}
+
+
+def _describe_corner(body: CornerChecked) -> str:
+    said = f"{_RESULT_WORDS[body.result]} {_CORNER_WORDS[body.corner]}"
+    why = f": {one_line(body.detail, 200)}" if body.result == "unavailable" else ""
+    return f"gate    {body.gate} {said}, {body.seconds:.1f} s, evidence {body.evidence}{why}"
 
 
 def _describe_position(fact: Fact, state: RunState | None) -> str:

@@ -34,6 +34,10 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
         *("gate", "command", "verdict", "exit_code", "evidence", "seconds"),
         *("source", "before", "reused"),
     ),
+    facts.CornerChecked.kind: (
+        *("corner", "gate", "command", "result"),
+        *("exit_code", "evidence", "seconds"),
+    ),
     facts.LimitSeen.kind: ("cause", "until", "status", "model"),
     facts.TaskFinished.kind: ("status", "commit", "verification", "reason"),
 }

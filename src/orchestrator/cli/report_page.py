@@ -15,9 +15,11 @@ TAIL_LINES = 10
 _STATUS_WORDS = {"imported": "done before", "skipped": "left out"}
 _PROOF_WORDS = {
     "red": "failed before the work",
-    "already_green": "passed before the work, too",
-    "absent": "could not run before the work",
-    None: "was not run before the work",
+    "discriminating": "fails without the work",
+    "already_green": "passes without the work, too",
+    "absent": "cannot run without the work",
+    "vacuous": "passes without any file: it checks nothing",
+    None: "was not run without the work",
 }
 
 
@@ -118,7 +120,10 @@ def _list_weak_proofs(state: RunState) -> list[str]:
         elif task.finished.verification == "unverified":
             found.append(f"task {id} is unverified: {one_line(task.finished.reason or 'no check', 300)}")
         elif has_passed_before(checks):
-            found.append(f"task {id} is shown by guards only: all its checks passed before the work, too")
+            found.append(f"task {id} is shown by guards only: all its checks pass without the work, too")
+        vacuous = [check.gate for check in checks if check.before == "vacuous"]
+        if vacuous:
+            found.append(f"task {id} has a vacuous check: {', '.join(vacuous)} passes without any file")
         red = [check.gate for check in checks if check.fails_as_before]
         if red:
             found.append(f"task {id} is red before: {', '.join(red)} fails as it did before the work")

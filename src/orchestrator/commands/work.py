@@ -53,14 +53,14 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
 def checks_of(task: Task, settings: Settings) -> tuple[Check, ...]:
     """The gates of a task: its own, its smoke tests where they count, and the guards.
 
-    A guard that is also the task's own command is one gate.
+    The same text twice is one gate, and the first source counts.
     """
     guards = {command.strip() for command in settings.verify.task}
     smoke = task.smoke_tests if settings.verify.smoke_tests else ()
-    own = (*_checks("task", task.verify), *_checks("smoke", smoke))
-    own = tuple(replace(check, is_guard=check.command.strip() in guards) for check in own)
-    known = {check.command.strip() for check in own}
-    return (*own, *(guard for guard in _list_guards(settings) if guard.command.strip() not in known))
+    checks = (*_checks("task", task.verify), *_checks("smoke", smoke), *_list_guards(settings))
+    first = {check.command.strip(): check for check in reversed(checks)}
+    once = [check for check in checks if first[check.command.strip()] is check]
+    return tuple(replace(check, is_guard=check.command.strip() in guards) for check in once)
 
 
 def _list_guards(settings: Settings) -> tuple[Check, ...]:

@@ -10,6 +10,7 @@ _WHEN = {
     "always": "with approval",
     "above the default": "up to the default; above it with approval",
     "below the default": "from the default upwards; below it with approval",
+    "weaker than the default": "what is not weaker than the default; else with approval",
     "outside the folder": "inside the code folder; outside with approval",
     "steers programs": "ordinary names; names that steer programs (`PATH`, `LD_PRELOAD`, …) with approval",
 }

@@ -47,9 +47,17 @@ class Trust:
     """When a value in the repository's file needs the user's approval, and why."""
 
     when: Literal[
-        "never", "always", "above the default", "below the default", "outside the folder", "steers programs"
+        "never",
+        "always",
+        "above the default",
+        "below the default",
+        "weaker than the default",
+        "outside the folder",
+        "steers programs",
     ]
     reason: str
+    weaker: tuple[object, ...] = ()
+    """The values that are weaker than the default, where that is not a matter of size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +89,10 @@ def free_from_default(reason: str) -> Trust:
     return Trust(when="below the default", reason=reason)
 
 
+def free_unless_weaker(reason: str, *weaker: object) -> Trust:
+    return Trust(when="weaker than the default", reason=reason, weaker=weaker)
+
+
 def free_inside_folder(reason: str) -> Trust:
     return Trust(when="outside the folder", reason=reason)
 
@@ -102,6 +114,8 @@ def is_approval_needed(setting: Setting, value: object) -> bool:
             return _size(value) > _size(setting.default)
         case "below the default":
             return _size(value) < _size(setting.default)
+        case "weaker than the default":
+            return value in setting.trust.weaker
         case "outside the folder":
             return not is_inside(str(value))
         case "steers programs":
@@ -321,7 +335,14 @@ class Verify:
         choice("green", "no_worse", "any"),
         "What `verify.task` must say before the work. `green`: every command succeeds. `no_worse`: one that "
         "fails counts as passed as long as it fails in the same way. `any`: no condition.",
-        free(_IN_CONTAINER),
+        free_unless_weaker("a guard that fails no longer stops the run", "no_worse", "any"),
+    )
+    red_to_green: bool = setting(
+        True,
+        flag(),
+        "Whether the commands of a task that have passed run once more on the code from before the work, "
+        "where they have to fail to prove anything.",
+        free_unless_weaker("without it, nothing shows that a command would fail without the work", False),
     )
     fail_fast: bool = setting(
         False,

@@ -10,6 +10,7 @@ from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.base_run import check_base
 from orchestrator.engine.candidate import make_candidate, read_handoff
 from orchestrator.engine.context import RunRecords, RunTerms, Services
+from orchestrator.engine.corners import check_fail_to_pass
 from orchestrator.engine.edits import commit_user_edits, refuse_work_of_other_tasks
 from orchestrator.engine.landing import land
 from orchestrator.engine.set_aside import describe_set_aside, lay_back, set_aside
@@ -107,6 +108,7 @@ class RunActions:
                 parent = state.tasks[task].parent
                 assert parent is not None
                 await gating.check_candidate(self._bench, self._items[task], attempt, parent)
+                await check_fail_to_pass(self._bench, self._items[task])
             case Land(task=task, attempt=attempt):
                 await land(records, terms, workspace, state, self._items[task], attempt)
             case FailTask(task=task, reason=reason):

@@ -16,6 +16,7 @@ from msgspec import structs
 from orchestrator.containers.names import component
 from orchestrator.engine.attempt_tree import attempt_folders, clear_oddities, save_tree
 from orchestrator.engine.context import RunRecords, RunTerms, Services
+from orchestrator.engine.corners import filter_check_files
 from orchestrator.engine.edits import find_tree_left_by
 from orchestrator.engine.gating import Subject
 from orchestrator.engine.setup import check_setup
@@ -92,20 +93,19 @@ async def _build_candidate(
     since_start = everything if start == parent else await _list_changes(workspace, start, snapshot.tree)
     changed = any(change.path != document for change in since_start)
     no_change = None if changed else _explain_no_change(known, attempt)
-    summary = attempt.claim.summary if attempt.claim is not None else ""
+    summary, notes = ("", "") if attempt.claim is None else (attempt.claim.summary, attempt.claim.handoff)
     section = HandoffSection(
         task=task.id,
         title=task.title,
         outcome="\n\n".join(part for part in (summary, no_change) if part),
-        notes=attempt.claim.handoff if attempt.claim is not None else "",
+        notes=notes,
         changes=changes,
     )
     text = with_section(await read_handoff(records, terms, workspace, parent), terms.plan.title, section)
     await asyncio.to_thread(folders.handoff.write_text, text, "utf-8")
     edited = await _name_edited_by_user(workspace, known, attempt, changes)
     overlay = {document: text.encode()} if await _commits_handoff(terms, workspace, baseline) else {}
-    gates = terms.work.gates_of(item)
-    earlier = attempt.candidate
+    gates, earlier = terms.work.gates_of(item), attempt.candidate
     if earlier is not None and earlier.parent == parent and _has_evidence_of(attempt, gates):
         message = _write_message(records, terms, task, attempt, earlier.evidence, (no_change, edited))
         if await _is_same(workspace, earlier.commit, snapshot.tree, message, document, overlay):
@@ -126,11 +126,22 @@ async def _build_candidate(
         parent=parent,
         changed=changed,
         evidence=evidence,
+        check_files=_name_check_files(terms, task, gates, since_start),
         left_out=tuple(plain(path) for path in snapshot.left_out),
         scratch=tuple(plain(path) for path in snapshot.scratch),
         moved_away=moved_away,
         wrote_handoff=len(changes) < len(everything),
     )
+
+
+def _name_check_files(
+    terms: RunTerms, task: Task, gates: tuple[Gate, ...], changes: tuple[ChangedFile, ...]
+) -> tuple[str, ...] | None:
+    """The check files that were added or changed, safe to show; None if it does not matter which."""
+    if not terms.settings.verify.red_to_green:
+        return None
+    paths = [change.path for change in changes if change.status != "deleted"]
+    return filter_check_files(task, terms.plan.path, [gate.command for gate in gates], paths)
 
 
 async def _commits_handoff(terms: RunTerms, workspace: Workspace, baseline: Baseline) -> bool:

@@ -46,6 +46,8 @@ class CommandGate:
     """The id that its evidence gets."""
     asks_for_report: bool = False
     """Whether a pytest in it is asked for a report of the failed tests."""
+    timeout: float | None = None
+    """Seconds; None: those of the request."""
     is_preparation: bool = False
     """Whether its result is known: it only runs for what it leaves behind, and says nothing of its own."""
 
@@ -202,13 +204,16 @@ async def _run_once(
     env: Mapping[str, str],
 ) -> GateResult:
     begun = clock.monotonic()
-    limits = (str(KILL_AFTER_SECONDS), f"{request.timeout:g}")
-    too_long = f"took longer than {request.timeout:g} s (verify.timeout)"
+    allowed = request.timeout if gate.timeout is None else gate.timeout
+    limits = (str(KILL_AFTER_SECONDS), f"{allowed:g}")
+    too_long = f"took longer than {allowed:g} s"
+    if allowed == request.timeout:
+        too_long += " (verify.timeout)"
     try:
         done = await engine.exec(
             container,
             ("bash", "-c", _SCRIPT, "gate", *limits, let_readers_stop(gate.command), gate.command),
-            timeout=request.timeout + ENGINE_GRACE_SECONDS,
+            timeout=allowed + ENGINE_GRACE_SECONDS,
             on_output=request.on_output,
             env=env,
         )
@@ -223,7 +228,7 @@ async def _run_once(
     if await _is_container_gone(engine, container, done.exit_code):
         raise _ContainerGone("the container was removed or stopped")
     # A program can exit with 124 by itself, so the time decides with it.
-    over_time = done.exit_code in (124, KILLED_EXIT) and seconds >= request.timeout
+    over_time = done.exit_code in (124, KILLED_EXIT) and seconds >= allowed
     verdict: Verdict = "pass" if done.exit_code == 0 else "fail"
     detail = too_long if over_time else ""
     return _result(gate, request, verdict, done.exit_code, seconds, done.stdout, detail)

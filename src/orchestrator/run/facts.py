@@ -36,9 +36,18 @@ Before = Literal["red", "already_green", "absent"]
 Verification = Literal["verified", "unverified"]
 Billing = Literal["api", "subscription", "scripted", "none"]
 """How the model is paid for: by an API key or a subscription; a script and no model cost nothing."""
-CheckSource = Literal["task", "smoke", "configured", "scenario", "build"]
-"""Who asks for a check: the task, its smoke tests, verify.task or verify.milestone, the plan's scenario, or
-verify.build."""
+CheckSource = Literal["task", "smoke", "configured", "discovered", "agent", "scenario", "build"]
+"""Who asks for a check: the task, its smoke tests, verify.task or verify.milestone, the project itself
+(where it was found), the agent's outcome, the plan's scenario, or verify.build."""
+Corner = Literal["fail_to_pass", "unchanged_checks", "empty_tree"]
+"""A tree on which a command shows what it proves, and which nothing but the orchestrator has made.
+
+    fail_to_pass      the code from before the work with the check files of the candidate
+    unchanged_checks  the candidate's code with the check files from before the work
+    empty_tree        no file at all
+"""
+CornerResult = Literal["pass", "fail", "absent", "unavailable"]
+"""absent: what the command needs is not there."""
 RunCause = Literal[
     "usage_limit",
     "rate_limit",
@@ -464,6 +473,9 @@ class CandidateMade(Struct, frozen=True, kw_only=True):
     left_out: tuple[str, ...] = ()
     scratch: tuple[str, ...] = ()
     """Paths left out because tools left them; a folder ends with `/`."""
+    check_files: tuple[str, ...] | None = None
+    """The check files that differ from the commit on which the task's first attempt started and that exist;
+    None in journals of earlier versions."""
     moved_away: tuple[str, ...] = ()
     wrote_handoff: bool = False
     """Whether the agent changed the hand-off document; the candidate has the orchestrator's version."""
@@ -515,6 +527,29 @@ class GateEnded(Struct, frozen=True, kw_only=True):
     """The evidence of this run that the result was taken from."""
     skips_rest: bool = False
     """Whether the gates after it are not run (`verify.fail_fast`)."""
+
+
+class CornerChecked(Struct, frozen=True, kw_only=True):
+    """A command has run once more on another tree than the candidate's."""
+
+    kind: ClassVar[str] = "corner_checked"
+    corner: Corner
+    gate: str
+    command: str
+    result: CornerResult
+    exit_code: int | None
+    evidence: str
+    seconds: float
+    tree: str
+    image: str
+    commit: str
+    """The commit with this tree: the one on which the task began where its tree is the same."""
+    key: str = ""
+    """A hash of everything that the result depends on."""
+    reused: str | None = None
+    """The evidence of this run that the result was taken from."""
+    detail: str = ""
+    """Why, if the exit code does not say it: it timed out, or could not be run."""
 
 
 class LandingStarted(Struct, frozen=True, kw_only=True):
@@ -716,6 +751,7 @@ Body = (
     | CandidateRefused
     | GateStarted
     | GateEnded
+    | CornerChecked
     | LandingStarted
     | LandingRefused
     | TaskFinished

@@ -190,6 +190,8 @@ def _phase_of_candidate(attempt: AttemptState) -> PhaseOfCandidate:
     # the agent.
     if any(gate.verdict == "unavailable" for gate in attempt.gates):
         return Ungated(attempt)
+    if any(corner.result == "unavailable" for corner in attempt.corners):
+        return Ungated(attempt)
     if attempt.owed_evidence:
         return Gating(attempt)
     if attempt.landing_refused is not None:

@@ -1,14 +1,15 @@
-"""The checks that a task's commit has passed, beside the results of the same commands before the work.
+"""The checks that a task's commit has passed, beside what the same commands say without the work.
 
-A check that passes proves little by itself: it may have passed before, too. So each check stands beside its
-result on the base of the run, where that is known.
+A check that passes proves little by itself: it may pass without the work, too. `run/corners.py` says which of
+its other results counts.
 """
 
 from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.run.facts import Before, GateEnded, Verdict
+from orchestrator.run.corners import Proof, find_old_checks, find_proof, source_of
+from orchestrator.run.facts import CheckSource, CornerResult, GateEnded, Verdict
 from orchestrator.run.report import Owner, run_json
 from orchestrator.run.state import RunState, TaskState
 
@@ -16,47 +17,59 @@ from orchestrator.run.state import RunState, TaskState
 class CheckProof(Struct, frozen=True, kw_only=True):
     gate: str
     command: str
-    source: str | None
-    """None in journals of earlier versions."""
+    source: CheckSource
     verdict: Verdict
     exit_code: int | None
     seconds: float
     evidence: str
-    before: Before | None
-    """How the command ended before the work; None if it was not run there."""
+    before: Proof | None
+    """How the command ended without the work; None if it was not run there."""
+    with_old_checks: CornerResult | None = None
+    """How it ended on the candidate's code with the check files from before the work."""
     fails_as_before: bool
     """Whether it passes only because it fails as it did before (`verify.base = "no_worse"`)."""
 
 
 def list_checks(state: RunState, task: TaskState) -> tuple[CheckProof, ...]:
     """The checks of the task's last candidate, in their order; none for a task without a candidate."""
-    gates = () if task.last is None else task.last.gates
-    return tuple(_describe(state, gate) for gate in gates)
+    last = task.last
+    if last is None:
+        return ()
+    found = []
+    for gate in last.gates:
+        old = find_old_checks(last, gate)
+        with_old_checks = None if old is None or old.result == "unavailable" else old.result
+        found.append(_describe(gate, find_proof(state, task, last, gate), with_old_checks))
+    return tuple(found)
 
 
 def list_final_checks(state: RunState) -> tuple[CheckProof, ...]:
     """The checks of the end-to-end scenario."""
-    return tuple(_describe(state, gate) for gate in state.end_to_end_gates)
+    found = []
+    for gate in state.end_to_end_gates:
+        on_base = state.find_base_checks([gate.command])
+        found.append(_describe(gate, gate.before or (on_base[-1].before if on_base else None), None))
+    return tuple(found)
 
 
-def _describe(state: RunState, gate: GateEnded) -> CheckProof:
-    on_base = state.find_base_checks([gate.command])
+def _describe(gate: GateEnded, before: Proof | None, with_old_checks: CornerResult | None) -> CheckProof:
     return CheckProof(
         gate=gate.gate,
         command=gate.command,
-        source=gate.source,
+        source=source_of(gate),
         verdict=gate.verdict,
         exit_code=gate.exit_code,
         seconds=gate.seconds,
         evidence=gate.evidence,
-        before=gate.before or (on_base[-1].before if on_base else None),
+        before=before,
+        with_old_checks=with_old_checks,
         fails_as_before=gate.fails_as_before and gate.verdict == "pass",
     )
 
 
 def has_passed_before(checks: tuple[CheckProof, ...]) -> bool:
-    """Whether there are checks and each of them passed before the work, so that none shows what was done."""
-    return bool(checks) and all(check.before == "already_green" for check in checks)
+    """Whether there are checks and each of them passes without the work, so that none shows what was done."""
+    return bool(checks) and all(check.before in ("already_green", "vacuous") for check in checks)
 
 
 def report_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
@@ -80,7 +93,7 @@ def _check_json(check: CheckProof) -> dict[str, Any]:
         "seconds": check.seconds,
         "evidence": check.evidence,
         "before": check.before,
-        "with_old_checks": None,
+        "with_old_checks": check.with_old_checks,
         "flaky": False,
         "runs": 1,
     }

@@ -161,23 +161,42 @@ class Store:
         return await self.git.text("hash-object", "-t", "commit", "-w", "--stdin", stdin=content)
 
     async def commit_paths(
-        self, paths: tuple[str, ...], *, tree: str, parent: str, message: str, ref: str, base: str
+        self,
+        paths: tuple[str, ...],
+        *,
+        tree: str,
+        parent: str,
+        message: str,
+        ref: str,
+        base: str,
+        removed: tuple[str, ...] = (),
     ) -> str:
-        """Make a commit on `parent` that takes these paths from `tree`, and keep it under `ref`.
+        """Make a commit on `parent` that takes `paths` from `tree`, and keep it under `ref`.
 
-        A path that `tree` does not have is removed.
+        A path that `tree` does not have is removed, and so are those of `removed`. Where one side has a file
+        and the other one a folder, what `tree` has counts.
         """
         listing = await self.git.run("ls-tree", "-r", "-z", "--full-tree", tree, timeout=TREE_SECONDS)
         rows = [row.partition("\t") for row in os.fsdecode(listing).split("\0") if row]
         entries = {path: entry for entry, _, path in rows}
-        removed = f"000000 {'0' * len(parent)}"
-        lines = [f"{entries.get(path, removed)}\t{path}\0" for path in paths]
+        nothing = f"000000 {'0' * len(parent)}"
+        lines = [f"{nothing}\t{path}\0" for path in removed]
+        lines += [f"{entries.get(path, nothing)}\t{path}\0" for path in paths]
         with self.scratch_index() as index:
             git = self.git.with_index(index)
             await git.run("read-tree", parent, timeout=TREE_SECONDS)
-            await git.run("update-index", "-z", "--index-info", stdin=os.fsencode("".join(lines)))
+            await git.run(
+                "update-index", "--replace", "-z", "--index-info", stdin=os.fsencode("".join(lines))
+            )
             combined = await git.text("write-tree")
         commit = await self.commit_tree(combined, parent=parent, message=message)
+        await self.keep(commit, ref, base=base)
+        return commit
+
+    async def commit_nothing(self, *, parent: str, ref: str, base: str) -> str:
+        """Make a commit on `parent` that has no file, and keep it under `ref`."""
+        tree = await self.git.text("mktree", stdin=b"")
+        commit = await self.commit_tree(tree, parent=parent, message="No file\n")
         await self.keep(commit, ref, base=base)
         return commit
 
