@@ -26,11 +26,12 @@ projects: ## The first run of ten kinds of projects, from `init` on (`make test`
 	@PROJECTS=all .venv/bin/python -m pytest -s \
 		tests/projects/test_first_run.py tests/projects/test_go.py tests/projects/test_rust.py $(ARGS)
 
-soak: ## The tests that find more the longer they run (HISTORIES=200, MANY_FILES=100000), and every limit of a provider
+soak: ## The tests that find more the longer they run (HISTORIES=200, MANY_FILES=100000), every limit of a provider, kills at any instant
 	@ENGINE_OPTIONAL=1 scripts/setup.sh
 	@HISTORIES=$${HISTORIES:-200} MANY_FILES=$${MANY_FILES:-100000} .venv/bin/python -m pytest \
 		tests/mount_mode/test_histories.py tests/hostile/test_trees.py -k "lost or many" $(ARGS)
 	@LIMITS=all .venv/bin/python -m pytest -s tests/e2e/test_limits.py $(ARGS)
+	@FAULTS=$${FAULTS:-whole} .venv/bin/python -m pytest tests/faults $(ARGS)
 
 contract: ## The driver against the real CLI and a scripted provider; CLI=VERSION for a published one, CAPTURE=1 to store
 	@scripts/setup.sh

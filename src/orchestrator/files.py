@@ -30,6 +30,9 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # must not empty it.
 _OWN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
+DRAFTS = ".orchestrator-*.new"
+"""A pattern for the names of the drafts that a kill can leave; see `write_atomically`."""
+
 Place = Path | str
 
 
@@ -168,7 +171,8 @@ def write_atomically(
 
     With `sync`, the content is on disk before the name refers to it, so that a power failure cannot leave an
     empty file. Without `replace`, an existing file is kept and FileExistsError is raised. The existing file
-    is never opened: a link is replaced, and its target is not written. `mode` is subject to the umask.
+    is never opened: a link is replaced, and its target is not written. `mode` is subject to the umask. A kill
+    can leave a draft beside the file, which `DRAFTS` matches.
     """
     with (
         _prepare_draft(path, dir_fd, replace) as draft,

@@ -1,22 +1,16 @@
-"""The owner of a run is killed after each kind of fact: resuming does nothing twice and loses nothing."""
+"""The owner of a run is killed around each kind of fact: resuming does nothing twice and loses nothing."""
 
-import os
-import pickle
-import signal
-import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from killed_fork import after_fact, before_fact, run_and_kill
 
 from orchestrator.commands.cancel import cancel
-from orchestrator.commands.request import RunRequest, StartOptions
-from orchestrator.commands.run import run
 from orchestrator.run.facts import Fact
 from orchestrator.run.report import RunReport
-from orchestrator.testing.clock import run_in_fake_time
-from orchestrator.testing.project import PLAN, TemporaryProject
+from orchestrator.testing.project import TemporaryProject
 
 OF_THE_RUN = ("run_started", "names_reserved", "base_run_ended", "branch_ready", "run_ended")
 OF_A_TASK = (
@@ -24,6 +18,12 @@ OF_A_TASK = (
     *("agent_tool", "attempt_ended", "names_reserved"),
     *("candidate_made", "gate_started", "gate_ended", "landing_started", "task_finished"),
 )
+CONFIRMING = (
+    (None, "branch_ready"),
+    *(("2", kind) for kind in ("container_created", "container_started", "attempt_ended")),
+    *(("2", kind) for kind in ("candidate_made", "gate_ended", "task_finished")),
+)
+"""The facts before which something has been done that no fact says yet."""
 EVERY_KIND = [
     *((None, kind) for kind in OF_THE_RUN),
     *(("2", kind) for kind in OF_A_TASK),
@@ -49,10 +49,8 @@ def test_the_listed_kinds_are_all_kinds_of_a_successful_run(project: TemporaryPr
 
 
 @pytest.mark.parametrize(("task", "kind"), EVERY_KIND, ids=[f"{kind}-{task}" for task, kind in EVERY_KIND])
-def test_a_killed_run_is_resumed(
-    project: TemporaryProject, tmp_path: Path, task: str | None, kind: str
-) -> None:
-    run_and_kill(project, tmp_path / "containers", task, kind)
+def test_a_killed_run_is_resumed(project: TemporaryProject, task: str | None, kind: str) -> None:
+    assert run_and_kill(project, after_fact(task, kind))
     before = project.facts(the_run(project))
     report = project.run()
     assert report.status == "completed"
@@ -63,10 +61,21 @@ def test_a_killed_run_is_resumed(
     check_nothing_lost(project, report)
 
 
-def test_cancelling_a_killed_run_keeps_the_work_of_its_attempt(
-    project: TemporaryProject, tmp_path: Path
+@pytest.mark.parametrize(("task", "kind"), CONFIRMING, ids=[f"{kind}-{task}" for task, kind in CONFIRMING])
+def test_a_run_that_is_killed_before_it_can_say_what_it_did_is_resumed(
+    project: TemporaryProject, task: str | None, kind: str
 ) -> None:
-    run_and_kill(project, tmp_path / "containers", "2", "agent_tool")
+    assert run_and_kill(project, before_fact(task, kind))
+    report = project.run()
+    assert report.status == "completed"
+    check_nothing_twice(project.facts(report.run), begins_again=False)
+    check_nothing_lost(project, report)
+
+
+def test_cancelling_a_killed_run_keeps_the_work_of_its_attempt(
+    project: TemporaryProject,
+) -> None:
+    assert run_and_kill(project, after_fact("2", "agent_tool"))
     state = project.do(cancel(project.host, the_run(project)))
     assert state.end is not None and state.end.status == "cancelled"
     assert project.do(project.engine.list({})) == ()
@@ -80,10 +89,10 @@ def test_cancelling_a_killed_run_keeps_the_work_of_its_attempt(
 
 @pytest.mark.parametrize("kind", ["landing_started", "task_finished"])
 def test_the_next_agent_gets_the_handoff_of_a_task_whose_end_was_the_last_fact(
-    project: TemporaryProject, tmp_path: Path, kind: str
+    project: TemporaryProject, kind: str
 ) -> None:
     settings = ("handoff.commit=false",)
-    run_and_kill(project, tmp_path / "containers", "1", kind, settings)
+    assert run_and_kill(project, after_fact("1", kind), settings)
     run = project.state / "runs" / the_run(project)
     assert project.run(config=settings).status == "completed"
     assert "<!-- hand-off of task 1 -->" in (run / "attempts/2/1/in/prompt.md").read_text("utf-8")
@@ -111,35 +120,3 @@ def check_nothing_lost(project: TemporaryProject, report: RunReport) -> None:
     assert project.do(project.engine.list({})) == ()
     project.git("fsck", "--strict")
     assert report.state.end is not None
-
-
-def run_and_kill(
-    project: TemporaryProject, containers: Path, task: str | None, kind: str, settings: Sequence[str] = ()
-) -> None:
-    """Run in a process of its own that dies as by `kill -9`; its containers are there afterwards."""
-    child = os.fork()
-    if child == 0:
-        _run_until_killed(project, containers, task, kind, settings)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-    for left in pickle.loads(containers.read_bytes()):
-        project.do(project.engine.restore(left))
-
-
-def _run_until_killed(
-    project: TemporaryProject, containers: Path, task: str | None, kind: str, settings: Sequence[str]
-) -> None:
-    """In the fork: never returns."""
-
-    def kill(fact: Fact) -> None:
-        if (fact.task, fact.body.kind) == (task, kind):
-            containers.write_bytes(pickle.dumps(project.engine.list_left()))
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    try:
-        options = StartOptions(agent="command", config=tuple(settings), listeners=(kill,))
-        run_in_fake_time(project.clock, run(project.host, RunRequest(plan=PLAN, options=options)))
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(70)

@@ -76,8 +76,8 @@ async def _end_without_owner(host: Host, records: OpenRecords, run: str, *, lost
     journal = RunJournal(records.journal, state)
     try:
         async with open_project(replace(host, folder=Path(state.start.folder))) as project:
-            with project.folder_lock(state.run):
-                project.remove_stale_index_lock()
+            with project.folder_lock(state.run) as lock:
+                await project.remove_scratch(lock)
                 await stop_work(host, records, journal, project.workspace, lost_engine=lost_engine)
     except OrchestratorError:
         await stop_work(host, records, journal, None, lost_engine=lost_engine)

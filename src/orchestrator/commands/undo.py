@@ -68,8 +68,8 @@ async def undo(host: Host, request: UndoRequest, *, say: Say = _say_nothing) -> 
             raise UsageError(
                 f"run {state.run} has no task {task}", hint=f"Its tasks: {', '.join(state.tasks)}"
             )
-        with project.folder_lock(state.run), project.run_lock(state.run):
-            project.remove_stale_index_lock()
+        with project.folder_lock(state.run) as lock, project.run_lock(state.run):
+            await project.remove_scratch(lock)
             return await _undo_commits(project, state.run, task, say)
 
 
@@ -80,8 +80,8 @@ async def abandon(host: Host, wanted: str, *, say: Say = _say_nothing) -> UndoRe
     """
     async with open_project(host) as project:
         state = project.find_run_of_folder(wanted)
-        with project.folder_lock(state.run), project.run_lock(state.run):
-            project.remove_stale_index_lock()
+        with project.folder_lock(state.run) as lock, project.run_lock(state.run):
+            await project.remove_scratch(lock)
             state = project.catalog.run(state.run)
             if state.branch_ready:
                 taken = await _undo_commits(project, state.run, None, say)

@@ -1,6 +1,7 @@
 """Evidence of a gate: its command, verdict and whole output, stored under an id."""
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from orchestrator.text import plain_end
 TAIL_CHARACTERS = 4_000
 CLEANED_CHARACTERS = 20 * TAIL_CHARACTERS
 """How much of an output's end is cleaned to find its tail: an output of gigabytes is not cleaned whole."""
+_DRAFT = ".draft-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +53,24 @@ def tail(output: str) -> str:
 
 
 def store(folder: Path, evidence: Evidence, output: str) -> None:
-    """Write `<folder>/<id>/output`, then `<folder>/<id>/gate.json`, each whole or not at all."""
-    target = folder / evidence.id
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_atomically(target / "output", output.encode("utf-8", "replace"))
-    write_atomically(target / "gate.json", msgspec.json.format(msgspec.json.encode(evidence)))
+    """Write `<folder>/<id>/` with `output` and `gate.json`, whole or not at all.
+
+    A kill can leave a draft of it, which `remove_drafts` removes.
+    """
+    target, draft = folder / evidence.id, folder / f"{_DRAFT}{evidence.id}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700, parents=True)
+    write_atomically(draft / "output", output.encode("utf-8", "replace"))
+    write_atomically(draft / "gate.json", msgspec.json.format(msgspec.json.encode(evidence)))
+    # Of a gate whose owner was killed before the gate's end was recorded: it has run again.
+    shutil.rmtree(target, ignore_errors=True)
+    draft.replace(target)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove the evidence that a killed owner had not written completely; requires the run's lock."""
+    for draft in folder.glob(f"{_DRAFT}*"):
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 class StoredEvidence(NamedTuple):

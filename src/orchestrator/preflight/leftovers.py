@@ -22,6 +22,7 @@ from orchestrator.containers.base import (
 from orchestrator.containers.project_image import LABEL_PROJECT
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.files import measure_folder
+from orchestrator.gates import evidence
 from orchestrator.gates.setup_image import LABEL_SETUP, REPOSITORY
 from orchestrator.preflight.site import Finding, Site, report_passed
 from orchestrator.project.catalog import RunCatalog
@@ -130,6 +131,7 @@ def _is_start_in(project: Project, folder: RunFolder) -> bool:
 def remove_scratch(folder: RunFolder) -> None:
     """Remove the scratch folders of a killed owner's setup and gates; requires the run's lock."""
     shutil.rmtree(folder.gates, ignore_errors=True)
+    evidence.remove_drafts(folder.evidence)
 
 
 def _describe_container(container: ContainerState) -> FoundContainer:

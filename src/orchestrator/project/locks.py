@@ -15,7 +15,7 @@ import msgspec
 
 from orchestrator.clock import Clock
 from orchestrator.errors import FolderBusy
-from orchestrator.files import open_entry, open_folder, open_own, write_atomically
+from orchestrator.files import open_entry, open_folder, open_own
 from orchestrator.text import utc_text
 
 
@@ -30,9 +30,11 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 class FolderLock:
     """The right to change a code folder, held until `release` or the end of the process."""
 
-    def __init__(self, descriptor: int, holder_file: Path) -> None:
+    def __init__(self, descriptor: int, holder_file: Path, *, follows_kill: bool) -> None:
         self._descriptor = descriptor
         self._holder_file = holder_file
+        self.follows_kill = follows_kill
+        """Whether the holder before was killed, so that something of it may be left in the folder."""
 
     @classmethod
     def take(cls, git_dir: Path, holder_file: Path, clock: Clock, *, run: str) -> "FolderLock":
@@ -53,8 +55,10 @@ class FolderLock:
             os.close(descriptor)
             raise
         holder_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(holder_file, _record(run, clock), sync=False)
-        return cls(descriptor, holder_file)
+        follows_kill = holder_file.exists()
+        # In place: only the holder writes, and those who read half a record name its process all the same.
+        holder_file.write_bytes(_record(run, clock))
+        return cls(descriptor, holder_file, follows_kill=follows_kill)
 
     def release(self) -> None:
         if self._descriptor >= 0:

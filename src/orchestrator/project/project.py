@@ -17,7 +17,7 @@ from orchestrator.run.state import RunState
 from orchestrator.state_folder import StateFolder
 from orchestrator.supervision.choose_run import is_unfinished
 from orchestrator.workspace import history
-from orchestrator.workspace.delivery import remove_scratch_folders
+from orchestrator.workspace.delivery import remove_drafts, remove_scratch_folders
 from orchestrator.workspace.user_index import remove_own_stale_lock
 from orchestrator.workspace.workspace import Workspace
 
@@ -99,14 +99,16 @@ class Project:
             self.workspace.user.git_dir, holders / self.workspace.store.name, self.host.clock, run=run
         )
 
-    def remove_stale_index_lock(self) -> None:
-        """Remove the lock on the user's index that a killed orchestrator left; requires the folder's lock.
+    async def remove_scratch(self, lock: FolderLock) -> None:
+        """Remove what a killed orchestrator left in the code folder and the folder for temporary files.
 
-        Until it is removed, every git command of the user that writes the index fails. The scratch folders of
-        killed deliveries go, too.
+        Most of all the lock on the user's index: until it is removed, every git command of the user that
+        writes the index fails. A draft of a file would be committed as an edit of the user's.
         """
         remove_own_stale_lock(self.workspace.user.git_dir)
         remove_scratch_folders(self.workspace.user)
+        if lock.follows_kill:
+            await remove_drafts(self.workspace.user)
 
     @contextmanager
     def run_lock(self, run: str) -> Iterator[None]:

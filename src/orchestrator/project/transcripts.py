@@ -84,7 +84,7 @@ def _describe_gate(gate: GateEnded | BaseChecked, of: str, verdict: str) -> str:
 
 def read_evidence(folder: RunFolder, wanted: str) -> Iterator[str]:
     """Everything that a gate printed, in pieces. Raises UsageError for unknown evidence."""
-    known = sorted(path.name for path in folder.evidence.glob("*"))
+    known = sorted(path.name for path in folder.evidence.glob("[!.]*"))
     if wanted not in known:
         raise UsageError(
             f"there is no evidence {wanted}", hint=f"Evidence of this run: {', '.join(known) or 'none'}"

@@ -22,13 +22,13 @@ import tempfile
 from pathlib import Path
 
 from orchestrator.errors import WorkspaceError
-from orchestrator.files import give_tree_to
+from orchestrator.files import DRAFTS, give_tree_to
 from orchestrator.text import shell_word
 from orchestrator.workspace.differences import list_differences
-from orchestrator.workspace.git import Git
+from orchestrator.workspace.git import TREE_SECONDS, Git
 from orchestrator.workspace.history import tree_of
 from orchestrator.workspace.store import init_repository
-from orchestrator.workspace.tree import read_file, write_file
+from orchestrator.workspace.tree import read_file, remove_file, write_file
 from orchestrator.workspace.user_index import hold_index, replace_index
 from orchestrator.workspace.user_repository import SAVED_REFS, UserRepository
 
@@ -123,6 +123,17 @@ def remove_scratch_folders(user: UserRepository) -> None:
         # Other users can make names in that folder; a link is not followed.
         if folder.lstat().st_uid in (os.geteuid(), user.store.layout.owner.uid):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+async def remove_drafts(user: UserRepository) -> None:
+    """Remove the drafts of files that a killed delivery, undo or lay back left in the code folder."""
+    pattern = f":(glob)**/{DRAFTS}"
+    # Git follows no link in the folder. It has no index here, so every file in it counts as another one.
+    found = await user.store.git.run(
+        "ls-files", "--others", "--exclude-standard", "-z", "--", pattern, timeout=TREE_SECONDS
+    )
+    for path in filter(None, os.fsdecode(found).split("\0")):
+        await asyncio.to_thread(remove_file, user.folder, path)
 
 
 async def _check_unmoved(user: UserRepository, commit: str, branch: str, expected: str) -> None:

@@ -11,6 +11,7 @@ repository to keep its base, which one of our refs there pins: see `Store.keep`.
 """
 
 import asyncio
+import fcntl
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from orchestrator.clock import Clock
-from orchestrator.files import write_atomically
+from orchestrator.files import DRAFTS, open_folder, write_atomically
 from orchestrator.workspace.folder import (
     GitSettings,
     Layout,
@@ -48,8 +49,8 @@ _TAKEN_OVER = (
 USER_ATTRIBUTES = "user-attributes"
 """The copied attributes file of the user's settings, in our repository and in those for containers."""
 
-STALE_SECONDS = 86_400
-"""Seconds. An older scratch folder belongs to a killed process: no git command may take as long as a day."""
+_SCRATCH = ("index-*", DRAFTS, f"info/{DRAFTS}", f"documents/{DRAFTS}")
+"""Leftovers that are possible after a kill, in our repository."""
 
 # A gate must see the whole tree, unchanged: an agent could exclude a failing test from the archive by
 # `export-ignore`. The last line of this file wins over all attributes of the tree.
@@ -137,7 +138,10 @@ class Store:
     @contextmanager
     def scratch_index(self) -> Iterator[Path]:
         """A path for an index of one operation; no file is there yet."""
-        with tempfile.TemporaryDirectory(prefix="index-", dir=self.git_dir) as scratch:
+        with (
+            _protect_scratch(self.git_dir),
+            tempfile.TemporaryDirectory(prefix="index-", dir=self.git_dir) as scratch,
+        ):
             yield Path(scratch) / "index"
 
     async def commit_tree(self, tree: str, *, parent: str, message: str) -> str:
@@ -242,7 +246,8 @@ class Store:
         """
         folder = self.git_dir / "documents"
         folder.mkdir(exist_ok=True)
-        _write(folder / commit, json.dumps(sorted(paths)).encode())
+        with _protect_scratch(self.git_dir):
+            _write(folder / commit, json.dumps(sorted(paths)).encode())
 
     def documents(self, commit: str) -> tuple[str, ...]:
         try:
@@ -274,17 +279,20 @@ async def open_store(repositories: Path, layout: Layout, settings: GitSettings, 
         shared=settings.get("core.sharedRepository"),
         clock=clock,
     )
+    repositories.mkdir(parents=True, exist_ok=True, mode=0o700)
+    await asyncio.to_thread(_remove_stale_scratch, repositories, ("new-*",))
     if not git_dir.exists():
         await _create(store)
-    await asyncio.to_thread(_remove_stale_scratch, git_dir, clock.now().timestamp() - STALE_SECONDS)
-    _write_settings(store, settings)
+    await asyncio.to_thread(_remove_stale_scratch, git_dir, _SCRATCH)
+    with _protect_scratch(git_dir):
+        _write_settings(store, settings)
     return store
 
 
 async def _create(store: Store) -> None:
     """Create it elsewhere and rename it, so that a kill leaves either a whole repository or none."""
-    store.git_dir.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(prefix="new-", dir=store.git_dir.parent) as scratch:
+    parent = store.git_dir.parent
+    with _protect_scratch(parent), tempfile.TemporaryDirectory(prefix="new-", dir=parent) as scratch:
         fresh = Path(scratch) / "repository"
         await asyncio.to_thread(init_repository, fresh, store.layout.object_format)
         try:
@@ -303,10 +311,35 @@ def init_repository(git_dir: Path, object_format: str) -> None:
     write_config(git_dir / "config", object_format, {"core": {"bare": "true"}})
 
 
-def _remove_stale_scratch(git_dir: Path, before: float) -> None:
-    for scratch in git_dir.glob("index-*"):
-        if scratch.stat().st_mtime < before:
-            shutil.rmtree(scratch, ignore_errors=True)
+@contextmanager
+def _protect_scratch(folder: Path) -> Iterator[None]:
+    """Inside, no other process removes scratch files from the folder.
+
+    Several commands of the user can have some at the same time, each with a shared lock. The locks of killed
+    ones are gone, so a process that gets an exclusive one knows that all scratch files there are leftovers.
+    """
+    descriptor = open_folder(folder)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_stale_scratch(folder: Path, patterns: Iterable[str]) -> None:
+    """Remove what killed commands left, unless a living one has scratch files in the folder."""
+    descriptor = open_folder(folder)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for path in (path for pattern in patterns for path in folder.glob(pattern)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def _write_settings(store: Store, settings: GitSettings) -> None:
