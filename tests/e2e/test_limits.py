@@ -6,13 +6,16 @@ session continues and that no attempt is charged: `limits.attempts` is 1. `make 
 
 import json
 import os
+import signal
+import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
-from e2e_kit import Done, MakeScene, Scene, bash, outcome, plan, script, task
+from e2e_kit import PATIENCE, Done, MakeScene, Scene, bash, outcome, plan, script, task, waiting_for
 from fake_provider import CANARY, FakeProvider, Refusal, provider
 
 from orchestrator.text import utc_text
@@ -90,13 +93,16 @@ class Chain:
     run: str = ""
     sessions: set[str] = field(default_factory=set)
 
-    def command(self, *words: str, upstream: str | None = None) -> Done:
+    def words(self, *words: str, upstream: str | None = None) -> list[str]:
         settings = (
             f"gateway.upstream={upstream or self.fake.url}",
             *("limits.attempts=1", "limits.outage_seconds=2"),
         )
-        given = [word for setting in settings for word in ("-c", setting)]
-        return self.scene.orchestrator(*words, "--json", *given, CLAUDE_CODE_OAUTH_TOKEN=CANARY)
+        return [*words, "--json", *(word for setting in settings for word in ("-c", setting))]
+
+    def command(self, *words: str, upstream: str | None = None) -> Done:
+        given = self.words(*words, upstream=upstream)
+        return self.scene.orchestrator(*given, CLAUDE_CODE_OAUTH_TOKEN=CANARY)
 
     def meet(self, refusal: Refusal | None, *words: str) -> Done:
         """Run or resume until the refusal ends it."""
@@ -156,3 +162,37 @@ def test_each_limit_parks_the_run_and_costs_no_attempt(new_scene: MakeScene) -> 
         attempts = scene.status(chain.run)["tasks"][0]["attempts"]
         assert [each["status"] for each in attempts] == ["parked"] * (len(attempts) - 1) + ["completed"]
         assert {each["session"] for each in attempts} == chain.sessions and len(chain.sessions) == 1
+
+
+@pytest.mark.skipif(not ALL, reason="make soak")
+def test_a_limit_that_is_met_while_no_owner_lives(new_scene: MakeScene) -> None:
+    scene = new_scene()
+    scene.commit(plan__md=plan(task("1", "test -s made.txt")))
+    steps = [bash(waiting_for("go")), bash("echo x > made.txt"), outcome()]
+    with provider(script(t1=steps)) as fake:
+        chain = Chain(scene, fake)
+        with scene.start(*chain.words("run", "plan.md"), CLAUDE_CODE_OAUTH_TOKEN=CANARY) as owner:
+            run = owner.until("agent_tool")["run"]
+            owner.send(signal.SIGKILL)
+        reset = int(time.time()) + 3600
+        fake.refusal = Refusal(429, headers=usage_limit(reset))
+        scene.write("go", "")
+        deadline = time.monotonic() + PATIENCE
+        while not count_limits(scene):
+            assert time.monotonic() < deadline, "the gateway has recorded nothing"
+            time.sleep(0.1)
+        assert len(scene.containers()) == 1, "the agent waits for the end of the limit"
+        fake.refusal = None
+        done = chain.command("resume", run)
+    assert done.exit_code == 0, done
+    first, second = scene.status(run)["tasks"][0]["attempts"]
+    assert (first["status"], second["status"]) == ("parked", "completed")
+    assert first["session"] == second["session"]
+    assert chain.list_known() == [] and not scene.containers()
+
+
+def count_limits(scene: Scene) -> int:
+    with closing(sqlite3.connect(scene.state / "journal.sqlite")) as journal:
+        (count,) = journal.execute("SELECT count(*) FROM facts WHERE kind = 'limit_seen'").fetchone()
+        found: int = count
+        return found
