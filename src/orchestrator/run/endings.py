@@ -49,10 +49,16 @@ def has_failed_before_start(state: RunState) -> bool:
 
 
 def is_reason_of_a_task(end: RunEnded, state: RunState) -> bool:
-    """Whether the run failed for the reason of one of its tasks, and says so in the same words."""
-    ends = (task.finished for task in state.tasks.values() if task.finished is not None)
-    repeats = any(bool(each.reason) and (end.reason or "").endswith(f": {each.reason}") for each in ends)
-    return end.status == "failed" and repeats
+    """Whether the run failed for the reasons of its tasks alone, and says so in the same words."""
+    rest = end.reason or ""
+    said = [
+        f"task {name}: {task.finished.reason}"
+        for name, task in state.tasks.items()
+        if task.finished is not None
+    ]
+    for each in sorted(said, key=len, reverse=True):
+        rest = rest.replace(each, "")
+    return end.status == "failed" and bool(end.reason) and not rest.strip("; ")
 
 
 def is_refused(end: RunEnded | None) -> bool:
