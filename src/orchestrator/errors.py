@@ -26,16 +26,18 @@ from typing import ClassVar, Literal
 class OrchestratorError(Exception):
     """Base of all expected failures.
 
-    `what` is one sentence, `where` a file, folder or setting, `hint` the next step for the user.
+    `what` is one sentence, `where` a file, folder or setting, `hint` the next step for the user; by default
+    that of the class.
     """
 
     exit_code: ClassVar[int] = 70
+    usual_hint: ClassVar[str | None] = None
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(what)
         self.what = what
         self.where = where
-        self.hint = hint
+        self.hint = hint if hint is not None else self.usual_hint
 
     def __str__(self) -> str:
         lines = [self.what if self.where is None else f"{self.where}: {self.what}"]
@@ -72,6 +74,7 @@ class CodingAgentError(OrchestratorError):
     """The container engine refused or failed; `what` is its own message."""
 
     exit_code = 4
+    usual_hint = "To check the container engine: orchestrator doctor --check engine"
 
 
 class CodingAgentTimeout(CodingAgentError):
@@ -79,6 +82,8 @@ class CodingAgentTimeout(CodingAgentError):
 
     `stdout` and `stderr` hold its output until then.
     """
+
+    usual_hint = "Raise the time limit, or find out what the command waits for."
 
     stdout: str = ""
     stderr: str = ""
@@ -94,6 +99,7 @@ class WorkspaceError(OrchestratorError):
     """The repository or the folder has changed during the run, or git refused; nothing was delivered."""
 
     exit_code = 4
+    usual_hint = "Nothing was added to your branch. To check the repository: git status, git fsck"
 
 
 FREE_SPACE = (

@@ -87,7 +87,9 @@ def close_to_others(path: Path) -> None:
     try:
         descriptor = open_folder(path)
     except OSError as error:
-        raise EnvironmentInvalid(f"cannot be opened: {error.strerror}", where=str(path)) from None
+        raise EnvironmentInvalid(
+            f"cannot be opened: {error.strerror}", where=str(path), hint=_HINT_MOVE
+        ) from None
     try:
         os.fchmod(descriptor, 0o700)
     finally:
@@ -159,7 +161,9 @@ def _read_or_make_id(path: Path) -> str:
         with open_regular(file) as content:
             text = content.read(64).decode("ascii", "replace").strip()
     except OSError as error:
-        raise EnvironmentInvalid(f"cannot be used: {error.strerror}", where=str(file)) from None
+        raise EnvironmentInvalid(
+            f"cannot be used: {error.strerror}", where=str(file), hint=_HINT_MOVE
+        ) from None
     if _ID.fullmatch(text) is None:
         raise EnvironmentInvalid(
             "does not hold the id of a state folder",

@@ -10,7 +10,7 @@ import pytest
 from docs_kit import ROOT, anchors, documents, links, name_of, rows, tracked
 
 from orchestrator import errors
-from orchestrator.cli import main, reference
+from orchestrator.cli import error_reference, main, reference
 from orchestrator.preflight.checks import CHECKS
 from orchestrator.run import endings
 
@@ -67,6 +67,23 @@ def test_exit_codes_of_the_readme_are_those_of_the_code() -> None:
 def test_the_page_of_commands_is_as_the_parsers_have_it() -> None:
     page = (ROOT / "docs" / "commands.md").read_text("utf-8")
     assert page == reference.render(), "python -m orchestrator.cli.reference > docs/commands.md"
+
+
+def test_the_page_of_errors_is_as_the_code_has_them() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    command = "python -m orchestrator.cli.error_reference > docs/errors.md"
+    assert page == error_reference.render(), command
+
+
+def test_every_error_says_what_to_do() -> None:
+    places = list(error_reference.find_places())
+    assert len(places) > 200
+    without = [
+        f"{place.module}:{place.line}: {place.what}"
+        for place in places
+        if not (place.hint or place.kind.usual_hint)
+    ]
+    assert not without, "\n".join(["give the error a hint:", *without])
 
 
 def test_commands_that_documents_name_exist() -> None:

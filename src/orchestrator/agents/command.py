@@ -60,8 +60,8 @@ def attempt_env(request: LaunchRequest) -> Mapping[str, str]:
 def _require_program(command: tuple[str, ...]) -> tuple[str, ...]:
     if not command or not command[0]:
         raise UsageError(
-            "The agent 'command' needs a program to run.",
-            where="[agent] command",
-            hint="Give one with --agent-command 'bash agent.sh', or as a list of words in the configuration.",
+            "the agent `command` needs a program to run",
+            where="agent.command",
+            hint="Give one with --agent-command 'bash agent.sh', or as a list of words in agent.command.",
         )
     return command

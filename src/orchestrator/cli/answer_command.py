@@ -78,5 +78,8 @@ def _read_choice(arguments: argparse.Namespace) -> "Choice":
         return str(arguments.text)
     text = sys.stdin.read(STDIN_LIMIT_CHARACTERS + 1)
     if len(text) > STDIN_LIMIT_CHARACTERS:
-        raise UsageError(f"the answer has more than {STDIN_LIMIT_CHARACTERS} characters")
+        raise UsageError(
+            f"the answer has more than {STDIN_LIMIT_CHARACTERS} characters",
+            hint="Shorten it, or put the details into a file in the repository and name it.",
+        )
     return text

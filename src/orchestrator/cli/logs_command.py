@@ -53,7 +53,7 @@ def logs(arguments: argparse.Namespace) -> int:
             asyncio.run(_follow(host, runs, state, arguments))
             return 0
     if arguments.json and (arguments.evidence is not None or arguments.raw):
-        raise UsageError("--json cannot be combined with --evidence or --raw")
+        raise UsageError("--json cannot be combined with --evidence or --raw", hint="Leave one of them out.")
     if arguments.evidence is not None:
         _print_evidence(state, folder, arguments.evidence)
         return 0

@@ -46,7 +46,10 @@ def watch(arguments: argparse.Namespace) -> int:
     import asyncio  # slow to import, and --help does not need it
 
     if arguments.after < 0:
-        raise UsageError(f"--after {arguments.after}: events are numbered from 1")
+        raise UsageError(
+            f"--after {arguments.after}: events are numbered from 1",
+            hint="Give the number of the last event that you have, or leave --after out.",
+        )
     host = this_host()
     with open_catalog(host) as runs:
         run = _choose_run(host, runs, arguments.run)

@@ -73,7 +73,10 @@ def choose_question(state: RunState, wanted: str | None) -> QuestionState:
     open and none is named."""
     if has_ended_for_good(state):
         assert state.end is not None
-        raise UsageError(f"run {state.run} is {state.end.status}; nothing waits for an answer")
+        raise UsageError(
+            f"run {state.run} is {state.end.status}; nothing waits for an answer",
+            hint=f"To see its questions and answers: orchestrator report {state.run}",
+        )
     if wanted is not None:
         named = next((each for each in state.questions if each.asked.question == wanted), None)
         if named is None:
@@ -86,14 +89,17 @@ def choose_question(state: RunState, wanted: str | None) -> QuestionState:
     if not questions:
         if state.questions:
             raise _second_answer_error(state.questions[-1])
-        raise UsageError(f"run {state.run} has no question")
+        raise UsageError(
+            f"run {state.run} has no question", hint=f"To see how the run is: orchestrator status {state.run}"
+        )
     if len(questions) > 1:
         listed = "".join(
             f"\n  {each.asked.question}  task {each.task}: {one_line(each.asked.text, 100)}"
             for each in questions
         )
         raise UsageError(
-            f"run {state.run} has {len(questions)} open questions; choose one with --question ID:{listed}"
+            f"run {state.run} has {len(questions)} open questions:{listed}",
+            hint="Choose one with --question ID.",
         )
     return questions[0]
 
@@ -119,7 +125,7 @@ def word_answer(question: QuestionState, choice: Choice) -> str:
             return asked.recommendation
         case str() as text:
             if not text.strip():
-                raise UsageError("the answer is empty")
+                raise UsageError("the answer is empty", hint="Give a text, --option N or --recommended.")
             return text.strip()
 
 
@@ -127,5 +133,6 @@ def _second_answer_error(question: QuestionState) -> UsageError:
     assert question.answer is not None
     return UsageError(
         f"question {question.asked.question} was answered at {question.answered_at} "
-        f"(by {one_line(question.answer.by)}): {one_line(question.answer.text, 200)}"
+        f"(by {one_line(question.answer.by)}): {one_line(question.answer.text, 200)}",
+        hint="An answer cannot be changed. To give further instructions: orchestrator resume RUN -g TEXT",
     )

@@ -72,5 +72,9 @@ async def make_repository(environ: Mapping[str, str], example: Path) -> Path:
     ):
         done = await subprocesses.run(["git", "-C", str(folder), *words], timeout=_GIT_SECONDS)
         if done.exit_code != 0:
-            raise EnvironmentInvalid(done.stderr.decode("utf-8", "replace").strip(), where=str(folder))
+            raise EnvironmentInvalid(
+                done.stderr.decode("utf-8", "replace").strip(),
+                where=str(folder),
+                hint="Git could not make the scratch repository. To check git: orchestrator doctor",
+            )
     return folder

@@ -78,7 +78,11 @@ def write(proposal: Proposal) -> None:
     except FileExistsError:
         raise _refuse_existing(proposal.path) from None
     except OSError as error:
-        raise UsageError(f"the file cannot be written: {error.strerror}", where=str(proposal.path)) from None
+        raise UsageError(
+            f"the file cannot be written: {error.strerror}",
+            where=str(proposal.path),
+            hint="Check the owner and the mode of the folder.",
+        ) from None
 
 
 def _refuse_existing(path: Path) -> UsageError:

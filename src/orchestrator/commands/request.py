@@ -95,7 +95,13 @@ def _split_command(command: str) -> tuple[str, ...]:
     try:
         words = tuple(shlex.split(command))
     except ValueError as error:
-        raise UsageError(f"--agent-command cannot be split into words: {error}") from None
+        raise UsageError(
+            f"--agent-command cannot be split into words: {error}",
+            hint="It is split as a shell does it: check the quotes.",
+        ) from None
     if not words:
-        raise UsageError("--agent-command is empty")
+        raise UsageError(
+            "--agent-command is empty",
+            hint="Give a program with its arguments: --agent-command 'bash agent.sh'",
+        )
     return words

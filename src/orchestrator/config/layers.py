@@ -178,7 +178,9 @@ def _parse(text: str, name: str) -> dict[str, object]:
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ConfigurationError("is nested too deeply", where=name) from None
+        raise ConfigurationError(
+            "is nested too deeply", where=name, hint="Tables are nested two levels deep at most."
+        ) from None
     except ValueError as error:
         _refuse_toml(text, name, str(error))
 

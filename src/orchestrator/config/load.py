@@ -165,7 +165,9 @@ def _refuse_link_out(loaded: LoadedSettings, folder: Path | None) -> None:
         return  # approved for a file outside
     if not Path(os.path.realpath(folder / path)).is_relative_to(os.path.realpath(folder)):
         raise ConfigurationError(
-            f"`gateway.scripted` is a link that leads out of the repository: {str(path)!r}", where=source
+            f"`gateway.scripted` is a link that leads out of the repository: {str(path)!r}",
+            where=source,
+            hint="Replace the link with a file.",
         )
 
 
@@ -180,7 +182,9 @@ def _real(path: Path, name: str) -> Path | None:
             ) from None
         return None
     except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}", where=name) from None
+        raise ConfigurationError(
+            f"cannot be read: {error.strerror}", where=name, hint="Check the owner and the mode of the file."
+        ) from None
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -191,6 +195,10 @@ def _read(path: Path, name: str) -> bytes:
             "is not a regular file", where=name, hint="Replace it with a file."
         ) from None
     except TooLarge as error:
-        raise ConfigurationError(f"is {error.strerror}", where=name) from None
+        raise ConfigurationError(
+            f"is {error.strerror}", where=name, hint="Remove what is not a setting."
+        ) from None
     except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}", where=name) from None
+        raise ConfigurationError(
+            f"cannot be read: {error.strerror}", where=name, hint="Check the owner and the mode of the file."
+        ) from None

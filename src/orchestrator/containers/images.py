@@ -51,7 +51,7 @@ async def build_image(*, name: str, base: str | None, on_line: Callable[[str], N
         or f"the build ended with exit code {exit_code} and printed nothing"
     )
     if exit_code == _NO_ENGINE:
-        raise EnvironmentInvalid(words)
+        raise EnvironmentInvalid(words, hint="To check the engine: orchestrator doctor --check engine")
     if exit_code != 0:
         raise CodingAgentError(words, where=f"image {name}")
     inspected = await subprocesses.run(

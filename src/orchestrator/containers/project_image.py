@@ -55,7 +55,9 @@ def context_hash(dockerfile: Path) -> str:
             digest.update(_describe_entry(path, dockerfile.parent))
     except OSError as error:
         raise EnvironmentInvalid(
-            f"the build context cannot be read: {error.strerror}", where=str(error.filename)
+            f"the build context cannot be read: {error.strerror}",
+            where=str(error.filename),
+            hint="Check the modes of the files there, or move the Dockerfile to a folder of its own.",
         ) from None
     return digest.hexdigest()
 
@@ -184,7 +186,11 @@ async def _build(
             "the docker command, which builds images, is missing", hint="Install Docker's command line."
         ) from None
     except subprocesses.ProcessTimeout as error:
-        raise EnvironmentInvalid(str(error), where=str(dockerfile)) from None
+        raise EnvironmentInvalid(
+            str(error),
+            where=str(dockerfile),
+            hint="Make the build shorter, or build the image yourself and name it in image.name.",
+        ) from None
     if exit_code != 0:
         raise EnvironmentInvalid(f"the image could not be built ({setting}):\n" + "\n".join(last), hint=hint)
 

@@ -50,9 +50,17 @@ def read_plan_bytes(path: Path, name: str) -> bytes:
     except NotRegular:
         raise UsageError("not a regular file", where=name, hint="A plan is one Markdown file.") from None
     except TooLarge:
-        raise UsageError(f"the plan is larger than {MAX_BYTES // 1_000_000} MB", where=name) from None
+        raise UsageError(
+            f"the plan is larger than {MAX_BYTES // 1_000_000} MB",
+            where=name,
+            hint="Split it into several plans.",
+        ) from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"the plan cannot be opened: {error}", where=name) from None
+        raise UsageError(
+            f"the plan cannot be opened: {error}",
+            where=name,
+            hint="Check the path, and the owner and mode of the file.",
+        ) from None
 
 
 def _list_markdown_files(path: Path) -> str:

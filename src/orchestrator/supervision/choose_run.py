@@ -86,6 +86,7 @@ def choose_run(
         raise UsageError(
             f"no task is selected: --only {', '.join(selection.only)} comes before --from {selection.first}",
             where=plan.path,
+            hint="Leave --from out, or name a later task with --only.",
         )
     latest = next((record for record in records if not is_base_run(record)), None)
     unfinished = latest if latest is not None and is_unfinished(latest) else None

@@ -57,9 +57,17 @@ def take_edited_plan(
     for task_id in sorted(keep | redo):
         task = state.tasks.get(task_id)
         if task is None or not task.is_done or plan.task(task_id) is None:
-            raise UsageError(f"task {task_id} of run {state.run} is not finished", where="--keep, --redo")
+            raise UsageError(
+                f"task {task_id} of run {state.run} is not finished",
+                where="--keep, --redo",
+                hint=f"Both options take finished tasks; to list them: orchestrator status {state.run}",
+            )
         if task_id in keep & redo:
-            raise UsageError(f"task {task_id} cannot be both kept and redone", where="--keep, --redo")
+            raise UsageError(
+                f"task {task_id} cannot be both kept and redone",
+                where="--keep, --redo",
+                hint="Give it to one of the two options.",
+            )
     entries = entries_of(plan)
     for entry in entries:
         before = state.tasks.get(entry.id)

@@ -190,7 +190,7 @@ async def _write_documents(user: UserRepository, commit: str) -> None:
             await asyncio.to_thread(write_file, user.folder, path, content, user.owner)
         except OSError as error:
             raise WorkspaceError(
-                f"it cannot be written: {error.strerror}",
+                f"cannot be written: {error.strerror}",
                 where=path,
                 hint="Make it writable, then: orchestrator resume",
             ) from error

@@ -184,7 +184,11 @@ def check_settings(layout: Layout, settings: GitSettings) -> None:
         raise EnvironmentInvalid("the repository is bare", where=where, hint="Run from a checkout of it.")
     worktree = settings.get("core.worktree")
     if worktree is not None and (layout.git_dir / worktree).resolve() != layout.folder:
-        raise EnvironmentInvalid(f"the repository's files are elsewhere ({worktree})", where=where)
+        raise EnvironmentInvalid(
+            f"the repository's files are elsewhere ({worktree})",
+            where=where,
+            hint=f"Run in that folder: cd {worktree}",
+        )
     if settings.is_true("core.sparsecheckout"):
         raise EnvironmentInvalid(
             "sparse checkouts are not supported yet", where=where, hint="Undo it: git sparse-checkout disable"
@@ -239,7 +243,7 @@ def _status_of(folder: Path) -> tuple[Path, os.stat_result]:
             f"the folder cannot be read: {error.strerror}", where=str(folder), hint="Name an existing folder."
         ) from error
     if not stat.S_ISDIR(status.st_mode):
-        raise EnvironmentInvalid("this is not a folder", where=str(folder))
+        raise EnvironmentInvalid("this is not a folder", where=str(folder), hint="Name an existing folder.")
     return folder, status
 
 
@@ -250,14 +254,26 @@ def _find_git_dir(folder: Path) -> Path:
     except FileNotFoundError:
         raise _repository_error(folder) from None
     except OSError as error:
-        raise EnvironmentInvalid(f".git cannot be read: {error.strerror}", where=str(folder)) from error
+        raise EnvironmentInvalid(
+            f".git cannot be read: {error.strerror}",
+            where=str(folder),
+            hint="Check the owner and the mode of the folder.",
+        ) from error
     if stat.S_ISDIR(mode):
         return entry
     if not stat.S_ISREG(mode):
-        raise EnvironmentInvalid("a .git that is a link is not supported", where=str(entry))
+        raise EnvironmentInvalid(
+            "a .git that is a link is not supported",
+            where=str(entry),
+            hint="Replace the link with the folder that it leads to, or clone the repository.",
+        )
     content = os.fsdecode(_read_small_file(entry)).strip()
     if not content.startswith("gitdir: "):
-        raise EnvironmentInvalid("this is not a git repository", where=str(entry))
+        raise EnvironmentInvalid(
+            "this is not a git repository",
+            where=str(entry),
+            hint="A .git file begins with `gitdir: `. Repair it, or clone the repository.",
+        )
     git_dir = (folder / content.removeprefix("gitdir: ")).resolve()
     if not git_dir.is_dir():
         raise EnvironmentInvalid(

@@ -209,12 +209,18 @@ async def user_settings(
     try:
         done = await run(argv, timeout=QUICK_SECONDS, env=env, cwd=git_dir, identity=identity)
     except ProcessTimeout as error:
-        raise EnvironmentInvalid("git config took too long and was killed", where=str(git_dir)) from error
+        raise EnvironmentInvalid(
+            "git config took too long and was killed",
+            where=str(git_dir),
+            hint="Check that the files of your git configuration are regular files on a disk that answers.",
+        ) from error
     except OSError as error:
         raise _cannot_start(error) from error
     if done.exit_code != 0:
         raise EnvironmentInvalid(
-            f"git cannot read its configuration: {failure_text(done)}", where=str(git_dir)
+            f"git cannot read its configuration: {failure_text(done)}",
+            where=str(git_dir),
+            hint="Repair the file that git names.",
         )
     fields = os.fsdecode(done.stdout).split("\0")
     found = []

@@ -116,7 +116,7 @@ async def read_blob(store: Store, commit: str, path: str, limit: int) -> bytes |
     if len(fields) < 4 or not fields[0].startswith(b"100"):
         return None
     if int(fields[3]) > limit:
-        raise WorkspaceError(f"it is larger than {limit} bytes", where=path)
+        raise WorkspaceError(f"is larger than {limit} bytes", where=path)
     return await store.git.run("cat-file", "blob", os.fsdecode(fields[2]))
 
 

@@ -95,6 +95,6 @@ async def _keep_unsaved(user: UserRepository, path: str) -> None:
     except LinkInPath:
         return
     except TreeRefused as error:
-        raise WorkspaceError(f"it cannot be saved before it is replaced: {error.what}", where=path) from error
+        raise WorkspaceError(f"cannot be saved before it is replaced: {error.what}", where=path) from error
     if content is not None:
         await user.store.keep_replaced(content)

@@ -205,7 +205,11 @@ class UserRepository:
         for path in sorted(found.specials):
             # Git reads these on every command, and reading a pipe never returns.
             if path.rpartition("/")[2] in (".gitignore", ".gitattributes"):
-                raise EnvironmentInvalid("this is not a regular file", where=str(self.folder / path))
+                raise EnvironmentInvalid(
+                    "this is not a regular file",
+                    where=str(self.folder / path),
+                    hint="Replace it with a file, or remove it.",
+                )
         with self.checkout.copy_index() as git:
             unused = await candidates.filter_in_unused_folders(self.checkout, git, found.repositories)
             named = await candidates.find_conversion(
@@ -223,6 +227,7 @@ class UserRepository:
             raise EnvironmentInvalid(
                 f"attributes with filters or encodings are not supported yet ({attribute}={value})",
                 where=str(self.folder / path),
+                hint="Remove the attribute from .gitattributes, or use another tool for this repository.",
             )
 
     async def keep_staged(self, *, head: str, ref: Callable[[], Awaitable[str]], base: str) -> str | None:
