@@ -14,6 +14,7 @@ import pytest
 import orchestrator
 from orchestrator.commands.answer import AnswerRequest, answer
 from orchestrator.commands.clean import CleanRequest, clean
+from orchestrator.commands.demo import choose_environment, find_example, make_repository
 from orchestrator.commands.doctor import DoctorRequest, doctor
 from orchestrator.commands.fixes import carry_out_fixes
 from orchestrator.commands.init import propose, write
@@ -117,6 +118,7 @@ def test_every_module_is_used(
     check_init(project)
     check_awake(project, monkeypatch)
     check_a_reboot(project)
+    check_the_demo(project)
     modules = [path for part in ("engine", "commands") for path in (PACKAGE / part).glob("[!_]*.py")]
     with_functions = [path for path in modules if "def " in path.read_text()]
     assert [path.name for path in with_functions if str(path) not in called] == []
@@ -125,6 +127,12 @@ def test_every_module_is_used(
 def check_a_reboot(project: TemporaryProject) -> None:
     assert not project.do(is_shutting_down())
     assert list_runs_to_resume(project.host, ("orchestrator",)) == ()
+
+
+def check_the_demo(project: TemporaryProject) -> None:
+    environ = choose_environment({"XDG_CACHE_HOME": str(project.folder.parent)}, Path("/empty"), live=False)
+    folder = project.do(make_repository(environ, find_example()))
+    assert (folder / "plan.md").is_file()
 
 
 def check_trust(project: TemporaryProject) -> None:

@@ -224,7 +224,7 @@ async def test_of_several_errors_the_worst_counts() -> None:
 async def test_of_equally_bad_errors_the_first_counts() -> None:
     first, second = CodingAgentError("no engine"), StorageError("disk full")
     run = FakeRun(TWO, of_1=failing(first, with_others=2), of_2=failing_when_stopped(second))
-    assert (await run.to_its_end()).reason == "no engine"
+    assert (await run.to_its_end()).reason == str(first)
 
 
 async def test_a_signal_counts_more_than_what_fails_while_cleaning_up() -> None:

@@ -252,6 +252,7 @@ def find_lost(lines: list[str], plan: Plan) -> list[str]:
 @settings(max_examples=300)
 @given(st.lists(ITEMS | OTHER, min_size=1, max_size=14), st.sampled_from(["\n", "\r\n"]), st.booleans())
 @example(["- [ ] write it", "====", "", "- [ ] write it"], "\n", False)
+@example(["| - [ ] write it", "====", "> - [ ] write it", "## Task 1: x"], "\n", False)
 def test_no_item_with_a_box_is_lost(lines: list[str], end: str, bom: bool) -> None:
     try:
         plan = read_plan(("\ufeff" if bom else "") + end.join(lines), path="TODO.md")

@@ -20,7 +20,7 @@ _INTRODUCTION = """\
 This page is written by `python -m orchestrator.cli.error_reference > docs/errors.md`; a test compares them.
 
 Every error is printed on standard error: `error: `, the place where there is one, what happened, and in the
-next line what to do. `<path>` and the like stand for values that are known when it happens. The headings say
+next line what to do. `<path>` and other names in angle brackets stand for values. The headings say
 why such an error occurs and what it leaves behind. Messages that consist of another program's words, such as
 those of git, are not listed. Errors and warnings in plans are in [plan-diagnostics.md](plan-diagnostics.md).
 

@@ -5,18 +5,16 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator import subprocesses
 from orchestrator.errors import EnvironmentInvalid, UsageError
 from orchestrator.shipped_files import PACKAGE, find_shipped
 from orchestrator.user_folders import user_folder
+from orchestrator.workspace.git import Git
 
 MODEL = "model.json"
 """The answers of the scripted model, in the folder of the example; not a part of the repository."""
 _CREDENTIALS = ("ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN")
 _STEERING = ("ORCHESTRATOR_", "ANTHROPIC_", "CLAUDE_", "GIT_")
 """`GIT_DIR` of a git hook would lead git to another repository."""
-_GIT_SECONDS = 60.0
-_AS_DEMO = ("-c", "user.name=Demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgSign=false")
 
 
 def find_example() -> Path:
@@ -51,7 +49,7 @@ def choose_environment(environ: Mapping[str, str], configuration: Path, *, live:
 async def make_repository(environ: Mapping[str, str], example: Path) -> Path:
     """A new repository on the branch `main` with the example in one commit, in the user's cache folder.
 
-    Raises EnvironmentInvalid if it cannot be made.
+    Raises EnvironmentInvalid if the folder cannot be made, and WorkspaceError with git's own message.
     """
     cache = user_folder(environ, "XDG_CACHE_HOME", ".cache")
     try:
@@ -64,17 +62,10 @@ async def make_repository(environ: Mapping[str, str], example: Path) -> Path:
             where=str(cache),
             hint="Set XDG_CACHE_HOME to a folder on a local disk that belongs to you.",
         ) from error
-    for words in (
-        ("init", "--quiet"),
-        ("symbolic-ref", "HEAD", "refs/heads/main"),
-        ("add", "--all"),
-        (*_AS_DEMO, "-c", "core.hooksPath=/dev/null", "commit", "--quiet", "-m", "chore: start of the demo"),
-    ):
-        done = await subprocesses.run(["git", "-C", str(folder), *words], timeout=_GIT_SECONDS)
-        if done.exit_code != 0:
-            raise EnvironmentInvalid(
-                done.stderr.decode("utf-8", "replace").strip(),
-                where=str(folder),
-                hint="Git could not make the scratch repository. To check git: orchestrator doctor",
-            )
+    author = ("user.name=Demo", "user.email=demo@localhost")
+    git = Git(git_dir=folder / ".git", folder=folder, cwd=folder, config=author)
+    await git.run("init", "--quiet")
+    await git.run("symbolic-ref", "HEAD", "refs/heads/main")
+    await git.run("add", "--all")
+    await git.run("commit", "--quiet", "-m", "chore: start of the demo")
     return folder

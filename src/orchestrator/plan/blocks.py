@@ -244,7 +244,8 @@ def _read_underlined(state: StateBlock, start: int, end: int) -> bool:
     below = reading.lines[start + 1] if start + 1 < len(reading.lines) else ""
     if end - start > 2 or not text or _UNDERLINE.fullmatch(below) is None:
         return False
-    if read_box(start + 1, text) is not None:  # an item of a list is never a heading, not even above `---`
+    # An item of a list is never a heading, not even above `---`, and neither is one in a row of a table.
+    if read_box(start + 1, text.removeprefix("|").lstrip()) is not None:
         return False
     level = 1 if below.strip()[0] == "=" else 2
     if end - start != 3 - level:  # `===` ends no paragraph and is its second line, `---` is a rule
