@@ -24,7 +24,8 @@ from run_histories import (
     state_after,
 )
 
-from orchestrator.cli.tables import View, run_table, runs_table, table, width
+from orchestrator.cli.screen import width
+from orchestrator.cli.tables import View, run_table, runs_table, table
 from orchestrator.run.facts import LimitWindow, RunEnded, RunWaiting, StillRunning, TaskFinished, WindowsSeen
 from orchestrator.run.progress import list_current_work
 from orchestrator.run.report import Owner

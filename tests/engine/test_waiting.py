@@ -95,6 +95,37 @@ def test_the_run_continues_at_the_reset_by_itself() -> None:
     assert not run.kinds(RunResumed) and len(run.kinds(WaitEnded)) == 1
 
 
+def at_its_terminal(left_open: asyncio.Event) -> Callable[[FakeClock], Timetable]:
+    """Without `--wait`, but with a user who can answer."""
+    return lambda clock: fake_times(clock, left_open=left_open, waits=False)
+
+
+def test_at_its_terminal_a_run_waits_for_an_answer() -> None:
+    async def give_answer(run: FakeRun, clock: FakeClock) -> None:
+        await clock.sleep(600)
+        run.store_from_outside(answered())
+
+    run = carry_out(asks(), beside=give_answer, times=at_its_terminal(asyncio.Event()))
+    assert run.times[-2:] == [("attempt_started", 10), ("ended", 10)] and end_of(run) == COMPLETED
+
+
+def test_a_question_that_the_user_leaves_open_ends_the_run() -> None:
+    left_open = asyncio.Event()
+
+    async def leave_open(run: FakeRun, clock: FakeClock) -> None:
+        await clock.sleep(60)
+        left_open.set()
+
+    run = carry_out(asks(), beside=leave_open, times=at_its_terminal(left_open))
+    assert run.times[-2:] == [("waiting", 0), ("ended", 1)]
+    assert end_of(run) == ("waiting", 3, "question") and not run.kinds(WaitEnded)
+
+
+def test_a_limit_parks_a_run_at_its_terminal() -> None:
+    run = carry_out(parks("usage_limit"), times=at_its_terminal(asyncio.Event()))
+    assert end_of(run) == ("parked", 4, "usage_limit")
+
+
 @pytest.mark.parametrize("cause", ["usage_limit", "rate_limit", "model_away"])
 def test_without_a_known_time_the_waits_double(cause: RunCause) -> None:
     run = carry_out(*[parks(cause)] * 4)

@@ -193,6 +193,6 @@ def asks() -> Attempt:
     return script
 
 
-def fake_times(clock: FakeClock, *, jitter: float = 0.0, **more: Any) -> Timetable:
+def fake_times(clock: FakeClock, *, jitter: float = 0.0, waits: bool = True, **more: Any) -> Timetable:
     """A timetable that waits, on this clock."""
-    return replace(Timetable(clock=clock, waits=True, jitter=lambda: jitter), **more)
+    return replace(Timetable(clock=clock, waits=waits, jitter=lambda: jitter), **more)

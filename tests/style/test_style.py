@@ -33,6 +33,7 @@ MAY_READ_TIME = {
     "clock.py": "the clock of this machine",
     "journal/journal.py": "another process holds the lock, and it runs in real time",
     "project/locks.py": "another process holds the lock, and it runs in real time",
+    "cli/live_view.py": "it draws for a real terminal, whose user waits in real time",
     "testing/clock.py": "the fake clock lets the event loop take a turn",
     "testing/sandbox.py": "a real process is waited for",
 }

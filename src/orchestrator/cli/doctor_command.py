@@ -107,7 +107,8 @@ def summarize_checks(checks: "Mapping[str, Finding]") -> str:
 def settings_table(rows: "Sequence[Row]") -> str:
     """Settings with their sources; changed settings come before the defaults."""
     from orchestrator.cli.host import find_terminal_columns
-    from orchestrator.cli.tables import WHOLE, Flexible, shorten_end, table
+    from orchestrator.cli.screen import shorten_end
+    from orchestrator.cli.tables import WHOLE, Flexible, table
 
     ordered = sorted(rows, key=lambda row: row.source == "default")
     cells = []

@@ -66,10 +66,7 @@ def console() -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code; argparse itself leaves by SystemExit."""
     try:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):
-                # Escapes for characters that the terminal cannot show, so that no run fails because of one.
-                stream.reconfigure(errors="backslashreplace")
+        _choose_encodings()
         words = sys.argv[1:] if argv is None else argv
         with _pause_collection():
             command = next((word for word in words if word != "--"), None)
@@ -102,6 +99,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception:
         return report_bug()
+
+
+def _choose_encodings() -> None:
+    """Escapes for characters that a stream cannot have, so that no run fails because of one.
+
+    At a terminal under a locale that is not UTF-8, our own signs are written in ASCII.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+            if stream.isatty():
+                from orchestrator.cli.terminal import has_utf8
+
+                if not has_utf8(os.environ):
+                    stream.reconfigure(encoding="ascii", errors="orchestrator-signs")
 
 
 @contextmanager

@@ -198,7 +198,8 @@ def _describe_end_to_end(plan: Plan, settings: "Settings") -> str:
 
 def _table(tasks: Sequence[Task], settings: "Settings") -> str:
     from orchestrator.cli.host import find_terminal_columns
-    from orchestrator.cli.tables import WHOLE, Flexible, shorten_end, table
+    from orchestrator.cli.screen import shorten_end
+    from orchestrator.cli.tables import WHOLE, Flexible, table
 
     rows = [
         (

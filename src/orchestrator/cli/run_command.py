@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.base_progress import BaseProgress, HeldEvents
 from orchestrator.cli.console import Console
+from orchestrator.cli.display import add_plain, can_show_live, choose_paint, make_live_view, read_view
 from orchestrator.cli.host import find_terminal_columns, this_host
 from orchestrator.cli.json_events import SCHEMA, event_line, is_shown
 from orchestrator.cli.tables import View, base_table, run_table
@@ -25,6 +26,7 @@ from orchestrator.run.state import RunState
 from orchestrator.text import plain
 
 if TYPE_CHECKING:
+    from orchestrator.cli.live_view import LiveView
     from orchestrator.commands.request import StartOptions
     from orchestrator.run.facts import Fact
 
@@ -52,14 +54,14 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="set the project up and show the result of each check before any work, without agent and branch",
     )
     _add_options(parser)
-    parser.set_defaults(handler=_detachable(run_plan), detached=None)
+    parser.set_defaults(handler=_detachable(run_plan), detached=None, view=None)
 
 
 def add_task(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="PLAN", help="the plan's path")
     parser.add_argument("task", metavar="ID", help="the task's id in the plan")
     _add_options(parser)
-    parser.set_defaults(handler=_detachable(run_task), detached=None)
+    parser.set_defaults(handler=_detachable(run_task), detached=None, view=None)
 
 
 def add_resume(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +90,7 @@ def add_resume(parser: argparse.ArgumentParser) -> None:
         help="count a task as done although it changed no file, if its checks pass; repeatable",
     )
     _add_options(parser)
-    parser.set_defaults(handler=_detachable(resume_run), detached=None)
+    parser.set_defaults(handler=_detachable(resume_run), detached=None, view=None)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +101,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="print the run's id once the base run has passed, and continue without this terminal",
     )
     parser.add_argument("--json", action="store_true", help="one JSON event a line on standard output")
+    add_plain(parser)
 
 
 def add_start_options(parser: argparse.ArgumentParser) -> None:
@@ -142,7 +145,7 @@ def add_start_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-input",
         action="store_true",
-        help="do not print how to answer a question of the agent; it ends the run with exit code 3",
+        help="do not ask at the terminal: a question of the agent ends the run with exit code 3",
     )
 
 
@@ -226,12 +229,38 @@ def _options(arguments: argparse.Namespace) -> "StartOptions":
             hint="If you are an agent, do the task yourself. "
             "If this is your own shell: unset ORCHESTRATOR_RUN",
         )
-    return replace(
-        read_start_options(arguments),
-        progress=_show_progress,
-        warn=_show_warning,
-        listeners=(_listener(arguments),),
+    options = read_start_options(arguments)
+    if arguments.detached is None and can_show_live(arguments):
+        return _show_live(arguments, options)
+    return replace(options, progress=_show_progress, warn=_show_warning, listeners=(_listener(arguments),))
+
+
+def _show_live(arguments: argparse.Namespace, options: "StartOptions") -> "StartOptions":
+    import asyncio
+
+    left_open = asyncio.Event()
+    view = make_live_view(
+        hint="^C stops the run, so that it can be resumed",
+        view_of=read_view,
+        leave_open=left_open.set,
+        asks=not arguments.no_input,
     )
+    arguments.view = view
+    return replace(
+        options,
+        progress=view.show_progress,
+        warn=view.say,
+        listeners=(view,),
+        left_open=None if arguments.no_input else left_open,
+        end_process=lambda: _leave_and_end(view),
+    )
+
+
+def _leave_and_end(view: "LiveView") -> None:
+    from orchestrator.engine.stop_signals import end_process
+
+    view.leave()
+    end_process()
 
 
 def read_start_options(arguments: argparse.Namespace) -> "StartOptions":
@@ -275,14 +304,14 @@ def _read_time(option: str, text: str | None, *, with_durations: bool) -> dateti
 
 
 def _carry_out(arguments: argparse.Namespace, run: Coroutine[Any, Any, RunReport]) -> int:
-    return print_outcome(_wait_for(run), arguments)
+    return print_outcome(_wait_for(run, arguments.view), arguments)
 
 
-def _wait_for(run: Coroutine[Any, Any, RunReport]) -> RunReport:
+def _wait_for(run: Coroutine[Any, Any, RunReport], view: "LiveView | None" = None) -> RunReport:
     import asyncio
 
     try:
-        return asyncio.run(_cancel_on_signal(run))
+        return asyncio.run(_cancel_on_signal(run, view))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
 
@@ -302,12 +331,16 @@ def print_outcome(report: RunReport, arguments: argparse.Namespace) -> int:
     return report.exit_code
 
 
-async def _cancel_on_signal(run: Coroutine[Any, Any, RunReport]) -> RunReport:
+async def _cancel_on_signal(run: Coroutine[Any, Any, RunReport], view: "LiveView | None") -> RunReport:
     """Until its loop starts, a signal cancels the run; the loop has its own signal handling."""
     from orchestrator.engine.stop_signals import cancel_on_signals
 
     with cancel_on_signals():
-        return await run
+        if view is None:
+            return await run
+        view.prepare("checking whether the run can start")
+        async with view:
+            return await run
 
 
 def _listener(arguments: argparse.Namespace) -> Listener:
@@ -341,7 +374,7 @@ def _console(write: Callable[[str], object]) -> Console:
         except OrchestratorError:
             return None
 
-    return Console(write, state_of=read_stored_state)
+    return Console(write, state_of=read_stored_state, paint=choose_paint())
 
 
 def _print_progress(line: str) -> None:

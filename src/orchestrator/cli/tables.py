@@ -7,6 +7,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from orchestrator.cli.next_step import next_step
+from orchestrator.cli.screen import shorten_end, width
 from orchestrator.cli.times import Zone, clock_time, duration, moment, seconds_between
 from orchestrator.run.endings import is_reason_of_a_task
 from orchestrator.run.facts import BaseChecked, QuestionAsked, RunStatus
@@ -59,28 +60,6 @@ def table(
         for row in [header, *rows]
     ]
     return "\n".join([lines[0], "  ".join("─" * size for size in widths), *lines[1:]])
-
-
-def width(text: str) -> int:
-    """Columns a terminal needs: wide characters take two, combining ones none."""
-    return len(text) if text.isascii() else sum(_columns(character) for character in text)
-
-
-def _columns(character: str) -> int:
-    import unicodedata
-
-    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def shorten_end(text: str, size: int) -> str:
-    """The text in at most `size` columns, with "…" for its end."""
-    if width(text) <= size:
-        return text
-    while width(text) > size - 1:
-        text = text[:-1]
-    return f"{text}…"
 
 
 def _shorten_path(path: str, size: int) -> str:
@@ -247,22 +226,27 @@ def _status_line(state: RunState, status: RunStatus, view: View) -> str:
     return f"run {state.run} {status}{reason}{until}{process}{about}{ended}"
 
 
-def _describe_doing(doing: Doing, view: View) -> str:
-    """One line: what, for how long, and the last line that it printed."""
+def describe_work(doing: Doing) -> str:
+    """The work in words, not yet `plain`."""
     match doing.what:
         case "setup":
-            what = "installing dependencies" + (f" for task {doing.task}" if doing.task else "")
+            return "installing dependencies" + (f" for task {doing.task}" if doing.task else "")
         case "attempt":
-            what = f"the agent is working on attempt {doing.task}/{doing.attempt}"
+            return f"the agent is working on attempt {doing.task}/{doing.attempt}"
         case "gate":
             of = f" of task {doing.task}" if doing.task else ""
-            what = f"gate {doing.name}{of}, {first_line(doing.command, 100)}"
+            return f"gate {doing.name}{of}, {first_line(doing.command, 100)}"
         case "landing":
-            what = f"moving the branch to the commit of task {doing.task}"
+            return f"moving the branch to the commit of task {doing.task}"
         case "base":
-            what = "checking the base commit"
+            return "checking the base commit"
         case _:
-            what = "between two steps"
+            return "between two steps"
+
+
+def _describe_doing(doing: Doing, view: View) -> str:
+    """One line: what, for how long, and the last line that it printed."""
+    what = describe_work(doing)
     since = f" (since {clock_time(doing.since, view.zone)})"
     how_long = f", for {duration(seconds_between(doing.since, view.now))}" if view.now is not None else ""
     last = f", last output: {one_line(doing.last_output, 160)}" if doing.last_output else ""

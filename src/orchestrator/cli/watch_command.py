@@ -4,10 +4,18 @@ import argparse
 import sys
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from msgspec import Struct
 
 from orchestrator.cli.console import Console
+from orchestrator.cli.display import (
+    add_plain,
+    can_show_live,
+    choose_paint,
+    make_live_view,
+    view_of_stored,
+)
 from orchestrator.cli.host import find_terminal_columns, this_host
 from orchestrator.cli.json_events import event_line, is_shown
 from orchestrator.cli.tables import View, run_table
@@ -18,7 +26,10 @@ from orchestrator.project.host import Host
 from orchestrator.run.facts import Fact, Listener
 from orchestrator.run.state import RunState, fold
 
-WATCH_SECONDS = 0.2
+WATCH_SECONDS = 0.05
+"""Between two looks whether anything was stored, each of which takes microseconds."""
+OWNER_SECONDS = 0.5
+"""Between two looks whether the run still has an owner."""
 EARLIER_LINES = 20
 """How many lines of the past are shown at a terminal."""
 EARLIER_FACTS = 10 * EARLIER_LINES
@@ -39,6 +50,7 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
         "--exit-status", action="store_true", help="exit with the run's exit code when it has ended"
     )
     parser.add_argument("--json", action="store_true", help="every event, one JSON object a line")
+    add_plain(parser)
     parser.set_defaults(handler=watch)
 
 
@@ -54,8 +66,8 @@ def watch(arguments: argparse.Namespace) -> int:
     with open_catalog(host) as runs:
         run = _choose_run(host, runs, arguments.run)
         try:
-            asyncio.run(_follow(runs, run, _make_output(runs, run, arguments)))
-        except KeyboardInterrupt:
+            asyncio.run(_follow_until_signal(runs, run, arguments))
+        except (KeyboardInterrupt, asyncio.CancelledError):
             return _leave_alone(runs, run)
         return _print_end(host, runs.run(run), arguments)
 
@@ -67,6 +79,22 @@ def _choose_run(host: Host, runs: RunCatalog, wanted: str | None) -> str:
     if not here:
         raise UsageError("no run has been started in this folder", hint="Start one: orchestrator run PLAN")
     return next((run for run in here if runs.owner(run) is not None), here[0])
+
+
+async def _follow_until_signal(runs: RunCatalog, run: str, arguments: argparse.Namespace) -> None:
+    from orchestrator.engine.stop_signals import cancel_on_signals
+
+    with cancel_on_signals():
+        if not can_show_live(arguments):
+            await _follow(runs, run, _make_output(runs, run, arguments))
+            return
+        after = max(arguments.after, runs.run(run).last_n - EARLIER_FACTS)
+        view = make_live_view(
+            hint="^C ends the watching only", view_of=lambda run: view_of_stored(runs, run, until=after)
+        )
+        async with view:
+            shorten = partial(view.keep_last, EARLIER_LINES, has_earlier=after > arguments.after)
+            await _follow(runs, run, _Output(after=after, show=view, caught_up=shorten))
 
 
 class _Output(Struct, frozen=True, kw_only=True):
@@ -84,6 +112,7 @@ async def _follow(runs: RunCatalog, run: str, output: _Output) -> None:
     while True:
         # Asked before the facts are read: then this read has everything that an owner who is gone has stored.
         is_owned = runs.owner(run) is not None
+        version = runs.journal.data_version()
         for fact in runs.journal.facts(run, after=after):
             output.show(fact)
             after = fact.n
@@ -93,7 +122,10 @@ async def _follow(runs: RunCatalog, run: str, output: _Output) -> None:
         sys.stdout.flush()
         if not is_owned:
             return
-        await runs.clock.sleep(WATCH_SECONDS)
+        for _ in range(round(OWNER_SECONDS / WATCH_SECONDS)):
+            await runs.clock.sleep(WATCH_SECONDS)
+            if runs.journal.data_version() != version:
+                break
 
 
 def _print_event(fact: Fact) -> None:
@@ -113,7 +145,11 @@ def _make_output(runs: RunCatalog, run: str, arguments: argparse.Namespace) -> _
         return fold(earlier) if earlier else None
 
     lines = _Lines(is_short=is_short, has_earlier=after > arguments.after)
-    return _Output(after=after, show=Console(lines.add, state_of=state_before), caught_up=lines.release)
+    return _Output(
+        after=after,
+        show=Console(lines.add, state_of=state_before, paint=choose_paint()),
+        caught_up=lines.release,
+    )
 
 
 class _Lines:

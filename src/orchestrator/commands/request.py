@@ -1,5 +1,6 @@
 """Typed requests of `run`, `task` and `resume`, and the options that follow from them."""
 
+import asyncio
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from orchestrator.engine.stop_signals import end_process
 from orchestrator.errors import UsageError
 from orchestrator.run.facts import Listener, RunOptions
 
@@ -34,6 +36,10 @@ class StartOptions:
     """Let the machine sleep while an attempt or a gate runs."""
     wait: bool = False
     """Wait for what passes by itself instead of ending."""
+    left_open: asyncio.Event | None = None
+    """The run waits for the answers of a user at its terminal until this is set; None: no user is asked."""
+    end_process: Callable[[], object] = end_process
+    """Ends the process at once, after the third signal."""
     at: datetime | None = None
     """When work begins; everything is checked before."""
     until: datetime | None = None

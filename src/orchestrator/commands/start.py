@@ -175,6 +175,8 @@ def _timetable(project: Project, services: Services, site: Site, given: StartOpt
     return Timetable(
         clock=services.clock,
         waits=given.wait,
+        left_open=given.left_open,
+        end_process=given.end_process,
         at=given.at,
         until=given.until,
         check_again=lambda: require(site, Stage.SETTLED),

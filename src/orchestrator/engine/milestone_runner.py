@@ -119,8 +119,12 @@ class MilestoneRunner:
         Failures of engine, workspace and disk park the run, a signal interrupts it; both leave it resumable.
         Raises StorageError when not even its end can be stored, and CancelledError when the caller cancels.
         """
-        with StopSignals(self._news.set, self._actions.stop_waiting) as stop:
-            with in_background(self._listen(stop)), in_background(self._stop_in_time(stop)):
+        with StopSignals(self._news.set, self._actions.stop_waiting, self._timetable.end_process) as stop:
+            with (
+                in_background(self._listen(stop)),
+                in_background(self._stop_in_time(stop)),
+                in_background(self._notice_open_question()),
+            ):
                 end = await stop.stop_when_cancelled(BY_CALLER, self._run_until_ended(stop))
                 while (plan := self._plan_wait(end)) is not None:
                     end = await stop.stop_when_cancelled(BY_CALLER, self._wait_and_continue(end, plan, stop))
@@ -198,7 +202,9 @@ class MilestoneRunner:
     def _plan_wait(self, end: _End) -> WaitPlan | None:
         """How to wait before the run continues; None: it ends."""
         times = self._timetable
-        if not times.waits and not (end.to_wait.cause == "scheduled" and self._at is not None):
+        is_scheduled = end.to_wait.cause == "scheduled" and self._at is not None
+        is_asked = end.to_wait.cause == "question" and not self._is_left_open()
+        if not times.waits and not is_scheduled and not is_asked:
             return None
         return plan_wait(
             end.to_wait,
@@ -222,6 +228,8 @@ class MilestoneRunner:
                     with suppress(StorageError):  # a full disk is waited for, too
                         await self._journal.append(waiting)
                     await self._wait(plan.continues, stop)
+                if cause == "question" and _count_answers(self._journal.state) == self._answers:
+                    return end
                 if cause == "scheduled":
                     self._at = None
                     # Hours may have passed since the checks at the start, and what they found may not hold
@@ -234,9 +242,11 @@ class MilestoneRunner:
         return await self._run_until_ended(stop)
 
     async def _wait(self, until: datetime | None, stop: StopSignals) -> None:
-        """Wait until this moment, or until a question has an answer. Raises Stopped."""
+        """Wait until this moment, or until a question has an answer or is left open. Raises Stopped."""
         if until is None:
             while _count_answers(self._journal.state) == self._answers:
+                if not self._timetable.waits and self._is_left_open():
+                    return
                 await self._wait_for_news(stop)
             return
         reached = asyncio.ensure_future(self._timetable.reach(until))
@@ -256,6 +266,17 @@ class MilestoneRunner:
         if until is None or (until - times.clock.now()).total_seconds() > AWAKE_SECONDS:
             return "far_away"
         return await stack.enter_async_context(times.keep_awake())
+
+    def _is_left_open(self) -> bool:
+        """Whether no user at the terminal is going to answer."""
+        left_open = self._timetable.left_open
+        return left_open is None or left_open.is_set()
+
+    async def _notice_open_question(self) -> None:
+        """Decide again when the user has left a question open."""
+        if self._timetable.left_open is not None:
+            await self._timetable.left_open.wait()
+            self._news.set()
 
     async def _stop_in_time(self, stop: StopSignals) -> None:
         """Stop the run in order when its time has ended."""

@@ -1,5 +1,6 @@
 """When an invocation begins its work, when it stops, and whether it waits for what passes by itself."""
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestrator.clock import Clock
+from orchestrator.engine.stop_signals import end_process
 from orchestrator.project.host import is_never_shutting_down
 from orchestrator.run.facts import Sleep
 
@@ -31,6 +33,8 @@ class Timetable:
     clock: Clock
     waits: bool = False
     """Whether the run waits for what passes by itself (`--wait`)."""
+    left_open: asyncio.Event | None = None
+    """The run waits for answers of a user at its terminal until this is set; None: no user is asked there."""
     at: datetime | None = None
     """When work begins, after the checks on the base (`--at`)."""
     until: datetime | None = None
@@ -41,6 +45,8 @@ class Timetable:
     """Keeps the machine awake between entering and leaving, and says whether it can."""
     is_shutting_down: Callable[[], Awaitable[bool]] = is_never_shutting_down
     """Whether the machine shuts down, so that a signal does not come from the user."""
+    end_process: Callable[[], object] = end_process
+    """Ends the process at once, after the third signal."""
     jitter: Callable[[], float] = random.random
 
     async def reach(self, moment: datetime) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from orchestrator.run.facts import BaseChecked, Fact, RunEnded, RunStarted, StillRunning
+from orchestrator.run.facts import Fact, RunEnded, RunResumed, RunStarted, StillRunning
 from orchestrator.run.progress import Doing, follow_work
 from orchestrator.run.state import QuestionState, RunState, advance, begin
 
@@ -24,8 +24,6 @@ class RunView(Struct, frozen=True, kw_only=True):
     reported again."""
     work: Mapping[str, Doing] = field(default_factory=dict)
     """The work that has started and not ended, by task; that of the run itself has the key ""."""
-    base_checks: int = 0
-    """How many commands have run on the base so far."""
     last_at: str | None = None
     """The time of the last fact that is more than a sign of life."""
     attempts_limit: int | None = None
@@ -58,13 +56,13 @@ def follow(view: RunView, fact: Fact) -> RunView:
         state = begin(fact) if isinstance(fact.body, RunStarted) else None
     elif fact.n > state.last_n:
         state = advance(state, fact)
-    # A run that is only reported again has its end as its first fact.
-    first_at = None if isinstance(fact.body, RunEnded) else fact.at
+    began = fact.at if isinstance(fact.body, RunResumed) else view.began
+    if began is None and not isinstance(fact.body, RunEnded):
+        began = fact.at
     return replace(
         view,
         state=state,
-        began=view.began or first_at,
+        began=began,
         work=follow_work(view.work, fact),
-        base_checks=view.base_checks + isinstance(fact.body, BaseChecked),
         last_at=view.last_at if isinstance(fact.body, StillRunning) else fact.at,
     )
