@@ -22,6 +22,7 @@ BESIDES_CODE = {
     "orchestrator/_deploy/scripts/install-packages.sh",
     "orchestrator/_deploy/scripts/lib.sh",
     "orchestrator/cli/report.html.jinja",
+    "orchestrator/cli/writing_plans.md",
     "orchestrator/config/reference.md",
     "orchestrator/journal/sql/migrations/0001_facts.sql",
     "orchestrator/journal/sql/migrations/0002_names_reserved.sql",

@@ -103,10 +103,11 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
     ),
     "plan new": Description(
         "Writes a plan with two tasks and placeholders, which uses the test command of the project if "
-        "it has one. An existing file is not overwritten.",
+        "it has one. An existing file is not overwritten. With --prompt it prints a page that teaches a "
+        "coding agent to write plans; saved as SKILL.md, the page is a skill.",
         (
             Example("orchestrator plan new 'Add a greeting'", "writes add-a-greeting.md"),
-            Example("orchestrator plan new 'Add a greeting' --output -", "prints the plan"),
+            Example("orchestrator plan new --prompt", "prints the instructions for a coding agent"),
         ),
         {},
     ),

@@ -34,7 +34,12 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     _add_format(check_parser)
     check_parser.set_defaults(handler=check)
     new_parser = commands.add_parser("new", help="write the skeleton of a plan")
-    new_parser.add_argument("title", metavar="TITLE", help="the plan's title")
+    new_parser.add_argument("title", metavar="TITLE", nargs="?", default="", help="the plan's title")
+    new_parser.add_argument(
+        "--prompt",
+        action="store_true",
+        help="print instructions for a coding agent that writes the plan with you; also a skill (SKILL.md)",
+    )
     new_parser.add_argument(
         "-o",
         "--output",
@@ -100,6 +105,12 @@ def _check_one(path: Path, format: str | None, settings: "Settings", *, strict: 
 
 
 def new(arguments: argparse.Namespace) -> int:
+    if arguments.prompt:
+        from importlib import resources
+
+        page = resources.files("orchestrator.cli") / "writing_plans.md"
+        print(page.read_text("utf-8"), end="")
+        return 0
     title = one_line(arguments.title, 200)
     if not title:
         raise UsageError(
