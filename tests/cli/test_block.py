@@ -28,7 +28,7 @@ from run_histories import (
 
 from orchestrator.cli.block import FEWEST_ROWS, MOST_ROWS, Preparation, Screen, draw_block
 from orchestrator.cli.live_view import fit_line, prompt_rows
-from orchestrator.cli.screen import Row, fold, shorten_end, width
+from orchestrator.cli.screen import Row, find_most_width, fold, shorten_end, width
 from orchestrator.events import Usage
 from orchestrator.run.facts import (
     AgentText,
@@ -249,12 +249,12 @@ def test_any_history_gives_a_block_that_fits(
         block = draw_block(view, screen, step)
         assert len(block) <= (1 if rows < FEWEST_ROWS else MOST_ROWS)
         for row in block:
-            assert width(row.text) <= columns and row.text == one_line_of(row.text)
+            assert find_most_width(row.text) <= columns and row.text == one_line_of(row.text)
 
 
 @given(text=st.text(alphabet=st.characters(exclude_categories=("Cc", "Cs"))), size=st.integers(2, 60))
 def test_a_shortened_text_fits(text: str, size: int) -> None:
-    assert width(shorten_end(text, size)) <= size
+    assert find_most_width(shorten_end(text, size)) <= size
 
 
 @given(words=st.lists(st.text("abc日", min_size=1, max_size=12)), size=st.integers(20, 60))

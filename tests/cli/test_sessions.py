@@ -264,7 +264,7 @@ STATES = {
     "the scenario fails": State(
         GOOD,
         1,
-        "orchestrator logs RUN --evidence e6",
+        "orchestrator logs RUN --evidence e7",
         shows="no greeting on the screen",
         plan=PLAN + SCENARIO,
         gates=(("make scenario", scenario),),

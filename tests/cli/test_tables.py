@@ -26,7 +26,16 @@ from run_histories import (
 
 from orchestrator.cli.screen import width
 from orchestrator.cli.tables import View, run_table, runs_table, table
-from orchestrator.run.facts import LimitWindow, RunEnded, RunWaiting, StillRunning, TaskFinished, WindowsSeen
+from orchestrator.events import Usage
+from orchestrator.run.facts import (
+    AttemptEnded,
+    LimitWindow,
+    RunEnded,
+    RunWaiting,
+    StillRunning,
+    TaskFinished,
+    WindowsSeen,
+)
 from orchestrator.run.progress import list_current_work
 from orchestrator.run.report import Owner
 
@@ -79,6 +88,7 @@ def test_a_run_at_a_glance() -> None:
         "1     Title of 1  completed  candidate1.1  1         1.0 s  e1\n"
         "end to end: passed (e9)\n"
         "run trial-1 completed: because, branch milestone/greeting\n"
+        "in total: 9.0 s since its start, 1 attempt\n"
         "To merge it, switch to the branch that should have it, then: git merge milestone/greeting\n"
         "next: git diff base0...milestone/greeting"
     )
@@ -87,13 +97,14 @@ def test_a_run_at_a_glance() -> None:
 def test_a_run_with_a_question_says_it_and_how_to_answer() -> None:
     history = (*READY, attempt(), ended("needs_human"), asked(), run_ended("waiting", 3))
     lines = run_table(state_after(*history), HERE).splitlines()
-    assert lines[-8:] == [
+    assert lines[-9:] == [
         "question q1 of task 1:",
         "        Which?",
         "        1. a",
         "        2. b",
         "        recommended: a",
         "run trial-1 waiting: because, branch milestone/greeting",
+        "in total: 7.0 s since its start, 1 attempt",
         "Replace TEXT by your answer:",
         "next: orchestrator resume trial-1 -g TEXT",
     ]
@@ -222,5 +233,14 @@ def test_a_screen_that_is_too_narrow_keeps_ids_and_a_part_of_each_title() -> Non
 
 def test_later_a_run_says_when_it_ended() -> None:
     later = structs.replace(HERE, now="2025-01-02T00:00:00.000Z")
-    line = run_table(state_after(*DONE, run_ended("parked")), later).splitlines()[-2]
+    line = run_table(state_after(*DONE, run_ended("parked")), later).splitlines()[-3]
     assert line == "run trial-1 parked: because, branch milestone/greeting, ended 2025-01-01 01:00 CET"
+
+
+def test_a_run_that_has_ended_says_what_it_took_in_all() -> None:
+    usage = Usage(input_tokens=100, cache_read_tokens=1_400, output_tokens=20, cost_usd=0.5)
+    done = Entry(AttemptEnded(status="completed", reason=None, exit_code=0, usage=usage), "1", 1)
+    state = state_after(*READY, attempt(), done, finished(), run_ended("completed", 0))
+    shown = run_table(state, View())
+    assert "\nin total: 7.0 s since its start, 1 attempt, 1,500 tokens in, 20 out, 0.50 USD\n" in shown
+    assert "in total" not in run_table(state_after(*READY, attempt()), View())

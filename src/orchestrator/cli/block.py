@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from orchestrator.cli.screen import Row, fold, shorten_end, width
-from orchestrator.cli.tables import describe_work
+from orchestrator.cli.tables import describe_usage, describe_work
 from orchestrator.cli.times import Zone, duration, moment, seconds_between
 from orchestrator.cli.tones import Tone
 from orchestrator.run.facts import AgentText, RunWaiting
@@ -67,18 +67,6 @@ def _header(view: RunView, screen: Screen) -> Iterator[Row]:
         numbers.append(_describe_elapsed(view.began, screen))
     yield Row(", ".join([*numbers, *describe_usage(state)]), "strong")
     yield Row(_draw_tasks(view, state, screen.columns))
-
-
-def describe_usage(state: RunState) -> list[str]:
-    """Tokens and cost of the attempts that have ended, as far as their agents report them."""
-    usage = state.usage
-    read = usage.input_tokens + usage.cache_write_tokens + usage.cache_read_tokens
-    found = []
-    if read or usage.output_tokens:
-        found.append(f"{read:,} tokens in, {usage.output_tokens:,} out")
-    if usage.cost_usd:
-        found.append(f"{usage.cost_usd:.2f} USD")
-    return found
 
 
 _SIGNS = {"done": "✓", "failed": "✗", "asks": "?", "now": "▶", "to come": "·"}

@@ -20,22 +20,29 @@ def width(text: str) -> int:
 
 
 _EMOJI_SELECTOR = "\ufe0f"
-"""The character before it becomes an emoji of two columns in some terminals, and keeps one in others."""
 
 
 def _columns(character: str) -> int:
     import unicodedata
 
-    if character == _EMOJI_SELECTOR:
-        return 1
     if unicodedata.category(character) in ("Mn", "Me", "Cf"):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+def _most_columns(character: str) -> int:
+    """The same in any terminal: in some a selector makes the character before it an emoji of two columns."""
+    return 1 if character == _EMOJI_SELECTOR else _columns(character)
+
+
+def find_most_width(text: str) -> int:
+    """The columns that the text takes in the terminal that needs most for it."""
+    return width(text) + text.count(_EMOJI_SELECTOR)
+
+
 def shorten_end(text: str, size: int) -> str:
     """The text in at most `size` columns, with "…" for its end."""
-    if width(text) <= size:
+    if find_most_width(text) <= size:
         return text
     return f"{text[: _find_cut(text, size - 1)]}…" if size > 0 else ""
 
@@ -46,7 +53,7 @@ def _find_cut(text: str, size: int) -> int:
         return max(size, 0)
     used = 0
     for at, character in enumerate(text):
-        used += _columns(character)
+        used += _most_columns(character)
         if used > size:
             return at
     return len(text)
@@ -58,7 +65,7 @@ def fold(text: str, size: int, indent: int = 0) -> Iterator[str]:
     A word that is longer than a row is broken, so that nothing of the text is lost.
     """
     indent = indent if size >= 2 * indent else 0
-    while width(text) > size:
+    while find_most_width(text) > size:
         cut = max(_find_cut(text, size), 1)
         space = text.rfind(" ", indent + 1, cut + 1)
         row, text = (text[:space], text[space + 1 :]) if space > 0 else (text[:cut], text[cut:])

@@ -118,6 +118,7 @@ def run_table(state: RunState, view: View) -> str:
         parts += question_lines(question.asked, question.task)
     parts.append(_status_line(state, status, view))
     parts += _describe_windows(state, view)
+    parts += _describe_totals(state)
     if status == "running":
         parts += [_describe_doing(doing, view) for doing in view.doing]
     parts += _describe_unverified(state)
@@ -251,6 +252,28 @@ def _describe_doing(doing: Doing, view: View) -> str:
     how_long = f", for {duration(seconds_between(doing.since, view.now))}" if view.now is not None else ""
     last = f", last output: {one_line(doing.last_output, 160)}" if doing.last_output else ""
     return f"now: {plain(what)}{how_long}{since}{last}"
+
+
+def _describe_totals(state: RunState) -> list[str]:
+    """How long a run took that has ended, and the number, the tokens and the cost of its attempts."""
+    attempts = sum(len(task.attempts) for task in state.tasks.values())
+    if state.ended_at is None or not attempts:
+        return []
+    took = duration(seconds_between(state.started_at, state.ended_at))
+    count = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    return [f"in total: {', '.join([f'{took} since its start', count, *describe_usage(state)])}"]
+
+
+def describe_usage(state: RunState) -> list[str]:
+    """Tokens and cost of the attempts that have ended, as far as their agents report them."""
+    usage = state.usage
+    read = usage.input_tokens + usage.cache_write_tokens + usage.cache_read_tokens
+    found = []
+    if read or usage.output_tokens:
+        found.append(f"{read:,} tokens in, {usage.output_tokens:,} out")
+    if usage.cost_usd:
+        found.append(f"{usage.cost_usd:.2f} USD")
+    return found
 
 
 def _describe_unverified(state: RunState) -> list[str]:
