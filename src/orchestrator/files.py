@@ -13,11 +13,11 @@ open folder before it. A lint rule forbids `os.open` and `os.chown` in all other
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 # O_NOFOLLOW: a link with the name of a folder is refused, or an agent could lead us out of its folder.
 # O_CLOEXEC: a program that we start, such as git, inherits none of our descriptors.
@@ -174,10 +174,7 @@ def write_atomically(
     is never opened: a link is replaced, and its target is not written. `mode` is subject to the umask. A kill
     can leave a draft beside the file, which `DRAFTS` matches.
     """
-    with (
-        _prepare_draft(path, dir_fd, replace) as draft,
-        os.fdopen(os.open(draft, _NEW, mode, dir_fd=dir_fd), "wb") as file,
-    ):
+    with _open_draft(path, mode, dir_fd, replace) as file:
         if owner is not None:
             # Before the draft gets its final name: a kill cannot leave a file under that name that belongs to
             # root and that the user cannot change.
@@ -190,6 +187,24 @@ def write_atomically(
             os.fsync(file.fileno())
 
 
+def write_pieces_atomically(path: Place, pieces: Iterable[bytes]) -> None:
+    """As `write_atomically` with `sync`, for content that is too large for the memory."""
+    with _open_draft(path, 0o600, None, True) as file:
+        for piece in pieces:
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Place) -> None:
+    """Wait until the names in a folder are on the disk."""
+    descriptor = open_folder(path)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def link_atomically(path: Place, target: bytes, *, dir_fd: int | None = None, owner: Owner) -> None:
     """Create a symbolic link to `target`, replacing an existing file."""
     with _prepare_draft(path, dir_fd, True) as draft:
@@ -198,10 +213,19 @@ def link_atomically(path: Place, target: bytes, *, dir_fd: int | None = None, ow
 
 
 @contextmanager
+def _open_draft(path: Place, mode: int, dir_fd: int | None, replace: bool) -> Iterator[BinaryIO]:
+    with (
+        _prepare_draft(path, dir_fd, replace) as draft,
+        os.fdopen(os.open(draft, _NEW, mode, dir_fd=dir_fd), "wb") as file,
+    ):
+        yield file
+
+
+@contextmanager
 def _prepare_draft(path: Place, dir_fd: int | None, replace: bool) -> Iterator[str]:
     """The name of a draft in the folder of `path`, which is renamed to `path` at the end, or removed."""
     # A random name: an agent cannot prepare a link or a folder under it.
-    draft = os.path.join(os.path.dirname(path), f".orchestrator-{os.urandom(8).hex()}.new")  # noqa: PTH118, PTH120 - relative to dir_fd
+    draft = os.path.join(os.path.dirname(path), DRAFTS.replace("*", os.urandom(8).hex()))  # noqa: PTH118, PTH120 - relative to dir_fd
     try:
         yield draft
         if replace:

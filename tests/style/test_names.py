@@ -25,7 +25,10 @@ ADVERBS = re.compile(
 )
 """With one of these at the front a name says when or how, but not what."""
 
-ALLOWED = {"now": "the time of a Clock, as in datetime"}
+ALLOWED = {
+    "now": "the time of a Clock, as in datetime",
+    "readable": "the name by which Python's io asks for it",
+}
 """Names that keep such a word, with the reason."""
 
 ASKS = re.compile(r"(is|are|was|has|have|can|may|must|should)_\w+|[a-z]+s(_\w+)?")

@@ -8,15 +8,28 @@ from pathlib import Path
 
 from orchestrator.containers.base import LABEL_RUN, ContainerEngine
 from orchestrator.errors import OrchestratorError, UsageError
-from orchestrator.files import measure_folder
+from orchestrator.files import measure_folder, write_atomically
 from orchestrator.preflight import leftovers
+from orchestrator.project.compression import (
+    compress_outputs,
+    has_compressible,
+    list_compressible,
+    may_compress,
+)
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
 from orchestrator.project.records import ReadRecords, read_records
+from orchestrator.stored_output import find_compressible
 from orchestrator.text import describe_size, utc_text
 from orchestrator.workspace.workspace import Workspace
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+LISTED_IMAGES = "listed-images"
+"""The file in the state folder with the ids of images that were reported because their owner is not known."""
+
+MOST_AGE = timedelta(days=36_500)
+"""An age that is older than every run; a larger one may lead to a date before the first year."""
 
 Say = Callable[[str], None]
 
@@ -31,14 +44,14 @@ class CleanRequest:
 
 def parse_age(text: str) -> timedelta:
     """`30d`, `12h`, `2w`, `90m`; raises UsageError for anything else."""
-    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
+    found = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
     if found is None:
         raise UsageError(
             f"{text} is not a valid age",
             where="--older-than",
             hint="Use a number and a unit (m, h, d, w), for example 12h, 30d or 2w.",
         )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return min(timedelta(**{_UNITS[found[2]]: int(found[1])}), MOST_AGE)
 
 
 async def clean(host: Host, request: CleanRequest, *, say: Say) -> None:
@@ -54,6 +67,7 @@ async def clean(host: Host, request: CleanRequest, *, say: Say) -> None:
                     if lock is not None:
                         leftovers.remove_scratch(folder)
                         lock.release()
+            _compress_outputs(host, records, request, say)
             if request.older_than is not None:
                 before = host.clock.now() - request.older_than
                 await _clean_runs(host, records, before, request, say)
@@ -82,6 +96,42 @@ async def _clean_containers(
         say(f"kept the container {container.name}: it belongs to another state folder{removal}")
     if not (found.ended or found.kept or found.foreign):
         say("no containers")
+
+
+def _compress_outputs(host: Host, records: ReadRecords, request: CleanRequest, say: Say) -> None:
+    """Compress what agents and gates of finished runs have printed; `logs` reads it as before."""
+    runs, size = 0, 0
+    for outline in records.catalog.outlines(tasks=()):
+        folder = records.catalog.folder(outline.run)
+        if not may_compress(outline) or not has_compressible(folder):
+            continue
+        if request.dry_run:
+            of_run = sum(map(find_compressible, list_compressible(records.catalog.run(outline.run), folder)))
+        else:
+            of_run = _compress_run(host, records, outline.run, say)
+        runs, size = runs + (of_run > 0), size + of_run
+    whose = f"the output of {runs} finished run{'' if runs == 1 else 's'}"
+    if runs and request.dry_run:
+        say(f"would compress {whose}, {describe_size(size)}")
+    elif runs:
+        say(f"compressed {whose}, and freed {describe_size(size)}")
+
+
+def _compress_run(host: Host, records: ReadRecords, run: str, say: Say) -> int:
+    """How many bytes that has freed."""
+    folder = records.catalog.folder(run)
+    # Held while the files are replaced: a resume would add attempts, and another `clean` the same files.
+    lock = RunLock.take(folder.lock, host.clock)
+    if lock is None:
+        return 0
+    try:
+        state = records.catalog.run(run)  # as it is under the lock
+        return compress_outputs(list_compressible(state, folder)) if may_compress(state) else 0
+    except OSError as error:
+        say(f"kept the output of run {run} as it is: {error.strerror}")
+        return 0
+    finally:
+        lock.release()
 
 
 async def _clean_runs(
@@ -130,5 +180,11 @@ async def _clean_images(
     freed = size - await engine.disk_bytes() if size else 0
     if freed > 0:
         say(f"freed {describe_size(freed)} of images")
-    for image in await leftovers.list_unlabelled_images(engine):
+    # Listed once: their owner is not known, so the user cannot do more about them at the next `clean`.
+    listed = records.state.path / LISTED_IMAGES
+    known = set(listed.read_text("utf-8").split()) if listed.is_file() else set()
+    unlabelled = await leftovers.list_unlabelled_images(engine)
+    for image in (each for each in unlabelled if each.id not in known):
         say(f"kept the image {', '.join(image.names)}: an earlier version made it and did not say for whom")
+    if not request.dry_run:
+        write_atomically(listed, "\n".join(sorted(each.id for each in unlabelled)).encode())

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib import resources
 
@@ -51,6 +51,12 @@ from orchestrator.preflight.limits import list_login_notices
 from orchestrator.preflight.notices import collect_notices
 from orchestrator.preflight.site import PlannedRun, Site, open_model, open_once, reuse_open
 from orchestrator.project.catalog import RunCatalog
+from orchestrator.project.compression import (
+    AT_ONCE_BYTES,
+    compress_outputs,
+    list_compressible,
+    may_compress,
+)
 from orchestrator.project.plan_files import ReadPlan
 from orchestrator.project.project import Project
 from orchestrator.project.run_journal import RunJournal
@@ -69,7 +75,19 @@ async def carry_out(
 ) -> RunReport:
     """Start or resume the chosen run by this plan, and carry it out to its end."""
     async with prepare_run(project, choice, read, given) as runner:
-        return report_of(await runner.carry_out())
+        report = report_of(await runner.carry_out())
+        await _compress_outputs(project, report.state)
+        return report
+
+
+async def _compress_outputs(project: Project, state: RunState) -> None:
+    """Compress the outputs of a run that is finished, as far as that is a matter of a second or two."""
+    if not may_compress(state):
+        return
+    paths = list_compressible(state, project.catalog.folder(state.run))
+    # The run has ended well or badly without this: on a full disk, say, its outputs stay as they are.
+    with suppress(OSError):
+        await asyncio.to_thread(compress_outputs, paths, limit=AT_ONCE_BYTES)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import msgspec
 
 from orchestrator.files import write_atomically
 from orchestrator.run.facts import Verdict
+from orchestrator.stored_output import open_stored
 from orchestrator.text import plain_end
 
 TAIL_CHARACTERS = 4_000
@@ -82,6 +83,7 @@ def load(folder: Path, id: str) -> StoredEvidence | None:
     """Evidence as it was stored; None if it is no longer there, or was stored by another version."""
     try:
         evidence = msgspec.json.decode((folder / id / "gate.json").read_bytes(), type=Evidence)
-        return StoredEvidence(evidence, (folder / id / "output").read_text("utf-8", "replace"))
+        with open_stored(folder / id / "output") as output:
+            return StoredEvidence(evidence, output.read().decode("utf-8", "replace"))
     except (OSError, msgspec.MsgspecError):
         return None

@@ -7,15 +7,15 @@ any content. So files are opened without following links, and read in pieces of 
 import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from orchestrator.errors import UsageError
 from orchestrator.files import open_regular
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.run.facts import BaseChecked, GateEnded
 from orchestrator.run.state import RunState
+from orchestrator.stored_output import DamagedOutput, open_stored, skip_bytes
 from orchestrator.text import first_line, plain_end
 
 STREAMS = ("stdout", "stderr")
@@ -129,33 +129,43 @@ class TranscriptReader:
         for stream in STREAMS:
             with _open_if_present(self._folder / stream) as file:
                 if file is not None:
-                    file.seek(self._read[stream])
+                    skip_bytes(file, self._read[stream])
                     yield from self._lines_of(file, stream, ended=ended)
 
-    def _lines_of(self, file: BufferedReader, stream: str, *, ended: bool) -> Iterator[Line]:
+    def _lines_of(self, file: BinaryIO, stream: str, *, ended: bool) -> Iterator[Line]:
         while line := file.readline(LINE_MAX):
-            piece = line
+            piece, size = line, len(line)
             while not piece.endswith(b"\n") and (piece := file.readline(LINE_MAX)):
-                pass
+                size += len(piece)
             if not piece and not ended:
                 return
-            self._read[stream] = file.tell()
+            self._read[stream] += size
             yield Line(stream, line.removesuffix(b"\n"))
 
 
 @contextmanager
-def _open_if_present(path: Path) -> Iterator[BufferedReader | None]:
-    """None where the file does not exist. Raises UsageError for a link, a pipe, or a file without access."""
+def _open_if_present(path: Path) -> Iterator[BinaryIO | None]:
+    """None where the file does not exist.
+
+    Raises UsageError for a link, a pipe, a file without access, or compressed data that are damaged.
+    """
     try:
-        file = open_regular(path)
+        file = open_stored(path)
     except FileNotFoundError:
         yield None
         return
     except OSError as error:
-        raise UsageError(
-            f"the stored output cannot be read: {error.strerror}",
-            where=str(path),
-            hint="Only the orchestrator writes this file; check what has replaced it.",
-        ) from error
+        raise _explain_unreadable(path, error) from error
     with file:
-        yield file
+        try:
+            yield file
+        except DamagedOutput as error:
+            raise _explain_unreadable(path, error) from error
+
+
+def _explain_unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"the stored output cannot be read: {error.strerror}",
+        where=str(error.filename or path),
+        hint="Only the orchestrator writes this file; check what has replaced it.",
+    )
