@@ -178,6 +178,16 @@ def test_a_line_says_which_task_of_how_many_and_how_long_it_took() -> None:
     ]
 
 
+def test_files_that_the_plan_does_not_name_stand_below_their_task() -> None:
+    paths = ("a b.py", "\x1b[31mred.py", *(f"{number}.py" for number in range(10)))
+    body = TaskFinished(status="completed", commit="c1", undeclared_files=paths)
+    written = shown(*READY, attempt(), Entry(body, "1", 1))
+    assert written[-1][10:] == (
+        "        it also changed files that its plan does not name: "
+        "a b.py, red.py, 0.py, 1.py, 2.py and 7 more"
+    )
+
+
 def test_a_resumed_run_knows_its_earlier_facts() -> None:
     before = (begun("1", "2"), task_started(), *PASSED, run_ended("interrupted"))
     after = (resumed(), task_started("2"), attempt(1, "2"), ended("completed", 1, "2"))

@@ -63,7 +63,13 @@ GOLDEN: dict[str, tuple[Entry, dict[str, Any]]] = {
     ),
     "task_finished": (
         finished(),
-        {"status": "completed", "commit": "candidate1.1", "verification": None, "reason": None},
+        {
+            "status": "completed",
+            "commit": "candidate1.1",
+            "verification": None,
+            "reason": None,
+            "undeclared_files": [],
+        },
     ),
     "question_asked": (
         asked(),

@@ -38,9 +38,15 @@ def on_base(command: str, before: Before, evidence: str) -> Entry:
     return Entry(body, "1")
 
 
-def finished_as(verification: Verification, task: str, reason: str | None = None) -> Entry:
+def finished_as(
+    verification: Verification, task: str, reason: str | None = None, undeclared: tuple[str, ...] = ()
+) -> Entry:
     body = TaskFinished(
-        status="completed", commit=f"candidate{task}.1", verification=verification, reason=reason
+        status="completed",
+        commit=f"candidate{task}.1",
+        verification=verification,
+        reason=reason,
+        undeclared_files=undeclared,
     )
     return Entry(body, task, 1)
 
@@ -68,7 +74,7 @@ WHOLE = (
         candidate(1, "1", evidence=("e3", "e4")),
     ),
     *(gate_of("1", "pass", "e3", "make proof"), gate_of("1", "pass", "e4", "make guard")),
-    *(landing(1, "1"), finished_as("verified", "1")),
+    *(landing(1, "1"), finished_as("verified", "1", undeclared=("src/other.py", "uv.lock"))),
     *(task_started("2"), attempt(1, "2"), ended("completed", 1, "2"), candidate(1, "2", evidence=("e5",))),
     *(gate_of("2", "pass", "e5", "make guard"), finished_as("verified", "2")),
     *(task_started("3"), attempt(1, "3"), ended("completed", 1, "3"), candidate(1, "3", evidence=())),
@@ -92,14 +98,23 @@ def stored() -> str:
 def test_what_proves_little_stands_first(stored: str, tmp_path: Path) -> None:
     lines = orchestrate("report", stored, cwd=tmp_path).stdout.decode().splitlines()
     first = lines.index("Check this first")
-    assert lines[first + 1 : first + 6] == [
+    assert lines[first + 1 : first + 7] == [
         "  because",
+        "  task 1 also changed files that its plan does not name: src/other.py, uv.lock",
         "  task 2 is shown by guards only: all its checks pass without the work, too",
         "  task 3 is unverified: it has no check",
         "  task 4 is red before: verify-1 fails as it did before the work",
         "  task 5 has failed: no more attempts",
     ]
     assert lines[-1] == f"next: orchestrator logs {stored} --evidence e7"
+
+
+@pytest.mark.parametrize("form", [(), ("--md",), ("--html",)], ids=["text", "md", "html"])
+def test_files_that_the_plan_does_not_name_are_named(
+    stored: str, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    text = orchestrate("report", stored, *form, cwd=tmp_path).stdout.decode()
+    assert text.count("also changed files that its plan does not name") == 1 and "uv.lock" in text
 
 
 def test_each_check_stands_beside_its_result_before_the_work(stored: str, tmp_path: Path) -> None:
@@ -116,6 +131,8 @@ def test_the_json_is_a_run_of_status_with_gates(stored: str, tmp_path: Path) -> 
     (run,) = json.loads(orchestrate("status", stored, "--json", cwd=tmp_path).stdout)["runs"]
     gates = [task.pop("gates") for task in shown["tasks"]]
     assert [task.pop("findings") for task in shown["tasks"]] == [[]] * 5
+    undeclared = [task.pop("undeclared_files") for task in shown["tasks"]]
+    assert undeclared == [["src/other.py", "uv.lock"], [], [], [], []]
     assert shown == {"schema": 1, **run}
     assert gates[0][0] == {
         **{"gate": "verify-1", "command": "make proof", "source": "task", "verdict": "pass", "exit_code": 0},

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from orchestrator.cli.tables import question_lines
 from orchestrator.cli.times import Zone, duration, moment, seconds_between
+from orchestrator.cli.words import list_names
 from orchestrator.run.endings import NOT_BEGUN, is_reason_of_a_task
 from orchestrator.run.facts import (
     AgentText,
@@ -220,7 +221,7 @@ def _task_lines(fact: Fact, body: _TaskFact, view: RunView) -> list[str]:
         case QuestionAnswered():
             return [f"answer  {one_line(body.text, 200)} (by {one_line(body.by)})"]
         case TaskFinished():
-            return [_describe_finished_task(fact, body, view.state)]
+            return [_describe_finished_task(fact, body, view.state), *_list_undeclared(body)]
 
 
 def _attempt_lines(fact: Fact, body: _AttemptFact, view: RunView, zone: Zone) -> list[str]:
@@ -390,6 +391,12 @@ def _attempts(fact: Fact, state: RunState | None) -> tuple[AttemptState, ...]:
 
 def _describe_time(fact: Fact, since: str) -> str:
     return duration(seconds_between(since, fact.at))
+
+
+def _list_undeclared(body: TaskFinished) -> list[str]:
+    if not body.undeclared_files:
+        return []
+    return [f"        it also changed files that its plan does not name: {list_names(body.undeclared_files)}"]
 
 
 def _describe_finished_task(fact: Fact, body: TaskFinished, state: RunState | None) -> str:

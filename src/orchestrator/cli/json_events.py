@@ -39,7 +39,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
         *("exit_code", "evidence", "seconds"),
     ),
     facts.LimitSeen.kind: ("cause", "until", "status", "model"),
-    facts.TaskFinished.kind: ("status", "commit", "verification", "reason"),
+    facts.TaskFinished.kind: ("status", "commit", "verification", "reason", "undeclared_files"),
 }
 
 

@@ -5,6 +5,7 @@ from msgspec import Struct
 from orchestrator.cli.next_step import NextStep, next_step
 from orchestrator.cli.tables import View
 from orchestrator.cli.times import Zone, duration, moment, seconds_between
+from orchestrator.cli.words import list_names
 from orchestrator.events import Usage
 from orchestrator.run.proof import CheckProof, has_passed_before, list_checks, list_final_checks
 from orchestrator.run.report import attempt_reason, run_status, task_status
@@ -106,7 +107,7 @@ def _list_open(state: RunState) -> list[str]:
 
 
 def _list_weak_proofs(state: RunState) -> list[str]:
-    """Finished tasks that no check shows to be done, or only one that passed before as well."""
+    """Finished tasks that no check shows to be done, or only one that passed before, or that did more."""
     found = []
     for task in state.tasks.values():
         id = one_line(task.entry.id, 40)
@@ -127,6 +128,9 @@ def _list_weak_proofs(state: RunState) -> list[str]:
         red = [check.gate for check in checks if check.fails_as_before]
         if red:
             found.append(f"task {id} is red before: {', '.join(red)} fails as it did before the work")
+        if task.finished.undeclared_files:
+            names = list_names(task.finished.undeclared_files, 20)
+            found.append(f"task {id} also changed files that its plan does not name: {names}")
     return found
 
 

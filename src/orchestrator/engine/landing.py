@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from orchestrator.engine.attempt_tree import attempt_folders
 from orchestrator.engine.context import RunRecords, RunTerms
 from orchestrator.errors import WorkspaceError
+from orchestrator.plan.declared_files import list_undeclared
 from orchestrator.run.facts import LandingRefused, LandingStarted, TaskFinished
 from orchestrator.run.handoff import handoff_path
 from orchestrator.run.state import AttemptState, RunState
@@ -69,10 +70,22 @@ async def land(
             verification=verified.verification,
             reason=verified.reason,
             evidence=attempt.candidate.evidence,
+            undeclared_files=await _list_undeclared(terms, workspace, item, candidate, expected),
         ),
         task=item.id,
         attempt=attempt.number,
     )
+
+
+async def _list_undeclared(
+    terms: RunTerms, workspace: Workspace, item: WorkItem, candidate: str, parent: str
+) -> tuple[str, ...]:
+    """The files of the commit that the plan does not name for this task, the hand-off document apart."""
+    if not (declared := terms.task(item.id).files):
+        return ()
+    changed = await history.changes(workspace.store, parent, candidate)
+    paths = (change.path for change in changed if change.path != handoff_path(terms.plan.path))
+    return tuple(plain(path) for path in list_undeclared(paths, declared))
 
 
 async def _list_held(

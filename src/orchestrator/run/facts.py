@@ -576,6 +576,8 @@ class TaskFinished(Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
     reason: str | None = None
     """Why it failed or was left out; for a completed task, why it is unverified."""
+    undeclared_files: tuple[str, ...] = ()
+    """Files that its commit changes and that the task's `File(s)` does not name; none where it names none."""
 
 
 class TaskAccepted(Struct, frozen=True, kw_only=True):

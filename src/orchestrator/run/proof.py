@@ -78,6 +78,7 @@ def report_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
     for shown, task in zip(found["tasks"], state.tasks.values(), strict=True):
         shown["gates"] = [_check_json(check) for check in list_checks(state, task)]
         shown["findings"] = []
+        shown["undeclared_files"] = [] if task.finished is None else list(task.finished.undeclared_files)
     if found["e2e"] is not None:
         found["e2e"]["gates"] = [_check_json(check) for check in list_final_checks(state)]
     return found
