@@ -1,5 +1,6 @@
 """`init`: what it writes is a configuration in force, what it asks, and what it leaves alone."""
 
+import dataclasses
 import tomllib
 from pathlib import Path
 
@@ -69,6 +70,13 @@ def test_what_is_found_is_in_force_and_the_rest_can_be_uncommented(
     assert [command.strip() for command in settings.setup.commands] == list(proposal.project.setup)
     assert settings.image.packages == proposal.project.packages
     assert settings.masked.files == proposal.secrets
+
+
+@pytest.mark.parametrize("wanted", [True, False, None])
+def test_the_handoff_document_can_be_asked_for_or_refused(tmp_path: Path, wanted: bool | None) -> None:
+    text = render_configuration(dataclasses.replace(propose(tmp_path), commits_handoff=wanted))
+    assert load(text).settings.handoff.commit is (wanted is not False)
+    assert tomllib.loads(text).get("handoff") == ({} if wanted is None else {"commit": wanted})
 
 
 @pytest.mark.parametrize(
@@ -182,9 +190,11 @@ def test_at_a_terminal_it_asks_three_questions(
 
 def test_yes_asks_nothing_at_a_terminal(scene: Scene) -> None:
     scene.commit(**{"Cargo.toml": "[package]\n"})
-    done = at_terminal(scene, "init", "--yes", typed={})
+    done = at_terminal(scene, "init", "--yes", "--no-handoff", typed={})
     assert done.exit_code == 0, done
     assert "Test command" not in done.out
+    written = tomllib.loads((scene.folder / "orchestrator.toml").read_text())
+    assert written["handoff"] == {"commit": False}
 
 
 def test_a_link_is_not_followed(scene: Scene, tmp_path: Path) -> None:

@@ -19,6 +19,11 @@ NOTHING = "-"
 
 def add_init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="ask nothing, and write what was found")
+    parser.add_argument(
+        "--handoff",
+        action=argparse.BooleanOptionalAction,
+        help="commit the hand-off document with each task, or keep it in the state folder only",
+    )
     parser.set_defaults(handler=init)
 
 
@@ -28,6 +33,7 @@ def init(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.init import propose, write
 
     proposal = asyncio.run(propose(this_host()))
+    proposal = dataclasses.replace(proposal, commits_handoff=arguments.handoff)
     print("\n".join(describe_found(proposal)))
     if not arguments.yes and sys.stdin.isatty():
         proposal = ask_user(proposal, input)

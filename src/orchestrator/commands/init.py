@@ -47,6 +47,8 @@ class Proposal:
     """Files to hide from the agent: those that git does not track."""
     tracked_secrets: tuple[str, ...] = ()
     """They stay visible: the agent can read them in git's history anyway, and the project may need them."""
+    commits_handoff: bool | None = None
+    """Whether the hand-off document is committed with the tasks; None: the user has not chosen."""
 
 
 async def propose(host: Host) -> Proposal:
@@ -158,11 +160,21 @@ def render_configuration(proposal: Proposal) -> str:
         "# Files that are empty for the agent.",
         _render_list("files", proposal.secrets, instead=".env"),
         "",
+        "[handoff]",
+        "# Each task leaves notes for the next one in HANDOFF_NAME.md beside the plan, which is committed",
+        "# with the task. With false, the document is only in the state folder.",
+        _render_choice("commit", proposal.commits_handoff, instead=True),
+        "",
         "[limits]",
         "# attempts = 3",
         "# attempt_seconds = 14400",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _render_choice(key: str, chosen: bool | None, *, instead: bool) -> str:
+    """A setting of true or false in TOML; a comment with the default `instead` if the user has not chosen."""
+    return f"# {key} = {json.dumps(instead)}" if chosen is None else f"{key} = {json.dumps(chosen)}"
 
 
 def _render_list(key: str, items: Sequence[str], *, instead: str | None = None) -> str:
