@@ -127,3 +127,18 @@ def _list(style: Style, name: str, values: list[str]) -> list[str]:
     if style.below:
         return [_label(style, name), *(f"- {value}" for value in values), ""]
     return _field(style, name, ", ".join(values))
+
+
+FRAGMENTS = [
+    "## Task 1.1: A", "### Task A.1 - B", "## Task ../x: C", "# Task 2", "## E2E Test",
+    "### E2E Validation", "- [ ] x", "- [x] T001 [P] y",
+    "- [ ]* 2.1 z", "  - [ ] w", "```", "```bash", "````markdown", "~~~", "    ```", "  ```sh", "<!--",
+    "-->", "<pre>", "<details>",
+    "> ## Task 9", "---", "===", "| a | b |", "**Verify:**", "**Depends on:** 1.1–2", "**Depends on:** A.1",
+    "- **Type:** CODING",
+    "**Acceptance Criteria:**", "**Branch:** `../x`", "## Validation Commands", "## Phase 1: x",
+    "cat <<EOF", "EOF", "\t- x", "1. y",
+    "    indented", "", " ", "\u202e", "\x1b[0m", "ß", "{", '{"tasks": [{"id": 1}]}', "[", "](", "**", "`",
+    "*" * 40, "-" * 40, "id: x",
+]  # fmt: skip
+"""Lines that mean something to a reader of plans, alone or next to each other."""

@@ -4,25 +4,12 @@ import json
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plan_writer import Style, Written, plans, styles, write
+from plan_writer import FRAGMENTS, Style, Written, plans, styles, write
 
 from orchestrator.errors import PlanError
 from orchestrator.plan.graph import find_cycles, order_tasks
 from orchestrator.plan.model import FORMATS, Plan, Task
 from orchestrator.plan.reader import read_plan
-
-FRAGMENTS = [
-    "## Task 1.1: A", "### Task A.1 - B", "## Task ../x: C", "# Task 2", "## E2E Test",
-    "### E2E Validation", "- [ ] x", "- [x] T001 [P] y",
-    "- [ ]* 2.1 z", "  - [ ] w", "```", "```bash", "````markdown", "~~~", "    ```", "  ```sh", "<!--",
-    "-->", "<pre>", "<details>",
-    "> ## Task 9", "---", "===", "| a | b |", "**Verify:**", "**Depends on:** 1.1–2", "**Depends on:** A.1",
-    "- **Type:** CODING",
-    "**Acceptance Criteria:**", "**Branch:** `../x`", "## Validation Commands", "## Phase 1: x",
-    "cat <<EOF", "EOF", "\t- x", "1. y",
-    "    indented", "", " ", "\u202e", "\x1b[0m", "ß", "{", '{"tasks": [{"id": 1}]}', "[", "](", "**", "`",
-    "*" * 40, "-" * 40, "id: x",
-]  # fmt: skip
 
 
 def as_written(task: Task) -> Written:

@@ -3,17 +3,22 @@
 After a tab comes a description. Completion must never disturb what the user types: with a broken journal or
 without a state folder nothing is offered, nothing is printed and nothing is written. A shell may expand what
 it is offered, so only ids of harmless characters are.
+
+Each start of this costs the user a moment at a key, so it imports only what the words need: the tasks of a
+plan in a usual form are read without the journal and without the plan's reader.
 """
 
+import os
 import re
+import stat
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchestrator.cli.imports import import_msgspec
+
 if TYPE_CHECKING:
-    from orchestrator.project.catalog import RunCatalog
-    from orchestrator.project.host import Host
+    from orchestrator.run.state import RunState
 
 _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+@-]*\Z")
 MOST = 200
@@ -38,6 +43,7 @@ def print_ids(words: Sequence[str], commands: Sequence[str]) -> int:
 
 
 def _find_runs() -> list[Offer]:
+    import_msgspec()
     from orchestrator.cli.host import this_host
     from orchestrator.project.catalog import open_catalog
     from orchestrator.run.report import run_status
@@ -54,34 +60,49 @@ def _find_runs() -> list[Offer]:
 
 def _find_tasks(words: Sequence[str], commands: Sequence[str]) -> list[Offer]:
     """The tasks of the plan or run among these words, else of the newest run here."""
+    named = [word for word in words if not word.startswith("-") and word not in commands]
+    for word in named:
+        if stat.S_ISREG(_find_mode(word)):
+            return _list_tasks_of_plan(word)
+    import_msgspec()
     from orchestrator.cli.host import this_host
+    from orchestrator.errors import OrchestratorError
     from orchestrator.project.catalog import open_catalog
 
     host = this_host()
-    named = [word for word in words if not word.startswith("-") and word not in commands]
     with open_catalog(host) as runs:
         for word in named:
-            found = list(_tasks_of(host, runs, word))
-            if found:
-                return found
+            try:
+                return _list_tasks_of_run(runs.find(word))
+            except OrchestratorError:
+                continue
         newest = runs.runs_around(host.current_folder(), whole=False)[:1]
-        return [offer for state in newest for offer in _tasks_of(host, runs, state.run)]
+        return [offer for outline in newest for offer in _list_tasks_of_run(runs.run(outline.run))]
 
 
-def _tasks_of(host: "Host", runs: "RunCatalog", word: str) -> Iterator[Offer]:
-    from orchestrator.errors import OrchestratorError
+def _list_tasks_of_run(state: "RunState") -> list[Offer]:
     from orchestrator.text import one_line
 
-    path = Path(host.current_folder(), word)
-    if path.is_file():
-        from orchestrator.project.plan_files import read_plan_file
+    return [Offer(each.entry.id, one_line(each.entry.title, 60)) for each in state.tasks.values()]
 
-        for task in read_plan_file(path).plan.tasks:
-            yield Offer(task.id, one_line(task.title, 60))
-        return
+
+def _find_mode(path: str) -> int:
     try:
-        state = runs.find(word)
-    except OrchestratorError:
-        return
-    for known in state.tasks.values():
-        yield Offer(known.entry.id, one_line(known.entry.title, 60))
+        return os.stat(path).st_mode  # noqa: PTH116 - pathlib is not imported otherwise
+    except OSError:
+        return 0
+
+
+def _list_tasks_of_plan(path: str) -> list[Offer]:
+    from orchestrator.files import read_regular
+    from orchestrator.plan.quick_tasks import list_tasks_quickly
+    from orchestrator.plan.text import MAX_BYTES, decode_plan
+    from orchestrator.text import one_line
+
+    content = read_regular(path, limit=MAX_BYTES, follow=True)
+    tasks: Iterable[tuple[str, str]] | None = list_tasks_quickly(decode_plan(content, path=path))
+    if tasks is None:
+        from orchestrator.plan.reader import read_plan
+
+        tasks = [(task.id, task.title) for task in read_plan(content, path=path).tasks]
+    return [Offer(id, one_line(title, 60)) for id, title in tasks]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from orchestrator import __version__
+from orchestrator.cli.imports import import_msgspec
 from orchestrator.errors import OrchestratorError, UsageError, convert_storage_errors
 from orchestrator.shipped_files import find_commit
 from orchestrator.text import plain
@@ -70,12 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = sys.argv[1:] if argv is None else argv
         with _pause_collection():
             command = next((word for word in words if word != "--"), None)
-            if command in COMMANDS or command == COMPLETE:
-                _import_msgspec()
             if command == COMPLETE:
                 from orchestrator.cli.ids import print_ids
 
                 return print_ids(words[1:], [*COMMANDS])
+            if command in COMMANDS:
+                import_msgspec()
             arguments = parser(command).parse_args(words)
         if getattr(arguments, "json", False) and isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")
@@ -124,21 +125,6 @@ def _pause_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def _import_msgspec() -> None:
-    """Import msgspec, which every command needs, without typing_extensions.
-
-    msgspec takes three names from typing_extensions if that is installed, else the same ones from typing. To
-    import typing_extensions, and with it `inspect`, takes as long as the interpreter needs to start.
-    """
-    if "typing_extensions" in sys.modules:
-        return
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]  # as if not installed
-    try:
-        import_module("msgspec")
-    finally:
-        del sys.modules["typing_extensions"]
 
 
 def _is_reader_gone() -> bool:
