@@ -1,9 +1,13 @@
 """`undo`: what it lists, what it spares, and the user's changes that the run had committed."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from orchestrator.cli.undo_command import print_result
 from orchestrator.commands.undo import UndoRequest, UndoResult, undo
 from orchestrator.testing.agent import ScriptedAgent, reports, writes
 from orchestrator.testing.project import PLAN, TemporaryProject
@@ -47,6 +51,21 @@ def test_edits_after_a_failed_attempt_are_spared_and_every_other_file_is_listed(
         assert said[0] == f"Files that go back to {result.target[:12]}:"
         assert {*changed, "  remove HANDOFF_plan.md"} == set(said[1:spared])
         assert said[spared + 1 :] == ["  loose.txt", "  user.txt"]
+        assert result.uncommitted == ("both.txt", "wrong.txt")
+
+
+def test_an_edit_of_a_file_of_the_task_is_named_with_the_command_that_restores_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stopped_at_task_2(tmp_path) as project:
+        (project.folder / "task-1.txt").write_text("reviewed\n")
+        result, _ = undo_1(project)
+        assert not (project.folder / "task-1.txt").exists()
+        print_result(result)
+        lines = capsys.readouterr().out.splitlines()
+        (restore,) = [line.partition(": ")[2] for line in lines if line.startswith("task-1.txt had changes")]
+        project.git(*shlex.split(restore)[1:])
+        assert (project.folder / "task-1.txt").read_text() == "reviewed\n"
 
 
 def test_changes_by_hand_that_the_run_committed_are_part_of_the_stack(tmp_path: Path) -> None:

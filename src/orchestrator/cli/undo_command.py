@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from orchestrator.cli.host import this_host
 from orchestrator.cli.words import RUN_HELP
 from orchestrator.errors import UsageError
+from orchestrator.text import plain, shell_word
 
 if TYPE_CHECKING:
     from orchestrator.commands.undo import UndoResult
 
 DECLINED = 1
+MOST_COMMANDS = 5
 
 
 def add_undo(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,7 @@ def undo_task(arguments: argparse.Namespace) -> int:
     from orchestrator.commands.undo import UndoRequest, undo
 
     request = UndoRequest(run=arguments.run, task=arguments.task)
-    _print_result(asyncio.run(undo(this_host(), request, say=print)))
+    print_result(asyncio.run(undo(this_host(), request, say=print)))
     return 0
 
 
@@ -51,7 +53,7 @@ def abandon_run(arguments: argparse.Namespace) -> int:
 
     taken = asyncio.run(abandon(this_host(), arguments.run, say=print))
     if taken is not None:
-        _print_result(taken)
+        print_result(taken)
     print("The run is cancelled.")
     return 0
 
@@ -89,11 +91,17 @@ def _ask_about_lost() -> bool:
     return answer.strip().lower() in ("y", "yes")
 
 
-def _print_result(taken: "UndoResult") -> None:
+def print_result(taken: "UndoResult") -> None:
     """Print what was undone, and one command for each thing that can be restored."""
     print(f"{taken.branch} is at {taken.target[:12]} again.")
     for saved in taken.saved:
         print(f"The folder as it was: git show {saved} (a file: git restore --source={saved[:12]} FILE)")
+    for path in taken.uncommitted[:MOST_COMMANDS]:
+        restore = f"git restore --source={taken.saved[0][:12]} -- {shell_word(path)}"
+        print(f"{plain(path)} had changes that were in no commit: {restore}")
+    if len(taken.uncommitted) > MOST_COMMANDS:
+        more = len(taken.uncommitted) - MOST_COMMANDS
+        print(f"So had {more} more file{'' if more == 1 else 's'} of those above.")
     if taken.staged is not None:
         print(f"Your staged changes: git show {taken.staged}")
     for entry in taken.undone:

@@ -48,6 +48,8 @@ class UndoResult:
     """The commits between them in which the orchestrator had committed the user's changes, newest first."""
     staged: str | None = None
     """The commit with the staged content, where that differed from the folder."""
+    uncommitted: tuple[str, ...] = ()
+    """Files that were changed back and whose content in the folder had been in no commit of the branch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +145,12 @@ async def _undo_commits(project: Project, run: str, task: str | None, say: Say) 
     undo = UndoStarted(
         target=target, expected=head, saved=saved, ref=ref, tasks=undone, spared=tuple(sorted(spared))
     )
-    await _list_changes(project.workspace, undo, untouched, say)
+    uncommitted = await _list_changes(project.workspace, undo, untouched, say)
     await journal.append(undo)
     await carry_out_undo(project.workspace, journal, undo, untouched)
     earlier = finished.saved if finished is not None else ()
-    return replace(_undo_result(state, undo, (saved, *earlier)), staged=staged, edits=edits)
+    result = _undo_result(state, undo, (saved, *earlier))
+    return replace(result, staged=staged, edits=edits, uncommitted=uncommitted)
 
 
 async def _find_spared(
@@ -175,8 +178,12 @@ async def _find_spared(
     )
 
 
-async def _list_changes(workspace: Workspace, undo: UndoStarted, untouched: frozenset[str], say: Say) -> None:
-    found = await list_differences(workspace.store.git, undo.saved, undo.target)
+async def _list_changes(
+    workspace: Workspace, undo: UndoStarted, untouched: frozenset[str], say: Say
+) -> tuple[str, ...]:
+    """Report the files that change and those that are spared. Returns the former with uncommitted content."""
+    git = workspace.store.git
+    found = await list_differences(git, undo.saved, undo.target)
     changed = [each for each in found if each.path not in untouched and each.path not in undo.spared]
     if changed:
         say(f"Files that go back to {undo.target[:12]}:")
@@ -187,6 +194,9 @@ async def _list_changes(workspace: Workspace, undo: UndoStarted, untouched: froz
         say("Files that stay as you left them:")
     for path in undo.spared:
         say(f"  {plain(path)}")
+    of_folder = await list_differences(git, undo.expected, undo.saved)
+    uncommitted = {each.path for each in of_folder if each.mode != ABSENT}
+    return tuple(each.path for each in changed if each.path in uncommitted)
 
 
 async def _keep_staged(project: Project, journal: RunJournal, head: str, saved: str) -> str | None:
