@@ -1,6 +1,7 @@
 """Completion: what shells are offered, and that nothing broken ever shows."""
 
 import os
+import shutil
 import subprocess  # noqa: TID251 - a shell reads the script
 from pathlib import Path
 
@@ -72,6 +73,20 @@ def test_a_broken_journal_offers_nothing_and_prints_nothing(
     before = sorted(map(str, tmp_path.rglob("*")))
     assert offered(*words, cwd=tmp_path) == []
     assert sorted(map(str, tmp_path.rglob("*"))) == before
+
+
+@pytest.mark.parametrize("removed", ["the folder", "the code"])
+def test_a_run_that_is_being_removed_is_offered_or_not_and_disturbs_nothing(
+    folder: Path, removed: str
+) -> None:
+    runs = open_state_folder(os.environ).path / "runs"
+    if removed == "the folder":
+        shutil.rmtree(runs)
+    else:
+        (folder / "plan.md").unlink()
+    assert [line.split("\t")[0] for line in offered("runs", "undo", cwd=folder)] == ["other-2", "trial-1"]
+    assert [line.split("\t")[0] for line in offered("tasks", "undo", "other-2", cwd=folder)] == ["1.2", "1.3"]
+    assert offered("tasks", "undo", "gone-3", cwd=folder) == []
 
 
 def test_an_id_that_a_shell_would_expand_is_not_offered(tmp_path: Path) -> None:

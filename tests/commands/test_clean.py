@@ -50,6 +50,7 @@ def test_project_images_go_unless_an_unfinished_run_needs_them(make_project: Mak
     images = [line for line in said if "image" in line and "freed" not in line]
     assert images[0] == "removed the image ktrdr-project:old"
     assert [line.split(":")[1] for line in images[1:]] == ["unlabelled"]
+    assert "unlabelled" not in " ".join(cleaned(project)), "it is listed once"
     project.do(abandon(project.host, report.run))
     assert "removed the image ktrdr-project:needed" in cleaned(project)
 

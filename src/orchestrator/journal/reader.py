@@ -126,10 +126,14 @@ def explain_unusable_journal(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
+        # SQLite writes beside a journal even to read it, and only says that it cannot open a file.
+        is_refused = getattr(error, "sqlite_errorname", "").startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY"))
         raise EnvironmentInvalid(
             f"the journal cannot be used: {error}",
             where=str(path),
-            hint="Free disk space. If the file is damaged, move it away to start with an empty journal.",
+            hint="Make its folder writable for you: SQLite writes beside a journal even to read it."
+            if is_refused
+            else "Free disk space. If the file is damaged, move it away to start with an empty journal.",
         ) from error
 
 
