@@ -112,6 +112,18 @@ def test_without_a_command_the_help_lists_the_commands(
     assert all(re.search(rf"^    {name} ", printed.out, re.MULTILINE) for name in COMMANDS)
 
 
+@pytest.mark.parametrize(("group", "names"), [("plan", ("show", "check", "new")), ("image", ("build",))])
+def test_a_group_alone_prints_its_help_with_its_commands(
+    group: str, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([group]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"\n    {name} " in printed for name in names)
+    with pytest.raises(SystemExit) as left:
+        main(["help", group])
+    assert left.value.code == 0 and capsys.readouterr().out == printed
+
+
 @pytest.mark.parametrize("option", ["-V", "--version"])
 def test_the_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:

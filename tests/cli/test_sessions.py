@@ -19,6 +19,7 @@ import pytest
 from sessions import Session
 
 from orchestrator.clock import Clock
+from orchestrator.files import measure_folder
 from orchestrator.testing.agent import (
     ScriptedAgent,
     Step,
@@ -31,6 +32,7 @@ from orchestrator.testing.agent import (
 )
 from orchestrator.testing.processes import Process, Program
 from orchestrator.testing.project import TemporaryProject
+from orchestrator.text import describe_size
 
 STORED = Path(__file__).parent / "sessions"
 ROOT = Path(__file__).parents[2]
@@ -412,3 +414,45 @@ def test_the_page_about_nights_shows_what_was_printed() -> None:
     for block in shown:
         for part in block.split("…\n"):
             assert part in printed, part
+
+
+def test_mistyped_commands_a_failed_attempt_and_an_undo(open_session: Callable[..., Session]) -> None:
+    fails = (writes("greet.py", "print('Hello!')\n"), waits(30), reports("failed", summary="Too hard."))
+    session = open_session({("1.1", 1): GREETS, ("1.2", 1): fails}, settings="[limits]\nattempts = 1\n")
+    for words in ("rnu plan.md", "run plan.md --agnet nop", "run paln.md"):
+        session.type(f"orchestrator {words}")
+        assert session.exit_code == 2, words
+    session.type("orchestrator run plan.md")
+    assert session.exit_code == 1
+    session.type("echo 'Ask Ada about names.' > notes.txt && echo 'Hi, world!' > greeting.txt")
+    session.type("orchestrator undo plan.md 1.1")
+    assert session.exit_code == 0
+    (restore,) = [line for line in session.stdout.splitlines() if line.startswith("greeting.txt had changes")]
+    session.type(restore.partition(": ")[2])
+    session.type("cat greeting.txt notes.txt")
+    assert session.stdout == "Hi, world!\nAsk Ada about names.\n"
+    session.type("orchestrator abandon plan.md")
+    assert session.exit_code == 0
+    session.type("git status --short")
+    assert session.stdout == "?? greeting.txt\n?? notes.txt\n", "both are the user's now"
+    check_stored(session, "an-undo")
+
+
+def test_disk_is_freed_and_the_figures_say_so(
+    open_session: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.commands.start.AT_ONCE_BYTES", 0)  # as earlier versions left it
+    talks = (says("Still thinking about the greeting.\n" * 20_000), *GREETS)
+    session = open_session({("1.1", 1): talks, ("1.2", 1): BY_NAME})
+    session.type("orchestrator run plan.md")
+    session.project.do(session.project.clock.sleep(60))
+    held = []
+    for words in ("clean --dry-run", "clean", "clean", "clean --older-than 0m", "clean --older-than 0m"):
+        held.append(measure_folder(session.project.state))
+        session.type("orchestrator doctor --check storage")
+        assert f"{describe_size(held[-1])} in {session.project.state}" in session.stdout
+        session.type(f"orchestrator {words}")
+        assert session.exit_code == 0
+    before, dry, compressed, again, cleaned = held
+    assert before == dry and before - compressed > 500_000 and compressed == again > cleaned
+    check_stored(session, "a-clean-up")

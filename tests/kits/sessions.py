@@ -25,6 +25,7 @@ _NUMBERS = (
     (re.compile(r"[/…]\S*/code\b"), FOLDER),
     (re.compile(r"--git-dir=\S+"), "--git-dir=/home/ada/.local/state/ktrdr-orchestrator/repositories/1"),
     (re.compile(r"─{24,}$", re.MULTILINE), "─" * len(FOLDER)),
+    (re.compile(r"\b\d+(?:\.\d)? [KMG]?B\b"), "1.2 MB"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "00000000-0000-0000-0000-000000000000"),
 )
 
@@ -90,6 +91,7 @@ class Session:
     def text(self) -> str:
         """All of it, with the same ids, times and hashes in every run of the test."""
         text = self._text.replace(str(self.project.folder), FOLDER)
+        text = text.replace(str(self.project.state), "/home/ada/.local/state/ktrdr-orchestrator")
         runs = list(dict.fromkeys(re.findall(r"\bplan-[0-9a-f]{6}\b", text)))
         for number, run in enumerate(runs, 1):
             text = text.replace(run, f"plan-{number:06}")

@@ -150,8 +150,8 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         {},
     ),
     "status": Description(
-        "Without an argument, lists the runs of this repository; with one, shows the tasks of that "
-        "run, its attempts and its questions.",
+        "Without an argument, lists the runs of this repository and names the next command for the run that "
+        "needs you; with one, shows the tasks of that run, its attempts and its questions.",
         (
             Example("orchestrator status", "lists the runs"),
             Example("orchestrator status plan.md", "shows the latest run of a plan"),
@@ -159,7 +159,8 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         {},
     ),
     "history": Description(
-        "Lists the runs of this repository, newest first, with their result and their cost.",
+        "Lists the runs of this repository, newest first, with their status, and names the next command for "
+        "the run that needs you.",
         (
             Example("orchestrator history", "lists all runs"),
             Example("orchestrator history --name greeting --limit 5", "lists five runs at most"),
@@ -244,8 +245,9 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         {},
     ),
     "clean": Description(
-        "Removes containers and project images that no run needs any more and, with --older-than, the "
-        "stored data of old runs. Your commits are never touched.",
+        "Removes containers that no run needs any more and compresses the output of finished runs, which "
+        "`logs` shows as before. With --older-than, also removes images and the stored data of old runs. "
+        "Your commits are never touched.",
         (
             Example("orchestrator clean --dry-run", "only prints what would be removed"),
             Example("orchestrator clean --older-than 30d", "also removes runs that ended a month ago"),

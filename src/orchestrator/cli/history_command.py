@@ -1,9 +1,11 @@
 """`history`: the runs of the current repository, newest first, without their tasks."""
 
 import argparse
+import sys
 
 from orchestrator.cli.host import find_terminal_columns, this_host
-from orchestrator.cli.tables import runs_table
+from orchestrator.cli.tables import next_of_runs, runs_table
+from orchestrator.cli.words import START_ONE
 from orchestrator.project.catalog import open_catalog
 from orchestrator.run.report import run_json
 from orchestrator.run.state import RunState
@@ -25,6 +27,7 @@ def history(arguments: argparse.Namespace) -> int:
             if _matches(state, arguments.name)
         ]
         shown = [(state, runs.owner(state.run)) for state in found[: arguments.limit]]
+        step = next_of_runs(runs, shown) if shown and not arguments.json else ""
     if arguments.json:
         import msgspec
 
@@ -34,8 +37,15 @@ def history(arguments: argparse.Namespace) -> int:
         print(msgspec.json.encode({"schema": 1, "runs": entries}).decode())
     elif not shown:
         print("no runs" if arguments.name is None else f"no runs with {arguments.name}")
+        start = "To list all runs: orchestrator history" if arguments.name else START_ONE
+        print(start, file=sys.stderr)
     else:
         print(runs_table(shown, screen=find_terminal_columns()))
+        if len(found) > len(shown):
+            more = len(found) - len(shown)
+            shown_by = f"(--limit {arguments.limit})"
+            print(f"{more} older run{'' if more == 1 else 's'} not shown {shown_by}", file=sys.stderr)
+        print(step, file=sys.stderr)
     return 0
 
 

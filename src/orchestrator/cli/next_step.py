@@ -4,14 +4,14 @@ The command has to do what its line promises, from the folder in which it is pri
 the run's it begins with `cd`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from orchestrator.run.endings import has_failed_before_start
+from orchestrator.run.endings import has_failed_before_start, is_base_run
 from orchestrator.run.facts import RunCause, RunStatus
 from orchestrator.run.state import AttemptState, RunState
 from orchestrator.supervision.base_run import list_red_guards
@@ -96,6 +96,18 @@ def next_step(state: RunState, status: RunStatus, here: Path | None, *, has_owne
             return _step_after_failure(state, resume)
         case _ as never:
             assert_never(never)
+
+
+def choose_run_to_continue(runs: Sequence[tuple[RunState, RunStatus]]) -> str | None:
+    """Of runs in a list, newest first, the one whose next step the list names; None for an empty list.
+
+    Runs that need the user come before runs at work, and those before runs that have ended.
+    """
+    for wanted in (("waiting",), ("parked", "failed", "interrupted"), ("running",)):
+        for state, status in runs:
+            if status in wanted and not is_base_run(state):
+                return state.run
+    return runs[0][0].run if runs else None
 
 
 def _ways_out(state: RunState) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.host import this_host
+from orchestrator.cli.words import print_help_of
 from orchestrator.errors import PlanError, UsageError
 from orchestrator.plan.diagnostics import describe
 from orchestrator.plan.model import FORMATS, Diagnostic, EndToEnd, Plan, Severity, Task
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="plan_command", required=True, metavar="COMMAND")
+    parser.set_defaults(handler=print_help_of(parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     show_parser = commands.add_parser("show", help="show the tasks of a plan and their order")
     show_parser.add_argument("plan", metavar="PLAN", type=Path, help="the plan's path")
     show_parser.add_argument("--json", action="store_true", help="print the plan as JSON")

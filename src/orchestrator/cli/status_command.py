@@ -1,10 +1,11 @@
 """`status`: the runs of the current repository, newest first, or one run with its tasks."""
 
 import argparse
+import sys
 
 from orchestrator.cli.host import find_terminal_columns, this_host
-from orchestrator.cli.tables import View, run_table, runs_table
-from orchestrator.cli.words import RUN_HELP
+from orchestrator.cli.tables import View, next_of_runs, run_table, runs_table
+from orchestrator.cli.words import RUN_HELP, START_ONE
 from orchestrator.project.catalog import RunCatalog, open_catalog
 from orchestrator.project.host import Host
 from orchestrator.run.progress import list_current_work
@@ -36,12 +37,11 @@ def status(arguments: argparse.Namespace) -> int:
             print(run_table(states[0], _view(host, runs, states[0])).strip("\n"))
         elif not states:
             print("no runs yet")
+            print(START_ONE, file=sys.stderr)
         else:
-            print(
-                runs_table(
-                    [(state, runs.owner(state.run)) for state in states], screen=find_terminal_columns()
-                )
-            )
+            listed = [(state, runs.owner(state.run)) for state in states]
+            print(runs_table(listed, screen=find_terminal_columns()))
+            print(next_of_runs(runs, listed), file=sys.stderr)
     return 0
 
 

@@ -1,14 +1,18 @@
-"""Tables for the user: columns as wide as their cells, no markup."""
+"""Tables for the user: columns as wide as their cells, no markup.
 
-from collections.abc import Callable, Sequence
+A screen that is too narrow for a table gets a list of its rows instead, with a line for each cell.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import Struct
 
-from orchestrator.cli.next_step import next_step
+from orchestrator.cli.next_step import choose_run_to_continue, next_step
 from orchestrator.cli.screen import shorten_end, width
 from orchestrator.cli.times import Zone, clock_time, duration, moment, seconds_between
+from orchestrator.project.catalog import RunCatalog
 from orchestrator.run.endings import is_reason_of_a_task
 from orchestrator.run.facts import BaseChecked, QuestionAsked, RunStatus
 from orchestrator.run.progress import Doing, position
@@ -42,8 +46,10 @@ def table(
 ) -> str:
     """Left-aligned columns with a line under the header.
 
-    On a screen of `screen` columns the flexible ones are shortened, the first one first, as far as needed.
+    On a screen of `screen` columns the flexible ones are shortened, the first one first, as far as needed. If
+    that is not enough, each row becomes a block of lines.
     """
+    whole = rows
     widths = [max(width(row[column]) for row in [header, *rows]) for column in range(len(header))]
     excess = 0 if screen is None else sum(widths) + 2 * (len(widths) - 1) - screen
     for column, shorten in flexible if excess > 0 else ():
@@ -55,11 +61,36 @@ def table(
             [shorten(cell, size) if number == column else cell for number, cell in enumerate(row)]
             for row in rows
         ]
+    if screen is not None and excess > 0:
+        return _list_rows(header, whole, screen, {each.column: each.shorten for each in flexible})
     lines = [
         "  ".join(cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
     return "\n".join([lines[0], "  ".join("─" * size for size in widths), *lines[1:]])
+
+
+def _list_rows(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    screen: int,
+    shorten: Mapping[int, Callable[[str, int], str]],
+) -> str:
+    """A block for each row: `name  cell`, or the cell below its name where both do not fit into one line."""
+    names = max(map(width, header)) + 2
+    blocks = []
+    for row in rows:
+        lines = []
+        for column, (name, cell) in enumerate(zip(header, row, strict=True)):
+            beside = f"{name}{' ' * (names - width(name))}"
+            if column in shorten:
+                lines.append(f"{beside}{shorten[column](cell, max(screen - names, LEAST_COLUMNS))}")
+            elif names + width(cell) <= screen:
+                lines.append(f"{beside}{cell}")
+            else:
+                lines += [name, f"  {cell}"]
+        blocks.append("\n".join(line.rstrip() for line in lines))
+    return "\n\n".join(blocks)
 
 
 def _shorten_path(path: str, size: int) -> str:
@@ -104,6 +135,18 @@ def runs_table(
     ]
     flexible = (Flexible(3, shorten_end), Flexible(4, _shorten_path))
     return table(("run", "status", "started", "plan", "folder"), rows, screen=screen, flexible=flexible)
+
+
+def next_of_runs(catalog: RunCatalog, runs: Sequence[tuple[RunState, Owner | None]]) -> str:
+    """The `next:` line below a list of runs, which may be outlines; `runs` is not empty.
+
+    It belongs on standard error: programs take each line of a list on standard output for a run.
+    """
+    chosen = choose_run_to_continue([(state, run_status(state, owner)) for state, owner in runs])
+    assert chosen is not None
+    state, owner = catalog.run(chosen), catalog.owner(chosen)
+    step = next_step(state, run_status(state, owner), catalog.here, has_owner=owner is not None)
+    return f"next: {step.command}"
 
 
 def run_table(state: RunState, view: View) -> str:
