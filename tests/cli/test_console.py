@@ -40,6 +40,7 @@ from orchestrator.run.facts import (
     Notice,
     PlanTaken,
     QuestionAnswered,
+    RunEnded,
     RunOptions,
     RunResumed,
     RunWaiting,
@@ -153,6 +154,12 @@ def shown(*history: Entry, state: RunState | None = None, first: int = 1) -> lis
     for fact in numbered(history, first=first):
         console(fact)
     return written
+
+
+def test_the_end_of_a_run_says_its_reason_and_what_to_do_as_sentences() -> None:
+    end = RunEnded(status="parked", exit_code=4, reason="HEAD has moved\nStart a new run: run --new")
+    (line,) = said(Entry(end))[:1]
+    assert line.endswith("parked: HEAD has moved. Start a new run: run --new")
 
 
 def test_every_line_begins_with_the_local_time() -> None:

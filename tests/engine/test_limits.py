@@ -468,3 +468,23 @@ def test_two_living_runs_on_one_account_both_wait_and_both_complete(limited: Mak
         (waiting,) = bodies(made[0], report.run, RunWaiting)
         assert (waiting.cause, waiting.until) == ("usage_limit", UNTIL)
         assert starts(made[0], report.run)[1] >= UNTIL
+
+
+@pytest.mark.parametrize("then", ["another key", "no key"])
+def test_work_that_begins_later_uses_the_key_of_that_time(limited: MakeProject, then: str) -> None:
+    made = limited()
+    use_key_file(made, "sk-canary-old")
+
+    def change(fact: Fact) -> None:
+        if isinstance(fact.body, RunWaiting):
+            path = key_file(made, "sk-canary-new")
+            if then == "no key":
+                path.unlink()
+
+    at = datetime(2026, 1, 1, 12, 9, tzinfo=UTC)
+    report = made.project.run(at=at, listeners=(change,))
+    if then == "no key":
+        assert report.exit_code == 4 and "ANTHROPIC_API_KEY_FILE" in str(report.reason)
+    else:
+        assert report.status == "completed", report.reason
+    assert made.gateway.keys == ([] if then == "no key" else ["sk-canary-new"])

@@ -7,6 +7,7 @@ import asyncio
 import errno
 import os
 import signal
+import subprocess  # noqa: TID251 - the user commits while a run waits
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from orchestrator.run.facts import (
     AttemptStarted,
     BaseChecked,
     CancelRequested,
+    Fact,
     RunCause,
     RunEnded,
     RunResumed,
@@ -410,6 +412,51 @@ def test_at_checks_first_and_works_later_with_the_results_on_the_base(tmp_path: 
         kinds = [fact.body.kind for fact in project.facts(report.run)]
         assert kinds.index("base_checked") < kinds.index("run_waiting") < kinds.index("attempt_started")
         assert len(bodies(project, report.run, BaseChecked)) == 1
+
+
+def while_waiting(do: Callable[[], None]) -> Callable[[Fact], None]:
+    """Calls `do` when the run waits, once."""
+    done: list[bool] = []
+
+    def listen(fact: Fact) -> None:
+        if isinstance(fact.body, RunWaiting) and not done:
+            done.append(True)
+            do()
+
+    return listen
+
+
+def git_while_it_runs(project: TemporaryProject, *words: str) -> None:
+    subprocess.run(["git", *words], cwd=project.folder, check=True, env=project.environ)
+
+
+def test_a_commit_that_the_user_makes_before_the_work_is_the_base(tmp_path: Path) -> None:
+    with project_with(tmp_path, {}) as project:
+
+        def commit() -> None:
+            (project.folder / "meanwhile.txt").write_text("x\n")
+            git_while_it_runs(project, "add", "-A")
+            git_while_it_runs(project, "commit", "-qm", "meanwhile")
+
+        at = project.clock.now() + 9 * MINUTE
+        report = project.run(at=at, listeners=(while_waiting(commit),))
+        assert report.status == "completed", report.reason
+        assert report.state.start.base == project.git("rev-parse", "main")
+        assert project.git("log", "--format=%s", "work").splitlines()[-2:] == ["meanwhile", "start"]
+        assert len(bodies(project, report.run, BaseChecked)) == 2, "other files may give another result"
+
+
+def test_a_head_that_has_moved_elsewhere_before_the_work_parks_the_run(tmp_path: Path) -> None:
+    with project_with(tmp_path, {}) as project:
+
+        def leave() -> None:
+            git_while_it_runs(project, "checkout", "-q", "--orphan", "other")
+            git_while_it_runs(project, "commit", "-qm", "other")
+
+        at = project.clock.now() + 9 * MINUTE
+        report = project.run(at=at, listeners=(while_waiting(leave),))
+        assert (report.exit_code, "HEAD has moved" in str(report.reason)) == (4, True)
+        assert not project.agent.attempts
 
 
 def test_at_its_time_a_run_requires_every_check_again(tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ KINDS = {
         names_reserved settings_taken task_accepted set_aside_started tree_set_aside lay_back_started
         tree_laid_back limit_seen limit_passed run_waiting wait_ended
     """,
-    3: "container_created container_started stop_begun attempt_adopted windows_seen corner_checked",
+    3: """
+        container_created container_started stop_begun attempt_adopted windows_seen corner_checked base_moved
+    """,
 }
 """By the version that brought them. A new kind needs a new version: older programs cannot read it."""
 

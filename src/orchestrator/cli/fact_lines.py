@@ -14,6 +14,7 @@ from orchestrator.run.facts import (
     AttemptEnded,
     AttemptStarted,
     BaseChecked,
+    BaseMoved,
     BaseRunEnded,
     Billing,
     BranchReady,
@@ -106,7 +107,7 @@ _RunFact = (
     | EndToEndEnded
     | RunEnded
 )
-_BaseFact = SetupStarted | SetupEnded | BaseChecked
+_BaseFact = SetupStarted | SetupEnded | BaseChecked | BaseMoved
 _TaskFact = TaskStarted | TaskAccepted | QuestionAsked | QuestionAnswered | TaskFinished
 _AttemptFact = AttemptStarted | AttemptAdopted | StopBegun | AgentText | AgentTool | LimitSeen | AttemptEnded
 _CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | CornerChecked | LandingRefused
@@ -208,6 +209,8 @@ def _base_lines(fact: Fact, body: _BaseFact) -> list[str]:
             return _setup_lines(fact, body)
         case BaseChecked():
             return _base_check_lines(fact, body)
+        case BaseMoved():
+            return [f"base    HEAD has moved to {body.base[:12]}; the run begins there"]
 
 
 def _task_lines(fact: Fact, body: _TaskFact, view: RunView) -> list[str]:
@@ -415,7 +418,8 @@ def _describe_end_of_run(fact: Fact, body: RunEnded, view: RunView, zone: Zone) 
     is_said = body.reason in (None, body.status) or (
         view.state is not None and is_reason_of_a_task(body, view.state)
     )
-    reason = "" if is_said else f": {one_line(body.reason or '', 300)}"
+    lines = [line.rstrip(" .") for line in (body.reason or "").splitlines() if line.strip()]
+    reason = "" if is_said else f": {one_line('. '.join(lines), 300)}"
     until = f" (until {moment(body.until, zone)})" if body.until else ""
     took = "" if view.began is None else f" after {duration(seconds_between(view.began, fact.at))}"
     return f"run {fact.run} {body.status}{took}{reason}{until}"

@@ -197,10 +197,18 @@ def _timetable(project: Project, services: Services, site: Site, given: StartOpt
         end_process=given.end_process,
         at=given.at,
         until=given.until,
-        check_again=lambda: require(site, Stage.SETTLED),
+        check_again=partial(_check_again, project, services.model, site),
         keep_awake=services.keep_awake,
         is_shutting_down=project.host.is_shutting_down,
     )
+
+
+async def _check_again(project: Project, model: ModelAccess | None, site: Site) -> None:
+    """Require what a run requires when its settings are known; its credential is asked for once more."""
+    site = dataclasses.replace(site, model=open_model(project.host, site.loaded.settings, project.folder))
+    await require(site, Stage.SETTLED)
+    if model is not None and project.host.agent_driver(site.loaded.settings.agent.name).needs_model:
+        model.source = await site.model()
 
 
 def _run_terms(plan: Plan, work: Work, settled: SettledRun, specs: ContainerSpecs) -> RunTerms:

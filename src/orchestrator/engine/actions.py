@@ -16,6 +16,7 @@ from orchestrator.engine.landing import land
 from orchestrator.engine.set_aside import describe_set_aside, lay_back, set_aside
 from orchestrator.errors import WorkspaceError
 from orchestrator.run.facts import (
+    BaseMoved,
     Body,
     BranchReady,
     QuestionAsked,
@@ -45,6 +46,7 @@ from orchestrator.supervision.decide import (
     StartTask,
     WorkItem,
 )
+from orchestrator.workspace import history
 from orchestrator.workspace.workspace import Workspace
 
 
@@ -144,7 +146,10 @@ class RunActions:
     async def _make_branch(self, state: RunState) -> None:
         workspace, start = self._workspace, state.start
         if await workspace.user.find_branch_commit(start.branch) is None:
-            await self._check_head_unmoved(start)
+            if (moved := await self._find_moved_head(start)) is not None:
+                await workspace.user.pin_base(state.run, moved)
+                await self._append(BaseMoved(base=moved))
+                return
             await workspace.user.make_branch(start.branch, start.head)
         at = await workspace.user.find_checked_out_commit(start.branch)
         if start.base != start.head and at == start.head:
@@ -156,19 +161,25 @@ class RunActions:
             at = start.base
         await self._append(BranchReady(branch=start.branch, commit=at))
 
-    async def _check_head_unmoved(self, start: RunStarted) -> None:
-        """Raises WorkspaceError when HEAD is not where it was when the run started.
+    async def _find_moved_head(self, start: RunStarted) -> str | None:
+        """The commit of HEAD if it is a later one than when the run started, as it may be after `--at`.
 
-        The branch begins at that commit. If the files were those of a newer one, the newer commits would look
-        like uncommitted changes of the user's, and the run would commit them a second time.
+        The branch begins at HEAD. If the files were those of a newer commit than the branch, the newer
+        commits would look like uncommitted changes of the user's, and the run would commit them a second
+        time. Raises WorkspaceError when HEAD has moved elsewhere, or the run has committed changes on the
+        old commit.
         """
         head = (await self._workspace.user.head()).commit
-        if head != start.head:
+        if head == start.head:
+            return None
+        is_later = await history.is_ancestor(self._workspace.store, start.head, head)
+        if not is_later or start.base != start.head:
             raise WorkspaceError(
                 f"HEAD has moved from {start.head} to {head} since the run started",
                 where=str(self._workspace.tree.folder),
                 hint=f"Start a new run from the current HEAD: orchestrator run --new {start.plan}",
             )
+        return head
 
     async def _attempt_plan(
         self, state: RunState, item: WorkItem, number: int, previous: AttemptState | None

@@ -137,7 +137,11 @@ class RunRecords:
 
     @property
     def start(self) -> RunStarted:
-        """How the run began. Branch, base and plan never change, so this may be read after any await."""
+        """How the run began.
+
+        Branch and plan never change, the base only before the run has a branch: this may be read after any
+        await.
+        """
         return self.journal.state.start
 
 

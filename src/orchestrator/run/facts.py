@@ -269,6 +269,13 @@ class BaseRunEnded(Struct, frozen=True, kw_only=True):
     """The image that the commands ran in; None in journals of earlier versions."""
 
 
+class BaseMoved(Struct, frozen=True, kw_only=True):
+    """The user has committed before the run made its branch: the run begins at the new commit."""
+
+    kind: ClassVar[str] = "base_moved"
+    base: str
+
+
 class BranchReady(Struct, frozen=True, kw_only=True):
     """HEAD is on the run's branch, at `commit`."""
 
@@ -732,6 +739,7 @@ Body = (
     | SetupEnded
     | BaseChecked
     | BaseRunEnded
+    | BaseMoved
     | BranchReady
     | EditsCommitted
     | TaskStarted

@@ -21,6 +21,7 @@ from orchestrator.run.facts import (
     AttemptEnded,
     AttemptStarted,
     BaseChecked,
+    BaseMoved,
     BaseRunEnded,
     Billing,
     BranchReady,
@@ -385,6 +386,10 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             return _add_base_check(state, fact, body)
         case BaseRunEnded() as body:
             return replace(state, base_checked=True, base_image=body.image)
+        case BaseMoved(base=base):
+            # Results on the base stay: each is known by the files that it depends on.
+            start = replace(state.start, base=base, head=base)
+            return replace(state, start=start, base_checked=False)
         case BranchReady():
             return replace(state, branch_ready=True)
         case EditsCommitted() | Notice() | SetupStarted() | SetupEnded() | StillRunning():
