@@ -16,6 +16,7 @@ from orchestrator.project.locks import RunLock
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.run.endings import is_base_run
 from orchestrator.run.facts import (
+    BaseMoved,
     Fact,
     PlanTaken,
     RunEnded,
@@ -37,6 +38,7 @@ OUTLINE = tuple(
     body.kind
     for body in (
         RunStarted,
+        BaseMoved,
         RunResumed,
         RunWaiting,
         WaitEnded,
@@ -48,7 +50,7 @@ OUTLINE = tuple(
         RunEnded,
     )
 )
-"""Kinds of facts that decide how a run and its tasks ended."""
+"""Kinds of facts that decide where a run began, and how it and its tasks ended."""
 
 
 class RunCatalog(Struct, frozen=True, kw_only=True):
