@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+import os
 import socket
 import tarfile
 from collections.abc import AsyncIterator
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 from container_makers import LABEL_TEST, SMALL, Containers
 
+from orchestrator import subprocesses
 from orchestrator.containers.base import ContainerLimits
 from orchestrator.containers.engine import EngineClient, connect_engine
+from orchestrator.containers.profile import create_body, docker_run_argv
 from orchestrator.errors import (
     CannotStart,
     CodingAgentError,
@@ -433,3 +436,40 @@ async def test_an_anonymous_volume_is_filled_from_the_image_and_goes_with_its_co
     await engine.remove(with_volume)
     left = await engine._docker.volumes.list(filters={"name": [volume]})
     assert not left["Volumes"]
+
+
+async def test_the_docker_command_makes_the_same_container(
+    engine: EngineClient, containers: Containers, tmp_path: Path
+) -> None:
+    """In every field that the profile or a specification chooses."""
+    specs = [
+        containers.spec(
+            "sleep",
+            "infinity",
+            name=containers.name(),
+            mounts=(Bind(source=tmp_path, target="/in", read_only=True), AnonymousVolume(target="/kept")),
+            env={"A": "1, 2"},
+            limits=ContainerLimits(memory_bytes=256 * 1024**2, cpus=1.5, pids=64),
+        )
+        for _ in range(2)
+    ]
+    await engine.create(specs[0])
+    argv = docker_run_argv(specs[1])
+    done = await subprocesses.run(("docker", "create", *argv[2:]), timeout=60, env=dict(os.environ))
+    assert done.exit_code == 0, done.stderr
+    ours, theirs = [await raw(engine, spec.name) for spec in specs]
+    for chosen in create_body(specs[0])["HostConfig"]:
+        if chosen != "Mounts":
+            assert (ours["HostConfig"][chosen] or None) == (theirs["HostConfig"][chosen] or None), chosen
+    assert sorted(ours["Config"]["Env"]) == sorted(theirs["Config"]["Env"])
+    for field in ("User", "WorkingDir", "Labels", "Tty", "OpenStdin", "Image"):
+        assert ours["Config"][field] == theirs["Config"][field], field
+    assert [ours["Path"], *ours["Args"]] == [theirs["Path"], *theirs["Args"]]
+    assert [
+        [(mount["Type"], mount["Destination"], mount["RW"]) for mount in sorted_mounts(each)]
+        for each in (ours, theirs)
+    ] == [[("bind", "/in", False), ("volume", "/kept", True)]] * 2
+
+
+def sorted_mounts(container: Any) -> list[Any]:
+    return sorted(container["Mounts"], key=lambda mount: str(mount["Destination"]))

@@ -9,10 +9,11 @@ from orchestrator.containers.profile import (
     DEFAULT_LIMITS,
     attempt_command,
     create_body,
+    docker_run_argv,
     refuse_engine_socket,
 )
 from orchestrator.errors import ConfigurationError
-from orchestrator.mounts import Bind, Overlay, Volume
+from orchestrator.mounts import AnonymousVolume, Bind, Overlay, Volume
 
 
 def spec(**changes: Any) -> ContainerSpec:
@@ -137,3 +138,27 @@ def test_the_agent_reads_its_prompt_by_redirection_and_ends_at_the_limit() -> No
         "timeout", "--foreground", "-k", "30", "2",
         "sh", "-c", "exec \"$@\" < '/in/it'\"'\"'s.md'", "sh", "claude", "-p",
     )  # fmt: skip
+
+
+def test_the_docker_command_has_every_field_of_the_profile() -> None:
+    """A field that is added to the profile has to be added to the command, too."""
+    host = create_body(spec())["HostConfig"]
+    known = {
+        *("Init", "Privileged", "CapDrop", "SecurityOpt", "Memory", "MemorySwap", "NanoCpus", "PidsLimit"),
+        *("Tmpfs", "Mounts", "VolumesFrom", "NetworkMode", "ExtraHosts", "LogConfig", "AutoRemove"),
+        "RestartPolicy",
+    }
+    assert set(host) == known
+
+
+def test_a_source_with_a_comma_is_one_field() -> None:
+    mounts = (Bind(source=Path('/a,b"c'), target="/x", read_only=True), AnonymousVolume(target="/y"))
+    argv = docker_run_argv(spec(mounts=mounts, env={"A": "1", "B": "2"}), by_name={"B"})
+    assert 'type=bind,"source=/a,b""c",target=/x,readonly' in argv and "type=volume,target=/y" in argv
+    assert "A=1" in argv and "B" in argv and "B=2" not in argv
+
+
+def test_an_overlay_cannot_be_in_a_docker_command() -> None:
+    overlay = Overlay(target="/workspace/x", lower="/l", upper="/u", work="/w")
+    with pytest.raises(ValueError, match="/workspace/x"):
+        docker_run_argv(spec(mounts=(overlay,)))

@@ -16,10 +16,11 @@ from orchestrator.commands.answer import AnswerRequest, answer
 from orchestrator.commands.clean import CleanRequest, clean
 from orchestrator.commands.demo import choose_environment, find_example, make_repository
 from orchestrator.commands.doctor import DoctorRequest, doctor
+from orchestrator.commands.dry_run import dry_run
 from orchestrator.commands.fixes import carry_out_fixes
 from orchestrator.commands.init import propose, write
 from orchestrator.commands.plan_new import choose_test_commands
-from orchestrator.commands.request import StartOptions
+from orchestrator.commands.request import RunRequest, StartOptions
 from orchestrator.commands.service import list_runs_to_resume
 from orchestrator.commands.shell import shell
 from orchestrator.commands.trust import approve, load_for_approval
@@ -111,6 +112,7 @@ def test_every_module_is_used(
     project.git("add", ".gitignore")
     project.git("commit", "-q", "-m", "ignore")
     check_trust(project)
+    check_a_dry_run(project)
     check_a_run(project)
     check_a_shell(project, capfd)
     check_the_way_back(project)
@@ -162,6 +164,12 @@ def check_a_shell(project: TemporaryProject, capfd: pytest.CaptureFixture[str]) 
     assert project.do(shell(project.host, ["make", "test"])) == 7
     assert capfd.readouterr().out.endswith("make test\n")
     assert project.do(project.engine.list({})) == ()
+
+
+def check_a_dry_run(project: TemporaryProject) -> None:
+    found = project.do(dry_run(project.host, RunRequest(plan="plan.md")))
+    assert [each.kind for each in found.containers] == ["setup", "attempt", "gate"]
+    assert found.setup == ("install",)
 
 
 def check_the_way_back(project: TemporaryProject) -> None:

@@ -27,7 +27,7 @@ from orchestrator.text import plain
 
 if TYPE_CHECKING:
     from orchestrator.cli.live_view import LiveView
-    from orchestrator.commands.request import StartOptions
+    from orchestrator.commands.request import RunRequest, StartOptions
     from orchestrator.run.facts import Fact
 
 
@@ -52,6 +52,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         "--base",
         action="store_true",
         help="set the project up and show the result of each check before any work, without agent and branch",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show what would be done, with a `docker run` line for each kind of container; start nothing",
     )
     _add_options(parser)
     parser.set_defaults(handler=_detachable(run_plan), detached=None, view=None)
@@ -170,10 +175,20 @@ def _detachable(handler: Handler) -> Handler:
 
 
 def run_plan(arguments: argparse.Namespace) -> int:
-    from orchestrator.commands.request import RunRequest
     from orchestrator.commands.run import run
 
-    request = RunRequest(
+    if arguments.dry_run:
+        return _show_dry_run(arguments)
+    request = _run_request(arguments)
+    if arguments.base:
+        return _run_base(arguments, request)
+    return _carry_out(arguments, run(this_host(), request))
+
+
+def _run_request(arguments: argparse.Namespace) -> "RunRequest":
+    from orchestrator.commands.request import RunRequest
+
+    return RunRequest(
         plan=arguments.plan,
         only=tuple(arguments.only),
         first=arguments.first,
@@ -181,23 +196,48 @@ def run_plan(arguments: argparse.Namespace) -> int:
         only_base=arguments.base,
         options=replace(_options(arguments), keep=tuple(arguments.keep)),
     )
-    if arguments.base:
-        if arguments.new:
-            raise UsageError("--base cannot be combined with --new", hint="--base changes no earlier run.")
-        if arguments.detach:
-            raise UsageError("--base cannot be combined with --detach", hint="Both end after the base run.")
-        options = replace(request.options, listeners=(BaseProgress(_print_progress),))
-        report = _wait_for(run(this_host(), replace(request, options=options)))
-        if arguments.json:
-            import msgspec
 
-            print(msgspec.json.encode({"schema": SCHEMA, **base_json(report.state)}).decode())
-        else:
-            print(base_table(report.state, find_terminal_columns()))
-        if report.exit_code != 0:
-            print(f"error: {report.reason}", file=sys.stderr)
-        return report.exit_code
-    return _carry_out(arguments, run(this_host(), request))
+
+def _run_base(arguments: argparse.Namespace, request: "RunRequest") -> int:
+    from orchestrator.commands.run import run
+
+    if arguments.new:
+        raise UsageError("--base cannot be combined with --new", hint="--base changes no earlier run.")
+    if arguments.detach:
+        raise UsageError("--base cannot be combined with --detach", hint="Both end after the base run.")
+    options = replace(request.options, listeners=(BaseProgress(_print_progress),))
+    report = _wait_for(run(this_host(), replace(request, options=options)))
+    if arguments.json:
+        import msgspec
+
+        print(msgspec.json.encode({"schema": SCHEMA, **base_json(report.state)}).decode())
+    else:
+        print(base_table(report.state, find_terminal_columns()))
+    if report.exit_code != 0:
+        print(f"error: {report.reason}", file=sys.stderr)
+    return report.exit_code
+
+
+def _show_dry_run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from orchestrator.cli.dry_run_output import dry_run_json, dry_run_lines
+    from orchestrator.commands.dry_run import dry_run
+
+    for option, is_given in (("--base", arguments.base), ("--detach", arguments.detach)):
+        if is_given:
+            raise UsageError(
+                f"--dry-run cannot be combined with {option}", hint="A dry run starts no container."
+            )
+    arguments.plain = True
+    found = asyncio.run(dry_run(this_host(), _run_request(arguments)))
+    if arguments.json:
+        import msgspec
+
+        print(msgspec.json.encode(dry_run_json(found)).decode())
+    else:
+        print("\n".join(dry_run_lines(found)))
+    return 0
 
 
 def run_task(arguments: argparse.Namespace) -> int:
@@ -230,7 +270,8 @@ def _options(arguments: argparse.Namespace) -> "StartOptions":
             "If this is your own shell: unset ORCHESTRATOR_RUN",
         )
     options = read_start_options(arguments)
-    if arguments.detached is None and can_show_live(arguments):
+    is_base = getattr(arguments, "base", False)
+    if arguments.detached is None and not is_base and can_show_live(arguments):
         return _show_live(arguments, options)
     return replace(options, progress=_show_progress, warn=_show_warning, listeners=(_listener(arguments),))
 

@@ -38,7 +38,7 @@ async def run(host: Host, request: RunRequest) -> RunReport:
         read = read_plan_file(folder / path, shown_as=path)
         require_runnable(read.plan)
         whole, read = read.plan, replace(read, plan=without_groups(read.plan))
-        match await _choose(project, whole, read, request):
+        match await choose(project, whole, read, request):
             case NewRun() as choice:
                 return await carry_out(project, choice, read, request.options)
             case ResumeRun(state=outline):
@@ -49,7 +49,7 @@ async def run(host: Host, request: RunRequest) -> RunReport:
                 return _report_again(project, outline.run, request)
 
 
-async def _choose(project: Project, whole: Plan, read: ReadPlan, request: RunRequest) -> Choice:
+async def choose(project: Project, whole: Plan, read: ReadPlan, request: RunRequest) -> Choice:
     """Decide between a new run, an earlier one and none. Raises UsageError for unknown tasks.
 
     `whole` is the plan with its groups: the user may name one, which stands for its parts.

@@ -96,21 +96,21 @@ async def prepare_run(
 ) -> AsyncIterator[MilestoneRunner]:
     """Require every check, take the locks, write the run's first or next facts, and give its runner."""
     earlier = choice.state if isinstance(choice, ResumeRun) else None
-    options = _run_options(choice, given)
+    options = settle_options(choice, given)
     found = await settle_settings(project, earlier, options, given)
     loaded, settings = found.loaded, found.loaded.settings
-    _check_plan(choice, read, settings, given)
+    check_plan(choice, read, settings, given)
     async with AsyncExitStack() as stack:
-        site = dataclasses.replace(_site(project, loaded, stack), only_base=_checks_only_base(choice))
+        site = dataclasses.replace(open_site(project, loaded, stack), only_base=_checks_only_base(choice))
         await require(site, Stage.SETTLED)
         driver = project.host.agent_driver(settings.agent.name)
-        planned = await _plan_run(project, read.plan, earlier, given)
+        planned = await plan_run(project, read.plan, earlier, given)
         site = dataclasses.replace(site, planned=planned)
         lock = stack.enter_context(project.folder_lock(planned.run))
         await project.remove_scratch(lock)
         await require(site, Stage.LOCKED)
         engine = await site.engine()
-        await _refuse_lost_engine(project, choice)
+        await refuse_lost_engine(project, choice)
         await leftovers.remove_ended(engine, project)
         await require(site, Stage.ALONE)
         chosen = await choose_image(engine, project, settings, earlier, given)
@@ -174,7 +174,7 @@ def _prepare_workspace(project: Project, plan: Plan) -> Workspace:
     return project.workspace.treat_as_work(path for task in plan.tasks for path in task.files)
 
 
-async def _refuse_lost_engine(project: Project, choice: NewRun | ResumeRun) -> None:
+async def refuse_lost_engine(project: Project, choice: NewRun | ResumeRun) -> None:
     """Raises EnvironmentInvalid if an agent of the run that continues or is replaced has another engine."""
     if isinstance(choice, ResumeRun):
         await refuse_lost(project.host, choice.state)
@@ -223,7 +223,7 @@ def _run_terms(plan: Plan, work: Work, settled: SettledRun, specs: ContainerSpec
     )
 
 
-def _check_plan(choice: NewRun | ResumeRun, read: ReadPlan, settings: Settings, given: StartOptions) -> None:
+def check_plan(choice: NewRun | ResumeRun, read: ReadPlan, settings: Settings, given: StartOptions) -> None:
     """Pass on the warnings about a plan that is new to the run; the settings decide about some of them.
 
     Raises EnvironmentInvalid if the settings require a check that a task does not have.
@@ -267,14 +267,14 @@ def _checks_only_base(choice: NewRun | ResumeRun) -> bool:
     return isinstance(choice, NewRun) and choice.only_base
 
 
-def _run_options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:
+def settle_options(choice: NewRun | ResumeRun, given: StartOptions) -> RunOptions:
     if isinstance(choice, ResumeRun):
         return merge_options(choice.state.options, given)
     options = merge_options(RunOptions(agent=""), given)
     return structs.replace(options, only=choice.selected) if choice.skipped else options
 
 
-def _site(project: Project, loaded: LoadedSettings, stack: AsyncExitStack) -> Site:
+def open_site(project: Project, loaded: LoadedSettings, stack: AsyncExitStack) -> Site:
     """The things that checks work on. The first check that asks for the engine connects it."""
     host = project.host
 
@@ -299,9 +299,7 @@ def _site(project: Project, loaded: LoadedSettings, stack: AsyncExitStack) -> Si
     )
 
 
-async def _plan_run(
-    project: Project, plan: Plan, earlier: RunState | None, given: StartOptions
-) -> PlannedRun:
+async def plan_run(project: Project, plan: Plan, earlier: RunState | None, given: StartOptions) -> PlannedRun:
     run = earlier.run if earlier is not None else None
     return PlannedRun(
         run=run or _new_run_id(plan),

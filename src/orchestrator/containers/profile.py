@@ -5,7 +5,7 @@ It always applies. No field of a ContainerSpec can weaken it.
 
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -43,6 +43,58 @@ def create_body(spec: ContainerSpec) -> dict[str, Any]:
         # As the entry point, so that an entry point of the image is not put in front of it.
         body |= {"Entrypoint": list(spec.command), "Cmd": []}
     return body
+
+
+def docker_run_argv(spec: ContainerSpec, *, by_name: Collection[str] = ()) -> tuple[str, ...]:
+    """The `docker run` command that makes the same container as `create_body`, from the same body.
+
+    Of the variables in `by_name` only the name is in it: docker takes their values from its own environment.
+    Raises ValueError for an overlay: its options cannot be given to the command.
+    """
+    body = create_body(spec)
+    host = body["HostConfig"]
+    options: list[tuple[str, str | None]] = [
+        ("--name", spec.name),
+        ("--user", body["User"]),
+        ("--workdir", body["WorkingDir"]),
+        *(("--env", _name_or_all(entry, by_name)) for entry in body["Env"]),
+        *(("--label", f"{name}={value}") for name, value in body["Labels"].items()),
+        ("--init", None),
+        *(("--cap-drop", name) for name in host["CapDrop"]),
+        *(("--security-opt", option) for option in host["SecurityOpt"]),
+        ("--memory", str(host["Memory"])),
+        ("--memory-swap", str(host["MemorySwap"])),
+        *((("--cpus", f"{host['NanoCpus'] / 1e9:g}"),) if host["NanoCpus"] else ()),
+        ("--pids-limit", str(host["PidsLimit"])),
+        *(("--tmpfs", f"{path}:{how}") for path, how in host["Tmpfs"].items()),
+        *(("--mount", _mount_option(mount)) for mount in host["Mounts"]),
+        *(("--volumes-from", name) for name in host["VolumesFrom"]),
+        ("--network", host["NetworkMode"]),
+        *(("--add-host", entry) for entry in host["ExtraHosts"]),
+        ("--log-driver", host["LogConfig"]["Type"]),
+        *(("--log-opt", f"{name}={value}") for name, value in host["LogConfig"]["Config"].items()),
+        ("--restart", host["RestartPolicy"]["Name"]),
+    ]
+    command = body.get("Entrypoint", [])
+    words = [word for option, value in options for word in ((option,) if value is None else (option, value))]
+    entry = ["--entrypoint", command[0]] if command else []
+    return ("docker", "run", *words, *entry, spec.image, *command[1:])
+
+
+def _name_or_all(entry: str, by_name: Collection[str]) -> str:
+    name = entry.partition("=")[0]
+    return name if name in by_name else entry
+
+
+def _mount_option(mount: dict[str, Any]) -> str:
+    if "VolumeOptions" in mount:
+        raise ValueError(f"the overlay at {mount['Target']}")
+    source = [f"source={mount['Source']}"] if "Source" in mount else []
+    fields = [f"type={mount['Type']}", *source, f"target={mount['Target']}"]
+    fields += ["readonly"] if mount["ReadOnly"] else []
+    # Docker reads the option as a row of CSV.
+    quoted = ['"' + each.replace('"', '""') + '"' if {",", '"'} & {*each} else each for each in fields]
+    return ",".join(quoted)
 
 
 def refuse_engine_socket(sources: Iterable[str], sockets: Iterable[str]) -> None:

@@ -110,6 +110,17 @@ class JournalReader:
         return facts_by(self._connection, "of_kinds", **named)
 
 
+def copy_journal(path: Path, into: Path) -> None:
+    """Copy a journal as it is at this moment. Raises EnvironmentInvalid."""
+    with explain_unusable_journal(path):
+        source, target = connect(path), sqlite3.connect(into)
+        try:
+            source.backup(target)
+        finally:
+            source.close()
+            target.close()
+
+
 def connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
