@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.gates.evidence import TAIL_CHARACTERS, Evidence, digest, store, tail
+from orchestrator.gates.evidence import TAIL_CHARACTERS, Evidence, digest, load, store, tail
+from orchestrator.stored_output import compress_file
 
 
 def evidence(**changes: object) -> Evidence:
@@ -53,3 +54,19 @@ def test_the_tail_is_the_end_of_the_output_without_control_codes() -> None:
 @pytest.mark.parametrize("inside", range(6))
 def test_a_tail_never_begins_inside_an_escape_sequence(inside: int) -> None:
     assert tail("\x1b[31m" + "b" * (TAIL_CHARACTERS - inside)) == "b" * (TAIL_CHARACTERS - inside)
+
+
+def test_a_compressed_output_is_loaded_and_one_that_is_damaged_or_too_large_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = "a line\r\nof the tests\n" * 1000
+    store(tmp_path, evidence(), output)
+    compress_file(tmp_path / "e1" / "output")
+    found = load(tmp_path, "e1")
+    assert found is not None and digest(found.output) == digest(output)
+    monkeypatch.setattr("orchestrator.gates.evidence.LOADED_BYTES", 100)
+    assert load(tmp_path, "e1") is None
+    monkeypatch.undo()
+    packed = tmp_path / "e1" / "output.gz"
+    packed.write_bytes(packed.read_bytes()[:-9])
+    assert load(tmp_path, "e1") is None

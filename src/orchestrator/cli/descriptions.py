@@ -177,8 +177,8 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         {0: "the run has ended; with --exit-status its exit code instead"},
     ),
     "report": Description(
-        "Says what a run has done, task by task, and what shows it: each check with its result, and "
-        "its evidence. It can be read in a terminal, in a browser, or in a pull request.",
+        "Reports what a run has done, task by task: each check with its result and its evidence, and first "
+        "of all what a reviewer should check. For a terminal, a browser, or a pull request.",
         (
             Example("orchestrator report plan.md", "reports on the latest run of a plan"),
             Example("orchestrator report plan.md --md", "writes Markdown for a pull request"),

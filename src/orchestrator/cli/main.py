@@ -36,7 +36,7 @@ COMMANDS = {
     "status": ("status_command", "show the runs of this repository, or one run with its tasks"),
     "history": ("history_command", "list the runs of this repository, newest first"),
     "watch": ("watch_command", "show what happens in a run, until it has ended"),
-    "report": ("report_command", "say what a run has done, and what shows it"),
+    "report": ("report_command", "report what a run has done, task by task, with the evidence"),
     "logs": ("logs_command", "print the agent's output, or the whole output of a gate"),
     "shell": ("shell_command", "open a shell, or run a command, in a container like an attempt's"),
     "service": (
@@ -226,7 +226,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _suggest_help(self) -> str:
         words = self.prog.split()
-        return f"'{' '.join([PROGRAM, 'help', *words[1:]])}' shows what there is."
+        return f"To see its commands and options: {' '.join([PROGRAM, 'help', *words[1:]])}"
 
 
 def name_nearest(word: str, known: Iterable[str]) -> str | None:

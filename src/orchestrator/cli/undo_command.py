@@ -101,7 +101,7 @@ def print_result(taken: "UndoResult") -> None:
         print(f"{plain(path)} had changes that were in no commit: {restore}")
     if len(taken.uncommitted) > MOST_COMMANDS:
         more = len(taken.uncommitted) - MOST_COMMANDS
-        print(f"So had {more} more file{'' if more == 1 else 's'} of those above.")
+        print(f"{more} more of the files above had such changes; the folder as it was has them, too.")
     if taken.staged is not None:
         print(f"Your staged changes: git show {taken.staged}")
     for entry in taken.undone:

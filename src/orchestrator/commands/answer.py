@@ -90,7 +90,7 @@ def choose_question(state: RunState, wanted: str | None) -> QuestionState:
         if state.questions:
             raise _second_answer_error(state.questions[-1])
         raise UsageError(
-            f"run {state.run} has no question", hint=f"To see how the run is: orchestrator status {state.run}"
+            f"run {state.run} has no question", hint=f"To see its state: orchestrator status {state.run}"
         )
     if len(questions) > 1:
         listed = "".join(

@@ -18,6 +18,9 @@ CLEANED_CHARACTERS = 20 * TAIL_CHARACTERS
 """How much of an output's end is cleaned to find its tail: an output of gigabytes is not cleaned whole."""
 _DRAFT = ".draft-"
 
+LOADED_BYTES = 400_000_000
+"""More than any stored output: a command is stopped at 100 MB, and a byte becomes at most three."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
@@ -80,10 +83,13 @@ class StoredEvidence(NamedTuple):
 
 
 def load(folder: Path, id: str) -> StoredEvidence | None:
-    """Evidence as it was stored; None if it is no longer there, or was stored by another version."""
+    """Evidence as it was stored; None if it is no longer there, is damaged, or is of another version."""
     try:
         evidence = msgspec.json.decode((folder / id / "gate.json").read_bytes(), type=Evidence)
         with open_stored(folder / id / "output") as output:
-            return StoredEvidence(evidence, output.read().decode("utf-8", "replace"))
+            content = output.read(LOADED_BYTES + 1)
     except (OSError, msgspec.MsgspecError):
         return None
+    if len(content) > LOADED_BYTES:
+        return None
+    return StoredEvidence(evidence, content.decode("utf-8", "replace"))
