@@ -3,7 +3,7 @@ WORKERS ?= 3
 # Without byte code on disk, each worker of the tests compiles all of them again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup install demo test projects soak contract lint clean
+.PHONY: help setup install demo test projects newcomer soak contract lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,10 @@ projects: ## The first run of ten kinds of projects, from `init` on (`make test`
 	@scripts/setup.sh
 	@PROJECTS=all .venv/bin/python -m pytest -s \
 		tests/projects/test_first_run.py tests/projects/test_go.py tests/projects/test_rust.py $(ARGS)
+
+newcomer: ## From the wheel to the end of the example, as another user with an empty HOME
+	@scripts/setup.sh
+	@NEWCOMER=all .venv/bin/python -m pytest tests/setup/test_installed.py $(ARGS)
 
 soak: ## The tests that find more the longer they run (HISTORIES=200, MANY_FILES=100000), every limit of a provider, kills at any instant
 	@ENGINE_OPTIONAL=1 scripts/setup.sh

@@ -49,3 +49,13 @@ async def test_a_cache_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentInvalid) as refused:
         await make_repository({"XDG_CACHE_HOME": str(tmp_path / "file")}, find_example())
     assert "XDG_CACHE_HOME" in str(refused.value) and "cannot be made" in str(refused.value)
+
+
+async def test_the_example_of_a_read_only_installation(tmp_path: Path) -> None:
+    example = tmp_path / "installed"
+    example.mkdir()
+    (example / "plan.md").write_text("# A plan\n")
+    (example / "plan.md").chmod(0o444)
+    example.chmod(0o555)
+    folder = await make_repository({**os.environ, "XDG_CACHE_HOME": str(tmp_path)}, example)
+    assert folder.stat().st_mode & 0o200 and (folder / "plan.md").stat().st_mode & 0o200

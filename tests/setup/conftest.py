@@ -1,5 +1,7 @@
 import os
 import shutil
+import subprocess  # noqa: TID251 - builds as a packager does
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,6 +19,24 @@ def root() -> Path:
 @pytest.fixture
 def scripts() -> Path:
     return ROOT / "scripts"
+
+
+def build_wheel(folder: Path) -> Path:
+    argv = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(argv, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture
+def rebuilt_wheel(tmp_path: Path) -> Path:
+    """A second build of the same files."""
+    return build_wheel(tmp_path)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The wheel: its files, that it brings what the program needs at run time, and that it is reproducible."""
 
-import subprocess  # noqa: TID251 - builds as a packager does
+import subprocess  # noqa: TID251 - imports from the installed package in a process of its own
 import sys
 import zipfile
 from hashlib import sha256
@@ -35,18 +35,6 @@ BESIDES_CODE = {
     "orchestrator/run/prompt_texts/task.md",
 }
 """The files besides modules and metadata. Certificates of this machine, for example, are not among them."""
-
-
-def build(root: Path, folder: Path) -> Path:
-    argv = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(argv, cwd=root, check=True, capture_output=True, timeout=120)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
-
-
-@pytest.fixture(scope="module")
-def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(root, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +73,8 @@ def test_one_program_is_installed(installed: Path) -> None:
     assert points.read_text() == "[console_scripts]\norchestrator = orchestrator.cli.main:console\n"
 
 
-def test_two_builds_are_identical(root: Path, wheel: Path, tmp_path: Path) -> None:
-    again = build(root, tmp_path)
-    assert sha256(again.read_bytes()).digest() == sha256(wheel.read_bytes()).digest()
+def test_two_builds_are_identical(wheel: Path, rebuilt_wheel: Path) -> None:
+    assert sha256(rebuilt_wheel.read_bytes()).digest() == sha256(wheel.read_bytes()).digest()
 
 
 def test_an_installed_package_brings_the_recipe_and_the_example(root: Path, installed: Path) -> None:

@@ -55,7 +55,10 @@ async def make_repository(environ: Mapping[str, str], example: Path) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="demo-", dir=cache))
-        shutil.copytree(example, folder, ignore=shutil.ignore_patterns(MODEL), dirs_exist_ok=True)
+        for file in example.iterdir():
+            if file.name != MODEL:
+                # Without its mode: an installed package may be read-only.
+                shutil.copyfile(file, folder / file.name)
     except OSError as error:
         raise EnvironmentInvalid(
             f"the scratch repository cannot be made: {error.strerror}",
