@@ -9,14 +9,14 @@ from orchestrator.run.facts import AttemptEnded, AttemptStarted, ContainerCreate
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.orphans import (
     Adopt,
+    AnsweringEngine,
     AskOtherEngine,
     BeginAgain,
-    Engine,
     FinishStop,
+    Liveness,
     RecordRemoved,
     Recovery,
     Remove,
-    Sight,
     StartUntouched,
     StopInOrder,
     StopLimited,
@@ -24,7 +24,7 @@ from orchestrator.supervision.orphans import (
     choose_recovery,
 )
 
-HERE = Engine("one", "unix:///one.sock")
+HERE = AnsweringEngine("one", "unix:///one.sock")
 CREATED = ContainerCreated(id="c1", engine="one", endpoint="unix:///one.sock")
 START = AttemptStarted(
     container="ktrdr-1", session="s", resumed=False, parent="p", folder="f", agent="nop", limit_seconds=60
@@ -38,11 +38,11 @@ OLD = replace(ANNOUNCED, start=replace(START, agent="", limit_seconds=None))
 SPENT = LimitSeen(cause="usage_limit", effect="stop", status=429)
 AWAY = LimitSeen(cause="model_away", effect="outage")
 DENIED = LimitSeen(cause="credential_refused", effect="end", status=401)
-SIGHTS: tuple[Sight, ...] = ("absent", "created", "alive", "ended")
+LIVENESS: tuple[Liveness, ...] = ("absent", "created", "alive", "ended")
 
 
 @pytest.mark.parametrize(
-    ("attempt", "sight", "expected"),
+    ("attempt", "liveness", "expected"),
     [
         (ANNOUNCED, "absent", BeginAgain()),
         (ANNOUNCED, "created", StartUntouched()),
@@ -56,19 +56,19 @@ SIGHTS: tuple[Sight, ...] = ("absent", "created", "alive", "ended")
         *((replace(BEGUN, limits=(limit,)), "ended", TakeResult()) for limit in (SPENT, DENIED)),
         (replace(BEGUN, limits=(DENIED,)), "alive", Adopt()),
         *((state, "absent", RecordRemoved()) for state in (MADE, BEGUN)),
-        *((STOPPED, sight, FinishStop()) for sight in SIGHTS),
-        *((ENDED, sight, Remove()) for sight in SIGHTS),
-        *((OLD, sight, StopInOrder()) for sight in SIGHTS),
+        *((STOPPED, liveness, FinishStop()) for liveness in LIVENESS),
+        *((ENDED, liveness, Remove()) for liveness in LIVENESS),
+        *((OLD, liveness, StopInOrder()) for liveness in LIVENESS),
     ],
 )
-def test_every_row(attempt: AttemptState, sight: Sight, expected: Recovery) -> None:
-    assert choose_recovery(attempt, sight, HERE) == expected
+def test_every_row(attempt: AttemptState, liveness: Liveness, expected: Recovery) -> None:
+    assert choose_recovery(attempt, liveness, HERE) == expected
 
 
-@pytest.mark.parametrize(("attempt", "sight"), list(product((MADE, BEGUN, STOPPED), SIGHTS)))
-def test_while_another_engine_answers_nothing_is_done(attempt: AttemptState, sight: Sight) -> None:
-    other = Engine("two", HERE.endpoint)
-    assert choose_recovery(attempt, sight, other) == AskOtherEngine(CREATED)
+@pytest.mark.parametrize(("attempt", "liveness"), list(product((MADE, BEGUN, STOPPED), LIVENESS)))
+def test_while_another_engine_answers_nothing_is_done(attempt: AttemptState, liveness: Liveness) -> None:
+    other = AnsweringEngine("two", HERE.endpoint)
+    assert choose_recovery(attempt, liveness, other) == AskOtherEngine(CREATED)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_engines_are_distinguished_by_id_else_by_endpoint(
     made_by: tuple[str, str], answers: tuple[str, str], is_same: bool
 ) -> None:
     created = ContainerCreated(id="c", engine=made_by[0], endpoint=made_by[1])
-    found = choose_recovery(replace(BEGUN, created=created), "alive", Engine(*answers))
+    found = choose_recovery(replace(BEGUN, created=created), "alive", AnsweringEngine(*answers))
     assert found == (Adopt() if is_same else AskOtherEngine(created))
 
 
 def test_an_ended_attempt_does_not_care_which_engine_answers() -> None:
-    assert choose_recovery(ENDED, "absent", Engine("two", "elsewhere")) == Remove()
+    assert choose_recovery(ENDED, "absent", AnsweringEngine("two", "elsewhere")) == Remove()

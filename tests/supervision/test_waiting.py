@@ -7,17 +7,17 @@ from msgspec.structs import replace
 
 from orchestrator.run.endings import run_ended_fact
 from orchestrator.run.facts import RunCause
-from orchestrator.supervision.waiting import WaitPlan, Waits, plan_wait
+from orchestrator.supervision.waiting import PastWaits, WaitPlan, plan_wait
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def plan(
-    cause: RunCause, seconds: float | None = None, waits: Waits | None = None, *, jitter: float = 0.0
+    cause: RunCause, seconds: float | None = None, waits: PastWaits | None = None, *, jitter: float = 0.0
 ) -> WaitPlan | None:
     until = None if seconds is None else (NOW + timedelta(seconds=seconds)).isoformat()
     end = run_ended_fact("waiting" if cause == "question" else "parked", "because", until, cause)
-    return plan_wait(end, waits or Waits(), now=NOW, successes=0, jitter=jitter)
+    return plan_wait(end, waits or PastWaits(), now=NOW, successes=0, jitter=jitter)
 
 
 def pause(planned: WaitPlan | None) -> float:
@@ -50,7 +50,7 @@ def test_what_is_only_this_runs_is_not_delayed_further() -> None:
 
 
 def test_without_a_time_each_wait_is_twice_as_long_up_to_half_an_hour() -> None:
-    waits, pauses = Waits(), []
+    waits, pauses = PastWaits(), []
     for _ in range(7):
         planned = plan("model_away", waits=waits)
         assert planned is not None
@@ -61,19 +61,19 @@ def test_without_a_time_each_wait_is_twice_as_long_up_to_half_an_hour() -> None:
 
 def test_a_success_resets_the_pauses() -> None:
     end = run_ended_fact("parked", "because", None, "model_away")
-    waits = Waits(repeated=5, successes=1)
+    waits = PastWaits(repeated=5, successes=1)
     assert pause(plan_wait(end, waits, now=NOW, successes=1, jitter=0)) == 1800
     assert pause(plan_wait(end, waits, now=NOW, successes=2, jitter=0)) == 60
 
 
 def test_a_limit_that_is_met_again_at_its_reset_is_not_asked_about_without_a_pause() -> None:
-    assert pause(plan("usage_limit", 0, Waits(repeated=2))) == 240
-    assert pause(plan("usage_limit", 18_000, Waits(repeated=2))) == 18_000
+    assert pause(plan("usage_limit", 0, PastWaits(repeated=2))) == 240
+    assert pause(plan("usage_limit", 18_000, PastWaits(repeated=2))) == 18_000
 
 
 @pytest.mark.parametrize("cause", ["disk_full", "gate_unavailable"])
 def test_what_may_not_pass_by_itself_is_waited_for_an_hour_at_most(cause: RunCause) -> None:
-    waits, total = Waits(), 0.0
+    waits, total = PastWaits(), 0.0
     while (planned := plan(cause, waits=waits)) is not None:
         waits, total = planned.waits, total + pause(planned)
     assert total == 3600 and plan("usage_limit", waits=waits) is not None

@@ -20,7 +20,7 @@ from orchestrator.containers.project_image import (
     name_with_dockerfile,
 )
 from orchestrator.engine.container_specs import ContainerSpecs
-from orchestrator.engine.heartbeat import Heartbeat, pass_on_signs
+from orchestrator.engine.heartbeat import Heartbeat, report_signs_of_life
 from orchestrator.errors import EnvironmentInvalid
 from orchestrator.preflight.authors import reason_to_keep_image
 from orchestrator.project.host import Host
@@ -111,7 +111,7 @@ async def show_building(
     def on_line(line: str) -> None:
         if not beating:
             beat.begin("building the image")
-            beating.append(asyncio.create_task(pass_on_signs(clock, beat, show)))
+            beating.append(asyncio.create_task(report_signs_of_life(clock, beat, show)))
         beat.note_output(f"{line}\n".encode("utf-8", "replace"))
         pass_on(line)
 

@@ -19,7 +19,7 @@ from orchestrator.project.run_journal import RunJournal
 from orchestrator.run.endings import run_ended_fact
 from orchestrator.run.facts import UndoneTask, UndoStarted
 from orchestrator.run.state import AttemptState, RunState
-from orchestrator.supervision.orphans import Engine, find_other_engine
+from orchestrator.supervision.orphans import AnsweringEngine, find_other_engine
 from orchestrator.text import plain
 from orchestrator.workspace import history
 from orchestrator.workspace.delivery import export_to_user_repository
@@ -344,7 +344,7 @@ async def list_lost(host: Host, state: RunState) -> list[tuple[str, AttemptState
             info = await connected.info()
     except CannotStart:
         return at_work
-    engine = Engine(id=info.id, endpoint=info.endpoint)
+    engine = AnsweringEngine(id=info.id, endpoint=info.endpoint)
     return [each for each in at_work if find_other_engine(each[1], engine) is not None]
 
 

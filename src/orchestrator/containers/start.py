@@ -43,7 +43,7 @@ async def start_container(
         assert container is not None
         await created(container)
         await engine.start(container)
-        await _prove_alive(engine, container, spec)
+        await _check_alive(engine, container, spec)
     except BaseException:
         # Without an id the container of this name, if any, was made by another process: leave it alone.
         if container is not None:
@@ -79,7 +79,7 @@ async def _create(engine: ContainerEngine, spec: ContainerSpec) -> str:
         raise CannotStart(error.what, hint="Build the image: `orchestrator image build`.") from error
 
 
-async def _prove_alive(engine: ContainerEngine, container: str, spec: ContainerSpec) -> None:
+async def _check_alive(engine: ContainerEngine, container: str, spec: ContainerSpec) -> None:
     """Check that the container runs. A caller's command may be short; the image's own must keep it alive."""
     if spec.command is None:
         try:

@@ -138,10 +138,10 @@ class RunActions:
                 plan = replace(plan, session=session)
             await run_attempt(services, records, terms, workspace, state, plan)
 
-        recoverer = recovery.Recoverer(
+        context = recovery.RecoveryContext(
             services=services, records=records, terms=terms, workspace=workspace, begin_again=begin_again
         )
-        await recovery.recover_attempt(recoverer, state, item, attempt)
+        await recovery.recover_attempt(context, state, item, attempt)
 
     async def _make_branch(self, state: RunState) -> None:
         workspace, start = self._workspace, state.start

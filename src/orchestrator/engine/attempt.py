@@ -139,10 +139,10 @@ async def run_attempt(
         await clean_up(services, records, workspace, task, plan.number, None)
         raise
     watch = Watch(services=services, journal=records.journal, limits=terms.settings.limits)
-    await see_through(watch, records, terms, workspace, state, plan.item, live)
+    await follow_to_end(watch, records, terms, workspace, state, plan.item, live)
 
 
-async def see_through(
+async def follow_to_end(
     watch: Watch,
     records: RunRecords,
     terms: RunTerms,

@@ -50,7 +50,7 @@ class Heartbeat:
         return StillRunning(what=self._what, seconds=round(seconds, 3), text=last_line)
 
 
-async def pass_on_signs(
+async def report_signs_of_life(
     clock: Clock, beat: Heartbeat, pass_on: Callable[[StillRunning], Awaitable[object]]
 ) -> None:
     """Pass on a sign of life whenever one is due, until this is cancelled."""
@@ -71,7 +71,7 @@ async def heartbeat(
     async def append(sign: StillRunning) -> None:
         await records.journal.append(sign, task=task, attempt=attempt)
 
-    beating = asyncio.create_task(pass_on_signs(services.clock, beat, append))
+    beating = asyncio.create_task(report_signs_of_life(services.clock, beat, append))
     try:
         yield beat
     finally:

@@ -50,7 +50,7 @@ async def _keep_running(argv: Sequence[str]) -> AsyncIterator[bool]:
     """
     null = asyncio.subprocess.DEVNULL
     async with start_process(argv, env=None, cwd=None, identity=None, stdin=True, stderr=null) as process:
-        holds = await _says_held(process)
+        holds = await _has_begun(process)
         yield holds
         assert process.stdin is not None
         process.stdin.close()
@@ -59,7 +59,7 @@ async def _keep_running(argv: Sequence[str]) -> AsyncIterator[bool]:
         await process.wait()
 
 
-async def _says_held(process: asyncio.subprocess.Process) -> bool:
+async def _has_begun(process: asyncio.subprocess.Process) -> bool:
     assert process.stdout is not None
     try:
         async with asyncio.timeout(START_SECONDS):

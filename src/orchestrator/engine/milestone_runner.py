@@ -37,7 +37,7 @@ from orchestrator.supervision.decide import (
     decide,
     lanes_of,
 )
-from orchestrator.supervision.waiting import WaitPlan, Waits, count_successes, plan_wait
+from orchestrator.supervision.waiting import PastWaits, WaitPlan, count_successes, plan_wait
 from orchestrator.text import utc_text
 
 CANCELLED = "cancelled"
@@ -103,7 +103,7 @@ class MilestoneRunner:
         """When work begins; None once it has."""
         self._find_known_limit: Callable[[], RunEnded | None] | None = find_known_limit
         """Asked once, when work begins; None after that."""
-        self._waits = Waits()
+        self._waits = PastWaits()
         self._answers = 0
         """Questions that had an answer at the last decision."""
         self._busy: frozenset[Lane] = frozenset()

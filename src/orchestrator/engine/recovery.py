@@ -37,11 +37,11 @@ from orchestrator.engine.agent_watch import (
 from orchestrator.engine.attempt import (
     clean_up,
     find_limit,
+    follow_to_end,
     interrupt,
     live_attempt,
     open_at_gateway,
     record,
-    see_through,
     watch_of,
 )
 from orchestrator.engine.attempt_terms import read_attempt_terms
@@ -55,13 +55,13 @@ from orchestrator.supervision.classify import Cancelled, Ended, Interrupted, Lin
 from orchestrator.supervision.decide import WorkItem
 from orchestrator.supervision.orphans import (
     Adopt,
+    AnsweringEngine,
     AskOtherEngine,
     BeginAgain,
-    Engine,
     FinishStop,
+    Liveness,
     RecordRemoved,
     Remove,
-    Sight,
     StartUntouched,
     StopInOrder,
     StopLimited,
@@ -79,7 +79,7 @@ _IS_MISSING = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recoverer:
+class RecoveryContext:
     """Everything that the recovery of an attempt works with."""
 
     services: Services
@@ -112,33 +112,33 @@ async def remove_leftovers(
 
 
 async def recover_attempt(
-    recoverer: Recoverer, state: RunState, item: WorkItem, attempt: AttemptState
+    context: RecoveryContext, state: RunState, item: WorkItem, attempt: AttemptState
 ) -> None:
     """Bring an attempt whose owner was killed to its end."""
-    services, records, workspace = recoverer.services, recoverer.records, recoverer.workspace
+    services, records, workspace = context.services, context.records, context.workspace
     live = live_attempt(records, item.id, attempt)
     found = await find_container(services, records, live)
     if found is not None:
         live = replace(live, container=found.id)
-    match choose_recovery(attempt, _sight_of(found), await _find_engine(services)):
+    match choose_recovery(attempt, _find_liveness(found), await _find_engine(services)):
         case BeginAgain():
             await clean_up(services, records, workspace, item.id, attempt.number, None)
-            await recoverer.begin_again()
+            await context.begin_again()
         case StartUntouched():
-            await _start_untouched(recoverer, state, item, live)
+            await _start_untouched(context, state, item, live)
         case Adopt():
-            await _adopt(recoverer, state, item, live)
+            await _adopt(context, state, item, live)
         case TakeResult():
-            await _see_through(recoverer, state, item, live, is_taken=True)
+            await _follow_to_end(context, state, item, live, is_taken=True)
         case RecordRemoved():
             await interrupt(services, records, workspace, item.id, attempt, Interrupted(reason=REMOVED))
         case FinishStop():
-            await _finish_stop(recoverer, state, item, live)
+            await _finish_stop(context, state, item, live)
         case StopLimited():
-            await begin_stop(_watch(recoverer, live), live, Stop("limit", REFUSED))
+            await begin_stop(_watch(context, live), live, Stop("limit", REFUSED))
             await interrupt(services, records, workspace, item.id, attempt, Interrupted(reason=ORPHANED))
         case StopInOrder():
-            await begin_stop(_watch(recoverer, live), live, Stop("orphaned", ORPHANED))
+            await begin_stop(_watch(context, live), live, Stop("orphaned", ORPHANED))
             await interrupt(services, records, workspace, item.id, attempt, Interrupted(reason=ORPHANED))
         case AskOtherEngine(created=created):
             raise other_engine_error(records.run, attempt, created)
@@ -160,7 +160,7 @@ async def find_container(services: Services, records: RunRecords, live: LiveAtte
     return found
 
 
-def _sight_of(found: ContainerState | None) -> Sight:
+def _find_liveness(found: ContainerState | None) -> Liveness:
     if found is None or found.status == "removing":
         return "absent"
     if found.exit_code is not None:
@@ -168,17 +168,17 @@ def _sight_of(found: ContainerState | None) -> Sight:
     return "created" if found.status == "created" else "alive"
 
 
-async def _find_engine(services: Services) -> Engine:
+async def _find_engine(services: Services) -> AnsweringEngine:
     info = await services.engine.info()
-    return Engine(id=info.id, endpoint=info.endpoint)
+    return AnsweringEngine(id=info.id, endpoint=info.endpoint)
 
 
-def _watch(recoverer: Recoverer, live: LiveAttempt) -> Watch:
-    return watch_of(recoverer.services, recoverer.records, live.task, live.state)
+def _watch(context: RecoveryContext, live: LiveAttempt) -> Watch:
+    return watch_of(context.services, context.records, live.task, live.state)
 
 
-async def _see_through(
-    recoverer: Recoverer,
+async def _follow_to_end(
+    context: RecoveryContext,
     state: RunState,
     item: WorkItem,
     live: LiveAttempt,
@@ -186,20 +186,22 @@ async def _see_through(
     is_taken: bool = False,
     starves: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    watch = replace(_watch(recoverer, live), starves=starves)
-    records, terms, workspace = recoverer.records, recoverer.terms, recoverer.workspace
-    await see_through(watch, records, terms, workspace, state, item, live, is_taken=is_taken)
+    watch = replace(_watch(context, live), starves=starves)
+    records, terms, workspace = context.records, context.terms, context.workspace
+    await follow_to_end(watch, records, terms, workspace, state, item, live, is_taken=is_taken)
 
 
-async def _start_untouched(recoverer: Recoverer, state: RunState, item: WorkItem, live: LiveAttempt) -> None:
-    services, records, workspace = recoverer.services, recoverer.records, recoverer.workspace
+async def _start_untouched(
+    context: RecoveryContext, state: RunState, item: WorkItem, live: LiveAttempt
+) -> None:
+    services, records, workspace = context.services, context.records, context.workspace
     if live.state.created is None:
         engine = await services.engine.info()
         created = ContainerCreated(id=live.container, engine=engine.id, endpoint=engine.endpoint)
         await records.journal.append(created, task=live.task, attempt=live.state.number)
     reason = EDITED
-    if await _is_untouched(recoverer, live):
-        await _hand_over(recoverer, live)
+    if await _is_untouched(context, live):
+        await _open_again_at_gateway(context, live)
         try:
             await services.engine.start(live.container)
         except CodingAgentError as error:
@@ -209,14 +211,14 @@ async def _start_untouched(recoverer: Recoverer, state: RunState, item: WorkItem
                 raise
             reason = f"its container could not be started: {error.what}"
         else:
-            await _see_through(recoverer, state, item, live)
+            await _follow_to_end(context, state, item, live)
             return
     await interrupt(services, records, workspace, live.task, live.state, Interrupted(reason=reason))
 
 
-async def _is_untouched(recoverer: Recoverer, live: LiveAttempt) -> bool:
+async def _is_untouched(context: RecoveryContext, live: LiveAttempt) -> bool:
     """Whether branch and files are as they were when the attempt was prepared."""
-    workspace, records = recoverer.workspace, recoverer.records
+    workspace, records = context.workspace, context.records
     started = await asyncio.to_thread(read_attempt_terms, live.folders)
     if started is None or started.tree is None or not live.folders.baseline.exists():
         return False
@@ -224,38 +226,38 @@ async def _is_untouched(recoverer: Recoverer, live: LiveAttempt) -> bool:
         return False
     baseline = Baseline.from_json(live.folders.baseline.read_text("utf-8"))
     try:
-        snapshot = await workspace.tree.snapshot(exclude=recoverer.terms.untracked, baseline=baseline)
+        snapshot = await workspace.tree.snapshot(exclude=context.terms.untracked, baseline=baseline)
     except TreeRefused:
         return False
     return snapshot.tree == started.tree
 
 
-async def _adopt(recoverer: Recoverer, state: RunState, item: WorkItem, live: LiveAttempt) -> None:
-    await _hand_over(recoverer, live)
-    await recoverer.records.journal.append(
+async def _adopt(context: RecoveryContext, state: RunState, item: WorkItem, live: LiveAttempt) -> None:
+    await _open_again_at_gateway(context, live)
+    await context.records.journal.append(
         AttemptAdopted(container=live.state.start.container), task=live.task, attempt=live.state.number
     )
 
     async def wait_until_it_starves() -> None:
-        await _wait_until_socket_is_missing(recoverer.services, live.container)
+        await _wait_until_socket_is_missing(context.services, live.container)
 
-    await _see_through(
-        recoverer, state, item, live, starves=wait_until_it_starves if _has_model(recoverer, live) else None
+    await _follow_to_end(
+        context, state, item, live, starves=wait_until_it_starves if _has_model(context, live) else None
     )
 
 
-def _has_model(recoverer: Recoverer, live: LiveAttempt) -> bool:
-    return bool(live.state.start.token_hash) and recoverer.services.model is not None
+def _has_model(context: RecoveryContext, live: LiveAttempt) -> bool:
+    return bool(live.state.start.token_hash) and context.services.model is not None
 
 
-async def _hand_over(recoverer: Recoverer, live: LiveAttempt) -> None:
+async def _open_again_at_gateway(context: RecoveryContext, live: LiveAttempt) -> None:
     """Open the attempt at the gateway, which may be another process by now, if its agent has a model."""
-    if recoverer.services.model is None or not _has_model(recoverer, live):
+    if context.services.model is None or not _has_model(context, live):
         return
     await open_at_gateway(
-        recoverer.services.model,
-        recoverer.records,
-        recoverer.workspace,
+        context.services.model,
+        context.records,
+        context.workspace,
         live.task,
         live.state.number,
         token_hash=live.state.start.token_hash,
@@ -283,16 +285,16 @@ async def _wait_until_socket_is_missing(services: Services, container: str) -> N
         await services.clock.sleep(CHECK_SECONDS)
 
 
-async def _finish_stop(recoverer: Recoverer, state: RunState, item: WorkItem, live: LiveAttempt) -> None:
+async def _finish_stop(context: RecoveryContext, state: RunState, item: WorkItem, live: LiveAttempt) -> None:
     """Kill what is left of an agent that was being stopped, and record why it was."""
-    services, records, workspace = recoverer.services, recoverer.records, recoverer.workspace
+    services, records, workspace = context.services, context.records, context.workspace
     stop = live.state.stop
     assert stop is not None
     reason = stop_reason_of(stop.why)
     if isinstance(reason, Cancelled | Interrupted):
         await interrupt(services, records, workspace, live.task, live.state, reason)
         return
-    watch = _watch(recoverer, live)
+    watch = _watch(context, live)
     await kill(services.engine, live.container)
     ended = await follow(watch, live)
     report = ended.report
@@ -306,7 +308,7 @@ async def _finish_stop(recoverer: Recoverer, state: RunState, item: WorkItem, li
         reason = limit or claimed or Interrupted(reason=ORPHANED)
     exit_code = 0 if ended.exit_code is None else ended.exit_code
     ended = Ended(report=report, exit_code=exit_code, stopped=reason)
-    await record(watch.services, records, recoverer.terms, workspace, state, item, live, ended, is_taken=True)
+    await record(watch.services, records, context.terms, workspace, state, item, live, ended, is_taken=True)
     await clean_up(services, records, workspace, live.task, live.state.number, live.container)
 
 

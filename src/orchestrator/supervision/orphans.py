@@ -29,11 +29,11 @@ from orchestrator.run.facts import ContainerCreated
 from orchestrator.run.state import AttemptState
 from orchestrator.supervision.classify import STOPPING
 
-Sight = Literal["absent", "created", "alive", "ended"]
+Liveness = Literal["absent", "created", "alive", "ended"]
 """The state of a container as the engine shows it: alive is running or paused."""
 
 
-class Engine(NamedTuple):
+class AnsweringEngine(NamedTuple):
     """The engine that answers now."""
 
     id: str
@@ -99,7 +99,7 @@ Recovery = (
 )
 
 
-def choose_recovery(attempt: AttemptState, sight: Sight, engine: Engine) -> Recovery:
+def choose_recovery(attempt: AttemptState, liveness: Liveness, engine: AnsweringEngine) -> Recovery:
     """Choose what to do about an attempt whose owner was killed."""
     if attempt.end is not None:
         return Remove()
@@ -109,7 +109,7 @@ def choose_recovery(attempt: AttemptState, sight: Sight, engine: Engine) -> Reco
         return AskOtherEngine(foreign)
     if attempt.stop is not None:
         return FinishStop()
-    match sight:
+    match liveness:
         case "created":
             return StartUntouched()
         case "alive":
@@ -120,7 +120,7 @@ def choose_recovery(attempt: AttemptState, sight: Sight, engine: Engine) -> Reco
             return BeginAgain() if attempt.created is None else RecordRemoved()
 
 
-def find_other_engine(attempt: AttemptState, engine: Engine) -> ContainerCreated | None:
+def find_other_engine(attempt: AttemptState, engine: AnsweringEngine) -> ContainerCreated | None:
     """Where the container of an attempt without an end was made, if another engine answers now.
 
     Engines are distinguished by their own ids, or by their endpoints where one has no id.

@@ -21,11 +21,11 @@ JITTER_SECONDS = 60.0
 """Runs that wait for the same moment do not all continue at once."""
 
 
-class Waits(Struct, frozen=True, kw_only=True):
-    """The waits of one invocation so far."""
+class PastWaits(Struct, frozen=True, kw_only=True):
+    """How often and how long this invocation has waited so far."""
 
     repeated: int = 0
-    """Waits since the last success."""
+    """Waits since a task or gate last succeeded."""
     short_seconds: float = 0.0
     """The time waited for what may not pass by itself."""
     successes: int = 0
@@ -37,11 +37,11 @@ class WaitPlan(Struct, frozen=True, kw_only=True):
     """The end of the limit or the pause; None: the run continues once the question is answered."""
     continues: datetime | None
     """When the run continues: at `until`, or up to JITTER_SECONDS later."""
-    waits: Waits
+    waits: PastWaits
 
 
 def plan_wait(
-    end: RunEnded, waits: Waits, *, now: datetime, successes: int, jitter: float
+    end: RunEnded, waits: PastWaits, *, now: datetime, successes: int, jitter: float
 ) -> WaitPlan | None:
     """How to wait instead of ending like this; None: the run ends.
 
