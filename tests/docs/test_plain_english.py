@@ -114,7 +114,6 @@ QUOTING = ("docs/adr/0013-the-words-of-the-code.md", "tests/docs/test_plain_engl
 ALLOWED = {
     "0003-agent-chatter": "the name of a published document",
     "cancel_wished": "a stored kind of fact",
-    "TreeLookedAt": "the class of a stored kind of fact",
     "tree_looked_at": "a stored kind of fact",
     "owner: somebody": "quoted from a plan",
     '"mend"': "a field of the JSON of `doctor`",

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orchestrator.gates.detection import Project, detect_project
+from orchestrator.gates.detection import DetectedProject, detect_project
 from orchestrator.gates.manifests import Manifests
 from orchestrator.programs import packages_of_program
 
 Files = dict[str, str]
 
 
-def detect(files: Files) -> Project:
+def detect(files: Files) -> DetectedProject:
     """A project of these files; a folder below the root is one that has a manifest."""
     folders: dict[str, Files] = {}
     for path, content in files.items():

@@ -30,7 +30,7 @@ from orchestrator.run.facts import (
     TaskEntry,
     TaskFinished,
     TaskStarted,
-    TreeLookedAt,
+    TreeCompared,
     TreeSaved,
     UndoneTask,
     Verdict,
@@ -139,8 +139,8 @@ def saved(number: int = 1, task: str = "1") -> Entry:
     return Entry(TreeSaved(ref=f"refs/ktrdr/trees/{number}", commit=f"tree{number}"), task, number)
 
 
-def looked(number: int = 1, task: str = "1", *, edited: tuple[str, ...] = (), head: str = "base0") -> Entry:
-    return Entry(TreeLookedAt(head=head, edited=edited), task, number)
+def compared(number: int = 1, task: str = "1", *, edited: tuple[str, ...] = (), head: str = "base0") -> Entry:
+    return Entry(TreeCompared(head=head, edited=edited), task, number)
 
 
 def candidate(

@@ -14,9 +14,9 @@ from run_histories import (
     asked,
     attempt,
     begun,
+    compared,
     ended,
     finished,
-    looked,
     numbered,
     state_after,
     task_started,
@@ -137,7 +137,7 @@ class FakeRun:
             case StartTask(task=task):
                 self.store(task_started(task))
             case CompareFolder(task=task, attempt=last):
-                self.store(looked(last.number, task))
+                self.store(compared(last.number, task))
             case AskUser(task=task, attempt=last):
                 self.store(asked(last.number, task, question=f"q{len(state.questions) + 1}"))
             case SetAside(task=task, attempt=last):

@@ -26,13 +26,13 @@ from run_histories import (
     attempt,
     begun,
     candidate,
+    compared,
     ended,
     finished,
     gate,
     gate_started,
     landing,
     landing_refused,
-    looked,
     numbered,
     refused,
     resumed,
@@ -268,7 +268,7 @@ class World:
                 edited = ("a.py",) if self.draw("edited", 3) == 2 else ()
                 if edited:
                     await self._journal.reserve_ref("edits", task=task)
-                await self.append(looked(last.number, task, edited=edited))
+                await self.append(compared(last.number, task, edited=edited))
             case MakeCandidate():
                 await self._make_candidate(action)
             case RunGates(task=task, attempt=last):
@@ -292,7 +292,7 @@ class World:
 
     async def _set_aside(self, task: str, last: AttemptState) -> None:
         assert self.work.workers == 1 and self.in_folder in (None, task)
-        if not last.is_half_out:
+        if not last.is_partly_set_aside:
             ref = await self._journal.reserve_ref("aside", task=task)
             started = SetAsideStarted(commit=f"aside of {task}", parent="base0", ref=ref)
             await self.append(Entry(started, task, last.number))
@@ -316,7 +316,7 @@ class World:
     def _check_dependencies(self, task: str) -> None:
         landed = {commit.partition("@")[0] for commit in self.branch}
         waits = dependencies(self.work, self._item(task))
-        if self._item(task).says_nothing and self.work.failed_tasks > 1:
+        if self._item(task).names_no_dependencies and self.work.failed_tasks > 1:
             waits = {each for each in waits if not self.state.tasks[each].has_failed}
         assert landed.issuperset(waits), f"{task} was started too early"
 
@@ -402,7 +402,7 @@ def put_in_order(items: tuple[WorkItem, ...]) -> tuple[WorkItem, ...]:
     """The tasks as if the plan said nothing about dependencies."""
     before: list[tuple[str, ...]] = [(), *((item.id,) for item in items)]
     pairs = zip(items, before, strict=False)
-    return tuple(replace(item, depends_on=waits, says_nothing=True) for item, waits in pairs)
+    return tuple(replace(item, depends_on=waits, names_no_dependencies=True) for item, waits in pairs)
 
 
 def check_promises(world: World) -> None:

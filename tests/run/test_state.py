@@ -16,13 +16,13 @@ from run_histories import (
     attempt,
     begun,
     candidate,
+    compared,
     ended,
     finished,
     gate,
     gate_started,
     landing,
     landing_refused,
-    looked,
     numbered,
     refused,
     resumed,
@@ -66,14 +66,14 @@ LONG = (
     saved(2),
     run_ended("interrupted", 130),
     resumed(guidance="think"),
-    looked(2, edited=("a.py",), head="edits1"),
+    compared(2, edited=("a.py",), head="edits1"),
     candidate(2, evidence=("e4",), by_hand=True),
     gate("pass", 2, evidence="e4"),
     landing(2),
     landing_refused(2),
     run_ended("parked", 4),
     resumed(),
-    looked(2),
+    compared(2),
     candidate(2, evidence=("e5",)),
     gate("pass", 2, evidence="e5"),
     landing(2),
@@ -85,7 +85,7 @@ LONG = (
     run_ended("waiting", 3),
     resumed(),
     answered(),
-    looked(1, "2"),
+    compared(1, "2"),
     attempt(2, "2"),
     ended("completed", 2, "2"),
     refused(2, "2"),
@@ -148,7 +148,7 @@ CANNOT_FOLLOW = {
     "candidate without an attempt": (*READY, candidate(1)),
     "gate of an earlier attempt": (*READY, attempt(1), attempt(2), gate("pass", 1)),
     "gate before any attempt": (*READY, gate("pass", 1)),
-    "comparison of the tree of no attempt": (*READY, looked(1)),
+    "comparison of the tree of no attempt": (*READY, compared(1)),
     "undone work of an unknown task": (*READY, undone("9")),
     "attempt fact without a task": (*READY, attempt(1), Entry(ended("failed").body)),
 }
@@ -185,7 +185,7 @@ def test_a_gate_that_ran_again_replaces_its_verdict() -> None:
 
 def test_a_new_candidate_forgets_the_gates_of_the_old_one() -> None:
     first = (*READY, attempt(), ended("completed"), candidate(), gate("fail"))
-    state = state_after(*first, resumed(), looked(), candidate(evidence=("e2",)))
+    state = state_after(*first, resumed(), compared(), candidate(evidence=("e2",)))
     assert state.tasks["1"].attempts[0].gates == ()
 
 

@@ -8,11 +8,11 @@ from run_histories import (
     attempt,
     begun,
     candidate,
+    compared,
     ended,
     finished,
     gate,
     landing,
-    looked,
     refused,
     resumed,
     run_ended,
@@ -49,7 +49,7 @@ ACCEPTABLE = {
     "it says that it failed": (
         (*READY, attempt(), ended("failed"), candidate(changed=False), gate("pass"), *FAILED)
     ),
-    "resumed since": (*IDLE, *FAILED, resumed(), looked(), run_ended("parked", 4)),
+    "resumed since": (*IDLE, *FAILED, resumed(), compared(), run_ended("parked", 4)),
 }
 
 

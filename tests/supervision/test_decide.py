@@ -14,12 +14,12 @@ from run_histories import (
     attempt,
     begun,
     candidate,
+    compared,
     ended,
     finished,
     gate,
     landing,
     landing_refused,
-    looked,
     refused,
     resumed,
     run_ended,
@@ -303,18 +303,18 @@ FIRST_TIME = {
 RESUMED = {
     "killed in an attempt": ((*READY, attempt(), resumed()), "RecoverAttempt 1/1"),
     "first a comparison of the folder": ((*READY, *THREE_FAILED, *AGAIN), "CompareFolder 1/3"),
-    "gates of a failed task first": ((*READY, *failing(1), *AGAIN, looked()), "candidate of 1/1 by hand"),
+    "gates of a failed task first": ((*READY, *failing(1), *AGAIN, compared()), "candidate of 1/1 by hand"),
     "edited where nothing had failed": (
-        (*READY, attempt(), ended("timed_out"), *AGAIN, looked(edited=("a",))),
+        (*READY, attempt(), ended("timed_out"), *AGAIN, compared(edited=("a",))),
         "candidate of 1/1 by hand",
     ),
-    "nothing edited, nothing failed": ((*READY, *interrupted(1), *AGAIN, looked()), "attempt 1/2 after 1"),
+    "nothing edited, nothing failed": ((*READY, *interrupted(1), *AGAIN, compared()), "attempt 1/2 after 1"),
     "fixed by hand": (
-        (*READY, *failing(1), *AGAIN, looked(edited=("a",)), candidate(by_hand=True), gate("pass")),
+        (*READY, *failing(1), *AGAIN, compared(edited=("a",)), candidate(by_hand=True), gate("pass")),
         "Land 1/1",
     ),
     "not fixed": (
-        (*READY, *failing(1), *AGAIN, looked(), candidate(by_hand=True), gate("fail")),
+        (*READY, *failing(1), *AGAIN, compared(), candidate(by_hand=True), gate("fail")),
         "attempt 1/2 after 1",
     ),
     "fixed by hand after the agent said failed": (
@@ -323,54 +323,54 @@ RESUMED = {
             *done(1, "failed"),
             gate("fail"),
             *AGAIN,
-            looked(edited=("a",)),
+            compared(edited=("a",)),
             candidate(by_hand=True),
             gate("pass"),
         ),
         "Land 1/1",
     ),
     "by hand, but nothing differs": (
-        (*READY, *failing(1), *AGAIN, looked(), candidate(by_hand=True, changed=False), gate("pass")),
+        (*READY, *failing(1), *AGAIN, compared(), candidate(by_hand=True, changed=False), gate("pass")),
         "attempt 1/2 after 1",
     ),
     "killed before its candidate": (
-        (*READY, attempt(), ended("completed"), resumed(), looked()),
+        (*READY, attempt(), ended("completed"), resumed(), compared()),
         "candidate of 1/1",
     ),
-    "killed before its gates": ((*READY, *done(), resumed(), looked()), "candidate of 1/1"),
+    "killed before its gates": ((*READY, *done(), resumed(), compared()), "candidate of 1/1"),
     "killed before its gates, and it has changed nothing": (
-        (*READY, *done(changed=False), resumed(), looked()),
+        (*READY, *done(changed=False), resumed(), compared()),
         "candidate of 1/1",
     ),
     "its gate could not be run": (
-        (*READY, *done(), gate("unavailable"), run_ended("parked"), resumed(), looked()),
+        (*READY, *done(), gate("unavailable"), run_ended("parked"), resumed(), compared()),
         "candidate of 1/1",
     ),
-    "killed before landing": ((*READY, *passing(), resumed(), looked()), "candidate of 1/1"),
+    "killed before landing": ((*READY, *passing(), resumed(), compared()), "candidate of 1/1"),
     "killed while landing": ((*READY, *passing(), landing(), resumed()), "Land 1/1"),
     "landing refused": (
-        (*READY, *passing(), landing(), landing_refused(), run_ended("parked"), resumed(), looked()),
+        (*READY, *passing(), landing(), landing_refused(), run_ended("parked"), resumed(), compared()),
         "candidate of 1/1",
     ),
     "the folder could not be read, and cannot now": (
-        (*READY, *NO_CANDIDATE, *AGAIN, looked(edited=("a",)), refused()),
+        (*READY, *NO_CANDIDATE, *AGAIN, compared(edited=("a",)), refused()),
         "attempt 1/2 after 1",
     ),
     "the folder could not be read, and was fixed": (
-        (*READY, *NO_CANDIDATE, *AGAIN, looked(edited=("a",))),
+        (*READY, *NO_CANDIDATE, *AGAIN, compared(edited=("a",))),
         "candidate of 1/1 by hand",
     ),
     "still waiting": ((*READY, *ASKING, asked(), run_ended("waiting"), resumed()), "end waiting"),
     "an answer": (
-        (*READY, *ASKING, asked(), run_ended("waiting"), resumed(), answered(), looked()),
+        (*READY, *ASKING, asked(), run_ended("waiting"), resumed(), answered(), compared()),
         "attempt 1/2 after 1",
     ),
     "fresh attempts, numbered on": (
-        (*READY, *THREE_FAILED, finished("failed", None), *AGAIN, looked(3), candidate(3), gate("fail", 3)),
+        (*READY, *THREE_FAILED, finished("failed", None), *AGAIN, compared(3), candidate(3), gate("fail", 3)),
         "attempt 1/4 after 3",
     ),
     "two of them used": (
-        (*READY, *THREE_FAILED, *AGAIN, looked(3), candidate(3), gate("fail", 3), *failing(4), *failing(5)),
+        (*READY, *THREE_FAILED, *AGAIN, compared(3), candidate(3), gate("fail", 3), *failing(4), *failing(5)),
         "attempt 1/6 after 5",
     ),
     "all of them used": (
@@ -378,34 +378,34 @@ RESUMED = {
         "FailTask 1",
     ),
     "nothing changed twice before the resume": (
-        (*READY, *idle(1), *idle(2), finished("failed", None), *AGAIN, looked(2)),
+        (*READY, *idle(1), *idle(2), finished("failed", None), *AGAIN, compared(2)),
         "attempt 1/3 after 2",
     ),
     "nothing changed once more": (
-        (*READY, *idle(1), *idle(2), finished("failed", None), *AGAIN, looked(2), *idle(3)),
+        (*READY, *idle(1), *idle(2), finished("failed", None), *AGAIN, compared(2), *idle(3)),
         "attempt 1/4 after 3",
     ),
     "accepted": ((*ACCEPTED,), "CompareFolder 1/2"),
-    "accepted: its gates run again": ((*ACCEPTED, looked(2)), "candidate of 1/2"),
-    "accepted, and edited": ((*ACCEPTED, looked(2, edited=("a",))), "candidate of 1/2 by hand"),
+    "accepted: its gates run again": ((*ACCEPTED, compared(2)), "candidate of 1/2"),
+    "accepted, and edited": ((*ACCEPTED, compared(2, edited=("a",))), "candidate of 1/2 by hand"),
     "accepted, and its gates pass": (
-        (*ACCEPTED, looked(2), candidate(2, changed=False), gate("pass", 2)),
+        (*ACCEPTED, compared(2), candidate(2, changed=False), gate("pass", 2)),
         "Land 1/2",
     ),
     "accepted, and a gate fails": (
-        (*ACCEPTED, looked(2), candidate(2, changed=False), gate("fail", 2)),
+        (*ACCEPTED, compared(2), candidate(2, changed=False), gate("fail", 2)),
         "FailTask 1",
     ),
-    "accepted, and the folder cannot be committed": ((*ACCEPTED, looked(2), refused(2)), "FailTask 1"),
-    "accepted, and killed": ((*ACCEPTED, looked(2), resumed(), looked(2)), "candidate of 1/2"),
+    "accepted, and the folder cannot be committed": ((*ACCEPTED, compared(2), refused(2)), "FailTask 1"),
+    "accepted, and killed": ((*ACCEPTED, compared(2), resumed(), compared(2)), "candidate of 1/2"),
     "accepted, failed, and resumed": (
-        (*ACCEPTED, looked(2), refused(2), finished("failed", None), *AGAIN, looked(2)),
+        (*ACCEPTED, compared(2), refused(2), finished("failed", None), *AGAIN, compared(2)),
         "attempt 1/3 after 2",
     ),
     "accepted, landed and undone": (
         (
             *ACCEPTED,
-            looked(2),
+            compared(2),
             candidate(2, changed=False),
             gate("pass", 2),
             landing(2),
@@ -417,7 +417,7 @@ RESUMED = {
         ),
         "attempt 1/4 after 3",
     ),
-    "a spent limit": ((*READY, attempt(), ended("parked"), *AGAIN, looked()), "attempt 1/2 after 1"),
+    "a spent limit": ((*READY, attempt(), ended("parked"), *AGAIN, compared()), "attempt 1/2 after 1"),
     "undone": ((*READY, *LANDED, undone("1"), resumed()), "StartTask 1"),
     "undone and started": (
         (*READY, *LANDED, undone("1"), resumed(), task_started()),
@@ -462,7 +462,7 @@ def test_interruptions_are_not_charged_and_their_number_is_limited() -> None:
     thrice = (*twice, *interrupted(3))
     assert said(decide(state_after(*twice), replace(WORK, attempts=1))) == "attempt 1/3 after 2"
     assert said(decide(state_after(*thrice), WORK)) == "end parked"
-    assert said(decide(state_after(*thrice, *AGAIN, looked(3)), WORK)) == "attempt 1/4 after 3"
+    assert said(decide(state_after(*thrice, *AGAIN, compared(3)), WORK)) == "attempt 1/4 after 3"
 
 
 def end_of(entries: tuple[Entry, ...], work: Work = WORK) -> EndRun:
@@ -530,7 +530,7 @@ def test_what_gates_have_shown(entries: tuple[Entry, ...], work: Work, reason: s
 
 
 def test_what_the_user_accepts_is_unverified() -> None:
-    state = state_after(*ACCEPTED, looked(2), candidate(2, changed=False), gate("pass", 2))
+    state = state_after(*ACCEPTED, compared(2), candidate(2, changed=False), gate("pass", 2))
     task = state.tasks["1"]
     assert task.last is not None
     assert verify_candidate(task, ITEM, task.last) == (
@@ -706,7 +706,11 @@ AFTER_A_FAILURE = {
         ONE_FAILED,
         replace(
             ALONE,
-            items=(ITEM, replace(ITEM, id="2"), replace(ITEM, id="3", depends_on=("2",), says_nothing=True)),
+            items=(
+                ITEM,
+                replace(ITEM, id="2"),
+                replace(ITEM, id="3", depends_on=("2",), names_no_dependencies=True),
+            ),
         ),
         "SetAside 1/1",
     ),

@@ -26,7 +26,7 @@ def plans(draw: st.DrawFn, workers: int) -> Work:
             WorkItem(
                 id=task,
                 depends_on=named if named is not None else (before,) if before else (),
-                says_nothing=named is None,
+                names_no_dependencies=named is None,
                 checks=checks("make check", "make test")[: draw(st.integers(0, 2))],
                 change=draw(st.sampled_from(get_args(ChangeRule))),
             )

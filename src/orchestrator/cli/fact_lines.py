@@ -55,8 +55,8 @@ from orchestrator.run.facts import (
     TaskAccepted,
     TaskFinished,
     TaskStarted,
+    TreeCompared,
     TreeLaidBack,
-    TreeLookedAt,
     TreeSaved,
     TreeSetAside,
     UndoStarted,
@@ -111,7 +111,7 @@ _BaseFact = SetupStarted | SetupEnded | BaseChecked | BaseMoved
 _TaskFact = TaskStarted | TaskAccepted | QuestionAsked | QuestionAnswered | TaskFinished
 _AttemptFact = AttemptStarted | AttemptAdopted | StopBegun | AgentText | AgentTool | LimitSeen | AttemptEnded
 _CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | CornerChecked | LandingRefused
-_FolderFact = TreeSaved | TreeLookedAt | EditsCommitted | UndoStarted | WorkUndone
+_FolderFact = TreeSaved | TreeCompared | EditsCommitted | UndoStarted | WorkUndone
 _SilentFact = (
     BaseRunEnded
     | ContainerCreated
@@ -289,7 +289,7 @@ def _folder_lines(body: _FolderFact) -> list[str]:
     match body:
         case TreeSaved():
             return [f"saved   the folder as {body.ref}"]
-        case TreeLookedAt():
+        case TreeCompared():
             return [f"edited  by you: {_shorten(body.edited)}"] if body.edited else []
         case EditsCommitted():
             return [f"commit  your changes to {_shorten(body.paths)} as {body.commit[:12]}"]

@@ -1,4 +1,4 @@
-"""`_complete KIND WORD…`, which the completion scripts call: ids that a shell can offer, one a line.
+"""`_complete KIND WORD…`, which the completion scripts call: ids that a shell can suggest, one a line.
 
 After a tab comes a description. Completion must never disturb what the user types: with a broken journal or
 without a state folder nothing is offered, nothing is printed and nothing is written. A shell may expand what
@@ -24,7 +24,7 @@ _HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+@-]*\Z")
 MOST = 200
 
 
-class Offer(NamedTuple):
+class Suggestion(NamedTuple):
     id: str
     text: str
 
@@ -33,8 +33,12 @@ def print_ids(words: Sequence[str], commands: Sequence[str]) -> int:
     """Print what can follow these words of a command line, of one kind: `runs` or `tasks`."""
     try:
         kind, *typed = words
-        offers = _find_runs() if kind == "runs" else _find_tasks([*typed], commands)
-        lines = [f"{offer.id}\t{offer.text}" for offer in offers if _HARMLESS.match(offer.id)]
+        suggestions = _find_runs() if kind == "runs" else _find_tasks([*typed], commands)
+        lines = [
+            f"{suggestion.id}\t{suggestion.text}"
+            for suggestion in suggestions
+            if _HARMLESS.match(suggestion.id)
+        ]
         sys.stdout.write("".join(f"{line}\n" for line in lines[:MOST]))
         sys.stdout.flush()
     except Exception:
@@ -42,7 +46,7 @@ def print_ids(words: Sequence[str], commands: Sequence[str]) -> int:
     return 0
 
 
-def _find_runs() -> list[Offer]:
+def _find_runs() -> list[Suggestion]:
     import_msgspec()
     from orchestrator.cli.host import this_host
     from orchestrator.project.catalog import open_catalog
@@ -53,12 +57,14 @@ def _find_runs() -> list[Offer]:
     with open_catalog(host) as runs:
         found = runs.runs_around(host.current_folder(), whole=False) or runs.outlines()
         return [
-            Offer(state.run, one_line(f"{state.start.plan} {run_status(state, runs.owner(state.run))}", 60))
+            Suggestion(
+                state.run, one_line(f"{state.start.plan} {run_status(state, runs.owner(state.run))}", 60)
+            )
             for state in found
         ]
 
 
-def _find_tasks(words: Sequence[str], commands: Sequence[str]) -> list[Offer]:
+def _find_tasks(words: Sequence[str], commands: Sequence[str]) -> list[Suggestion]:
     """The tasks of the plan or run among these words, else of the newest run here."""
     named = [word for word in words if not word.startswith("-") and word not in commands]
     for word in named:
@@ -77,13 +83,13 @@ def _find_tasks(words: Sequence[str], commands: Sequence[str]) -> list[Offer]:
             except OrchestratorError:
                 continue
         newest = runs.runs_around(host.current_folder(), whole=False)[:1]
-        return [offer for outline in newest for offer in _list_tasks_of_run(runs.run(outline.run))]
+        return [suggestion for outline in newest for suggestion in _list_tasks_of_run(runs.run(outline.run))]
 
 
-def _list_tasks_of_run(state: "RunState") -> list[Offer]:
+def _list_tasks_of_run(state: "RunState") -> list[Suggestion]:
     from orchestrator.text import one_line
 
-    return [Offer(each.entry.id, one_line(each.entry.title, 60)) for each in state.tasks.values()]
+    return [Suggestion(each.entry.id, one_line(each.entry.title, 60)) for each in state.tasks.values()]
 
 
 def _find_mode(path: str) -> int:
@@ -93,7 +99,7 @@ def _find_mode(path: str) -> int:
         return 0
 
 
-def _list_tasks_of_plan(path: str) -> list[Offer]:
+def _list_tasks_of_plan(path: str) -> list[Suggestion]:
     from orchestrator.files import read_regular
     from orchestrator.plan.quick_tasks import list_tasks_quickly
     from orchestrator.plan.text import MAX_BYTES, decode_plan
@@ -105,4 +111,4 @@ def _list_tasks_of_plan(path: str) -> list[Offer]:
         from orchestrator.plan.reader import read_plan
 
         tasks = [(task.id, task.title) for task in read_plan(content, path=path).tasks]
-    return [Offer(id, one_line(title, 60)) for id, title in tasks]
+    return [Suggestion(id, one_line(title, 60)) for id, title in tasks]

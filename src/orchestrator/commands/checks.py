@@ -10,7 +10,7 @@ from orchestrator.supervision.choose_run import NewRun, ResumeRun
 from orchestrator.text import one_line
 
 
-def list_tasks_at_hand(choice: NewRun | ResumeRun, plan: Plan) -> tuple[Task, ...]:
+def list_tasks_to_do(choice: NewRun | ResumeRun, plan: Plan) -> tuple[Task, ...]:
     """The plan's tasks that the run still has to carry out."""
     match choice:
         case NewRun(selected=selected):

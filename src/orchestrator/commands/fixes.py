@@ -62,11 +62,11 @@ async def _find_missing_image(host: Host, found: Diagnosis, say: Say) -> Fix | N
         if await engine.image(name) is not None:
             return None
 
-    async def build_it() -> str:
+    async def build_missing() -> str:
         built = await build(host, base=None, on_line=say)
         return f"built the image {built.name}"
 
-    return Fix(question=f"Build the image {name}, which takes minutes", carry_out=build_it)
+    return Fix(question=f"Build the image {name}, which takes minutes", carry_out=build_missing)
 
 
 async def _find_ended_containers(host: Host, found: Diagnosis, _say: Say) -> Fix | None:

@@ -25,7 +25,7 @@ from orchestrator.errors import EnvironmentInvalid
 from orchestrator.preflight.authors import reason_to_keep_image
 from orchestrator.project.host import Host
 from orchestrator.project.project import Project
-from orchestrator.project.stored_terms import StoredImage, read_context, read_terms
+from orchestrator.project.stored_terms import RunImageTerms, read_context, read_terms
 from orchestrator.run.facts import StillRunning
 from orchestrator.run.state import RunState
 
@@ -46,7 +46,7 @@ async def build(host: Host, *, base: str | None, on_line: Callable[[str], None])
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunImage:
-    stored: StoredImage
+    stored: RunImageTerms
     context: str
     """The hash of the Dockerfile's folder that it was built from; empty without a Dockerfile."""
 
@@ -58,7 +58,7 @@ class RunImage:
 class KeptImage(NamedTuple):
     """The image that a resumed run has used so far."""
 
-    stored: StoredImage | None
+    stored: RunImageTerms | None
     """None for a run of a version that did not store it."""
     context: str
 
@@ -198,7 +198,7 @@ async def run_image(
         below = await _require_image(engine, name)
         packages = settings.image.packages
         name = await build_with_packages(engine, name, below, packages, state_id, environ, on_line)
-    found = StoredImage(id=(await _require_image(engine, name)).id, base=base.id, made_of=made_of)
+    found = RunImageTerms(id=(await _require_image(engine, name)).id, base=base.id, made_of=made_of)
     return RunImage(stored=found, context=context)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from orchestrator.config import REPOSITORY_FILE
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.files import give_to
-from orchestrator.gates.detection import Project
+from orchestrator.gates.detection import DetectedProject
 from orchestrator.project.host import Host
 from orchestrator.project.manifest_files import NOT_THE_PROJECTS, find_project
 from orchestrator.subprocesses import Identity
@@ -40,7 +40,7 @@ class Proposal:
     """The settings that `init` would write; the user may change them first."""
 
     path: Path
-    project: Project
+    project: DetectedProject
     tests: tuple[str, ...]
     packages: tuple[str, ...]
     secrets: tuple[str, ...]

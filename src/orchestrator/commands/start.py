@@ -19,7 +19,7 @@ from orchestrator.agents.base import AgentDriver
 from orchestrator.commands.checks import (
     describe_unchecked,
     diagnostics_of,
-    list_tasks_at_hand,
+    list_tasks_to_do,
     refuse_unchecked,
 )
 from orchestrator.commands.earlier_results import find_earlier_results
@@ -171,7 +171,7 @@ def _services(
 
 def _prepare_workspace(project: Project, plan: Plan) -> Workspace:
     """Paths in the `File(s)` of a task are work, even if they are named like scratch."""
-    return project.workspace.treat_as_work(path for task in plan.tasks for path in task.files)
+    return project.workspace.with_wanted_paths(path for task in plan.tasks for path in task.files)
 
 
 async def refuse_lost_engine(project: Project, choice: NewRun | ResumeRun) -> None:
@@ -232,7 +232,7 @@ def check_plan(choice: NewRun | ResumeRun, read: ReadPlan, settings: Settings, g
         for entry in diagnostics_of(read.plan, settings):
             if entry.severity == "warning":
                 given.warn(describe(entry, path=read.plan.path))
-    refuse_unchecked(read.plan, list_tasks_at_hand(choice, read.plan), settings)
+    refuse_unchecked(read.plan, list_tasks_to_do(choice, read.plan), settings)
 
 
 def _list_login_notices(project: Project, model: ModelAccess | None) -> tuple[str, ...]:
@@ -247,7 +247,7 @@ async def _list_notices(
     settings: Settings,
     untracked: frozenset[str],
 ) -> tuple[str, ...]:
-    unchecked = describe_unchecked(list_tasks_at_hand(choice, read.plan), settings)
+    unchecked = describe_unchecked(list_tasks_to_do(choice, read.plan), settings)
     found = await collect_notices(project, choice, read, settings, untracked)
     return found if unchecked is None else (*found, unchecked)
 

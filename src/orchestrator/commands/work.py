@@ -29,7 +29,7 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
             WorkItem(
                 id=task.id,
                 depends_on=task.depends_on,
-                says_nothing=not task.names_dependencies,
+                names_no_dependencies=not task.names_dependencies,
                 checks=checks_of(task, settings),
                 change="optional" if landed else _change_rule(task),
             )

@@ -23,7 +23,7 @@ from orchestrator.run.facts import (
     RunStarted,
     TaskFinished,
     TaskStarted,
-    TreeLookedAt,
+    TreeCompared,
 )
 from orchestrator.run.handoff import handoff_path
 from orchestrator.run.prompts import PromptParts
@@ -99,7 +99,7 @@ class RunActions:
                 await self._recover(state, self._items[task], attempt)
             case CompareFolder(task=task, attempt=attempt):
                 edits = await commit_user_edits(records, terms, workspace, task, attempt)
-                compared = TreeLookedAt(head=edits.head, edited=edits.paths)
+                compared = TreeCompared(head=edits.head, edited=edits.paths)
                 await self._append(compared, task=task, attempt=attempt.number)
             case MakeCandidate(task=task, attempt=attempt, by_hand=by_hand):
                 item = self._items[task]
@@ -188,7 +188,7 @@ class RunActions:
         task = state.tasks[item.id]
         session = choose_session(self._services, records, terms.settings.agent.name, task, previous)
         # Nothing of an attempt that starts over is in the folder: what is there now is the user's.
-        left = None if previous is not None and previous.starts_over else previous
+        left = None if previous is not None and previous.has_lost_its_files else previous
         edits = await commit_user_edits(records, terms, workspace, item.id, left)
         parent = edits.head
         return AttemptPlan(

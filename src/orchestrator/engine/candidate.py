@@ -194,7 +194,7 @@ async def _name_edited_by_user(
 
     A file that the attempt made and the user removed is not among the changes any more, and is named too.
     """
-    compared = [each.looked for each in task.current_attempts if each.looked is not None]
+    compared = [each.compared for each in task.current_attempts if each.compared is not None]
     edited = {path for comparison in compared for path in comparison.edited}
     paths = {change.path for change in changes}
     left = await find_tree_left_by(workspace, attempt) if edited - paths else None

@@ -39,7 +39,7 @@ async def land(
     # Asked once only. After `landing_started` the branch may have moved already, and a refusal would then say
     # that work did not land which did.
     if state.tasks[item.id].landing is None:
-        held = await _list_held(terms, workspace, item, candidate, expected)
+        held = await _list_held_paths(terms, workspace, item, candidate, expected)
         if held:
             refused = LandingRefused(reason=describe_held(records.run, held, terms.settings.landing.allow))
             await records.journal.append(refused, task=item.id, attempt=attempt.number)
@@ -88,7 +88,7 @@ async def _list_undeclared(
     return tuple(plain(path) for path in list_undeclared(paths, declared))
 
 
-async def _list_held(
+async def _list_held_paths(
     terms: RunTerms, workspace: Workspace, item: WorkItem, candidate: str, parent: str
 ) -> tuple[HeldPath, ...]:
     """The candidate's credentials and settings of tools that neither the user nor the task allows.

@@ -43,7 +43,7 @@ async def set_aside(
     What the user has changed since, and the attempt had not touched, is committed as theirs first. Raises
     WorkspaceError when git cannot store the folder.
     """
-    if attempt.is_half_out:
+    if attempt.is_partly_set_aside:
         assert attempt.aside is not None
         saved = attempt.aside.commit
         await _return_to_branch(records, terms, workspace, task, attempt)
@@ -106,7 +106,7 @@ async def lay_back(
 
 async def describe_set_aside(workspace: Workspace, attempt: AttemptState | None) -> str:
     """The diff of what could not be laid back; empty when there is nothing of that kind."""
-    if attempt is None or attempt.aside is None or not attempt.starts_over:
+    if attempt is None or attempt.aside is None or not attempt.has_lost_its_files:
         return ""
     aside = attempt.aside
     return await history.read_diff(workspace.store, aside.parent, aside.commit, limit=DIFF_LIMIT_BYTES)

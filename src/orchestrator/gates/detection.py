@@ -28,7 +28,7 @@ DEBIAN_RUST = (1, 63)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class DetectedProject:
     """Everything that was found in a repository."""
 
     languages: tuple[str, ...] = ()
@@ -52,7 +52,7 @@ class Project:
         return (*self.lock_files, *(f"{name} (by setup.commands)" for name in self.unknown_locks))
 
 
-def detect_project(root: Manifests, below: Mapping[str, Manifests]) -> Project:
+def detect_project(root: Manifests, below: Mapping[str, Manifests]) -> DetectedProject:
     """A project by its root and its folders below the root, such as `web` or `services/api`.
 
     A folder counts only for languages that the root does not have: where the root has a manifest of the same
@@ -75,7 +75,7 @@ def detect_project(root: Manifests, below: Mapping[str, Manifests]) -> Project:
     ]
     if any(part.test and not folder for folder, part in parts):
         tests = tests[:1]
-    return Project(
+    return DetectedProject(
         languages=tuple(dict.fromkeys(part.language for _, part in parts)),
         lock_files=tuple(f"{each.lock} ({each.name})" for each in managers),
         unknown_locks=tuple(sorted(root.names & UNKNOWN_LOCKS)),

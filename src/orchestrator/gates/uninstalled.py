@@ -6,13 +6,15 @@ A run without its dependencies costs money before anybody sees why it fails, so 
 import json
 from collections.abc import Iterable
 
-from orchestrator.gates.detection import Project
+from orchestrator.gates.detection import DetectedProject
 from orchestrator.gates.discovery import UNKNOWN_LOCKS
 
 _DEEPEST = 2
 
 
-def describe_uninstalled(project: Project, files: Iterable[str], folders: Iterable[str]) -> tuple[str, ...]:
+def describe_uninstalled(
+    project: DetectedProject, files: Iterable[str], folders: Iterable[str]
+) -> tuple[str, ...]:
     """Notices for a project whose dependencies setup does not install, or not all; empty when it does.
 
     `files` are the paths that git tracks, `folders` those of `setup.folders`.
@@ -37,7 +39,7 @@ def describe_uninstalled(project: Project, files: Iterable[str], folders: Iterab
     return (*found, *project.notes)
 
 
-def _describe_reason(project: Project, unknown: list[str]) -> str:
+def _describe_reason(project: DetectedProject, unknown: list[str]) -> str:
     if unknown:
         return f"{', '.join(unknown)}: setup does not know this lock file, so nothing is installed from it"
     if not project.lock_files:

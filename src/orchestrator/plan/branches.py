@@ -7,7 +7,7 @@ from orchestrator.plan.fields import Fields
 from orchestrator.plan.front_matter import FrontMatter
 from orchestrator.plan.model import Diagnostic
 from orchestrator.plan.refnames import branch_problem
-from orchestrator.plan.values import only_code, says_nothing
+from orchestrator.plan.values import means_none, only_code
 
 _PLACEHOLDER = re.compile(r"[<>{}\[\]…]|\.\.\.|^(?:tbd|tba|todo|xxx+)$", re.IGNORECASE)
 _EMPHASIS = re.compile(r"^(\*\*|__|[*_\"'])(.+)\1$")
@@ -23,7 +23,7 @@ def read_branch(front: FrontMatter, fields: Fields) -> tuple[str | None, list[Di
     if not text:
         field = next((each for each in fields.of("branch") if each.value), None)
         line, text = (1, "") if field is None else (field.line, field.value)
-    if says_nothing(text):
+    if means_none(text):
         return None, []
     value = _EXPLANATION.sub("", text).strip()
     name = only_code(value) or _EMPHASIS.sub(r"\2", value)

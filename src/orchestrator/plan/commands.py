@@ -9,7 +9,7 @@ from orchestrator.plan.boxes import BULLET, read_box
 from orchestrator.plan.diagnostics import NOT_VERIFY, finding
 from orchestrator.plan.fields import Field, Line
 from orchestrator.plan.model import Diagnostic
-from orchestrator.plan.values import SHELLS, only_code, says_nothing
+from orchestrator.plan.values import SHELLS, means_none, only_code
 
 # A quote that is never closed ends with its line. If it had to be closed, each quote would search the rest of
 # the text for its end, which takes quadratic time.
@@ -90,7 +90,7 @@ _CHECKS = re.compile(
 )
 
 
-def speaks_of_checks(label: str) -> bool:
+def mentions_checks(label: str) -> bool:
     """Whether a label or heading is about commands that check the work, and is not one that is read."""
     return _CHECKS.fullmatch(label) is not None
 
@@ -101,10 +101,10 @@ def find_unused_commands(fields: Iterable[Field], *, whose: str) -> Iterator[Dia
         if field.meaning not in ("verify", "smoke", "acceptance"):
             for line in field.lines:
                 label = _LABELLED.fullmatch(line.text) if line.text.rstrip(" .").endswith("`") else None
-                if label is not None and speaks_of_checks(label[1]):
+                if label is not None and mentions_checks(label[1]):
                     message = f"{whose}: the command under `{label[1]}` is not run"
                     yield finding("unread-command", line.number, message, rule=NOT_VERIFY)
-        if field.meaning != "other" or not speaks_of_checks(field.label):
+        if field.meaning != "other" or not mentions_checks(field.label):
             continue
         has_block = any(block.info in SHELLS and is_command(block) for block in field.fences)
         if has_block or any(only_code(strip_bullet(line)) for line in field.lines):
@@ -114,7 +114,7 @@ def find_unused_commands(fields: Iterable[Field], *, whose: str) -> Iterator[Dia
 
 def _should_run(text: str) -> bool:
     """Whether a line is more than a heading of the commands below it."""
-    return text.strip() != "" and not text.rstrip().endswith(":") and not says_nothing(text)
+    return text.strip() != "" and not text.rstrip().endswith(":") and not means_none(text)
 
 
 def strip_bullet(line: Line) -> str:

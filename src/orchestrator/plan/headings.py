@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from orchestrator.plan.states import Said, lead_state, title_state
+from orchestrator.plan.states import StateMark, lead_state, title_state
 from orchestrator.plan.values import ID
 
 _LEVELS = range(2, 7)
@@ -36,7 +36,7 @@ _STRUCK = re.compile(
     rf"\W*(?:~~\W*task\s+|task\s+~~[\s`*_\[(]*)(?P<id>{ID})(?P<rest>.*)", re.IGNORECASE | re.DOTALL
 )
 _STRUCK_TITLE = re.compile(r"\W*~~(?:(?!~~).)+~~\W*", re.DOTALL)
-STRUCK_OUT = Said(state="left-out", text="~~")
+STRUCK_OUT = StateMark(state="left-out", text="~~")
 _LIKE_A_TASK = re.compile(r"\W*task\s+(?P<token>[^\s:]+)\s*(?P<separator>:|[-–—]\s)", re.IGNORECASE)
 _ELSEWHERE = re.compile(rf"\b(?:tasks|subtask)\s+{ID}\s*[^\w\s]|\btask\s+{ID}\s*:", re.IGNORECASE)
 # With spaces around it a dash separates a title, unless a second id follows by itself.
@@ -59,7 +59,7 @@ _MILESTONE = re.compile(
 class TaskHeading:
     id: str
     title: str
-    said: Said | None
+    said: StateMark | None
     """The state of the task by its marks; None if it has no marks."""
     several: bool
     """It names more than one task, and `id` is the first."""
@@ -95,7 +95,7 @@ def task_heading(text: str, level: int) -> TaskHeading | NearMiss | None:
     )
 
 
-def read_title(title: str) -> Said | None:
+def read_title(title: str) -> StateMark | None:
     """The state of a task by its title: by marks in it, or because it is struck out."""
     return STRUCK_OUT if is_struck_out(title) else title_state(title)
 

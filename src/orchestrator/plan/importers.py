@@ -21,14 +21,14 @@ from orchestrator.plan.headings import STRUCK_OUT, is_struck_out, names_several,
 from orchestrator.plan.lists import Item, ListTask, choose_tasks
 from orchestrator.plan.model import Criterion, Diagnostic
 from orchestrator.plan.native import document_title, read_native
-from orchestrator.plan.states import Decision, decide_state, lead_state, says_open, section_left_out
+from orchestrator.plan.states import Decision, decide_state, is_marked_open, lead_state, section_left_out
 from orchestrator.plan.values import (
     Reference,
     are_only_ids,
+    means_none,
     minutes,
     references,
     references_of,
-    says_nothing,
     task_type,
 )
 
@@ -331,7 +331,7 @@ def _explicit_references(task: ListTask, title: str) -> tuple[Reference, ...] | 
     fields = task.fields
     found = [*references(said, bare=True), *references_of(fields.of("depends", "prerequisites"))]
     values = [line.text for line in said] + [field.value for field in fields.of("depends")]
-    return tuple(dict.fromkeys(found)) if found or any(map(says_nothing, values)) else None
+    return tuple(dict.fromkeys(found)) if found or any(map(means_none, values)) else None
 
 
 def _reference(id: str, line: int) -> Reference:
@@ -366,7 +366,7 @@ def _build_draft(
     elif not task.box.done and state.done and not done:
         message = f"task {id}: {state.done}, and its box is not ticked; it counts as open"
         findings.append(finding("unread-state", task.box.line, message))
-    elif task.box.done and says_open(title):
+    elif task.box.done and is_marked_open(title):
         message = f"task {id} is ticked and its text says that it is not finished; it counts as open"
         findings.append(finding("unread-state", task.box.line, message))
     elif task.box.done and not open_boxes:
@@ -392,13 +392,13 @@ def _build_draft(
         done=done,
         left_out=state.left_out or next(filter(None, map(section_left_out, task.item.headings)), ""),
         parent=parent,
-        only_title=not task.inner and all(_says_nothing(part) for part in task.item.parts),
+        only_title=not task.inner and all(_is_only_metadata(part) for part in task.item.parts),
         boxes=task.boxes,
     )
     return draft, [] if draft.left_out else findings
 
 
-def _says_nothing(part: Line | Block) -> bool:
+def _is_only_metadata(part: Line | Block) -> bool:
     """Whether a line under a task is empty, or names requirements or dependencies: `_Requirements: 1.1_`."""
     return isinstance(part, Line) and _METADATA.fullmatch(part.text) is not None
 

@@ -27,9 +27,9 @@ from orchestrator.plan.values import (
     checkboxes,
     criteria,
     file_names,
+    means_none,
     minutes,
     references_of,
-    says_nothing,
     task_type,
 )
 
@@ -271,7 +271,7 @@ def _read_dependencies(
     found = references_of(said)
     plainly = [field for field in said if field.meaning == "depends"]
     alone = plainly or [field for field in said if len(field.value.split()) == 1]
-    if found or (alone and all(says_nothing(field.value) for field in alone)):
+    if found or (alone and all(means_none(field.value) for field in alone)):
         return tuple(found), ()
     if any(field.meaning == "depends" and "milestone" not in field.value.lower() for field in said):
         message = f"task {id} has a dependency field that names no task"

@@ -15,7 +15,7 @@ State = Literal["done", "left-out", "unclear"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class StateMark:
     state: State
     text: str
     """The mark or the words that say so."""
@@ -99,29 +99,31 @@ _SAYS_OPEN = re.compile(
 )
 
 
-def says_open(title: str) -> bool:
+def is_marked_open(title: str) -> bool:
     """Whether a title ends in words that say that the task is not finished: `Write it (in progress)`."""
     return _SAYS_OPEN.search(title[-_LONGEST:]) is not None
 
 
 @lru_cache(maxsize=4096)
-def title_state(title: str) -> Said | None:
+def title_state(title: str) -> StateMark | None:
     """The state that the marks of a title give; None if it has none. Marks in code are text."""
     text = title.replace("\ufe0f", "").strip()
     text = _CODE.sub("code", text) if "`" in text else text
     tokens = [match[0] for match in _TOKEN.finditer(text[:2000])]
     if any(re.fullmatch(_OPEN_MARK, token) is None for token in tokens):
         match = _START.fullmatch(text) or _END.fullmatch(text[-_LONGEST:])
-        if match is not None and match["done"] and says_open(text):
+        if match is not None and match["done"] and is_marked_open(text):
             match = None
         is_topic = match is not None and _MAY_BE_A_TOPIC.fullmatch(match["said"]) is not None
         if match is None or is_topic or _is_phrase(match) or _TOKEN.search(_text_around(match)) is not None:
-            return Said(state="unclear", text=next(t for t in tokens if re.fullmatch(_OPEN_MARK, t) is None))
-        return Said(state="done" if match["done"] else "left-out", text=match["said"].strip())
+            return StateMark(
+                state="unclear", text=next(t for t in tokens if re.fullmatch(_OPEN_MARK, t) is None)
+            )
+        return StateMark(state="done" if match["done"] else "left-out", text=match["said"].strip())
     match = _START_WORD.match(text[:_LONGEST]) or _END_WORD.fullmatch(text[-_LONGEST:])
     if match is None or not match["said"][:1].isupper():
         return None
-    return Said(state="done" if match["done"] else "left-out", text=match["said"].strip())
+    return StateMark(state="done" if match["done"] else "left-out", text=match["said"].strip())
 
 
 _OUT_HEADING = re.compile(
@@ -140,10 +142,10 @@ def section_left_out(heading: str) -> str:
     return f"its section is called `{shown}`" if is_out else ""
 
 
-def lead_state(lead: str) -> Said | None:
+def lead_state(lead: str) -> StateMark | None:
     """The state that a mark before the word "Task" gives."""
     match = re.search(rf"(?P<done>{_DONE_TOKEN})|{_OUT_TOKEN}", lead.replace("\ufe0f", ""), _FLAGS)
-    return None if match is None else Said(state="done" if match["done"] else "left-out", text=match[0])
+    return None if match is None else StateMark(state="done" if match["done"] else "left-out", text=match[0])
 
 
 def _text_around(match: re.Match[str]) -> str:
@@ -185,7 +187,7 @@ _STATUS_OPEN = re.compile(
 _STATUS_WORD = re.compile(rf"(?:{_DONE}|{_OUT}|blocked|paused|waiting)\b", re.IGNORECASE)
 
 
-def status_state(value: str) -> Said | None:
+def status_state(value: str) -> StateMark | None:
     """The state by the value of the label Status; None if the task is open or the value is unknown.
 
     `Done` with a date, a commit or a mark is done; with any other addition it is unclear.
@@ -199,11 +201,11 @@ def status_state(value: str) -> Said | None:
     shown = value.partition("\n")[0].strip()[:60]
     if (match := _STATUS_DONE.match(text)) is not None:
         is_plain = not is_denied and _ONLY_REST.fullmatch(match["rest"].strip("*_`. ")) is not None
-        return Said(state="done" if is_plain else "unclear", text=shown)
+        return StateMark(state="done" if is_plain else "unclear", text=shown)
     if (match := _STATUS_OUT.match(text)) is not None:
         is_plain = _ADDS_MORE.search(match["rest"]) is None and not match["rest"].startswith("?")
-        return Said(state="left-out" if is_plain else "unclear", text=shown)
-    return None if _STATUS_OPEN.match(text) or not text else Said(state="unclear", text=shown)
+        return StateMark(state="left-out" if is_plain else "unclear", text=shown)
+    return None if _STATUS_OPEN.match(text) or not text else StateMark(state="unclear", text=shown)
 
 
 def is_status(value: str) -> bool:
@@ -222,7 +224,7 @@ class Decision:
     unclear: str = ""
 
 
-def decide_state(title: Said | None, status: str, *, where: str) -> Decision:
+def decide_state(title: StateMark | None, status: str, *, where: str) -> Decision:
     """The state of a task by its title and its Status; `where` says what the title is: a heading or an item.
 
     A mark in the title that the Status contradicts does not count.

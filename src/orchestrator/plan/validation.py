@@ -7,7 +7,7 @@ from dataclasses import replace
 from orchestrator.errors import PlanError
 from orchestrator.plan.blocks import Block, Document
 from orchestrator.plan.boxes import Checkbox, may_have_box, read_box
-from orchestrator.plan.commands import is_command, speaks_of_checks, strip_bullet
+from orchestrator.plan.commands import is_command, mentions_checks, strip_bullet
 from orchestrator.plan.diagnostics import NO_GATE, NOT_VERIFY, finding
 from orchestrator.plan.draft import Milestone
 from orchestrator.plan.fields import Line, meaning_of
@@ -155,7 +155,7 @@ def find_unread_commands(document: Document, milestone: Milestone) -> Iterator[D
 def _is_for_commands(heading: str, milestone: Milestone) -> bool:
     if milestone.end_to_end is None and opens_end_to_end(heading, 2):
         return True
-    return meaning_of(heading.strip(" :*_")) == "verify" or speaks_of_checks(heading)
+    return meaning_of(heading.strip(" :*_")) == "verify" or mentions_checks(heading)
 
 
 def _has_command(document: Document, block: Block) -> bool:

@@ -55,7 +55,7 @@ def task_type(value: str) -> TaskType | None:
     return None if match is None else cast(TaskType, match[1].upper())
 
 
-def says_nothing(value: str) -> bool:
+def means_none(value: str) -> bool:
     """Whether a value means "no dependency": nothing, none, -, N/A."""
     first = _WORD.search(value)
     return value.strip(" -–—.*_`\n") == "" if first is None else first[0].lower() in _NOTHING
@@ -198,7 +198,7 @@ def _bare_names(text: str) -> Iterator[str]:
     for piece in re.split(r"[,;&]|\s[-–—]\s|\band\b", _PARENTHESES.sub(" ", text)):
         words = _VERB.sub("", piece.strip()).partition(": ")[0].split()
         word = words[0].strip("*_\"'") if len(words) == 1 else ""
-        if _FILE.fullmatch(word) and not says_nothing(word):
+        if _FILE.fullmatch(word) and not means_none(word):
             yield _without_line_numbers(word)
 
 

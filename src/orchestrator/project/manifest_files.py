@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from orchestrator.files import read_regular
-from orchestrator.gates.detection import Project, detect_project
+from orchestrator.gates.detection import DetectedProject, detect_project
 from orchestrator.gates.manifests import READ, Manifests
 from orchestrator.gates.python_manifests import SIGNS
 
@@ -25,7 +25,7 @@ _SIGNS = SIGNS | {
 }
 
 
-def find_project(folder: Path) -> Project:
+def find_project(folder: Path) -> DetectedProject:
     """The project that the manifests of a folder describe, and those of folders up to two levels below."""
     below = {str(path.relative_to(folder)): _read_manifests(path) for path in _list_parts(folder)}
     return detect_project(_read_manifests(folder), below)

@@ -10,7 +10,7 @@ from orchestrator.files import write_atomically
 from orchestrator.project.run_folder import TermsFolder
 
 
-class StoredImage(Struct, frozen=True, kw_only=True):
+class RunImageTerms(Struct, frozen=True, kw_only=True):
     id: str
     """Of the image that containers start from."""
     base: str
@@ -21,7 +21,7 @@ class StoredImage(Struct, frozen=True, kw_only=True):
 
 class StoredTerms(Struct, frozen=True, kw_only=True):
     settings: tuple[StoredSetting, ...]
-    image: StoredImage
+    image: RunImageTerms
 
 
 def write_terms(folder: TermsFolder, terms: StoredTerms, *, configuration: bytes, context: str) -> None:

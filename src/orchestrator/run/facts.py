@@ -413,7 +413,7 @@ class TreeSaved(Struct, frozen=True, kw_only=True):
     commit: str
 
 
-class TreeLookedAt(Struct, frozen=True, kw_only=True):
+class TreeCompared(Struct, frozen=True, kw_only=True):
     """A resumed run has compared the folder with the tree that the attempt left."""
 
     kind: ClassVar[str] = "tree_looked_at"
@@ -752,7 +752,7 @@ Body = (
     | AgentTool
     | AttemptEnded
     | TreeSaved
-    | TreeLookedAt
+    | TreeCompared
     | SetAsideStarted
     | TreeSetAside
     | LayBackStarted

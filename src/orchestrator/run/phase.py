@@ -160,7 +160,7 @@ def _phase_of_attempt(state: RunState, task: TaskState, attempt: AttemptState) -
 def _phase_of_resumed(state: RunState, attempt: AttemptState) -> Uncompared | Compared | PhaseOfCandidate:
     """The phase of an attempt of an earlier epoch. Its end does not count: the folder may have changed
     since."""
-    if attempt.looked is None or attempt.looked_epoch < state.epoch:
+    if attempt.compared is None or attempt.compared_epoch < state.epoch:
         return Uncompared(attempt)
     if attempt.candidate_epoch == state.epoch or attempt.refused is not None:
         return _phase_of_candidate(attempt)
@@ -201,7 +201,7 @@ def _phase_of_candidate(attempt: AttemptState) -> PhaseOfCandidate:
 
 def is_under_way(state: RunState, task: TaskState) -> bool:
     """Whether the task has been worked on since the run was last resumed."""
-    return task.last is not None and state.epoch in (task.last.epoch, task.last.looked_epoch)
+    return task.last is not None and state.epoch in (task.last.epoch, task.last.compared_epoch)
 
 
 def ends_that_count(state: RunState, task: TaskState) -> list[AttemptStatus]:

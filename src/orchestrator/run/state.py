@@ -65,8 +65,8 @@ from orchestrator.run.facts import (
     TaskEntry,
     TaskFinished,
     TaskStarted,
+    TreeCompared,
     TreeLaidBack,
-    TreeLookedAt,
     TreeSaved,
     TreeSetAside,
     UndoStarted,
@@ -101,8 +101,8 @@ class AttemptState(Struct, frozen=True, kw_only=True):
     refused: str | None = None
     """Why the folder could not be committed."""
     saved: TreeSaved | None = None
-    looked: TreeLookedAt | None = None
-    looked_epoch: int = -1
+    compared: TreeCompared | None = None
+    compared_epoch: int = -1
     landing_refused: str | None = None
     """Why the candidate could not land."""
     gates: tuple[GateEnded, ...] = ()
@@ -118,24 +118,24 @@ class AttemptState(Struct, frozen=True, kw_only=True):
     back: TreeLaidBack | None = None
 
     @property
-    def is_half_out(self) -> bool:
-        """Whether taking its files out of the folder was interrupted."""
+    def is_partly_set_aside(self) -> bool:
+        """Whether a kill interrupted the removal of its files from the folder."""
         return self.aside is not None and not self.is_out
 
     @property
-    def is_aside(self) -> bool:
-        """Whether its files were set aside and wait to be laid back."""
+    def is_set_aside(self) -> bool:
+        """Whether its files are stored outside the folder until the task is tried again."""
         return self.is_out and self.back is None
 
     @property
-    def starts_over(self) -> bool:
-        """Whether its files could not be laid back, so that the folder has nothing of it."""
+    def has_lost_its_files(self) -> bool:
+        """Whether its files could not be laid back: the next attempt starts without them."""
         return self.back is not None and self.back.commit is None
 
     @property
     def is_in_folder(self) -> bool:
         """Whether the folder may have files of it that are on no branch."""
-        return not self.is_aside and not self.starts_over
+        return not self.is_set_aside and not self.has_lost_its_files
 
     @property
     def claim(self) -> Claim | None:
@@ -173,7 +173,7 @@ class AttemptState(Struct, frozen=True, kw_only=True):
     @property
     def parent(self) -> str:
         """The commit that becomes the parent of its next candidate."""
-        return self.start.parent if self.looked is None else self.looked.head
+        return self.start.parent if self.compared is None else self.compared.head
 
 
 PLAN_AT_START = "plan"
@@ -416,8 +416,8 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             return _with_attempt(state, fact, end=body, ended=fact.at, **epoch)
         case TreeSaved() as body:
             return _with_attempt(state, fact, saved=body)
-        case TreeLookedAt() as body:
-            return _with_attempt(state, fact, looked=body, looked_epoch=state.epoch, refused=None)
+        case TreeCompared() as body:
+            return _with_attempt(state, fact, compared=body, compared_epoch=state.epoch, refused=None)
         case SetAsideStarted() as body:
             return _with_attempt(state, fact, aside=body, is_out=False, lay_back=None, back=None)
         case TreeSetAside():

@@ -35,15 +35,15 @@ def plan_base_checks(work: Work, items: Sequence[WorkItem]) -> tuple[tuple[BaseC
     ]
     asked = Counter(_text(gate) for item in items for gate in {*work.gates_of(item)})
     shared = [check for check in own if asked[_text(check.gate)] > 1]
-    together = _take_once([*guards, *shared], set())
+    together = _claim_checks([*guards, *shared], set())
     taken = {_text(check.gate) for check in together}
-    alone = [_take_once([check for check in own if check.task == item.id], taken) for item in items]
+    alone = [_claim_checks([check for check in own if check.task == item.id], taken) for item in items]
     end_to_end = [BaseCheck(gate, None) for gate in work.scenario if gate.check.source != BUILD]
-    last = _take_once(end_to_end, taken)
+    last = _claim_checks(end_to_end, taken)
     return tuple(checks for checks in (together, *alone, last) if checks)
 
 
-def _take_once(checks: Sequence[BaseCheck], taken: set[str]) -> tuple[BaseCheck, ...]:
+def _claim_checks(checks: Sequence[BaseCheck], taken: set[str]) -> tuple[BaseCheck, ...]:
     """The checks whose commands are not taken yet; they are afterwards."""
     found = []
     for check in checks:

@@ -82,7 +82,7 @@ class WorkItem(Struct, frozen=True, kw_only=True):
     id: str
     depends_on: tuple[str, ...]
     """Ids of the tasks that have to be done first."""
-    says_nothing: bool = False
+    names_no_dependencies: bool = False
     """Whether the plan names no dependencies of it; then `depends_on` is the task before it."""
     checks: tuple[Check, ...]
     """Its gates, in order."""
@@ -293,7 +293,7 @@ def decide(state: RunState, work: Work, busy: frozenset[Lane] = frozenset()) -> 
     blocked = [end for item in work.items if (end := _end_of_blocked(state, item)) is not None]
     if (pair := find_repeated_failure(state)) is not None:
         return Wait() if busy else _end_for_repeated(pair, blocked)
-    nexts = [_next_with_folder(state, item, work) for item in _items_at_hand(state, work, busy)]
+    nexts = [_next_with_folder(state, item, work) for item in _choose_items(state, work, busy)]
     ends = [each for each in nexts if isinstance(each, EndRun)]
     if not nexts and not busy:
         if not blocked:
@@ -355,7 +355,7 @@ def _next_with_folder(state: RunState, item: WorkItem, work: Work) -> Action | E
         if other.id != item.id and not task.is_done and task.last is not None and task.last.is_in_folder:
             return SetAside(task=other.id, attempt=task.last)
     last = state.tasks[item.id].last
-    return LayBack(task=item.id, attempt=last) if last is not None and last.is_aside else action
+    return LayBack(task=item.id, attempt=last) if last is not None and last.is_set_aside else action
 
 
 def _end_of_base_run(state: RunState, work: Work) -> EndRun | None:
@@ -381,7 +381,7 @@ def _next_before_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Ac
         return MakeBranch()
     for item in work.items:
         last = state.tasks[item.id].last
-        if last is not None and last.is_half_out and item.id not in busy:
+        if last is not None and last.is_partly_set_aside and item.id not in busy:
             return SetAside(task=item.id, attempt=last)
     # Then a landing that a kill interrupted: the branch may hold its commit already. If a question of another
     # task ended the run first, that commit would stay without a finished task.
@@ -392,7 +392,7 @@ def _next_before_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Ac
     return None
 
 
-def _items_at_hand(state: RunState, work: Work, busy: frozenset[Lane]) -> list[WorkItem]:
+def _choose_items(state: RunState, work: Work, busy: frozenset[Lane]) -> list[WorkItem]:
     """A task for each idle worker: first the tasks under way, then those that may start, in the plan's order.
 
     A task waits only for tasks before it in the list, so the first that is neither done nor blocked can
@@ -405,7 +405,7 @@ def _items_at_hand(state: RunState, work: Work, busy: frozenset[Lane]) -> list[W
         if isinstance(phase(state, state.tasks[item.id]), Done):
             continue
         awaited = pending.intersection(item.depends_on)
-        if item.says_nothing:
+        if item.names_no_dependencies:
             awaited -= passed_over
         is_blocked = bool(awaited) or _end_of_blocked(state, item) is not None
         if item.id not in busy and not is_blocked:
@@ -418,7 +418,7 @@ def _items_at_hand(state: RunState, work: Work, busy: frozenset[Lane]) -> list[W
 
 def _list_passed_over(state: RunState, work: Work) -> set[str]:
     """The failed tasks on which a task that says nothing about dependencies does not wait."""
-    silent = [item.id for item in work.items if item.says_nothing or not item.depends_on]
+    silent = [item.id for item in work.items if item.names_no_dependencies or not item.depends_on]
     failed = [id for id in silent if isinstance(phase(state, state.tasks[id]), Failed)]
     return set(failed) if len(failed) < work.failed_tasks else set()
 
@@ -514,7 +514,7 @@ def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRu
             return StartAttempt(task=item.id, number=len(task.attempts) + 1, previous=None)
         case Working(attempt=attempt):
             return RecoverAttempt(task=item.id, attempt=attempt)
-        case Uncompared(attempt=attempt) if attempt.starts_over:
+        case Uncompared(attempt=attempt) if attempt.has_lost_its_files:
             return _try_again(state, task, "resumed", work)
         case Uncompared(attempt=attempt):
             return CompareFolder(task=item.id, attempt=attempt)
@@ -562,7 +562,7 @@ def _next_of_compared(
     resume is never used to land: the branch may have moved since, and the user may have changed files. Work
     that had passed becomes a new candidate on the branch as it is now, and its gates run again.
     """
-    is_edited = attempt.looked is not None and bool(attempt.looked.edited)
+    is_edited = attempt.compared is not None and bool(attempt.compared.edited)
     if task.accepted is not None:
         return MakeCandidate(task=item.id, attempt=attempt, by_hand=is_edited)
     if item.checks and (is_edited or attempt.failed_gates):

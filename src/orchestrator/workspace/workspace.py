@@ -77,7 +77,7 @@ class Workspace:
             notices=settings.notices, signs_commits=settings.is_true("commit.gpgsign"), owner=layout.owner
         )
 
-    def treat_as_work(self, paths: Iterable[str]) -> "Workspace":
+    def with_wanted_paths(self, paths: Iterable[str]) -> "Workspace":
         """The same workspace, in which these paths are work also where they are named like scratch."""
         normal = frozenset(posixpath.normpath(path) for path in paths if path)
         user = replace(self.user, wanted=normal - {"."})
