@@ -18,7 +18,7 @@ from orchestrator.commands.demo import choose_environment, find_example, make_re
 from orchestrator.commands.doctor import DoctorRequest, doctor
 from orchestrator.commands.dry_run import dry_run
 from orchestrator.commands.fixes import carry_out_fixes
-from orchestrator.commands.init import propose, write
+from orchestrator.commands.init import propose, write_configuration
 from orchestrator.commands.plan_new import choose_test_commands
 from orchestrator.commands.request import RunRequest, StartOptions
 from orchestrator.commands.service import list_runs_to_resume
@@ -191,7 +191,7 @@ def check_init(project: TemporaryProject) -> None:
     assert choose_test_commands(project.host) == ("cargo test",)
     proposal = project.do(propose(project.host))
     assert proposal.secrets == (".env",)
-    write(proposal)
+    write_configuration(proposal)
     assert "cargo test" in (project.folder / "orchestrator.toml").read_text()
 
 

@@ -23,9 +23,9 @@ from orchestrator.run.facts import (
     CandidateRefused,
     ContainerCreated,
     ContainerStarted,
-    Corner,
-    CornerChecked,
-    CornerResult,
+    CrossChecked,
+    CrossResult,
+    CrossTree,
     EditsCommitted,
     EndToEndEnded,
     Fact,
@@ -110,7 +110,7 @@ _RunFact = (
 _BaseFact = SetupStarted | SetupEnded | BaseChecked | BaseMoved
 _TaskFact = TaskStarted | TaskAccepted | QuestionAsked | QuestionAnswered | TaskFinished
 _AttemptFact = AttemptStarted | AttemptAdopted | StopBegun | AgentText | AgentTool | LimitSeen | AttemptEnded
-_CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | CornerChecked | LandingRefused
+_CandidateFact = CandidateMade | CandidateRefused | GateStarted | GateEnded | CrossChecked | LandingRefused
 _FolderFact = TreeSaved | TreeCompared | EditsCommitted | UndoStarted | WorkUndone
 _SilentFact = (
     BaseRunEnded
@@ -275,8 +275,8 @@ def _candidate_lines(body: _CandidateFact) -> list[str]:
             return [f"gate    {body.gate}: {first_line(body.command, 100)}"]
         case GateEnded():
             return _gate_lines(body)
-        case CornerChecked():
-            return [_describe_corner(body)]
+        case CrossChecked():
+            return [_describe_cross_check(body)]
         case LandingRefused():
             what, *next_steps = body.reason.splitlines()
             return [
@@ -355,12 +355,12 @@ def _gate_lines(body: GateEnded) -> list[str]:
             return [result, *_quote(body.detail or body.tail)[-5:]]
 
 
-_CORNER_WORDS: Mapping[Corner, str] = {
+_TREE_WORDS: Mapping[CrossTree, str] = {
     "fail_to_pass": "without the work",
     "unchanged_checks": "with the check files from before the work",
     "empty_tree": "without any file",
 }
-_RESULT_WORDS: Mapping[CornerResult, str] = {
+_RESULT_WORDS: Mapping[CrossResult, str] = {
     "pass": "passes",
     "fail": "fails",
     "absent": "cannot run",
@@ -368,8 +368,8 @@ _RESULT_WORDS: Mapping[CornerResult, str] = {
 }
 
 
-def _describe_corner(body: CornerChecked) -> str:
-    said = f"{_RESULT_WORDS[body.result]} {_CORNER_WORDS[body.corner]}"
+def _describe_cross_check(body: CrossChecked) -> str:
+    said = f"{_RESULT_WORDS[body.result]} {_TREE_WORDS[body.corner]}"
     why = f": {one_line(body.detail, 200)}" if body.result == "unavailable" else ""
     return f"gate    {body.gate} {said}, {body.seconds:.1f} s, evidence {body.evidence}{why}"
 

@@ -30,14 +30,14 @@ def add_init(parser: argparse.ArgumentParser) -> None:
 def init(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from orchestrator.commands.init import propose, write
+    from orchestrator.commands.init import propose, write_configuration
 
     proposal = asyncio.run(propose(this_host()))
     proposal = dataclasses.replace(proposal, commits_handoff=arguments.handoff)
     print("\n".join(describe_found(proposal)))
     if not arguments.yes and sys.stdin.isatty():
         proposal = ask_user(proposal, input)
-    write(proposal)
+    write_configuration(proposal)
     print(f"Wrote {one_line(str(proposal.path), 4096)}")
     print("\n".join(["Next:", *(f"  {command}" for command in next_commands(proposal))]))
     return 0

@@ -34,7 +34,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
         *("gate", "command", "verdict", "exit_code", "evidence", "seconds"),
         *("source", "before", "reused"),
     ),
-    facts.CornerChecked.kind: (
+    facts.CrossChecked.kind: (
         *("corner", "gate", "command", "result"),
         *("exit_code", "evidence", "seconds"),
     ),

@@ -70,7 +70,7 @@ async def propose(host: Host) -> Proposal:
     )
 
 
-def write(proposal: Proposal) -> None:
+def write_configuration(proposal: Proposal) -> None:
     """Write the file as its folder's owner. Raises UsageError when there is one, or it cannot be written."""
     owner = proposal.path.parent.stat()
     try:

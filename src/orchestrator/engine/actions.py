@@ -10,7 +10,7 @@ from orchestrator.engine.attempt import AttemptPlan, choose_session, run_attempt
 from orchestrator.engine.base_run import check_base
 from orchestrator.engine.candidate import make_candidate, read_handoff
 from orchestrator.engine.context import RunRecords, RunTerms, Services
-from orchestrator.engine.corners import check_fail_to_pass
+from orchestrator.engine.cross_checks import check_fail_to_pass
 from orchestrator.engine.edits import commit_user_edits, refuse_work_of_other_tasks
 from orchestrator.engine.landing import land
 from orchestrator.engine.set_aside import describe_set_aside, lay_back, set_aside
@@ -58,7 +58,9 @@ class RunActions:
     ) -> None:
         self._services, self._records, self._terms = services, records, terms
         self._workspace = workspace
-        self._bench = gating.Bench(services=services, records=records, terms=terms, workspace=workspace)
+        self._context = gating.GateContext(
+            services=services, records=records, terms=terms, workspace=workspace
+        )
         self._items = {item.id: item for item in terms.work.items}
 
     async def remove_leftovers(self, state: RunState) -> None:
@@ -84,7 +86,7 @@ class RunActions:
         services, records, terms, workspace = self._services, self._records, self._terms, self._workspace
         match action:
             case CheckBase():
-                await check_base(self._bench, state)
+                await check_base(self._context, state)
             case MakeBranch():
                 await self._make_branch(state)
             case StartTask(task=task):
@@ -109,8 +111,8 @@ class RunActions:
             case RunGates(task=task, attempt=attempt):
                 parent = state.tasks[task].parent
                 assert parent is not None
-                await gating.check_candidate(self._bench, self._items[task], attempt, parent)
-                await check_fail_to_pass(self._bench, self._items[task])
+                await gating.check_candidate(self._context, self._items[task], attempt, parent)
+                await check_fail_to_pass(self._context, self._items[task])
             case Land(task=task, attempt=attempt):
                 await land(records, terms, workspace, state, self._items[task], attempt)
             case FailTask(task=task, reason=reason):
@@ -123,7 +125,7 @@ class RunActions:
                 await lay_back(records, terms, workspace, task, attempt)
             case CheckEndToEnd():
                 await commit_user_edits(records, terms, workspace, None, None)
-                await gating.check_end_to_end(self._bench)
+                await gating.check_end_to_end(self._context)
             case _ as never:
                 assert_never(never)
 

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from orchestrator.engine.context import EarlierResult
 from orchestrator.engine.gating import (
-    Bench,
-    Subject,
+    CheckedCommit,
+    GateContext,
     asks_for_report,
     base_checked,
     find_image,
@@ -29,24 +29,24 @@ from orchestrator.supervision.base_plan import BaseCheck, plan_base_checks
 from orchestrator.workspace import history
 
 
-async def check_base(bench: Bench, state: RunState) -> None:
+async def check_base(context: GateContext, state: RunState) -> None:
     """Set the project up, and run on the base the commands of all tasks that are not done, each one once.
 
     What a red command means is decided by `decide`, after the fact that this appends last.
     Raises SetupFailed, and CodingAgentError when a command cannot be run at all.
     """
-    await set_up_base(bench.services, bench.records, bench.terms, bench.workspace)
-    work, base = bench.terms.work, bench.records.start.base
+    await set_up_base(context.services, context.records, context.terms, context.workspace)
+    work, base = context.terms.work, context.records.start.base
     items = [item for item in work.items if not state.tasks[item.id].is_done]
     containers = plan_base_checks(work, items) if items or work.only_base else ()
-    subject = Subject(commit=base, is_candidate=False)
-    image = await find_image(bench, subject)
-    tree = await history.tree_of(bench.workspace.store, base)
+    checked = CheckedCommit(commit=base, is_candidate=False)
+    image = await find_image(context, checked)
+    tree = await history.tree_of(context.workspace.store, base)
     builds = tuple(BaseCheck(gate, None) for gate in work.builds)
     for checks in containers:
-        container = _BaseContainer(bench=bench, subject=subject, tree=tree, image=image, builds=builds)
+        container = _BaseContainer(context=context, checked=checked, tree=tree, image=image, builds=builds)
         await container.check(checks)
-    await bench.records.journal.append(BaseRunEnded(image=image))
+    await context.records.journal.append(BaseRunEnded(image=image))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +81,8 @@ class _BaseContainer:
     them, all of them run again, and only that counts.
     """
 
-    bench: Bench
-    subject: Subject
+    context: GateContext
+    checked: CheckedCommit
     tree: str
     image: str
     builds: tuple[BaseCheck, ...]
@@ -90,14 +90,14 @@ class _BaseContainer:
     async def check(self, checks: Sequence[BaseCheck]) -> None:
         everything = (*self.builds, *checks)
         commands = tuple(check.gate.command for check in everything)
-        keys = result_keys(self.bench.terms, tree=self.tree, image=self.image, commands=commands)
+        keys = result_keys(self.context.terms, tree=self.tree, image=self.image, commands=commands)
         steps = [await self._find(check, key) for check, key in zip(everything, keys, strict=True)]
         for step in steps:
             await self._take_over(step)
         to_run = [step for step in steps if not step.has_result]
         if not to_run:
             return
-        numbered = await number_gates(self.bench.records, [step.check.gate for step in to_run])
+        numbered = await number_gates(self.context.records, [step.check.gate for step in to_run])
         ids = {step.key: gate.evidence for step, gate in zip(to_run, numbered, strict=True)}
         needed = [step for step in steps if not step.has_result or step.check in self.builds]
         if len(needed) < len(steps):
@@ -109,11 +109,11 @@ class _BaseContainer:
         await self._run(steps, ids, record=True)
 
     async def _find(self, check: BaseCheck, key: str) -> _Step:
-        state = self.bench.records.journal.state
+        state = self.context.records.journal.state
         found = state.results.get(key)
         if found is not None and (found.exit_code == 0 or found.epoch == state.epoch):
             return _Step(check=check, key=key, is_known=True)
-        earlier = self.bench.records.earlier.get(key)
+        earlier = self.context.records.earlier.get(key)
         stored = None if earlier is None else await asyncio.to_thread(load, earlier.folder, earlier.evidence)
         if stored is None:
             return _Step(check=check, key=key)
@@ -121,7 +121,7 @@ class _BaseContainer:
 
     async def _take_over(self, step: _Step) -> None:
         """Record another run's result as one of this run, with a copy of its evidence."""
-        earlier, stored, records = step.earlier, step.stored, self.bench.records
+        earlier, stored, records = step.earlier, step.stored, self.context.records
         if not step.is_taken_over or earlier is None or stored is None:
             return
         (gate,) = await number_gates(records, [step.check.gate])
@@ -129,12 +129,12 @@ class _BaseContainer:
             stored.evidence,
             id=gate.evidence,
             gate=gate.gate.name,
-            candidate=self.subject.commit,
+            candidate=self.checked.commit,
             reused=f"{earlier.run}/{earlier.evidence}",
         )
         await asyncio.to_thread(store, records.folder.evidence, copied, stored.output)
         fact = base_checked(GateResult(evidence=copied, output=stored.output), gate.gate, step.key)
-        age = (self.bench.services.clock.now() - earlier.at).total_seconds()
+        age = (self.context.services.clock.now() - earlier.at).total_seconds()
         fact = replace(fact, reused=copied.reused, age_seconds=max(age, 0.0))
         await records.journal.append(fact, task=step.check.task)
 
@@ -148,14 +148,14 @@ class _BaseContainer:
                 name=step.check.gate.name,
                 command=step.check.gate.command,
                 evidence=ids.get(step.key, first),
-                asks_for_report=asks_for_report(self.bench, step.check.gate.check),
+                asks_for_report=asks_for_report(self.context, step.check.gate.check),
                 is_preparation=step.key not in ids,
             )
             for step in steps
         )
         by_evidence = {ids[step.key]: step for step in steps if step.key in ids}
         results = []
-        async with aclosing(run_commands(self.bench, self.subject, self.image, gates)) as events:
+        async with aclosing(run_commands(self.context, self.checked, self.image, gates)) as events:
             async for event in events:
                 if isinstance(event, GateResult):
                     results.append(event)
@@ -165,7 +165,7 @@ class _BaseContainer:
 
     async def _record(self, step: _Step, result: GateResult) -> None:
         fact = base_checked(result, step.check.gate, step.key)
-        await self.bench.records.journal.append(fact, task=step.check.task)
+        await self.context.records.journal.append(fact, task=step.check.task)
 
     async def _fails_in_another_way(self, steps: Sequence[_Step], results: Sequence[GateResult]) -> bool:
         """Whether a command fails that another run has not seen fail in this way."""

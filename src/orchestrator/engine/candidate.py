@@ -16,9 +16,9 @@ from msgspec import structs
 from orchestrator.containers.names import component
 from orchestrator.engine.attempt_tree import attempt_folders, clear_oddities, save_tree
 from orchestrator.engine.context import RunRecords, RunTerms, Services
-from orchestrator.engine.corners import filter_check_files
+from orchestrator.engine.cross_checks import filter_check_files
 from orchestrator.engine.edits import find_tree_left_by
-from orchestrator.engine.gating import Subject
+from orchestrator.engine.gating import CheckedCommit
 from orchestrator.engine.setup import check_setup
 from orchestrator.gates.gate import Finding, SetupGate, word_finding
 from orchestrator.plan.model import Task
@@ -59,8 +59,8 @@ async def make_candidate(
     fact: CandidateMade | CandidateRefused
     try:
         fact = await _build_candidate(records, terms, workspace, state, item, attempt, by_hand=by_hand)
-        subject = Subject(commit=fact.commit, task=item.id, attempt=attempt.number)
-        gate, owner = SetupGate(parent=fact.parent), subject.setup_owner
+        checked = CheckedCommit(commit=fact.commit, task=item.id, attempt=attempt.number)
+        gate, owner = SetupGate(parent=fact.parent), checked.setup_owner
         findings = list(await check_setup(services, records, terms, workspace, gate, fact.commit, owner))
     except TreeRefused as error:
         findings = [Finding(rule="tree_refused", path=None, text=str(error))]
@@ -233,7 +233,7 @@ def _write_message(
     evidence: tuple[str, ...],
     notes: tuple[str | None, ...],
 ) -> str:
-    """Subject, the agent's summary, notes of one line each, and the orchestrator's trailers.
+    """CheckedCommit, the agent's summary, notes of one line each, and the orchestrator's trailers.
 
     The trailers say which run and task a commit belongs to. They are how a task is found finished after the
     user has rebased the branch, so an agent must not be able to write one: an `Orchestrator-` line of the

@@ -50,8 +50,8 @@ from orchestrator.workspace.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """The environment in which every command of a candidate or of the base is run."""
+class GateContext:
+    """Everything that the commands of gates and of the base run are carried out with."""
 
     services: Services
     records: RunRecords
@@ -60,7 +60,7 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class CheckedCommit:
     """The commit that commands run on, and its task and attempt: for names, labels and facts."""
 
     commit: str
@@ -87,22 +87,22 @@ class NumberedGate(NamedTuple):
         return self.gate.check
 
 
-async def check_candidate(bench: Bench, item: WorkItem, attempt: AttemptState, parent: str) -> None:
+async def check_candidate(context: GateContext, item: WorkItem, attempt: AttemptState, parent: str) -> None:
     """Run the gates of this attempt's candidate, as far as the run does not know their results.
 
     `parent` is the commit on which the task began; how a guard ended there can excuse one that fails.
     """
     assert attempt.candidate is not None
-    gates = zip(bench.terms.work.gates_of(item), attempt.candidate.evidence, strict=True)
+    gates = zip(context.terms.work.gates_of(item), attempt.candidate.evidence, strict=True)
     numbered = tuple(NumberedGate(gate, evidence) for gate, evidence in gates)
-    subject = Subject(commit=attempt.candidate.commit, task=item.id, attempt=attempt.number)
-    ended = await _judge(bench, subject, numbered, parent)
+    checked = CheckedCommit(commit=attempt.candidate.commit, task=item.id, attempt=attempt.number)
+    ended = await _judge(context, checked, numbered, parent)
     failed = [gate for gate in ended if gate.verdict == "fail"]
     if failed:
-        baseline = await bench.workspace.tree.baseline()
+        baseline = await context.workspace.tree.baseline()
         missing = describe_missing_files(failed, sorted(baseline.ignored))
         if missing is not None:
-            await bench.records.journal.append(Notice(text=missing), task=item.id, attempt=attempt.number)
+            await context.records.journal.append(Notice(text=missing), task=item.id, attempt=attempt.number)
 
 
 def describe_missing_files(failed: Sequence[GateEnded], ignored: Iterable[str]) -> str | None:
@@ -129,14 +129,14 @@ def _is_named_in(name: str, text: str) -> bool:
     return re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", text) is not None
 
 
-async def check_end_to_end(bench: Bench) -> None:
+async def check_end_to_end(context: GateContext) -> None:
     """Run the scenario on the branch's commit, all commands in one container, in order."""
-    commit = await bench.workspace.user.find_branch_commit(bench.records.start.branch)
+    commit = await context.workspace.user.find_branch_commit(context.records.start.branch)
     assert commit is not None
-    gates = await number_gates(bench.records, bench.terms.work.scenario)
-    ended = await _judge(bench, Subject(commit=commit, kind="e2e"), gates, None)
+    gates = await number_gates(context.records, context.terms.work.scenario)
+    ended = await _judge(context, CheckedCommit(commit=commit, kind="e2e"), gates, None)
     verdicts = {gate.verdict for gate in ended}
-    await bench.records.journal.append(
+    await context.records.journal.append(
         EndToEndEnded(
             status="unavailable"
             if "unavailable" in verdicts
@@ -158,57 +158,57 @@ async def number_gates(
 
 
 async def _judge(
-    bench: Bench, subject: Subject, gates: tuple[NumberedGate, ...], parent: str | None
+    context: GateContext, checked: CheckedCommit, gates: tuple[NumberedGate, ...], parent: str | None
 ) -> list[GateEnded]:
     """Append a fact before and after each gate, and give the facts about their ends, in order.
 
     With `verify.fail_fast` the gates after the first one that fails are not run.
     """
-    journal, ended = bench.records.journal, list[GateEnded]()
+    journal, ended = context.records.journal, list[GateEnded]()
     by_evidence = {gate.evidence: gate for gate in gates}
-    async with aclosing(_find_or_run(bench, subject, gates)) as facts:
+    async with aclosing(_find_or_run(context, checked, gates)) as facts:
         async for fact in facts:
             if isinstance(fact, GateEnded):
                 if parent is None:
-                    fact = replace(fact, before=_find_before(bench, fact.command))
+                    fact = replace(fact, before=_find_before(context, fact.command))
                 else:
-                    fact = await _weigh_failure(bench, by_evidence[fact.evidence], fact, parent)
-                stops = bench.terms.settings.verify.fail_fast and fact.verdict == "fail"
+                    fact = await _judge_failure(context, by_evidence[fact.evidence], fact, parent)
+                stops = context.terms.settings.verify.fail_fast and fact.verdict == "fail"
                 fact = replace(fact, skips_rest=stops and fact.evidence != gates[-1].evidence)
                 ended.append(fact)
-            await journal.append(fact, task=subject.task, attempt=subject.attempt)
+            await journal.append(fact, task=checked.task, attempt=checked.attempt)
             if isinstance(fact, GateEnded) and fact.skips_rest:
                 break
     return ended
 
 
 async def _find_or_run(
-    bench: Bench, subject: Subject, gates: tuple[NumberedGate, ...]
+    context: GateContext, checked: CheckedCommit, gates: tuple[NumberedGate, ...]
 ) -> AsyncGenerator[GateStarted | GateEnded, None]:
     """Yield the facts about the gates in order; the caller appends them.
 
     Gates at the beginning whose results are known are not run. If others follow, their commands run
     nevertheless, to leave the same files behind, but their known results count.
     """
-    tree = await history.tree_of(bench.workspace.store, subject.commit)
-    image = await find_image(bench, subject)
+    tree = await history.tree_of(context.workspace.store, checked.commit)
+    image = await find_image(context, checked)
     commands = tuple(gate.gate.command for gate in gates)
     keys = dict(
         zip(
             (gate.evidence for gate in gates),
-            result_keys(bench.terms, tree=tree, image=image, commands=commands),
+            result_keys(context.terms, tree=tree, image=image, commands=commands),
             strict=True,
         )
     )
-    state = bench.records.journal.state
+    state = context.records.journal.state
     # The user may have repaired anything before a resume, so it runs the gates of the task again.
     results = {key: result for key, result in state.results.items() if result.epoch == state.epoch}
     known = tuple(takewhile(lambda gate: keys[gate.evidence] in results, gates))
     for gate in known:
         key = keys[gate.evidence]
-        found = await _copy_result(bench, subject, gate, results[key], key)
+        found = await _copy_result(context, checked, gate, results[key], key)
         if found is not None:
-            yield _gate_started_fact(subject, gate)
+            yield _gate_started_fact(checked, gate)
             yield found
         else:
             known = known[: known.index(gate)]
@@ -216,46 +216,53 @@ async def _find_or_run(
     if len(known) == len(gates):
         return
     # What is known runs again, but only for the files that it leaves behind for the gates after it.
-    given = tuple(_command_gate(bench, gate, is_preparation=gate in known) for gate in gates)
+    given = tuple(_command_gate(context, gate, is_preparation=gate in known) for gate in gates)
     by_evidence = {gate.evidence: gate for gate in gates}
-    async with aclosing(run_commands(bench, subject, image, given)) as events:
+    async with aclosing(run_commands(context, checked, image, given)) as events:
         async for event in events:
             match event:
                 case GateBegun(gate=begun):
-                    yield _gate_started_fact(subject, by_evidence[begun.evidence])
+                    yield _gate_started_fact(checked, by_evidence[begun.evidence])
                 case GateResult(evidence=evidence):
                     yield _gate_ended_fact(event, by_evidence[evidence.id].check, keys[evidence.id])
 
 
-async def find_image(bench: Bench, subject: Subject) -> str:
+async def find_image(context: GateContext, checked: CheckedCommit) -> str:
     """The id of the setup image that commands on this commit start from."""
     setup = await ensure_setup_image(
-        bench.services, bench.records, bench.terms, bench.workspace, subject.commit, subject.setup_owner
+        context.services,
+        context.records,
+        context.terms,
+        context.workspace,
+        checked.commit,
+        checked.setup_owner,
     )
     return setup.id
 
 
-def _command_gate(bench: Bench, numbered: NumberedGate, *, is_preparation: bool = False) -> CommandGate:
+def _command_gate(
+    context: GateContext, numbered: NumberedGate, *, is_preparation: bool = False
+) -> CommandGate:
     return CommandGate(
         name=numbered.gate.name,
         command=numbered.gate.command,
         evidence=numbered.evidence,
-        asks_for_report=asks_for_report(bench, numbered.check),
+        asks_for_report=asks_for_report(context, numbered.check),
         is_preparation=is_preparation,
     )
 
 
-def asks_for_report(bench: Bench, check: Check) -> bool:
+def asks_for_report(context: GateContext, check: Check) -> bool:
     """Whether it may matter which tests of a check fail."""
-    return check.is_guard and bench.terms.work.base != "green"
+    return check.is_guard and context.terms.work.base != "green"
 
 
-def _gate_started_fact(subject: Subject, numbered: NumberedGate) -> GateStarted:
+def _gate_started_fact(checked: CheckedCommit, numbered: NumberedGate) -> GateStarted:
     return GateStarted(
         gate=numbered.gate.name,
         command=numbered.gate.command,
         evidence=numbered.evidence,
-        candidate=subject.commit,
+        candidate=checked.commit,
     )
 
 
@@ -280,10 +287,10 @@ def _gate_ended_fact(result: GateResult, check: Check, key: str) -> GateEnded:
 
 
 async def _copy_result(
-    bench: Bench, subject: Subject, numbered: NumberedGate, known: KnownResult, key: str
+    context: GateContext, checked: CheckedCommit, numbered: NumberedGate, known: KnownResult, key: str
 ) -> GateEnded | None:
     """A known result as that of this gate, with evidence of its own; None if its evidence is gone."""
-    folder = bench.records.folder.evidence
+    folder = context.records.folder.evidence
     stored = await asyncio.to_thread(load, folder, known.evidence)
     if stored is None:
         return None
@@ -291,40 +298,42 @@ async def _copy_result(
         stored.evidence,
         id=numbered.evidence,
         gate=numbered.gate.name,
-        candidate=subject.commit,
+        candidate=checked.commit,
         reused=known.evidence,
     )
     await asyncio.to_thread(store, folder, copied, stored.output)
     return _gate_ended_fact(GateResult(evidence=copied, output=stored.output), numbered.check, key)
 
 
-async def _weigh_failure(bench: Bench, numbered: NumberedGate, fact: GateEnded, parent: str) -> GateEnded:
+async def _judge_failure(
+    context: GateContext, numbered: NumberedGate, fact: GateEnded, parent: str
+) -> GateEnded:
     """The fact with what the guard said when the task began, and with `pass` if the failure is excused.
 
     A guard that finds no tests, where there were none before, breaks nothing.
     """
-    rule = bench.terms.work.base
+    rule = context.terms.work.base
     if fact.verdict != "fail" or not numbered.check.is_guard or fact.exit_code is None:
         return fact
     if rule == "green" and not finds_no_tests(fact.command, fact.exit_code):
         return fact
-    known = bench.records.journal.state.find_result(parent, fact.command)
-    known = known or await _check_parent(bench, numbered, parent)
+    known = context.records.journal.state.find_result(parent, fact.command)
+    known = known or await _check_parent(context, numbered, parent)
     before = judge_before_the_work(fact.command, known.exit_code, is_guard=True)
-    is_same = await _is_same_failure(bench, known, fact)
+    is_same = await _is_same_failure(context, known, fact)
     is_excused = is_same and (rule == "no_worse" or before == "absent")
     verdict = "pass" if is_excused else fact.verdict
     return replace(fact, before=before, fails_as_before=is_same, verdict=verdict)
 
 
-def _find_before(bench: Bench, command: str) -> Before | None:
+def _find_before(context: GateContext, command: str) -> Before | None:
     """How a command of the scenario ended on the run's base; None if it did not run there."""
-    found = bench.records.journal.state.find_base_checks((command,))
+    found = context.records.journal.state.find_base_checks((command,))
     return found[0].before if found else None
 
 
-async def _is_same_failure(bench: Bench, known: KnownResult, fact: GateEnded) -> bool:
-    folder = bench.records.folder.evidence
+async def _is_same_failure(context: GateContext, known: KnownResult, fact: GateEnded) -> bool:
+    folder = context.records.folder.evidence
     failures = []
     for id in (known.evidence, fact.evidence):
         stored = await asyncio.to_thread(load, folder, id)
@@ -334,22 +343,22 @@ async def _is_same_failure(bench: Bench, known: KnownResult, fact: GateEnded) ->
     return fails_as_before(fact.command, *failures)
 
 
-async def _check_parent(bench: Bench, numbered: NumberedGate, parent: str) -> KnownResult:
+async def _check_parent(context: GateContext, numbered: NumberedGate, parent: str) -> KnownResult:
     """Run a guard on the commit on which the task began; the user's own edits can have led to that commit."""
-    builds = bench.terms.work.builds
-    gates = await number_gates(bench.records, (*builds, numbered.gate))
-    subject = Subject(commit=parent, is_candidate=False)
-    image = await find_image(bench, subject)
-    tree = await history.tree_of(bench.workspace.store, parent)
+    builds = context.terms.work.builds
+    gates = await number_gates(context.records, (*builds, numbered.gate))
+    checked = CheckedCommit(commit=parent, is_candidate=False)
+    image = await find_image(context, checked)
+    tree = await history.tree_of(context.workspace.store, parent)
     commands = tuple(gate.gate.command for gate in gates)
-    key = result_keys(bench.terms, tree=tree, image=image, commands=commands)[-1]
-    given = tuple(_command_gate(bench, gate, is_preparation=gate is not gates[-1]) for gate in gates)
-    async with aclosing(run_commands(bench, subject, image, given)) as events:
+    key = result_keys(context.terms, tree=tree, image=image, commands=commands)[-1]
+    given = tuple(_command_gate(context, gate, is_preparation=gate is not gates[-1]) for gate in gates)
+    async with aclosing(run_commands(context, checked, image, given)) as events:
         async for event in events:
             if isinstance(event, GateResult):
                 fact = base_checked(event, gates[-1].gate, key, commit=parent)
-                await bench.records.journal.append(fact)
-    found = bench.records.journal.state.find_result(parent, numbered.gate.command)
+                await context.records.journal.append(fact)
+    found = context.records.journal.state.find_result(parent, numbered.gate.command)
     assert found is not None
     return found
 
@@ -380,27 +389,27 @@ def base_checked(result: GateResult, gate: Gate, key: str, *, commit: str | None
 
 
 async def run_commands(
-    bench: Bench, subject: Subject, image: str, gates: tuple[CommandGate, ...]
+    context: GateContext, checked: CheckedCommit, image: str, gates: tuple[CommandGate, ...]
 ) -> AsyncGenerator[GateBegun | GateResult, None]:
     """Run commands on a commit, all in one fresh container, and give their results as they come."""
-    records, terms = bench.records, bench.terms
+    records, terms = context.records, context.terms
     number = int(gates[0].evidence.removeprefix("e"))
-    name = gate_name(records.run, subject.task, subject.attempt or 0, number)
+    name = gate_name(records.run, checked.task, checked.attempt or 0, number)
     async with (
-        files_for_container(records, bench.workspace, subject.commit, name) as files,
-        heartbeat(bench.services, records, task=subject.task, attempt=subject.attempt) as beat,
+        files_for_container(records, context.workspace, checked.commit, name) as files,
+        heartbeat(context.services, records, task=checked.task, attempt=checked.attempt) as beat,
     ):
         request = GateRequest(
             spec=terms.specs.gate(
-                kind=subject.kind,
+                kind=checked.kind,
                 name=name,
-                task=subject.task,
-                attempt=subject.attempt,
+                task=checked.task,
+                attempt=checked.attempt,
                 image=image,
                 git=files.git,
             ),
             archive=files.archive,
-            candidate=subject.commit,
+            candidate=checked.commit,
             image=image,
             gates=gates,
             timeout=terms.settings.verify.timeout,
@@ -408,7 +417,7 @@ async def run_commands(
             on_output=beat.note_output,
             pytest_options=terms.specs.variables.get(ADDOPTS, ""),
         )
-        async with aclosing(run_gates(bench.services.engine, bench.services.clock, request)) as events:
+        async with aclosing(run_gates(context.services.engine, context.services.clock, request)) as events:
             async for event in events:
                 match event:
                     case GateBegun(gate=gate):
@@ -419,6 +428,6 @@ async def run_commands(
                         where = "the container" if event.gate is None else f"{event.gate}: its container"
                         text = f"{where} was removed or stopped by another process; "
                         notice = Notice(text=f"{text}the commands run once more in a new one")
-                        await records.journal.append(notice, task=subject.task, attempt=subject.attempt)
+                        await records.journal.append(notice, task=checked.task, attempt=checked.attempt)
                         continue
                 yield event

@@ -39,14 +39,14 @@ Billing = Literal["api", "subscription", "scripted", "none"]
 CheckSource = Literal["task", "smoke", "configured", "discovered", "agent", "scenario", "build"]
 """Who asks for a check: the task, its smoke tests, verify.task or verify.milestone, the project itself
 (where it was found), the agent's outcome, the plan's scenario, or verify.build."""
-Corner = Literal["fail_to_pass", "unchanged_checks", "empty_tree"]
+CrossTree = Literal["fail_to_pass", "unchanged_checks", "empty_tree"]
 """A tree on which a command shows what it proves, and which nothing but the orchestrator has made.
 
     fail_to_pass      the code from before the work with the check files of the candidate
     unchanged_checks  the candidate's code with the check files from before the work
     empty_tree        no file at all
 """
-CornerResult = Literal["pass", "fail", "absent", "unavailable"]
+CrossResult = Literal["pass", "fail", "absent", "unavailable"]
 """absent: what the command needs is not there."""
 RunCause = Literal[
     "usage_limit",
@@ -536,14 +536,14 @@ class GateEnded(Struct, frozen=True, kw_only=True):
     """Whether the gates after it are not run (`verify.fail_fast`)."""
 
 
-class CornerChecked(Struct, frozen=True, kw_only=True):
+class CrossChecked(Struct, frozen=True, kw_only=True):
     """A command has run once more on another tree than the candidate's."""
 
     kind: ClassVar[str] = "corner_checked"
-    corner: Corner
+    corner: CrossTree
     gate: str
     command: str
-    result: CornerResult
+    result: CrossResult
     exit_code: int | None
     evidence: str
     seconds: float
@@ -761,7 +761,7 @@ Body = (
     | CandidateRefused
     | GateStarted
     | GateEnded
-    | CornerChecked
+    | CrossChecked
     | LandingStarted
     | LandingRefused
     | TaskFinished

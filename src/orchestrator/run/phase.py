@@ -190,7 +190,7 @@ def _phase_of_candidate(attempt: AttemptState) -> PhaseOfCandidate:
     # the agent.
     if any(gate.verdict == "unavailable" for gate in attempt.gates):
         return Ungated(attempt)
-    if any(corner.result == "unavailable" for corner in attempt.corners):
+    if any(each.result == "unavailable" for each in attempt.cross_checks):
         return Ungated(attempt)
     if attempt.owed_evidence:
         return Gating(attempt)

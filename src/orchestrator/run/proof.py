@@ -1,15 +1,15 @@
-"""The checks that a task's commit has passed, beside what the same commands say without the work.
+"""The checks that a task's commit has passed, and how the same commands ended without the work.
 
-A check that passes proves little by itself: it may pass without the work, too. `run/corners.py` says which of
-its other results counts.
+A check that passes proves little by itself: it may pass without the work, too. `run/cross_checks.py` decides
+which of its other results counts.
 """
 
 from typing import Any
 
 from msgspec import Struct
 
-from orchestrator.run.corners import Proof, find_old_checks, find_proof, source_of
-from orchestrator.run.facts import CheckSource, CornerResult, GateEnded, Verdict
+from orchestrator.run.cross_checks import Proof, find_old_checks, find_proof, source_of
+from orchestrator.run.facts import CheckSource, CrossResult, GateEnded, Verdict
 from orchestrator.run.report import Owner, run_json
 from orchestrator.run.state import RunState, TaskState
 
@@ -24,7 +24,7 @@ class CheckProof(Struct, frozen=True, kw_only=True):
     evidence: str
     before: Proof | None
     """How the command ended without the work; None if it was not run there."""
-    with_old_checks: CornerResult | None = None
+    with_old_checks: CrossResult | None = None
     """How it ended on the candidate's code with the check files from before the work."""
     fails_as_before: bool
     """Whether it passes only because it fails as it did before (`verify.base = "no_worse"`)."""
@@ -52,7 +52,7 @@ def list_final_checks(state: RunState) -> tuple[CheckProof, ...]:
     return tuple(found)
 
 
-def _describe(gate: GateEnded, before: Proof | None, with_old_checks: CornerResult | None) -> CheckProof:
+def _describe(gate: GateEnded, before: Proof | None, with_old_checks: CrossResult | None) -> CheckProof:
     return CheckProof(
         gate=gate.gate,
         command=gate.command,

@@ -31,7 +31,7 @@ from orchestrator.run.facts import (
     Claim,
     ContainerCreated,
     ContainerStarted,
-    CornerChecked,
+    CrossChecked,
     EditsCommitted,
     EndToEndEnded,
     Fact,
@@ -106,7 +106,7 @@ class AttemptState(Struct, frozen=True, kw_only=True):
     landing_refused: str | None = None
     """Why the candidate could not land."""
     gates: tuple[GateEnded, ...] = ()
-    corners: tuple[CornerChecked, ...] = ()
+    cross_checks: tuple[CrossChecked, ...] = ()
     """The results of its candidate's commands on other trees."""
     limits: tuple[LimitSeen, ...] = ()
     """Limits of the provider that the gateway has seen and that still hold."""
@@ -261,7 +261,7 @@ class RunState(Struct, frozen=True, kw_only=True):
     """The folder in the run's folder that holds its settings; empty for those from its start."""
     base: tuple[BaseCheckState, ...] = ()
     """How commands ended before the work, in the order in which they were run."""
-    corners: tuple[CornerChecked, ...] = ()
+    cross_checks: tuple[CrossChecked, ...] = ()
     """The results of commands on other trees before any attempt."""
     results: Mapping[str, KnownResult] = field(default_factory=dict)
     """By the key of what the result depends on."""
@@ -437,8 +437,8 @@ def _transition(state: RunState, fact: Fact) -> RunState:  # noqa: C901 - one fl
             return _count_evidence(state, *body.evidence)
         case GateEnded() as body:
             return _add_gate(state, fact, body)
-        case CornerChecked() as body:
-            return _add_corner(state, fact, body)
+        case CrossChecked() as body:
+            return _add_cross_check(state, fact, body)
         case LandingStarted() as body:
             return _with_task(state, fact, landing=body)
         case LandingRefused() as body:
@@ -577,7 +577,7 @@ def _add_base_check(state: RunState, fact: Fact, body: BaseChecked) -> RunState:
 
 
 def _add_result(
-    state: RunState, key: str, body: BaseChecked | GateEnded | CornerChecked, commit: str
+    state: RunState, key: str, body: BaseChecked | GateEnded | CrossChecked, commit: str
 ) -> RunState:
     # The last result counts: a resume runs the gates of the task that it tries again a second time.
     if not key or body.exit_code is None or (body.reused is not None and key in state.results):
@@ -612,7 +612,7 @@ def _set_candidate(state: RunState, fact: Fact, body: CandidateMade) -> RunState
         candidate=body,
         candidate_epoch=state.epoch,
         gates=(),
-        corners=(),
+        cross_checks=(),
         refused=None,
         landing_refused=None,
     )
@@ -669,16 +669,16 @@ def _add_gate(state: RunState, fact: Fact, body: GateEnded) -> RunState:
     return _with_attempt(state, fact, gates=(*gates, body))
 
 
-def _add_corner(state: RunState, fact: Fact, body: CornerChecked) -> RunState:
-    # A corner has less time than a gate, so a command that took too long there may pass elsewhere.
+def _add_cross_check(state: RunState, fact: Fact, body: CrossChecked) -> RunState:
+    # A cross-check has less time than a gate, so a command that took too long there may pass elsewhere.
     if not body.detail:
         state = _add_result(state, body.key, body, body.commit)
     state = _count_evidence(state, body.evidence)
     if fact.attempt is None:
-        return replace(state, corners=(*state.corners, body))
-    corners = state.tasks[fact.task or ""].attempts[-1].corners
-    others = [each for each in corners if (each.corner, each.gate) != (body.corner, body.gate)]
-    return _with_attempt(state, fact, corners=(*others, body))
+        return replace(state, cross_checks=(*state.cross_checks, body))
+    cross_checks = state.tasks[fact.task or ""].attempts[-1].cross_checks
+    others = [each for each in cross_checks if (each.corner, each.gate) != (body.corner, body.gate)]
+    return _with_attempt(state, fact, cross_checks=(*others, body))
 
 
 def _add_question(state: RunState, fact: Fact, body: QuestionAsked) -> RunState:

@@ -1,7 +1,8 @@
-"""Fail-to-pass: the commands of a candidate that passed run once more on the code from before the work.
+"""Cross-checks: the commands of a candidate that passed run once more on the code from before the work.
 
 The code is that of the commit on which the task's first attempt started, with the check files that the
-candidate has added or changed. A command that passes there says nothing about the work.
+candidate has added or changed. A command that passes there as well does not depend on the work, so its pass
+on the candidate proves nothing. This is how a test is found that an agent wrote so that it always passes.
 
 No container runs where every result is known: in the base run of the first task, for example, if its
 candidate has no check files. The time of a command is limited by what it took on the candidate, because code
@@ -15,15 +16,22 @@ from dataclasses import dataclass
 from dataclasses import replace as with_changes
 
 from orchestrator.containers.names import component
-from orchestrator.engine.gating import Bench, NumberedGate, Subject, find_image, number_gates, run_commands
+from orchestrator.engine.gating import (
+    CheckedCommit,
+    GateContext,
+    NumberedGate,
+    find_image,
+    number_gates,
+    run_commands,
+)
 from orchestrator.engine.result_keys import result_keys
 from orchestrator.gates.check_files import classify, find_scripts, is_byte_code, leave_out_named
 from orchestrator.gates.command_gate import CommandGate, GateResult
 from orchestrator.gates.evidence import load, store
 from orchestrator.gates.failures import judge_before_the_work
 from orchestrator.plan.model import Task
-from orchestrator.run.corners import find_proof, source_of
-from orchestrator.run.facts import Corner, CornerChecked, CornerResult, GateEnded
+from orchestrator.run.cross_checks import find_proof, source_of
+from orchestrator.run.facts import CrossChecked, CrossResult, CrossTree, GateEnded
 from orchestrator.run.handoff import may_be_handoff
 from orchestrator.run.state import AttemptState, TaskState
 from orchestrator.supervision.decide import Gate, WorkItem, reason_not_to_land
@@ -61,42 +69,42 @@ def limit_time(seconds: float, timeout: float) -> float:
     return min(max(SHORTEST_LIMIT_SECONDS, TIMES_LONGER * seconds), timeout)
 
 
-async def check_fail_to_pass(bench: Bench, item: WorkItem) -> None:
+async def check_fail_to_pass(context: GateContext, item: WorkItem) -> None:
     """Run the commands of the task's candidate on the code from before the work, where that is not known.
 
     A command that passes there runs on an empty tree as well. Each result is one fact; one that the engine
     could not give is `unavailable`, and then nothing lands.
     """
-    task = bench.records.journal.state.tasks[item.id]
-    attempt = _find_passed(bench, item, task)
+    task = context.records.journal.state.tasks[item.id]
+    attempt = _find_passed(context, item, task)
     if attempt is None or attempt.candidate is None or task.parent is None:
         return
     asked = [gate for gate in attempt.gates if source_of(gate) not in _NOT_ASKED]
     if not asked:
         return
-    parent, run = task.parent, CornerRun(bench=bench, item=item, attempt=attempt)
-    image = await find_image(bench, Subject(commit=parent, is_candidate=False))
+    parent, run = task.parent, CrossCheckRun(context=context, item=item, attempt=attempt)
+    image = await find_image(context, CheckedCommit(commit=parent, is_candidate=False))
     if attempt.candidate.changed:
-        paths = await _list_check_files(bench, item, task, attempt)
-        ref = f"refs/ktrdr/crossed/{bench.records.run}/{component(item.id)}/{attempt.number}"
-        crossed = await cross_trees(bench, parent, attempt.candidate.commit, paths, ref)
+        paths = await _list_check_files(context, item, task, attempt)
+        ref = f"refs/ktrdr/crossed/{context.records.run}/{component(item.id)}/{attempt.number}"
+        crossed = await cross_trees(context, parent, attempt.candidate.commit, paths, ref)
         await run.check("fail_to_pass", crossed, image, asked, is_silent=not paths)
-    state = bench.records.journal.state
+    state = context.records.journal.state
     last = state.tasks[item.id].last
     assert last is not None
     green = [gate for gate in asked if find_proof(state, task, last, gate) == "already_green"]
     if green:
-        ref = f"refs/ktrdr/crossed/{bench.records.run}/empty"
-        empty = await bench.workspace.store.commit_nothing(
-            parent=parent, ref=ref, base=bench.records.start.base
+        ref = f"refs/ktrdr/crossed/{context.records.run}/empty"
+        empty = await context.workspace.store.commit_nothing(
+            parent=parent, ref=ref, base=context.records.start.base
         )
         await run.check("empty_tree", empty, image, green)
 
 
-def _find_passed(bench: Bench, item: WorkItem, task: TaskState) -> AttemptState | None:
+def _find_passed(context: GateContext, item: WorkItem, task: TaskState) -> AttemptState | None:
     """The task's last attempt if its candidate would land and is to show that its commands failed before."""
     last = task.last
-    if not bench.terms.settings.verify.red_to_green or last is None or task.accepted is not None:
+    if not context.terms.settings.verify.red_to_green or last is None or task.accepted is not None:
         return None
     if last.candidate is None or any(gate.verdict != "pass" for gate in last.gates) or last.owed_evidence:
         return None
@@ -104,31 +112,31 @@ def _find_passed(bench: Bench, item: WorkItem, task: TaskState) -> AttemptState 
 
 
 async def _list_check_files(
-    bench: Bench, item: WorkItem, task: TaskState, attempt: AttemptState
+    context: GateContext, item: WorkItem, task: TaskState, attempt: AttemptState
 ) -> tuple[str, ...]:
     assert attempt.candidate is not None and task.parent is not None
-    changes = await history.changes(bench.workspace.store, task.parent, attempt.candidate.commit)
+    changes = await history.changes(context.workspace.store, task.parent, attempt.candidate.commit)
     paths = [change.path for change in changes if change.status != "deleted"]
     commands = [gate.command for gate in attempt.gates]
-    return filter_check_files(bench.terms.task(item.id), bench.terms.plan.path, commands, paths)
+    return filter_check_files(context.terms.task(item.id), context.terms.plan.path, commands, paths)
 
 
-async def cross_trees(bench: Bench, old: str, new: str, paths: tuple[str, ...], ref: str) -> str:
+async def cross_trees(context: GateContext, old: str, new: str, paths: tuple[str, ...], ref: str) -> str:
     """A commit with these paths of `new` and all others of `old`, under `ref`; `old` if nothing differs.
 
     Compiled Python of the old side is left out: it could be taken for that of a new source.
     """
-    byte_code = [path for path in await history.files(bench.workspace.store, old) if is_byte_code(path)]
+    byte_code = [path for path in await history.files(context.workspace.store, old) if is_byte_code(path)]
     if not paths and not byte_code:
         return old
-    return await bench.workspace.store.commit_paths(
+    return await context.workspace.store.commit_paths(
         paths=paths,
         removed=tuple(byte_code),
         tree=new,
         parent=old,
         message="The code from before the work with new check files\n",
         ref=ref,
-        base=bench.records.start.base,
+        base=context.records.start.base,
     )
 
 
@@ -136,21 +144,21 @@ async def cross_trees(bench: Bench, old: str, new: str, paths: tuple[str, ...], 
 class _Where:
     """The tree on which commands run, and the image of their container."""
 
-    corner: Corner
+    kind: CrossTree
     tree: str
     commit: str
     image: str
 
 
-class CornerRun:
+class CrossCheckRun:
     """The commands of one candidate on one other tree."""
 
-    def __init__(self, *, bench: Bench, item: WorkItem, attempt: AttemptState) -> None:
-        self._bench, self._item, self._attempt = bench, item, attempt
+    def __init__(self, *, context: GateContext, item: WorkItem, attempt: AttemptState) -> None:
+        self._context, self._item, self._attempt = context, item, attempt
 
     async def check(
         self,
-        corner: Corner,
+        kind: CrossTree,
         commit: str,
         image: str,
         asked: Sequence[GateEnded],
@@ -161,30 +169,30 @@ class CornerRun:
 
         The whole list runs, because a command can depend on what those before it have started.
         """
-        bench, gates = self._bench, self._list_gates(asked)
-        tree = await history.tree_of(bench.workspace.store, commit)
+        context, gates = self._context, self._list_gates(asked)
+        tree = await history.tree_of(context.workspace.store, commit)
         commands = tuple(gate.command for gate in gates)
         keys = dict(
             zip(
                 (gate.name for gate in gates),
-                result_keys(bench.terms, tree=tree, image=image, commands=commands),
+                result_keys(context.terms, tree=tree, image=image, commands=commands),
                 strict=True,
             )
         )
         wanted = [gate for gate in gates if gate.name in {each.gate for each in asked}]
-        results = bench.records.journal.state.results
+        results = context.records.journal.state.results
         known = all(keys[gate.name] in results for gate in wanted)
         if known and is_silent:
             return
-        numbered = await number_gates(bench.records, wanted, task=self._item.id)
-        where = _Where(corner=corner, tree=tree, commit=commit, image=image)
+        numbered = await number_gates(context.records, wanted, task=self._item.id)
+        where = _Where(kind=kind, tree=tree, commit=commit, image=image)
         if known and await self._take_copies(numbered, keys, where):
             return
         await self._run(gates, numbered, keys, where)
 
     def _list_gates(self, asked: Sequence[GateEnded]) -> tuple[Gate, ...]:
         """The gates of the task up to the last one that is asked for."""
-        gates = self._bench.terms.work.gates_of(self._item)
+        gates = self._context.terms.work.gates_of(self._item)
         names = {gate.gate for gate in asked}
         last = max(at for at, gate in enumerate(gates) if gate.name in names)
         return gates[: last + 1]
@@ -193,7 +201,7 @@ class CornerRun:
         self, numbered: Sequence[NumberedGate], keys: Mapping[str, str], where: _Where
     ) -> bool:
         """Record known results with evidence of their own; False if an evidence is gone."""
-        folder, state = self._bench.records.folder.evidence, self._bench.records.journal.state
+        folder, state = self._context.records.folder.evidence, self._context.records.journal.state
         found = []
         for each in numbered:
             known = state.results[keys[each.gate.name]]
@@ -220,10 +228,10 @@ class CornerRun:
         keys: Mapping[str, str],
         where: _Where,
     ) -> None:
-        bench, by_name = self._bench, {each.gate.name: each for each in numbered}
+        context, by_name = self._context, {each.gate.name: each for each in numbered}
         by_evidence = {each.evidence: each for each in numbered}
         took = {gate.gate: gate.seconds for gate in self._attempt.gates}
-        timeout = bench.terms.settings.verify.timeout
+        timeout = context.terms.settings.verify.timeout
         given = tuple(
             CommandGate(
                 name=gate.name,
@@ -234,8 +242,8 @@ class CornerRun:
             )
             for gate in gates
         )
-        subject = Subject(commit=where.commit, task=self._item.id, attempt=self._attempt.number)
-        async with aclosing(run_commands(bench, subject, where.image, given)) as events:
+        checked = CheckedCommit(commit=where.commit, task=self._item.id, attempt=self._attempt.number)
+        async with aclosing(run_commands(context, checked, where.image, given)) as events:
             async for event in events:
                 if isinstance(event, GateResult):
                     await self._append(event, by_evidence[event.evidence.id], keys, where)
@@ -244,11 +252,11 @@ class CornerRun:
         self, result: GateResult, numbered: NumberedGate, keys: Mapping[str, str], where: _Where
     ) -> None:
         evidence = result.evidence
-        fact = CornerChecked(
-            corner=where.corner,
+        fact = CrossChecked(
+            corner=where.kind,
             gate=numbered.gate.name,
             command=evidence.command,
-            result=judge_corner(evidence.command, evidence.exit_code),
+            result=judge_cross_check(evidence.command, evidence.exit_code),
             exit_code=evidence.exit_code,
             evidence=evidence.id,
             seconds=evidence.seconds,
@@ -259,12 +267,12 @@ class CornerRun:
             reused=evidence.reused,
             detail=evidence.detail,
         )
-        await self._bench.records.journal.append(fact, task=self._item.id, attempt=self._attempt.number)
+        await self._context.records.journal.append(fact, task=self._item.id, attempt=self._attempt.number)
 
 
-def judge_corner(command: str, exit_code: int | None) -> CornerResult:
+def judge_cross_check(command: str, exit_code: int | None) -> CrossResult:
     """The result of a command on another tree, by its exit code; None: it could not be run."""
     if exit_code is None:
         return "unavailable"
-    words: Mapping[str, CornerResult] = {"already_green": "pass", "red": "fail", "absent": "absent"}
+    words: Mapping[str, CrossResult] = {"already_green": "pass", "red": "fail", "absent": "absent"}
     return words[judge_before_the_work(command, exit_code)]

@@ -1,12 +1,13 @@
 """The proof that a command gives: its results on other trees than the candidate's, as one word. Pure.
 
-A command that passes on a candidate may pass without the work as well. So it stands beside its result on the
-code from before the work with the candidate's own check files, as far as that is known.
+A command that passes on a candidate may pass without the work as well, and then its pass proves nothing. So
+it is judged together with its result on the code from before the work, with the candidate's own check files
+laid over it: only a command that fails there depends on the work.
 """
 
 from typing import Literal
 
-from orchestrator.run.facts import BaseChecked, CheckSource, Corner, CornerChecked, GateEnded
+from orchestrator.run.facts import BaseChecked, CheckSource, CrossChecked, CrossTree, GateEnded
 from orchestrator.run.state import AttemptState, RunState, TaskState
 
 Proof = Literal["red", "discriminating", "already_green", "absent", "vacuous"]
@@ -30,20 +31,20 @@ def source_of(gate: GateEnded) -> CheckSource:
 
 def find_proof(state: RunState, task: TaskState, attempt: AttemptState, gate: GateEnded) -> Proof | None:
     """How this command of the attempt's candidate ended without the work; None if it is not known."""
-    crossed = _find_corner(attempt, "fail_to_pass", gate)
+    crossed = _find_cross_check(attempt, "fail_to_pass", gate)
     if crossed is not None:
-        return _weigh_crossed(state, attempt, gate, crossed)
+        return _judge_crossed(state, attempt, gate, crossed)
     if gate.before is not None:
         return gate.before
     found = state.find_base_checks([gate.command])
     on_base = found[-1] if found else None
     is_guard = source_of(gate) == "configured" or (on_base is not None and on_base.is_guard)
     if not is_guard and attempt.candidate is not None and attempt.candidate.check_files == ():
-        return _weigh_without_check_files(state, task, attempt, gate, on_base)
+        return _judge_without_check_files(state, task, attempt, gate, on_base)
     return None if on_base is None else on_base.before
 
 
-def _weigh_without_check_files(
+def _judge_without_check_files(
     state: RunState, task: TaskState, attempt: AttemptState, gate: GateEnded, on_base: BaseChecked | None
 ) -> Proof | None:
     """The candidate has no check files, so the commit before the work is the crossed tree."""
@@ -62,8 +63,8 @@ def _weigh_without_check_files(
     return "vacuous" if is_vacuous(state, attempt, gate.command) else "already_green"
 
 
-def _weigh_crossed(
-    state: RunState, attempt: AttemptState, gate: GateEnded, crossed: CornerChecked
+def _judge_crossed(
+    state: RunState, attempt: AttemptState, gate: GateEnded, crossed: CrossChecked
 ) -> Proof | None:
     match crossed.result:
         case "fail":
@@ -78,19 +79,17 @@ def _weigh_crossed(
 
 def is_vacuous(state: RunState, attempt: AttemptState | None, command: str) -> bool:
     """Whether the command passes where there is no file at all."""
-    corners = (*state.corners, *(() if attempt is None else attempt.corners))
+    cross_checks = (*state.cross_checks, *(() if attempt is None else attempt.cross_checks))
     return any(
-        corner.corner == "empty_tree"
-        and corner.result == "pass"
-        and corner.command.strip() == command.strip()
-        for corner in corners
+        each.corner == "empty_tree" and each.result == "pass" and each.command.strip() == command.strip()
+        for each in cross_checks
     )
 
 
-def find_old_checks(attempt: AttemptState, gate: GateEnded) -> CornerChecked | None:
+def find_old_checks(attempt: AttemptState, gate: GateEnded) -> CrossChecked | None:
     """The command's result on the candidate's code with the check files from before the work."""
-    return _find_corner(attempt, "unchanged_checks", gate)
+    return _find_cross_check(attempt, "unchanged_checks", gate)
 
 
-def _find_corner(attempt: AttemptState, corner: Corner, gate: GateEnded) -> CornerChecked | None:
-    return next((each for each in attempt.corners if (each.corner, each.gate) == (corner, gate.gate)), None)
+def _find_cross_check(attempt: AttemptState, on: CrossTree, gate: GateEnded) -> CrossChecked | None:
+    return next((each for each in attempt.cross_checks if (each.corner, each.gate) == (on, gate.gate)), None)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import CodingAgentError
-from orchestrator.run.corners import find_proof
-from orchestrator.run.facts import BaseChecked, CandidateMade, CornerChecked, GateEnded, NamesReserved
+from orchestrator.run.cross_checks import find_proof
+from orchestrator.run.facts import BaseChecked, CandidateMade, CrossChecked, GateEnded, NamesReserved
 from orchestrator.run.report import RunReport
 from orchestrator.testing.agent import ScriptedAgent, Step, reports, writes
 from orchestrator.testing.processes import Process, Program
@@ -58,12 +58,12 @@ def make_project(tmp_path: Path) -> Iterator[MakeProject]:
         yield make
 
 
-def corners(project: TemporaryProject, report: RunReport) -> list[CornerChecked]:
-    return [fact.body for fact in project.facts(report.run) if isinstance(fact.body, CornerChecked)]
+def cross_checks(project: TemporaryProject, report: RunReport) -> list[CrossChecked]:
+    return [fact.body for fact in project.facts(report.run) if isinstance(fact.body, CrossChecked)]
 
 
 def results(project: TemporaryProject, report: RunReport) -> list[tuple[str, str, str]]:
-    return [(each.corner, each.gate, each.result) for each in corners(project, report)]
+    return [(each.corner, each.gate, each.result) for each in cross_checks(project, report)]
 
 
 def proofs(report: RunReport, task: str = "1") -> list[str | None]:
@@ -116,7 +116,7 @@ def test_a_later_task_is_compared_with_the_commit_it_started_on(make_project: Ma
     project = make_project({("1", 1): both, ("2", 1): more}, command="check 1", tasks=("1", "2"))
     report = project.run()
     parent = report.state.tasks["2"].parent
-    (found, empty) = corners(project, report)
+    (found, empty) = cross_checks(project, report)
     assert (found.corner, found.result, found.commit) == ("fail_to_pass", "pass", parent)
     assert (empty.corner, empty.result) == ("empty_tree", "fail")
     assert (proofs(report), proofs(report, "2")) == (["discriminating"], ["already_green"])
@@ -214,10 +214,10 @@ def test_no_two_checks_share_an_evidence_id(make_project: MakeProject) -> None:
     project = make_project({("1", 1): works}, tasks=("1", "2"), settings="[verify]\ntask = ['true']\n")
     report = project.run()
     facts = [fact.body for fact in project.facts(report.run)]
-    used = [body.evidence for body in facts if isinstance(body, BaseChecked | GateEnded | CornerChecked)]
+    used = [body.evidence for body in facts if isinstance(body, BaseChecked | GateEnded | CrossChecked)]
     assert len(used) == len(set(used)) > 5
     reserved = [id for body in facts if isinstance(body, NamesReserved) for id in body.evidence]
     assert set(used) <= set(reserved)
     made = [body for body in facts if isinstance(body, CandidateMade)]
-    checked = {body.evidence for body in facts if isinstance(body, CornerChecked)}
+    checked = {body.evidence for body in facts if isinstance(body, CrossChecked)}
     assert checked and checked.isdisjoint(id for body in made for id in body.evidence)
