@@ -10,7 +10,7 @@ from orchestrator.config.settings import Image, Setup
 from orchestrator.containers.base import ContainerEngine, ContainerSpec, ImageInfo
 from orchestrator.containers.project_image import context_hash, name_with_dockerfile, name_with_packages
 from orchestrator.errors import CannotStart, CodingAgentError, EnvironmentInvalid
-from orchestrator.gates.detection import Project
+from orchestrator.gates.detection import DetectedProject
 from orchestrator.gates.discovery import PackageManager, discover
 from orchestrator.preflight.site import Finding, Site, report_failed, report_passed, report_warning
 from orchestrator.programs import suggest_packages
@@ -61,7 +61,7 @@ async def check_setup(site: Site) -> Finding:
     return setup_finding(settings.setup, managers, find_project(folder))
 
 
-def setup_finding(setup: Setup, managers: Sequence[PackageManager], project: Project) -> Finding:
+def setup_finding(setup: Setup, managers: Sequence[PackageManager], project: DetectedProject) -> Finding:
     if setup.commands:
         commands = ", ".join(f"`{first_line(each, 80)}`" for each in setup.commands)
         return report_passed(f"setup.commands: {commands}")

@@ -25,7 +25,7 @@ class PastWaits(Struct, frozen=True, kw_only=True):
     """How often and how long this invocation has waited so far."""
 
     repeated: int = 0
-    """Waits since a task or gate last succeeded."""
+    """Waits since an attempt last reached its model."""
     short_seconds: float = 0.0
     """The time waited for what may not pass by itself."""
     successes: int = 0
