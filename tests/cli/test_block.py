@@ -97,7 +97,7 @@ STATES: dict[str, tuple[tuple[Entry, ...], list[str]]] = {
         [
             *HEAD,
             "tasks   ▶ 1",
-            "now     the agent is working on attempt 1/1 (1 of 3), 55 s, at most 59 min 5 s more: Title of 1",
+            "now     attempt 1/1 (1 of 3), 55 s, at most 59 min 5 s more: Title of 1",
             "  says  I read it.",
             "  does  Bash (53 s): make",
         ],

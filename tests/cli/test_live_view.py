@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyte
 import pytest
 from cli_kit import environment, remember
+from emulator import ROWS, Screen
 from run_histories import (
     READY,
     RUN,
@@ -31,43 +31,14 @@ from run_histories import (
 )
 
 from orchestrator.cli.live_view import HOW_TO_ANSWER, LiveView
-from orchestrator.cli.terminal import Keyboard, TerminalWriter, has_utf8, is_simple, wants_colour
+from orchestrator.cli.terminal import Keyboard, has_utf8, is_simple, wants_colour
 from orchestrator.clock import SystemClock
 from orchestrator.project.locks import RunLock
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.run.facts import AgentText, AgentTool, Notice, RunWaiting, StillRunning
 from orchestrator.run.state import QuestionState
 
-COLUMNS, ROWS = 60, 16
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
-
-
-class Screen(TerminalWriter):
-    """A terminal in memory, which another program's emulator draws."""
-
-    def __init__(self, columns: int = COLUMNS, rows: int = ROWS) -> None:
-        super().__init__(sys.__stdout__ or sys.stdout)
-        self.screen = pyte.HistoryScreen(columns, rows, history=100_000)
-        self.screen.set_mode(pyte.modes.LNM)  # as the terminal's driver: a newline also returns
-        self.stream = pyte.Stream(self.screen)
-        self.written: list[str] = []
-        self.encoding = "utf-8"
-
-    def _write(self, data: bytes) -> int:
-        self.written.append(data.decode())
-        self.stream.feed(data.decode())
-        return len(data)
-
-    def size(self) -> tuple[int, int]:
-        return self.screen.columns, self.screen.lines
-
-    def is_in_foreground(self) -> bool:
-        return True
-
-    @property
-    def rows(self) -> list[str]:
-        above = ["".join(row[x].data for x in range(COLUMNS)) for row in self.screen.history.top]
-        return [row.rstrip() for row in (*above, *self.screen.display) if row.strip()]
 
 
 class Keys(Keyboard):
@@ -113,7 +84,7 @@ def test_finished_lines_are_above_the_block_and_stay_when_it_is_gone() -> None:
         *("run", "branch", "started", "branch", "task", "attempt", "says", "says")
     ]
     assert head.startswith("── run trial-1, 0 of 1 tasks done") and tasks == "tasks   ▶ 1"
-    assert "working on attempt 1/1" in now and hint == "^C stops"
+    assert "now     attempt 1/1" in now and hint == "^C stops"
     assert (first, second) == ("  says  one", "  says  two")
     assert screen.screen.cursor.hidden
     view.leave()

@@ -135,7 +135,9 @@ def _draw_doing(doing: Doing, view: RunView, screen: Screen) -> Iterator[Row]:
     title, tries = _describe_task(doing, view)
     about = f": {title}" if title else ""
     times = f", {_describe_elapsed(doing.since, screen)}{_describe_left(doing, screen)}"
-    yield Row(f"now     {describe_work(doing)}{tries}{times}{about}")
+    is_attempt = doing.what == "attempt"
+    what = f"attempt {doing.task}/{doing.attempt}" if is_attempt else describe_work(doing)
+    yield Row(f"now     {what}{tries}{times}{about}")
     for each in doing.said:
         if isinstance(each, AgentText):
             yield Row(f"  says  {one_line(each.text, 300)}", "quiet")

@@ -108,10 +108,12 @@ class _Output(Struct, frozen=True, kw_only=True):
 async def _follow(runs: RunCatalog, run: str, output: _Output) -> None:
     """Show stored facts and new ones, of all processes in order, until no process carries out the run."""
     assert runs.journal is not None
-    after, is_first = output.after, True
+    after, is_first, is_owned = output.after, True, True
+    asked = runs.clock.monotonic() - OWNER_SECONDS
     while True:
-        # Asked before the facts are read: then this read has everything that an owner who is gone has stored.
-        is_owned = runs.owner(run) is not None
+        if runs.clock.monotonic() - asked >= OWNER_SECONDS:
+            # Before the facts are read: then this read has everything that an owner who is gone has stored.
+            asked, is_owned = runs.clock.monotonic(), runs.owner(run) is not None
         version = runs.journal.data_version()
         for fact in runs.journal.facts(run, after=after):
             output.show(fact)
