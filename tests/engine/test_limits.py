@@ -274,7 +274,10 @@ def test_a_status_400_is_shown_as_a_limit_only_with_the_agents_word(limited: Mak
 
 def test_the_word_of_an_agent_alone_parks_nothing_where_a_gateway_serves_it(limited: MakeProject) -> None:
     made = limited({("1", 1): (claims_limit("usage_limit"), exits(1))})
-    assert made.project.run().status == "failed"
+    report = made.project.run()
+    assert report.status == "failed"
+    (notice,) = [each.text for each in bodies(made, report.run, Notice) if "limit" in each.text]
+    assert "usage limit" in notice and "does not count" in notice
 
 
 def test_a_limit_after_the_end_of_an_attempt_is_folded_and_parks_nothing(limited: MakeProject) -> None:

@@ -38,6 +38,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
         *("corner", "gate", "command", "result"),
         *("exit_code", "evidence", "seconds"),
     ),
+    facts.WindowsSeen.kind: ("windows",),
     facts.LimitSeen.kind: ("cause", "until", "status", "model"),
     facts.TaskFinished.kind: ("status", "commit", "verification", "reason", "undeclared_files"),
 }

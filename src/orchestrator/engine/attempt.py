@@ -275,6 +275,11 @@ async def record(
         calls_in_session=ended.report.tool_calls + calls,
         min_tool_calls=started.min_tool_calls if counts_calls and started is not None else 0,
     )
+    claim = ended.report.limit if services.driver.needs_model else None
+    if claim is not None and verdict.status in ("failed", "unclear"):
+        what = ": ".join(part for part in (claim.kind.replace("_", " "), claim.detail) if part)
+        text = f"the agent reports a limit ({what}) that the gateway has not seen, so it does not count"
+        await records.journal.append(Notice(text=plain(text)), task=live.task, attempt=live.state.number)
     await _append_end(services.driver, records, workspace, live, ended, verdict, is_taken=is_taken)
 
 
