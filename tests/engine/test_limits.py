@@ -371,11 +371,14 @@ def test_a_key_that_is_refused_while_no_owner_lives_is_asked_for_again(
     assert made[0].gateway.keys == ["sk-canary-old", f"sk-canary-{'new' if replaced else 'old'}"]
 
 
-def test_an_owner_that_is_killed_during_a_limit_loses_nothing(limited: MakeProject, tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["limit_seen", "stop_begun"])
+def test_an_owner_that_is_killed_during_a_limit_loses_nothing(
+    limited: MakeProject, tmp_path: Path, moment: str
+) -> None:
     made: list[LimitedProject] = []
     made.append(limited({("1", 1): (writes("a.txt", "half"), sees(the(made), STOP), waits(86_400))}))
     project = made[0].project
-    kill_at(project, tmp_path / "containers", "limit_seen")
+    kill_at(project, tmp_path / "containers", moment)
     (run,) = [path.name for path in (project.state / "runs").iterdir()]
     assert "limit_seen" in [fact.body.kind for fact in project.facts(run)]
     report = project.resume()
