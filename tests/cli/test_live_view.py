@@ -91,6 +91,13 @@ def test_finished_lines_are_above_the_block_and_stay_when_it_is_gone() -> None:
     assert screen.rows == above and not screen.screen.cursor.hidden
 
 
+def test_the_number_of_attempts_is_that_of_the_stored_settings() -> None:
+    screen = Screen()
+    view = live(screen, limit_of=lambda state: 5)
+    show(view, *READY, attempt())
+    assert any(row.startswith("now     attempt 1/1 (1 of 5), ") for row in screen.rows)
+
+
 def test_only_a_change_is_drawn() -> None:
     screen = Screen()
     view = live(screen)

@@ -62,6 +62,7 @@ def make_live_view(
         TerminalWriter(sys.stdout),
         host.clock,
         view_of=view_of,
+        limit_of=read_attempts_limit,
         keyboard=Keyboard.find(),
         answer=send_answer if asks else None,
         leave_open=leave_open,
@@ -88,6 +89,15 @@ def read_view(run: str) -> RunView | None:
         return None
 
 
+def read_attempts_limit(state: RunState) -> int | None:
+    """`limits.attempts` of a run; None when it cannot be read."""
+    try:
+        with open_catalog(this_host()) as runs:
+            return find_attempts_limit(runs, state)
+    except OrchestratorError:
+        return None
+
+
 def view_of_stored(runs: RunCatalog, run: str, *, until: int | None = None) -> RunView:
     """A run after its stored facts, or after those up to a number; without the agent's output."""
     facts = [fact for fact in runs.facts(run) if until is None or fact.n <= until]
@@ -96,7 +106,7 @@ def view_of_stored(runs: RunCatalog, run: str, *, until: int | None = None) -> R
 
 
 def find_attempts_limit(runs: RunCatalog, state: RunState | None) -> int | None:
-    """`limits.attempts` of a run; None where its settings are not stored or cannot be read."""
+    """As `read_attempts_limit`, from a catalog that is open."""
     from orchestrator.config import Settings
     from orchestrator.project.stored_terms import read_terms
 

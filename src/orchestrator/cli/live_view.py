@@ -23,8 +23,8 @@ from orchestrator.cli.times import Zone, clock_time
 from orchestrator.cli.tones import Tone, tone_of
 from orchestrator.clock import Clock
 from orchestrator.errors import OrchestratorError
-from orchestrator.run.facts import Fact, RunStarted
-from orchestrator.run.state import QuestionState
+from orchestrator.run.facts import AttemptStarted, Fact, RunStarted
+from orchestrator.run.state import QuestionState, RunState
 from orchestrator.run.view import RunView, follow
 from orchestrator.text import one_line, plain, utc_text
 
@@ -64,6 +64,7 @@ class LiveView:
         clock: Clock,
         *,
         view_of: Callable[[str], RunView | None],
+        limit_of: Callable[[RunState], int | None] = lambda state: None,
         keyboard: Keyboard | None = None,
         answer: Callable[[str, QuestionState, str], Awaitable[None]] | None = None,
         leave_open: Callable[[], None] = lambda: None,
@@ -72,12 +73,14 @@ class LiveView:
         has_colour: bool = True,
     ) -> None:
         """`view_of` gives a run after its stored facts; it is called when the first fact is a later one.
+        `limit_of` gives the number of attempts that each task of a run has.
 
         `answer` is called with a line that was typed while the question was open, `leave_open` when the line
         was empty.
         """
         self._writer, self._clock, self._zone = writer, clock, zone
-        self._view_of, self._hint, self._has_colour = view_of, hint, has_colour
+        self._view_of, self._limit_of = view_of, limit_of
+        self._hint, self._has_colour = hint, has_colour
         self._keyboard = keyboard if answer is not None else None
         self._answer, self._leave_open = answer, leave_open
         self._view: RunView | None = None
@@ -109,6 +112,9 @@ class LiveView:
             self._view = self._view or RunView()
         self._preparation = None
         self._view = follow(self._view, fact)
+        if isinstance(fact.body, AttemptStarted) and self._view.state is not None:
+            # The settings of a new run are stored by now, and those of a resumed one may be others.
+            self._view = replace(self._view, attempts_limit=self._limit_of(self._view.state))
         tone = tone_of(fact.body)
         at = clock_time(fact.at, self._zone)
         self._lines += [Row(f"{at}  {line}", tone) for line in lines(fact, self._view, self._zone)]
