@@ -1,14 +1,15 @@
 """Starts processes on the host; no other module does.
 
 Every process has a session of its own and a deadline, and both of its pipes are drained. On an exception or a
-cancellation, its whole process group is killed before the exception is raised to the caller.
+cancellation, its whole process group is killed before the exception is raised to the caller. With `patience`
+it may finish first, or is asked to exit: git would leave lock files, which block the user's next command.
 """
 
 import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -121,12 +122,15 @@ async def run(
     cwd: Path | None = None,
     stdin: bytes | None = None,
     identity: Identity | None = None,
+    patience: float = 0.0,
 ) -> Completed:
     """Run a program to its end and return exit code and output. A non-zero exit code is not an error.
 
     Raises ProcessTimeout after `timeout` seconds, and FileNotFoundError when the program does not exist.
     """
-    async with start_process(argv, env=env, cwd=cwd, identity=identity, stdin=stdin is not None) as process:
+    async with start_process(
+        argv, env=env, cwd=cwd, identity=identity, stdin=stdin is not None, patience=patience
+    ) as process:
         async with _limit_time(argv, timeout):
             stdout, stderr = await process.communicate(stdin)
         assert process.returncode is not None
@@ -298,32 +302,56 @@ async def start_process(
     stdin_from: int | None = None,
     stdout: int = asyncio.subprocess.PIPE,
     stderr: int = asyncio.subprocess.PIPE,
+    patience: float = 0.0,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
+    """On an exception the program is killed; with `patience`, `_end_process` says how."""
     stdin_mode = asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        env=own_environment() if env is None else dict(env),
-        cwd=cwd,
-        stdin=stdin_mode if stdin_from is None else stdin_from,
-        stdout=stdout,
-        stderr=stderr,
-        start_new_session=True,
-        user=None if identity is None else identity.uid,
-        group=None if identity is None else identity.gid,
-        # Without root's own groups, which would let the process open more than the owner may.
-        extra_groups=None if identity is None else [],
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *argv,
+            env=own_environment() if env is None else dict(env),
+            cwd=cwd,
+            stdin=stdin_mode if stdin_from is None else stdin_from,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            user=None if identity is None else identity.uid,
+            group=None if identity is None else identity.gid,
+            # Without root's own groups, which would let the process open more than the owner may.
+            extra_groups=None if identity is None else [],
+        )
     )
     try:
+        # Shielded: the program is at work already while asyncio connects its pipes. A cancellation would kill
+        # it there, without patience.
+        process = await asyncio.shield(starting)
         yield process
     except BaseException:
-        try:
-            # The whole group: git starts further programs, and one that survived would write to the folder
-            # after the error was reported.
+        with suppress(OSError):  # it could not be started
+            await _end_process(await starting, patience)
+        raise
+
+
+async def _end_process(process: asyncio.subprocess.Process, patience: float) -> None:
+    """Kill the process and its group.
+
+    With `patience` it has so many seconds to finish, and then as many to exit after SIGTERM. SIGTERM alone is
+    not enough: between making a lock file and remembering it, git leaves it behind then, too.
+    """
+    try:
+        if patience > 0:
+            ended = {asyncio.ensure_future(process.wait())}
+            _, left = await asyncio.wait(ended, timeout=patience)
+            if left:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+                await asyncio.wait(ended, timeout=patience)
+    finally:
+        # The whole group: git starts further programs, and one that survived would write to the folder after
+        # the error was reported.
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         # A process that has left the group may keep the pipes open: close our ends instead of waiting for it.
         process._transport.close()  # type: ignore[attr-defined]
         # Shielded, so that no zombie is left when the caller is cancelled a second time.
         await asyncio.shield(process.wait())
-        raise

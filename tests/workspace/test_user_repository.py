@@ -1,5 +1,11 @@
 """Reading the user's own repository, and making branches in it."""
 
+import asyncio
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from orchestrator.errors import EnvironmentInvalid, WorkspaceError
@@ -147,3 +153,27 @@ async def test_a_damaged_branch_of_head_is_named(project, content):
     with pytest.raises(EnvironmentInvalid, match="refs/heads/main points to nothing") as refused:
         await workspace.user.head()
     assert refused.value.where == str(project.folder / ".git/refs/heads/main")
+
+
+def open_for_writing(pipe: Path) -> int | None:
+    """Open a named pipe; None as long as no process reads it."""
+    with suppress(OSError):
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    return None
+
+
+async def test_git_that_is_cancelled_leaves_no_lock(own_project):
+    """The user's next command would be refused because of it."""
+    workspace = await own_project.open()
+    message, lock = own_project.folder.parent / "message", own_project.folder / ".git" / "index.lock"
+    os.mkfifo(message)
+    git = replace(workspace.user.git, work_tree=own_project.folder)
+    waiting = asyncio.ensure_future(git.run("commit", "--quiet", "--all", "--file", str(message)))
+    while (writer := open_for_writing(message)) is None:
+        await asyncio.sleep(0.01)
+    assert lock.exists()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    os.close(writer)
+    assert not lock.exists()

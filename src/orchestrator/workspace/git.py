@@ -24,6 +24,8 @@ QUICK_SECONDS = 60.0
 """For commands that touch refs and configuration."""
 TREE_SECONDS = 600.0
 """For commands that read files or pack objects."""
+PATIENCE_SECONDS = 1.0
+"""A command that is cancelled may still finish, and then remove its lock files, for this long each."""
 
 _ENVIRONMENT = {
     "LC_ALL": "C",
@@ -118,6 +120,7 @@ class Git:
                 cwd=self.cwd or self.work_tree,
                 stdin=stdin,
                 identity=self.identity,
+                patience=PATIENCE_SECONDS,
             )
         except ProcessTimeout as error:
             raise self._too_slow(args) from error
