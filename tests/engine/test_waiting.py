@@ -38,7 +38,7 @@ from orchestrator.run.facts import (
 from orchestrator.run.report import Owner, run_json, run_status
 from orchestrator.run.state import RunState, fold
 from orchestrator.supervision.decide import Action, Work, WorkItem
-from orchestrator.testing.agent import ScriptedAgent, hits_limit, waits, writes
+from orchestrator.testing.agent import ScriptedAgent, hits_limit, reports, waits, writes
 from orchestrator.testing.clock import START, FakeClock, run_in_fake_time
 from orchestrator.testing.project import TemporaryProject
 
@@ -403,6 +403,20 @@ def test_a_limit_costs_no_attempt_and_until_neither(tmp_path: Path) -> None:
         resumed = project.resume()
         assert resumed.status == "completed"
         assert [each.resumed for each in project.agent.attempts] == [False, True, True]
+
+
+def test_a_wait_gives_the_task_no_new_attempts(tmp_path: Path) -> None:
+    """Only `resume` does: else a limit every few hours would keep a hopeless task going all night."""
+    script = {
+        ("1", 1): [reports("failed", summary="It is hard.")],
+        ("1", 2): [hits_limit("usage_limit", (START + 5 * MINUTE).timestamp())],
+        ("1", 3): [reports("failed", summary="It is harder.")],
+    }
+    with project_with(tmp_path, script, settings="[limits]\nattempts = 2\n") as project:
+        report = project.run(wait=True)
+        assert (report.exit_code, len(project.agent.attempts)) == (1, 3)
+        assert "2 of 2 attempts used" in str(report.reason)
+        assert project.resume().exit_code == 0
 
 
 def test_at_checks_first_and_works_later_with_the_results_on_the_base(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 A task's state holds what its facts say, field by field; what the fields mean together is decided here and
 nowhere else. Readers match on the phase, and never compare epochs themselves.
 
-What `resume` may believe: an epoch is the time between two resumes. Between two epochs the run has no owner,
-and the user, another program or a container that was still running can change the branch and the folder. So
-of an earlier epoch only those facts count that no change to the folder makes untrue: that an attempt has
-ended, that a landing has started (the repository knows whether it happened), that a question was asked. A
-candidate, its verdicts and a comparison of the folder count only in the epoch in which they were made. An
-undo makes attempts history: they keep their numbers and do not count any more.
+What `resume` may believe: an epoch is the time between two resumes, or between two waits of a run that waits
+for itself. Between two epochs the run has no owner, or an owner that does nothing for hours. Meanwhile the
+user, another program or a container that was still running can change the branch and the folder. So of an
+earlier epoch only those facts count that no change to the folder makes untrue: that an attempt has ended,
+that a landing has started (the repository knows whether it happened), that a question was asked. A candidate,
+its verdicts and a comparison of the folder count only in the epoch in which they were made. An undo makes
+attempts history: they keep their numbers and do not count any more.
 """
 
 from typing import assert_never
@@ -205,9 +206,13 @@ def is_under_way(state: RunState, task: TaskState) -> bool:
 
 
 def ends_that_count(state: RunState, task: TaskState) -> list[AttemptStatus]:
-    """The ends of the attempts that count towards limits: those since the last resume and the last undo."""
-    attempts = [attempt for attempt in task.current_attempts if attempt.epoch == state.epoch]
-    return [attempt.end.status for attempt in attempts if attempt.end is not None]
+    """The ends of the attempts that count towards limits."""
+    return [attempt.end.status for attempt in attempts_that_count(state, task) if attempt.end is not None]
+
+
+def attempts_that_count(state: RunState, task: TaskState) -> list[AttemptState]:
+    """The attempts since the last resume and the last undo. A run that waits for itself is not resumed."""
+    return [attempt for attempt in task.current_attempts if attempt.epoch >= state.resumed_epoch]
 
 
 def scenario_that_counts(state: RunState) -> EndToEndEnded | None:

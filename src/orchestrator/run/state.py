@@ -79,10 +79,8 @@ from orchestrator.run.facts import (
 class AttemptState(Struct, frozen=True, kw_only=True):
     number: int
     epoch: int
-    """How often the run had been resumed when the attempt started, was adopted, or had its result taken.
-
-    Limits count within one epoch.
-    """
+    """How often the run had been resumed, or had waited for itself, when the attempt started, was adopted, or
+    had its result taken."""
     started: str
     start: AttemptStarted
     started_n: int = 0
@@ -254,6 +252,8 @@ class RunState(Struct, frozen=True, kw_only=True):
     start: RunStarted
     options: RunOptions
     epoch: int = 0
+    resumed_epoch: int = 0
+    """The epoch that began with the last resume; a wait begins one as well, but gives no new attempts."""
     tasks: Mapping[str, TaskState] = field(default_factory=dict)
     plan_stored: str = PLAN_AT_START
     """The file in the run's folder that holds the plan the run uses."""
@@ -489,6 +489,7 @@ def _resume(state: RunState, body: RunResumed) -> RunState:
         options=body.options,
         billing=body.billing,
         epoch=state.epoch + 1,
+        resumed_epoch=state.epoch + 1,
         cancel_requested=False,
         waiting=None,
         end_to_end_gates=(),

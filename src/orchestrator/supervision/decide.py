@@ -40,6 +40,7 @@ from orchestrator.run.phase import (
     Uncompared,
     Ungated,
     Working,
+    attempts_that_count,
     ends_that_count,
     is_under_way,
     phase,
@@ -581,12 +582,11 @@ def _next_of_gated(
         return Land(task=item.id, attempt=attempt)
     red = next((gate for gate in attempt.failed_gates if gate.fails_as_before), None)
     # At a resume the user has seen that failure, so an attempt after it is not a blind one.
-    if red is not None and attempt.epoch == state.epoch:
+    if red is not None and attempt in attempts_that_count(state, task):
         why = f"{red.gate} fails as it did before the work ({red.evidence})"
         return EndRun(status="parked", reason=f"task {item.id}: {why}", cause="base_red")
     # Without a gate, nothing but the agent's word says that the task is done.
-    attempts = [each for each in task.current_attempts if each.epoch == state.epoch and each.gates]
-    idle = sum(is_idle(each) for each in attempts)
+    idle = sum(is_idle(each) for each in attempts_that_count(state, task) if each.gates)
     if item.change == "optional" or idle < min(MAX_IDLE_ATTEMPTS, work.attempts):
         return _try_again(state, task, against, work)
     return FailTask(
