@@ -3,7 +3,7 @@ WORKERS ?= 3
 # Without byte code on disk, each worker of the tests compiles all of them again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help setup install demo test projects newcomer soak contract lint clean
+.PHONY: help setup install demo test projects newcomer night soak contract lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,10 @@ projects: ## The first run of ten kinds of projects, from `init` on (`make test`
 newcomer: ## From the wheel to the end of the example, as another user with an empty HOME
 	@scripts/setup.sh
 	@NEWCOMER=all .venv/bin/python -m pytest tests/setup/test_installed.py $(ARGS)
+
+night: ## Ten tasks under `nohup` in five minutes: a failure, a question, and limits that the run waits for
+	@scripts/setup.sh
+	@NIGHT=all .venv/bin/python -m pytest tests/e2e/test_night.py $(ARGS)
 
 soak: ## The tests that find more the longer they run (HISTORIES=200, MANY_FILES=100000), every limit of a provider, kills at any instant
 	@ENGINE_OPTIONAL=1 scripts/setup.sh

@@ -1,5 +1,9 @@
 """Lines that are printed before a run is certain to start, and the table of `run --base`."""
 
+import io
+import os
+from pathlib import Path
+
 import pytest
 from run_histories import (
     BASE_CHECKED,
@@ -15,6 +19,7 @@ from run_histories import (
 )
 
 from orchestrator.cli.base_progress import HeldEvents, is_progress
+from orchestrator.cli.run_command import have_one_reader
 from orchestrator.cli.tables import base_table
 from orchestrator.run.facts import BaseChecked, Before, Fact, RunEnded, SetupStarted
 
@@ -104,3 +109,12 @@ def test_the_table_of_the_base() -> None:
         "1     make check                    fails                              1     1.2 s  e2\n"
         f"run {RUN}"
     )
+
+
+def test_streams_in_the_same_file_have_one_reader(tmp_path: Path) -> None:
+    """As in `nohup orchestrator run plan.md >night.log 2>&1`."""
+    with (tmp_path / "log").open("w") as log, (tmp_path / "other").open("w") as other:
+        with os.fdopen(os.dup(log.fileno()), "w") as same:
+            assert have_one_reader(log, same)
+        assert not have_one_reader(log, other)
+        assert not have_one_reader(log, io.StringIO())

@@ -160,6 +160,8 @@ def test_however_a_run_ends_each_open_task_has_its_command() -> None:
     assert asks.command == f"orchestrator resume {RUN} -g TEXT"
     parked = next_step(state_after(*ASKED, run_ended("parked", 4)), "parked", HERE)
     assert (parked.before, parked.command) == ((*FAILED_LINES, ASKS_LINE), f"orchestrator resume {RUN}")
+    stopped = next_step(state_after(*ASKED), "interrupted", HERE)
+    assert (stopped.before, stopped.command) == (parked.before, parked.command)
     running = next_step(state_after(*ASKED), "running", HERE, has_owner=True)
     assert running.before == (ASKS_LINE,)
 

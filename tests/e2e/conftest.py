@@ -1,9 +1,13 @@
+import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from e2e_kit import ROOT, MakeScene, Scene, scenes
 from greeting_run import GreetingRun
+
+# It takes minutes: `make night`.
+collect_ignore = [] if os.environ.get("NIGHT") == "all" else ["test_night.py"]
 
 
 @pytest.fixture

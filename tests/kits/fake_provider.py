@@ -1,13 +1,17 @@
 """A provider of the model on this machine: it plays a script and remembers who asked with what."""
 
 import json
+import math
 import os
+import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
+from typing import Any
 
 from orchestrator.gateway import anthropic
 from orchestrator.gateway.script import Answer, parse_script
@@ -23,6 +27,21 @@ class FakeProvider:
     """Of each request, names in lower case."""
     refusal: "Refusal | None" = None
     """The answer to every request from now on, instead of the script's."""
+    limited: dict[str, float] = field(default_factory=dict)
+    """Tasks whose first request meets a usage limit, and how many seconds the limit lasts."""
+    resets: dict[str, float] = field(default_factory=dict)
+    """When these limits end, from their first request on."""
+
+    def refuse(self, task: str) -> "Refusal | None":
+        if task not in self.limited:
+            return self.refusal
+        reset = self.resets.setdefault(task, math.ceil(time.time() + self.limited[task]))
+        if time.time() >= reset:
+            return self.refusal
+        unified = "anthropic-ratelimit-unified"
+        headers = {f"{unified}-{name}": "rejected" for name in ("status", "5h-status")}
+        headers |= {f"{unified}-{name}": str(reset) for name in ("reset", "5h-reset")}
+        return Refusal(429, "You have hit your limit.", headers=headers)
 
 
 @dataclass(frozen=True)
@@ -34,9 +53,14 @@ class Refusal:
     """Of the error."""
 
 
+def _find_task(messages: list[dict[str, Any]]) -> str:
+    found = re.search(r"\\nTask: (\S+?)\\n", json.dumps(messages))
+    return "1" if found is None else found[1]
+
+
 @contextmanager
 def provider(text: str, *, refuse: int | None = None) -> Iterator[FakeProvider]:
-    """Serve the script's task 1; with `refuse`, only that HTTP error."""
+    """Serve the script of the task that the prompt names; with `refuse`, only that HTTP error."""
     script = parse_script(text, where="the test")
     seen = FakeProvider(refusal=None if refuse is None else Refusal(refuse))
 
@@ -44,7 +68,8 @@ def provider(text: str, *, refuse: int | None = None) -> Iterator[FakeProvider]:
         def do_POST(self) -> None:
             seen.headers.append({name.lower(): value for name, value in self.headers.items()})
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if (no := seen.refusal) is not None:
+            task = _find_task(asked["messages"])
+            if (no := seen.refuse(task)) is not None:
                 body = anthropic.error_body(no.status, no.message)
                 if no.details is not None:
                     error = json.loads(body)
@@ -52,7 +77,7 @@ def provider(text: str, *, refuse: int | None = None) -> Iterator[FakeProvider]:
                     body = json.dumps(error).encode()
                 self._answer(no.status, "application/json", body, no.headers)
                 return
-            step = next_step(script, task="1", attempt=1, messages=asked["messages"], subagent=False)
+            step = next_step(script, task=task, attempt=1, messages=asked["messages"], subagent=False)
             assert isinstance(step, Answer)
             message = anthropic.build_message(step, model="m", seed=str(len(asked["messages"])))
             self._answer(200, "text/event-stream", b"".join(anthropic.stream_events(message)))

@@ -28,6 +28,21 @@ _NUMBERS = (
     (re.compile(r"\b\d+(?:\.\d)? [KMG]?B\b"), "1.2 MB"),
     (re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "00000000-0000-0000-0000-000000000000"),
 )
+_BLURRED = (
+    (re.compile(r"\bplan-[0-9a-f]{6}\b"), "plan-000001"),
+    (re.compile(r"\b[0-9a-f]{12}(?:[0-9a-f]{28})?\b"), "111111111111"),
+    (re.compile(r"\b\d+ h\b"), "3.0 s"),
+    (re.compile(r"\be\d+\b"), "e1"),
+    (re.compile(r"─+"), "─"),
+    (re.compile(r"(?<=\S)  +"), "  "),
+)
+
+
+def blur(text: str) -> list[str]:
+    """The lines of a session without what differs between two runs of the same commands."""
+    for pattern, same in (*_NUMBERS, *_BLURRED):
+        text = pattern.sub(same, text)
+    return [line.rstrip() for line in text.splitlines()]
 
 
 class Session:

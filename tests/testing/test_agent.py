@@ -21,7 +21,7 @@ def test_its_lines_become_events() -> None:
     ]
     assert parse_lines(ScriptedAgent(), lines) == (
         ToolCall(id="", name="Write", summary="a.txt"),
-        ProviderRefusal(kind="usage_limit", detail="the provider says usage_limit", until=1_800_000_000),
+        ProviderRefusal(kind="usage_limit", detail="the provider answered 429", until=1_800_000_000),
         Text(text="plain words"),
         Text(text='{"limit": "unheard of", "until": null}'),
     )

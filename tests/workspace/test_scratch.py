@@ -31,6 +31,7 @@ SCRATCH = {
     "a swap file of Vim": ({"src/.a.py.swp": ""}, "src/.a.py.swp"),
     "a backup of an editor": ({"a.py~": ""}, "a.py~"),
     "a lock of Emacs": ({".#a.py": ""}, ".#a.py"),
+    "the output of a command under nohup": ({"nohup.out": ""}, "nohup.out"),
     "a file of the Finder": ({"docs/.DS_Store": ""}, "docs/.DS_Store"),
     "the outermost of two": (
         {"node_modules/a/__pycache__/x.pyc": "", "node_modules/a/x~": ""},

@@ -76,7 +76,9 @@ def next_step(state: RunState, status: RunStatus, here: Path | None, *, has_owne
             before = (*others, *_ways_out(state), *waits, *_point_to_red_guard(state))
             return NextStep(command=resume, before=before)
         case "interrupted":
-            return NextStep(command=resume)
+            return NextStep(
+                command=resume, before=(*_describe_failed(state, resume), *_describe_questions(state))
+            )
         case "cancelled":
             return NextStep(
                 command=_run_again(state, there), before=("It cannot be resumed; a new run starts over:",)

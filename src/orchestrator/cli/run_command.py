@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from orchestrator.cli.base_progress import BaseProgress, HeldEvents
 from orchestrator.cli.console import Console
@@ -393,11 +393,21 @@ def _listener(arguments: argparse.Namespace) -> Listener:
 
     show: Listener = write_event if arguments.json else _console(write)
     # Where both streams are on one screen or in one file, what was shown as progress is not printed again.
-    is_one_screen = detached is not None or (sys.stdout.isatty() and sys.stderr.isatty())
+    is_one_screen = detached is not None or have_one_reader(sys.stdout, sys.stderr)
     is_one_screen = is_one_screen and not arguments.json
     if detached is not None:
         show = detached.listen_and_announce(show, _folder_of)
     return HeldEvents(show, BaseProgress(_print_progress), repeats=not is_one_screen)
+
+
+def have_one_reader(one: IO[str], other: IO[str]) -> bool:
+    """Whether two streams are on terminals both, or in the same file or pipe."""
+    if one.isatty() and other.isatty():
+        return True
+    try:
+        return os.path.sameopenfile(one.fileno(), other.fileno())
+    except OSError:
+        return False  # one of them is not a file of the system
 
 
 def _folder_of(run: str) -> RunFolder:

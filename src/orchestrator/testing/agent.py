@@ -24,6 +24,9 @@ class Attempt(NamedTuple):
     prompt: str
 
 
+_ANSWERS = {"usage_limit": 429, "billing": 402, "credential_refused": 401}
+
+
 class _Exit(Exception):
     def __init__(self, code: int) -> None:
         self.code = code
@@ -188,7 +191,8 @@ class ScriptedParser:
                 "limit": "usage_limit" | "billing" | "credential_refused" as kind,
                 "until": int() | float() | None as until,
             }:
-                return (ProviderRefusal(kind=kind, detail=f"the provider says {kind}", until=until),)
+                detail = f"the provider answered {_ANSWERS[kind]}"
+                return (ProviderRefusal(kind=kind, detail=detail, until=until),)
             case {"lost": str(detail)}:
                 return (SessionLost(detail=detail),)
             case {"unknown": str(kind)}:

@@ -50,6 +50,7 @@ _FILES = re.compile(
     | (npm|yarn|pnpm|lerna)-(debug|error)\.log.*
     | \..+\.sw[a-p] | \.sw[a-p] | .+~               # Vim, Emacs and others
     | \.\#.+ | \#.+\#
+    | nohup\.out                                    # what a command under `nohup` prints
     | \.DS_Store | \._.+ | Thumbs\.db | desktop\.ini
     """,
     re.VERBOSE,
