@@ -14,7 +14,9 @@ def home_folder(environ: Mapping[str, str]) -> Path:
     """`HOME`, or the home folder in the user database when it is not set. Raises EnvironmentInvalid."""
     home = environ.get("HOME") or _home_of_account()
     if not home.startswith("/"):
-        raise EnvironmentInvalid("is not an absolute path", where=f"HOME={home}", hint="Set HOME.")
+        raise EnvironmentInvalid(
+            "is not an absolute path", where=f"HOME={home}", hint="Set HOME to your home folder."
+        )
     return Path(home)
 
 
@@ -39,5 +41,7 @@ def _home_of_account() -> str:
         return pwd.getpwuid(os.getuid()).pw_dir
     except KeyError:
         raise EnvironmentInvalid(
-            "is not set, and this account has no entry in the user database", where="HOME", hint="Set HOME."
+            "is not set, and this account has no entry in the user database",
+            where="HOME",
+            hint="Set HOME to your home folder.",
         ) from None

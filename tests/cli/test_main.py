@@ -113,7 +113,7 @@ def test_an_error_is_text_for_every_input(tmp_path: Path) -> None:
         (("logs", "--flolow=1"), "Did you mean '--follow'?"),
         (("run", "--bse"), "Did you mean '--base'?"),
         (("--helpp",), "Did you mean '--help'?"),
-        (("status", "a", "b"), "orchestrator status: 'b' is one argument too many"),
+        (("status", "a", "b"), "orchestrator status: unexpected argument 'b'"),
         (("help", "statsu"), "Did you mean 'status'?"),
         (("help", "plan", "chek"), "Did you mean 'check'?"),
         (("stat\x1b[31mus",), "Did you mean 'status'?"),

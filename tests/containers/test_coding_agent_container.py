@@ -192,7 +192,7 @@ async def test_a_relative_folder_below_one_that_is_gone_is_named(
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(EnvironmentInvalid, match="my-project: the current folder is gone"):
+    with pytest.raises(EnvironmentInvalid, match="my-project: the current folder no longer exists"):
         await new().start("my-project", command=FOREVER)
 
 

@@ -227,7 +227,7 @@ def test_abandoning_a_run_stops_its_orphan_first(tmp_path: Path) -> None:
 
 
 def refused(project: OrphanedProject, command: Callable[[], object]) -> EnvironmentInvalid:
-    with pytest.raises(EnvironmentInvalid, match="another engine made") as caught:
+    with pytest.raises(EnvironmentInvalid, match="of another engine") as caught:
         command()
     assert caught.value.exit_code == 2
     assert caught.value.where == f"fake://{project.engine.folder}"

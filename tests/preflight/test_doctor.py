@@ -159,7 +159,7 @@ def test_in_a_folder_that_is_gone_it_completes(bare_folder: Patient) -> None:
     bare_folder.folder.rmdir()
     found = bare_folder.diagnose("--json")
     assert found.exit_code == 1
-    assert found.check("repository")["detail"] == "the current folder is gone"
+    assert found.check("repository")["detail"] == "the current folder no longer exists"
 
 
 def test_configured_checks_run_in_the_code_folder(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:

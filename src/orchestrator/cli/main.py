@@ -214,7 +214,7 @@ class _Parser(argparse.ArgumentParser):
     def _refuse(self, word: str) -> NoReturn:
         option = word.partition("=")[0]
         if not option.startswith("-"):
-            raise UsageError(f"{self.prog}: '{word}' is one argument too many", hint=self._suggest_help())
+            raise UsageError(f"{self.prog}: unexpected argument '{word}'", hint=self._suggest_help())
         hint = name_nearest(option, self._option_string_actions) or self._suggest_help()
         raise UsageError(f"{self.prog}: '{option}' is not an option", hint=hint)
 

@@ -202,9 +202,15 @@ def _run_base(arguments: argparse.Namespace, request: "RunRequest") -> int:
     from orchestrator.commands.run import run
 
     if arguments.new:
-        raise UsageError("--base cannot be combined with --new", hint="--base changes no earlier run.")
+        raise UsageError(
+            "--base cannot be combined with --new",
+            hint="Leave --new out: --base neither resumes nor replaces an earlier run.",
+        )
     if arguments.detach:
-        raise UsageError("--base cannot be combined with --detach", hint="Both end after the base run.")
+        raise UsageError(
+            "--base cannot be combined with --detach",
+            hint="Leave --detach out: a base run ends as soon as its checks have ended.",
+        )
     options = replace(request.options, listeners=(BaseProgress(_print_progress),))
     report = _wait_for(run(this_host(), replace(request, options=options)))
     if arguments.json:

@@ -119,7 +119,7 @@ def word_answer(question: QuestionState, choice: Choice) -> str:
         case Recommended():
             if not asked.recommendation:
                 raise UsageError(
-                    f"question {asked.question} comes without a recommendation",
+                    f"question {asked.question} has no recommendation",
                     hint="Answer with a text or with --option N.",
                 )
             return asked.recommendation

@@ -265,7 +265,7 @@ async def _explain_nothing_to_undo(
         if end is not None and (end.status, end.commit) == ("completed", imported):
             return UsageError(
                 f"task {task} was done before run {state.run}, by run {other.run}",
-                hint=f"orchestrator undo {other.run} {task}",
+                hint=f"Undo it in that run: orchestrator undo {other.run} {task}",
             )
     return UsageError(
         f"task {task} of run {state.run} has no commit on {state.start.branch}",

@@ -139,7 +139,7 @@ def line() -> Kind[str]:
 
 
 def subject_template() -> Kind[str]:
-    """The first line of commits; `{task}` and `{title}` stand for those of the task."""
+    """A template of a commit's first line: `{task}` is replaced by the task's id, `{title}` by its title."""
 
     def parse(value: object) -> str:
         text = _line(value)

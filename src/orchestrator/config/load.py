@@ -196,7 +196,9 @@ def _read(path: Path, name: str) -> bytes:
         ) from None
     except TooLarge as error:
         raise ConfigurationError(
-            f"is {error.strerror}", where=name, hint="Remove what is not a setting."
+            f"is {error.strerror}",
+            where=name,
+            hint="Check that this is the file you meant: settings take a few lines.",
         ) from None
     except OSError as error:
         raise ConfigurationError(

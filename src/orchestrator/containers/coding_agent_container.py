@@ -171,7 +171,7 @@ def _make_absolute(code_folder: Path) -> Path:
         return code_folder.absolute()
     except OSError:
         raise CannotStart(
-            "the current folder is gone, so a relative code folder cannot be found",
+            "the current folder no longer exists, so a relative code folder cannot be found",
             where=str(code_folder),
             hint="Change to a folder that exists, or give the whole path.",
         ) from None

@@ -183,7 +183,7 @@ async def _build(
         exit_code = await subprocesses.run_lines(argv, timeout=BUILD_SECONDS, on_line=keep)
     except FileNotFoundError:
         raise EnvironmentInvalid(
-            "the docker command, which builds images, is missing", hint="Install Docker's command line."
+            "the `docker` command is not installed; it builds images", hint="Install Docker's command line."
         ) from None
     except subprocesses.ProcessTimeout as error:
         raise EnvironmentInvalid(

@@ -420,10 +420,10 @@ async def _append_end(
     """Append the end of an attempt, and save its tree if no candidate will be made of it.
 
     This is the only place that ends attempts. A kill can come between the two steps, so their order depends
-    on what must survive. An interrupted attempt has nothing to say: its tree is saved first, and after a kill
-    both steps are repeated. All others have said something (a question, a limit, their usage) that cannot be
-    found out again once the container is removed, so the end comes first; after a kill the tree is missing,
-    and the user's changes then count as the task's.
+    on what must survive. An interrupted attempt has no result that could be lost: its tree is saved first,
+    and after a kill both steps are repeated. All others have a result (a question, a limit, their usage) that
+    cannot be found out again once the container is removed, so the end comes first; after a kill the tree is
+    missing, and the user's changes then count as the task's.
     """
     if workspace is not None:
         if verdict.status == "interrupted":
@@ -495,7 +495,8 @@ async def _renew_credential(
 async def _store_expiry(services: Services, live: LiveAttempt, report: AgentReport) -> None:
     """Store when the login ends, for `doctor` and the start of the next run.
 
-    It is the agent's word, which any of its tools could have forged, and leads to a warning only.
+    The time comes from the agent, and any of its tools could have forged it. So it decides nothing: it only
+    leads to a warning.
     """
     expires = None if report.finished is None else report.finished.credential_expires
     terms = await asyncio.to_thread(read_attempt_terms, live.folders)
@@ -522,7 +523,7 @@ def _read_stderr(live: LiveAttempt, verdict: AttemptVerdict) -> str:
 
 
 def _hash_agreed_files(workspace: Workspace, plan: str) -> dict[str, str | None]:
-    """Of the plan and the configuration in the folder; None for one that cannot be read.
+    """The hashes of the plan and the configuration in the folder; None for one that cannot be read.
 
     The run works with its own copies. An agent that edits these files changes nothing about its own run, and
     a notice says so.
@@ -702,7 +703,7 @@ async def open_at_gateway(
 ) -> Path:
     """Let the attempt's agent reach its model, on the attempt's own terms; gives the folder of its socket.
 
-    An attempt that the gateway serves already keeps its socket and uses the credential of now.
+    An attempt that the gateway serves already keeps its socket, and uses the current credential from now on.
     """
     folders, source = attempt_folders(records, task, number), model.source
     terms = await asyncio.to_thread(read_attempt_terms, folders)

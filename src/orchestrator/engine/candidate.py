@@ -233,7 +233,7 @@ def _write_message(
     evidence: tuple[str, ...],
     notes: tuple[str | None, ...],
 ) -> str:
-    """CheckedCommit, the agent's summary, notes of one line each, and the orchestrator's trailers.
+    """Subject, the agent's summary, notes of one line each, and the orchestrator's trailers.
 
     The trailers say which run and task a commit belongs to. They are how a task is found finished after the
     user has rebased the branch, so an agent must not be able to write one: an `Orchestrator-` line of the

@@ -70,10 +70,11 @@ def limit_time(seconds: float, timeout: float) -> float:
 
 
 async def check_fail_to_pass(context: GateContext, item: WorkItem) -> None:
-    """Run the commands of the task's candidate on the code from before the work, where that is not known.
+    """Run the commands of a candidate on the code from before the work, unless their results are known.
 
-    A command that passes there runs on an empty tree as well. Each result is one fact; one that the engine
-    could not give is `unavailable`, and then nothing lands.
+    A command that passes there runs once more on a tree without any file: if it passes even there, it checks
+    nothing. Each result becomes one fact. If the engine could not run a command, its result is `unavailable`,
+    and the candidate does not land.
     """
     task = context.records.journal.state.tasks[item.id]
     attempt = _find_passed(context, item, task)

@@ -239,7 +239,7 @@ async def _save_mixed_edits(
     now: Snapshot,
     mixed: frozenset[str],
 ) -> None:
-    """The next attempt may change these files again, and the user's version would be lost."""
+    """Save the folder: the next attempt may change these files again and so lose the user's version."""
     kept = await workspace.tree.build_candidate(
         now,
         parent=head,

@@ -93,7 +93,8 @@ async def _list_held_paths(
 ) -> tuple[HeldPath, ...]:
     """The candidate's credentials and settings of tools that neither the user nor the task allows.
 
-    The plan is the user's, so settings that the task names are what they asked for. A credential is not.
+    The user wrote the plan and so asked for the tool settings that the task names: these land. A credential
+    lands only if `landing.allow` names it, because a plan that names one has not decided to publish it.
     """
     found = await find_held_paths(workspace.store, parent, candidate, hooks=workspace.user.hooks)
     allowed = terms.settings.landing.allow

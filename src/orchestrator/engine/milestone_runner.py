@@ -72,7 +72,7 @@ class _End(NamedTuple):
     error: Exception | None
     """The cause; None when there was nothing left to do."""
     waited_for: RunEnded | None = None
-    """The end by which a run decides whether it waits for itself, if not by `fact`."""
+    """The end that decides whether the run waits and then continues by itself; None: `fact`."""
 
     @property
     def to_wait(self) -> RunEnded:
@@ -306,10 +306,7 @@ class MilestoneRunner:
         group.create_task(in_lanes()).add_done_callback(free)
 
     async def _listen(self, stop: StopSignals) -> None:
-        """Watch for facts of other processes:
-
-        a request to cancel, or something that changes the next decision.
-        """
+        """Watch for facts of other processes: stop on a request to cancel, wake the loop for the others."""
         while not self._journal.state.cancel_requested:
             await self._journal.wait_for_change()
             self._news.set()
@@ -333,7 +330,7 @@ class MilestoneRunner:
             raise Stopped(stop.reason)
 
     async def _announce_working_agents(self) -> None:
-        """Name each container whose attempt has no recorded end: its agent may still be at work."""
+        """Append a notice for each attempt without a recorded end: its agent may still be at work."""
         state = self._journal.state
         resume, cancel = f"orchestrator resume {state.run}", f"orchestrator cancel {state.run}"
         next_steps = f"to record its work: {resume}; to stop it: {cancel}"

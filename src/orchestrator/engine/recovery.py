@@ -329,7 +329,7 @@ def other_engine_error(run: str, attempt: AttemptState, created: ContainerCreate
     """Why nothing may be done about a run while another engine than its own answers."""
     name = attempt.start.container
     return EnvironmentInvalid(
-        f"the agent of run {run} may be at work in the container {name}, which another engine made",
+        f"the agent of run {run} may still be at work in the container {name} of another engine",
         where=created.endpoint,
         hint=f"Use that engine: DOCKER_HOST={created.endpoint}. If it does not exist any more: "
         f"orchestrator cancel {run} --lost-engine",

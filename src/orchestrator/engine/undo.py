@@ -76,7 +76,7 @@ async def finish_undo(
             f"an undo of run {journal.state.run} was interrupted and has to be finished, "
             f"but HEAD is not on {start.branch}",
             where=str(workspace.tree.folder),
-            hint=f"git switch {start.branch}",
+            hint=f"Switch to it: git switch {start.branch}",
         )
     ref = await journal.reserve_ref("undo")
     saved = await workspace.tree.salvage(

@@ -86,7 +86,7 @@ class Account(Struct, frozen=True, kw_only=True):
         return max(found, key=lambda each: end_of(each, now) or now, default=None)
 
     def add_limit(self, limit: KnownLimit, now: datetime) -> "Account":
-        """The account with a limit that was seen now, in place of what was known about the same one."""
+        """The account with a limit that was seen now, which replaces an earlier entry for the same limit."""
         this = (limit.cause, limit.model)
         others = [each for each in self.limits if (each.cause, each.model) != this]
         kept = [each for each in others if _is_in_force(each, now)]

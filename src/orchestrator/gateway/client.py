@@ -1,4 +1,4 @@
-"""The orchestrator's side of the gateway: starts it, hands attempts over, and restarts it when it dies."""
+"""The orchestrator's side of the gateway: starts it, opens attempts at it, and restarts it when it dies."""
 
 import asyncio
 import logging
@@ -41,8 +41,8 @@ PASSED_VARIABLES = frozenset(
 class GatewayClient:
     """Holds a control connection to the gateway, which keeps it alive.
 
-    When the gateway dies, the client starts it again and hands over every open attempt again. The caller does
-    not notice; an agent sees failed requests until then, and retries.
+    When the gateway dies, the client starts it again and opens every open attempt at the new one. The caller
+    does not notice; an agent sees failed requests until then, and retries.
     """
 
     def __init__(self, state: Path, state_id: str, environ: Mapping[str, str], clock: Clock) -> None:

@@ -1,7 +1,9 @@
-"""The sources of the credential for the model, and the question that is put to one of them.
+"""The sources of the credential for the model: which one the user has, and how it is read.
 
-A credential is asked for when a run starts or is resumed. It is never on a command line, in a log or in an
-error: a command's own errors are shown with everything masked that could be a key.
+A credential is read when a run starts or is resumed, and again when the provider refuses it. It is never on a
+command line, in a log or in an error. The output of a failed `credentials.command` is shown to the user, and
+such programs like to print the key that they have just fetched: so everything in it that could be a key is
+masked.
 """
 
 import os
@@ -103,7 +105,7 @@ def _ambiguity_error(sources: list[CredentialSource]) -> EnvironmentInvalid:
     hint = "Remove all but one."
     if len({source.kind for source in sources}) > 1:
         hint = "Choose one with -c credentials.use=api_key or -c credentials.use=oauth_token, or remove one."
-    return EnvironmentInvalid(f"more than one credential: {names}", where="credentials.use", hint=hint)
+    return EnvironmentInvalid(f"more than one credential is set: {names}", where="credentials.use", hint=hint)
 
 
 async def _ask(

@@ -41,7 +41,7 @@ SHUTDOWN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """Whom a socket serves, and with which model; replaced when the attempt is handed over again."""
+    """The attempt that a socket serves, and its model; replaced when the attempt is opened again."""
 
     key: AttemptKey
     token_hash: bytes

@@ -1,8 +1,8 @@
 """The gateway's process: one per state folder, which runs while an orchestrator or an agent needs it.
 
 It outlives the orchestrator that started it, so that an agent whose orchestrator was killed keeps its model.
-It exits when no orchestrator holds a control connection and no container is running of an attempt that was
-handed over to it.
+It exits when no orchestrator holds a control connection and no attempt that was opened at it has a
+running container.
 """
 
 import asyncio
@@ -177,8 +177,10 @@ class _Gateway:
     async def _remove_folders(self) -> None:
         """Remove the folders of attempts, except those that a container may have mounted.
 
-        An agent can outlive the gateway that it began with, and this one may never have been given its
-        attempt. A folder that is made again is another one, which the agent would not see.
+        An agent can outlive the gateway that it began with, and its attempt may not have been opened at this
+        one. Its container has the folder itself mounted, not the path: if the folder were removed and made
+        again at the same path, the container would keep the removed one, and the agent would lose its model
+        for good.
         """
         running = await self._running()
         if running is not None:  # else the engine does not answer, and any of them may be in use

@@ -93,7 +93,8 @@ def _describe_fault(status: os.stat_result) -> str | None:
 def open_listening_socket(folder: Path, owner: Owner) -> socket.socket:
     """A new socket at the usual path in the attempt's folder, to which only this user can connect.
 
-    A folder that exists is kept: a container may have it mounted, and would not see another one.
+    A folder that exists is kept. A container may have it mounted, and would not see a new folder at the same
+    path, so its agent would lose its model.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / SOCKET_NAME

@@ -131,7 +131,7 @@ def _suggest_agent_fix(program: str, *, is_configured: bool) -> str:
 def _is_program(path: Path, program: str) -> bool:
     if path.is_file() and not os.access(path, os.X_OK):
         raise EnvironmentInvalid(
-            f"the agent's program {program} is not executable", hint=f"chmod +x {program}"
+            f"the agent's program {program} is not executable", hint=f"Make it executable: chmod +x {program}"
         )
     return path.is_file()
 

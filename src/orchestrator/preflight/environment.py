@@ -67,7 +67,9 @@ def trust_finding(needing: Sequence[str], untrusted: Sequence[ApprovalItem]) -> 
 async def check_required_files(site: Site) -> Finding:
     required = site.loaded.settings.environment.required_files
     if site.host.folder is None or not required:
-        return report_skipped("none are configured" if not required else "the current folder is gone")
+        return report_skipped(
+            "none are configured" if not required else "the current folder no longer exists"
+        )
     refuse_missing_files(site.host.folder, required)
     return report_passed(", ".join(required))
 
@@ -184,7 +186,8 @@ def refuse_full_disk(free_bytes: int, folder: Path) -> None:
     """Raises EnvironmentInvalid when transcripts, candidates and git's own files may not fit."""
     if free_bytes < DISK_BYTES:
         raise EnvironmentInvalid(
-            f"the disk is nearly full: {free_bytes / 1e6:.0f} of {DISK_BYTES / 1e6:.0f} MB needed are free",
+            f"the disk is nearly full: {free_bytes / 1e6:.0f} MB are free, "
+            f"{DISK_BYTES / 1e6:.0f} MB are needed",
             where=str(folder),
             hint=FREE_SOME,
         )

@@ -43,7 +43,7 @@ class Host(Struct, frozen=True, kw_only=True):
         """Raises EnvironmentInvalid when it is gone."""
         if self.folder is None:
             raise EnvironmentInvalid(
-                "the current folder is gone", hint="Change to a folder that exists: cd FOLDER"
+                "the current folder no longer exists", hint="Change to a folder that exists: cd FOLDER"
             )
         return self.folder
 

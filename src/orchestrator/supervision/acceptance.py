@@ -12,8 +12,8 @@ from orchestrator.text import plain
 def check_acceptable(state: RunState, plan: Plan, tasks: Sequence[str]) -> None:
     """Raises UsageError, with the reason, for the first of the tasks that the user cannot take as done.
 
-    The gates run again before such a task is completed. This check keeps the user's word to what it is for: a
-    task of which the attempts say that nothing is left to do.
+    The user can only decide that a task without changes is done; the gates run again before it is completed.
+    For every other task a gate or the agent has the answer, and `--accept` must not replace it.
     """
     for task_id in tasks:
         reason = _reason_not_to_accept(state, plan, task_id)

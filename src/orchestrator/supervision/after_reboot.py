@@ -8,12 +8,11 @@ from orchestrator.run.state import RunState
 
 
 def should_resume(state: RunState) -> bool:
-    """Whether a run without an owner was at work, or waited for something that passes, until its machine
-    stopped.
+    """Whether a run without an owner was working or waiting when its machine stopped.
 
-    Its owner was killed, or the shutdown of the machine stopped it. A run that the user, a time or a budget
-    has stopped has an end of its own, and so has one that failed or was cancelled. A question needs the user,
-    who resumes the run or answers it anyway.
+    Then its owner was killed, or the shutdown of the machine stopped it, and no other reason ended the run. A
+    run that the user, a time limit or a budget has stopped stays stopped, and so does one that failed or was
+    cancelled. A run with an open question stays stopped, too: it needs an answer of the user first.
     """
     if is_base_run(state) or state.cancel_requested:
         return False

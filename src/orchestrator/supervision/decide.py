@@ -106,8 +106,8 @@ class Work(Struct, frozen=True, kw_only=True):
     end_to_end: tuple[Check, ...]
     attempts: int
     failed_tasks: int = 1
-    """Of the tasks that say nothing about dependencies, one less than this may fail, and the task after them
-    starts all the same."""
+    """After this many failed tasks no further task starts. Before that, a task for which the plan names no
+    dependencies starts although the task before it has failed."""
     build: tuple[Check, ...] = ()
     """Commands that a container runs before its first check; not run where there are no checks."""
     workers: int = 1
@@ -267,7 +267,7 @@ class EndRun(Struct, frozen=True, kw_only=True):
     until: str | None = None
     cause: RunCause | None = None
     to_wait: "EndRun | None" = None
-    """The end by which a run decides whether it waits for itself (`--wait`), if not by this one.
+    """The end that decides whether the run waits and continues by itself (`--wait`); None: this end.
 
     A question has a worse exit code than a limit. But a run that waited for the answer alone would not
     continue its other tasks when the limit has ended.
@@ -344,8 +344,9 @@ def _combine_ends(ends: Sequence[EndRun]) -> EndRun:
 def _next_with_folder(state: RunState, item: WorkItem, work: Work) -> Action | EndRun:
     """The next thing of a task, or what has to happen to the folder before it.
 
-    All tasks work in one folder, one after the other. It must hold the work of this task only: else that of
-    another one would land with this task's commit. With several workers each task has a folder of its own.
+    All tasks work in one folder, one after the other. It must hold the work of this task only: work of
+    another task would otherwise land in this task's commit. With several workers each task has a folder of
+    its own.
     """
     action = _next_of_task(state, item, work)
     # An end touches no file, so it needs no folder of its own.
@@ -418,7 +419,7 @@ def _choose_items(state: RunState, work: Work, busy: frozenset[Lane]) -> list[Wo
 
 
 def _list_passed_over(state: RunState, work: Work) -> set[str]:
-    """The failed tasks on which a task that says nothing about dependencies does not wait."""
+    """The failed tasks for which a task without named dependencies does not wait."""
     silent = [item.id for item in work.items if item.names_no_dependencies or not item.depends_on]
     failed = [id for id in silent if isinstance(phase(state, state.tasks[id]), Failed)]
     return set(failed) if len(failed) < work.failed_tasks else set()

@@ -32,10 +32,11 @@ def normalise(output: str) -> tuple[str, ...]:
     return tuple(sorted(line.strip() for line in text.splitlines() if line.strip()))
 
 
-def sign_failure(attempt: AttemptState) -> Signature | None:
+def make_signature(attempt: AttemptState) -> Signature | None:
     """The failure in a form that can be compared with others; None when there is nothing to compare.
 
-    It is the first failed gate of a finished work, else the error with which the agent ended.
+    It is the first failed gate if the agent reported completion or the user changed the folder afterwards,
+    else the error with which the agent ended.
     """
     end = attempt.end
     by_hand = attempt.candidate is not None and attempt.candidate.by_hand
@@ -52,11 +53,11 @@ def find_repeated_failure(state: RunState) -> tuple[str, str] | None:
     *_, before, last = [None, None, *sorted(ended, key=lambda task: task.ended_n)]
     if before is None or last is None or not (before.has_failed and last.has_failed):
         return None
-    signature = _sign(last)
-    if signature is None or signature != _sign(before):
+    signature = _signature_of(last)
+    if signature is None or signature != _signature_of(before):
         return None
     return before.entry.id, last.entry.id
 
 
-def _sign(task: TaskState) -> Signature | None:
-    return None if task.last is None else sign_failure(task.last)
+def _signature_of(task: TaskState) -> Signature | None:
+    return None if task.last is None else make_signature(task.last)

@@ -15,8 +15,7 @@ def entries_of(plan: Plan) -> tuple[TaskEntry, ...]:
 
 
 def is_in_flight(state: RunState) -> bool:
-    """Whether an attempt or a landing has started and not ended; it has to end with the plan it started
-    with."""
+    """Whether an attempt or a landing has not ended: it has to end with the plan with which it started."""
     return any(isinstance(phase(state, task), Working | Landing) for task in state.tasks.values())
 
 
@@ -66,7 +65,7 @@ def take_edited_plan(
             raise UsageError(
                 f"task {task_id} cannot be both kept and redone",
                 where="--keep, --redo",
-                hint="Give it to one of the two options.",
+                hint="Name it in only one of the two options.",
             )
     entries = entries_of(plan)
     for entry in entries:

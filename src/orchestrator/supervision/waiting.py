@@ -1,4 +1,4 @@
-"""Whether a run that cannot continue waits for itself, and until when."""
+"""Decides whether a run that cannot continue waits and then continues by itself, and until when."""
 
 from datetime import datetime, timedelta
 

@@ -102,7 +102,10 @@ async def list_ignored(git: Git) -> frozenset[str]:
 
 
 async def list_changed_and_untracked(git: Git) -> tuple[str, ...]:
-    """Paths that differ from the index or are untracked, not ignored; a nested repository ends with `/`."""
+    """Tracked paths whose files differ from the index or are missing, and untracked, not ignored ones.
+
+    A repository inside the repository is one path that ends with `/`.
+    """
     return await _list_files(git, "-m", "-d", "-o", "--exclude-standard")
 
 

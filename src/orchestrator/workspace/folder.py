@@ -163,7 +163,11 @@ def find_hooks_folder(layout: Layout, settings: GitSettings) -> str | None:
 
 
 def read_configured_patterns(layout: Layout, settings: GitSettings, *, setting: str, default: str) -> bytes:
-    """The content of the ignore or attributes file that a setting of the user's names, or git's default."""
+    """The content of the user's own ignore or attributes file.
+
+    `setting` is the git setting that names the file, such as `core.excludesFile`. Where it is not set, git
+    reads `default` in the folder `git` of the user's configuration folder, and so does this function.
+    """
     home = _home_of(layout)
     configured = settings.get(setting)
     if configured is not None:
@@ -230,7 +234,7 @@ def check_nothing_in_progress(layout: Layout) -> None:
     for name, (what, hint) in _IN_PROGRESS.items():
         if (layout.git_dir / name).exists():
             raise EnvironmentInvalid(
-                f"{what} is in progress", where=str(layout.folder), hint=f"Finish it, or: {hint}"
+                f"{what} is in progress", where=str(layout.folder), hint=f"Finish it, or cancel it: {hint}"
             )
 
 

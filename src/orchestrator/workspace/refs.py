@@ -14,11 +14,12 @@ TAGS = "refs/tags"
 
 
 async def list_ref_names(git: Git, *folders: str) -> tuple[str, ...]:
-    """Full names of the refs below these folders of refs; also of those that point to nothing.
+    """Full names of the refs below these folders, such as `refs/heads/`; also of refs that point to nothing.
 
-    An agent has worked in the folder, and the user's configuration may include a file of it. So `rev-parse`
-    lists the refs: `for-each-ref` is not among the commands that may run in the user's repository
-    (see `user_repository`). Its option `--symbolic-full-name` leaves out names with two meanings.
+    An agent has worked in the folder, and the user's configuration may include a file of it. Only three
+    commands may therefore run in the user's repository (see `user_repository`). `for-each-ref` is not one of
+    them, so `rev-parse` lists the refs. Its option `--symbolic` gives every name; `--symbolic-full-name`
+    would leave out a branch and a tag of the same short name.
     """
     listing = await git.run("rev-parse", "--symbolic", *(f"--glob={folder}" for folder in folders))
     return tuple(line for line in os.fsdecode(listing).split("\n") if line)

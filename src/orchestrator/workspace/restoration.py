@@ -36,7 +36,7 @@ async def undo_to(
             raise WorkspaceError(
                 f"HEAD is no longer on {branch}; nothing was undone",
                 where=str(user.folder),
-                hint=f"git switch {branch}",
+                hint=f"Switch to it: git switch {branch}",
             )
         # The branch first: if it has moved in the meantime, nothing was written yet. If we are killed after
         # this line, a fact in the journal announces the move, and the next command repeats the rest.

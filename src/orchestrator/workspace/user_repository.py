@@ -97,7 +97,7 @@ class UserRepository:
             raise WorkspaceError(
                 f"HEAD is on {head.branch or 'a detached commit'}, not on {branch}",
                 where=str(self.folder),
-                hint=f"git switch {branch}",
+                hint=f"Switch to it: git switch {branch}",
             )
         return head.commit
 
@@ -118,7 +118,7 @@ class UserRepository:
             raise EnvironmentInvalid(
                 f"the branch {branch} exists, and HEAD is on {head.branch or 'a detached commit'}",
                 where=str(self.folder),
-                hint=f"git switch {branch}",
+                hint=f"Switch to it: git switch {branch}",
             )
         await self._check_no_clash(branch)
         return True
@@ -303,7 +303,7 @@ async def read_head(layout: Layout) -> Head:
             raise EnvironmentInvalid(
                 f"{name} points to {os.fsdecode(target.stdout).strip()}, a commit that does not exist",
                 where=str(layout.folder),
-                hint=f"See: git fsck; git reflog {name}",
+                hint=f"Check the repository: git fsck. List earlier commits of the branch: git reflog {name}",
             )
         raise _explain_no_commit(layout)
     return Head(commit=os.fsdecode(commit.stdout).strip(), branch=await _branch_of_head(git))
@@ -325,7 +325,8 @@ def _explain_no_commit(layout: Layout) -> EnvironmentInvalid:
     return EnvironmentInvalid(
         f"{name} points to nothing: its file is empty or damaged",
         where=str(damaged),
-        hint=f"Write a commit into it; its last ones: tail {layout.common_dir / 'logs' / name}",
+        hint="Write the id of its last commit into that file; to list its commits: "
+        f"tail {layout.common_dir / 'logs' / name}",
     )
 
 

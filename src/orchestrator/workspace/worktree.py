@@ -85,9 +85,10 @@ class Worktree(Protocol):
     ) -> Candidate:
         """Make a commit of a snapshot and the files of `overlay`, and keep it under one of our refs.
 
-        The files of the overlay are written into the folder when the commit lands. `base` is a commit of the
-        user's that is pinned. Raises LinkInPath when a link, or a file where a folder is needed, is on the
-        path of such a file, and TreeRefused for content that `git fsck` would report (see `fsck.py`).
+        The files of the overlay are written into the folder when the commit lands. `base` is a pinned commit
+        of the user's: objects that it has are borrowed, all others are stored with the candidate. Raises
+        LinkInPath when a link, or a file where a folder is needed, is on the path of such a file, and
+        TreeRefused for content that `git fsck` would report (see `fsck.py`).
         """
         return await candidates.build_candidate(
             self.checkout,
