@@ -370,9 +370,9 @@ class LiveView:
     def _begin_typing(self, question: QuestionState) -> None:
         assert self._keyboard is not None and self._console is not None
         self._typing = question
+        self._keyboard.restore()
         self._console.show_cursor(True)
         self._writer.flush()
-        self._keyboard.restore()
 
     def _stop_typing(self, typed: str = "", *, is_withdrawn: bool = False) -> None:
         """Draw again. After a typed line the cursor is below the block; it returns to its last row."""
