@@ -83,6 +83,34 @@ def test_a_moment_in_the_past_is_refused(text: str) -> None:
         parse_moment(text, NOW, with_durations=True, zone=BERLIN)
 
 
+@pytest.mark.parametrize(
+    ("now", "text", "moment"),
+    [
+        # On 25 October 2026, 02:30 comes twice: at 00:30 UTC, and at 01:30 UTC.
+        ("2026-10-24T22:00", "02:30", "2026-10-25T00:30"),
+        ("2026-10-25T00:45", "02:30", "2026-10-25T01:30"),
+        ("2026-10-25T00:45", "2026-10-25T02:30", "2026-10-25T01:30"),
+        ("2026-10-25T01:45", "02:30", "2026-10-26T01:30"),
+        ("2026-10-24T22:00", "07:00", "2026-10-25T06:00"),
+        ("2026-10-24T22:00", "9h", "2026-10-25T07:00"),
+        # On 29 March 2026, clocks go from 02:00 to 03:00: 02:30 is half an hour after that.
+        ("2026-03-29T00:00", "02:30", "2026-03-29T01:30"),
+        ("2026-03-28T22:00", "2026-03-29T02:30", "2026-03-29T01:30"),
+        ("2026-03-29T00:00", "07:00", "2026-03-29T05:00"),
+    ],
+)
+def test_in_the_nights_in_which_clocks_are_set(
+    monkeypatch: pytest.MonkeyPatch, now: str, text: str, moment: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        begun = datetime.fromisoformat(now).replace(tzinfo=UTC)
+        found = parse_moment(text, begun, with_durations=True)
+    time.tzset()
+    assert found == datetime.fromisoformat(moment).replace(tzinfo=UTC)
+
+
 def test_a_start_is_a_time_and_not_a_duration() -> None:
     with pytest.raises(ValueError, match="read"):
         parse_moment("90m", NOW, with_durations=False)

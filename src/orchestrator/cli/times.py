@@ -54,20 +54,27 @@ def parse_moment(text: str, now: datetime, *, with_durations: bool, zone: Zone =
             wanted = today.replace(hour=int(found[1]), minute=int(found[2]), second=0, microsecond=0)
         except ValueError:
             raise ValueError("such a time of day does not exist") from None
-        moments = (_from_local(wanted + timedelta(days=days), zone) for days in range(3))
-        return next(each for each in moments if each > now)
+        next_days = (wanted + timedelta(days=number) for number in range(3))
+        return next(each for day in next_days for each in _list_moments(day, zone) if each > now)
     try:
         wanted = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ValueError("cannot be read as a time") from None
-    moment = _from_local(wanted, zone) if wanted.tzinfo is None else wanted.astimezone(UTC)
-    if moment <= now:
+    moments = _list_moments(wanted, zone) if wanted.tzinfo is None else (wanted.astimezone(UTC),)
+    if moments[-1] <= now:
         raise ValueError("the time is in the past")
-    return moment
+    return next(each for each in moments if each > now)
 
 
-def _from_local(wanted: datetime, zone: Zone) -> datetime:
-    return (wanted if zone is None else wanted.replace(tzinfo=zone)).astimezone(UTC)
+def _list_moments(wanted: datetime, zone: Zone) -> tuple[datetime, ...]:
+    """The moments at which a local clock shows this time: two in the night in which it is set back.
+
+    Never none: a time that is left out because the clock is set forward is that much later.
+    """
+    local = (wanted.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    moments = sorted({each.astimezone(UTC) for each in local})
+    shown = [each for each in moments if each.astimezone(zone).replace(tzinfo=None, fold=0) == wanted]
+    return tuple(shown) or (moments[-1],)
 
 
 def seconds_between(earlier: str, later: str) -> float:
