@@ -107,6 +107,8 @@ def test_on_a_terminal_tables_fit(folder: Path, words: tuple[str, ...], columns:
         pass
     os.close(ours)
     lines = screen.decode().splitlines()
-    rows = [line for line in lines if not line.startswith(("next: ", "run asks-2 ", "Replace "))]
+    rows = [
+        line for line in lines if not line.startswith(("next: ", "run asks-2 ", "Replace ", "in total: "))
+    ]
     assert done.returncode == 0 and len(rows) > 3
     assert max(map(width, rows)) <= max(columns, len("  2025-01-01 01:00 CET")), rows

@@ -103,7 +103,6 @@ def test_an_error_is_text_for_every_input(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (("run",), "usage: orchestrator run "),
-        (("plan",), "usage: orchestrator plan "),
         (("task", "plan.md"), "the following arguments are required: ID"),
         (("nonsense",), "'nonsense' is not a command of orchestrator"),
         (("statsu",), "Did you mean 'status'?"),
@@ -189,7 +188,7 @@ def test_commands_that_only_read_import_nothing_heavy(
         [sys.executable, "-c", code, *words], cwd=tmp_path, env=environment(), capture_output=True, timeout=60
     )
     assert done.stdout != b""
-    assert done.stderr == b"[]\n"
+    assert done.stderr.endswith(b"[]\n")
 
 
 def test_a_closed_standard_output_is_not_a_bug(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ FAILURES: list[tuple[str, Disorder, str, str, str]] = [
     ("not at the root", _subfolder, "repository", "not the root", "Its root is"),
     ("a merge in progress", _merge, "repository", "a merge is in progress", "git merge --abort"),
     ("a submodule", _submodule, "repository", "submodules", "git worktree add"),
-    (".git is a link", _link, "repository", "link", "docs/repository.md"),
+    (".git is a link", _link, "repository", "link", "Replace the link"),
     ("state in the code folder", _state_inside, "repository", "state folder", "XDG_STATE_HOME"),
     ("state in the code folder, too", _state_inside, "state", "an agent can change it", "XDG_STATE_HOME"),
     ("state open to others", _state_open, "state", "mode 0755", "chmod 700"),
