@@ -23,6 +23,10 @@ from orchestrator.state_folder import open_state_folder
 
 # What the installed script `orchestrator` does.
 COMMAND = (sys.executable, "-c", "import sys; from orchestrator.cli.main import console; sys.exit(console())")
+PLAN = "# A benchmark\n\n" + "".join(
+    f"## Task 1.{number}: Write part {number}\n**Type:** CODING\n**Verify:**\n```bash\nmake test\n```\n\n"
+    for number in range(20)
+)
 FLOOR = (sys.executable, "-c", "pass")
 
 
@@ -49,7 +53,9 @@ async def fill(environ: dict[str, str], folder: Path, runs: int) -> None:
 
 def seconds(argv: tuple[str, ...], environ: dict[str, str], folder: Path) -> float:
     begun = time.perf_counter()
-    subprocess.run(argv, cwd=folder, env=environ, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        argv, cwd=folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True
+    )
     return time.perf_counter() - begun
 
 
@@ -68,10 +74,13 @@ def main() -> None:
         }
         environ.pop("PYTHONDONTWRITEBYTECODE", None)
         asyncio.run(fill(environ, folder, runs))
+        (folder / "plan.md").write_text(PLAN)
         commands = {
             "--help": (*COMMAND, "--help"),
             f"status, {runs} runs": (*COMMAND, "status"),
             "completion of a run id": (*COMMAND, "_complete", "runs", "status"),
+            "completion of a plan's task": (*COMMAND, "_complete", "tasks", "undo", "plan.md"),
+            "completion of a run's task": (*COMMAND, "_complete", "tasks", "undo", "run-0"),
         }
         print("containers started: 0")
         for name, argv in commands.items():

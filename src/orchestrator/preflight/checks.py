@@ -47,6 +47,8 @@ class Check:
     """A later stage at which a run requires it once more."""
     after: str | None = None
     """The check whose failure makes this one pointless; `doctor` then skips it."""
+    approved_by: str | None = None
+    """The check whose failure means that settings of this one are not approved, and so not seen by it."""
     passing: bool = False
     """Whether the failure is a passing state of a usable folder (another run is at work, files are not
     committed): `doctor` reports a warning."""
@@ -59,8 +61,8 @@ CHECKS: Mapping[str, Check] = {
     "git_settings": Check(check=repository.check_git_settings, stage=Stage.NEVER, after="repository"),
     "trust": Check(check=environment.check_trust, stage=Stage.BY_USE),
     "required_files": Check(check=environment.check_required_files, stage=Stage.SETTLED),
-    "checks": Check(check=environment.run_configured_checks, stage=Stage.SETTLED),
-    "mounts": Check(check=environment.check_mounts, stage=Stage.SETTLED),
+    "checks": Check(check=environment.run_configured_checks, stage=Stage.SETTLED, approved_by="trust"),
+    "mounts": Check(check=environment.check_mounts, stage=Stage.SETTLED, approved_by="trust"),
     "engine": Check(check=environment.check_engine, stage=Stage.BY_USE),
     "image": Check(check=containers.check_image, stage=Stage.BY_USE, after="engine"),
     "setup": Check(check=containers.check_setup, stage=Stage.NEVER, after="repository"),
@@ -110,4 +112,7 @@ async def _find(name: str, site: Site, findings: dict[str, Finding]) -> Finding:
         except OrchestratorError as error:
             found = report_refused(error)
             found = report_warning(found.detail, found.fix) if check.passing else found
+        approval = None if check.approved_by is None else await _find(check.approved_by, site, findings)
+        if found.status == "skipped" and approval is not None and approval.status == "failed":
+            found = report_skipped(f"the check {check.approved_by} failed")
     return findings.setdefault(name, found)
