@@ -59,7 +59,7 @@ def skip_bytes(file: BinaryIO, count: int) -> None:
         count -= len(piece)
 
 
-def find_compressible(path: Path) -> int:
+def measure_compressible(path: Path) -> int:
     """The size of a file that `compress_file` would compress, else 0."""
     try:
         size = path.lstat().st_size
@@ -73,7 +73,7 @@ def compress_file(path: Path) -> int:
 
     Raises OSError where it cannot be read or written, for example on a full disk; the file stays then.
     """
-    if not find_compressible(path):
+    if not measure_compressible(path):
         return 0
     packed = _name_compressed(path)
     with open_regular(path) as file:

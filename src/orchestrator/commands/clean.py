@@ -19,7 +19,7 @@ from orchestrator.project.compression import (
 from orchestrator.project.host import Host
 from orchestrator.project.locks import RunLock
 from orchestrator.project.records import ReadRecords, read_records
-from orchestrator.stored_output import find_compressible
+from orchestrator.stored_output import measure_compressible
 from orchestrator.text import describe_size, utc_text
 from orchestrator.workspace.workspace import Workspace
 
@@ -106,7 +106,9 @@ def _compress_outputs(host: Host, records: ReadRecords, request: CleanRequest, s
         if not may_compress(outline) or not has_compressible(folder):
             continue
         if request.dry_run:
-            of_run = sum(map(find_compressible, list_compressible(records.catalog.run(outline.run), folder)))
+            of_run = sum(
+                map(measure_compressible, list_compressible(records.catalog.run(outline.run), folder))
+            )
         else:
             of_run = _compress_run(host, records, outline.run, say)
         runs, size = runs + (of_run > 0), size + of_run

@@ -7,7 +7,7 @@ from orchestrator.files import DRAFTS
 from orchestrator.project.run_folder import RunFolder
 from orchestrator.project.transcripts import STREAMS, transcripts
 from orchestrator.run.state import RunState
-from orchestrator.stored_output import compress_file, find_compressible
+from orchestrator.stored_output import compress_file, measure_compressible
 
 AT_ONCE_BYTES = 128 * 1024**2
 """For the end of a run, whose user waits for the prompt: it takes some 1.5 seconds. `clean` does the rest."""
@@ -25,7 +25,7 @@ def may_compress(state: RunState) -> bool:
 def has_compressible(folder: RunFolder) -> bool:
     """Whether there are outputs that are not compressed, by their names; cheap for a run without any."""
     found = (*folder.root.glob("attempts/*/*/transcript/*"), *folder.evidence.glob("[!.]*/output"))
-    return any(find_compressible(path) for path in found if path.name in (*STREAMS, "output"))
+    return any(measure_compressible(path) for path in found if path.name in (*STREAMS, "output"))
 
 
 def list_compressible(state: RunState, folder: RunFolder) -> tuple[Path, ...]:
@@ -34,7 +34,7 @@ def list_compressible(state: RunState, folder: RunFolder) -> tuple[Path, ...]:
         each.folder / stream for each in transcripts(state, folder) if each.has_ended for stream in STREAMS
     )
     found = (*ended, *sorted(folder.evidence.glob("[!.]*/output")))
-    return tuple(path for path in found if find_compressible(path))
+    return tuple(path for path in found if measure_compressible(path))
 
 
 def compress_outputs(paths: Iterable[Path], *, limit: int | None = None) -> int:
@@ -47,7 +47,7 @@ def compress_outputs(paths: Iterable[Path], *, limit: int | None = None) -> int:
         # A compression that was killed has left its unfinished file.
         for draft in path.parent.glob(DRAFTS):
             draft.unlink(missing_ok=True)
-        size = find_compressible(path)
+        size = measure_compressible(path)
         if limit is not None:
             if size > limit:
                 continue
