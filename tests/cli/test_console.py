@@ -80,11 +80,11 @@ WORDS = {
     "what pays": (
         Entry(RunResumed(options=RunOptions(agent="nop"), billing="subscription")),
         [
-            f"run {RUN} is resumed 2025-01-01 01:00 CET",
+            f"run {RUN} resumed 2025-01-01 01:00 CET",
             "billing subscription: the limits of your plan apply",
         ],
     ),
-    "resumed": (resumed(), [f"run {RUN} is resumed 2025-01-01 01:00 CET"]),
+    "resumed": (resumed(), [f"run {RUN} resumed 2025-01-01 01:00 CET"]),
     "an edited plan": (
         Entry(PlanTaken(plan_title="P", tasks=(), end_to_end=False, stored="p", redo=("1",))),
         ["plan    the edited version is used, 0 tasks, to be done again: 1"],
@@ -202,7 +202,7 @@ def test_a_resumed_run_knows_its_earlier_facts() -> None:
     # The stored state has the first facts of the resume already when the listener gets them.
     written = shown(*after, state=state_after(*whole[: len(before) + 2]), first=len(before) + 1)
     assert [line[10:] for line in written] == [
-        f"run {RUN} is resumed 2025-01-01 01:00 CET, 1 of 2 tasks done",
+        f"run {RUN} resumed 2025-01-01 01:00 CET, 1 of 2 tasks done",
         "task    2 (2 of 2): Title of 2",
         f"attempt 2/1 in ktrdr-coding-agent-{RUN}-2-1 (new session)",
         "attempt 2/1 completed after 1.0 s",
@@ -211,7 +211,7 @@ def test_a_resumed_run_knows_its_earlier_facts() -> None:
 
 def test_without_the_earlier_facts_a_line_says_less() -> None:
     assert [line[10:] for line in shown(resumed(), task_started(), attempt(), ended("failed"))] == [
-        f"run {RUN} is resumed 2025-01-01 01:00 CET",
+        f"run {RUN} resumed 2025-01-01 01:00 CET",
         "task    1: Title of 1",
         f"attempt 1/1 in ktrdr-coding-agent-{RUN}-1-1 (new session)",
         "attempt 1/1 failed",

@@ -125,12 +125,12 @@ def test_a_guard_that_fails_as_before_names_its_evidence() -> None:
     as_before = red._replace(body=replace(red.body, fails_as_before=True, before="red"))
     state = state_after(*READY, attempt(), ended("completed"), candidate(), as_before, Entry(end))
     step = next_step(state, "parked", HERE)
-    assert step.before[-1] == f"What it printed: orchestrator logs {RUN} --evidence e9"
+    assert step.before[-1] == f"To see its output: orchestrator logs {RUN} --evidence e9"
 
 
 def test_a_red_gate_after_an_agent_that_failed_also_names_the_agents_output() -> None:
     step = next_step(state_after(*DIED_RED, finished("failed"), run_ended("failed")), "failed", HERE)
-    assert step.before[0] == f"What the agent printed: orchestrator logs {RUN} --task 1 --attempt 1"
+    assert step.before[0] == f"To see the output of the agent: orchestrator logs {RUN} --task 1 --attempt 1"
 
 
 TWO_FAILED = (
@@ -141,17 +141,17 @@ TWO_FAILED = (
 ASKED = (*TWO_FAILED, task_started("3"), attempt(1, "3"), ended("needs_human", 1, "3"), asked(1, "3"))
 FAILED_LINES = (
     f"Task 1 has failed; orchestrator resume {RUN} tries it again. "
-    f"What it printed: orchestrator logs {RUN} --evidence e1",
+    f"To see its output: orchestrator logs {RUN} --evidence e1",
     f"Task 2 has failed; orchestrator resume {RUN} tries it again. "
-    f"What it printed: orchestrator logs {RUN} --task 2 --attempt 1",
+    f"To see its output: orchestrator logs {RUN} --task 2 --attempt 1",
 )
-ASKS_LINE = f"Task 3 asks; to answer it: orchestrator answer {RUN} TEXT --question q1"
+ASKS_LINE = f"Task 3 has a question; to answer it: orchestrator answer {RUN} TEXT --question q1"
 
 
 def test_of_several_failed_tasks_each_names_what_it_printed() -> None:
     step = next_step(state_after(*TWO_FAILED, run_ended("failed")), "failed", HERE)
     assert step.command == f"orchestrator logs {RUN} --evidence e1"
-    assert step.before[0] == f"What task 2 printed: orchestrator logs {RUN} --task 2 --attempt 1"
+    assert step.before[0] == f"To see the output of task 2: orchestrator logs {RUN} --task 2 --attempt 1"
 
 
 def test_however_a_run_ends_each_open_task_has_its_command() -> None:

@@ -164,7 +164,7 @@ def _run_lines(fact: Fact, body: _RunFact, view: RunView, zone: Zone) -> list[st
                 f"started {moment(fact.at, zone)}",
             ]
         case RunResumed():
-            again = f"run {fact.run} is resumed {moment(fact.at, zone)}{_describe_done(view.state)}"
+            again = f"run {fact.run} resumed {moment(fact.at, zone)}{_describe_done(view.state)}"
             return [again, *_billing_lines(body.billing)]
         case RunWaiting():
             until = "its question is answered" if body.until is None else moment(body.until, zone)
@@ -341,8 +341,8 @@ def _shorten(paths: tuple[str, ...]) -> str:
 
 
 def _gate_lines(body: GateEnded) -> list[str]:
-    known = f" (that of {body.reused}, not run again)" if body.reused else ""
-    red = ", red before" if body.fails_as_before and body.before == "red" else ""
+    known = f" (copied from {body.reused}, not run again)" if body.reused else ""
+    red = ", as before the work" if body.fails_as_before and body.before == "red" else ""
     result = (
         f"gate    {body.gate}: {body.verdict}{red}, {body.seconds:.1f} s, evidence {body.evidence}{known}"
     )

@@ -133,7 +133,7 @@ def _answer_owner(state: RunState) -> NextStep:
 
 def _describe_questions(state: RunState) -> tuple[str, ...]:
     return tuple(
-        f"Task {plain(question.task or '')} asks; to answer it: "
+        f"Task {plain(question.task or '')} has a question; to answer it: "
         f"orchestrator answer {state.run} TEXT --question {question.asked.question}"
         for question in state.open_questions
     )
@@ -143,7 +143,7 @@ def _describe_failed(state: RunState, resume: str) -> tuple[str, ...]:
     """Each failed task, where the next command is not about it: what shows why, and what tries it again."""
     return tuple(
         f"Task {plain(id)} has failed; {resume} tries it again. "
-        f"What it printed: {_show_failure(state, id, last)}"
+        f"To see its output: {_show_failure(state, id, last)}"
         for id, last in _list_failed_attempts(state)
     )
 
@@ -171,7 +171,7 @@ def _point_to_red_guard(state: RunState) -> tuple[str, ...]:
         return ()
     attempts = [task.last for task in state.tasks.values() if task.last is not None]
     red = [gate.evidence for each in attempts for gate in each.failed_gates if gate.fails_as_before]
-    return tuple(f"What it printed: {_show_evidence(state, id)}" for id in red[-1:])
+    return tuple(f"To see its output: {_show_evidence(state, id)}" for id in red[-1:])
 
 
 def _run_again(state: RunState, there: str) -> str:
@@ -195,10 +195,12 @@ def _step_after_failure(state: RunState, resume: str) -> NextStep:
             else NextStep(command=resume)
         )
     (id, attempt), *others = failed
-    also = tuple(f"What task {plain(other[0])} printed: {_show_failure(state, *other)}" for other in others)
+    also = tuple(
+        f"To see the output of task {plain(other[0])}: {_show_failure(state, *other)}" for other in others
+    )
     if attempt.failed_gates and _has_agent_failed(attempt):
         output = f"orchestrator logs {state.run} --task {shell_word(id)} --attempt {attempt.number}"
-        also = (*also, f"What the agent printed: {output}")
+        also = (*also, f"To see the output of the agent: {output}")
     return NextStep(command=_show_failure(state, id, attempt), before=(*also, then))
 
 
