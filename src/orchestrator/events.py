@@ -128,6 +128,8 @@ class SessionLost(Struct, frozen=True, kw_only=True):
     """
 
     detail: str
+    before_start: bool = False
+    """Whether the agent ended at once because of it, and did nothing."""
 
 
 StartFailureKind = Literal["credential", "provider", "installation"]

@@ -57,7 +57,7 @@ RUN = {
 TASK = {"task", "title", "type", "status", "commit", "verification", "evidence", "attempts"}
 ATTEMPT = {
     *("attempt", "status", "reason", "container", "session", "exit_code", "started", "ended", "usage"),
-    "adopted",
+    *("adopted", "failure"),
 }
 QUESTION = {"question", "task", "text", "options", "recommendation", "asked", "deadline", "answer"}
 USAGE = {"input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens", "cost_usd"}

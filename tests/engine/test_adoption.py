@@ -22,7 +22,7 @@ from orchestrator.run.facts import (
     StopWhy,
 )
 from orchestrator.run.state import AttemptState
-from orchestrator.testing.agent import ScriptedAgent, Step, reports, says, waits, works, writes
+from orchestrator.testing.agent import ScriptedAgent, Step, exits, reports, says, waits, works, writes
 from orchestrator.testing.processes import Process
 from orchestrator.testing.project import TemporaryProject
 
@@ -37,12 +37,13 @@ class OrphanedProject(TemporaryProject):
     if it had been killed.
     """
 
-    def __init__(self, folder: Path, *steps: Step) -> None:
+    def __init__(self, folder: Path, *steps: Step, needs_outcome: bool = True) -> None:
         def lose_engine(_process: Process) -> None:
             self.engine.is_away = True
 
         first = (says("one"), writes("made.txt", "1"), waits(LOST), lose_engine, says("alone"), *steps)
-        super().__init__(folder, agent=ScriptedAgent({("1", 1): first}))
+        agent = ScriptedAgent({("1", 1): first}, needs_outcome=needs_outcome)
+        super().__init__(folder, agent=agent)
 
     def lose_owner(self) -> str:
         """Run until the owner is gone, and give the run's id; the engine answers again."""
@@ -155,6 +156,39 @@ def test_a_removed_container_is_an_interruption(tmp_path: Path) -> None:
         assert first.end is not None and first.end.status == "interrupted"
         assert "removed the container" in (first.end.reason or "")
         assert second.start.session == first.start.session and second.start.resumed
+
+
+@pytest.mark.parametrize("code", [137, 143])
+def test_an_agent_that_another_program_stopped_is_not_charged(tmp_path: Path, code: int) -> None:
+    with OrphanedProject(tmp_path, exits(code)) as project:
+        run = project.lose_owner()
+        project.pass_time(3600)
+        first, second = project.attempts(run)
+        assert first.stop is None and first.end is not None
+        assert (first.end.status, first.end.failure) == ("interrupted", "stopped_from_outside")
+        assert second.end is not None and second.end.status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("steps", "status"),
+    [
+        ((exits(0),), "interrupted"),
+        ((exits(255),), "interrupted"),
+        ((*works("1"), exits(0)), "completed"),
+        ((*works("1"), exits(255)), "interrupted"),
+    ],
+    ids=["0", "255", "0 after its outcome", "255 after its outcome"],
+)
+def test_an_exit_code_proves_nothing_after_a_power_cut(
+    tmp_path: Path, steps: Sequence[Step], status: str
+) -> None:
+    with OrphanedProject(tmp_path, *steps, needs_outcome=False) as project:
+        run = project.lose_owner()
+        project.pass_time(3600)
+        terms = project.state / "runs" / run / "attempts/1/1/terms.json"
+        terms.write_text(json.dumps(json.loads(terms.read_text()) | {"boot": "an earlier one"}))
+        first = project.attempts(run)[0]
+        assert first.end is not None and first.end.status == status
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,10 @@ BLOCKS = 16
 ONCE = ("task_started", "container_created", "attempt_ended", "landing_started", "task_finished")
 AGAIN = ("attempt_started", "gate_started", "gate_ended", "candidate_made")
 """Facts that may be there once more after each kill: of an attempt without a container, and of gates."""
-SAVED = ("refs/ktrdr/edits", "runs/RUN/gates", "holders/")
-"""Files that may differ after a kill: the folder as it was then, saved as a commit; an empty folder; and the
-record of a process that was killed after the end of the run, until the next run in the folder.
+SAVED = ("refs/ktrdr/edits", "runs/RUN/gates", "holders/", "ktrdr-orchestrator/.orchestrator-")
+"""Files that may differ after a kill: the folder as it was then, saved as a commit; an empty folder; the
+record of a process that was killed after the end of the run, until the next run in the folder; and the draft
+of the state folder's id, if the first command of all was killed while it wrote it.
 """
 
 

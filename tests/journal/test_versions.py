@@ -86,7 +86,7 @@ def test_its_runs_are_what_they_were(old: Path) -> None:
     with reading(old) as opened:
         state = fold(opened.state_facts(RUN))
     for task in (task for run in stored["runs"] for task in run["tasks"]):
-        task["attempts"] = [{**attempt, "adopted": 0} for attempt in task["attempts"]]
+        task["attempts"] = [{**attempt, "adopted": 0, "failure": None} for attempt in task["attempts"]]
     added: dict[str, object] = {"cause": None, "unverified": 0, "billing": None, "windows": []}
     assert [{**run, **added} for run in stored["runs"]] == [run_json(state, None)]
     assert state.evidence_given == 5  # e1 and e2 on the base, then one for each candidate

@@ -142,7 +142,8 @@ EXPECTED: dict[str, list[str]] = {
     "session-resumed": [STARTED, ONE, DONE],
     "session-resumed-after-sigint": [STARTED, ONE, DONE],
     "session-unknown": [
-        f"finished badly: error_during_execution: No conversation found with session ID: {SESSION}"
+        "lost its file is not a readable session",
+        f"finished badly: error_during_execution: No conversation found with session ID: {SESSION}",
     ],
     "session-writes-lost": [
         STARTED,

@@ -224,7 +224,7 @@ def check_each_once(scene: Scene, created: CreatedContainers, tasks: Sequence[st
 def check_nothing_left(scene: Scene, run: str) -> None:
     """No container, process, lock, ref or file of a kill is there once the run has ended."""
     assert scene.containers() == []
-    assert list_processes(scene) == []
+    assert wait_for_processes(scene) == []
     assert scene.git("status", "--porcelain") == ""
     assert scene.git("fsck", "--strict", "--no-dangling") == ""
     assert scene.status(run)["owner"] is None
@@ -251,6 +251,14 @@ def is_scratch_of_git(path: Path) -> bool:
 
 def is_temporary(path: Path) -> bool:
     return path.name.startswith((".", "tmp")) or path.suffix in (".new", ".tmp")
+
+
+def wait_for_processes(scene: Scene) -> list[str]:
+    """The programs that are still there after the seconds that a gateway takes to end."""
+    deadline = time.monotonic() + 60
+    while (found := list_processes(scene)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
 
 
 def list_processes(scene: Scene) -> list[str]:

@@ -17,6 +17,7 @@ from orchestrator.commands.request import RunRequest, StartOptions
 from orchestrator.commands.run import run
 from orchestrator.journal.journal import Facts
 from orchestrator.run.facts import Body, Listener
+from orchestrator.run.report import RunReport
 from orchestrator.testing.clock import run_in_fake_time
 from orchestrator.testing.project import PLAN, TemporaryProject
 
@@ -42,26 +43,31 @@ def run_and_kill(project: TemporaryProject, arrange: Arrange, settings: tuple[st
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     assert code in (0, -signal.SIGKILL), f"the command ended with {code}"
-    if code == 0:
-        return False
-    for container in pickle.loads(left.read_bytes()):
-        project.do(project.engine.restore(container))
-    return True
+    project.do(project.engine.restore(pickle.loads(left.read_bytes())))
+    return code != 0
 
 
 def _run_in_fork(
     project: TemporaryProject, arrange: Arrange, settings: tuple[str, ...], left: Path
 ) -> NoReturn:
-    def kill() -> NoReturn:
+    def store_containers() -> None:
         left.write_bytes(pickle.dumps(project.engine.list_left()))
+
+    def kill() -> NoReturn:
+        store_containers()
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("a killed process does not continue")
 
+    async def carry_out() -> RunReport:
+        # Once more, in this loop: the tasks of containers belong to the loop of the process before.
+        await project.engine.restore(project.engine.list_left())
+        options = StartOptions(agent="command", config=settings, listeners=arrange(kill))
+        return await run(project.host, RunRequest(plan=PLAN, options=options))
+
     code = 70
     try:
-        options = StartOptions(agent="command", config=settings, listeners=arrange(kill))
-        report = run_in_fake_time(project.clock, run(project.host, RunRequest(plan=PLAN, options=options)))
-        code = report.exit_code
+        code = run_in_fake_time(project.clock, carry_out()).exit_code
+        store_containers()
     except BaseException:
         traceback.print_exc()
     finally:

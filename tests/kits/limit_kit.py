@@ -108,8 +108,7 @@ def kill_at(project: TemporaryProject, containers: Path, kind: str) -> None:
             os._exit(70)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-    for left in pickle.loads(containers.read_bytes()):
-        project.do(project.engine.restore(left))
+    project.do(project.engine.restore(pickle.loads(containers.read_bytes())))
 
 
 @asynccontextmanager

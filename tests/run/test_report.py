@@ -37,7 +37,7 @@ RUN_FIELDS = {
 TASK_FIELDS = {"task", "title", "type", "status", "commit", "verification", "evidence", "attempts"}
 ATTEMPT_FIELDS = {
     *("attempt", "status", "reason", "container", "session", "exit_code", "started", "ended", "usage"),
-    "adopted",
+    *("adopted", "failure"),
 }
 QUESTION_FIELDS = {"question", "task", "text", "options", "recommendation", "asked", "deadline", "answer"}
 ASKED = (*READY, attempt(), ended("needs_human"), asked())

@@ -25,13 +25,14 @@ from orchestrator.events import (
     Usage,
     UsageReported,
 )
-from orchestrator.run.facts import AttemptStatus, LimitSeen, RunCause
+from orchestrator.run.facts import AttemptFailure, AttemptStatus, LimitSeen, RunCause
 from orchestrator.supervision.classify import (
     MAX_CLAIM_TEXT,
     MAX_UNKNOWN_KINDS,
     OTHER_KINDS,
     AgentReport,
     AttemptVerdict,
+    Cancelled,
     Ended,
     Interrupted,
     Lingered,
@@ -40,11 +41,14 @@ from orchestrator.supervision.classify import (
     OverOutput,
     OverTime,
     Removed,
+    Starved,
+    StoppedFromOutside,
     StopReason,
     attempt_verdict,
     refusal_by_agent,
     refusal_by_gateway,
 )
+from orchestrator.supervision.decide import CHARGED
 
 NOTHING = AgentReport()
 FINE = AgentReport(finished=Finished(is_error=False), tool_calls=3, is_at_rest=True)
@@ -124,6 +128,49 @@ TABLE: dict[str, tuple[AgentReport, Ending, Claimed, AttemptStatus]] = {
     "too loud": (FINE, LOUD, SILENT, "failed"),
     "too loud with a claim": (FINE, LOUD, COMPLETED, "failed"),
 }
+
+
+NO_SESSION = NOTHING.with_event(SessionLost(detail="not readable", before_start=True))
+FAILURES: dict[str, tuple[AgentReport, Ending, Claimed, AttemptFailure | None]] = {
+    "completed": (FINE, OK, COMPLETED, None),
+    "the user": (FINE, OK, ASKS, None),
+    "its claim": (FINE, OK, FAILED, "agent_failed"),
+    "an error flag": (ERROR, BAD, SILENT, "agent_error"),
+    "a non-zero exit after its claim": (FINE, BAD, COMPLETED, "agent_error"),
+    "no outcome": (FINE, OK, SILENT, "no_outcome"),
+    "an invalid outcome": (FINE, OK, INVALID, "no_outcome"),
+    "time": (FINE, LATE, SILENT, "time_limit"),
+    "output": (FINE, LOUD, SILENT, "output_limit"),
+    "memory": (FINE, OOM, SILENT, "out_of_memory"),
+    "a foreign signal": (
+        FINE,
+        Ending(143, StoppedFromOutside(exit_code=143)),
+        SILENT,
+        "stopped_from_outside",
+    ),
+    "container gone": (FINE, GONE, SILENT, "container_removed"),
+    "a remade socket": (FINE, Ending(137, Starved()), SILENT, "starved"),
+    "an unreadable session": (NO_SESSION, BAD, SILENT, "session_lost"),
+    "usage limit": (SPENT, OK, SILENT, "limit"),
+    "the time of the run": (FINE, Ending(130, Cancelled(reason="", is_parked=True)), SILENT, "limit"),
+    "a signal to the run": (
+        FINE,
+        Ending(130, Cancelled(reason="")),
+        SILENT,
+        "stopped_by_person",  # plain-english: allowed, a stored value
+    ),
+    "a request to cancel": (FINE, Ending(130, Cancelled(reason="", by_request=True)), SILENT, "cancelled"),
+}
+
+
+@pytest.mark.parametrize(("report", "ending", "outcome", "failure"), FAILURES.values(), ids=FAILURES)
+def test_programs_can_see_why_and_only_failures_of_the_agent_are_charged(
+    report: AgentReport, ending: Ending, outcome: Claimed, failure: AttemptFailure | None
+) -> None:
+    found = verdict(report, ending, outcome)
+    assert found.failure == failure
+    own = ("agent_failed", "agent_error", "no_outcome", "time_limit", "output_limit", "out_of_memory")
+    assert (found.status in CHARGED) == (failure in own or found.status == "completed")
 
 
 @pytest.mark.parametrize(("report", "ending", "outcome", "expected"), TABLE.values(), ids=TABLE)

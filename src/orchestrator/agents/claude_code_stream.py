@@ -128,6 +128,8 @@ _REASONS: Final[Mapping[str, str]] = {
 """Every `terminal_reason` of a result, with what the CLI's own messages leave unsaid."""
 _FULL: Final = frozenset({"blocking_limit", "rapid_refill_breaker", "prompt_too_long", "image_error"})
 """Reasons for which every further request of the same session fails again."""
+_NO_SESSION: Final = "No conversation found with session ID"
+"""How the error of a CLI begins that has no file for the session, or one that is not a session any more."""
 
 _START_FAILURES: Final[Mapping[str, StartFailureKind]] = {
     "org_pin_api_key_conflict": "credential",
@@ -230,6 +232,9 @@ class ClaudeCodeParser:
             events.append(StartFailure(kind=kind, detail=_result_detail(entry, refusal)))
         if (reason := _string(entry, "terminal_reason")) in _FULL:
             events.append(SessionLost(detail=_REASONS[reason]))
+        # Before the CLI has announced a session no tool of the agent can have printed this.
+        if not self._sessions and any(error.startswith(_NO_SESSION) for error in _errors(entry)):
+            events.append(SessionLost(detail="its file is not a readable session", before_start=True))
         return [*events, _read_finish(entry)]
 
     def _system(self, entry: _Entry) -> list[AgentEvent] | None:
@@ -363,10 +368,13 @@ def _read_finish(entry: _Entry) -> Finished:
 
 
 def _result_detail(entry: _Entry, reason: str) -> str:
-    errors = entry.get("errors")
-    messages = [error for error in errors if isinstance(error, str)] if isinstance(errors, list) else []
-    words = [reason, _REASONS.get(reason, ""), *messages, _string(entry, "result")]
+    words = [reason, _REASONS.get(reason, ""), *_errors(entry), _string(entry, "result")]
     return one_line(": ".join(word for word in words if word), _DETAIL_WIDTH)
+
+
+def _errors(entry: _Entry) -> list[str]:
+    errors = entry.get("errors")
+    return [error for error in errors if isinstance(error, str)] if isinstance(errors, list) else []
 
 
 def _limit_kind(entry: _Entry) -> LimitKind | None:

@@ -234,7 +234,7 @@ def stop_reason_of(why: StopWhy) -> StopReason | None:
         case "until":
             return Cancelled(reason=UNTIL, is_parked=True)
         case "cancelled":
-            return Cancelled(reason="cancelled")
+            return Cancelled(reason="cancelled", by_request=True)
         case "person":  # plain-english: allowed, other programs rely on this value
             return Cancelled(reason="the run was stopped")
         case "orphaned":

@@ -33,7 +33,12 @@ from orchestrator.containers.base import ContainerSpec
 from orchestrator.containers.names import overlay_name
 from orchestrator.containers.start import remove_container, start_container
 from orchestrator.engine.agent_watch import LiveAttempt, Watch, follow, kill, read_outcome, replay
-from orchestrator.engine.attempt_terms import AttemptTerms, read_attempt_terms, write_attempt_terms
+from orchestrator.engine.attempt_terms import (
+    AttemptTerms,
+    read_attempt_terms,
+    read_boot_id,
+    write_attempt_terms,
+)
 from orchestrator.engine.attempt_tree import attempt_folders, has_changed_files, save_tree
 from orchestrator.engine.context import ModelAccess, RunRecords, RunTerms, Services
 from orchestrator.engine.heartbeat import heartbeat
@@ -70,6 +75,7 @@ from orchestrator.supervision.classify import (
     Lingered,
     NoOutcome,
     Refused,
+    StoppedFromOutside,
     attempt_verdict,
     refusal_by_gateway,
 )
@@ -77,6 +83,8 @@ from orchestrator.supervision.decide import WorkItem
 from orchestrator.text import plain
 from orchestrator.workspace.container_git import WORKSPACE, exclude_in
 from orchestrator.workspace.workspace import Workspace
+
+_POWER_CUT_EXIT = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +143,9 @@ async def run_attempt(
     except BaseException as error:
         last = records.journal.state.tasks[task].last
         if isinstance(error, asyncio.CancelledError) and last is not None and last.number == plan.number:
-            await interrupt(services, records, workspace, task, last, _explain_cancellation(services))
+            await interrupt(
+                services, records, workspace, task, last, _explain_cancellation(services, records)
+            )
         await clean_up(services, records, workspace, task, plan.number, None)
         raise
     watch = Watch(services=services, journal=records.journal, limits=terms.settings.limits)
@@ -169,7 +179,9 @@ async def follow_to_end(
         # recorded before the cancellation arrived.
         last = records.journal.state.tasks[task].last
         if last is not None and last.number == number and last.end is None:
-            await interrupt(services, records, workspace, task, last, _explain_cancellation(services))
+            await interrupt(
+                services, records, workspace, task, last, _explain_cancellation(services, records)
+            )
         raise
     finally:
         last = records.journal.state.tasks[task].last
@@ -177,10 +189,10 @@ async def follow_to_end(
             await clean_up(services, records, workspace, task, number, live.container)
 
 
-def _explain_cancellation(services: Services) -> Cancelled:
+def _explain_cancellation(services: Services, records: RunRecords) -> Cancelled:
     if services.time_has_ended.is_set():
         return Cancelled(reason=UNTIL, is_parked=True)
-    return Cancelled(reason="the run was stopped")
+    return Cancelled(reason="the run was stopped", by_request=records.journal.state.cancel_requested)
 
 
 async def start(
@@ -266,6 +278,8 @@ async def record(
         ended = replace(ended, stopped=limit)
     await _store_expiry(services, live, ended.report)
     outcome = await asyncio.to_thread(_read_outcome, services.driver, live, ended)
+    if is_taken and _may_be_power_cut(ended, outcome, started):
+        ended = replace(ended, stopped=StoppedFromOutside(exit_code=ended.exit_code or 0))
     if isinstance(outcome, NoOutcome) and not services.driver.needs_outcome and ended.exit_code == 0:
         has_worked = await has_changed_files(records, terms, workspace, state, live.task, live.state)
         outcome = replace(outcome, has_worked=has_worked)
@@ -281,6 +295,19 @@ async def record(
         text = f"the agent reports a limit ({what}) that the gateway has not seen, so it does not count"
         await records.journal.append(Notice(text=plain(text)), task=live.task, attempt=live.state.number)
     await _append_end(services.driver, records, workspace, live, ended, verdict, is_taken=is_taken)
+
+
+def _may_be_power_cut(
+    ended: Ended, outcome: Outcome | InvalidOutcome | NoOutcome, started: AttemptTerms | None
+) -> bool:
+    """Whether the machine may have gone down under the agent.
+
+    Engines then report 255, some of them 0. So after a reboot an exit code alone proves neither a failure
+    nor a success.
+    """
+    if ended.stopped is not None or started is None or started.boot in ("", read_boot_id()):
+        return False
+    return ended.exit_code == _POWER_CUT_EXIT or not isinstance(outcome, Outcome)
 
 
 def _list_notices(ended: Ended, after_result_seconds: float) -> Iterator[str]:
@@ -343,7 +370,7 @@ async def record_lost(
     """Record the end of an attempt whose container engine is gone, from the output that was stored."""
     live = live_attempt(records, task, attempt)
     report = await asyncio.to_thread(replay, driver, live.folders.transcript)
-    reason = Cancelled(reason="cancelled, and the engine that had its container is gone")
+    reason = Cancelled(reason="cancelled, and the engine that had its container is gone", by_request=True)
     ended = Ended(report=report, exit_code=None, stopped=reason)
     verdict = attempt_verdict(ended, NoOutcome(), calls_in_session=0, min_tool_calls=0)
     await _append_end(driver, records, workspace, live, ended, verdict)
@@ -439,6 +466,7 @@ async def _append_end(
         AttemptEnded(
             status=verdict.status,
             reason=verdict.reason,
+            failure=verdict.failure,
             exit_code=ended.exit_code,
             claim=verdict.claim,
             tool_calls=ended.report.tool_calls,
@@ -643,6 +671,7 @@ def _store_terms(
         min_tool_calls=agent.min_tool_calls,
         tree=tree,
         model=agent.model,
+        boot=read_boot_id(),
     )
     write_attempt_terms(folders, stored)
 

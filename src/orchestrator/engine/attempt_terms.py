@@ -3,12 +3,16 @@
 The settings of that process may be other ones. They are those of the next attempt.
 """
 
+from pathlib import Path
+
 import msgspec
 from msgspec import Struct
 
 from orchestrator.config.settings import RunLimits
 from orchestrator.files import write_atomically
 from orchestrator.project.run_folder import AttemptFolders
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class AttemptTerms(Struct, frozen=True, kw_only=True):
@@ -19,6 +23,8 @@ class AttemptTerms(Struct, frozen=True, kw_only=True):
     """`agent.min_tool_calls`."""
     tree: str | None
     """The files of the folder, as git stores them; None where git cannot."""
+    boot: str = ""
+    """The id of the machine's boot; empty where the machine has none."""
     model: str | None = None
     """`agent.model`."""
     account: str = ""
@@ -34,3 +40,11 @@ def read_attempt_terms(folders: AttemptFolders) -> AttemptTerms | None:
     if not folders.terms.exists():
         return None
     return msgspec.json.decode(folders.terms.read_bytes(), type=AttemptTerms)
+
+
+def read_boot_id() -> str:
+    """The kernel's id of the present boot; empty where the kernel has none."""
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""

@@ -131,7 +131,14 @@ async def recover_attempt(
         case TakeResult():
             await _follow_to_end(context, state, item, live, is_taken=True)
         case RecordRemoved():
-            await interrupt(services, records, workspace, item.id, attempt, Interrupted(reason=REMOVED))
+            await interrupt(
+                services,
+                records,
+                workspace,
+                item.id,
+                attempt,
+                Interrupted(reason=REMOVED, failure="container_removed"),
+            )
         case FinishStop():
             await _finish_stop(context, state, item, live)
         case StopLimited():
@@ -321,7 +328,9 @@ async def stop_all(
         if await find_container(services, records, live) is not None:
             watch = watch_of(services, records, task, attempt)
             await begin_stop(watch, live, Stop("cancelled", "the run is cancelled"))
-        await interrupt(services, records, workspace, task, attempt, Cancelled(reason=reason))
+        await interrupt(
+            services, records, workspace, task, attempt, Cancelled(reason=reason, by_request=True)
+        )
     await remove_leftovers(services, records, workspace, records.journal.state)
 
 

@@ -124,7 +124,12 @@ async def remove_unrecorded(project: Project, *, besides: str) -> None:
 
 
 def _is_start_in(project: Project, folder: RunFolder) -> bool:
-    """Whether the folder is that of an unfinished start of a run in this code folder."""
+    """Whether the folder is that of an unfinished start of a run in this code folder.
+
+    One that holds nothing but the lock was killed before it could say so.
+    """
+    if {path.name for path in folder.root.iterdir()} == {folder.lock.name}:
+        return True
     return folder.starting.is_file() and folder.starting.read_bytes() == os.fsencode(project.folder)
 
 

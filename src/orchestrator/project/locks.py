@@ -89,6 +89,11 @@ class RunLock:
         if not _try_flock(descriptor):
             os.close(descriptor)
             return None
+        if not path.exists() or not os.path.samestat(path.stat(), os.fstat(descriptor)):
+            # Another process took the folder for a leftover after the file was opened, and has removed it.
+            os.close(descriptor)
+            path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+            return cls.take(path, clock)
         # Written in place and not by rename: the lock is on this file, and a new file would not be locked.
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, _record(None, clock), 0)

@@ -29,6 +29,23 @@ from msgspec import Struct, field
 from orchestrator.events import Usage
 
 AttemptStatus = Literal["completed", "failed", "needs_human", "unclear", "interrupted", "timed_out", "parked"]
+AttemptFailure = Literal[
+    # Of attempts that `limits.attempts` counts:
+    "agent_failed",
+    "agent_error",
+    "no_outcome",
+    "time_limit",
+    "output_limit",
+    "out_of_memory",
+    # Of those that it does not count:
+    "stopped_from_outside",
+    "container_removed",
+    "starved",
+    "session_lost",
+    "limit",
+    "stopped_by_person",  # plain-english: allowed, other programs rely on it
+    "cancelled",
+]
 TaskStatus = Literal["pending", "running", "waiting", "completed", "failed", "skipped", "imported"]
 RunStatus = Literal["running", "interrupted", "waiting", "parked", "completed", "failed", "cancelled"]
 Verdict = Literal["pass", "fail", "unavailable"]
@@ -401,6 +418,8 @@ class AttemptEnded(Struct, frozen=True, kw_only=True):
     """Why no attempt may continue the agent's session; None where it can be continued."""
     unknown: Mapping[str, int] = field(default_factory=dict)
     """How many lines of each kind the agent's driver did not know."""
+    failure: AttemptFailure | None = None
+    """Why the attempt brought no candidate, for programs; None also in facts of older versions."""
     is_taken: bool = False
     """Whether the agent ended while the run had no owner: its end counts as if the owner had seen it."""
 

@@ -141,6 +141,7 @@ def _attempt_json(attempt: AttemptState) -> dict[str, Any]:
         "attempt": attempt.number,
         "status": "running" if end is None else end.status,
         "reason": attempt_reason(attempt),
+        "failure": None if end is None else end.failure,
         "container": attempt.start.container,
         "session": attempt.start.session,
         "exit_code": None if end is None else end.exit_code,

@@ -24,7 +24,7 @@ from orchestrator.events import (
     Usage,
     UsageReported,
 )
-from orchestrator.run.facts import AttemptStatus, Claim, LimitEffect, LimitSeen, RunCause
+from orchestrator.run.facts import AttemptFailure, AttemptStatus, Claim, LimitEffect, LimitSeen, RunCause
 from orchestrator.text import one_line, utc_text
 
 _CAUSES: Mapping[str, RunCause] = {
@@ -62,6 +62,8 @@ class AgentReport:
     start_failure: StartFailure | None = None
     session_lost: str | None = None
     """Why no attempt may continue the agent's session; None where it can be continued."""
+    is_without_session: bool = False
+    """Whether the session was lost before the agent could begin, so that it has done nothing."""
     unknown: Mapping[str, int] = field(default_factory=dict)
     """How many well-formed lines of each kind the driver did not know."""
 
@@ -77,8 +79,8 @@ class AgentReport:
                 return replace(self, tool_calls=self.tool_calls + 1, is_at_rest=False)
             case SessionStarted() | Text() | ToolResult() | TurnBegan():
                 return replace(self, is_at_rest=False)
-            case SessionLost():
-                return replace(self, session_lost=event.detail)
+            case SessionLost(detail=detail, before_start=before_start):
+                return replace(self, session_lost=detail, is_without_session=before_start)
             case StartFailure():
                 return replace(self, start_failure=event)
             case UsageReported():
@@ -149,6 +151,14 @@ class Cancelled:
     reason: str
     is_parked: bool = False
     """Whether the time given by `--until` had come."""
+    by_request: bool = False
+    """Whether it was a request to cancel, and the run ends with it."""
+
+    @property
+    def failure(self) -> AttemptFailure:
+        if self.by_request:
+            return "cancelled"
+        return "stopped_by_person"  # plain-english: allowed, a stored value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +166,7 @@ class Interrupted:
     """Its end was not observed, because the owner of the run was killed."""
 
     reason: str
+    failure: AttemptFailure = "stopped_from_outside"
     limit: Refused | None = None
     """A limit that the gateway saw while the run had no owner: the attempt is parked instead."""
 
@@ -200,6 +211,7 @@ class Ended:
 class AttemptVerdict:
     status: AttemptStatus
     reason: str | None = None
+    failure: AttemptFailure | None = None
     claim: Claim | None = None
     until: str | None = None
     cause: RunCause | None = None
@@ -250,25 +262,27 @@ def attempt_verdict(
                 replace(ended, stopped=limit), outcome, calls_in_session=0, min_tool_calls=min_tool_calls
             )
         case Cancelled(reason=reason, is_parked=True):
-            return AttemptVerdict(status="parked", reason=reason, cause="until")
-        case Cancelled(reason=reason) | Interrupted(reason=reason):
-            return AttemptVerdict(status="interrupted", reason=reason)
+            return AttemptVerdict(status="parked", reason=reason, failure="limit", cause="until")
+        case Cancelled(reason=reason, failure=failure) | Interrupted(reason=reason, failure=failure):
+            return AttemptVerdict(status="interrupted", reason=reason, failure=failure)
         case Removed() | StoppedFromOutside() | Starved() as interruption:
-            return AttemptVerdict(status="interrupted", reason=_describe_interruption(interruption))
+            return _describe_interruption(interruption)
         # An agent that had reported its outcome before the refusal has done its work: the outcome counts.
         case Refused(renewed=True) if not isinstance(outcome, Outcome):
-            return AttemptVerdict(status="interrupted", reason="the credential was replaced by a new one")
+            reason = "the credential was replaced by a new one"
+            return AttemptVerdict(status="interrupted", reason=reason, failure="limit")
         case Refused(cause=cause, detail=detail, until=until) if not isinstance(outcome, Outcome):
             reason = f"{cause.replace('_', ' ')}: {one_line(detail, 300)}"
-            return AttemptVerdict(status="parked", reason=reason, until=until, cause=cause)
+            return AttemptVerdict(status="parked", reason=reason, failure="limit", until=until, cause=cause)
         case OverOutput():
-            return AttemptVerdict(status="failed", reason="the agent printed more than limits.output_bytes")
+            reason = "the agent printed more than limits.output_bytes"
+            return AttemptVerdict(status="failed", reason=reason, failure="output_limit")
         case OverTime() if not (isinstance(outcome, Outcome) and _has_reported(ended.report)):
-            return AttemptVerdict(status="timed_out", reason="it took longer than limits.attempt_seconds")
+            reason = "it took longer than limits.attempt_seconds"
+            return AttemptVerdict(status="timed_out", reason=reason, failure="time_limit")
         case OutOfMemory():
-            return AttemptVerdict(
-                status="failed", reason="the container ran out of memory (container.memory)"
-            )
+            reason = "the container ran out of memory (container.memory)"
+            return AttemptVerdict(status="failed", reason=reason, failure="out_of_memory")
         case Lingered() | OverTime():
             return _judge_outcome(ended.report, 0, outcome, calls_in_session, min_tool_calls)
         case None | Refused():
@@ -278,14 +292,18 @@ def attempt_verdict(
             assert_never(never)
 
 
-def _describe_interruption(reason: Removed | StoppedFromOutside | Starved) -> str:
+def _describe_interruption(reason: Removed | StoppedFromOutside | Starved) -> AttemptVerdict:
+    failure: AttemptFailure
     match reason:
         case Removed():
-            return "another program removed the container"
+            failure, text = "container_removed", "another program removed the container"
         case StoppedFromOutside(exit_code=exit_code):
-            return f"another program, or the engine, stopped the container (exit code {exit_code})"
+            failure = "stopped_from_outside"
+            text = f"another program, or the engine, stopped the container (exit code {exit_code})"
         case Starved():
-            return "it could not reach its model any more: the folder of its socket had been made again"
+            failure = "starved"
+            text = "it could not reach its model any more: the folder of its socket had been made again"
+    return AttemptVerdict(status="interrupted", reason=text, failure=failure)
 
 
 def _has_reported(report: AgentReport) -> bool:
@@ -312,36 +330,43 @@ def _judge_outcome(
     # First of all, even if the agent exits with an error afterwards: only the user can answer its question.
     if isinstance(outcome, Outcome) and outcome.status == "needs_human":
         return AttemptVerdict(status="needs_human", reason=outcome.question, claim=_claim(outcome))
+    if report.is_without_session:
+        reason = f"the agent could not continue its session: {one_line(report.session_lost or '', 300)}"
+        return AttemptVerdict(status="interrupted", reason=reason, failure="session_lost")
     if report.start_failure is not None:
         return _by_start_failure(report.start_failure)
     if report.finished is not None and report.finished.is_error:
         detail = one_line(report.finished.detail or report.fault or "no detail", 300)
-        return AttemptVerdict(status="failed", reason=f"the agent ended with an error: {detail}")
+        reason = f"the agent ended with an error: {detail}"
+        return AttemptVerdict(status="failed", reason=reason, failure="agent_error")
     if isinstance(outcome, NoOutcome):
         if outcome.has_worked and exit_code == 0:
             return AttemptVerdict(status="completed")
         place = f"; expected: {outcome.place}" if outcome.place else ""
         reason = f"the agent reported no outcome (exit code {exit_code}){place}"
-        return AttemptVerdict(status=not_clear, reason=reason)
+        return AttemptVerdict(status=not_clear, reason=reason, failure="no_outcome")
     if isinstance(outcome, InvalidOutcome):
-        return AttemptVerdict(status=not_clear, reason=f"invalid outcome: {outcome.reason}")
+        reason = f"invalid outcome: {outcome.reason}"
+        return AttemptVerdict(status=not_clear, reason=reason, failure="no_outcome")
     claim = _claim(outcome)
     if outcome.status == "failed":
         reason = one_line(outcome.summary, 300) or "the agent reported a failure without a summary"
-        return AttemptVerdict(status="failed", reason=reason, claim=claim)
+        return AttemptVerdict(status="failed", reason=reason, failure="agent_failed", claim=claim)
     if exit_code != 0:
         reason = f"the agent reported success, but its exit code is {exit_code}"
-        return AttemptVerdict(status="failed", reason=reason, claim=claim)
+        return AttemptVerdict(status="failed", reason=reason, failure="agent_error", claim=claim)
     if calls_in_session < min_tool_calls:
         reason = f"the agent reported success after {calls_in_session} tool calls (agent.min_tool_calls)"
-        return AttemptVerdict(status="unclear", reason=reason, claim=claim)
+        return AttemptVerdict(status="unclear", reason=reason, failure="no_outcome", claim=claim)
     return AttemptVerdict(status="completed", claim=claim)
 
 
 def _by_start_failure(failure: StartFailure) -> AttemptVerdict:
     cause = _START_CAUSES.get(failure.kind)
     reason = f"the agent did not start: {one_line(failure.detail, 300)}"
-    return AttemptVerdict(status="failed" if cause is None else "parked", reason=reason, cause=cause)
+    if cause is None:
+        return AttemptVerdict(status="failed", reason=reason, failure="agent_error")
+    return AttemptVerdict(status="parked", reason=reason, failure="limit", cause=cause)
 
 
 def _claim(outcome: Outcome) -> Claim:

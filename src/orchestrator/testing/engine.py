@@ -168,16 +168,24 @@ class FakeEngine:
             for each in self._containers.values()
         )
 
-    async def restore(self, left: LeftContainer) -> None:
-        """A container that another process has left; one that runs does its work from the beginning."""
-        container = self._containers.pop(await self.create(left.spec))
-        container.id = left.id
-        self._containers[left.id] = container
-        if left.status == "running":
-            await self.start(left.id)
-        elif left.status == "exited":
-            container.status, container.exit_code = "exited", left.exit_code
-            container.log.extend(left.log)
+    async def restore(self, left: Iterable[LeftContainer]) -> None:
+        """Have exactly the containers that another process has left.
+
+        One that runs does its work from the beginning.
+        """
+        for known in self._containers.values():
+            if known.main is not None:
+                known.main.task.cancel()
+        self._containers.clear()
+        for each in left:
+            container = self._containers.pop(await self.create(each.spec))
+            container.id = each.id
+            self._containers[each.id] = container
+            if each.status == "running":
+                await self.start(each.id)
+            elif each.status == "exited":
+                container.status, container.exit_code = "exited", each.exit_code
+                container.log.extend(each.log)
 
     async def info(self) -> EngineInfo:
         return EngineInfo(name="docker", version="fake", endpoint=f"fake://{self.folder}", id=self.id)
