@@ -19,7 +19,7 @@ from run_histories import (
 )
 
 from orchestrator.cli.base_progress import HeldEvents, is_progress
-from orchestrator.cli.run_command import have_one_reader
+from orchestrator.cli.run_command import have_one_reader, print_line
 from orchestrator.cli.tables import base_table
 from orchestrator.run.facts import BaseChecked, Before, Fact, RunEnded, SetupStarted
 
@@ -118,3 +118,12 @@ def test_streams_in_the_same_file_have_one_reader(tmp_path: Path) -> None:
             assert have_one_reader(log, same)
         assert not have_one_reader(log, other)
         assert not have_one_reader(log, io.StringIO())
+
+
+def test_a_run_continues_without_the_reader_of_its_output() -> None:
+    """As under `nohup` in a terminal that is closed: later lines, and the last flush, lead nowhere."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        for line in ("one", "two"):
+            print_line(line, stream)

@@ -372,7 +372,7 @@ def print_outcome(report: RunReport, arguments: argparse.Namespace) -> int:
     columns = find_terminal_columns()
     view = View(here=this_host().folder, screen=columns, has_events=not arguments.json)
     text = run_table(report.state, view)
-    print(text, file=sys.stderr if arguments.json else sys.stdout)
+    print_line(text, sys.stderr if arguments.json else sys.stdout)
     if report.status == "waiting" and not arguments.no_input and sys.stdin.isatty():
         print(f"To answer: orchestrator resume {report.run} -g TEXT", file=sys.stderr)
     return report.exit_code
@@ -391,7 +391,7 @@ async def _cancel_on_signal(run: Coroutine[Any, Any, RunReport], view: "LiveView
 
 
 def _listener(arguments: argparse.Namespace) -> Listener:
-    write, detached = _Output(), arguments.detached
+    write, detached = _print_event, arguments.detached
 
     def write_event(fact: "Fact") -> None:
         if is_shown(fact):
@@ -435,32 +435,28 @@ def _console(write: Callable[[str], object]) -> Console:
 
 
 def _print_progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print_line(line, sys.stderr)
 
 
 def _show_progress(line: str) -> None:
     """Show a build's output at a terminal only; an error carries the end of it anyway."""
     if sys.stderr.isatty():
-        print(plain(line), file=sys.stderr, flush=True)
+        print_line(plain(line), sys.stderr)
 
 
 def _show_warning(line: str) -> None:
     """Print on standard error, apart from events and the table."""
-    print(line, file=sys.stderr)
+    print_line(line, sys.stderr)
 
 
-class _Output:
-    """Standard output until its reader exits: a run continues without a reader."""
+def _print_event(line: str) -> None:
+    print_line(line, sys.stdout)
 
-    def __init__(self) -> None:
-        self._read = True
 
-    def __call__(self, line: str) -> None:
-        if not self._read:
-            return
-        try:
-            print(line, flush=True)
-        except OSError:
-            self._read = False
-            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
-                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+def print_line(line: str, stream: IO[str]) -> None:
+    """Print a line. A run continues without its reader: from then on the stream leads nowhere."""
+    try:
+        print(line, file=stream, flush=True)
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path
+            os.dup2(nowhere.fileno(), stream.fileno())
