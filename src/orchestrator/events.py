@@ -8,6 +8,8 @@ from msgspec import Struct, field
 OutcomeStatus = Literal["completed", "failed", "needs_human"]
 OUTCOME_MAX_BYTES = 1_000_000
 OUTCOME_MAX_OPTIONS = 20
+CHECK_MAX_BYTES = 100_000
+"""bash takes a command as one argument, and Linux limits that to 128 KiB."""
 _TEXTS = ("summary", "handoff", "question", "recommendation", "no_change")
 """Keys of an outcome whose values are strings."""
 
@@ -42,6 +44,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     recommendation: str | None = None
     no_change: str | None = None
     """Why no file had to be changed; None if the agent does not say so."""
+    checks: tuple[str, ...] = ()
+    """Shell commands by which the user can see that the task is done."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -193,10 +197,17 @@ def parse_outcome(value: object) -> Outcome | InvalidOutcome:
         return InvalidOutcome(reason="options is not a list of strings")
     if len(options) > OUTCOME_MAX_OPTIONS:
         return InvalidOutcome(reason=f"more than {OUTCOME_MAX_OPTIONS} options")
+    checks = [] if value.get("checks") is None else value["checks"]
+    if not isinstance(checks, list) or not all(isinstance(check, str) for check in checks):
+        return InvalidOutcome(reason="checks is not a list of strings")
+    if len(checks) > OUTCOME_MAX_OPTIONS:
+        return InvalidOutcome(reason=f"more than {OUTCOME_MAX_OPTIONS} checks")
+    if any("\0" in check or len(check.encode("utf-8", "replace")) > CHECK_MAX_BYTES for check in checks):
+        return InvalidOutcome(reason="a check has a NUL character or is too long")
     question = value.get("question") or None
     if status == "needs_human" and (question is None or not question.strip()):
         return InvalidOutcome(reason="needs_human without a question")
-    known = {"status", "options", *_TEXTS}
+    known = {"status", "options", "checks", *_TEXTS}
     return Outcome(
         status=status,
         summary=value.get("summary") or "",
@@ -205,5 +216,6 @@ def parse_outcome(value: object) -> Outcome | InvalidOutcome:
         options=tuple(options),
         recommendation=value.get("recommendation") or None,
         no_change=(value.get("no_change") or "").strip() or None,
+        checks=tuple(check for check in checks if check.strip()),
         extra={key: entry for key, entry in value.items() if key not in known},
     )

@@ -191,7 +191,7 @@ def test_what_was_written_is_what_is_read(value: dict[str, object]) -> None:
 
 def test_the_schema_names_what_the_contract_knows() -> None:
     example = {"status": "needs_human", "summary": "s", "handoff": "h", "question": "q", "options": ["o"]}
-    example |= {"recommendation": "r", "no_change": "n"}
+    example |= {"recommendation": "r", "no_change": "n", "checks": ["c"]}
     assert set(OUTCOME_SCHEMA["properties"]) == set(example)
     outcome = parse_outcome(example)
     assert isinstance(outcome, Outcome)

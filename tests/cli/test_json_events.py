@@ -59,6 +59,8 @@ GOLDEN: dict[str, tuple[Entry, dict[str, Any]]] = {
             "source": None,
             "before": None,
             "reused": None,
+            "round": 1,
+            "flaky": False,
         },
     ),
     "task_finished": (

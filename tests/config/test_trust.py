@@ -27,6 +27,8 @@ FREE = {
     "limits.outage_seconds": "60",
     "verify.timeout": "100000",
     "verify.require": "true",
+    "verify.strict": "true",
+    "verify.flaky": "'fail'",
     "verify.fail_fast": "true",
     "verify.smoke_tests": "true",
     "environment.required_files": "['Makefile']",
@@ -58,6 +60,7 @@ FREE_UP_TO = {
     "container.cpus": ("1.5", None),
     "container.pids": ("100", "513"),
     "verify.red_to_green": ("true", "false"),
+    "verify.discover": ("true", "false"),
     "verify.base": ("'green'", "'no_worse'"),
     "gateway.scripted": ("'models/scripted.toml'", "'../scripted.toml'"),
     "environment.variables": ("{TZ = 'UTC'}", "{BASH_ENV = '/workspace/.trap', TZ = 'UTC'}"),
@@ -98,7 +101,7 @@ CHANGED = {
 """Another value of each, that needs approval too."""
 
 
-WITHOUT_ANOTHER = {"verify.red_to_green"}
+WITHOUT_ANOTHER = {"verify.discover", "verify.red_to_green"}
 """Of two values, only one needs approval."""
 
 

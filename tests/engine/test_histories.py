@@ -100,8 +100,13 @@ def test_a_gate_that_fails_twice_and_then_passes(make_project: MakeProject) -> N
     project = make_project({("1", 1): wrong, ("1", 2): wrong, ("1", 3): right}, gates={"check 1": check})
     report = project.run()
     assert report.status == "completed"
-    verdicts = [body.verdict for body in bodies(project, report, GateEnded) if isinstance(body, GateEnded)]
-    assert verdicts == ["fail", "fail", "pass"]
+    ended = [body for body in bodies(project, report, GateEnded) if isinstance(body, GateEnded)]
+    assert [(body.verdict, body.round) for body in ended] == [
+        ("fail", 1),
+        ("fail", 2),  # the failure is new, so it is tried again in a fresh container
+        ("fail", 1),
+        ("pass", 1),
+    ]
     first, second, third = project.agent.attempts
     assert [first.resumed, second.resumed, third.resumed] == [False, True, True]
     assert "it says 'wrong\\n'" in third.prompt

@@ -523,17 +523,18 @@ VERIFIED = {
 
 @pytest.mark.parametrize(("entries", "work", "reason"), VERIFIED.values(), ids=VERIFIED)
 def test_what_gates_have_shown(entries: tuple[Entry, ...], work: Work, reason: str | None) -> None:
-    task = state_after(*READY, *entries).tasks["1"]
+    state = state_after(*READY, *entries)
+    task = state.tasks["1"]
     assert task.last is not None
     expected = ("verified", None) if reason is None else ("unverified", reason)
-    assert verify_candidate(task, work.items[0], task.last) == expected
+    assert verify_candidate(state, task, work.items[0], task.last) == expected
 
 
 def test_what_the_user_accepts_is_unverified() -> None:
     state = state_after(*ACCEPTED, compared(2), candidate(2, changed=False), gate("pass", 2))
     task = state.tasks["1"]
     assert task.last is not None
-    assert verify_candidate(task, ITEM, task.last) == (
+    assert verify_candidate(state, task, ITEM, task.last) == (
         "unverified",
         "accepted by the user (resume --accept)",
     )

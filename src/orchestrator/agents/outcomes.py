@@ -37,6 +37,13 @@ OUTCOME_SCHEMA: Final[dict[str, Any]] = {
             "type": "string",
             "description": "Only if no file had to be changed: why the task is done nevertheless.",
         },
+        "checks": {
+            "type": "array",
+            "items": {"type": "string"},
+            "maxItems": OUTCOME_MAX_OPTIONS,
+            "description": "Shell commands, run at the root of the repository, that fail without your work "
+            "and pass with it.",
+        },
     },
     "required": ["status", "summary", "handoff"],
     "additionalProperties": False,

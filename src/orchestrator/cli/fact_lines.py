@@ -342,6 +342,8 @@ def _shorten(paths: tuple[str, ...]) -> str:
 
 def _gate_lines(body: GateEnded) -> list[str]:
     known = f" (copied from {body.reused}, not run again)" if body.reused else ""
+    known += f", round {body.round}" if body.round > 1 else ""
+    known += ", flaky: the rounds do not agree" if body.flaky and body.round > 2 else ""
     red = ", as before the work" if body.fails_as_before and body.before == "red" else ""
     result = (
         f"gate    {body.gate}: {body.verdict}{red}, {body.seconds:.1f} s, evidence {body.evidence}{known}"

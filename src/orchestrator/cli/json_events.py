@@ -32,7 +32,7 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     facts.RunEnded.kind: ("status", "exit_code", "reason", "until", "cause"),
     facts.GateEnded.kind: (
         *("gate", "command", "verdict", "exit_code", "evidence", "seconds"),
-        *("source", "before", "reused"),
+        *("source", "before", "reused", "round", "flaky"),
     ),
     facts.CrossChecked.kind: (
         *("corner", "gate", "command", "result"),

@@ -7,7 +7,7 @@ from orchestrator.cli.tables import View
 from orchestrator.cli.times import Zone, duration, moment, seconds_between
 from orchestrator.cli.words import list_names
 from orchestrator.events import Usage
-from orchestrator.run.proof import CheckProof, has_passed_before, list_checks, list_final_checks
+from orchestrator.run.proof import CheckProof, has_passed_before, is_by_agent, list_checks, list_final_checks
 from orchestrator.run.report import attempt_reason, run_status, task_status
 from orchestrator.run.state import QuestionState, RunState, TaskState
 from orchestrator.text import one_line, plain
@@ -120,11 +120,18 @@ def _list_weak_proofs(state: RunState) -> list[str]:
             )
         elif task.finished.verification == "unverified":
             found.append(f"task {id} is unverified: {one_line(task.finished.reason or 'no check', 300)}")
+        elif is_by_agent(checks):
+            found.append(f"task {id} is checked by the agent's own command only")
         elif has_passed_before(checks):
             found.append(f"task {id} is shown by guards only: all its checks pass without the work, too")
         vacuous = [check.gate for check in checks if check.before == "vacuous"]
         if vacuous:
             found.append(f"task {id} has a vacuous check: {', '.join(vacuous)} passes without any file")
+        flaky = [check.gate for check in checks if check.flaky]
+        if flaky:
+            found.append(
+                f"task {id} has a flaky check: {', '.join(flaky)} passed and failed on the same files"
+            )
         red = [check.gate for check in checks if check.fails_as_before]
         if red:
             found.append(f"task {id} is red before: {', '.join(red)} fails as it did before the work")
@@ -167,12 +174,16 @@ def _check_line(state: RunState, check: CheckProof, tail: str) -> CheckLine:
     return CheckLine(
         name=one_line(check.gate, 60),
         command=plain(check.command).strip(),
-        result=f"{word}{code}, {duration(check.seconds)}",
+        result=f"{word}{code}, {duration(check.seconds)}{_describe_rounds(check)}",
         before=_PROOF_WORDS[check.before],
         evidence=f"orchestrator logs {state.run} --evidence {check.evidence}",
         tail="\n".join(one_line(line, 200) for line in end),
         has_passed=check.verdict == "pass" and not check.fails_as_before,
     )
+
+
+def _describe_rounds(check: CheckProof) -> str:
+    return f", {'flaky, ' if check.flaky else ''}{check.runs} rounds" if check.runs > 1 else ""
 
 
 def _describe_attempts(task: TaskState) -> list[str]:

@@ -16,6 +16,7 @@ from orchestrator.project.catalog import RunCatalog
 from orchestrator.run.endings import is_reason_of_a_task
 from orchestrator.run.facts import BaseChecked, QuestionAsked, RunStatus
 from orchestrator.run.progress import Doing, position
+from orchestrator.run.proof import describe_thin_proofs
 from orchestrator.run.report import Owner, run_status, task_status
 from orchestrator.run.state import RunState, TaskState
 from orchestrator.text import first_line, one_line, plain
@@ -165,6 +166,8 @@ def run_table(state: RunState, view: View) -> str:
     if status == "running":
         parts += [_describe_doing(doing, view) for doing in view.doing]
     parts += _describe_unverified(state)
+    thin = describe_thin_proofs(state)
+    parts += [] if thin is None else [thin]
     step = next_step(state, status, view.here, has_owner=view.owner is not None)
     parts += [*step.before, f"next: {step.command}"]
     return "\n" + "\n".join(parts)

@@ -23,7 +23,7 @@ def list_tasks_to_do(choice: NewRun | ResumeRun, plan: Plan) -> tuple[Task, ...]
 
 
 def find_unchecked_tasks(tasks: Collection[Task], settings: Settings) -> tuple[Task, ...]:
-    """Those of the tasks that no command checks."""
+    """Those of the tasks that no command of the plan or the settings checks."""
     return tuple(task for task in tasks if not checks_of(task, settings))
 
 

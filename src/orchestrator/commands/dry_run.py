@@ -23,12 +23,13 @@ from orchestrator.commands.run import choose
 from orchestrator.commands.run_settings import settle_settings
 from orchestrator.commands.start import (
     check_plan,
+    find_base,
     open_site,
     plan_run,
     refuse_lost_engine,
     settle_options,
 )
-from orchestrator.commands.work import checks_of
+from orchestrator.commands.work import checks_of, discover_checks
 from orchestrator.config import LoadedSettings, Settings
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.names import component, gate_name, setup_name
@@ -135,7 +136,8 @@ async def dry_run(host: Host, request: RunRequest) -> DryRun:
             head = (await project.workspace.user.head()).commit
             planned = await plan_run(project, read.plan, earlier, request.options)
             containers = _Containers(host, project, settings, engine, planned.branch, head)
-            tasks = [_plan_task(task, choice, settings) for task in order_tasks(read.plan)]
+            found = await discover_checks(project, await find_base(project, earlier), settings)
+            tasks = [_plan_task(task, choice, settings, found) for task in order_tasks(read.plan)]
             medians = find_medians(host)
             await containers.find_images()
             first = next((each.task.id for each in tasks if not each.reason), None)
@@ -182,7 +184,9 @@ async def _check_start(
     """Everything that a run refuses before it makes its image; the folder's lock is held meanwhile."""
     earlier = choice.state if isinstance(choice, ResumeRun) else None
     found = await settle_settings(project, earlier, settle_options(choice, given), given)
-    check_plan(choice, read, found.loaded.settings, given)
+    settings = found.loaded.settings
+    discovered = await discover_checks(project, await find_base(project, earlier), settings)
+    check_plan(choice, read, settings, given, discovered)
     site = open_site(project, found.loaded, stack)
     await require(site, Stage.SETTLED)
     planned = await plan_run(project, read.plan, earlier, given)
@@ -195,7 +199,9 @@ async def _check_start(
     return found.loaded, engine
 
 
-def _plan_task(task: Task, choice: NewRun | ResumeRun, settings: Settings) -> DryTask:
+def _plan_task(
+    task: Task, choice: NewRun | ResumeRun, settings: Settings, discovered: tuple[Check, ...]
+) -> DryTask:
     status: TaskStatus = "pending"
     reason = ""
     if isinstance(choice, NewRun):
@@ -209,7 +215,8 @@ def _plan_task(task: Task, choice: NewRun | ResumeRun, settings: Settings) -> Dr
         end = stored.finished
         if not stored.has_failed:
             status, reason = end.status, end.reason or "done in this run"
-    return DryTask(task=task, status=status, reason=reason, checks=checks_of(task, settings), history=None)
+    checks = checks_of(task, settings) or discovered
+    return DryTask(task=task, status=status, reason=reason, checks=checks, history=None)
 
 
 class _Containers:

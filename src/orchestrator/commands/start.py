@@ -29,7 +29,7 @@ from orchestrator.commands.request import StartOptions, merge_options
 from orchestrator.commands.run_facts import SettledRun, record_start_or_resume
 from orchestrator.commands.run_settings import settle_settings
 from orchestrator.commands.undo import refuse_lost
-from orchestrator.commands.work import build_work
+from orchestrator.commands.work import build_work, discover_checks
 from orchestrator.config import LoadedSettings, Settings
 from orchestrator.containers.base import ContainerEngine
 from orchestrator.engine import recovery
@@ -66,7 +66,7 @@ from orchestrator.run.prompts import TEXTS
 from orchestrator.run.report import RunReport, report_of
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import NewRun, ResumeRun
-from orchestrator.supervision.decide import Work
+from orchestrator.supervision.decide import Check, Work
 from orchestrator.workspace.workspace import Findings, Workspace
 
 
@@ -99,7 +99,8 @@ async def prepare_run(
     options = settle_options(choice, given)
     found = await settle_settings(project, earlier, options, given)
     loaded, settings = found.loaded, found.loaded.settings
-    check_plan(choice, read, settings, given)
+    discovered = await discover_checks(project, await find_base(project, earlier), settings)
+    check_plan(choice, read, settings, given, discovered)
     async with AsyncExitStack() as stack:
         site = dataclasses.replace(open_site(project, loaded, stack), only_base=_checks_only_base(choice))
         await require(site, Stage.SETTLED)
@@ -127,7 +128,7 @@ async def prepare_run(
         model = None if _checks_only_base(choice) else await _model_access(stack, site, project, earlier)
         # An agent that an earlier owner left can have one, too.
         used = model if driver.needs_model else None
-        notices = await _list_notices(project, choice, read, settings, planned.untracked)
+        notices = await _list_notices(project, choice, read, settings, planned.untracked, discovered)
         settled = SettledRun(
             planned=planned,
             options=options,
@@ -223,7 +224,18 @@ def _run_terms(plan: Plan, work: Work, settled: SettledRun, specs: ContainerSpec
     )
 
 
-def check_plan(choice: NewRun | ResumeRun, read: ReadPlan, settings: Settings, given: StartOptions) -> None:
+async def find_base(project: Project, earlier: RunState | None) -> str:
+    """The commit on which the run starts or has started; without uncommitted changes."""
+    return (await project.workspace.user.head()).commit if earlier is None else earlier.start.base
+
+
+def check_plan(
+    choice: NewRun | ResumeRun,
+    read: ReadPlan,
+    settings: Settings,
+    given: StartOptions,
+    discovered: tuple[Check, ...],
+) -> None:
     """Pass on the warnings about a plan that is new to the run; the settings decide about some of them.
 
     Raises EnvironmentInvalid if the settings require a check that a task does not have.
@@ -232,7 +244,8 @@ def check_plan(choice: NewRun | ResumeRun, read: ReadPlan, settings: Settings, g
         for entry in diagnostics_of(read.plan, settings):
             if entry.severity == "warning":
                 given.warn(describe(entry, path=read.plan.path))
-    refuse_unchecked(read.plan, list_tasks_to_do(choice, read.plan), settings)
+    if not discovered:
+        refuse_unchecked(read.plan, list_tasks_to_do(choice, read.plan), settings)
 
 
 def _list_login_notices(project: Project, model: ModelAccess | None) -> tuple[str, ...]:
@@ -246,8 +259,10 @@ async def _list_notices(
     read: ReadPlan,
     settings: Settings,
     untracked: frozenset[str],
+    discovered: tuple[Check, ...],
 ) -> tuple[str, ...]:
-    unchecked = describe_unchecked(list_tasks_to_do(choice, read.plan), settings)
+    """Notices before the first task. A command that was found in the project is announced by the base run."""
+    unchecked = None if discovered else describe_unchecked(list_tasks_to_do(choice, read.plan), settings)
     found = await collect_notices(project, choice, read, settings, untracked)
     return found if unchecked is None else (*found, unchecked)
 

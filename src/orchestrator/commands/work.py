@@ -1,15 +1,24 @@
 """The plan as the input of `decide`."""
 
+from contextlib import suppress
+
 from msgspec.structs import replace
 
 from orchestrator.config import Settings
+from orchestrator.errors import WorkspaceError
+from orchestrator.gates.detection import discover_check
+from orchestrator.gates.discovery import discover
+from orchestrator.gates.manifests import READ as MANIFESTS_READ
+from orchestrator.gates.manifests import Manifests
 from orchestrator.plan.graph import order_tasks
 from orchestrator.plan.model import Plan, Task
+from orchestrator.project.manifest_files import LARGEST_BYTES
 from orchestrator.project.project import Project
 from orchestrator.run.facts import CheckSource
 from orchestrator.run.state import RunState
 from orchestrator.supervision.choose_run import earlier_commit
 from orchestrator.supervision.decide import ChangeRule, Check, Work, WorkItem
+from orchestrator.workspace import history
 
 
 async def build_work(project: Project, plan: Plan, settings: Settings, state: RunState) -> Work:
@@ -18,6 +27,7 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
     earlier = await project.runs_of_plan(plan.path, tasks=pending)
     records = [record for record in earlier if record.run != state.run]
     on_branch = await project.commits_on_branch(records)
+    discovered = await discover_checks(project, state.start.base, settings)
     items = []
     for task in order_tasks(plan):
         finished = state.tasks[task.id].finished
@@ -30,7 +40,7 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
                 id=task.id,
                 depends_on=task.depends_on,
                 names_no_dependencies=not task.names_dependencies,
-                checks=checks_of(task, settings),
+                checks=checks_of(task, settings) or discovered,
                 change="optional" if landed else _change_rule(task),
             )
         )
@@ -46,8 +56,30 @@ async def build_work(project: Project, plan: Plan, settings: Settings, state: Ru
         build=_checks("build", settings.verify.build),
         base=settings.verify.base,
         only_base=state.start.only_base,
+        strict=settings.verify.strict,
+        require=settings.verify.require,
         guards=_list_guards(settings),
     )
+
+
+async def discover_checks(project: Project, commit: str, settings: Settings) -> tuple[Check, ...]:
+    """The project's own test command at a commit, for tasks that nothing else checks; none if that is off.
+
+    It is the commit before the run that decides, so that no attempt chooses what checks it.
+    """
+    if not settings.verify.discover:
+        return ()
+    store = project.workspace.store
+    files = await history.files(store, commit)
+    texts = {}
+    for name in MANIFESTS_READ:
+        if name in files:
+            with suppress(WorkspaceError):  # one that is too large says nothing
+                blob = await history.read_blob(store, commit, name, limit=LARGEST_BYTES)
+                texts[name] = (blob or b"").decode("utf-8", "replace")
+    root = Manifests(names=frozenset(path.partition("/")[0] for path in files), texts=texts)
+    has_setup = bool(settings.setup.commands) or (settings.setup.discover and bool(discover(files)))
+    return _checks("discovered", tuple(filter(None, [discover_check(root, has_setup=has_setup)])))
 
 
 def checks_of(task: Task, settings: Settings) -> tuple[Check, ...]:

@@ -344,6 +344,27 @@ class Verify:
         "where they have to fail to prove anything.",
         free_unless_weaker("without it, nothing shows that a command would fail without the work", False),
     )
+    strict: bool = setting(
+        False,
+        flag(),
+        "Whether a task of the type CODING or MIXED, or without a type, is accepted only if one of its "
+        "commands fails without its work.",
+        free("it only refuses"),
+    )
+    discover: bool = setting(
+        True,
+        flag(),
+        "Whether the project's own tests check the tasks that nothing else checks. They have to pass before "
+        "the work.",
+        free_unless_weaker("tasks that nothing else checks would have no check", False),
+    )
+    flaky: Literal["majority", "fail"] = setting(
+        "majority",
+        choice("majority", "fail"),
+        "What a new failure of a command means. `majority`: it runs again, and if it passes then, a third "
+        "run decides. `fail`: it has failed.",
+        free("both are strict: a failure that stays a failure counts"),
+    )
     fail_fast: bool = setting(
         False,
         flag(),

@@ -45,6 +45,8 @@ from orchestrator.supervision.decide import (
     StartAttempt,
     StartTask,
     WorkItem,
+    list_left_out,
+    reason_unproved,
 )
 from orchestrator.workspace import history
 from orchestrator.workspace.workspace import Workspace
@@ -205,8 +207,11 @@ class RunActions:
                 task=terms.task(item.id),
                 handoff_path=handoff_path(terms.plan.path),
                 handoff=await read_handoff(records, terms, workspace, parent),
-                base=state.find_base_checks(check.command for check in item.checks),
+                base=state.find_base_checks(
+                    gate.command for gate in terms.work.gates_of(item, list_left_out(state))
+                ),
                 previous=previous,
+                unproved=_explain_unproved(terms, state, item, previous),
                 set_aside=await describe_set_aside(workspace, previous),
                 uncommitted=state.uncommitted,
                 questions=tuple(q for q in state.questions if q.task == item.id),
@@ -229,3 +234,14 @@ class RunActions:
 
     async def _append(self, body: Body, *, task: str | None = None, attempt: int | None = None) -> None:
         await self._records.journal.append(body, task=task, attempt=attempt)
+
+
+def _explain_unproved(
+    terms: RunTerms, state: RunState, item: WorkItem, previous: AttemptState | None
+) -> str | None:
+    """Why `verify.strict` has not accepted the last attempt; None if something else was wrong with it."""
+    if not terms.work.strict or previous is None or not previous.gates:
+        return None
+    if previous.failed_gates or previous.owed_evidence:
+        return None
+    return reason_unproved(state, state.tasks[item.id], item, previous)

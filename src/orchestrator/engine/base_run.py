@@ -9,6 +9,7 @@ from dataclasses import replace as with_changes
 from msgspec.structs import replace
 
 from orchestrator.engine.context import EarlierResult
+from orchestrator.engine.cross_checks import check_without_files
 from orchestrator.engine.gating import (
     CheckedCommit,
     GateContext,
@@ -23,9 +24,11 @@ from orchestrator.engine.setup import set_up_base
 from orchestrator.gates.command_gate import CommandGate, GateResult
 from orchestrator.gates.evidence import StoredEvidence, load, store
 from orchestrator.gates.failures import Failure, fails_as_before
-from orchestrator.run.facts import BaseRunEnded
+from orchestrator.run.facts import BaseRunEnded, Notice
 from orchestrator.run.state import RunState
 from orchestrator.supervision.base_plan import BaseCheck, plan_base_checks
+from orchestrator.supervision.decide import WorkItem
+from orchestrator.text import first_line
 from orchestrator.workspace import history
 
 
@@ -43,10 +46,48 @@ async def check_base(context: GateContext, state: RunState) -> None:
     image = await find_image(context, checked)
     tree = await history.tree_of(context.workspace.store, base)
     builds = tuple(BaseCheck(gate, None) for gate in work.builds)
+    await _announce_found(context, items)
     for checks in containers:
         container = _BaseContainer(context=context, checked=checked, tree=tree, image=image, builds=builds)
         await container.check(checks)
+    await _name_left_out(context, items)
+    if work.strict:
+        for item in items:
+            await check_without_files(context, item, image)
     await context.records.journal.append(BaseRunEnded(image=image))
+
+
+def _find_discovered(items: Sequence[WorkItem]) -> tuple[frozenset[str], str]:
+    """The commands that were found in the project, and the tasks that nothing else checks, in words."""
+    found = [
+        {check.command.strip() for check in item.checks if check.source == "discovered"} for item in items
+    ]
+    count = sum(map(bool, found))
+    words = f"{count} of {len(items)} tasks {'has' if count == 1 else 'have'} no check"
+    return frozenset[str]().union(*found), words
+
+
+async def _announce_found(context: GateContext, items: Sequence[WorkItem]) -> None:
+    commands, unchecked = _find_discovered(items)
+    for command in sorted(commands):
+        text = (
+            f"{unchecked} in the plan. `{first_line(command, 200)}` was found in the project and checks them "
+            "if it passes before the work"
+        )
+        await context.records.journal.append(Notice(text=text))
+
+
+async def _name_left_out(context: GateContext, items: Sequence[WorkItem]) -> None:
+    commands, unchecked = _find_discovered(items)
+    for check in context.records.journal.state.find_base_checks(sorted(commands)):
+        if check.before == "already_green":
+            continue
+        why = "cannot run" if check.before == "absent" else f"fails with exit code {check.exit_code}"
+        text = (
+            f"`{first_line(check.command, 200)}` {why} before the work (evidence {check.evidence}), so it is "
+            f"left out: {unchecked} and will be unverified"
+        )
+        await context.records.journal.append(Notice(text=text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

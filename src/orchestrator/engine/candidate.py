@@ -20,6 +20,7 @@ from orchestrator.engine.cross_checks import filter_check_files
 from orchestrator.engine.edits import find_tree_left_by
 from orchestrator.engine.gating import CheckedCommit
 from orchestrator.engine.setup import check_setup
+from orchestrator.gates.check_files import find_called
 from orchestrator.gates.gate import Finding, SetupGate, word_finding
 from orchestrator.plan.model import Task
 from orchestrator.run.facts import CandidateMade, CandidateRefused
@@ -31,7 +32,7 @@ from orchestrator.run.handoff import (
     with_section,
 )
 from orchestrator.run.state import AttemptState, RunState, TaskState
-from orchestrator.supervision.decide import Gate, WorkItem
+from orchestrator.supervision.decide import Gate, WorkItem, list_candidate_gates
 from orchestrator.text import one_line, plain
 from orchestrator.workspace import history
 from orchestrator.workspace.tree import Baseline, TreeRefused
@@ -93,19 +94,13 @@ async def _build_candidate(
     since_start = everything if start == parent else await _list_changes(workspace, start, snapshot.tree)
     changed = any(change.path != document for change in since_start)
     no_change = None if changed else _explain_no_change(known, attempt)
-    summary, notes = ("", "") if attempt.claim is None else (attempt.claim.summary, attempt.claim.handoff)
-    section = HandoffSection(
-        task=task.id,
-        title=task.title,
-        outcome="\n\n".join(part for part in (summary, no_change) if part),
-        notes=notes,
-        changes=changes,
-    )
+    section = _describe_work(task, attempt, no_change, changes)
     text = with_section(await read_handoff(records, terms, workspace, parent), terms.plan.title, section)
     await asyncio.to_thread(folders.handoff.write_text, text, "utf-8")
     edited = await _name_edited_by_user(workspace, known, attempt, changes)
     overlay = {document: text.encode()} if await _commits_handoff(terms, workspace, baseline) else {}
-    gates, earlier = terms.work.gates_of(item), attempt.candidate
+    gates = list_candidate_gates(terms.work, item, state, attempt, by_hand=by_hand)
+    earlier = attempt.candidate
     if earlier is not None and earlier.parent == parent and _has_evidence_of(attempt, gates):
         message = _write_message(records, terms, task, attempt, earlier.evidence, (no_change, edited))
         if await _is_same(workspace, earlier.commit, snapshot.tree, message, document, overlay):
@@ -127,10 +122,24 @@ async def _build_candidate(
         changed=changed,
         evidence=evidence,
         check_files=_name_check_files(terms, task, gates, since_start),
+        calls_own_work=_name_own_callers(gates, since_start),
         left_out=tuple(plain(path) for path in snapshot.left_out),
         scratch=tuple(plain(path) for path in snapshot.scratch),
         moved_away=moved_away,
         wrote_handoff=len(changes) < len(everything),
+    )
+
+
+def _describe_work(
+    task: Task, attempt: AttemptState, no_change: str | None, changes: tuple[ChangedFile, ...]
+) -> HandoffSection:
+    summary, notes = ("", "") if attempt.claim is None else (attempt.claim.summary, attempt.claim.handoff)
+    return HandoffSection(
+        task=task.id,
+        title=task.title,
+        outcome="\n\n".join(part for part in (summary, no_change) if part),
+        notes=notes,
+        changes=changes,
     )
 
 
@@ -142,6 +151,13 @@ def _name_check_files(
         return None
     paths = [change.path for change in changes if change.status != "deleted"]
     return filter_check_files(task, terms.plan.path, [gate.command for gate in gates], paths)
+
+
+def _name_own_callers(gates: tuple[Gate, ...], changes: tuple[ChangedFile, ...]) -> tuple[str, ...]:
+    """The agent's commands that call a file which the work has added or changed."""
+    changed = {change.path for change in changes if change.status != "deleted"}
+    agents = [gate for gate in gates if gate.check.source == "agent"]
+    return tuple(gate.name for gate in agents if not changed.isdisjoint(find_called(gate.command)))
 
 
 async def _commits_handoff(terms: RunTerms, workspace: Workspace, baseline: Baseline) -> bool:
@@ -157,7 +173,7 @@ def _has_evidence_of(attempt: AttemptState, gates: tuple[Gate, ...]) -> bool:
     if len(ids) != len(gates):
         return False
     commands = dict(zip(ids, (gate.command for gate in gates), strict=True))
-    return all(commands.get(ended.evidence) == ended.command for ended in attempt.gates)
+    return all(commands.get(ended.given) == ended.command for ended in attempt.gates)
 
 
 async def _is_same(

@@ -25,16 +25,17 @@ from orchestrator.engine.gating import (
     run_commands,
 )
 from orchestrator.engine.result_keys import result_keys
+from orchestrator.errors import CodingAgentError
 from orchestrator.gates.check_files import classify, find_scripts, is_byte_code, leave_out_named
 from orchestrator.gates.command_gate import CommandGate, GateResult
 from orchestrator.gates.evidence import load, store
 from orchestrator.gates.failures import judge_before_the_work
 from orchestrator.plan.model import Task
 from orchestrator.run.cross_checks import find_proof, source_of
-from orchestrator.run.facts import CrossChecked, CrossResult, CrossTree, GateEnded
+from orchestrator.run.facts import CrossChecked, CrossResult, CrossTree
 from orchestrator.run.handoff import may_be_handoff
 from orchestrator.run.state import AttemptState, TaskState
-from orchestrator.supervision.decide import Gate, WorkItem, reason_not_to_land
+from orchestrator.supervision.decide import Gate, WorkItem, list_candidate_gates, reason_not_to_land
 from orchestrator.workspace import history
 
 SHORTEST_LIMIT_SECONDS = 60.0
@@ -80,10 +81,14 @@ async def check_fail_to_pass(context: GateContext, item: WorkItem) -> None:
     attempt = _find_passed(context, item, task)
     if attempt is None or attempt.candidate is None or task.parent is None:
         return
-    asked = [gate for gate in attempt.gates if source_of(gate) not in _NOT_ASKED]
+    judged = [gate for gate in attempt.gates if source_of(gate) not in _NOT_ASKED]
+    asked = [gate.gate for gate in judged]
     if not asked:
         return
-    parent, run = task.parent, CrossCheckRun(context=context, item=item, attempt=attempt)
+    parent = task.parent
+    run = CrossCheckRun(
+        context=context, item=item, gates=_list_gates(context, item, attempt), attempt=attempt
+    )
     image = await find_image(context, CheckedCommit(commit=parent, is_candidate=False))
     if attempt.candidate.changed:
         paths = await _list_check_files(context, item, task, attempt)
@@ -93,13 +98,42 @@ async def check_fail_to_pass(context: GateContext, item: WorkItem) -> None:
     state = context.records.journal.state
     last = state.tasks[item.id].last
     assert last is not None
-    green = [gate for gate in asked if find_proof(state, task, last, gate) == "already_green"]
+    green = [gate.gate for gate in judged if find_proof(state, task, last, gate) == "already_green"]
     if green:
-        ref = f"refs/ktrdr/crossed/{context.records.run}/empty"
-        empty = await context.workspace.store.commit_nothing(
-            parent=parent, ref=ref, base=context.records.start.base
-        )
-        await run.check("empty_tree", empty, image, green)
+        await run.check("empty_tree", await _commit_nothing(context, parent), image, green)
+
+
+async def check_without_files(context: GateContext, item: WorkItem, image: str) -> None:
+    """Before any attempt: run the task's own commands on an empty tree, as far as they pass on the base."""
+    state, base = context.records.journal.state, context.records.start.base
+    gates = context.terms.work.gates_of(item)
+    green = {
+        check.command.strip()
+        for check in state.find_base_checks(gate.command for gate in gates)
+        if check.before == "already_green"
+    }
+    asked = [gate.name for gate in gates if gate.check.source == "task" and gate.command.strip() in green]
+    if asked:
+        run = CrossCheckRun(context=context, item=item, gates=gates)
+        await run.check("empty_tree", await _commit_nothing(context, base), image, asked)
+    unavailable = [
+        each for each in context.records.journal.state.cross_checks if each.result == "unavailable"
+    ]
+    if unavailable:
+        raise CodingAgentError(f"{unavailable[0].gate} could not be run: {unavailable[0].detail}")
+
+
+async def _commit_nothing(context: GateContext, parent: str) -> str:
+    ref = f"refs/ktrdr/crossed/{context.records.run}/empty"
+    return await context.workspace.store.commit_nothing(
+        parent=parent, ref=ref, base=context.records.start.base
+    )
+
+
+def _list_gates(context: GateContext, item: WorkItem, attempt: AttemptState) -> tuple[Gate, ...]:
+    assert attempt.candidate is not None
+    state, by_hand = context.records.journal.state, attempt.candidate.by_hand
+    return list_candidate_gates(context.terms.work, item, state, attempt, by_hand=by_hand)
 
 
 def _find_passed(context: GateContext, item: WorkItem, task: TaskState) -> AttemptState | None:
@@ -152,25 +186,38 @@ class _Where:
 
 
 class CrossCheckRun:
-    """The commands of one candidate on one other tree."""
+    """The commands of one candidate, or of a task before any attempt, on other trees."""
 
-    def __init__(self, *, context: GateContext, item: WorkItem, attempt: AttemptState) -> None:
-        self._context, self._item, self._attempt = context, item, attempt
+    def __init__(
+        self,
+        *,
+        context: GateContext,
+        item: WorkItem,
+        gates: tuple[Gate, ...],
+        attempt: AttemptState | None = None,
+    ) -> None:
+        self._context, self._item, self._gates = context, item, gates
+        self._number = None if attempt is None else attempt.number
+        took = () if attempt is None else attempt.gates
+        self._took = {gate.gate: gate.seconds for gate in took}
 
     async def check(
         self,
         kind: CrossTree,
         commit: str,
         image: str,
-        asked: Sequence[GateEnded],
+        asked: Sequence[str],
         *,
         is_silent: bool = False,
     ) -> None:
-        """Append a fact for each of these gates; `is_silent`: none where all results are known.
+        """Append a fact for each of the gates with these names.
 
-        The whole list runs, because a command can depend on what those before it have started.
+        `is_silent`: none where all results are known. The whole list runs, because a command can depend on
+        what those before it have started.
         """
-        context, gates = self._context, self._list_gates(asked)
+        context = self._context
+        last = max(at for at, gate in enumerate(self._gates) if gate.name in asked)
+        gates = self._gates[: last + 1]
         tree = await history.tree_of(context.workspace.store, commit)
         commands = tuple(gate.command for gate in gates)
         keys = dict(
@@ -180,7 +227,7 @@ class CrossCheckRun:
                 strict=True,
             )
         )
-        wanted = [gate for gate in gates if gate.name in {each.gate for each in asked}]
+        wanted = [gate for gate in gates if gate.name in asked]
         results = context.records.journal.state.results
         known = all(keys[gate.name] in results for gate in wanted)
         if known and is_silent:
@@ -190,13 +237,6 @@ class CrossCheckRun:
         if known and await self._take_copies(numbered, keys, where):
             return
         await self._run(gates, numbered, keys, where)
-
-    def _list_gates(self, asked: Sequence[GateEnded]) -> tuple[Gate, ...]:
-        """The gates of the task up to the last one that is asked for."""
-        gates = self._context.terms.work.gates_of(self._item)
-        names = {gate.gate for gate in asked}
-        last = max(at for at, gate in enumerate(gates) if gate.name in names)
-        return gates[: last + 1]
 
     async def _take_copies(
         self, numbered: Sequence[NumberedGate], keys: Mapping[str, str], where: _Where
@@ -231,19 +271,18 @@ class CrossCheckRun:
     ) -> None:
         context, by_name = self._context, {each.gate.name: each for each in numbered}
         by_evidence = {each.evidence: each for each in numbered}
-        took = {gate.gate: gate.seconds for gate in self._attempt.gates}
         timeout = context.terms.settings.verify.timeout
         given = tuple(
             CommandGate(
                 name=gate.name,
                 command=gate.command,
                 evidence=by_name[gate.name].evidence if gate.name in by_name else numbered[0].evidence,
-                timeout=limit_time(took.get(gate.name, 0.0), timeout),
+                timeout=limit_time(self._took.get(gate.name, 0.0), timeout),
                 is_preparation=gate.name not in by_name,
             )
             for gate in gates
         )
-        checked = CheckedCommit(commit=where.commit, task=self._item.id, attempt=self._attempt.number)
+        checked = CheckedCommit(commit=where.commit, task=self._item.id, attempt=self._number)
         async with aclosing(run_commands(context, checked, where.image, given)) as events:
             async for event in events:
                 if isinstance(event, GateResult):
@@ -268,7 +307,7 @@ class CrossCheckRun:
             reused=evidence.reused,
             detail=evidence.detail,
         )
-        await self._context.records.journal.append(fact, task=self._item.id, attempt=self._attempt.number)
+        await self._context.records.journal.append(fact, task=self._item.id, attempt=self._number)
 
 
 def judge_cross_check(command: str, exit_code: int | None) -> CrossResult:

@@ -7,7 +7,7 @@ the checks before any agent.
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
@@ -42,7 +42,7 @@ from orchestrator.gates.failures import (
 )
 from orchestrator.run.facts import BaseChecked, Before, EndToEndEnded, GateEnded, GateStarted, Notice
 from orchestrator.run.state import AttemptState, KnownResult
-from orchestrator.supervision.decide import Check, Gate, WorkItem
+from orchestrator.supervision.decide import Check, Gate, WorkItem, list_candidate_gates
 from orchestrator.text import one_line
 from orchestrator.workspace import history
 from orchestrator.workspace.scratch import is_named_like_scratch
@@ -93,10 +93,13 @@ async def check_candidate(context: GateContext, item: WorkItem, attempt: Attempt
     `parent` is the commit on which the task began; how a guard ended there can excuse one that fails.
     """
     assert attempt.candidate is not None
-    gates = zip(context.terms.work.gates_of(item), attempt.candidate.evidence, strict=True)
+    state, by_hand = context.records.journal.state, attempt.candidate.by_hand
+    given = list_candidate_gates(context.terms.work, item, state, attempt, by_hand=by_hand)
+    gates = zip(given, attempt.candidate.evidence, strict=True)
     numbered = tuple(NumberedGate(gate, evidence) for gate, evidence in gates)
     checked = CheckedCommit(commit=attempt.candidate.commit, task=item.id, attempt=attempt.number)
     ended = await _judge(context, checked, numbered, parent)
+    ended = await run_again_if_new(context, checked, numbered, ended, parent)
     failed = [gate for gate in ended if gate.verdict == "fail"]
     if failed:
         baseline = await context.workspace.tree.baseline()
@@ -179,6 +182,82 @@ async def _judge(
             await journal.append(fact, task=checked.task, attempt=checked.attempt)
             if isinstance(fact, GateEnded) and fact.skips_rest:
                 break
+    return ended
+
+
+async def run_again_if_new(
+    context: GateContext,
+    checked: CheckedCommit,
+    gates: tuple[NumberedGate, ...],
+    ended: list[GateEnded],
+    parent: str,
+) -> list[GateEnded]:
+    """Run gates again that fail in a new way, and give the results that count.
+
+    The second round is in a fresh container. If a gate passes there, a third round decides, and the gate is
+    flaky. A failure that is known from before the work or from the attempt before is not run again, and with
+    `verify.fail_fast` none is, because the gates after it have not run.
+    """
+    verify = context.terms.settings.verify
+    if verify.flaky == "fail" or verify.fail_fast:
+        return ended
+    to_run = {gate.gate: gate for gate in ended if await _fails_in_a_new_way(context, checked, gate)}
+    counts = {gate.gate: gate for gate in ended}
+    for round_number in (2, 3):
+        if not to_run:
+            break
+        again = await _run_round(context, checked, gates, to_run, parent, round_number)
+        counts |= {gate.gate: gate for gate in again}
+        to_run = {gate.gate: to_run[gate.gate] for gate in again if gate.verdict == "pass"}
+    return list(counts.values())
+
+
+async def _fails_in_a_new_way(context: GateContext, checked: CheckedCommit, fact: GateEnded) -> bool:
+    if fact.verdict != "fail" or fact.reused is not None:
+        return False
+    state = context.records.journal.state
+    known = [check.evidence for check in state.find_base_checks([fact.command])]
+    attempts = state.tasks[checked.task or ""].current_attempts
+    known += [gate.evidence for each in attempts[:-1] for gate in each.gates if gate.command == fact.command]
+    return not any([await _is_same_failure(context, evidence, fact) for evidence in known])
+
+
+async def _run_round(
+    context: GateContext,
+    checked: CheckedCommit,
+    gates: tuple[NumberedGate, ...],
+    failed: Mapping[str, GateEnded],
+    parent: str,
+    round_number: int,
+) -> list[GateEnded]:
+    """Run the gates that failed once more, after those before them, and append their results."""
+    journal, ended = context.records.journal, list[GateEnded]()
+    image = await find_image(context, checked)
+    last = max(at for at, gate in enumerate(gates) if gate.gate.name in failed)
+    again = await number_gates(
+        context.records, [each.gate for each in gates if each.gate.name in failed], task=checked.task
+    )
+    by_name = {each.gate.name: each for each in again}
+    given = tuple(
+        _command_gate(
+            context, by_name.get(each.gate.name, each), is_preparation=each.gate.name not in by_name
+        )
+        for each in gates[: last + 1]
+    )
+    by_evidence = {each.evidence: each for each in again}
+    async with aclosing(run_commands(context, checked, image, given)) as events:
+        async for event in events:
+            if isinstance(event, GateBegun):
+                fact: GateStarted | GateEnded = _gate_started_fact(checked, by_evidence[event.gate.evidence])
+            else:
+                numbered = by_evidence[event.evidence.id]
+                before = failed[numbered.gate.name]
+                found = _gate_ended_fact(event, numbered.check, before.key)
+                found = await _judge_failure(context, numbered, found, parent)
+                is_flaky = round_number == 3 or found.verdict == "pass"
+                fact = replace(found, round=round_number, flaky=is_flaky, first=before.given)
+                ended.append(fact)
+            await journal.append(fact, task=checked.task, attempt=checked.attempt)
     return ended
 
 
@@ -320,7 +399,7 @@ async def _judge_failure(
     known = context.records.journal.state.find_result(parent, fact.command)
     known = known or await _check_parent(context, numbered, parent)
     before = judge_before_the_work(fact.command, known.exit_code, is_guard=True)
-    is_same = await _is_same_failure(context, known, fact)
+    is_same = await _is_same_failure(context, known.evidence, fact)
     is_excused = is_same and (rule == "no_worse" or before == "absent")
     verdict = "pass" if is_excused else fact.verdict
     return replace(fact, before=before, fails_as_before=is_same, verdict=verdict)
@@ -332,10 +411,11 @@ def _find_before(context: GateContext, command: str) -> Before | None:
     return found[0].before if found else None
 
 
-async def _is_same_failure(context: GateContext, known: KnownResult, fact: GateEnded) -> bool:
+async def _is_same_failure(context: GateContext, known: str, fact: GateEnded) -> bool:
+    """Whether the gate fails as it did with the evidence of this id."""
     folder = context.records.folder.evidence
     failures = []
-    for id in (known.evidence, fact.evidence):
+    for id in (known, fact.evidence):
         stored = await asyncio.to_thread(load, folder, id)
         if stored is None or not stored.evidence.exit_code:
             return False

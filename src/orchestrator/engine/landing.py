@@ -62,7 +62,7 @@ async def land(
         # run would lose this task's section for good.
         handoff = attempt_folders(records, item.id, attempt.number).handoff
         await asyncio.to_thread(shutil.copyfile, handoff, records.folder.handoff)
-    verified = verify_candidate(state.tasks[item.id], item, attempt)
+    verified = verify_candidate(state, state.tasks[item.id], item, attempt)
     await records.journal.append(
         TaskFinished(
             status="completed",

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Literal
 
 CheckFileClass = Literal["test", "configuration", "script"]
@@ -125,6 +126,77 @@ def _find_script(command: str) -> str | None:
         return None
     path = posixpath.normpath(posixpath.join(folder, found))
     return None if path.startswith("..") else path
+
+
+_MAKEFILES = ("Makefile", "makefile", "GNUmakefile")
+_NODE_MANAGERS = frozenset(("npm", "pnpm", "yarn", "bun"))
+_ENTRY_POINTS = ("pyproject.toml", "setup.cfg", "setup.py", "package.json", "Cargo.toml")
+
+
+def find_called(command: str) -> frozenset[str]:
+    """The files in which a command's only program may be defined: its recipe, script, module or entry point.
+
+    Programs that come with a system or a test runner are defined elsewhere.
+    """
+    folder, words = _read_only_command(command)
+    words = _drop_prefixes(words)
+    if not words:
+        return frozenset()
+    program, rest = posixpath.basename(words[0]), words[1:]
+    if program == "make":
+        names: Iterable[str] = _MAKEFILES
+    elif program in _NODE_MANAGERS:
+        names = ("package.json",)
+    elif (script := _find_script(command)) is not None:
+        return frozenset((script,))
+    elif _INTERPRETERS.fullmatch(program):
+        module = next((word for flag, word in pairwise(rest) if flag == "-m"), "")
+        path = module.replace(".", "/")
+        names = (
+            [f"{root}{path}{end}" for root in ("", "src/") for end in (".py", "/__main__.py")] if path else ()
+        )
+    elif program in _KNOWN_PROGRAMS:
+        names = ()
+    else:
+        names = _ENTRY_POINTS
+    return frozenset(posixpath.normpath(posixpath.join(folder, name)) for name in names)
+
+
+_KNOWN_PROGRAMS = frozenset(
+    (
+        *(
+            "pytest",
+            "py.test",
+            "tox",
+            "nox",
+            "go",
+            "cargo",
+            "mvn",
+            "gradle",
+            "dotnet",
+            "rspec",
+            "jest",
+            "vitest",
+        ),
+        *(
+            "test",
+            "[",
+            "true",
+            "false",
+            "grep",
+            "diff",
+            "cmp",
+            "ls",
+            "cat",
+            "find",
+            "stat",
+            "jq",
+            "git",
+            "curl",
+        ),
+        *("mypy", "ruff", "flake8", "pylint", "eslint", "tsc", "unittest"),
+    )
+)
 
 
 def _drop_prefixes(words: list[str]) -> list[str]:

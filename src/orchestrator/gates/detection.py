@@ -87,6 +87,35 @@ def detect_project(root: Manifests, below: Mapping[str, Manifests]) -> DetectedP
     )
 
 
+_RUNNER = re.compile(
+    r"(?:\S+ )*pytest -q|(?:npm|pnpm|yarn|bun run) test|make (?:test|check)|cargo test|go test \./\.\.\."
+)
+_INSTALLER = re.compile(r"\b(?:npx|uvx|bunx|pipx)\b|\bdlx\b|\b(?:npm|pnpm|yarn) (?:install|add|ci)\b")
+_WATCHER = re.compile(
+    r"--watch(?:All)?\b(?!=false)|\bnodemon\b|\breact-scripts test\b|\bvitest\b(?!.*(?:\brun\b|--run\b))"
+)
+
+
+def discover_check(root: Manifests, *, has_setup: bool) -> str | None:
+    """The command that runs the tests of a project, for tasks that nothing else checks; None without one.
+
+    It must neither install anything nor wait for changes of files. `has_setup`: whether setup makes `.venv`.
+    """
+    command = next(iter(detect_project(root, {}).tests), None)
+    if command is None or _RUNNER.fullmatch(command) is None:
+        return None
+    script = str(inner_table(root.table("package.json"), "scripts").get("test", ""))
+    recipe = re.search(r"^(?:test|check)\s*:(?!=).*\n((?:\t.*\n?)*)", root.text("Makefile"), re.MULTILINE)
+    called = script if "test" in command and "pytest" not in command and "make" not in command else ""
+    if command.startswith("make"):
+        called = recipe[1] if recipe else ""
+    if _INSTALLER.search(called) or _WATCHER.search(called):
+        return None
+    if command.startswith("uv run"):
+        return "uv run --no-sync pytest -q"
+    return command if has_setup else command.replace(".venv/bin/python ", "python3 ")
+
+
 def _discover_managers(
     root: Manifests, below: Mapping[str, Manifests], parts: Sequence[tuple[str, Part]]
 ) -> tuple[PackageManager, ...]:

@@ -393,6 +393,8 @@ class Claim(Struct, frozen=True, kw_only=True):
     recommendation: str | None = None
     no_change: str | None = None
     """Why no file had to be changed."""
+    checks: tuple[str, ...] = ()
+    """Shell commands by which the user can see that the task is done."""
 
 
 class AttemptEnded(Struct, frozen=True, kw_only=True):
@@ -503,6 +505,8 @@ class CandidateMade(Struct, frozen=True, kw_only=True):
     """The check files that differ from the commit on which the task's first attempt started and that exist;
     None in journals of earlier versions."""
     moved_away: tuple[str, ...] = ()
+    calls_own_work: tuple[str, ...] = ()
+    """Gates with a command of the agent's that calls a file which this candidate has added or changed."""
     wrote_handoff: bool = False
     """Whether the agent changed the hand-off document; the candidate has the orchestrator's version."""
 
@@ -553,6 +557,17 @@ class GateEnded(Struct, frozen=True, kw_only=True):
     """The evidence of this run that the result was taken from."""
     skips_rest: bool = False
     """Whether the gates after it are not run (`verify.fail_fast`)."""
+    round: int = 1
+    """2 and 3: it has run again, because it had failed in a new way; the last round counts."""
+    flaky: bool = False
+    """Whether its rounds do not agree."""
+    first: str | None = None
+    """In a later round: the evidence of the first one, which the candidate's commit names."""
+
+    @property
+    def given(self) -> str:
+        """The evidence id that was given to this gate with its candidate."""
+        return self.first or self.evidence
 
 
 class CrossChecked(Struct, frozen=True, kw_only=True):

@@ -34,6 +34,8 @@ class PromptParts:
     session_resumed: bool
     """Whether the agent continues the session of its last attempt."""
     outcome_in_stream: bool
+    unproved: str | None = None
+    """Why the last attempt was not accepted, although its commands passed."""
 
 
 def prompt(parts: PromptParts, texts: Mapping[str, str]) -> str:
@@ -51,7 +53,7 @@ def prompt(parts: PromptParts, texts: Mapping[str, str]) -> str:
         handoff=_chapter("What earlier tasks left for you", parts.handoff),
         guidance=_chapter("Guidance from the user who started the run", parts.guidance or ""),
         answers=_answers(parts.questions),
-        evidence=_evidence(parts.task, parts.previous)
+        evidence=_evidence(parts.task, parts.previous, parts.unproved)
         + _changes_set_aside(parts.set_aside)
         + _list_uncommitted(parts.uncommitted),
         reporting=reporting.strip(),
@@ -82,7 +84,7 @@ def _answers(questions: tuple[QuestionState, ...]) -> str:
     )
 
 
-def _evidence(task: Task, previous: AttemptState | None) -> str:
+def _evidence(task: Task, previous: AttemptState | None, unproved: str | None) -> str:
     if previous is None or previous.end is None:
         return ""
     reason = previous.end.reason if previous.end.status != "completed" else None
@@ -96,6 +98,8 @@ def _evidence(task: Task, previous: AttemptState | None) -> str:
     ):
         notes.append(_explain_no_change(task))
     notes += [_describe_failed_gate(gate) for gate in previous.failed_gates]
+    if unproved is not None:
+        notes.append(f"Its commands passed, but {unproved}.")
     if previous.failed_gates:
         notes.append("These commands ran on the committed files only, without ignored files of your folder.")
     return _chapter("How your last attempt ended", "\n\n".join(notes))

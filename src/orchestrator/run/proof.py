@@ -12,6 +12,7 @@ from orchestrator.run.cross_checks import Proof, find_old_checks, find_proof, so
 from orchestrator.run.facts import CheckSource, CrossResult, GateEnded, Verdict
 from orchestrator.run.report import Owner, run_json
 from orchestrator.run.state import RunState, TaskState
+from orchestrator.text import one_line
 
 
 class CheckProof(Struct, frozen=True, kw_only=True):
@@ -26,6 +27,10 @@ class CheckProof(Struct, frozen=True, kw_only=True):
     """How the command ended without the work; None if it was not run there."""
     with_old_checks: CrossResult | None = None
     """How it ended on the candidate's code with the check files from before the work."""
+    flaky: bool = False
+    """Whether it ended differently in several rounds on the same files."""
+    runs: int = 1
+    """How many rounds it has run."""
     fails_as_before: bool
     """Whether it passes only because it fails as it did before (`verify.base = "no_worse"`)."""
 
@@ -63,13 +68,38 @@ def _describe(gate: GateEnded, before: Proof | None, with_old_checks: CrossResul
         evidence=gate.evidence,
         before=before,
         with_old_checks=with_old_checks,
+        flaky=gate.flaky,
+        runs=gate.round,
         fails_as_before=gate.fails_as_before and gate.verdict == "pass",
     )
 
 
 def has_passed_before(checks: tuple[CheckProof, ...]) -> bool:
     """Whether there are checks and each of them passes without the work, so that none shows what was done."""
-    return bool(checks) and all(check.before in ("already_green", "vacuous") for check in checks)
+    chosen = [check for check in checks if check.source != "build"]
+    return bool(chosen) and all(check.before in ("already_green", "vacuous") for check in chosen)
+
+
+def is_by_agent(checks: tuple[CheckProof, ...]) -> bool:
+    """Whether the agent has chosen every command that checks the task."""
+    chosen = [check for check in checks if check.source != "build"]
+    return bool(chosen) and all(check.source == "agent" for check in chosen)
+
+
+def describe_thin_proofs(state: RunState) -> str | None:
+    """How many verified tasks only the agent's own command or only guards have checked; None if none."""
+    by_agent, by_guards = [], []
+    for id, task in state.tasks.items():
+        if task.finished is None or task.finished.verification != "verified":
+            continue
+        checks = list_checks(state, task)
+        if is_by_agent(checks):
+            by_agent.append(id)
+        elif has_passed_before(checks):
+            by_guards.append(id)
+    found = [(by_agent, "by the agent's own command"), (by_guards, "only by guards")]
+    parts = [f"{len(ids)} {how} ({one_line(', '.join(ids), 200)})" for ids, how in found if ids]
+    return f"Of the verified tasks, {', '.join(parts)}" if parts else None
 
 
 def report_json(state: RunState, owner: Owner | None) -> dict[str, Any]:
@@ -95,6 +125,6 @@ def _check_json(check: CheckProof) -> dict[str, Any]:
         "evidence": check.evidence,
         "before": check.before,
         "with_old_checks": check.with_old_checks,
-        "flaky": False,
-        "runs": 1,
+        "flaky": check.flaky,
+        "runs": check.runs,
     }

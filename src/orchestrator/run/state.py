@@ -156,7 +156,7 @@ class AttemptState(Struct, frozen=True, kw_only=True):
         """Evidence ids of the candidate's gates that have no verdict yet and are still to be run."""
         if any(gate.skips_rest for gate in self.gates):
             return ()
-        settled = {gate.evidence for gate in self.gates if gate.verdict != "unavailable"}
+        settled = {gate.given for gate in self.gates if gate.verdict != "unavailable"}
         given = () if self.candidate is None else self.candidate.evidence
         return tuple(evidence for evidence in given if evidence not in settled)
 
@@ -165,7 +165,7 @@ class AttemptState(Struct, frozen=True, kw_only=True):
         """Evidence ids of the candidate's gates that are not run (`verify.fail_fast`): nothing has them."""
         if self.candidate is None or not any(gate.skips_rest for gate in self.gates):
             return ()
-        run = {gate.evidence for gate in self.gates}
+        run = {gate.given for gate in self.gates}
         return tuple(evidence for evidence in self.candidate.evidence if evidence not in run)
 
     @property
@@ -666,7 +666,8 @@ def _add_gate(state: RunState, fact: Fact, body: GateEnded) -> RunState:
     # A gate that could not be run is run again after a resume, with the same evidence id: the last run
     # counts.
     before = state.tasks[fact.task].attempts[-1].gates
-    gates = tuple(gate for gate in before if gate.evidence != body.evidence)
+    gates = tuple(gate for gate in before if gate.given != body.given)
+    state = _count_evidence(state, body.evidence)
     return _with_attempt(state, fact, gates=(*gates, body))
 
 

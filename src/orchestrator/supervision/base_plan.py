@@ -28,6 +28,13 @@ def plan_base_checks(work: Work, items: Sequence[WorkItem]) -> tuple[tuple[BaseC
         for gate in work.gates_of(item)
         if gate.check.source in ("task", "smoke")
     ]
+    # No task has asked for these, so none owns them.
+    found = [
+        BaseCheck(gate, None)
+        for item in items
+        for gate in work.gates_of(item)
+        if gate.check.source == "discovered"
+    ]
     first = {_text(check.gate): check for check in reversed(own)}
     guards = [
         first.get(guard.command.strip(), BaseCheck(Gate(f"guard-{number}", guard), None))
@@ -35,7 +42,7 @@ def plan_base_checks(work: Work, items: Sequence[WorkItem]) -> tuple[tuple[BaseC
     ]
     asked = Counter(_text(gate) for item in items for gate in {*work.gates_of(item)})
     shared = [check for check in own if asked[_text(check.gate)] > 1]
-    together = _claim_checks([*guards, *shared], set())
+    together = _claim_checks([*guards, *shared, *found], set())
     taken = {_text(check.gate) for check in together}
     alone = [_claim_checks([check for check in own if check.task == item.id], taken) for item in items]
     end_to_end = [BaseCheck(gate, None) for gate in work.scenario if gate.check.source != BUILD]

@@ -378,4 +378,5 @@ def _claim(outcome: Outcome) -> Claim:
         options=tuple(option[:MAX_CLAIM_TEXT] for option in outcome.options),
         recommendation=None if outcome.recommendation is None else outcome.recommendation[:MAX_CLAIM_TEXT],
         no_change=None if outcome.no_change is None else outcome.no_change[:MAX_CLAIM_TEXT],
+        checks=outcome.checks,
     )

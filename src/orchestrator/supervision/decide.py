@@ -18,8 +18,9 @@ from typing import Literal, NamedTuple, assert_never
 from msgspec import Struct
 from msgspec.structs import replace
 
+from orchestrator.run.cross_checks import find_proof, is_vacuous, source_of
 from orchestrator.run.endings import EXIT_CODES, rank
-from orchestrator.run.facts import AttemptStatus, CheckSource, RunCause, RunStatus, Verification
+from orchestrator.run.facts import AttemptStatus, CheckSource, GateEnded, RunCause, RunStatus, Verification
 from orchestrator.run.phase import (
     Answered,
     Asked,
@@ -49,6 +50,7 @@ from orchestrator.run.phase import (
 from orchestrator.run.state import AttemptState, RunState, TaskState
 from orchestrator.supervision.base_run import describe_red_base, list_red_guards
 from orchestrator.supervision.failure_signatures import find_repeated_failure
+from orchestrator.text import first_line
 
 CHARGED: frozenset[AttemptStatus] = frozenset({"completed", "failed", "unclear", "timed_out"})
 """Attempt ends that count against `limits.attempts`; the other ends are not the agent's fault."""
@@ -116,11 +118,35 @@ class Work(Struct, frozen=True, kw_only=True):
     """The result that the guards must have before the work."""
     only_base: bool = False
     """Whether the run ends after its checks on the base."""
+    strict: bool = False
+    """Whether a task needs a command that fails without its work."""
+    require: bool = False
+    """Whether each task needs a check."""
     guards: tuple[Check, ...] = ()
     """The checks of every task that say what must not break."""
 
-    def gates_of(self, item: WorkItem) -> tuple[Gate, ...]:
-        return self._list_gates_after_build("verify", item.checks)
+    def gates_of(
+        self,
+        item: WorkItem,
+        left_out: frozenset[str] = frozenset(),
+        claimed: tuple[str, ...] = (),
+    ) -> tuple[Gate, ...]:
+        """The gates of a task: without the commands of `left_out`, and with those of the outcome, last.
+
+        A command of the outcome that is a gate already is not added.
+        """
+        checks = tuple(check for check in item.checks if check.command.strip() not in left_out)
+        known = {check.command.strip() for check in checks}
+        added = {text: command for command in reversed(claimed) if (text := command.strip()) not in known}
+        agents = tuple(
+            Check(command=command, source="agent") for command in claimed if added.pop(command.strip(), None)
+        )
+        build = self.build if checks or agents else ()
+        return (
+            *_number_gates(BUILD, build),
+            *_number_gates("verify", checks),
+            *_number_gates("agent", agents),
+        )
 
     @property
     def builds(self) -> tuple[Gate, ...]:
@@ -133,6 +159,25 @@ class Work(Struct, frozen=True, kw_only=True):
     def _list_gates_after_build(self, name: str, checks: tuple[Check, ...]) -> tuple[Gate, ...]:
         build = self.build if checks else ()
         return (*_number_gates(BUILD, build), *_number_gates(name, checks))
+
+
+def list_left_out(state: RunState) -> frozenset[str]:
+    """Commands that were found in the project and did not pass before the work; they are left out."""
+    found = [each.check for each in state.base if each.check.commit is None]
+    return frozenset(
+        check.command.strip()
+        for check in found
+        if check.source == "discovered" and check.before != "already_green"
+    )
+
+
+def list_candidate_gates(
+    work: Work, item: WorkItem, state: RunState, attempt: AttemptState, *, by_hand: bool
+) -> tuple[Gate, ...]:
+    """The gates of an attempt's candidate. After a fix by hand, the agent's outcome does not describe it."""
+    claim = attempt.claim
+    claimed = () if by_hand or claim is None or claim.status != "completed" else claim.checks
+    return work.gates_of(item, list_left_out(state), claimed)
 
 
 BUILD = "build"
@@ -367,7 +412,32 @@ def _end_of_base_run(state: RunState, work: Work) -> EndRun | None:
     red = list_red_guards(state)
     if red and work.base == "green":
         return EndRun(status="failed", reason=describe_red_base(state.run, red), cause="base_red")
+    why = _refuse_weak_checks(state, work)
+    if why is not None:
+        return EndRun(status="failed", reason=why, cause="base_red")
     return EndRun(status="completed") if work.only_base else None
+
+
+def _refuse_weak_checks(state: RunState, work: Work) -> str | None:
+    """Why `verify.require` or `verify.strict` does not let the run begin."""
+    at_hand = [item for item in work.items if not state.tasks[item.id].is_done]
+    left_out = list_left_out(state)
+    unchecked = [item.id for item in at_hand if item.checks and not work.gates_of(item, left_out)]
+    if work.require and unchecked:
+        return (
+            f"tasks have no check, and verify.require is set: {', '.join(unchecked)}\n"
+            "The command that was found in the project does not pass before the work."
+        )
+    if not work.strict:
+        return None
+    for item in at_hand:
+        for check in item.checks:
+            if check.source == "task" and not check.is_guard and is_vacuous(state, None, check.command):
+                return (
+                    f"task {item.id}: its command passes without any file, so it checks nothing "
+                    f"(verify.strict): {first_line(check.command, 200)}"
+                )
+    return None
 
 
 def _next_before_tasks(state: RunState, work: Work, busy: frozenset[Lane]) -> Action | None:
@@ -491,7 +561,7 @@ class Verified(NamedTuple):
     """Why it is unverified."""
 
 
-def verify_candidate(task: TaskState, item: WorkItem, attempt: AttemptState) -> Verified:
+def verify_candidate(state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState) -> Verified:
     """Whether the gates of a candidate that may land have verified it, and why not.
 
     Gates that pass on a candidate without changes passed before as well. So they do not show that an untyped
@@ -504,7 +574,45 @@ def verify_candidate(task: TaskState, item: WorkItem, attempt: AttemptState) -> 
         return Verified("unverified", f"it changed nothing: {explanation_of_no_change(attempt)}")
     if not attempt.candidate.evidence:
         return Verified("unverified", "it has no check")
+    checks = [gate for gate in attempt.gates if source_of(gate) != BUILD]
+    if checks and all(source_of(gate) == "agent" for gate in checks):
+        return _verify_by_agent(state, task, attempt, checks)
     return Verified("verified", None)
+
+
+_JUDGES = ("VALIDATION", "VERIFICATION")
+
+
+def _verify_by_agent(
+    state: RunState, task: TaskState, attempt: AttemptState, checks: Sequence[GateEnded]
+) -> Verified:
+    """The agent has chosen the only commands that check its work, so each has to prove something."""
+    assert attempt.candidate is not None
+    own = attempt.candidate.calls_own_work
+    for gate in (each for each in checks if each.gate not in own):
+        proof = find_proof(state, task, attempt, gate)
+        if proof == "discriminating" or (
+            task.entry.type in _JUDGES and proof in ("already_green", "red", "absent")
+        ):
+            return Verified("verified", None)
+    if all(gate.gate in own for gate in checks):
+        return Verified(
+            "unverified", "the agent's own command is its only check, and runs what it has changed"
+        )
+    return Verified("unverified", "the agent's own command is its only check, and passes without the work")
+
+
+def reason_unproved(state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState) -> str | None:
+    """Why `verify.strict` does not accept a candidate that passed; None: it does, or does not apply."""
+    if item.change == "optional" or task.accepted is not None:
+        return None
+    proofs = [find_proof(state, task, attempt, gate) for gate in attempt.gates]
+    if "discriminating" in proofs:
+        return None
+    return (
+        "no check of the task fails without its work (verify.strict): "
+        "add or change a test that fails on the code as it was"
+    )
 
 
 def _next_of_task(state: RunState, item: WorkItem, work: Work) -> Action | EndRun:  # noqa: C901 - one flat table
@@ -579,6 +687,10 @@ def _next_of_gated(
     state: RunState, task: TaskState, item: WorkItem, attempt: AttemptState, work: Work
 ) -> Action | EndRun:
     against = reason_not_to_land(attempt, item, is_accepted=task.accepted is not None)
+    if against is None and work.strict:
+        unproved = reason_unproved(state, task, item, attempt)
+        if unproved is not None:
+            return _try_again(state, task, unproved, work)
     if against is None:
         return Land(task=item.id, attempt=attempt)
     red = next((gate for gate in attempt.failed_gates if gate.fails_as_before), None)
