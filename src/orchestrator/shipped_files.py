@@ -23,10 +23,14 @@ def find_commit() -> str | None:
     """
     folder = PACKAGE.parents[1] / ".git"
     try:
+        if folder.is_file():  # of a worktree
+            folder = folder.parent / folder.read_text().removeprefix("gitdir: ").strip()
         head = (folder / "HEAD").read_text().strip()
         if not head.startswith("ref: "):
             return head[:12]
         branch = head.removeprefix("ref: ")
+        if (folder / "commondir").is_file():
+            folder = folder / (folder / "commondir").read_text().strip()
         if (folder / branch).is_file():
             return (folder / branch).read_text()[:12]
         packed = (line.split(" ") for line in (folder / "packed-refs").read_text().splitlines())

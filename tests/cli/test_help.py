@@ -147,6 +147,10 @@ def test_the_commit_of_a_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     git("commit", "--quiet", "--allow-empty", "-m", "x")
     commit = git("rev-parse", "HEAD")[:12]
     assert shipped_files.find_commit() == commit
+    git("worktree", "add", "--quiet", "-b", "other", "other")
+    monkeypatch.setattr(shipped_files, "PACKAGE", tmp_path / "other" / "src" / "orchestrator")
+    assert shipped_files.find_commit() == commit
+    monkeypatch.setattr(shipped_files, "PACKAGE", tmp_path / "src" / "orchestrator")
     git("pack-refs", "--all")
     assert shipped_files.find_commit() == commit
     git("checkout", "--quiet", "--detach")
