@@ -174,7 +174,7 @@ def test_a_folder_that_vanished(scene: Scene, words: tuple[str, ...]) -> None:
         )
         return Done(exit_code=done.returncode, stdout=done.stdout, stderr=done.stderr)
 
-    refused(scene, vanish, "gone", "cd")
+    refused(scene, vanish, "no longer exists", "cd")
 
 
 def test_a_second_run_in_the_same_folder_names_the_holder(scene: Scene) -> None:
