@@ -39,11 +39,13 @@ class OrchestratorError(Exception):
         self.where = where
         self.hint = hint if hint is not None else self.usual_hint
 
+    @property
+    def statement(self) -> str:
+        """What happened, and where, without the next step."""
+        return self.what if self.where is None else f"{self.where}: {self.what}"
+
     def __str__(self) -> str:
-        lines = [self.what if self.where is None else f"{self.where}: {self.what}"]
-        if self.hint is not None:
-            lines.append(self.hint)
-        return "\n".join(lines)
+        return self.statement if self.hint is None else f"{self.statement}\n{self.hint}"
 
 
 class UsageError(OrchestratorError):

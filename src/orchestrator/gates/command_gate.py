@@ -117,7 +117,7 @@ async def run_gates(
         for gate in progress.todo:
             if gate.name != progress.running:
                 yield GateBegun(gate=gate)
-            unavailable = _result(gate, request, "unavailable", None, 0.0, "", str(error))
+            unavailable = _result(gate, request, "unavailable", None, 0.0, "", error.statement)
             await asyncio.to_thread(store, request.evidence, unavailable.evidence, unavailable.output)
             yield unavailable
 
@@ -223,7 +223,7 @@ async def _run_once(
         # A container that is removed takes the end of its commands with it.
         if await _is_container_gone(engine, container, KILLED_EXIT):
             raise _ContainerGone("the container was removed or stopped") from error
-        return _result(gate, request, "unavailable", None, clock.monotonic() - begun, "", str(error))
+        return _result(gate, request, "unavailable", None, clock.monotonic() - begun, "", error.statement)
     seconds = clock.monotonic() - begun
     if await _is_container_gone(engine, container, done.exit_code):
         raise _ContainerGone("the container was removed or stopped")
