@@ -51,8 +51,8 @@ def test_the_agent_knows_that_its_session_is_resumed(fixed: tuple[Scene, Done]) 
     scene, done = fixed
     sessions = set()
     for number in (1, 2):
-        stream = scene.attempt(done.run, "1", number) / "transcript" / "stdout"
-        sessions |= {json.loads(line).get("session_id") for line in stream.read_bytes().splitlines()}
+        stream = scene.transcript(done.run, "1", number)
+        sessions |= {json.loads(line).get("session_id") for line in stream.splitlines()}
     assert sessions == {done.of("attempt_started")[0]["session"]}
 
 

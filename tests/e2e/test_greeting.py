@@ -81,12 +81,12 @@ def test_each_task_leaves_its_section_of_the_hand_off_to_the_next(greeting: Gree
 
 def test_whole_transcripts_are_stored(greeting: GreetingRun) -> None:
     for task in TASKS:
-        stored = greeting.scene.attempt(greeting.done.run, task, 1) / "transcript" / "stdout"
-        lines = [json.loads(line) for line in stored.read_bytes().splitlines()]
+        stored = greeting.scene.transcript(greeting.done.run, task, 1)
+        lines = [json.loads(line) for line in stored.splitlines()]
         kinds = [line["type"] for line in lines if line.get("subtype") != "session_state_changed"]
         assert (kinds[0], kinds[-1]) == ("system", "result")
         raw = greeting.scene.orchestrator("logs", greeting.done.run, "--task", task, "--raw")
-        assert raw.stdout == stored.read_bytes()
+        assert raw.stdout == stored
 
 
 def test_no_container_stays_behind(greeting: GreetingRun) -> None:

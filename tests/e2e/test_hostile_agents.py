@@ -1,7 +1,6 @@
 """Agents that claim too much, shout, break things or fall over: only work that passes its gates lands."""
 
 import json
-from pathlib import Path
 
 import pytest
 from e2e_kit import AGENT, REPORT, Done, MakeScene, Scene, bash, outcome, plan, script, task
@@ -39,8 +38,8 @@ def odd(new_module_scene: MakeScene) -> tuple[Scene, Done]:
     return scene, done
 
 
-def transcript(scene: Scene, task: str, stream: str, run: str = "plan.md") -> Path:
-    return scene.attempt(scene.status(run)["run"], task, 1) / "transcript" / stream
+def transcript(scene: Scene, task: str, stream: str, run: str = "plan.md") -> bytes:
+    return scene.transcript(scene.status(run)["run"], task, 1, stream)
 
 
 def test_right_work_lands_however_it_was_done(odd: tuple[Scene, Done]) -> None:
@@ -52,12 +51,12 @@ def test_right_work_lands_however_it_was_done(odd: tuple[Scene, Done]) -> None:
 
 
 def test_a_megabyte_on_stderr_is_stored_whole(odd: tuple[Scene, Done]) -> None:
-    assert transcript(odd[0], "1", "stderr").read_bytes() == b"e" * SHOUTED
+    assert transcript(odd[0], "1", "stderr") == b"e" * SHOUTED
 
 
 def test_bytes_that_are_not_text_are_stored_and_shown_as_replacements(odd: tuple[Scene, Done]) -> None:
     scene, _ = odd
-    stored = transcript(scene, "2", "stdout").read_bytes()
+    stored = transcript(scene, "2", "stdout")
     assert stored.decode() == REPLACED
     raw = scene.orchestrator("logs", "plan.md", "--task", "2", "--raw")
     assert (raw.exit_code, raw.stdout) == (0, stored)
@@ -72,7 +71,7 @@ def test_markup_is_shown_as_text_and_control_codes_never_reach_the_terminal(odd:
     for shown in (done.stdout, logs.stdout):
         assert b"[/workspace/a.py] [bold]x[/bold]" in shown
         assert b"\x1b" not in shown and b"\x07" not in shown
-    assert transcript(scene, "3", "stdout").read_bytes() == MARKUP.encode()
+    assert transcript(scene, "3", "stdout") == MARKUP.encode()
 
 
 def test_breaking_the_git_directory_inside_harms_nothing(odd: tuple[Scene, Done]) -> None:
@@ -123,7 +122,7 @@ def test_work_lands_only_with_a_valid_outcome(scene: Scene, does: str, status: s
     assert [event["status"] for event in done.of("attempt_ended")] == [status], done
     assert done.end["status"] == "failed"
     assert scene.git("rev-parse", "work") == scene.git("rev-parse", "main")
-    assert transcript(scene, "1", "stdout").read_bytes() == b"hello\n"
+    assert transcript(scene, "1", "stdout") == b"hello\n"
     assert scene.containers() == []
 
 

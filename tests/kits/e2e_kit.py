@@ -27,6 +27,7 @@ from sandboxed import main_in_sandbox
 import orchestrator
 from orchestrator.cli.main import main
 from orchestrator.gateway.sockets import gateway_folder
+from orchestrator.project.transcripts import read_stored
 
 IMAGE = "ktrdr-coding-agent:latest"
 ROOT = Path(__file__).resolve().parents[2]
@@ -332,6 +333,10 @@ class Scene:
 
     def attempt(self, run: str, task: str, number: int) -> Path:
         return self.run_folder(run) / "attempts" / task / str(number)
+
+    def transcript(self, run: str, task: str, number: int, stream: str = "stdout") -> bytes:
+        """The stored output of an attempt, compressed or not."""
+        return b"".join(read_stored(self.attempt(run, task, number) / "transcript" / stream))
 
     def evidence(self, run: str, evidence: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(

@@ -213,8 +213,7 @@ def check_each_once(scene: Scene, created: CreatedContainers, tasks: Sequence[st
         assert {kind: kinds[kind] for kind in once} == dict.fromkeys(once, 1), kinds
         said = "\n".join(event["text"] for event in of_task if event["kind"] == "agent_text")
         assert said.splitlines() == PRINTED
-        stored = scene.attempt(run, number, 1) / "transcript" / "stdout"
-        assert stored.read_text() == "\n".join(PRINTED)
+        assert scene.transcript(run, number, 1).decode() == "\n".join(PRINTED)
     announced = [event for event in events if event["kind"] == "container_created"]
     names = created.of(scene, expected=len(announced))
     assert len(names) == len(set(names)) == len(announced) == len(tasks)
