@@ -35,6 +35,9 @@ def created() -> Iterator[CreatedContainers]:
 
 def make_scene_with_claude(new_scene: MakeScene) -> Scene:
     scene = new_scene()
+    scratch = scene.area / "tmp"
+    scratch.mkdir()
+    scene.settings["TMPDIR"] = str(scratch)
     steps = [{**bash(f"echo step {number} >> made.txt"), "delay": SECONDS} for number in range(STEPS)]
     model = script(t1=[*steps, outcome()])
     scene.commit(plan__md=plan(task("1", f"test $(wc -l < made.txt) = {STEPS}")), model__json=model)
