@@ -44,7 +44,7 @@ def test_a_failed_verify_is_fixed_in_the_same_session(fixed: tuple[Scene, Done])
     first, second = done.of("attempt_started")
     assert first["session"] == second["session"]
     assert first["container"] != second["container"]
-    assert [gate["verdict"] for gate in done.of("gate_ended")] == ["fail", "pass"]
+    assert [gate["verdict"] for gate in done.first_rounds] == ["fail", "pass"]
 
 
 def test_the_agent_knows_that_its_session_is_resumed(fixed: tuple[Scene, Done]) -> None:
@@ -68,7 +68,7 @@ def test_only_the_fixed_candidate_lands(fixed: tuple[Scene, Done]) -> None:
     scene, done = fixed
     base = done.events[0]["base"]
     (commit,) = scene.commits("work", since=base)
-    fail, passed = done.of("gate_ended")
+    fail, passed = done.first_rounds
     assert commit.trailers["Orchestrator-Attempt"] == "2"
     assert commit.trailers["Orchestrator-Evidence"] == passed["evidence"]
     assert scene.evidence(done.run, passed["evidence"])["candidate"] == commit.id

@@ -68,6 +68,11 @@ class Done:
         return [event for event in self.events if event["kind"] == kind]
 
     @property
+    def first_rounds(self) -> list[Event]:
+        """The gates that have ended, without the later rounds of one that failed in a new way."""
+        return [each for each in self.of("gate_ended") if each["round"] == 1]
+
+    @property
     def end(self) -> Event:
         """The last line of a command that ran."""
         last = self.events[-1]

@@ -25,7 +25,5 @@ def lock(scene: Scene, command: str) -> None:
 
 
 def verdicts(done: Done) -> list[tuple[int, str, str]]:
-    """Of every gate of a task: attempt, gate, verdict."""
-    return [
-        (each["attempt"], each["gate"], each["verdict"]) for each in done.of("gate_ended") if each["task"]
-    ]
+    """Of every gate of a task, in its first round: attempt, gate, verdict."""
+    return [(each["attempt"], each["gate"], each["verdict"]) for each in done.first_rounds if each["task"]]
