@@ -11,7 +11,7 @@ from claude_code_cli import IMAGE, SESSION, VERSION
 from orchestrator.agents.base import LaunchRequest, Session
 from orchestrator.agents.claude_code import ClaudeCode
 from orchestrator.agents.conformance import parse_lines
-from orchestrator.events import AgentEvent, AgentFault, Finished, SessionStarted, TurnBegan
+from orchestrator.events import AgentEvent, AgentFault, Finished, SessionLost, SessionStarted, TurnBegan
 from orchestrator.subprocesses import run
 
 pytestmark = pytest.mark.docker
@@ -72,10 +72,11 @@ async def test_the_cli_starts_our_session_and_reports_a_gateway_that_is_away(sta
 async def test_a_session_that_is_gone_ends_at_once(start: Start) -> None:
     ended = await start(True)
     assert ended.exit_code == 1
-    (only,) = ended.events
-    assert isinstance(only, Finished)
-    assert only.is_error
-    assert SESSION in only.detail
+    lost, last = ended.events
+    assert isinstance(lost, SessionLost) and lost.before_start
+    assert isinstance(last, Finished)
+    assert last.is_error
+    assert SESSION in last.detail
 
 
 async def test_the_version_and_its_tools_are_those_the_parser_was_written_for(start: Start) -> None:
