@@ -7,7 +7,7 @@ import pytest
 from orchestrator import subprocesses
 from orchestrator.testing.project import TemporaryProject
 
-MOST_OF_A_TASK = 70
+MOST_OF_A_TASK = 85
 MOST_BEFORE_AND_AFTER = 30
 
 

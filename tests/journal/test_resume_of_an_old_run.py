@@ -59,4 +59,4 @@ def test_a_run_of_an_old_journal_continues_where_it_was(code: Path) -> None:
     assert [task["status"] for task in run["tasks"]] == ["completed", "completed"]
     assert [task["evidence"] for task in run["tasks"]] == [["e3"], ["e6"]]
     assert [attempt["attempt"] for attempt in run["tasks"][1]["attempts"]] == [1, 2, 3, 4]
-    assert run["e2e"]["evidence"] == ["e7"]
+    assert run["e2e"]["evidence"] == ["e8"]

@@ -76,7 +76,9 @@ def newcomer(root: Path, wheel: Path) -> Iterator[Newcomer]:
     base = shared or sys.executable
     subprocess.run([uv, "venv", "--quiet", "--python", base, environment], check=True)
     install = ("pip", "install", "--quiet", "--python", python, "--constraint", root / "requirements.lock")
-    subprocess.run([uv, *install, wheel], check=True, timeout=280)
+    trusting = 'source scripts/lib.sh; trust_machine_certificates; exec "$@"'
+    argv = ["bash", "-c", trusting, "bash", uv, *install, wheel]
+    subprocess.run(argv, cwd=root, check=True, timeout=280)
     for path in environment.rglob("*"):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode & ~0o222)
