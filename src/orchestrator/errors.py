@@ -41,7 +41,7 @@ class OrchestratorError(Exception):
 
     @property
     def statement(self) -> str:
-        """What happened, and where, without the next step."""
+        """The error in one sentence with its place, without the next step."""
         return self.what if self.where is None else f"{self.where}: {self.what}"
 
     def __str__(self) -> str:

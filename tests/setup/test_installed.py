@@ -77,7 +77,7 @@ def newcomer(root: Path, wheel: Path) -> Iterator[Newcomer]:
     subprocess.run([uv, "venv", "--quiet", "--python", base, environment], check=True)
     install = ("pip", "install", "--quiet", "--python", python, "--constraint", root / "requirements.lock")
     trusting = 'source scripts/lib.sh; trust_machine_certificates; exec "$@"'
-    argv = ["bash", "-c", trusting, "bash", uv, *install, wheel]
+    argv: list[str | Path] = ["bash", "-c", trusting, "bash", uv, *install, wheel]
     subprocess.run(argv, cwd=root, check=True, timeout=280)
     for path in environment.rglob("*"):
         if not path.is_symlink():

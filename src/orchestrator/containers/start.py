@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
@@ -50,6 +50,22 @@ async def start_container(
             await remove_container(engine, container)
         raise
     return container
+
+
+async def create_container(engine: ContainerEngine, spec: ContainerSpec) -> str:
+    """Create a container and return its id.
+
+    If this is cancelled half-way, the engine may already be making a container whose id is not known yet. So
+    the answer is waited for, and the container is removed before the cancellation is raised.
+    """
+    creation = asyncio.ensure_future(engine.create(spec))
+    try:
+        return await asyncio.shield(creation)
+    except asyncio.CancelledError:
+        await _wait_until_done(creation)
+        if not creation.cancelled() and creation.exception() is None:
+            await remove_container(engine, creation.result())
+        raise
 
 
 async def remove_container(engine: ContainerEngine, container: str) -> bool:
@@ -117,5 +133,12 @@ async def _finish_uncancelled(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({task})
+        await _wait_until_done(task)
         raise
+
+
+async def _wait_until_done(task: asyncio.Future[Any]) -> None:
+    """Wait for the end of a task, also if the caller is cancelled again."""
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
-from orchestrator.containers.start import remove_container
+from orchestrator.containers.start import create_container, remove_container
 from orchestrator.errors import CodingAgentError
 from orchestrator.mounts import Overlay
 from orchestrator.workspace.container_git import WORKSPACE
@@ -87,7 +87,7 @@ async def make_overlays(engine: ContainerEngine, request: OverlayRequest) -> Set
         support.reason_against = "the container engine does not report where it stores the files of an image"
         return SetupOverlays(copied=paths, reason=support.reason_against)
     await engine.remove(request.holder.name)  # a killed start may have left one
-    holder = await engine.create(request.holder)
+    holder = await create_container(engine, request.holder)
     try:
         found = await _make(engine, request, holder, image.layer_folder)
     except BaseException:
@@ -148,7 +148,7 @@ async def _probe(
     await engine.remove(spec.name)
     container = None
     try:
-        container = await engine.create(spec)
+        container = await create_container(engine, spec)
         await engine.start(container)
         async with asyncio.timeout(PROBE_SECONDS):
             exit_code = (await engine.wait(container)).exit_code

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from orchestrator.clock import Clock
 from orchestrator.containers.base import ContainerEngine, ContainerSpec
+from orchestrator.containers.start import create_container, remove_container
 from orchestrator.errors import CodingAgentError, CodingAgentTimeout
 from orchestrator.gates.evidence import Evidence, digest, store
 from orchestrator.gates.failures import read_failed_tests
@@ -159,7 +160,7 @@ class _ContainerGone(CodingAgentError):
 
 @asynccontextmanager
 async def _start_container(engine: ContainerEngine, spec: ContainerSpec, archive: Path) -> AsyncIterator[str]:
-    container = await engine.create(spec)
+    container = await create_container(engine, spec)
     try:
         try:
             await engine.put_archive(container, "/", archive)
@@ -170,7 +171,7 @@ async def _start_container(engine: ContainerEngine, spec: ContainerSpec, archive
             raise
         yield container
     finally:
-        await engine.remove(container)
+        await remove_container(engine, container)
 
 
 async def _run_one(

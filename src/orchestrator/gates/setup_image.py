@@ -27,6 +27,7 @@ from pathlib import Path
 
 from orchestrator.clock import Clock
 from orchestrator.containers.base import LABEL_STATE, ContainerEngine, ContainerSpec
+from orchestrator.containers.start import create_container, remove_container
 from orchestrator.errors import CodingAgentTimeout, SetupFailed
 from orchestrator.gates.discovery import (
     ENVIRONMENT,
@@ -189,7 +190,7 @@ async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest
     Raises SetupFailed with the end of the output, or when setup installs a copy of the project.
     """
     request.on_step("setup")
-    container = await engine.create(request.spec)
+    container = await create_container(engine, request.spec)
     try:
         await engine.put_archive(container, "/", request.archive)
         await _put_setup_folder(engine, clock, container, request)
@@ -222,7 +223,7 @@ async def run_setup(engine: ContainerEngine, clock: Clock, request: SetupRequest
         image = await engine.commit(container, name=request.plan.image, labels=labels, env=env)
         return _setup_image(image, about)
     finally:
-        await engine.remove(container)
+        await remove_container(engine, container)
 
 
 class _Setup:

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.config.settings import Image, Setup
 from orchestrator.containers.base import ContainerEngine, ContainerSpec, ImageInfo
 from orchestrator.containers.project_image import context_hash, name_with_dockerfile, name_with_packages
+from orchestrator.containers.start import create_container, remove_container
 from orchestrator.errors import CannotStart, CodingAgentError, EnvironmentInvalid
 from orchestrator.gates.detection import DetectedProject
 from orchestrator.gates.discovery import PackageManager, discover
@@ -139,7 +140,7 @@ def _is_program(path: Path, program: str) -> bool:
 async def _is_in_image(engine: ContainerEngine, spec: ContainerSpec, program: str) -> bool:
     await engine.remove(spec.name)  # a killed start may have left one
     try:
-        container = await engine.create(spec)
+        container = await create_container(engine, spec)
     except CodingAgentError as error:
         raise CannotStart(
             error.what,
@@ -150,4 +151,4 @@ async def _is_in_image(engine: ContainerEngine, spec: ContainerSpec, program: st
         done = await engine.exec(container, ("sh", "-c", 'command -v -- "$1"', "sh", program), timeout=30)
         return done.exit_code == 0
     finally:
-        await engine.remove(container)
+        await remove_container(engine, container)
