@@ -24,7 +24,7 @@ def agent_driver(name: str) -> AgentDriver:
         nearest = difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.5)
         guess = f"Did you mean {nearest[0]}? " if nearest else ""
         hint = f"{guess}Known agents: {', '.join(KNOWN)}."
-        raise UsageError(f"there is no agent called {name!r}", hint=hint)
+        raise UsageError(f"unknown agent {name!r}", hint=hint)
     module, _, attribute = place.partition(":")
     driver: AgentDriver = getattr(import_module(module), attribute)()
     return driver

@@ -16,7 +16,7 @@ from pathlib import Path
 from msgspec import structs
 
 from orchestrator.agents.base import LaunchRequest, Session
-from orchestrator.commands.image import container_specs
+from orchestrator.commands.image import container_specs, require_image
 from orchestrator.commands.request import RunRequest, StartOptions
 from orchestrator.commands.resume import plan_for_resume
 from orchestrator.commands.run import choose
@@ -35,7 +35,6 @@ from orchestrator.containers.base import ContainerEngine, ContainerSpec
 from orchestrator.containers.names import component, gate_name, setup_name
 from orchestrator.containers.profile import docker_run_argv
 from orchestrator.engine.overlays import mask_mounts
-from orchestrator.errors import EnvironmentInvalid
 from orchestrator.gates.setup_image import SetupPlan, find_setup, plan_setup
 from orchestrator.gateway.access import AttemptKey, credential_kind
 from orchestrator.gateway.sockets import attempt_folder, gateway_folder
@@ -241,10 +240,7 @@ class _Containers:
 
     async def find_images(self) -> None:
         """Find out which image the run starts from, and whether setup has been done before."""
-        name = self._settings.image.name
-        base = await self._engine.image(name)
-        if base is None:
-            raise EnvironmentInvalid(f"there is no image {name}", hint="Build it: orchestrator image build")
+        base = await require_image(self._engine, self._settings.image.name)
         built = await find_project_image(self._engine, base, self._project.folder, self._settings.image)
         self.image = PROJECT_IMAGE if built is None else built.id
         store = self._project.workspace.store

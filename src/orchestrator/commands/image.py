@@ -188,17 +188,17 @@ async def run_image(
         assert kept.stored is not None
         return RunImage(stored=kept.stored, context=kept.context)
     name, environ, state_id = settings.image.name, project.host.environ, project.state.id
-    base = await _require_image(engine, name)
+    base = await require_image(engine, name)
     context = ""
     if settings.image.dockerfile is not None:
         dockerfile = project.folder / settings.image.dockerfile
         context = await _choose_context(engine, base, dockerfile, None if kept is None else kept.context)
         name = await build_with_dockerfile(engine, base, dockerfile, context, state_id, environ, on_line)
     if settings.image.packages:
-        below = await _require_image(engine, name)
+        below = await require_image(engine, name)
         packages = settings.image.packages
         name = await build_with_packages(engine, name, below, packages, state_id, environ, on_line)
-    found = RunImageTerms(id=(await _require_image(engine, name)).id, base=base.id, made_of=made_of)
+    found = RunImageTerms(id=(await require_image(engine, name)).id, base=base.id, made_of=made_of)
     return RunImage(stored=found, context=context)
 
 
@@ -246,7 +246,8 @@ async def _choose_context(
     return earlier
 
 
-async def _require_image(engine: ContainerEngine, name: str) -> ImageInfo:
+async def require_image(engine: ContainerEngine, name: str) -> ImageInfo:
+    """The image of this name. Raises EnvironmentInvalid if it has not been built."""
     found = await engine.image(name)
     if found is None:
         raise EnvironmentInvalid(f"there is no image {name}", hint="Build it: orchestrator image build")

@@ -17,7 +17,7 @@ Proof = Literal["red", "discriminating", "already_green", "absent", "vacuous"]
     discriminating  it fails on the code from before the work with the candidate's check files
     already_green   it passed there
     absent          something that it needs was not there
-    vacuous         it passed there, and it passes where there is no file at all
+    vacuous         it passed there, and it passes in an empty folder, too
 """
 
 
@@ -78,7 +78,7 @@ def _judge_crossed(
 
 
 def is_vacuous(state: RunState, attempt: AttemptState | None, command: str) -> bool:
-    """Whether the command passes where there is no file at all."""
+    """Whether the command passes in an empty folder."""
     cross_checks = (*state.cross_checks, *(() if attempt is None else attempt.cross_checks))
     return any(
         each.corner == "empty_tree" and each.result == "pass" and each.command.strip() == command.strip()
